@@ -1,0 +1,56 @@
+"""Lossless speculative decoding for vision-language models.
+
+The names below are the public surface. They are resolved on first use, so that `import seeahead` costs no
+torch and no transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seeahead.api import Engine, Piece, Reply, custom_generate, load
+    from seeahead.errors import DrafterError, ImageError, InputError, ModelError, SeeaheadError
+    from seeahead.sampling import SamplingParams
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "load",
+    "Engine",
+    "Reply",
+    "Piece",
+    "SamplingParams",
+    "custom_generate",
+    "SeeaheadError",
+    "InputError",
+    "ImageError",
+    "ModelError",
+    "DrafterError",
+    "__version__",
+]
+
+_HOMES = {
+    "load": "seeahead.api",
+    "Engine": "seeahead.api",
+    "Reply": "seeahead.api",
+    "Piece": "seeahead.api",
+    "custom_generate": "seeahead.api",
+    "SamplingParams": "seeahead.sampling",
+    "SeeaheadError": "seeahead.errors",
+    "InputError": "seeahead.errors",
+    "ImageError": "seeahead.errors",
+    "ModelError": "seeahead.errors",
+    "DrafterError": "seeahead.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'seeahead' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

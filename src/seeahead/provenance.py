@@ -1,0 +1,130 @@
+"""Where a number or a weight came from: command, commit, versions, hardware, seed, date; and atomic writing.
+
+Written beside every result and checkpoint, and published with it: so it never carries an absolute path,
+a user name or a host name. Knows nothing of the rest of the package.
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import uuid
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+_PACKAGES = ("seeahead", "torch", "transformers")
+_MAX_ARGUMENT_LENGTH = 200
+# An absolute or upward path inside an argument, also after `=`, `,` or `:`; never the slash of "and/or" or of a URL.
+_PATH = re.compile(r"""(?<![\w/.:~-])(?:~?/|\.\./|[A-Za-z]:[\\/])[^\s,;:="']+|(?<=:)/(?!/)[^\s,;:="']+""")
+_USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def provenance(seed: int | None = None) -> dict[str, object]:
+    """JSON-ready record of how this process came to its result."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "command": command_line(sys.argv),
+        "commit": _git("rev-parse", "HEAD"),
+        "has_local_changes": None if changes is None else changes != "",
+        "date": datetime.now(UTC).date().isoformat(),
+        "seed": seed,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "hardware": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "cpu": _cpu_model(),
+            "num_cores": _num_cores(),
+            "gpu": _gpu_name(),
+        },
+    }
+
+
+def command_line(argv: list[str]) -> list[str]:
+    """`argv` as it may be published: the program by name, paths relative to here or by their last part."""
+    program = Path(argv[0]).name if argv else ""
+    head = ["python", "-m", "seeahead"] if program == "__main__.py" else [program]
+    return head + [_publishable(argument) for argument in argv[1:]]
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` so that a reader, or a crash, sees the old file or the new one and never half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Same folder: a replace is atomic only within one file system.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically. NaN and infinity are refused: they are not JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _publishable(argument: str) -> str:
+    shown = _PATH.sub(lambda match: _short_path(match.group()), _USER_IN_URL.sub("", argument))
+    if len(shown) > _MAX_ARGUMENT_LENGTH:
+        shown = shown[:_MAX_ARGUMENT_LENGTH] + "…"
+    return shown
+
+
+def _short_path(path: str) -> str:
+    if re.match(r"[A-Za-z]:", path):
+        return PureWindowsPath(path).name
+    inside = Path(path)
+    if inside.is_absolute() and inside.is_relative_to(Path.cwd()):
+        return inside.relative_to(Path.cwd()).as_posix()
+    return PurePosixPath(path).name
+
+
+def _git(*command: str) -> str | None:
+    root = Path(__file__).resolve().parents[2]
+    # Installed inside some other project's environment, git would answer for that project.
+    if not (root / ".git").exists() or not (root / "src" / "seeahead").is_dir():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), *command], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return getattr(sys.modules.get(package), "__version__", None)
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _num_cores() -> int:
+    # The cores this process may use: a container often gets fewer than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _gpu_name() -> str | None:
+    # A process that never imported torch has no result that a GPU could have shaped.
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return str(torch.cuda.get_device_name(0))
