@@ -98,20 +98,24 @@ class _Connection(http.client.HTTPConnection):
         self._address = address
         self._is_secure = target.scheme == "https"
         self._deadline = deadline
+        # http.client forgets the socket once it knows that the answer ends with the connection.
+        self._open_socket: socket.socket | None = None
 
     def connect(self) -> None:
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             raise TimeoutError
-        self.sock = socket.create_connection((self._address, self.port), timeout=remaining)
+        self._open_socket = socket.create_connection((self._address, self.port), timeout=remaining)
         if self._is_secure:
-            self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+            secure = ssl.create_default_context()
+            self._open_socket = secure.wrap_socket(self._open_socket, server_hostname=self.host)
+        self.sock = self._open_socket
 
     def abort(self) -> None:
         """End whatever waits on the socket. A timeout per read would let a server drip bytes for ever."""
-        if self.sock is not None:
+        if self._open_socket is not None:
             try:
-                self.sock.shutdown(socket.SHUT_RDWR)
+                self._open_socket.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return
 

@@ -62,7 +62,7 @@ def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
         raise ImageError(f"{name} is {width}x{height} pixels; give a picture with at least one pixel")
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"{name} has {width}x{height} = {width * height:,} pixels, the limit is {MAX_PIXELS:,}; make it smaller first"
+            f"{name} has {width}x{height} = {width * height:,} pixels, the limit is {MAX_PIXELS:,}; make it smaller"
         )
     try:
         picture.load()

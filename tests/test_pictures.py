@@ -1,0 +1,248 @@
+"""Every picture a user may bring: it becomes upright RGB, or it is refused in one line."""
+
+import base64
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seeahead import pictures
+from seeahead.errors import ImageError
+from seeahead.pictures import MAX_PIXELS, load_picture
+
+RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
+
+
+def encoded(picture, kind="PNG", **options) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def plain(color=RED, size=(8, 6), mode="RGB"):
+    return Image.new(mode, size, color)
+
+
+def refusal(source, **options) -> str:
+    with pytest.raises(ImageError) as caught:
+        load_picture(source, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_with_header(width, height) -> bytes:
+    """A few bytes that promise width x height pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rest = png_chunk(b"IDAT", zlib.compress(b"\0" * 64)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + rest
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"])
+def test_every_format_becomes_rgb(kind):
+    picture = load_picture(encoded(plain(), kind))
+    assert (picture.mode, picture.size) == ("RGB", (8, 6))
+    assert np.abs(np.asarray(picture).astype(int) - RED).max() < 8
+
+
+def test_a_path_a_string_bytes_a_picture_and_a_data_url_give_the_same(tmp_path):
+    data = encoded(plain(GREEN))
+    path = tmp_path / "a picture.png"
+    path.write_bytes(data)
+    url = "data:image/png;base64," + base64.b64encode(data).decode()
+    results = [load_picture(source).tobytes() for source in (path, str(path), data, plain(GREEN), url)]
+    assert len(set(results)) == 1
+
+
+def test_the_given_picture_is_copied_not_shared():
+    mine = plain()
+    theirs = load_picture(mine)
+    theirs.putpixel((0, 0), GREEN)
+    assert mine.getpixel((0, 0)) == RED
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(orientation):
+    upright = Image.new("RGB", (8, 4), WHITE)
+    upright.paste(RED, (0, 0, 2, 2))
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how a camera with this orientation would store it
+    stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation in undo else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert load_picture(encoded(stored, "PNG", exif=exif)).tobytes() == upright.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow also warns of damage
+def test_damaged_exif_does_not_refuse_good_pixels():
+    picture = load_picture(encoded(plain(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\x01" * 30))
+    assert picture.size == (8, 6)
+
+
+def test_cmyk_jpeg():
+    picture = load_picture(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+    red, green, blue = np.asarray(picture).astype(int).mean((0, 1))
+    assert red > 200
+    assert max(green, blue) < 60
+
+
+def test_16_bit_grey_keeps_its_greys():
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    for kind in ("PNG", "TIFF"):
+        result = np.asarray(load_picture(encoded(Image.fromarray(ramp), kind)))[..., 0].astype(int)
+        assert np.abs(result - ramp / 257.0).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([0.0, 0.5, 1.0], [0, 128, 255]), ([0.0, 100.0, 255.0], [0, 100, 255])]
+)
+def test_float_tiff(values, expected):
+    picture = Image.fromarray(np.array([values], dtype=np.float32))
+    assert np.asarray(load_picture(encoded(picture, "TIFF")))[0, :, 0].tolist() == expected
+
+
+def test_transparency_lies_on_white():
+    assert load_picture(encoded(Image.new("RGBA", (4, 4), (255, 0, 0, 0)))).getpixel((0, 0)) == WHITE
+    assert load_picture(encoded(Image.new("LA", (4, 4), (0, 0)))).getpixel((0, 0)) == WHITE
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    assert load_picture(encoded(palette)).getpixel((0, 0)) == RED
+    assert load_picture(encoded(palette, transparency=1)).getpixel((0, 0)) == WHITE
+
+
+def test_grey_and_black_and_white():
+    assert load_picture(encoded(plain(77, mode="L"))).getpixel((0, 0)) == (77, 77, 77)
+    assert load_picture(encoded(plain(1, mode="1"))).getpixel((0, 0)) == WHITE
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_animation_gives_its_first_frame(kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(plain(RED), kind, save_all=True, append_images=[plain(GREEN)], **options)
+    assert load_picture(data).getpixel((0, 0)) == RED
+
+
+def test_missing_file_folder_and_pipe(tmp_path):
+    assert "does not exist" in refusal(tmp_path / "none.png")
+    assert "folder" in refusal(tmp_path)
+    assert "not a path" in refusal("a\0b.png")
+    assert "cannot be read" in refusal("x" * 5000)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+        assert "not a regular file" in refusal(tmp_path / "pipe.png")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"hello",
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        b"%PDF-1.4",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        bytes(1000),
+    ],
+)
+def test_what_is_not_a_picture(data):
+    assert "not a picture in one of the formats PNG, JPEG" in refusal(data)
+
+
+def test_nothing():
+    assert "empty" in refusal(b"")
+    assert "not exist" in refusal("") or "folder" in refusal("")
+
+
+def test_a_rare_format_that_pillow_knows_is_refused_too():
+    assert "not a picture" in refusal(encoded(plain(), "ICO"))
+
+
+def test_wrong_type():
+    assert "int" in refusal(7)
+    assert "NoneType" in refusal(None)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_truncated(kind):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    data = encoded(noise, kind)
+    message = refusal(data[: len(data) // 2])
+    assert "truncated" in message or "not a picture" in message
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow also warns of damage
+def test_random_damage_is_refused_or_read_but_never_crashes():
+    random = np.random.default_rng(1)
+    noise = Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"):
+        data = encoded(noise, kind)
+        for _ in range(60):
+            broken = bytearray(data)
+            for place in random.integers(0, len(broken), 4):
+                broken[place] = random.integers(0, 256)
+            try:
+                assert load_picture(bytes(broken)).mode == "RGB"
+            except ImageError:
+                continue
+
+
+@pytest.mark.parametrize("side", [8_000, 11_000, 60_000])
+def test_a_bomb_is_refused_by_its_header(side, monkeypatch):
+    def decode(*_):
+        raise AssertionError("the bomb was decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
+    assert f"{MAX_PIXELS:,}" in refusal(png_with_header(side, side))
+
+
+def test_a_lazy_pil_picture_is_checked_before_it_is_decoded():
+    lazy = Image.open(io.BytesIO(png_with_header(8_000, 8_000)))
+    assert f"{MAX_PIXELS:,}" in refusal(lazy)
+
+
+def test_pixels_at_the_limit_are_accepted(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 48)
+    assert load_picture(encoded(plain())).size == (8, 6)
+    assert "49" in refusal(encoded(plain(size=(7, 7))))
+
+
+def test_a_file_over_the_byte_limit(tmp_path, monkeypatch):
+    data = encoded(plain())
+    path = tmp_path / "big.png"
+    path.write_bytes(data)
+    monkeypatch.setattr(pictures, "MAX_BYTES", len(data) - 1)
+    for source in (path, data, "data:image/png;base64," + base64.b64encode(data).decode()):
+        assert f"{len(data) - 1:,} bytes" in refusal(source)
+
+
+def test_data_urls():
+    data = encoded(plain())
+    text = base64.b64encode(data).decode()
+    assert load_picture("DATA:image/png;charset=x;base64," + text[:20] + "\n" + text[20:]).size == (8, 6)
+    assert load_picture("data:image/png," + "".join(f"%{byte:02X}" for byte in data)).size == (8, 6)
+    assert "comma" in refusal("data:image/png;base64")
+    assert "base64" in refusal("data:image/png;base64,####")
+    assert "empty" in refusal("data:,")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://example.com/a.png", "https://example.com/a.png", "HTTP://example.com/a.png"]
+)
+def test_a_web_address_needs_permission(address):
+    assert "not allowed" in refusal(address)
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://example.com/a.png", "gopher://x/"])
+def test_other_addresses_are_refused_even_with_permission(address):
+    assert "address" in refusal(address, allow_urls=True)
+
+
+def test_messages_stay_on_one_short_line():
+    message = refusal(Path("a\nb" + "c" * 300 + ".png"))
+    assert len(message) < 250
