@@ -1,0 +1,72 @@
+"""The narrow seam behind which a model runs: tokens, positions, mask and cache in; logits and features out.
+
+Everything above (session, drafters, loop) is written against `Executor`; whether transformers, our own networks or a
+faster runtime stands behind it is nobody's business there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from .cache import SessionCache
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """A prompt as the model takes it: ids [1, length] and what else its forward wants (pixels, grids, type ids)."""
+
+    token_ids: torch.Tensor
+    extras: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Results per new token: logits [batch, tokens, vocabulary]; features [batch, tokens, width] where asked for."""
+
+    logits: torch.Tensor
+    features: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """Scores of a prompt (logits of its last token only) and the position shift of every later token.
+
+    M-RoPE models number an image by its grid, so text after it does not sit at its index: position = index + shift.
+    """
+
+    scores: Scores
+    position_shift: int = 0
+
+
+class Executor(Protocol):
+    """One model behind the seam. Calls append to `cache`; nothing else is remembered between calls."""
+
+    vocab_size: int
+    max_length: int | None
+    device: torch.device
+
+    def new_cache(self, capacity: int) -> SessionCache:
+        """An empty cache with room for `capacity` tokens."""
+        ...
+
+    def prefill(self, inputs: ModelInputs, cache: SessionCache, wants_features: bool) -> Prefilled:
+        """Run a prompt into an empty cache. Features, where wanted, cover every prompt token."""
+        ...
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        visible: torch.Tensor | None,
+        cache: SessionCache,
+        wants_features: bool,
+    ) -> Scores:
+        """Run `tokens` [batch, n] at `positions` [batch, n] after what the cache holds.
+
+        `visible` [batch or 1, n, cached + n] says which cached and new tokens each new token may see (a token sees
+        itself); None means all cached ones and itself, and is only given for a single new token.
+        """
+        ...

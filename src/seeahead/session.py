@@ -1,0 +1,94 @@
+"""One model, one cache, one position rule: prefill a prompt, score a tree, commit a path.
+
+The same class serves the target (whole trees in one call) and drafters that are models (trees grown level by level).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .errors import InputError
+from .executor import Executor, ModelInputs, Scores
+from .tree import ROOT
+
+
+class Session:
+    """A batch of rows that share the same appended tokens (one row for a target, one per view for an ensemble).
+
+    Scored tokens are pending until `commit` keeps a path of them and drops the rest.
+    """
+
+    def __init__(self, executor: Executor, capacity: int) -> None:
+        """`capacity`: expected tokens of prompt and answer together; more is possible, at the price of a copy."""
+        self.executor = executor
+        self.length = 0
+        self._cache = executor.new_cache(capacity)
+        self._shift = 0
+        self._depths: list[int] = []
+        self._ancestors: list[list[int]] = []
+
+    @property
+    def num_pending(self) -> int:
+        return len(self._depths)
+
+    def prefill(self, inputs: ModelInputs, wants_features: bool = False) -> Scores:
+        """Run a prompt into the empty session; logits [batch, 1, vocabulary] of the token after it.
+
+        Raises InputError for a prompt that does not fit into the model's context.
+        """
+        assert self.length == 0 and not self._depths, "prefill comes first"
+        num_tokens = inputs.token_ids.shape[1]
+        limit = self.executor.max_length
+        if num_tokens == 0:
+            raise InputError("the prompt has no tokens; give at least one word or a picture")
+        if limit is not None and num_tokens > limit:
+            raise InputError(
+                f"the prompt has {num_tokens} tokens, the model's context holds {limit}; shorten the prompt or use fewer pictures"
+            )
+        with torch.inference_mode():
+            prefilled = self.executor.prefill(inputs, self._cache, wants_features)
+        self.length = num_tokens
+        self._shift = prefilled.position_shift
+        return prefilled.scores
+
+    def score(self, tokens: Sequence[int], parents: Sequence[int], wants_features: bool = False) -> Scores:
+        """Run `tokens` as new pending nodes; logits [batch, tokens, vocabulary] of what follows each.
+
+        `parents[i]` counts pending nodes from 0 over all calls since the last commit; `ROOT` hangs off the last
+        committed token. Each token sees the committed ones, its ancestors and itself.
+        """
+        first = len(self._depths)
+        for parent in parents:
+            node = len(self._depths)
+            assert ROOT <= parent < node, "parents come before children"
+            self._depths.append(0 if parent == ROOT else self._depths[parent] + 1)
+            self._ancestors.append([node] if parent == ROOT else [*self._ancestors[parent], node])
+        device = self.executor.device
+        depths = torch.tensor(self._depths[first:], device=device)
+        with torch.inference_mode():
+            return self.executor.forward(
+                torch.tensor([list(tokens)], device=device),
+                (self.length + self._shift + depths)[None],
+                self._visible(first).to(device) if len(self._depths) > 1 else None,
+                self._cache,
+                wants_features,
+            )
+
+    def commit(self, path: Sequence[int]) -> None:
+        """Keep the pending nodes of `path` (ascending) as the newest committed tokens; drop every other pending node."""
+        with torch.inference_mode():
+            self._cache.keep(self.length, path)
+        self.length += len(path)
+        self._depths.clear()
+        self._ancestors.clear()
+
+    def _visible(self, first: int) -> torch.Tensor:
+        """[1, new, cached + new] bool: what each pending node from `first` on may see."""
+        visible = torch.zeros(len(self._depths) - first, self.length + len(self._depths), dtype=torch.bool)
+        visible[:, : self.length] = True
+        rows = [row for row, seen in enumerate(self._ancestors[first:]) for _ in seen]
+        columns = [self.length + node for seen in self._ancestors[first:] for node in seen]
+        visible[rows, columns] = True
+        return visible[None]

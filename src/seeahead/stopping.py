@@ -1,0 +1,68 @@
+"""When an answer ends: end tokens, stop strings, the token limit, the model's context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .errors import InputError
+from .records import FinishReason
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """Checked after every token, so that nothing after the end is ever emitted or counted.
+
+    A stop string ends the answer with the token that completes it. `max_length` limits prompt and answer together.
+    """
+
+    max_new_tokens: int
+    end_tokens: frozenset[int] = frozenset()
+    stop_strings: tuple[str, ...] = ()
+    to_text: Callable[[Sequence[int]], str] | None = None
+    num_prompt_tokens: int = 0
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens <= 0:
+            raise InputError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1")
+        if "" in self.stop_strings:
+            raise InputError("a stop string is empty; give at least one character")
+        assert not self.stop_strings or self.to_text is not None
+
+    @property
+    def limit(self) -> int:
+        """Most tokens the answer may have."""
+        if self.max_length is None:
+            return self.max_new_tokens
+        # A prompt that fills the context still gets the one token that its prefill yields.
+        return min(self.max_new_tokens, max(1, self.max_length - self.num_prompt_tokens))
+
+    def cut(self, answer: Sequence[int], new: Sequence[int]) -> tuple[int, FinishReason | None]:
+        """How many of the `new` tokens after `answer` belong to it, and why it ends there (None: it goes on)."""
+        first_stop = self._first_stop(answer, new)
+        for index, token in enumerate(new):
+            if token in self.end_tokens:
+                return index + 1, "end"
+            if index == first_stop:
+                return index + 1, "stop"
+            if len(answer) + index + 1 >= self.limit:
+                return index + 1, "length" if self.limit == self.max_new_tokens else "context"
+        return len(new), None
+
+    def _first_stop(self, answer: Sequence[int], new: Sequence[int]) -> int | None:
+        """Index of the first new token with which the answer contains a stop string."""
+        if not self.stop_strings or self.to_text is None:
+            return None
+        # A token is at least one byte; what lies further back than the longest stop string cannot be part of it.
+        reach = max(len(text.encode()) for text in self.stop_strings)
+        tail = list(answer[-reach:])
+        if not self._contains_stop(self.to_text([*tail, *new])):
+            return None
+        for index in range(len(new)):
+            if self._contains_stop(self.to_text([*tail, *new[: index + 1]])):
+                return index
+        return None
+
+    def _contains_stop(self, text: str) -> bool:
+        return any(stop in text for stop in self.stop_strings)
