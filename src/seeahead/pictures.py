@@ -20,6 +20,9 @@ from PIL import Image, ImageOps
 from seeahead.errors import ImageError
 from seeahead.fetch import fetch
 
+PictureSource = str | Path | bytes | Image.Image
+"""What a picture may be given as: a path, a `data:` or web address, the bytes of a file, a PIL image."""
+
 MAX_PIXELS = 50_000_000
 """Larger pictures are refused before they are decoded: 50 megapixels are 150 MB of RGB."""
 
@@ -35,7 +38,11 @@ _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):")
 
 
-def load_picture(source: str | Path | bytes | Image.Image, *, allow_urls: bool = False) -> Image.Image:
+PictureSource = str | Path | bytes | Image.Image
+"""Path, encoded bytes, an open picture, a `data:` URL, or (where allowed) an http(s) URL."""
+
+
+def load_picture(source: PictureSource, *, allow_urls: bool = False) -> Image.Image:
     """The picture as upright RGB: EXIF rotation applied, transparency on white, first frame of an animation.
 
     `source` is a path, the bytes of a file, a PIL image or a `data:` URL; an http(s) URL only with `allow_urls`,

@@ -1,0 +1,30 @@
+"""The drafter that proposes nothing: plain decoding, and the baseline of every comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..drafting import Assignment
+from ..executor import Executor
+from ..tree import Draft, Verdict
+
+
+class EmptyDrafter:
+    """Every draft is empty, so every step is one plain forward of the target."""
+
+    name = "none"
+    wants_features = False
+
+    def check(self, target: Executor) -> None:
+        """Serves every target."""
+
+    def start(self, assignment: Assignment) -> EmptyDrafter:
+        return self
+
+    def propose(self, answer: Sequence[int], budget: int) -> Draft:
+        return Draft()
+
+    def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
+        """Nothing to learn from."""

@@ -1,0 +1,101 @@
+"""Grows a draft tree level by level from a drafter's own probabilities (EAGLE-2, Li et al. 2024, section 4).
+
+A node is worth what the drafter thinks of its whole path: the product of probabilities from the root. Each level
+expands the best nodes of the level before; at the end the best nodes overall are kept. A node's worth never exceeds its
+parent's, so what is kept is a tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..tree import ROOT, TokenTree
+
+ScoreLevel = Callable[[Sequence[int], Sequence[int]], torch.Tensor]
+"""(tokens, parents as indices into all tokens scored so far, or ROOT) -> logits [tokens, vocabulary]."""
+
+
+@dataclass(frozen=True)
+class GrowthLimits:
+    """`depth` levels; `width` nodes expanded per level; at most `num_nodes` kept.
+
+    `min_probability`: nodes whose path the drafter believes in less are not worth a place in the target's forward.
+    """
+
+    depth: int = 5
+    width: int = 3
+    num_nodes: int = 10
+    min_probability: float = 0.1
+
+
+@dataclass(frozen=True)
+class GrownTree:
+    """The kept tree; `scored[i]` is node i's index among the scored tokens, or None if it was never expanded."""
+
+    tree: TokenTree
+    scored: tuple[int | None, ...]
+
+
+@dataclass
+class _Candidate:
+    token: int
+    parent: int
+    log_worth: float
+    scored: int | None = None
+
+
+def grow(root_logits: torch.Tensor, score_level: ScoreLevel, limits: GrowthLimits, budget: int) -> GrownTree:
+    """A tree of at most `budget` nodes from the drafter's logits [vocabulary] after the root."""
+    num_nodes = min(limits.num_nodes, budget)
+    lowest = torch.tensor(limits.min_probability).log().item()
+    candidates: list[_Candidate] = []
+    level = _expand(root_logits[None], [ROOT], [0.0], limits.width, lowest, candidates)
+    num_scored = 0
+    for _ in range(min(limits.depth, budget) - 1):
+        level = sorted(level, key=lambda index: -candidates[index].log_worth)[: limits.width]
+        if not level or num_nodes == 0:
+            break
+        parents = []
+        for index in level:
+            parent = candidates[index].parent
+            scored = ROOT if parent == ROOT else candidates[parent].scored
+            assert scored is not None, "children come only from expanded nodes"
+            parents.append(scored)
+        logits = score_level([candidates[index].token for index in level], parents)
+        for index in level:
+            candidates[index].scored = num_scored
+            num_scored += 1
+        worths = [candidates[index].log_worth for index in level]
+        level = _expand(logits, level, worths, limits.width, lowest, candidates)
+    return _keep_best(candidates, num_nodes)
+
+
+def _expand(
+    logits: torch.Tensor,
+    parents: Sequence[int],
+    worths: Sequence[float],
+    width: int,
+    lowest: float,
+    candidates: list[_Candidate],
+) -> list[int]:
+    """Add the best `width` children of each parent as candidates; returns their indices."""
+    best = logits.float().log_softmax(-1).topk(min(width, logits.shape[-1]), dim=-1)
+    start = len(candidates)
+    for parent, worth, values, tokens in zip(parents, worths, best.values.tolist(), best.indices.tolist(), strict=True):
+        for value, token in zip(values, tokens, strict=True):
+            if worth + value >= lowest:
+                candidates.append(_Candidate(token, parent, worth + value))
+    return list(range(start, len(candidates)))
+
+
+def _keep_best(candidates: list[_Candidate], num_nodes: int) -> GrownTree:
+    # Sorting is stable and a parent comes before its children, so at equal worth the parent is kept first.
+    ranked = sorted(range(len(candidates)), key=lambda index: -candidates[index].log_worth)
+    kept = sorted(ranked[:num_nodes])
+    place = {index: node for node, index in enumerate(kept)}
+    tokens = tuple(candidates[index].token for index in kept)
+    parents = tuple(place.get(candidates[index].parent, ROOT) for index in kept)
+    return GrownTree(TokenTree(tokens, parents), tuple(candidates[index].scored for index in kept))

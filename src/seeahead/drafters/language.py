@@ -1,0 +1,147 @@
+"""A language model that drafts without seeing the image (Gagrani et al. 2024): the text-only view of the prompt.
+
+Any causal language model with the target's vocabulary, or one with a trimmed vocabulary and a map. Greedy answers are
+drafted as a tree of its likeliest tokens; sampled ones so too, or as a chain drawn from its distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..drafting import Assignment
+from ..errors import DrafterError
+from ..executor import Executor, ModelInputs
+from ..sampling import SamplingParams, draw, probabilities
+from ..session import Session
+from ..tree import ROOT, Draft, TokenTree, Verdict
+from .growth import GrowthLimits, grow
+from .vocabulary import DraftVocabulary
+
+_DRAFTER_STREAM = 1 << 63
+"""Added to a position so that a drafter's random numbers are never the target's."""
+
+
+@dataclass(frozen=True)
+class LanguageDrafter:
+    """`executor` runs the language model. `draws`: at temperature above 0, draw a chain instead of a top-k tree."""
+
+    executor: Executor
+    vocabulary: DraftVocabulary | None = None
+    limits: GrowthLimits = field(default_factory=GrowthLimits)
+    draws: bool = False
+    name: str = "language"
+    wants_features: bool = False
+
+    def check(self, target: Executor) -> None:
+        """Raises DrafterError when draft ids do not mean the same tokens as the target's."""
+        if self.vocabulary is None:
+            # Embedding tables are often padded to a round size; far more than that is another vocabulary.
+            if abs(self.executor.vocab_size - target.vocab_size) > 512:
+                raise DrafterError(
+                    f"the language drafter has {self.executor.vocab_size} tokens, the target {target.vocab_size}: other "
+                    "vocabularies cannot be drafted from; take a drafter of the target's tokenizer, or drafter='lookup'"
+                )
+        elif int(self.vocabulary.target_ids.max()) >= target.vocab_size:
+            raise DrafterError(
+                f"the drafter's vocabulary map reaches token {int(self.vocabulary.target_ids.max())}, the target has "
+                f"{target.vocab_size}; take a drafter trained for this target, or drafter='lookup'"
+            )
+
+    def start(self, assignment: Assignment) -> _Language:
+        return _Language(self, assignment)
+
+
+class _Language:
+    """One answer: the drafter's own session, which holds the prompt's text and every accepted token but the newest."""
+
+    def __init__(self, drafter: LanguageDrafter, assignment: Assignment) -> None:
+        self._drafter = drafter
+        self._params = assignment.params
+        prompt = self._to_draft(assignment.text_token_ids)
+        reserve = assignment.max_new_tokens + drafter.limits.depth * drafter.limits.width + 1
+        longest = drafter.executor.max_length
+        if longest is not None:
+            # What lies further back than the drafter's context is left out: it only costs acceptance.
+            prompt = prompt[-max(1, longest - reserve) :]
+        self._session = Session(drafter.executor, len(prompt) + min(reserve, 4096))
+        self._num_fed = 0
+        self._vocab_size = assignment.vocab_size
+        self._forbidden = self._forbidden_ids(assignment.image_token_ids)
+        self._pending_of_node: tuple[int | None, ...] = ()
+        # An empty view (a prompt of nothing but pictures) starts with the first answer token.
+        if prompt:
+            self._session.prefill(ModelInputs(torch.tensor([prompt], device=drafter.executor.device)))
+
+    def propose(self, answer: Sequence[int], budget: int) -> Draft:
+        longest = self._drafter.executor.max_length
+        unread = self._to_draft(answer[self._num_fed :])
+        room = None if longest is None else longest - self._session.length - len(unread)
+        if room is not None and room < self._drafter.limits.depth:
+            return Draft()
+        chain = range(ROOT, len(unread) - 1)
+        logits = self._logits(unread, chain)[-1]
+        self._session.commit(range(len(unread)))
+        self._num_fed = len(answer)
+        if self._drafter.draws and not self._params.is_greedy:
+            return self._draw_chain(logits, budget, len(answer))
+        grown = grow(logits, self._logits, self._drafter.limits, budget)
+        self._pending_of_node = grown.scored
+        return Draft(TokenTree(tuple(self._to_target(grown.tree.tokens)), grown.tree.parents))
+
+    def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
+        """Keep what was read of the accepted path; the rest of it is read with the next `propose`."""
+        read = [self._pending_of_node[node] for node in verdict.path]
+        kept = [pending for pending in read if pending is not None]
+        self._session.commit(kept)
+        self._num_fed += len(kept)
+        self._pending_of_node = ()
+
+    def _draw_chain(self, logits: torch.Tensor, budget: int, position: int) -> Draft:
+        """Leviathan et al. 2023: each token drawn from q, under the target's own sampling settings."""
+        tokens: list[int] = []
+        proposal: list[torch.Tensor] = []
+        depth = min(self._drafter.limits.depth, budget)
+        for level in range(depth):
+            q = probabilities(logits, self._params)
+            stream = _stream(self._params, position + level)
+            tokens.append(draw(q, stream.random()))
+            proposal.append(q)
+            if level + 1 < depth:
+                logits = self._logits(tokens[-1:], [level - 1])[0]
+        self._pending_of_node = (*range(depth - 1), None)
+        rows = torch.stack([self._spread(q) for q in proposal])
+        return Draft(TokenTree.chain(self._to_target(tokens)), rows)
+
+    def _logits(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
+        logits = self._session.score(tokens, parents).logits[0]
+        if self._forbidden:
+            logits[:, self._forbidden] = -torch.inf
+        return logits
+
+    def _forbidden_ids(self, image_token_ids: frozenset[int]) -> list[int]:
+        """Draft ids that must not be proposed: image placeholders, and padding the target has no embedding for."""
+        if self._drafter.vocabulary is not None:
+            return self._drafter.vocabulary.known(image_token_ids)
+        size = self._drafter.executor.vocab_size
+        return [*(token for token in image_token_ids if token < size), *range(self._vocab_size, size)]
+
+    def _spread(self, q: torch.Tensor) -> torch.Tensor:
+        """`q` over draft ids as a distribution over the target's tokens."""
+        if self._drafter.vocabulary is not None:
+            return self._drafter.vocabulary.spread(q, self._vocab_size)
+        return torch.nn.functional.pad(q, (0, self._vocab_size - len(q)))
+
+    def _to_draft(self, tokens: Sequence[int]) -> list[int]:
+        return list(tokens) if self._drafter.vocabulary is None else self._drafter.vocabulary.to_draft(tokens)
+
+    def _to_target(self, tokens: Sequence[int]) -> list[int]:
+        return list(tokens) if self._drafter.vocabulary is None else self._drafter.vocabulary.to_target(tokens)
+
+
+def _stream(params: SamplingParams, position: int) -> np.random.Generator:
+    key = np.array([params.seed, position + _DRAFTER_STREAM], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))

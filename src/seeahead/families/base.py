@@ -1,0 +1,175 @@
+"""Runs any transformers decoder or vision-language model behind the executor seam, without touching its code.
+
+`Family` by itself serves plain text decoders and LLaVA-style models; the other families override the few lines in
+which they differ: positions, masks, image markers.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+import torch
+from transformers import PreTrainedModel
+
+from ..cache import SessionCache, check_can_roll_back
+from ..errors import InputError, ModelError
+from ..executor import ModelInputs, Prefilled, Scores
+from ..prompt import Prompt
+
+
+class Family:
+    """A transformers model (and, where prompts are to be encoded, its processor or tokenizer) as an `Executor`."""
+
+    name: ClassVar[str] = "text"
+    marker_tokens: ClassVar[tuple[str, ...]] = ()
+    """Tokens around image placeholders that mean nothing without the image, such as start and end markers."""
+
+    def __init__(self, model: PreTrainedModel, processor: Any = None) -> None:
+        """Raises ModelError for a model whose cache cannot roll back, or whose attention takes no tree mask."""
+        self.model = model.eval()
+        self.processor = processor
+        self.text_config = model.config.get_text_config()
+        check_can_roll_back(self.text_config)
+        attention = getattr(self.text_config, "_attn_implementation", None)
+        if attention not in (None, "eager", "sdpa"):
+            raise ModelError(
+                f"attention implementation '{attention}' takes no tree mask; load the model with attn_implementation='sdpa'"
+            )
+        self.vocab_size: int = self.text_config.vocab_size
+        self.max_length: int | None = getattr(self.text_config, "max_position_embeddings", None)
+        self.device: torch.device = model.device
+        self.dtype: torch.dtype = model.dtype
+        forward = inspect.signature(model.forward).parameters
+        self._last_logits_only = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+
+    # ---- prompts
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's tokenizer, or the tokenizer that was given itself."""
+        if self.processor is None:
+            raise InputError("no processor or tokenizer was given; pass (model, processor) to encode prompts")
+        return getattr(self.processor, "tokenizer", self.processor)
+
+    @property
+    def can_see(self) -> bool:
+        """Whether prompts may hold pictures."""
+        return getattr(self.model.config, "vision_config", None) is not None
+
+    @property
+    def image_token_ids(self) -> frozenset[int]:
+        """Placeholder ids (never drafted) and the markers around them: what a text-only view leaves out."""
+        config = self.model.config
+        names = (
+            "image_token_id",
+            "image_token_index",
+            "video_token_id",
+            "vision_start_token_id",
+            "vision_end_token_id",
+        )
+        ids = {getattr(config, name, None) for name in names}
+        if self.processor is not None and self.marker_tokens:
+            ids.update(self.tokenizer.convert_tokens_to_ids(list(self.marker_tokens)))
+            ids.discard(self.tokenizer.unk_token_id)
+        return frozenset(token for token in ids if token is not None)
+
+    def encode(self, prompt: Prompt) -> ModelInputs:
+        """Token ids and pixels of a conversation, ready for `prefill`."""
+        if prompt.images and not self.can_see:
+            raise InputError(
+                f"{len(prompt.images)} picture(s) were given, but model type '{self.model.config.model_type}' reads text "
+                "only; leave the pictures out or load a vision-language model"
+            )
+        encoded = self._encode_with_pictures(prompt) if prompt.images else self._encode_text(prompt)
+        token_ids = encoded.pop("input_ids")
+        encoded.pop("attention_mask", None)
+        return ModelInputs(token_ids.to(self.device), {name: self._place(value) for name, value in encoded.items()})
+
+    def _encode_with_pictures(self, prompt: Prompt) -> dict[str, Any]:
+        pictures = iter(prompt.images)
+        chat = prompt.as_chat()
+        for message in chat:
+            message["content"] = [
+                {**part, "image": next(pictures)} if part["type"] == "image" else part for part in message["content"]
+            ]
+        return dict(
+            self.processor.apply_chat_template(
+                chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            )
+        )
+
+    def _encode_text(self, prompt: Prompt) -> dict[str, Any]:
+        tokenizer = self.tokenizer
+        template = getattr(self.processor, "chat_template", None) or tokenizer.chat_template
+        if template is None:
+            text = "\n".join(message.text for message in prompt.messages)
+            return dict(tokenizer(text, return_tensors="pt"))
+        # Templates of VLMs want parts, those of text models want plain strings.
+        chat = prompt.as_chat() if self.can_see else [{"role": m.role, "content": m.text} for m in prompt.messages]
+        text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+        return dict(tokenizer(text, return_tensors="pt", add_special_tokens=not has_bos))
+
+    def _place(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.to(self.device, self.dtype if value.is_floating_point() else None)
+        return value
+
+    # ---- the executor seam
+
+    def new_cache(self, capacity: int) -> SessionCache:
+        return SessionCache(self.text_config.num_hidden_layers, capacity)
+
+    def prefill(self, inputs: ModelInputs, cache: SessionCache, wants_features: bool) -> Prefilled:
+        outputs = self.model(
+            input_ids=inputs.token_ids,
+            past_key_values=cache,
+            use_cache=True,
+            output_hidden_states=wants_features,
+            **inputs.extras,
+            **self._last_logits_only,
+        )
+        return Prefilled(_scores(outputs, wants_features, last_only=True), self.position_shift(inputs))
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        visible: torch.Tensor | None,
+        cache: SessionCache,
+        wants_features: bool,
+    ) -> Scores:
+        outputs = self.model(
+            input_ids=tokens,
+            position_ids=self.positions(positions),
+            attention_mask=None if visible is None else self.masks(visible, positions),
+            past_key_values=cache,
+            use_cache=True,
+            output_hidden_states=wants_features,
+        )
+        return _scores(outputs, wants_features)
+
+    # ---- where families differ
+
+    def position_shift(self, inputs: ModelInputs) -> int:
+        """How far positions of tokens after the prompt are from their index. Called right after its prefill."""
+        return 0
+
+    def positions(self, positions: torch.Tensor) -> torch.Tensor:
+        """Position ids as the model takes them, from positions [batch, tokens]."""
+        return positions
+
+    def masks(self, visible: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """The attention mask as the model takes it, from `visible` [batch, tokens, cached + tokens]."""
+        return self.additive_mask(visible)
+
+    def additive_mask(self, visible: torch.Tensor) -> torch.Tensor:
+        """[batch, 1, tokens, cached + tokens]: 0 where visible, the type's lowest number elsewhere."""
+        mask = torch.zeros(visible.shape, dtype=self.dtype, device=self.device)
+        return mask.masked_fill_(~visible, torch.finfo(self.dtype).min)[:, None]
+
+
+def _scores(outputs: Any, wants_features: bool, last_only: bool = False) -> Scores:
+    logits = outputs.logits[:, -1:] if last_only else outputs.logits
+    return Scores(logits, outputs.hidden_states[-1] if wants_features else None)

@@ -1,0 +1,90 @@
+"""Loads a target from a hub id or a local folder, and says in one line why it cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from ..errors import ModelError
+from . import check_supported
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU. Raises ModelError for a device this machine lacks."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cpu" or (device.partition(":")[0] == "cuda" and torch.cuda.is_available()):
+        return torch.device(device)
+    available = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+    raise ModelError(f"device '{device}' is not available here; available: {available} (or auto)")
+
+
+def pick_dtype(dtype: str | torch.dtype) -> torch.dtype | str:
+    """A torch dtype, or `auto` for the checkpoint's own. Raises ModelError for another name."""
+    if isinstance(dtype, torch.dtype) or dtype == "auto":
+        return dtype
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype '{dtype}' is not supported; allowed are auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tuple[Any, Any]:
+    """(model, processor or tokenizer) of a hub id or a local folder. Raises ModelError."""
+    folder = Path(source)
+    if not folder.is_dir() and (folder.exists() or str(source).count("/") != 1):
+        raise ModelError(f"'{source}' is neither a folder nor a hub id (owner/name); check the path")
+    check_model_type(source)
+    config = _call(source, transformers.AutoConfig.from_pretrained, source)
+    check_supported(config.model_type)
+    sees = getattr(config, "vision_config", None) is not None
+    auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+    model, report = _call(
+        source,
+        auto.from_pretrained,
+        source,
+        dtype=pick_dtype(dtype),
+        output_loading_info=True,
+        attn_implementation="sdpa",
+    )
+    _check_complete(source, model, report)
+    processor_class = transformers.AutoProcessor if sees else transformers.AutoTokenizer
+    processor = _call(source, processor_class.from_pretrained, source)
+    return model.to(pick_device(device)), processor
+
+
+def check_model_type(source: str | Path) -> None:
+    """Raises ModelError for a local folder without config or of an unknown type, before transformers looks at it."""
+    if not Path(source).is_dir():
+        return
+    path = Path(source) / "config.json"
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"'{source}' has no readable config.json ({type(error).__name__}); give a model folder"
+        ) from error
+    check_supported(str(values.get("model_type")))
+
+
+def _call(source: str | Path, function: Any, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ModelError(f"'{source}' cannot be loaded: {first_line or type(error).__name__}") from error
+
+
+def _check_complete(source: str | Path, model: Any, report: dict[str, Any]) -> None:
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    missing = sorted(set(report.get("missing_keys", ())) - tied)
+    wrong = sorted(str(entry[0]) for entry in report.get("mismatched_keys", ()))
+    if missing or wrong:
+        names = ", ".join([*missing, *wrong][:5])
+        more = f" and {len(missing) + len(wrong) - 5} more" if len(missing) + len(wrong) > 5 else ""
+        raise ModelError(f"checkpoint '{source}' is incomplete: {names}{more}; download it again")

@@ -1,0 +1,187 @@
+"""A compact Llama-type decoder for drafters: fused projections, cache written in place, few calls per token.
+
+It reads and writes ordinary Hugging Face Llama checkpoints; only the way it runs is ours. For a 5M-parameter drafter
+the number of operator calls, not the arithmetic, is most of the cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..cache import SessionCache
+from ..errors import ModelError
+from ..executor import ModelInputs, Prefilled, Scores
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Shape of a Llama-type decoder; field names are those of its `config.json`."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    max_position_embeddings: int
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+    tie_word_embeddings: bool = True
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> DecoderConfig:
+        """Raises ModelError for a Llama variant that this decoder does not run."""
+        rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+        rope_type = rope.get("rope_type", "default")
+        odd = [name for name in ("attention_bias", "mlp_bias") if values.get(name)]
+        if rope_type != "default":
+            odd.append(f"rope type {rope_type}")
+        if odd or values.get("model_type") != "llama":
+            raise ModelError(
+                f"the compact decoder runs plain Llama checkpoints, not {', '.join(odd) or values.get('model_type')}; "
+                "load this model through transformers instead"
+            )
+        heads = values["num_attention_heads"]
+        known = {name: values[name] for name in cls.__dataclass_fields__ if values.get(name) is not None}
+        defaults = {
+            "head_dim": values["hidden_size"] // heads,
+            "num_key_value_heads": heads,
+            "rope_theta": rope.get("rope_theta", 10000.0),
+            "tie_word_embeddings": False,
+        }
+        return cls(**{**defaults, **known})
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        width, heads = config.hidden_size, config.num_attention_heads
+        self.qkv = nn.Linear(width, (heads + 2 * config.num_key_value_heads) * config.head_dim, bias=False)
+        self.output = nn.Linear(heads * config.head_dim, width, bias=False)
+        self.gate_up = nn.Linear(width, 2 * config.intermediate_size, bias=False)
+        self.down = nn.Linear(config.intermediate_size, width, bias=False)
+        self.attention_norm = nn.Parameter(torch.ones(width))
+        self.mlp_norm = nn.Parameter(torch.ones(width))
+
+
+class Decoder(nn.Module):
+    """A Llama-type causal language model as an `Executor`."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size = config.vocab_size
+        self.max_length: int | None = config.max_position_embeddings
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.Parameter(torch.ones(config.hidden_size))
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.head.weight = self.embedding.weight
+        self.register_buffer("_rotation", _rotation_table(config), persistent=False)
+        self._rotation: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.norm.device
+
+    def new_cache(self, capacity: int) -> SessionCache:
+        return SessionCache(self.config.num_hidden_layers, capacity)
+
+    def prefill(self, inputs: ModelInputs, cache: SessionCache, wants_features: bool) -> Prefilled:
+        positions = torch.arange(inputs.token_ids.shape[1], device=self.device)[None]
+        features = self._features(inputs.token_ids, positions, None, cache)
+        return Prefilled(Scores(self.head(features[:, -1:]), features if wants_features else None))
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, visible: Tensor | None, cache: SessionCache, wants_features: bool
+    ) -> Scores:
+        features = self._features(tokens, positions, None if visible is None else visible[:, None], cache)
+        return Scores(self.head(features), features if wants_features else None)
+
+    def _features(self, tokens: Tensor, positions: Tensor, mask: Tensor | None, cache: SessionCache | None) -> Tensor:
+        """Last hidden states [batch, tokens, width]. Without a mask, several tokens are causal from an empty cache."""
+        config = self.config
+        heads, kv_heads, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+        batch, length = tokens.shape
+        cos, sin = self._rotation[:, positions].unsqueeze(3).unbind(0)
+        x = self.embedding(tokens)
+        for index, layer in enumerate(self.layers):
+            assert isinstance(layer, _Layer)
+            normed = F.rms_norm(x, (config.hidden_size,), layer.attention_norm, config.rms_norm_eps)
+            states = layer.qkv(normed).view(batch, length, heads + 2 * kv_heads, width)
+            turned, value = states.split((heads + kv_heads, kv_heads), dim=2)
+            first, second = turned.chunk(2, dim=-1)
+            turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
+            query, key = (part.transpose(1, 2) for part in turned.split((heads, kv_heads), dim=2))
+            value = value.transpose(1, 2)
+            if cache is not None:
+                key, value = cache.update(key, value, index)
+            attended = F.scaled_dot_product_attention(
+                query, key, value, mask, is_causal=mask is None and length > 1, enable_gqa=heads != kv_heads
+            )
+            x = x + layer.output(attended.transpose(1, 2).reshape(batch, length, heads * width))
+            normed = F.rms_norm(x, (config.hidden_size,), layer.mlp_norm, config.rms_norm_eps)
+            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate) * up)
+        return F.rms_norm(x, (config.hidden_size,), self.norm, config.rms_norm_eps)
+
+
+def _rotation_table(config: DecoderConfig) -> Tensor:
+    """[2, positions, head_dim]: cosines and sines of rotary position embeddings (rotate-half layout)."""
+    steps = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+    angles = torch.outer(torch.arange(config.max_position_embeddings).float(), config.rope_theta**-steps).repeat(1, 2)
+    return torch.stack((angles.cos(), angles.sin()))
+
+
+def load_decoder(folder: Path, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> Decoder:
+    """The decoder of a Hugging Face Llama folder. Raises ModelError naming tensors that are missing or not known."""
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise ModelError(
+            f"'{path.name}' is missing in '{folder}'; a drafter folder holds config.json and model.safetensors"
+        )
+    state = load_file(path)
+    fused = fuse(state, config)
+    if config.tie_word_embeddings and "embedding.weight" in fused:
+        fused["head.weight"] = fused["embedding.weight"]
+    decoder = Decoder(config)
+    missing = sorted(decoder.state_dict().keys() - fused.keys())
+    if missing or state:
+        raise ModelError(
+            f"checkpoint '{path.name}' does not fit its config: missing {missing or 'nothing'}, "
+            f"unknown {sorted(state) or 'nothing'}; get the whole folder again"
+        )
+    decoder.load_state_dict(fused)
+    return decoder.to(device, dtype).eval()
+
+
+def fuse(state: dict[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:
+    """Take the tensors of a Hugging Face Llama `state` out of it, under our names; what is left there is unknown."""
+
+    def take(*names: str) -> Tensor | None:
+        parts = [state.pop(f"{name}.weight") for name in names if f"{name}.weight" in state]
+        return torch.cat(parts) if len(parts) == len(names) else None
+
+    fused = {"embedding.weight": take("model.embed_tokens"), "norm": take("model.norm")}
+    fused["head.weight"] = take("lm_head")
+    for index in range(config.num_hidden_layers):
+        theirs, ours = f"model.layers.{index}", f"layers.{index}"
+        attention = f"{theirs}.self_attn"
+        fused |= {
+            f"{ours}.qkv.weight": take(f"{attention}.q_proj", f"{attention}.k_proj", f"{attention}.v_proj"),
+            f"{ours}.output.weight": take(f"{attention}.o_proj"),
+            f"{ours}.gate_up.weight": take(f"{theirs}.mlp.gate_proj", f"{theirs}.mlp.up_proj"),
+            f"{ours}.down.weight": take(f"{theirs}.mlp.down_proj"),
+            f"{ours}.attention_norm": take(f"{theirs}.input_layernorm"),
+            f"{ours}.mlp_norm": take(f"{theirs}.post_attention_layernorm"),
+        }
+    return {name: tensor for name, tensor in fused.items() if tensor is not None}
