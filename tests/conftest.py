@@ -8,6 +8,8 @@ import socket
 
 import pytest
 
+from tests.sizes import over_soft_limits
+
 # Two test processes share the machine when pytest-xdist runs; more threads than cores slow every torch call.
 _THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 os.environ.setdefault("OMP_NUM_THREADS", _THREADS)
@@ -30,3 +32,11 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    long = over_soft_limits()
+    if long:
+        terminalreporter.section("longer than they should be")
+        for line in long:
+            terminalreporter.line(line)

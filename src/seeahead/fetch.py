@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import closing
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from seeahead.errors import ImageError
@@ -128,12 +129,14 @@ def _get(target: SplitResult, address: str, max_bytes: int, deadline: float) -> 
     try:
         path = (target.path or "/") + (f"?{target.query}" if target.query else "")
         connection.request("GET", path, headers={"Accept": "image/*", "Connection": "close", "User-Agent": "seeahead"})
-        response = connection.getresponse()
-        if response.status in _REDIRECTS and response.getheader("Location"):
-            return _Redirect(str(response.getheader("Location")))
-        if response.status != 200:
-            raise ImageError(f"{_host(target)} answers {response.status}; check the address, or download the picture")
-        body = response.read(max_bytes + 1)
+        with closing(connection.getresponse()) as response:
+            if response.status in _REDIRECTS and response.getheader("Location"):
+                return _Redirect(str(response.getheader("Location")))
+            if response.status != 200:
+                raise ImageError(
+                    f"{_host(target)} answers {response.status}; check the address, or download the picture"
+                )
+            body = response.read(max_bytes + 1)
         if len(body) > max_bytes:
             raise ImageError(f"the picture at {_host(target)} is larger than {max_bytes:,} bytes, the limit")
         # After an abort a read without a length ends as if the body were complete.

@@ -1,0 +1,49 @@
+# Every target sets itself up: the first one builds .venv from any Python >= 3.11 on the path.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+TEST_WORKERS ?= 2
+
+.PHONY: help demo test check fix clean
+
+help:
+	@echo "make demo    ask the embedded model about real pictures; writes out/demo.html"
+	@echo "make test    run the tests"
+	@echo "make check   lint, format and types"
+	@echo "make fix     repair what the linter and the formatter can repair"
+	@echo "make clean   remove the environment, caches and out/"
+
+demo: $(STAMP)
+	@mkdir -p out
+	$(BIN)/seeahead demo --html out/demo.html
+
+test: $(STAMP)
+	$(BIN)/pytest --numprocesses $(TEST_WORKERS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache
+
+# A Python counts only if it is new enough and can make an environment with pip in it.
+$(STAMP): pyproject.toml constraints.txt
+	@python=; \
+	for candidate in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	  if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "No Python >= 3.11 with the venv module found; install one, or say make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$($$python --version); the first time takes a few minutes"; \
+	$$python -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	@touch $@

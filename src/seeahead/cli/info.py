@@ -1,0 +1,92 @@
+"""Show what is supported here: devices, number formats, model families, drafters, the demo model."""
+
+import argparse
+import json
+from importlib import import_module, metadata
+
+from rich.console import Console
+from rich.table import Table
+
+from seeahead.provenance import provenance
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+
+
+def run(args: argparse.Namespace) -> int:
+    facts = collect()
+    if args.json:
+        print(json.dumps(facts, ensure_ascii=False))
+    else:
+        _show(facts)
+    return 0
+
+
+def collect() -> dict[str, dict[str, object]]:
+    """Everything the command knows, as plain values."""
+    import torch  # here and not above, so that --help stays fast
+
+    record = provenance()
+    hardware, versions = record["hardware"], record["versions"]
+    assert isinstance(hardware, dict)
+    assert isinstance(versions, dict)
+    devices: dict[str, object] = {
+        "cpu": {
+            "name": hardware["cpu"],
+            "num_cores": hardware["num_cores"],
+            "num_threads": torch.get_num_threads(),
+            "dtypes": ["float32", "bfloat16", "float16"],
+        }
+    }
+    for index in range(torch.cuda.device_count()):
+        devices[f"cuda:{index}"] = {
+            "name": torch.cuda.get_device_name(index),
+            "num_bytes": torch.cuda.get_device_properties(index).total_memory,
+            "dtypes": ["float32", *(["bfloat16"] if torch.cuda.is_bf16_supported() else []), "float16"],
+        }
+    return {
+        "versions": versions | {name: _version(name) for name in ("numpy", "pillow", "safetensors")},
+        "devices": devices,
+        "families": dict(import_module("seeahead.families").SUPPORTED),
+        "drafters": dict(import_module("seeahead.drafters").KINDS),
+        "demo_model": dict(import_module("seeahead.demo.build").state()),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _show(facts: dict[str, dict[str, object]]) -> None:
+    console = Console(highlight=False)
+    for title, entries in facts.items():
+        table = Table(
+            title=title.replace("_", " "), title_justify="left", title_style="bold", show_header=False, box=None
+        )
+        for name, value in entries.items():
+            table.add_row(name, _words(name, value))
+        console.print(table)
+        console.print()
+
+
+def _words(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return " · ".join(_labelled(key, entry) for key, entry in value.items())
+    if value is None:
+        return "not installed"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name == "num_bytes" and isinstance(value, int):
+        return f"{value / 1e6:,.0f} MB"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value)
+
+
+def _labelled(name: str, value: object) -> str:
+    words = _words(name, value)
+    return f"{words} {name.removeprefix('num_')}" if name in ("num_cores", "num_threads") else words

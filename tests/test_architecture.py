@@ -1,0 +1,210 @@
+"""The shape of the code: who may import whom, how long things may get, and what belongs in one place only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.sizes import HARD_FILE_LINES, HARD_FUNCTION_LINES, ROOT, function_lines, python_files
+
+PACKAGE = ROOT / "src" / "seeahead"
+
+# A module imports only from lower levels. The first part of its name decides: seeahead.drafters.lookup is "drafters".
+LEVELS = [
+    {"errors"},
+    {"provenance", "fetch", "tree", "records"},
+    {"pictures", "sampling", "metrics"},
+    {"verify", "stopping", "prompt", "cache"},
+    {"executor"},
+    {"models", "families", "session"},
+    {"drafting"},
+    {"drafters", "decode"},
+    {"demo"},
+    {"api", "testing"},
+    {"data"},
+    {"train", "bench", "export", "serve"},
+    {"cli"},
+]
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+DOORS = {"__init__", "__main__"}  # `import seeahead` names everything, lazily
+
+# Whole packages that a part of the code must not know.
+FORBIDDEN = {
+    "errors": {"torch", "transformers", "numpy", "PIL"},
+    "provenance": {"torch", "transformers", "numpy", "PIL"},
+    "records": {"torch", "transformers", "numpy", "PIL"},
+    "metrics": {"torch", "transformers", "numpy", "PIL"},
+    "fetch": {"torch", "transformers", "numpy", "PIL"},
+    "pictures": {"torch", "transformers"},
+    "tree": {"transformers", "PIL"},
+    "sampling": {"transformers", "PIL"},
+    "verify": {"transformers", "PIL"},
+    "stopping": {"transformers", "PIL"},
+    "session": {"transformers", "PIL"},
+    "decode": {"transformers", "PIL"},
+}
+NOWHERE = {"torchvision", "pickle", "marshal", "shelve"}
+
+TURNS_LOGITS_INTO_TOKENS = {"softmax", "log_softmax", "multinomial", "gumbel_softmax"}
+MAY_USE_SOFTMAX = {"sampling", "models", "data", "train", "testing"}
+GLOBAL_STATE = {
+    "torch.manual_seed", "torch.seed", "torch.random.manual_seed", "random.seed", "np.random.seed", "numpy.random.seed",
+    "torch.set_default_dtype", "torch.set_default_device", "torch.set_num_threads", "torch.set_grad_enabled",
+    "logging.basicConfig",
+}  # fmt: skip
+VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base_utils"}
+
+
+class Module:
+    """One source file, parsed: its name inside the package, and what it imports and calls."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parts = path.relative_to(PACKAGE).with_suffix("").parts
+        self.unit = self.parts[0]
+        self.tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.nodes = list(ast.walk(self.tree))
+
+    def __str__(self) -> str:
+        return "/".join(self.parts)
+
+    def imports(self) -> list[tuple[int, str]]:
+        """(line, full dotted name) of everything imported anywhere in the file, relative imports resolved."""
+        found = []
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                found += [(node.lineno, alias.name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = self._absolute(node)
+                found += [(node.lineno, f"{base}.{alias.name}") for alias in node.names]
+        return found
+
+    def _absolute(self, node: ast.ImportFrom) -> str:
+        if node.level == 0:
+            return node.module or ""
+        here = ["seeahead", *self.parts]
+        return ".".join(here[: len(here) - node.level] + ([node.module] if node.module else []))
+
+    def used_names(self) -> list[tuple[int, str]]:
+        """(line, dotted name) of every name and attribute, such as torch.manual_seed."""
+        return [(node.lineno, ast.unparse(node)) for node in self.nodes if isinstance(node, ast.Name | ast.Attribute)]
+
+
+MODULES = [Module(path) for path in python_files(PACKAGE)]
+INSIDE = [module for module in MODULES if module.unit not in DOORS]
+
+
+def report(found):
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_every_module_has_a_level():
+    report([f"{module}: give '{module.unit}' a level in LEVELS" for module in INSIDE if module.unit not in LEVEL])
+
+
+def test_imports_go_down():
+    found = []
+    for module in INSIDE:
+        for line, name in module.imports():
+            package, _, rest = name.partition(".")
+            target = rest.split(".")[0]
+            if package != "seeahead" or target == module.unit or target not in LEVEL:
+                continue
+            if LEVEL[target] >= LEVEL.get(module.unit, 99):
+                found.append(f"{module}:{line} imports {name}, which is not below it")
+    report(found)
+
+
+def test_the_loop_knows_drafters_and_families_only_as_protocols():
+    units = {"decode", "session", "verify"}
+    report(
+        [
+            f"{module}:{line} imports {name}"
+            for module in INSIDE
+            if module.unit in units
+            for line, name in module.imports()
+            if name.startswith(("seeahead.drafters", "seeahead.families"))
+        ]
+    )
+
+
+def test_packages_stay_where_they_belong():
+    report(
+        [
+            f"{module}:{line} imports {name}"
+            for module in MODULES
+            for line, name in module.imports()
+            if name.split(".")[0] in FORBIDDEN.get(module.unit, set()) | NOWHERE
+        ]
+    )
+
+
+def test_only_cache_knows_the_caches_of_transformers():
+    report(
+        [
+            f"{module}:{line} imports {name}"
+            for module in INSIDE
+            if module.unit != "cache"
+            for line, name in module.imports()
+            if name.startswith("transformers.cache_utils")
+            or (name.startswith("transformers.") and name.endswith("Cache"))
+        ]
+    )
+
+
+def test_only_sampling_turns_logits_into_tokens():
+    report(
+        [
+            f"{module}:{line} uses {name}"
+            for module in INSIDE
+            if module.unit not in MAY_USE_SOFTMAX
+            for line, name in module.used_names()
+            if name.rsplit(".", 1)[-1] in TURNS_LOGITS_INTO_TOKENS
+        ]
+    )
+
+
+def test_only_the_doors_print_and_read_the_environment():
+    report(
+        [
+            f"{module}:{line} uses {name}"
+            for module in MODULES
+            if module.unit not in {"cli", "serve"}
+            for line, name in module.used_names()
+            if name in {"print", "os.environ", "os.getenv", "environ", "getenv", "sys.stdout"}
+        ]
+    )
+
+
+def test_the_library_sets_nothing_for_the_whole_process():
+    report(
+        [
+            f"{module}:{line} uses {name}"
+            for module in INSIDE
+            if module.unit != "cli"
+            for line, name in module.used_names()
+            if name in GLOBAL_STATE
+        ]
+    )
+
+
+def test_every_module_says_what_it_is_for():
+    report([f"{module} has no docstring" for module in MODULES if not ast.get_docstring(module.tree)])
+
+
+def test_no_module_has_a_vague_name():
+    report([str(module) for module in MODULES if VAGUE_NAMES & set(module.parts)])
+
+
+@pytest.mark.parametrize("folder", ["src", "tests"])
+def test_files_and_functions_stay_short(folder):
+    found = []
+    for path in python_files(ROOT / folder):
+        name = path.relative_to(ROOT)
+        text = path.read_text(encoding="utf-8")
+        if (lines := len(text.splitlines())) > HARD_FILE_LINES:
+            found.append(f"{name} has {lines} lines, the limit is {HARD_FILE_LINES}")
+        for function, lines in function_lines(text):
+            if lines > HARD_FUNCTION_LINES:
+                found.append(f"{name}: {function} has {lines} lines, the limit is {HARD_FUNCTION_LINES}")
+    report(found)
