@@ -1,0 +1,95 @@
+"""Probabilities equal those of transformers' own filters; settings are checked; draws follow the distribution."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from seeahead.errors import InputError
+from seeahead.sampling import Sampler, SamplingParams, draw, probabilities, residual
+
+
+@pytest.mark.parametrize(
+    ("params", "warpers"),
+    [
+        (SamplingParams(temperature=0.7), [TemperatureLogitsWarper(0.7)]),
+        (SamplingParams(temperature=1.0, top_k=3), [TopKLogitsWarper(3)]),
+        (SamplingParams(temperature=1.3, top_p=0.6), [TemperatureLogitsWarper(1.3), TopPLogitsWarper(0.6)]),
+        (SamplingParams(temperature=1.0, min_p=0.2), [MinPLogitsWarper(0.2)]),
+        (
+            SamplingParams(temperature=0.9, top_k=9, top_p=0.8, min_p=0.05),
+            [TemperatureLogitsWarper(0.9), TopKLogitsWarper(9), TopPLogitsWarper(0.8), MinPLogitsWarper(0.05)],
+        ),
+    ],
+)
+def test_filters_are_those_of_transformers(params: SamplingParams, warpers: list[object]) -> None:
+    logits = torch.randn(50, 20, generator=torch.Generator().manual_seed(1)) * 3
+    theirs = LogitsProcessorList(warpers)(torch.zeros(50, 1, dtype=torch.long), logits).softmax(-1)
+    torch.testing.assert_close(probabilities(logits, params), theirs)
+
+
+def test_repetition_penalty_looks_back_on_prompt_answer_and_path() -> None:
+    logits = torch.randn(20, generator=torch.Generator().manual_seed(2))
+    sampler = Sampler(SamplingParams(temperature=1.0, repetition_penalty=1.5), prompt=[3, 5])
+    sampler.extend([7])
+    theirs = RepetitionPenaltyLogitsProcessor(1.5)(torch.tensor([[3, 5, 7, 9, 9]]), logits[None])[0].softmax(-1)
+    torch.testing.assert_close(sampler.distribution(logits, [9, 9]), theirs)
+
+
+def test_greedy_is_the_one_hot_distribution() -> None:
+    logits = torch.tensor([0.1, 2.0, 1.0])
+    assert Sampler(SamplingParams(), []).distribution(logits).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -0.1},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"min_p": 1.0},
+        {"repetition_penalty": 0.0},
+        {"seed": -1},
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        SamplingParams(**wrong)
+
+
+def test_defaults_come_from_the_generation_config_unless_it_is_greedy() -> None:
+    config = SimpleNamespace(do_sample=True, temperature=0.6, top_k=40, top_p=None, repetition_penalty=1.1)
+    assert SamplingParams.from_generation_config(config) == SamplingParams(0.6, 40, repetition_penalty=1.1)
+    assert SamplingParams.from_generation_config(config, temperature=0.0, top_k=None).is_greedy
+    greedy = SimpleNamespace(do_sample=False, temperature=0.6, top_k=40)
+    assert SamplingParams.from_generation_config(greedy) == SamplingParams()
+    assert SamplingParams.from_generation_config(greedy, temperature=1.0, seed=4) == SamplingParams(1.0, seed=4)
+
+
+def test_draw_is_the_inverse_of_the_cumulative_distribution() -> None:
+    distribution = torch.tensor([0.0, 0.25, 0.0, 0.5, 0.25, 0.0])
+    assert [draw(distribution, u) for u in (0.0, 0.2, 0.25, 0.74, 0.75, 0.999999)] == [1, 1, 3, 3, 4, 4]
+    assert draw(distribution, 1 - 1e-17) == 4, "the very end is the last token that can be drawn"
+
+
+def test_residual_is_the_part_of_p_above_q() -> None:
+    p, q = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.6, 0.2])
+    assert residual(p, q).tolist() == [1, 0, 0]
+    assert residual(p, p).tolist() == p.tolist(), "p = q leaves nothing to refuse"
+
+
+def test_randomness_belongs_to_positions_not_to_calls() -> None:
+    first, second = Sampler(SamplingParams(1.0, seed=5), []), Sampler(SamplingParams(1.0, seed=5), [])
+    for _ in range(3):
+        first.stream(0).random()
+    assert first.stream(9).random() == second.stream(9).random()
+    assert first.stream(9).random() != first.stream(10).random()
+    assert first.stream(9).random() != Sampler(SamplingParams(1.0, seed=6), []).stream(9).random()

@@ -1,0 +1,46 @@
+"""Answers end at the right token, wherever in a block it falls."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from seeahead.errors import InputError
+from seeahead.stopping import StopRule
+
+_WORDS = ["", "a", "b", "ab", " end", "é"]
+
+
+def _text(tokens: Sequence[int]) -> str:
+    return "".join(_WORDS[token] for token in tokens)
+
+
+def test_the_end_token_is_the_last_token() -> None:
+    assert StopRule(10, frozenset([0])).cut([1, 1], [1, 0, 2]) == (2, "end")
+
+
+def test_the_limit_cuts_a_block() -> None:
+    assert StopRule(4).cut([1, 1], [1, 1, 1]) == (2, "length")
+    assert StopRule(6).cut([1, 1], [1, 1, 1]) == (3, None)
+
+
+def test_the_context_cuts_a_block_and_says_so() -> None:
+    assert StopRule(10, num_prompt_tokens=5, max_length=8).cut([1, 1], [1, 1]) == (1, "context")
+    assert StopRule(10, num_prompt_tokens=8, max_length=8).limit == 1, "prefill yields one token in any case"
+
+
+def test_a_stop_string_ends_with_the_token_that_completes_it() -> None:
+    rule = StopRule(10, stop_strings=("ba",), to_text=_text)
+    assert rule.cut([1, 2], [1, 2, 1]) == (1, "stop"), "begun before the block"
+    assert rule.cut([1], [2, 1, 1]) == (2, "stop")
+    assert rule.cut([1], [1, 3]) == (2, None)
+    assert rule.cut([], [3, 3, 1]) == (2, "stop"), "completed inside a token"
+
+
+def test_an_end_token_before_the_stop_string_wins() -> None:
+    assert StopRule(10, frozenset([5]), ("ab",), _text).cut([], [5, 3]) == (1, "end")
+
+
+@pytest.mark.parametrize(("limit", "stop"), [(0, ()), (-3, ()), (5, ("",))])
+def test_wrong_settings_are_refused(limit: int, stop: tuple[str, ...]) -> None:
+    with pytest.raises(InputError):
+        StopRule(limit, stop_strings=stop, to_text=_text)

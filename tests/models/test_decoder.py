@@ -1,0 +1,70 @@
+"""Our decoder computes what transformers' Llama computes, from the same checkpoint."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from seeahead.errors import ModelError
+from seeahead.executor import ModelInputs
+from seeahead.models.decoder import Decoder, DecoderConfig, load_decoder
+from seeahead.session import Session
+from seeahead.tree import ROOT
+
+
+@pytest.fixture(params=[True, False], ids=["tied", "untied"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
+        tie_word_embeddings=request.param,
+        initializer_range=0.3,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def _load(folder: Path) -> Decoder:
+    config = DecoderConfig.from_json(json.loads((folder / "config.json").read_text()))
+    return load_decoder(folder, config, torch.float32, torch.device("cpu"))
+
+
+def test_prefill_and_trees_equal_transformers(folder: Path) -> None:
+    theirs, ours = LlamaForCausalLM.from_pretrained(folder).eval(), _load(folder)
+    prompt = [5, 9, 20, 31, 2, 2, 40]
+    session = Session(ours, 8)
+    first = session.prefill(ModelInputs(torch.tensor([prompt]))).logits[0, -1]
+    scores = session.score([7, 8, 9, 10], [ROOT, 0, 0, 2]).logits[0]
+    with torch.no_grad():
+        torch.testing.assert_close(first, theirs(torch.tensor([prompt])).logits[0, -1], atol=1e-5, rtol=1e-4)
+        for row, path in enumerate([[7], [7, 8], [7, 9], [7, 9, 10]]):
+            expected = theirs(torch.tensor([prompt + path])).logits[0, -1]
+            torch.testing.assert_close(scores[row], expected, atol=1e-5, rtol=1e-4)
+        session.commit([0, 2])
+        after = session.score([11], [ROOT]).logits[0, -1]
+        expected = theirs(torch.tensor([[*prompt, 7, 9, 11]])).logits[0, -1]
+        torch.testing.assert_close(after, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_missing_and_unknown_tensors_are_named(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    state = load_file(path)
+    state["stray"] = state.pop("model.layers.1.mlp.down_proj.weight")
+    save_file(state, path)
+    with pytest.raises(ModelError, match=r"layers\.1\.down.*stray"):
+        _load(folder)
+
+
+def test_other_architectures_are_refused() -> None:
+    with pytest.raises(ModelError, match="plain Llama"):
+        DecoderConfig.from_json({"model_type": "gpt2"})
