@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from . import metrics
 from .decode import Decoder
 from .drafters import make_drafter
 from .drafting import Drafter
+from .executor import ModelInputs
 from .families import family_for
 from .families.base import Family
 from .families.loading import load_model
@@ -109,9 +110,8 @@ class Engine:
         `allow_urls`). Settings left out are those of the model's own generation config. A stop string ends the answer
         and is not part of its text. Raises InputError before the first token for wrong input.
         """
-        config = self.family.model.generation_config
         params = SamplingParams.from_generation_config(
-            config,
+            self.family.model.generation_config,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -119,27 +119,28 @@ class Engine:
             repetition_penalty=repetition_penalty,
             seed=seed,
         )
-        stop = (stop,) if isinstance(stop, str) else tuple(stop)
-        limit = max_new_tokens if max_new_tokens is not None else config.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
-        StopRule(limit, stop_strings=stop, to_text=self._text)
+        rule = self._stop_rule(max_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop))
         inputs = self.family.encode(make_prompt(prompt, images, allow_urls=allow_urls))
-        rule = StopRule(
-            max_new_tokens=limit,
-            end_tokens=_end_tokens(config.eos_token_id),
-            stop_strings=stop,
-            to_text=self._text,
-            num_prompt_tokens=inputs.token_ids.shape[1],
-            max_length=self.family.max_length,
-        )
+        rule = replace(rule, num_prompt_tokens=inputs.token_ids.shape[1], max_length=self.family.max_length)
+        return self._answer(inputs, params, rule)
+
+    def _answer(self, inputs: ModelInputs, params: SamplingParams, rule: StopRule) -> Iterator[Piece]:
         sampler = Sampler(params, inputs.token_ids[0].tolist())
         decoder = Decoder(self.family, self.drafter, sampler, rule, self.family.image_token_ids)
         progress = decoder.start(inputs)
-        teller = _Teller(self._text, rule)
+        teller = _Teller(rule)
         yield from teller.tell(progress.answer, ("target",), progress.finish_reason is not None)
         for step in decoder.steps(progress):
             yield from teller.tell(step.emitted, step.origins, progress.finish_reason is not None)
-        generation = progress.generation(rule.num_prompt_tokens, self.drafter.name)
-        yield Piece("", reply=Reply(teller.text, generation))
+        yield Piece("", reply=Reply(teller.text, progress.generation(rule.num_prompt_tokens, self.drafter.name)))
+
+    def _stop_rule(self, max_new_tokens: int | None, stop: tuple[str, ...]) -> StopRule:
+        config = self.family.model.generation_config
+        if max_new_tokens is None:
+            max_new_tokens = config.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
+        ends = config.eos_token_id
+        ends = () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
+        return StopRule(max_new_tokens, frozenset(ends), stop, self._text)
 
     def _text(self, tokens: Sequence[int]) -> str:
         text: str = self.family.tokenizer.decode(list(tokens), skip_special_tokens=True)
@@ -149,8 +150,9 @@ class Engine:
 class _Teller:
     """Turns growing token ids into text: a piece per run of tokens of one origin, never half a character."""
 
-    def __init__(self, to_text: Callable[[Sequence[int]], str], rule: StopRule) -> None:
-        self._to_text, self._rule = to_text, rule
+    def __init__(self, rule: StopRule) -> None:
+        assert rule.to_text is not None
+        self._to_text, self._rule = rule.to_text, rule
         self._tokens: list[int] = []
         self._held: list[tuple[int, Origin]] = []
         self.text = ""
@@ -176,12 +178,6 @@ class _Teller:
         return text[: min(places)] if places else text
 
 
-def _end_tokens(value: int | Sequence[int] | None) -> frozenset[int]:
-    if value is None:
-        return frozenset()
-    return frozenset([value] if isinstance(value, int) else value)
-
-
 def load(
     target: str | Path | tuple[Any, Any],
     drafter: str | Path | Drafter | None = None,
@@ -198,12 +194,13 @@ def load(
     own = None
     if isinstance(target, tuple):
         model, processor = target
-    else:
-        if target == "demo":
-            from .demo.build import ensure
+    elif target == "demo":
+        from .demo.build import ensure
 
-            paths = ensure(progress=progress)
-            target, own = paths.target, paths.drafter
+        paths = ensure(progress=progress)
+        own = paths.drafter
+        model, processor = load_model(paths.target, dtype, device)
+    else:
         model, processor = load_model(target, dtype, device)
     family = family_for(model, processor)
     default = "lookup" if own is None else "language"

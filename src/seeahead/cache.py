@@ -17,7 +17,7 @@ _RECURRENT_LAYERS = ("linear", "mamba", "recurrent", "ssm", "conv", "hybrid")
 
 
 class _Block:
-    """Equal-shaped buffers of several layers in one tensor [slots, batch, heads, capacity, width]: one gather for all."""
+    """Equal-shaped buffers of several layers in one tensor [slots, batch, heads, capacity, width], gathered at once."""
 
     def __init__(self, like: torch.Tensor, num_slots: int, capacity: int) -> None:
         batch, heads, _, width = like.shape
@@ -82,7 +82,7 @@ class _Layer(CacheLayerMixin):
 
 
 class SessionCache(Cache):
-    """A transformers cache with absolute rollback. Sliding-window layers keep everything: the mask hides what is old."""
+    """A transformers cache with absolute rollback. Sliding layers keep everything too: the mask hides what is old."""
 
     def __init__(self, num_layers: int, capacity: int) -> None:
         """`capacity`: tokens to make room for at once; more is allocated when they run out."""

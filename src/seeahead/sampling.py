@@ -85,14 +85,14 @@ class Sampler:
         self._history.extend(tokens)
 
     def greedy_choices(self, logits: torch.Tensor) -> list[int] | None:
-        """Greedy token of every row of `logits` [nodes, vocabulary] in one copy; None if rows need their own history."""
+        """Greedy token of each row of `logits` [nodes, vocabulary] in one copy; None if rows look back on tokens."""
         if not self.params.is_greedy or self.needs_history:
             return None
         choices: list[int] = logits.argmax(-1).tolist()
         return choices
 
     def distribution(self, logits: torch.Tensor, path_tokens: Sequence[int] = ()) -> torch.Tensor:
-        """Probabilities [vocabulary] (float32) of the token after history + `path_tokens`, from its `logits` [vocabulary]."""
+        """Probabilities [vocabulary] in float32 of the token after history + `path_tokens`, from its `logits`."""
         logits = logits.float()
         if self.needs_history:
             logits = self._look_back(logits, path_tokens)
@@ -145,7 +145,7 @@ def draw(distribution: torch.Tensor, uniform: float) -> int:
 
 
 def residual(target: torch.Tensor, proposal: torch.Tensor) -> torch.Tensor:
-    """What a refused proposal leaves of the target's distribution: max(p - q, 0), normalised (Leviathan et al. 2023)."""
+    """What a refused proposal leaves of the target: max(p - q, 0), normalised (Leviathan et al. 2023)."""
     rest = (target - proposal).clamp_min(0)
     total = rest.sum()
     # No rest means p = q up to rounding; a refusal then has probability zero, and p is the right limit.

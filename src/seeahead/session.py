@@ -38,14 +38,15 @@ class Session:
 
         Raises InputError for a prompt that does not fit into the model's context.
         """
-        assert self.length == 0 and not self._depths, "prefill comes first"
+        assert self.length == self.num_pending == 0, "prefill comes first"
         num_tokens = inputs.token_ids.shape[1]
         limit = self.executor.max_length
         if num_tokens == 0:
             raise InputError("the prompt has no tokens; give at least one word or a picture")
         if limit is not None and num_tokens > limit:
             raise InputError(
-                f"the prompt has {num_tokens} tokens, the model's context holds {limit}; shorten the prompt or use fewer pictures"
+                f"the prompt has {num_tokens} tokens, the model's context holds {limit}; "
+                "shorten the prompt or use fewer pictures"
             )
         with torch.inference_mode():
             prefilled = self.executor.prefill(inputs, self._cache, wants_features)
@@ -77,7 +78,7 @@ class Session:
             )
 
     def commit(self, path: Sequence[int]) -> None:
-        """Keep the pending nodes of `path` (ascending) as the newest committed tokens; drop every other pending node."""
+        """Keep the pending nodes of `path` (ascending) as committed tokens; drop every other pending node."""
         with torch.inference_mode():
             self._cache.keep(self.length, path)
         self.length += len(path)

@@ -33,7 +33,7 @@ class TokenTree:
 
     @classmethod
     def merge(cls, branches: Sequence[Sequence[int]], max_nodes: int) -> TokenTree:
-        """A tree of token sequences with common beginnings shared; earlier branches win where `max_nodes` is reached."""
+        """A tree of token sequences, common beginnings shared; the earlier ones win where `max_nodes` is reached."""
         tokens: list[int] = []
         parents: list[int] = []
         children: dict[tuple[int, int], int] = {}

@@ -28,7 +28,7 @@ def make_drafter(
     dtype: torch.dtype,
     own: Path | None = None,
 ) -> Drafter:
-    """A drafter from a kind, a folder, a hub id, or as it is. `own`: folder of the language drafter made for the target.
+    """A drafter from a kind, a folder, a hub id, or as it is. `own`: folder of the drafter made for this target.
 
     Raises DrafterError or ModelError, in one line, if there is none.
     """
@@ -45,7 +45,7 @@ def make_drafter(
     if spec == "language":
         if own is None:
             raise DrafterError(
-                "the language drafter needs a model of the target's vocabulary; give its folder or hub id as the drafter"
+                "the language drafter needs a model of the target's vocabulary; give its folder or hub id as drafter"
             )
         spec = own
     if Path(spec).is_dir() or str(spec).count("/") == 1:
@@ -67,7 +67,8 @@ def _language(source: str | Path, device: torch.device, dtype: torch.dtype) -> D
         decoder = load_decoder(folder, DecoderConfig.from_json(values), dtype, device)
         if len(vocabulary) != decoder.vocab_size:
             raise ModelError(
-                f"'{folder}' maps {len(vocabulary)} draft tokens, its model has {decoder.vocab_size}; get the folder again"
+                f"'{folder}' maps {len(vocabulary)} draft tokens, its model has {decoder.vocab_size}; "
+                "get the whole drafter folder again"
             )
         return LanguageDrafter(decoder, vocabulary)
     from ..families import family_for

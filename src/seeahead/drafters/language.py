@@ -42,8 +42,8 @@ class LanguageDrafter:
             # Embedding tables are often padded to a round size; far more than that is another vocabulary.
             if abs(self.executor.vocab_size - target.vocab_size) > 512:
                 raise DrafterError(
-                    f"the language drafter has {self.executor.vocab_size} tokens, the target {target.vocab_size}: other "
-                    "vocabularies cannot be drafted from; take a drafter of the target's tokenizer, or drafter='lookup'"
+                    f"the drafter has {self.executor.vocab_size} tokens, the target {target.vocab_size}: another "
+                    "vocabulary cannot be drafted from; take a drafter of the target's tokenizer, or drafter='lookup'"
                 )
         elif int(self.vocabulary.target_ids.max()) >= target.vocab_size:
             raise DrafterError(

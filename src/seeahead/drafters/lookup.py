@@ -70,7 +70,7 @@ class _Lookup:
             self._tokens.append(token)
 
     def _find(self) -> list[int]:
-        """Places whose preceding tokens match the newest ones: longest match first, newest first, one per next token."""
+        """Places preceded by the newest tokens: longest match first, newest first, one per next token."""
         found: dict[int, int] = {}
         for length in range(min(self._settings.max_match, len(self._tokens)), self._settings.min_match - 1, -1):
             for place in reversed(self._places.get(tuple(self._tokens[-length:]), ())):
