@@ -58,11 +58,11 @@ VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base_uti
 class Module:
     """One source file, parsed: its name inside the package, and what it imports and calls."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.parts = path.relative_to(PACKAGE).with_suffix("").parts
+    def __init__(self, path: Path, text: str) -> None:
+        """`path` is relative to the package."""
+        self.parts = path.with_suffix("").parts
         self.unit = self.parts[0]
-        self.tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.tree = ast.parse(text)
         self.nodes = list(ast.walk(self.tree))
 
     def __str__(self) -> str:
@@ -90,12 +90,27 @@ class Module:
         return [(node.lineno, ast.unparse(node)) for node in self.nodes if isinstance(node, ast.Name | ast.Attribute)]
 
 
-MODULES = [Module(path) for path in python_files(PACKAGE)]
+MODULES = [Module(path.relative_to(PACKAGE), path.read_text(encoding="utf-8")) for path in python_files(PACKAGE)]
 INSIDE = [module for module in MODULES if module.unit not in DOORS]
 
 
 def report(found):
     assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "imported"),
+    [
+        ("session.py", "from .tree import ROOT", "seeahead.tree.ROOT"),
+        ("session.py", "def f():\n    from . import tree", "seeahead.tree"),
+        ("drafters/__init__.py", "from ..tree import ROOT", "seeahead.tree.ROOT"),
+        ("drafters/__init__.py", "from .lookup import x", "seeahead.drafters.lookup.x"),
+        ("drafters/lookup.py", "if True:\n    from ..session import Session", "seeahead.session.Session"),
+        ("cache.py", "import seeahead.tree", "seeahead.tree"),
+    ],
+)
+def test_imports_are_found_however_they_are_written(path, text, imported):
+    assert [name for _, name in Module(Path(path), text).imports()] == [imported]
 
 
 def test_every_module_has_a_level():
