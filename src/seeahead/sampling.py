@@ -136,6 +136,11 @@ def probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
     return result
 
 
+def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """What a model itself believes: log softmax of `logits` [..., vocabulary] in float32, no filter applied."""
+    return logits.float().log_softmax(-1)
+
+
 def draw(distribution: torch.Tensor, uniform: float) -> int:
     """The token at quantile `uniform` (in [0, 1)) of `distribution` [vocabulary], which need not be normalised."""
     cumulative = distribution.double().cumsum(-1)

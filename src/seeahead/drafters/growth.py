@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..sampling import log_probabilities
 from ..tree import ROOT, TokenTree
 
 ScoreLevel = Callable[[Sequence[int], Sequence[int]], torch.Tensor]
@@ -82,7 +83,7 @@ def _expand(
     candidates: list[_Candidate],
 ) -> list[int]:
     """Add the best `width` children of each parent as candidates; returns their indices."""
-    best = logits.float().log_softmax(-1).topk(min(width, logits.shape[-1]), dim=-1)
+    best = log_probabilities(logits).topk(min(width, logits.shape[-1]), dim=-1)
     start = len(candidates)
     for parent, worth, values, tokens in zip(parents, worths, best.values.tolist(), best.indices.tolist(), strict=True):
         for value, token in zip(values, tokens, strict=True):
