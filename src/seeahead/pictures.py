@@ -38,10 +38,6 @@ _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):")
 
 
-PictureSource = str | Path | bytes | Image.Image
-"""Path, encoded bytes, an open picture, a `data:` URL, or (where allowed) an http(s) URL."""
-
-
 def load_picture(source: PictureSource, *, allow_urls: bool = False) -> Image.Image:
     """The picture as upright RGB: EXIF rotation applied, transparency on white, first frame of an animation.
 
