@@ -7,6 +7,7 @@ parent's, so what is kept is a tree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,7 @@ class _Candidate:
 def grow(root_logits: torch.Tensor, score_level: ScoreLevel, limits: GrowthLimits, budget: int) -> GrownTree:
     """A tree of at most `budget` nodes from the drafter's logits [vocabulary] after the root."""
     num_nodes = min(limits.num_nodes, budget)
-    lowest = torch.tensor(limits.min_probability).log().item()
+    lowest = math.log(limits.min_probability) if limits.min_probability > 0 else -math.inf
     candidates: list[_Candidate] = []
     level = _expand(root_logits[None], [ROOT], [0.0], limits.width, lowest, candidates)
     num_scored = 0
@@ -87,7 +88,7 @@ def _expand(
     start = len(candidates)
     for parent, worth, values, tokens in zip(parents, worths, best.values.tolist(), best.indices.tolist(), strict=True):
         for value, token in zip(values, tokens, strict=True):
-            if worth + value >= lowest:
+            if worth + value >= lowest and value > -math.inf:
                 candidates.append(_Candidate(token, parent, worth + value))
     return list(range(start, len(candidates)))
 

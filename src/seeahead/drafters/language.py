@@ -61,29 +61,18 @@ class _Language:
     def __init__(self, drafter: LanguageDrafter, assignment: Assignment) -> None:
         self._drafter = drafter
         self._params = assignment.params
-        prompt = self._to_draft(assignment.text_token_ids)
-        reserve = assignment.max_new_tokens + drafter.limits.depth * drafter.limits.width + 1
-        longest = drafter.executor.max_length
-        if longest is not None:
-            # What lies further back than the drafter's context is left out: it only costs acceptance.
-            prompt = prompt[-max(1, longest - reserve) :]
-        self._session = Session(drafter.executor, len(prompt) + min(reserve, 4096))
-        self._num_fed = 0
+        self._capacity = min(assignment.max_new_tokens, 4096)
         self._vocab_size = assignment.vocab_size
         self._forbidden = self._forbidden_ids(assignment.image_token_ids)
+        self._prompt = self._to_draft(assignment.text_token_ids)
         self._pending_of_node: tuple[int | None, ...] = ()
-        # An empty view (a prompt of nothing but pictures) starts with the first answer token.
-        if prompt:
-            self._session.prefill(ModelInputs(torch.tensor([prompt], device=drafter.executor.device)))
+        self._read_anew([])
 
     def propose(self, answer: Sequence[int], budget: int) -> Draft:
-        longest = self._drafter.executor.max_length
+        if not self._has_room(len(answer) - self._num_fed):
+            self._read_anew(answer[:-1])
         unread = self._to_draft(answer[self._num_fed :])
-        room = None if longest is None else longest - self._session.length - len(unread)
-        if room is not None and room < self._drafter.limits.depth:
-            return Draft()
-        chain = range(ROOT, len(unread) - 1)
-        logits = self._logits(unread, chain)[-1]
+        logits = self._logits(unread, range(ROOT, len(unread) - 1))[-1]
         self._session.commit(range(len(unread)))
         self._num_fed = len(answer)
         if self._drafter.draws and not self._params.is_greedy:
@@ -91,6 +80,23 @@ class _Language:
         grown = grow(logits, self._logits, self._drafter.limits, budget)
         self._pending_of_node = grown.scored
         return Draft(TokenTree(tuple(self._to_target(grown.tree.tokens)), grown.tree.parents))
+
+    def _has_room(self, num_unread: int) -> bool:
+        longest = self._drafter.executor.max_length
+        limits = self._drafter.limits
+        return longest is None or self._session.length + num_unread + limits.depth * limits.width <= longest
+
+    def _read_anew(self, answer: Sequence[int]) -> None:
+        """Start a session over prompt and `answer`; of a text too long for the drafter's context, over its end."""
+        text = [*self._prompt, *self._to_draft(answer)]
+        longest = self._drafter.executor.max_length
+        if longest is not None and len(text) + self._capacity > longest:
+            text = text[-(longest // 2) :]
+        self._session = Session(self._drafter.executor, len(text) + self._capacity)
+        self._num_fed = len(answer)
+        # An empty view (a prompt of nothing but pictures) starts with the first answer token.
+        if text:
+            self._session.prefill(ModelInputs(torch.tensor([text], device=self._drafter.executor.device)))
 
     def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
         """Keep what was read of the accepted path; the rest of it is read with the next `propose`."""
