@@ -53,8 +53,11 @@ class Drafting(Protocol):
 class Drafter(Protocol):
     """Proposes tokens; holds no state of any one answer, so several answers may be under way at once."""
 
-    name: str
-    wants_features: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def wants_features(self) -> bool: ...
 
     def check(self, target: Executor) -> None:
         """Raise DrafterError, naming the way out, if this drafter cannot serve `target`."""

@@ -44,9 +44,16 @@ class Prefilled:
 class Executor(Protocol):
     """One model behind the seam. Calls append to `cache`; nothing else is remembered between calls."""
 
-    vocab_size: int
-    max_length: int | None
-    device: torch.device
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def max_length(self) -> int | None:
+        """Most tokens of prompt and answer together; None where there is no limit."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
 
     def new_cache(self, capacity: int) -> SessionCache:
         """An empty cache with room for `capacity` tokens."""

@@ -34,7 +34,8 @@ class Family:
         attention = getattr(self.text_config, "_attn_implementation", None)
         if attention not in (None, "eager", "sdpa"):
             raise ModelError(
-                f"attention implementation '{attention}' takes no tree mask; load the model with attn_implementation='sdpa'"
+                f"attention implementation '{attention}' takes no tree mask; "
+                "load the model with attn_implementation='sdpa'"
             )
         self.vocab_size: int = self.text_config.vocab_size
         self.max_length: int | None = getattr(self.text_config, "max_position_embeddings", None)
@@ -78,8 +79,8 @@ class Family:
         """Token ids and pixels of a conversation, ready for `prefill`."""
         if prompt.images and not self.can_see:
             raise InputError(
-                f"{len(prompt.images)} picture(s) were given, but model type '{self.model.config.model_type}' reads text "
-                "only; leave the pictures out or load a vision-language model"
+                f"{len(prompt.images)} picture(s) were given, but model type '{self.model.config.model_type}' reads "
+                "text only; leave the pictures out or load a vision-language model"
             )
         encoded = self._encode_with_pictures(prompt) if prompt.images else self._encode_text(prompt)
         token_ids = encoded.pop("input_ids")
@@ -143,7 +144,7 @@ class Family:
         outputs = self.model(
             input_ids=tokens,
             position_ids=self.positions(positions),
-            attention_mask=None if visible is None else self.masks(visible, positions),
+            attention_mask=None if visible is None else self.masks(visible),
             past_key_values=cache,
             use_cache=True,
             output_hidden_states=wants_features,
@@ -160,9 +161,23 @@ class Family:
         """Position ids as the model takes them, from positions [batch, tokens]."""
         return positions
 
-    def masks(self, visible: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        """The attention mask as the model takes it, from `visible` [batch, tokens, cached + tokens]."""
-        return self.additive_mask(visible)
+    def masks(self, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """The attention mask as the model takes it, from `visible` [batch, tokens, cached + tokens].
+
+        Where sliding and full attention layers mix, each type of layer takes a mask of its own; one mask for all would
+        be silently wrong once the text is longer than the window.
+        """
+        window = getattr(self.text_config, "sliding_window", None)
+        layer_types = getattr(self.text_config, "layer_types", None)
+        if window is None or (layer_types and "sliding_attention" not in layer_types):
+            return self.additive_mask(visible)
+        # A window counts the tokens a token sees, along its own branch: not columns (siblings lie between), and not
+        # positions (M-RoPE ones jump at pictures).
+        num_seen_from = visible.flip(-1).cumsum(-1).flip(-1)
+        sliding = self.additive_mask(visible & (num_seen_from <= window))
+        if not layer_types:
+            return sliding
+        return {"full_attention": self.additive_mask(visible), "sliding_attention": sliding}
 
     def additive_mask(self, visible: torch.Tensor) -> torch.Tensor:
         """[batch, 1, tokens, cached + tokens]: 0 where visible, the type's lowest number elsewhere."""

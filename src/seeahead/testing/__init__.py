@@ -1,0 +1,40 @@
+"""Tests for your own family or drafter: tiny random models, drafters of every character, shared assertions.
+
+No download, no test framework: everything runs on a CPU in milliseconds, and assertions raise AssertionError.
+"""
+
+from .checks import answer, assert_accepts_itself, assert_commit_equals_prefill, assert_same_answer
+from .configs import TEXT_FAMILIES, VISION_FAMILIES
+from .drafters import (
+    ScriptedDrafter,
+    SelfDrafter,
+    all_right,
+    all_wrong,
+    drawn_chain,
+    drawn_tree,
+    random_chain,
+    random_tree,
+    sometimes_right,
+)
+from .models import tiny_family, tiny_inputs, tiny_model
+
+__all__ = [
+    "TEXT_FAMILIES",
+    "VISION_FAMILIES",
+    "ScriptedDrafter",
+    "SelfDrafter",
+    "all_right",
+    "all_wrong",
+    "answer",
+    "assert_accepts_itself",
+    "assert_commit_equals_prefill",
+    "assert_same_answer",
+    "drawn_chain",
+    "drawn_tree",
+    "random_chain",
+    "random_tree",
+    "sometimes_right",
+    "tiny_family",
+    "tiny_inputs",
+    "tiny_model",
+]

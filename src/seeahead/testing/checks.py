@@ -1,0 +1,115 @@
+"""What must hold for every family and every drafter, as assertions whose messages name the suspects."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import torch
+
+from ..decode import Decoder
+from ..drafters.empty import EmptyDrafter
+from ..drafting import Drafter
+from ..executor import Executor, ModelInputs
+from ..records import Generation
+from ..sampling import Sampler, SamplingParams
+from ..session import Session
+from ..stopping import StopRule
+from ..tree import ROOT, TokenTree
+from .drafters import SelfDrafter
+
+
+def answer(
+    target: Executor,
+    inputs: ModelInputs,
+    drafter: Drafter | None = None,
+    *,
+    max_new_tokens: int = 24,
+    end_tokens: Collection[int] = (),
+    params: SamplingParams | None = None,
+) -> Generation:
+    """One answer of `target`, plain where no drafter is given."""
+    sampler = Sampler(params or SamplingParams(), inputs.token_ids[0].tolist())
+    rule = StopRule(max_new_tokens, frozenset(end_tokens))
+    image_token_ids: frozenset[int] = getattr(target, "image_token_ids", frozenset())
+    decoder = Decoder(target, drafter or EmptyDrafter(), sampler, rule, image_token_ids)
+    progress = decoder.start(inputs)
+    for _ in decoder.steps(progress):
+        pass
+    return progress.generation(inputs.token_ids.shape[1], decoder.drafter.name)
+
+
+def assert_same_answer(drafted: Generation, plain: Generation) -> None:
+    """The drafted answer is the plain one: the same tokens, ended for the same reason, every token accounted for."""
+    pairs = enumerate(zip(drafted.token_ids, plain.token_ids, strict=False))
+    first = next((index for index, (ours, theirs) in pairs if ours != theirs), None)
+    if first is not None:
+        origin = drafted.origins[first]
+        raise AssertionError(
+            f"with drafter '{drafted.drafter}' token {first} is {drafted.token_ids[first]} ({origin}), the target "
+            f"alone says {plain.token_ids[first]}\ndrafted {drafted.token_ids}\nplain   {plain.token_ids}"
+        )
+    ours, theirs = (len(drafted.token_ids), drafted.finish_reason), (len(plain.token_ids), plain.finish_reason)
+    assert ours == theirs, f"with drafter '{drafted.drafter}' the answer ends as {ours}, the target alone as {theirs}"
+    assert len(drafted.origins) == len(drafted.token_ids), "one origin per token"
+
+
+def assert_accepts_itself(target: Executor, inputs: ModelInputs, max_new_tokens: int = 24) -> None:
+    """The control: a drafter that is the target, pictures included, is never refused."""
+    drafted = answer(target, inputs, SelfDrafter(target), max_new_tokens=max_new_tokens)
+    for number, step in enumerate(drafted.steps):
+        assert step.num_accepted == step.num_drafted, (
+            f"step {number}: {step.num_accepted} of {step.num_drafted} of the target's own tokens accepted; suspects: "
+            "positions after a picture, state shared between two sessions, the commit of an accepted path"
+        )
+
+
+def assert_commit_equals_prefill(
+    target: Executor,
+    inputs: ModelInputs,
+    rounds: Sequence[tuple[TokenTree, Sequence[int]]],
+    tolerance: float = 1e-4,
+) -> None:
+    """Scoring trees and committing paths leaves what a fresh prefill of the same tokens would.
+
+    `rounds`: (tree whose node 0 is the root, path to commit, which starts with 0). Every node's logits are compared.
+    """
+    session = Session(target, capacity=4)
+    session.prefill(inputs)
+    committed: list[int] = []
+    for number, (tree, path) in enumerate(rounds):
+        logits = session.score(tree.tokens, tree.parents).logits[0]
+        for node in range(len(tree)):
+            tokens = [*committed, *(tree.tokens[step] for step in tree.path_to(node))]
+            expected = _prefill_logits(target, inputs, tokens)
+            error = float((logits[node] - expected).abs().max())
+            assert error <= tolerance, _suspects(number, node, tree, error)
+        session.commit(path)
+        committed += [tree.tokens[step] for step in path]
+        assert session.length == inputs.token_ids.shape[1] + len(committed)
+
+
+def _prefill_logits(target: Executor, inputs: ModelInputs, tokens: Sequence[int]) -> torch.Tensor:
+    """Logits [vocabulary] after the prompt and `tokens`, from a fresh session."""
+    more = torch.tensor([list(tokens)], device=inputs.token_ids.device)
+    shape = inputs.token_ids.shape
+    # Type ids run along the tokens: what follows the prompt is text.
+    extras = {
+        name: torch.cat([value, torch.zeros_like(more, dtype=value.dtype)], 1) if value.shape == shape else value
+        for name, value in inputs.extras.items()
+    }
+    longer = ModelInputs(torch.cat([inputs.token_ids, more], 1), extras)
+    return Session(target, capacity=4).prefill(longer).logits[0, -1]
+
+
+def _suspects(number: int, node: int, tree: TokenTree, error: float) -> str:
+    if tree.parents[node] == ROOT:
+        where = "the root"
+        suspect = (
+            "position shift after a picture (family.position_shift), or what prefill was given"
+            if number == 0
+            else "gather (cache.keep): the last commit left other rows than the path's, or another length"
+        )
+    else:
+        where = f"node {node} at depth {tree.depths[node] - 1}"
+        suspect = "positions (family.positions: root + depth) or mask (family.masks: sees a sibling, forgets a window)"
+    return f"round {number}, {where}: logits differ by {error:.2g} from a fresh prefill; suspect: {suspect}"

@@ -1,0 +1,179 @@
+"""Drafters for tests: they never, always or sometimes agree with the target, or draw from a given distribution.
+
+A script makes the drafts; `ScriptedDrafter` turns it into a drafter. `SelfDrafter` is the control: the target itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..drafting import Assignment
+from ..executor import Executor, ModelInputs
+from ..sampling import draw
+from ..session import Session
+from ..tree import ROOT, Draft, TokenTree, Verdict
+from .configs import FIRST_WORD, VOCAB_SIZE
+
+Script = Callable[[Sequence[int], int, np.random.Generator], Draft]
+"""(answer so far, budget, the drafter's own random numbers) -> draft."""
+
+WORDS = range(FIRST_WORD, VOCAB_SIZE)
+"""Tokens a made-up draft may consist of: no special ones."""
+
+
+@dataclass(frozen=True)
+class ScriptedDrafter:
+    """Drafts what `script` says. `seed` is the drafter's own: it must change nothing in what the target draws."""
+
+    name: str
+    script: Script
+    seed: int = 0
+    wants_features: bool = False
+
+    def check(self, target: Executor) -> None:
+        """Serves every target."""
+
+    def start(self, assignment: Assignment) -> _Scripted:
+        return _Scripted(self)
+
+
+class _Scripted:
+    def __init__(self, drafter: ScriptedDrafter) -> None:
+        self._script = drafter.script
+        self._random = np.random.default_rng(drafter.seed)
+        self._draft = Draft()
+
+    def propose(self, answer: Sequence[int], budget: int) -> Draft:
+        self._draft = self._script(answer, budget, self._random)
+        return self._draft
+
+    def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
+        path, tree = verdict.path, self._draft.tree
+        assert not path or path == tree.path_to(path[-1]), "the accepted nodes are no path of the draft"
+
+
+def random_chain(depth: int = 4) -> Script:
+    """Words at random."""
+    return lambda answer, budget, random: Draft(TokenTree.chain(_words(random, min(depth, budget))))
+
+
+def random_tree(num_nodes: int = 9) -> Script:
+    """Words at random, each below a random earlier one."""
+
+    def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
+        size = min(num_nodes, budget)
+        parents = tuple(int(random.integers(ROOT, node)) for node in range(size))
+        return Draft(TokenTree(tuple(_words(random, size)), parents))
+
+    return script
+
+
+def all_right(truth: Sequence[int], depth: int = 5) -> Script:
+    """The target's own answer `truth`."""
+    return lambda answer, budget, random: Draft(
+        TokenTree.chain(truth[len(answer) : len(answer) + min(depth, budget)]),
+    )
+
+
+def all_wrong(truth: Sequence[int], depth: int = 4) -> Script:
+    """A chain whose every token is another than the target's."""
+    return lambda answer, budget, random: Draft(
+        TokenTree.chain([_other(token) for token in truth[len(answer) : len(answer) + min(depth, budget)]]),
+    )
+
+
+def sometimes_right(truth: Sequence[int], depth: int = 5) -> Script:
+    """A tree: the target's answer up to a random depth, then wrong words; wrong siblings come first."""
+
+    def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
+        coming = list(truth[len(answer) : len(answer) + depth])
+        num_right = int(random.integers(0, len(coming) + 1))
+        right = [*coming[:num_right], *(_other(token) for token in coming[num_right:])]
+        wrong = [[*right[:place], *_words(random, 2)] for place in range(min(2, len(right)))]
+        return Draft(TokenTree.merge([*wrong, right], budget))
+
+    return script
+
+
+def drawn_chain(proposal: torch.Tensor, depth: int = 3) -> Script:
+    """A chain of tokens drawn one after the other from `proposal` [vocabulary]."""
+
+    def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
+        tree = TokenTree.chain([draw(proposal, random.random()) for _ in range(min(depth, budget))])
+        return Draft(tree, proposal.expand(len(tree), -1))
+
+    return script
+
+
+def drawn_tree(proposals: Sequence[torch.Tensor], depth: int = 2) -> Script:
+    """Every node's children are drawn independently, one from each of `proposals` [vocabulary]."""
+
+    def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
+        parents: list[int] = []
+        rows: list[int] = []
+        level = [ROOT]
+        for _ in range(depth):
+            start = len(parents)
+            for parent in level:
+                parents += [parent] * len(proposals)
+                rows += range(len(proposals))
+            level = list(range(start, len(parents)))
+        parents, rows = parents[:budget], rows[:budget]
+        tokens = tuple(draw(proposals[row], random.random()) for row in rows)
+        return Draft(TokenTree(tokens, tuple(parents)), torch.stack([proposals[row] for row in rows]))
+
+    return script
+
+
+def _words(random: np.random.Generator, number: int) -> list[int]:
+    words: list[int] = random.integers(WORDS.start, WORDS.stop, number).tolist()
+    return words
+
+
+def _other(token: int) -> int:
+    return WORDS.start if token != WORDS.start else WORDS.start + 1
+
+
+@dataclass(frozen=True)
+class SelfDrafter:
+    """The target as its own drafter, with the same pictures, in a session of its own: everything must be accepted."""
+
+    executor: Executor
+    depth: int = 4
+    name: str = "self"
+    wants_features: bool = False
+
+    def check(self, target: Executor) -> None:
+        """Serves the target it is."""
+
+    def start(self, assignment: Assignment) -> _Self:
+        return _Self(self, assignment.inputs)
+
+
+class _Self:
+    def __init__(self, drafter: SelfDrafter, inputs: ModelInputs) -> None:
+        self._depth = drafter.depth
+        self._session = Session(drafter.executor, inputs.token_ids.shape[1] + 64)
+        self._session.prefill(inputs)
+        self._num_read = 0
+
+    def propose(self, answer: Sequence[int], budget: int) -> Draft:
+        token, chain = answer[-1], list[int]()
+        # After full acceptance the last drafted token has not been read yet: it comes before the root.
+        unread = answer[self._num_read :]
+        logits = self._session.score(unread, range(ROOT, len(unread) - 1)).logits[0, -1]
+        self._session.commit(range(len(unread)))
+        self._num_read = len(answer)
+        for level in range(min(self._depth, budget)):
+            token = int(logits.argmax())
+            chain.append(token)
+            logits = self._session.score([token], [level - 1]).logits[0, -1]
+        return Draft(TokenTree.chain(chain))
+
+    def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
+        self._session.commit(verdict.path)
+        self._num_read += len(verdict.path)
