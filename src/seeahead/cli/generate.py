@@ -1,0 +1,162 @@
+"""Answer one prompt, with or without pictures, streamed as it is confirmed.
+
+examples:
+  seeahead generate "Why is the sky blue?"
+  seeahead generate -i cat.jpg "What is this?"
+  seeahead generate -i before.png -i after.png "What has changed?" --stats
+  cat letter.txt | seeahead generate --json > answer.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seeahead.provenance import provenance
+
+from . import terminal
+
+if TYPE_CHECKING:
+    from seeahead.api import Engine, Piece, Reply
+    from seeahead.prompt import Prompt
+
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (__doc__ or "").partition("\n\n")[2]
+    add = parser.add_argument
+    add("prompt", nargs="?", help="the question; '-' or nothing reads it from stdin")
+    add("-i", "--image", action="append", default=[], metavar="FILE", help="a picture; repeat it for several")
+    add("--allow-urls", action="store_true", help="pictures may also be web addresses")
+    add("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
+    add(
+        "-d", "--drafter", help="none, lookup, language, a folder, or a hub id; default: language for demo, else lookup"
+    )
+    add("--max-new-tokens", type=int, metavar="N", help="end the answer after N tokens")
+    add("--temperature", type=float, metavar="T", help="0 is greedy; settings left out are the model's own")
+    add("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens (0: all)")
+    add("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that together have mass P")
+    add("--min-p", type=float, metavar="P", help="draw from tokens at least P times as likely as the likeliest")
+    add("--repetition-penalty", type=float, metavar="R", help="above 1 makes used tokens less likely")
+    add("--seed", type=int, metavar="S", help="same seed, same answer, whatever the drafter (default 0)")
+    add("--stop", action="append", default=[], metavar="TEXT", help="end the answer before TEXT; repeat it for several")
+    add("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    add("--stats", action="store_true", help="say on stderr how fast it went")
+    add("--json", action="store_true", help="print one line of JSON: text, token ids, steps, metrics")
+
+
+def run(args: argparse.Namespace) -> int:
+    text = terminal.read_prompt(args.prompt)
+    notes = terminal.note_console()
+    with terminal.progress(notes) as report:
+        prompt = check(args, text)
+        engine = _load(args, report)
+    pieces = engine.stream(prompt, max_new_tokens=args.max_new_tokens, stop=args.stop, **_sampling(args))
+    reply = _last(pieces) if args.json else _show(pieces)
+    if args.json:
+        print(json.dumps(as_json(reply, args.seed), ensure_ascii=False, allow_nan=False))
+    if args.stats:
+        if terminal.is_live(notes) and not args.json:
+            notes.print(terminal.LEGEND)
+        notes.print(stats(reply), soft_wrap=True)
+    return 0
+
+
+def check(args: argparse.Namespace, text: str) -> Prompt:
+    """The prompt, pictures opened. Refuses here what needs no model to be known wrong."""
+    from seeahead.families.loading import check_model_type, pick_device, pick_dtype
+    from seeahead.prompt import make_prompt
+    from seeahead.sampling import SamplingParams
+    from seeahead.stopping import StopRule
+
+    SamplingParams(**_sampling(args))
+    if args.max_new_tokens is not None:
+        StopRule(args.max_new_tokens)
+    StopRule(1, stop_strings=tuple(args.stop), to_text=str)
+    pick_dtype(args.dtype)
+    pick_device(args.device)
+    prompt = make_prompt(text, args.image, allow_urls=args.allow_urls)
+    if args.drafter is not None:
+        check_drafter(args.drafter, has_own=args.model == "demo")
+    if args.model != "demo":
+        check_model_type(args.model)
+    return prompt
+
+
+def check_drafter(spec: str, *, has_own: bool) -> None:
+    """Refuse a drafter that cannot be, before a model is loaded for it."""
+    from seeahead.drafters import KINDS, make_drafter
+
+    is_source = Path(spec).is_dir() or spec.count("/") == 1
+    if is_source or (spec in KINDS and (spec != "language" or has_own)):
+        return
+    import torch
+
+    make_drafter(spec, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def as_json(reply: Reply, seed: int | None) -> dict[str, Any]:
+    """The reply as JSON values; a figure that does not exist (a rate of no steps) is null."""
+    return {
+        "text": reply.text,
+        "token_ids": list(reply.token_ids),
+        "metrics": {name: value if math.isfinite(value) else None for name, value in reply.metrics.items()},
+        **reply.generation.to_json(),
+        "provenance": provenance(seed),
+    }
+
+
+def stats(reply: Reply) -> str:
+    """One line: how long, how fast, how well drafted."""
+    generation, figures = reply.generation, reply.metrics
+    num_tokens = len(reply.token_ids)
+    parts = [f"{num_tokens} token{'s' * (num_tokens != 1)} after a prompt of {generation.num_prompt_tokens}"]
+    parts.append(f"prefill {figures['seconds_prefill']:.2f} s")
+    if reply.steps:
+        parts.append(f"{figures['token_rate']:.1f} tokens/s")
+        parts.append(f"{figures['block_efficiency']:.2f} tokens per pass of the model")
+        parts.append(f"{generation.origins.count('drafted') / num_tokens:.0%} drafted by {generation.drafter}")
+    parts.append(f"ended by {_ENDS[generation.finish_reason]}")
+    return " · ".join(parts)
+
+
+_ENDS = {"end": "the model", "length": "the token limit", "stop": "a stop text", "context": "the end of the context"}
+
+
+def _sampling(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in _SAMPLING if getattr(args, name) is not None}
+
+
+def _load(args: argparse.Namespace, report: terminal.ReportProgress) -> Engine:
+    from seeahead.api import load
+
+    return load(args.model, args.drafter, dtype=args.dtype, device=args.device, progress=report)
+
+
+def _show(pieces: Iterator[Piece]) -> Reply:
+    console = terminal.result_console()
+    live = terminal.is_live(console)
+    for piece in pieces:
+        if live and piece.text:
+            console.print(terminal.coloured(piece.text, piece.origins[-1]), end="", soft_wrap=True)
+        elif piece.text:
+            sys.stdout.write(terminal.printable(piece.text) if console.is_terminal else piece.text)
+            sys.stdout.flush()
+        if piece.reply is not None:
+            sys.stdout.write("\n")
+            return piece.reply
+    raise AssertionError("the last piece carries the reply")
+
+
+def _last(pieces: Iterator[Piece]) -> Reply:
+    *_, last = pieces
+    assert last.reply is not None, "the last piece carries the reply"
+    return last.reply
