@@ -169,9 +169,19 @@ class _Teller:
                 whole = self._before_stop(whole)
             elif whole.endswith("\ufffd"):
                 continue
+            else:
+                whole = whole[: len(whole) - self._begun_stop(whole)]
             new, self.text = whole[len(self.text) :], whole
             held, self._held = self._held, []
             yield Piece(new, tuple(token for token, _ in held), tuple(origin for _, origin in held))
+
+    def _begun_stop(self, text: str) -> int:
+        """Length of the end of `text` that may yet become a stop string, and so is not told."""
+        longest = max((len(stop) for stop in self._rule.stop_strings), default=1) - 1
+        for length in range(min(longest, len(text)), 0, -1):
+            if any(stop.startswith(text[-length:]) for stop in self._rule.stop_strings):
+                return length
+        return 0
 
     def _before_stop(self, text: str) -> str:
         places = [place for stop in self._rule.stop_strings if (place := text.find(stop)) >= 0]
