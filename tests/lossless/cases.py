@@ -1,0 +1,75 @@
+"""The matrix: every family, every drafter. A new drafter gets all tests of this folder through one entry in DRAFTERS."""
+
+from functools import cache
+
+import torch
+
+from seeahead.drafters.empty import EmptyDrafter
+from seeahead.drafters.language import LanguageDrafter
+from seeahead.drafters.lookup import LookupDrafter
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.testing import (
+    TEXT_FAMILIES,
+    VISION_FAMILIES,
+    ScriptedDrafter,
+    SelfDrafter,
+    all_right,
+    all_wrong,
+    answer,
+    random_chain,
+    random_tree,
+    sometimes_right,
+    tiny_family,
+    tiny_inputs,
+)
+
+FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES)
+NUM_TOKENS = 24
+
+
+def image_counts(model_type):
+    return (2, 0, 1) if model_type in VISION_FAMILIES else (0,)
+
+
+# Fresh per family and seed; kept, because building them is half of a test's time.
+target = cache(tiny_family)
+prompt = cache(tiny_inputs)
+
+
+@cache
+def plain(model_type, num_images=0, num_words=8):
+    """The target's own answer in our loop; `test_identity` compares it with transformers' generate."""
+    return answer(target(model_type), prompt(model_type, num_images, num_words), max_new_tokens=NUM_TOKENS)
+
+
+@cache
+def trimmed_language():
+    """Sixty of the target's words, the rest unknown, in our own decoder."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        decoder = Decoder(DecoderConfig(60, 32, 48, 2, 2, 1, 16, 512)).eval()
+    return LanguageDrafter(decoder, DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0))
+
+
+@cache
+def language(model_type="llama", **settings):
+    """Another random model of the target's vocabulary."""
+    return LanguageDrafter(target(model_type, 7), **settings)
+
+
+# Name -> drafter for (family, the target's own answer).
+DRAFTERS = {
+    "none": lambda family, truth: EmptyDrafter(),
+    "lookup": lambda family, truth: LookupDrafter(min_match=1),
+    "language": lambda family, truth: language(),
+    "language with a window": lambda family, truth: language("mistral"),
+    "language, trimmed": lambda family, truth: trimmed_language(),
+    "language, itself": lambda family, truth: LanguageDrafter(family),
+    "random chain": lambda family, truth: ScriptedDrafter("random chain", random_chain()),
+    "random tree": lambda family, truth: ScriptedDrafter("random tree", random_tree()),
+    "all wrong": lambda family, truth: ScriptedDrafter("all wrong", all_wrong(truth)),
+    "all right": lambda family, truth: ScriptedDrafter("all right", all_right(truth)),
+    "sometimes right": lambda family, truth: ScriptedDrafter("sometimes right", sometimes_right(truth)),
+    "self": lambda family, truth: SelfDrafter(family),
+}

@@ -1,0 +1,91 @@
+"""Greedy, float32: with any drafter the answer is, token by token, the target's own, and that of transformers."""
+
+import pytest
+import torch
+
+from seeahead.sampling import SamplingParams
+from seeahead.testing import answer, assert_same_answer
+from tests.lossless.cases import DRAFTERS, FAMILIES, NUM_TOKENS, image_counts, plain, prompt, target
+
+
+def generate(model_type, inputs, **settings):
+    """The answer of transformers' own greedy loop."""
+    output = target(model_type).model.generate(
+        inputs.token_ids,
+        attention_mask=torch.ones_like(inputs.token_ids),
+        max_new_tokens=NUM_TOKENS,
+        do_sample=False,
+        **settings,
+        **inputs.extras,
+    )
+    return tuple(output[0, inputs.token_ids.shape[1] :].tolist())
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_plain_is_what_transformers_generates(model_type):
+    is_changed = False
+    for num_images in image_counts(model_type):
+        inputs, own = prompt(model_type, num_images), plain(model_type, num_images)
+        assert own.token_ids == generate(model_type, inputs)
+        assert len(set(own.token_ids)) > NUM_TOKENS // 3, "an answer of one repeated token proves nothing"
+        penalised = answer(
+            target(model_type), inputs, max_new_tokens=NUM_TOKENS, params=SamplingParams(repetition_penalty=1.3)
+        )
+        assert penalised.token_ids == generate(model_type, inputs, repetition_penalty=1.3)
+        is_changed |= penalised.token_ids != own.token_ids
+    assert is_changed, "the penalty changed nothing, so it is not tested"
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_drafter_changes_nothing(model_type, drafter):
+    family = target(model_type)
+    for num_images in image_counts(model_type):
+        inputs, truth = prompt(model_type, num_images), plain(model_type, num_images)
+        drafting = DRAFTERS[drafter](family, truth.token_ids)
+
+        whole = answer(family, inputs, drafting, max_new_tokens=NUM_TOKENS)
+        assert_same_answer(whole, truth)
+
+        # Limits inside a draft, right after one, and too small for any (budget 0).
+        for limit in (1, 2, 3, 8):
+            cut = answer(family, inputs, drafting, max_new_tokens=limit)
+            assert (cut.token_ids, cut.finish_reason) == (truth.token_ids[:limit], "length")
+
+        # The end token as first token, inside an accepted path, as bonus: every place of the first steps.
+        for place in (index for index in range(8) if truth.token_ids.index(truth.token_ids[index]) == index):
+            end = truth.token_ids[place]
+            ended = answer(family, inputs, drafting, max_new_tokens=NUM_TOKENS, end_tokens=[end])
+            assert (ended.token_ids, ended.finish_reason) == (truth.token_ids[: place + 1], "end")
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_one_token_prompt_and_a_penalty(model_type, drafter):
+    family = target(model_type)
+    inputs, truth = prompt(model_type, 0, 1), plain(model_type, 0, 1)
+    drafting = DRAFTERS[drafter](family, truth.token_ids)
+    assert inputs.token_ids.shape == (1, 1)
+    assert_same_answer(answer(family, inputs, drafting, max_new_tokens=NUM_TOKENS), truth)
+
+    params = SamplingParams(repetition_penalty=1.3)
+    alone = answer(family, inputs, params=params)
+    assert_same_answer(answer(family, inputs, DRAFTERS[drafter](family, alone.token_ids), params=params), alone)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_drafters_are_what_their_names_say(model_type):
+    """Without this, a matrix of drafts that are never accepted would prove little."""
+    family, num_images = target(model_type), image_counts(model_type)[0]
+    inputs, truth = prompt(model_type, num_images), plain(model_type, num_images)
+
+    def accepted(drafter):
+        steps = answer(family, inputs, DRAFTERS[drafter](family, truth.token_ids), max_new_tokens=NUM_TOKENS).steps
+        return sum(step.num_accepted for step in steps), sum(step.num_drafted for step in steps)
+
+    right, drafted = accepted("all right")
+    assert right == drafted == 20 - 1
+    assert accepted("all wrong")[0] == 0
+    some, drafted = accepted("sometimes right")
+    assert 0 < some < drafted
+    assert accepted("random tree")[1] > 50
