@@ -89,7 +89,8 @@ class SessionCache(Cache):
         self._capacity = capacity
         self._blocks: list[_Block] = []
         self._num_slots = 2 * num_layers
-        super().__init__(layers=[_Layer(self) for _ in range(num_layers)])
+        self._own_layers = [_Layer(self) for _ in range(num_layers)]
+        super().__init__(layers=list(self._own_layers))
 
     @property
     def length(self) -> int:
@@ -116,7 +117,7 @@ class SessionCache(Cache):
         if list(rows) != list(range(len(rows))):
             for block in self._blocks:
                 block.gather(start, torch.tensor(rows, device=block.data.device))
-        for layer in self.layers:
+        for layer in self._own_layers:
             layer.length = start + len(rows)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from .drafting import Assignment, Drafter, Drafting
 from .executor import Executor, ModelInputs
-from .records import FinishReason, Generation, Step
+from .records import FinishReason, Generation, Origin, Step
 from .sampling import Sampler, draw
 from .session import Session
 from .stopping import StopRule
@@ -113,9 +113,10 @@ class Decoder:
         if progress.finish_reason is None:
             drafting.observe(verdict, scores.features[0] if scores.features is not None else None)
         finished = perf_counter()
+        origins: list[Origin] = [*("drafted" for _ in verdict.path), "target"]
         return Step(
             emitted=tuple(emitted),
-            origins=(("drafted",) * len(verdict.path) + ("target",))[: len(emitted)],
+            origins=tuple(origins[: len(emitted)]),
             num_drafted=len(draft.tree),
             depth=draft.tree.depth,
             num_accepted=len(verdict.path),

@@ -48,7 +48,7 @@ class SamplingParams:
         return self.temperature == 0
 
     @classmethod
-    def from_generation_config(cls, config: object, **overrides: float | int | None) -> SamplingParams:
+    def from_generation_config(cls, config: object, **overrides: Any) -> SamplingParams:
         """The model's own defaults, with every override that is not None. A config with do_sample off is greedy."""
         values: dict[str, Any] = {}
         for field in fields(cls):

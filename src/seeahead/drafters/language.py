@@ -66,6 +66,7 @@ class _Language:
         self._forbidden = self._forbidden_ids(assignment.image_token_ids)
         self._prompt = self._to_draft(assignment.text_token_ids)
         self._pending_of_node: tuple[int | None, ...] = ()
+        self._num_fed = 0
         self._read_anew([])
 
     def propose(self, answer: Sequence[int], budget: int) -> Draft:
