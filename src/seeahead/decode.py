@@ -113,10 +113,10 @@ class Decoder:
         if progress.finish_reason is None:
             drafting.observe(verdict, scores.features[0] if scores.features is not None else None)
         finished = perf_counter()
-        origins: list[Origin] = [*("drafted" for _ in verdict.path), "target"]
+        drafted_origins: list[Origin] = ["drafted"] * len(verdict.path)
         return Step(
             emitted=tuple(emitted),
-            origins=tuple(origins[: len(emitted)]),
+            origins=(*drafted_origins, "target")[: len(emitted)],
             num_drafted=len(draft.tree),
             depth=draft.tree.depth,
             num_accepted=len(verdict.path),
