@@ -1,0 +1,213 @@
+"""The bank of cut-out pictures (stamps, drawings, emoji): found in their packages, split into sides, drawn once at 128 pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFont
+from PIL.Image import Image as Picture
+
+from seeahead.data.kinds import EMOJI_RUNS, STAMP_KINDS, clipart_kind
+from seeahead.errors import InputError
+
+SIZE = 128
+HELD_OUT_PERCENT = 15
+# The pictures bundled with the demo come from the stamps: they and everything of the same name are held out.
+DEMO_STAMPS = frozenset({"firetruck", "green korean bus", "pelican", "cow", "guitar classical", "basketball", "daffodil"})
+MOST_PIXELS = 16_000_000
+NEAR_DUPLICATE = 0.035  # mean absolute difference of two 16 x 16 thumbnails, in units of full scale
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about one picture."""
+
+    key: str
+    name: str
+    kind: str
+    source: str
+    held_out: bool
+
+
+def is_held_out(group: str) -> bool:
+    return int(hashlib.sha256(group.encode()).hexdigest(), 16) % 100 < HELD_OUT_PERCENT
+
+
+def stem(name: str) -> str:
+    """The part of a file name that variants share: no digits, colours, author tails or 'cartoon' endings."""
+    words = re.sub(r"[^a-z]+", " ", name.lower()).split()
+    dropped = {"bw", "cartoon", "black", "white", "filled", "outlined", "left", "right", "r", "b", "w", "md", "ganson"}
+    return " ".join(word for word in words if word not in dropped) or name
+
+
+def stamp_cards(root: Path) -> list[tuple[Card, Path]]:
+    base = root / "usr/share/tuxpaint/stamps"
+    found = []
+    for path in sorted([*base.rglob("*.png"), *base.rglob("*.svg")]):
+        folder = path.relative_to(base).parts[0]
+        if not path.is_file() or path.stem.endswith("_mirror"):
+            continue
+        key = str(path.relative_to(base))
+        text = path.with_suffix(".txt")
+        caption = text.read_text("utf-8", "replace").splitlines()[0] if text.is_file() else path.stem.replace("_", " ")
+        name = stamp_name(caption, path)
+        # One group per name, whatever the folder: the letter A filled and outlined, an owl drawn and photographed.
+        held_out = stem(path.stem) in DEMO_STAMPS or is_held_out("stamp " + stem(path.stem))
+        found.append((Card(f"stamp/{key}", name, STAMP_KINDS[folder], "stamp", held_out), path))
+    return found
+
+
+def stamp_name(caption: str, path: Path) -> str:
+    sentence = re.split(r"[.!?(:;,]", caption.strip())[0].strip()
+    name = re.sub(r"^(an?|the|some) ", "", sentence, flags=re.IGNORECASE)
+    if not name or len(name.split()) > 5:
+        name = re.sub(r"[\d_]+", " ", path.stem).strip() or "number"
+    # Sentence starts are lowered; names of places and planets keep their capitals only behind the first word.
+    return name[0].lower() + name[1:] if len(name) > 1 and not name[1].isupper() else name
+
+
+def clipart_cards(root: Path, words: set[str]) -> list[tuple[Card, Path]]:
+    base = root / "usr/share/openclipart/png"
+    taken: Counter[str] = Counter()
+    found = []
+    # Ordered by hash, so that a cap takes a fair sample of a folder.
+    for path in sorted(base.rglob("*.png"), key=lambda item: hashlib.sha256(item.name.encode()).digest()):
+        folder = str(path.parent.relative_to(base))
+        prefix, kind, most = clipart_kind(folder)
+        if not kind or taken[prefix] >= most:
+            continue
+        taken[prefix] += 1
+        name = clipart_name(path.stem, words)
+        held_out = is_held_out("clipart " + stem(path.stem)[:12])
+        found.append((Card(f"clipart/{folder}/{path.name}", name, kind, "clipart", held_out), path))
+    return found
+
+
+def clipart_name(file_stem: str, words: set[str]) -> str:
+    """Leading English words of a file name; what follows is the author's name. Empty when nothing readable is left."""
+    kept: list[str] = []
+    for word in re.sub(r"[^a-z]+", " ", file_stem.lower()).split():
+        if word not in words or len(kept) == 3:
+            break
+        kept.append(word)
+    while kept and kept[-1] in {"with", "and", "of", "the", "a", "in", "on", "by", "for"}:
+        kept.pop()
+    return " ".join(kept)
+
+
+def emoji_cards(root: Path) -> list[tuple[Card, str]]:
+    groups = json.loads((root / "package/data-by-group.json").read_text("utf-8"))
+    starts = dict(EMOJI_RUNS)
+    kind, found = "", []
+    taken: Counter[str] = Counter()
+    for entry in (item for group in groups for item in group["emojis"]):
+        kind = starts.get(entry["name"], kind)
+        glyph = entry["emoji"].replace("\ufe0f", "")
+        taken[kind] += 1
+        # Sequences (skin tones, families, flags) are left out: one code point, one picture.
+        if not kind or len(glyph) != 1 or (kind == "symbol" and taken[kind] > 240):
+            continue
+        name = entry["name"].replace("’", "'")
+        held_out = is_held_out("emoji " + stem(name))
+        found.append((Card(f"emoji/{ord(glyph):x}", name, kind, "emoji", held_out), glyph))
+    return found
+
+
+def open_cut_out(path: Path) -> Picture:
+    if path.suffix == ".svg":
+        import resvg_py  # an optional package: only this step needs it
+
+        data = bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=256))
+        return Image.open(io.BytesIO(data)).convert("RGBA")
+    with Image.open(path) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise InputError(f"{path.name} has {image.width} x {image.height} pixels, more than {MOST_PIXELS}; use another")
+        return image.convert("RGBA")
+
+
+def fit(image: Picture) -> Picture:
+    """Cuts the transparent margin away and centres the rest on a clear square of 128 pixels."""
+    box = image.getchannel("A").point(lambda value: 255 if value > 16 else 0).getbbox()
+    if box is None:
+        raise InputError("the picture is fully transparent; use another")
+    image = image.crop(box)
+    image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
+    if max(image.size) < SIZE:
+        factor = SIZE / max(image.size)
+        image = image.resize((max(1, round(image.width * factor)), max(1, round(image.height * factor))))
+    canvas = Image.new("RGBA", (SIZE, SIZE))
+    canvas.paste(image, ((SIZE - image.width) // 2, (SIZE - image.height) // 2))
+    return canvas
+
+
+def draw_emoji(glyph: str, font: ImageFont.FreeTypeFont) -> Picture:
+    from PIL import ImageDraw
+
+    canvas = Image.new("RGBA", (160, 160))
+    ImageDraw.Draw(canvas).text((10, 10), glyph, font=font, embedded_color=True)
+    return canvas
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Cards and their pictures, one uint8 RGBA array of 128 x 128 each."""
+
+    cards: tuple[Card, ...]
+    pixels: np.ndarray
+
+    def side(self, held_out: bool) -> list[int]:
+        return [index for index, card in enumerate(self.cards) if card.held_out == held_out]
+
+
+def build_bank(folders: dict[str, Path], words: set[str], cache: Path) -> Bank:
+    index, pixels = cache / "bank.json", cache / "bank.npy"
+    if index.is_file() and pixels.is_file():
+        cards = tuple(Card(**row) for row in json.loads(index.read_text()))
+        return Bank(cards, np.load(pixels, mmap_mode="r"))
+    font_path = next(folders["fonts-noto-color-emoji"].rglob("*.ttf"))
+    font = ImageFont.truetype(str(font_path), 109)
+    emoji = emoji_cards(folders["unicode-emoji-json"])
+    files = stamp_cards(folders["tuxpaint-stamps-default"])
+    names = {word for card, _ in [*emoji, *files] for word in re.findall(r"[a-z]+", card.name.lower())}
+    files += clipart_cards(folders["openclipart-png"], words | names)
+    kept: list[Card] = []
+    arrays: list[np.ndarray] = []
+    for card, item in [*files, *emoji]:
+        try:
+            drawn = fit(draw_emoji(item, font) if isinstance(item, str) else open_cut_out(item))
+        except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
+            continue  # a few files of the packages are empty or broken; they are simply not used
+        kept.append(card)
+        arrays.append(np.asarray(drawn))
+    bank = drop_near_duplicates(Bank(tuple(kept), np.stack(arrays)))
+    np.save(pixels, bank.pixels)
+    index.write_text(json.dumps([asdict(card) for card in bank.cards], ensure_ascii=False, indent=0))
+    return bank
+
+
+def drop_near_duplicates(bank: Bank) -> Bank:
+    """Takes out of training every picture that looks like a held-out one, plain or mirrored: packages share drawings."""
+    thumbnails = np.stack([thumbnail(pixels) for pixels in bank.pixels])
+    mirrored = thumbnails.reshape(-1, 16, 16, 4)[:, :, ::-1].reshape(len(thumbnails), -1)
+    held_out = bank.side(True)
+    keep = np.ones(len(bank.cards), bool)
+    for index in bank.side(False):
+        nearest = min(
+            np.abs(thumbnails[held_out] - thumbnails[index]).mean(1).min(),
+            np.abs(mirrored[held_out] - thumbnails[index]).mean(1).min(),
+        )
+        keep[index] = nearest > NEAR_DUPLICATE
+    return Bank(tuple(card for card, kept in zip(bank.cards, keep, strict=True) if kept), bank.pixels[keep])
+
+
+def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(pixels).resize((16, 16), Image.Resampling.BOX)
+    values = np.asarray(image, dtype=np.float32) / 255
+    return np.concatenate([values[..., :3] * values[..., 3:], values[..., 3:]], axis=-1).reshape(-1)

@@ -1,0 +1,168 @@
+"""Puts the demo target together: SmolLM2 from its GGUF file, the trained vision tower, projector and LoRA, as one plain LLaVA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from seeahead.errors import ModelError
+
+IMAGE_TOKEN = "<image>"
+IMAGE_SIZE = 128
+PATCH_SIZE = 16
+ADAPTER_SCALE = 2.0  # LoRA: alpha / rank
+NUM_IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
+
+# Content is a string or a list of parts; an image part puts its placeholder on a line of its own.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<image>\\n' }}{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def vision_config(width: int = 256, layers: int = 6, heads: int = 4) -> CLIPVisionConfig:
+    return CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH_SIZE,
+        projection_dim=width,
+        hidden_act="gelu",
+    )
+
+
+def language_config(base: LlamaConfig, vocab_size: int) -> LlamaConfig:
+    """A clean configuration: the one read from a GGUF file carries a quantization entry that must not be saved."""
+    return LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=base.hidden_size,
+        intermediate_size=base.intermediate_size,
+        num_hidden_layers=base.num_hidden_layers,
+        num_attention_heads=base.num_attention_heads,
+        num_key_value_heads=base.num_key_value_heads,
+        head_dim=base.head_dim,
+        max_position_embeddings=base.max_position_embeddings,
+        rms_norm_eps=round(base.rms_norm_eps, 9),
+        rope_parameters={"rope_type": "default", "rope_theta": base.rope_parameters["rope_theta"]},
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+
+
+def load_language_model(gguf: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+    """SmolLM2 in float32 with one more row for the image placeholder, and its tokenizer with that token."""
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    base = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    return with_image_token(base, tokenizer)
+
+
+def with_image_token(
+    base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN], "pad_token": "<|endoftext|>"})
+    tokenizer.chat_template = CHAT_TEMPLATE
+    model = LlamaForCausalLM(language_config(base.config, len(tokenizer)))
+    state = base.state_dict()
+    rows = state["model.embed_tokens.weight"]
+    # Rows 3-16 are tokens the chat model never says; their mean gives the placeholder a low logit, a zero row would not.
+    state["model.embed_tokens.weight"] = torch.cat([rows, rows[3:17].mean(0, keepdim=True)])
+    state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    model.load_state_dict(state, strict=True)
+    return model.eval(), tokenizer
+
+
+def build_processor(tokenizer: PreTrainedTokenizerBase) -> LlavaProcessor:
+    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    images = CLIPImageProcessorPil(
+        size=size, crop_size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    return LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=PATCH_SIZE,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
+        image_token=IMAGE_TOKEN,
+    )
+
+
+def build_target(
+    language: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, vision: CLIPVisionConfig | None = None
+) -> LlavaForConditionalGeneration:
+    """A LLaVA around this language model; vision tower and projector start from their random initialisation."""
+    config = LlavaConfig(
+        vision_config=vision or vision_config(),
+        text_config=language.config,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_seq_length=NUM_IMAGE_TOKENS,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=True,
+    )
+    model = LlavaForConditionalGeneration(config)
+    model.model.language_model.load_state_dict(language.model.state_dict(), strict=True)
+    model.tie_weights()
+    model.generation_config.update(
+        bos_token_id=1, eos_token_id=2, pad_token_id=0, do_sample=False, max_new_tokens=256
+    )
+    return model.eval()
+
+
+def tower_and_projector(model: LlavaForConditionalGeneration) -> dict[str, Tensor]:
+    tower = {f"vision_tower.{name}": value for name, value in model.model.vision_tower.named_parameters()}
+    projector = {f"projector.{name}": value for name, value in model.model.multi_modal_projector.named_parameters()}
+    # The last norm of a CLIP tower comes after the features LLaVA takes: it is never trained.
+    return {name: value for name, value in {**tower, **projector}.items() if "post_layernorm" not in name}
+
+
+def place_weights(model: LlavaForConditionalGeneration, weights: Path) -> None:
+    """Puts the shipped tower, projector and adapter into a fresh target."""
+    saved = load_file(weights / "vision.safetensors")
+    wanted = tower_and_projector(model)
+    if saved.keys() != wanted.keys():
+        odd = sorted(saved.keys() ^ wanted.keys())
+        raise ModelError(f"vision.safetensors and the vision tower differ in {', '.join(odd[:3])}; rebuild the weights")
+    with torch.no_grad():
+        for name, value in wanted.items():
+            value.copy_(saved[name])
+    merge_adapter(model, load_file(weights / "language-lora.safetensors"))
+
+
+def merge_adapter(model: LlavaForConditionalGeneration, adapter: dict[str, Tensor]) -> None:
+    """Adds scale * B @ A to every adapted layer of the language model; names are `<layer>.lora_A` and `.lora_B`."""
+    for layer in sorted({name.rsplit(".", 1)[0] for name in adapter}):
+        try:
+            weight = model.model.language_model.get_submodule(layer).weight
+        except AttributeError:
+            raise ModelError(f"the adapter names the layer {layer}, which the language model lacks; rebuild it") from None
+        down, up = adapter[f"{layer}.lora_A"].float(), adapter[f"{layer}.lora_B"].float()
+        weight.data.add_(up @ down, alpha=ADAPTER_SCALE)
+
+
+def save_target(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path) -> None:
+    model.to(torch.bfloat16).save_pretrained(folder)
+    processor.save_pretrained(folder)

@@ -1,0 +1,95 @@
+"""Draws examples for training and for held-out measurement from all sources, in fixed shares."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from seeahead.data import scenes
+from seeahead.data.dialogues import (
+    Example,
+    easy_vqa_turn,
+    picture_example,
+    picture_pair_example,
+    place_picture,
+    scene_example,
+    shape_pair_example,
+)
+from seeahead.data.pictures import Bank
+
+MADE = {"shapes": 0.5, "chart": 0.18, "sign": 0.2, "receipt": 0.12}
+STAMP_SHARE = 0.35  # stamps are photographs and careful drawings: more often than their number asks for
+
+
+@dataclass(frozen=True)
+class EasyVqa:
+    """The easy-VQA pictures of one of its own two sides, with their questions."""
+
+    folder: Path
+    questions: dict[int, list[tuple[str, str]]]
+
+    @staticmethod
+    def read(root: Path, held_out: bool) -> EasyVqa:
+        folder = root / "easy_vqa/data" / ("test" if held_out else "train")
+        rows = json.loads((folder / "questions.json").read_text())
+        questions: dict[int, list[tuple[str, str]]] = {}
+        for question, answer, picture in rows:
+            questions.setdefault(int(picture), []).append((question, answer))
+        return EasyVqa(folder, questions)
+
+    def example(self, picture: int) -> Example:
+        with Image.open(self.folder / "images" / f"{picture}.png") as image:
+            drawn = image.convert("RGB").resize((scenes.SIZE, scenes.SIZE), Image.Resampling.BICUBIC)
+        turns = tuple((easy_vqa_turn(question, answer),) for question, answer in self.questions[picture])
+        shown = {answer for _, answer in self.questions[picture]} - {"yes", "no"}
+        return Example((drawn,), turns, "easy-vqa", tuple(shown))
+
+
+class ExampleSource:
+    """Endless examples of one side; the same seed gives the same examples."""
+
+    def __init__(
+        self, bank: Bank, easy: EasyVqa, facts: dict[str, list[str]], held_out: bool, seed: int, shares: dict[str, float]
+    ) -> None:
+        self.bank, self.easy, self.facts = bank, easy, facts
+        self.shares = {kind: share for kind, share in shares.items() if kind != "text"}
+        # Held-out made scenes come from their own stream of random numbers; pictures from their own side of the split.
+        self.rng = random.Random(f"{seed} {'held out' if held_out else 'training'}")
+        self.indices = bank.side(held_out)
+        self.numbers = sorted(easy.questions)
+        stamps = [index for index in self.indices if bank.cards[index].source == "stamp"]
+        self.by_source = {"stamp": stamps, "other": [index for index in self.indices if index not in set(stamps)]}
+
+    def scene(self, kind: str | None = None) -> Example:
+        kind = kind or self.rng.choices(tuple(MADE), tuple(MADE.values()))[0]
+        make = getattr(scenes, f"{kind}_scene")
+        return scene_example(make(self.rng), self.rng)
+
+    def picture(self, index: int | None = None) -> Example:
+        if index is None:
+            side = self.by_source["stamp" if self.rng.random() < STAMP_SHARE else "other"]
+            index = self.rng.choice(side or self.indices)
+        return picture_example(self.bank.cards[index], self.bank.pixels[index], self.rng, self.facts)
+
+    def plain_picture(self, index: int) -> Example:
+        """A picture of the bank as it is: centred on white, with its noun and kind."""
+        card = self.bank.cards[index]
+        placed = place_picture(self.bank.pixels[index], self.rng, plain=True)
+        return Example((placed.picture,), (), card.kind, name=card.name or card.kind)
+
+    def draw(self, kind: str | None = None) -> Example:
+        kind = kind or self.rng.choices(tuple(self.shares), tuple(self.shares.values()))[0]
+        if kind == "picture":
+            return self.picture()
+        if kind == "easy-vqa":
+            return self.easy.example(self.rng.choice(self.numbers))
+        if kind == "shape-pair":
+            return shape_pair_example(self.rng)
+        if kind == "picture-pair":
+            first, second = self.rng.sample(self.indices, 2)
+            return picture_pair_example(self.bank, (first, second), self.rng)
+        return self.scene(None if kind == "scene" else kind)

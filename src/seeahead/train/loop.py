@@ -1,0 +1,142 @@
+"""One training loop for every stage: learning rate by share of the budget, checkpoints, resume, a stop at the first bad loss."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from seeahead.errors import SeeaheadError
+
+Report = Callable[[str], None]
+CHECKPOINT_SECONDS = 120.0
+REPORT_SECONDS = 15.0
+
+
+class TrainingStopped(SeeaheadError):
+    """The loss was no longer a number; the message names the checkpoint to go on from."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a stage may use. The learning rate follows the larger share of minutes and steps used."""
+
+    minutes: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warm_up: float = 0.04
+
+
+def rate_at(share: float, limits: Limits) -> float:
+    """Linear warm-up, then a cosine down to 3 percent."""
+    if share < limits.warm_up:
+        return limits.learning_rate * max(share, 1e-3) / limits.warm_up
+    rest = (share - limits.warm_up) / (1 - limits.warm_up)
+    return limits.learning_rate * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0))))
+
+
+@dataclass
+class Stage:
+    """A stage's name, limits and folder; knows whether it is done and how far it came."""
+
+    name: str
+    folder: Path
+    limits: Limits
+    report: Report
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    def load(self, parameters: Mapping[str, Tensor]) -> dict[str, float]:
+        """Copies the last checkpoint into the parameters; an empty record when there is none."""
+        if not (self.weights.is_file() and self.state.is_file()):
+            return {"step": 0, "seconds": 0.0, "done": 0}
+        saved = load_file(self.weights)
+        if saved.keys() != parameters.keys():
+            raise SeeaheadError(f"{self.weights} holds other tensors than this recipe trains; delete it or use another --out")
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(saved[name])
+        record: dict[str, float] = json.loads(self.state.read_text())
+        return record
+
+    def save(self, parameters: Mapping[str, Tensor], step: int, seconds: float, done: bool) -> None:
+        partial = self.weights.with_suffix(".partial")
+        save_file({name: value.detach().contiguous() for name, value in parameters.items()}, partial)
+        os.replace(partial, self.weights)
+        self.state.write_text(json.dumps({"step": step, "seconds": round(seconds, 1), "done": int(done)}))
+
+
+def fit(
+    stage: Stage,
+    parameters: Mapping[str, Tensor],
+    loss_of: Callable[[int], tuple[Tensor, dict[str, float]]],
+    watch: Callable[[], str] | None = None,
+    watch_minutes: float = 10.0,
+) -> None:
+    """Minimises loss_of(step) within the stage's limits; `watch` returns one line about held-out data now and then."""
+    record = stage.load(parameters)
+    if record["done"]:
+        stage.report(f"{stage.name}: done before, {int(record['step'])} steps")
+        return
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    limits = stage.limits
+    decayed = [value for value in parameters.values() if value.ndim > 1]
+    other = [value for value in parameters.values() if value.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.02}, {"params": other, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=limits.learning_rate, betas=(0.9, 0.98), fused=True)
+    step, before = int(record["step"]), record["seconds"]
+    started = reported = saved = watched = time.monotonic()
+    sums: dict[str, float] = {}
+    counted = 0
+    while True:
+        now = time.monotonic()
+        seconds = before + now - started
+        share = max(seconds / (60 * limits.minutes), step / limits.steps)
+        if share >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(share, limits)
+        loss, parts = loss_of(step)
+        check_loss(float(loss.detach()), stage, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([*decayed, *other], 1.0)
+        optimizer.step()
+        step, counted = step + 1, counted + 1
+        for name, value in {"loss": float(loss.detach()), **parts}.items():
+            sums[name] = sums.get(name, 0.0) + value
+        now = time.monotonic()
+        if now - reported > REPORT_SECONDS:
+            means = " ".join(f"{name} {value / counted:.3f}" for name, value in sums.items())
+            rate = counted * limits.batch_size / (now - reported)
+            stage.report(f"{stage.name}: {share:4.0%} step {step} {means} {rate:.1f} samples/s")
+            reported, counted, sums = now, 0, {}
+        if now - saved > CHECKPOINT_SECONDS:
+            stage.save(parameters, step, before + now - started, False)
+            saved = now
+        if watch and now - watched > 60 * watch_minutes:
+            stage.report(f"{stage.name}: held out: {watch()}")
+            watched = time.monotonic()
+    stage.save(parameters, step, before + time.monotonic() - started, True)
+    stage.report(f"{stage.name}: finished after {step} steps")
+
+
+def check_loss(value: float, stage: Stage, step: int) -> None:
+    if not math.isfinite(value):
+        last = stage.weights if stage.weights.is_file() else "none yet"
+        raise TrainingStopped(f"{stage.name}: the loss is {value} at step {step}; last good checkpoint: {last}; lower learning_rate")

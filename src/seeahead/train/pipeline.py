@@ -1,0 +1,55 @@
+"""Runs a recipe from its first stage to the card; each step leaves its result in the output folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from seeahead.provenance import provenance, write_json
+from seeahead.train.card import card_of
+from seeahead.train.demo import DemoTraining
+from seeahead.train.evaluate import measure_all, text_perplexity
+from seeahead.train.loop import Report
+from seeahead.train.recipe import read_recipe
+from seeahead.train.smoke import smoke_world
+from seeahead.train.world import load_world
+from seeahead.demo.model import save_target
+
+STEPS = ("vision", "writing", "answers", "drafter", "card")
+
+
+def run_recipe(recipe_path: Path, out: Path, cache: Path, until: str, report: Report) -> None:
+    recipe = read_recipe(recipe_path)
+    world = smoke_world(out / "made", recipe.seed) if recipe.smoke else load_world(cache, report)
+    training = DemoTraining(recipe, world, out, report)
+    steps = STEPS[: STEPS.index(until) + 1]
+    model = training.fresh_target()
+    training.train_vision(model)
+    if "writing" not in steps:
+        return
+    base = training.fresh_target()
+    facts, texts, held_out_texts = training.write_base(base)
+    report(f"facts about {len(facts)} nouns, {len(texts)} text answers")
+    if "answers" not in steps:
+        return
+    training.train_answers(model, facts, texts)
+    target = training.merged_target()
+    save_target(target, training.processor, out / "target")
+    if "drafter" not in steps:
+        return
+    own = training.write_own(target, facts, texts)
+    report(f"{len(own)} own answers, {sum(len(row['ids']) for row in own)} tokens")  # type: ignore[arg-type]
+    agreement = training.train_drafter(own, texts, facts)
+    for name in ("vision", "language-lora", "drafter"):
+        write_json(out / "weights" / f"{name}.provenance.json", {"recipe": recipe_path.name, **provenance(recipe.seed)})
+    if "card" not in steps:
+        return
+    source = training.source(held_out=True, seed=9)
+    figures = measure_all(target, training.processor, source, held_out_texts, recipe.amounts.held_out_per_kind)
+    figures["base_text_perplexity"] = round(
+        text_perplexity(base.to(torch.bfloat16), training.processor, held_out_texts), 4
+    )
+    figures["drafter_agreement"] = agreement
+    write_json(out / "card.json", card_of(recipe, training, figures))
+    report(f"card written: {out / 'card.json'}")

