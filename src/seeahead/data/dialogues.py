@@ -1,9 +1,10 @@
-"""Questions and answers about pictures: what is there, its kind, colour, number, place, text, and longer descriptions."""
+"""Questions and answers about pictures of the bank: what it is, its kind, colour, place, descriptions, pairs."""
 
 from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,8 @@ from PIL.Image import Image as Picture
 
 from seeahead.data.kinds import STAMP_KINDS, with_article
 from seeahead.data.pictures import Bank, Card
-from seeahead.data.scenes import COLOURS, PALE, SIZE, Scene, Thing, backdrop, changed, random_things, shapes_scene
+from seeahead.data.scenes import PALE, SIZE, Thing, backdrop
 
-NUMBERS = ("no", "one", "two", "three", "four", "five")
 KIND_WORDS = (*STAMP_KINDS.values(), "flag")
 
 
@@ -45,26 +45,36 @@ class Example:
     background: str = ""
 
 
-def plural(noun: str, count: int) -> str:
-    return noun if count == 1 else noun + "s"
-
-
 def joined(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
+HUES = (
+    (10, "red"),
+    (23, "orange"),
+    (47, "yellow"),
+    (117, "green"),
+    (134, "teal"),
+    (176, "blue"),
+    (205, "purple"),
+    (240, "pink"),
+)
+
+
 def colour_names(pixels: np.ndarray) -> list[str]:
-    """One or two main colours of a cut-out, by nearest named colour."""
-    solid = pixels[..., 3] > 128
-    names = [*COLOURS, "white"]
-    table = np.array([*COLOURS.values(), (250, 250, 250)], dtype=np.int32)
-    values = pixels[..., :3][solid].astype(np.int32)[::7]
-    if not len(values):
-        return ["black"]
-    nearest = ((values[:, None] - table[None]) ** 2).sum(-1).argmin(1)
-    counts = np.bincount(nearest, minlength=len(names))
-    order = counts.argsort()[::-1]
-    return [names[i] for i in order[:2] if counts[i] > 0.2 * len(values)] or [names[order[0]]]
+    """One or two main colours of a cut-out, by hue; dull pixels are black, gray or white, dark orange ones brown."""
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., :3])).convert("HSV")
+    hue, strength, light = np.asarray(image)[pixels[..., 3] > 128].astype(int).T
+    names = np.full(len(hue), "red", dtype=object)  # hues close to 256 are red again
+    for limit, name in reversed(HUES):
+        names[hue < limit] = name
+    warm = (hue < 30) | (hue > 245)
+    names[warm & (light < 170) & (strength < 200)] = "brown"
+    names[(hue >= 10) & (hue < 30) & (light < 190)] = "brown"
+    dull = (strength < 50) | (light < 45)
+    names[dull] = np.select([light[dull] < 70, light[dull] < 200], ["black", "gray"], "white")
+    found = Counter(names.tolist()).most_common(2)
+    return [name for name, count in found if count > 0.2 * len(names)] or [name for name, _ in found[:1]] or ["black"]
 
 
 @dataclass(frozen=True)
@@ -140,14 +150,29 @@ def picture_turns(card: Card, placed: Placed, colours: list[str], rng: random.Ra
     looks = f" It looks like {a_noun}." if card.name else ""
     turns.append(Turn("What kind of thing is this?", f"It is {kind}.{looks}", "kind", (card.kind,)))
     turns.append(yes_no_kind(card.kind, a_noun if card.name else "", rng))
-    turns.append(Turn(f"What color is it?", f"It is mostly {colour}.", "colour", tuple(colours[:1])))
+    turns.append(Turn("What color is it?", f"It is mostly {colour}.", "colour", tuple(colours[:1])))
     turns.append(
-        Turn("What color is the background?", f"The background is {placed.background}.", "background", (placed.background,))
+        Turn(
+            "What color is the background?",
+            f"The background is {placed.background}.",
+            "background",
+            (placed.background,),
+        )
     )
-    turns.append(Turn("Where in the picture is it?", f"It is {placed.place} of the picture.".replace("center of", "center of"), "where"))
+    turns.append(
+        Turn(
+            "Where in the picture is it?",
+            f"It is {placed.place} of the picture.".replace("center of", "center of"),
+            "where",
+        )
+    )
     brief = f"{a_noun[0].upper()}{a_noun[1:]} in {colour} on a {placed.background} background."
     turns.append(Turn(rng.choice(("Describe the picture briefly.", "Give a short caption.")), brief, "brief"))
-    size = "It fills most of the picture" if placed.scale == "large" else f"It is small and sits {placed.place} of the picture"
+    size = (
+        "It fills most of the picture"
+        if placed.scale == "large"
+        else f"It is small and sits {placed.place} of the picture"
+    )
     detail = (
         f"The picture shows {a_noun} on a {placed.background} background. {subject} {are} {kind}, and mostly {colour}. "
         f"{size}. There is nothing else to see around it."
@@ -164,123 +189,11 @@ def yes_no_kind(kind: str, a_noun: str, rng: random.Random) -> Turn:
     thing = "food" if asked == "food" else with_article(asked)
     real = "food" if kind == "food" else with_article(kind)
     if asked == kind:
-        return Turn(f"Is this {thing}?", f"Yes, it is {real}." + (f" It is {a_noun}." if a_noun else ""), "yes-no", ("yes",))
+        return Turn(
+            f"Is this {thing}?", f"Yes, it is {real}." + (f" It is {a_noun}." if a_noun else ""), "yes-no", ("yes",)
+        )
     tail = f" It is {a_noun}, which is {real}." if a_noun else f" It is {real}."
     return Turn(f"Is this {thing}?", f"No, it is not {thing}.{tail}", "yes-no", ("no",))
-
-
-def scene_example(scene: Scene, rng: random.Random) -> Example:
-    turns = {"shapes": shape_turns, "chart": chart_turns, "sign": sign_turns, "receipt": receipt_turns}[scene.kind](scene, rng)
-    words = tuple(word for thing in scene.things for word in (thing.colour, thing.name.lower()) if word)
-    return Example((scene.picture,), tuple((turn,) for turn in turns), scene.kind, words, scene.places, "", scene.background)
-
-
-def sentence(thing: Thing) -> str:
-    size = "large" if thing.large else "small"
-    return f"There is a {size} {thing.noun} {thing.place}."
-
-
-def shape_turns(scene: Scene, rng: random.Random) -> list[Turn]:
-    things, count = scene.things, len(scene.things)
-    thing = rng.choice(things)
-    number = f"{NUMBERS[count]} {plural('shape', count)}"
-    there = "is" if count == 1 else "are"
-    turns = [Turn("How many shapes are there?", f"There {there} {number} in the picture.", "count", (NUMBERS[count],))]
-    unique = [item for item in things if sum(other.name == item.name for other in things) == 1]
-    if unique:
-        one = rng.choice(unique)
-        turns.append(Turn(f"What color is the {one.name}?", f"The {one.name} is {one.colour}.", "colour", (one.colour,)))
-    turns.append(Turn(f"What shape is {thing.colour}?", f"The {thing.colour} shape is a {thing.name}.", "shape", (thing.name,)))
-    turns.append(
-        Turn(f"Where is the {thing.noun}?", f"The {thing.noun} is {thing.place} of the picture.", "where", (thing.place,))
-    )
-    asked = rng.choice((thing.colour, rng.choice(tuple(COLOURS))))
-    present = next((item for item in things if item.colour == asked), None)
-    answer = f"Yes, there is a {present.noun}." if present else f"No, there is no {asked} shape in the picture."
-    turns.append(Turn(f"Is there a {asked} shape?", answer, "yes-no", ("yes" if present else "no",)))
-    listed = joined([f"a {item.noun}" for item in things])
-    turns.append(Turn(rng.choice(("What is in the picture?", "Describe the picture briefly.")), f"The picture shows {listed}.", "list"))
-    lines = " ".join(sentence(item) for item in things)
-    detail = f"The picture shows {number} on a {scene.background} background. {lines}"
-    turns.append(Turn(rng.choice(DETAIL), detail, "detail"))
-    return turns
-
-
-def chart_turns(scene: Scene, rng: random.Random) -> list[Turn]:
-    bars = scene.things
-    order = sorted(bars, key=lambda bar: -bar.value)
-    number = f"{NUMBERS[len(bars)]} bars"
-    turns = [
-        Turn("Which bar is the tallest?", f"The {order[0].colour} bar is the tallest.", "chart", (order[0].colour,)),
-        Turn("Which bar is the shortest?", f"The {order[-1].colour} bar is the shortest.", "chart", (order[-1].colour,)),
-        Turn("How many bars are there?", f"There are {number} in the chart.", "count", (NUMBERS[len(bars)],)),
-    ]
-    left, right = sorted(rng.sample(range(len(bars)), 2))
-    pair = (bars[left], bars[right])
-    taller = max(pair, key=lambda bar: bar.value)
-    lower = min(pair, key=lambda bar: bar.value)
-    turns.append(
-        Turn(
-            f"Which is taller, the {pair[0].colour} bar or the {pair[1].colour} bar?",
-            f"The {taller.colour} bar is taller than the {lower.colour} bar.",
-            "chart",
-            (taller.colour,),
-        )
-    )
-    detail = (
-        f"The picture shows a bar chart with {number}. From left to right they are {joined([bar.colour for bar in bars])}. "
-        f"The {order[0].colour} bar is the tallest, and the {order[-1].colour} bar is the shortest."
-    )
-    turns.append(Turn(rng.choice((*DETAIL, "What does the chart show?", "What is in the picture?")), detail, "detail"))
-    return turns
-
-
-def sign_turns(scene: Scene, rng: random.Random) -> list[Turn]:
-    sign = scene.things[0]
-    says = f'The sign says "{sign.name}".'
-    detail = (
-        f"The picture shows a {sign.colour} sign on a {scene.background} background. "
-        f'The sign stands on a gray pole, and it says "{sign.name}" in white letters.'
-    )
-    return [
-        Turn(rng.choice(("What does the sign say?", "Read the text in the picture.")), says, "read", (sign.name.lower(),)),
-        Turn("What color is the sign?", f"The sign is {sign.colour}.", "colour", (sign.colour,)),
-        Turn("What is in the picture?", f'The picture shows a {sign.colour} sign that says "{sign.name}".', "list"),
-        Turn(rng.choice(DETAIL), detail, "detail"),
-    ]
-
-
-def receipt_turns(scene: Scene, rng: random.Random) -> list[Turn]:
-    *lines, total = scene.things
-    line = rng.choice(lines)
-    listed = joined([f"{item.name.lower()} for ${item.value}" for item in lines])
-    return [
-        Turn("What is the total?", f"The total is ${total.value}.", "read", (str(total.value),)),
-        Turn(f"How much is the {line.name.lower()}?", f"The {line.name.lower()} costs ${line.value}.", "read", (str(line.value),)),
-        Turn("What was bought?", f"The receipt lists {listed}.", "read", tuple(item.name.lower() for item in lines)),
-        Turn("What is in the picture?", f"The picture shows a receipt with {listed}.", "list"),
-        Turn(rng.choice(DETAIL), f"The picture shows a receipt on white paper. It lists {listed}. The total is ${total.value}.", "detail"),
-    ]
-
-
-def shape_pair_example(rng: random.Random) -> Example:
-    """Two scenes that differ in one thing."""
-    things = random_things(rng, rng.choice((1, 2, 2, 3)))
-    after, what, old, new = changed(rng, things)
-    background = rng.choice(tuple(PALE))
-    scenes = (shapes_scene(rng, things, background), shapes_scene(rng, after, background))
-    if new is None:
-        answer, truth = f"The {old.noun} {old.place} is missing in the second picture.", (old.colour, "missing")
-    elif what == "colour":
-        answer, truth = f"The {old.name} is {old.colour} in the first picture and {new.colour} in the second.", (old.colour, new.colour)
-    else:
-        answer, truth = f"The {old.noun} in the first picture is a {new.noun} in the second.", (old.name, new.name)
-    turns = [Turn("What is different between the two pictures?", answer, "compare", truth)]
-    counts = [f"{NUMBERS[len(scene.things)]} {plural('shape', len(scene.things))}" for scene in scenes]
-    turns.append(
-        Turn("How many shapes are in each picture?", f"There {'is' if len(things) == 1 else 'are'} {counts[0]} in the first picture and {counts[1]} in the second.", "compare")
-    )
-    return Example(tuple(scene.picture for scene in scenes), tuple((turn,) for turn in turns), "pair")
 
 
 def picture_pair_example(bank: Bank, indices: tuple[int, int], rng: random.Random) -> Example:
@@ -288,29 +201,21 @@ def picture_pair_example(bank: Bank, indices: tuple[int, int], rng: random.Rando
     placed = [place_picture(bank.pixels[index], rng) for index in indices]
     nouns = [with_article(card.name or card.kind) for card in cards]
     kinds = [card.kind if card.kind == "food" else with_article(card.kind) for card in cards]
-    both = f"Both show {kinds[0]}." if kinds[0] == kinds[1] else f"The first is {kinds[0]}, and the second is {kinds[1]}."
+    both = (
+        f"Both show {kinds[0]}." if kinds[0] == kinds[1] else f"The first is {kinds[0]}, and the second is {kinds[1]}."
+    )
     answers = [
-        Turn("What do the two pictures show?", f"The first picture shows {nouns[0]}, and the second shows {nouns[1]}.", "compare"),
-        Turn("Compare the two pictures.", f"The first picture shows {nouns[0]}, and the second shows {nouns[1]}. {both}", "compare"),
+        Turn(
+            "What do the two pictures show?",
+            f"The first picture shows {nouns[0]}, and the second shows {nouns[1]}.",
+            "compare",
+        ),
+        Turn(
+            "Compare the two pictures.",
+            f"The first picture shows {nouns[0]}, and the second shows {nouns[1]}. {both}",
+            "compare",
+        ),
     ]
     first = Turn("What is in the first picture?", f"The first picture shows {nouns[0]}.", "compare")
     second = Turn("And in the second?", f"The second picture shows {nouns[1]}.", "compare")
     return Example(tuple(item.picture for item in placed), ((rng.choice(answers),), (first, second)), "pair")
-
-
-def easy_vqa_turn(question: str, answer: str) -> Turn:
-    """An easy-VQA question with its one-word answer turned into a sentence."""
-    said = question.lower()
-    subject = re.search(r"\b(red|green|blue|yellow|brown|black|gray|teal|circle|rectangle|triangle)\b", said)
-    text = question[0].upper() + question[1:]
-    if answer in ("yes", "no") and subject:
-        word = subject.group(1)
-        thing = word if word in ("circle", "rectangle", "triangle") else f"{word} shape"
-        there = (answer == "yes") != (" not " in said or "n't" in said)
-        start = "Yes" if answer == "yes" else "No"
-        return Turn(text, f"{start}, there is {'a' if there else 'no'} {thing} in the picture.", "easy-vqa", (answer,))
-    if answer in ("circle", "rectangle", "triangle"):
-        owner = f"The {subject.group(1)} shape" if subject else "The shape"
-        return Turn(text, f"{owner} is a {answer}.", "easy-vqa", (answer,))
-    owner = f"The {subject.group(1)}" if subject else "The shape"
-    return Turn(text, f"{owner} is {answer}.", "easy-vqa", (answer,))

@@ -1,4 +1,4 @@
-"""Which kind of thing a picture shows, read from the folder (or emoji group) it lies in, in the words the demo model says."""
+"""Which kind of thing a picture shows, read from its folder (or emoji group), in the words the demo model says."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STAMP_KINDS: dict[str, str] = {
     "vehicles": "vehicle",
 }
 
-# Folder prefix of the drawings -> (kind, most pictures taken). Longest prefix wins; folders not named here are not used.
+# Folder prefix of the drawings -> (kind, most pictures taken). Longest prefix wins; other folders are left out.
 CLIPART_KINDS: dict[str, tuple[str, int]] = {
     "animals": ("animal", 400),
     "buildings": ("town thing", 100),
@@ -138,8 +138,10 @@ def clipart_kind(folder: str) -> tuple[str, str, int]:
 
 
 def with_article(noun: str) -> str:
-    """"an owl", "grapes", "the letter A"; names that bring their own article or are plural stay as they are."""
+    """ "an owl", "grapes", "the letter A"; names that bring their own article or are plural stay as they are."""
     lowered = noun.lower()
-    if lowered.startswith(("a ", "an ", "the ", "some ")) or (noun.endswith("s") and not noun.endswith(("ss", "us", "is"))):
+    if lowered.startswith(("a ", "an ", "the ", "some ")) or (
+        noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
+    ):
         return noun
     return ("an " if lowered[0] in "aeiou" and not lowered.startswith(("uni", "eur", "one")) else "a ") + noun

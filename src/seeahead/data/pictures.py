@@ -1,4 +1,4 @@
-"""The bank of cut-out pictures (stamps, drawings, emoji): found in their packages, split into sides, drawn once at 128 pixels."""
+"""The bank of cut-out pictures (stamps, drawings, emoji): found in packages, split into sides, drawn at 128 pixels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from seeahead.errors import InputError
 SIZE = 128
 HELD_OUT_PERCENT = 15
 # The pictures bundled with the demo come from the stamps: they and everything of the same name are held out.
-DEMO_STAMPS = frozenset({"firetruck", "green korean bus", "pelican", "cow", "guitar classical", "basketball", "daffodil"})
+DEMO_STAMPS = frozenset(
+    {"firetruck", "green korean bus", "pelican", "cow", "guitar classical", "basketball", "daffodil"}
+)
 MOST_PIXELS = 16_000_000
 NEAR_DUPLICATE = 0.035  # mean absolute difference of two 16 x 16 thumbnails, in units of full scale
 
@@ -128,7 +131,9 @@ def open_cut_out(path: Path) -> Picture:
         return Image.open(io.BytesIO(data)).convert("RGBA")
     with Image.open(path) as image:
         if image.width * image.height > MOST_PIXELS:
-            raise InputError(f"{path.name} has {image.width} x {image.height} pixels, more than {MOST_PIXELS}; use another")
+            raise InputError(
+                f"{path.name} has {image.width} x {image.height} pixels, more than {MOST_PIXELS}; use another"
+            )
         return image.convert("RGBA")
 
 
@@ -145,6 +150,12 @@ def fit(image: Picture) -> Picture:
     canvas = Image.new("RGBA", (SIZE, SIZE))
     canvas.paste(image, ((SIZE - image.width) // 2, (SIZE - image.height) // 2))
     return canvas
+
+
+def common_words(vocabulary: Iterable[str]) -> set[str]:
+    """Lower-case words that are one token: a word list good enough to tell file names from authors' names."""
+    tokens = [token[1:] for token in vocabulary if token.startswith("Ġ")]
+    return {token for token in tokens if len(token) > 2 and token.isalpha() and token.isascii() and token.islower()}
 
 
 def draw_emoji(glyph: str, font: ImageFont.FreeTypeFont) -> Picture:
@@ -166,11 +177,19 @@ class Bank:
         return [index for index, card in enumerate(self.cards) if card.held_out == held_out]
 
 
-def build_bank(folders: dict[str, Path], words: set[str], cache: Path) -> Bank:
+def read_bank(cache: Path) -> Bank | None:
+    """The bank an earlier run left in the cache, or None."""
     index, pixels = cache / "bank.json", cache / "bank.npy"
-    if index.is_file() and pixels.is_file():
-        cards = tuple(Card(**row) for row in json.loads(index.read_text()))
-        return Bank(cards, np.load(pixels, mmap_mode="r"))
+    if not (index.is_file() and pixels.is_file()):
+        return None
+    cards = tuple(Card(**row) for row in json.loads(index.read_text("utf-8")))
+    return Bank(cards, np.load(pixels, mmap_mode="r"))
+
+
+def build_bank(folders: dict[str, Path], words: set[str], cache: Path) -> Bank:
+    """Draws every picture once, drops near-duplicates of held-out ones, and keeps the result in the cache.
+
+    `words` are English words; they tell the readable start of a drawing's file name from its author's name."""
     font_path = next(folders["fonts-noto-color-emoji"].rglob("*.ttf"))
     font = ImageFont.truetype(str(font_path), 109)
     emoji = emoji_cards(folders["unicode-emoji-json"])
@@ -187,13 +206,14 @@ def build_bank(folders: dict[str, Path], words: set[str], cache: Path) -> Bank:
         kept.append(card)
         arrays.append(np.asarray(drawn))
     bank = drop_near_duplicates(Bank(tuple(kept), np.stack(arrays)))
-    np.save(pixels, bank.pixels)
-    index.write_text(json.dumps([asdict(card) for card in bank.cards], ensure_ascii=False, indent=0))
+    np.save(cache / "bank.npy", bank.pixels)
+    rows = [asdict(card) for card in bank.cards]
+    (cache / "bank.json").write_text(json.dumps(rows, ensure_ascii=False, indent=0), "utf-8")
     return bank
 
 
 def drop_near_duplicates(bank: Bank) -> Bank:
-    """Takes out of training every picture that looks like a held-out one, plain or mirrored: packages share drawings."""
+    """Takes out of training what looks like a held-out picture, plain or mirrored: packages share drawings."""
     thumbnails = np.stack([thumbnail(pixels) for pixels in bank.pixels])
     mirrored = thumbnails.reshape(-1, 16, 16, 4)[:, :, ::-1].reshape(len(thumbnails), -1)
     held_out = bank.side(True)

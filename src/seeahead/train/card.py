@@ -19,7 +19,9 @@ def card_of(recipe: Recipe, training: DemoTraining, figures: dict[str, object]) 
         "figures": figures,
         "targets": targets(figures),
         "pictures": {"training": len(bank.side(False)), "held_out": len(bank.side(True))},
-        "weights_bytes": {str(path.relative_to(training.out)): path.stat().st_size for path in weight_files(training.out)},
+        "weights_bytes": {
+            str(path.relative_to(training.out)): path.stat().st_size for path in weight_files(training.out)
+        },
         "sources": [
             {"name": s.name, "version": s.version, "registry": s.registry, "licence": s.licence, "used_for": s.used_for}
             for s in SOURCES

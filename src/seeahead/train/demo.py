@@ -13,6 +13,7 @@ from transformers import LlavaForConditionalGeneration
 
 from seeahead.data import scenes
 from seeahead.data.dialogues import Example, Turn
+from seeahead.data.examples import ExampleSource
 from seeahead.data.prompts import Prompt, prompts_of, text_prompt
 from seeahead.data.texts import clean_fact, fact_question, text_questions
 from seeahead.demo.model import (
@@ -25,7 +26,6 @@ from seeahead.demo.model import (
 from seeahead.train import drafter as drafting
 from seeahead.train.answers import Packer, add_adapters, train_answers
 from seeahead.train.evaluate import brief_line
-from seeahead.train.examples import ExampleSource
 from seeahead.train.loop import Report, Stage
 from seeahead.train.recipe import Recipe
 from seeahead.train.vision import VisionTrainer, Words, make_views, train_features, train_soft_words
@@ -73,7 +73,7 @@ class DemoTraining:
     # What the base model writes
 
     def write_base(self, model: LlavaForConditionalGeneration) -> tuple[dict[str, list[str]], Rows, Rows]:
-        """(facts per noun, answers to training text questions, answers to held-out text questions), all SmolLM2's own."""
+        """SmolLM2's own words: facts per noun, answers to training text questions, answers to held-out ones."""
         amounts, bank = self.recipe.amounts, self.world.bank
         nouns = sorted({bank.cards[index].name for index in bank.side(False)} - {""})
         random.Random(self.recipe.seed).shuffle(nouns)
@@ -92,7 +92,9 @@ class DemoTraining:
                 by_noun.setdefault(asked[str(row["question"])], []).append(fact)
         return by_noun, texts, held_out_rows
 
-    def write(self, model: LlavaForConditionalGeneration, name: str, questions: list[str], minutes: float, tokens: int) -> Rows:
+    def write(
+        self, model: LlavaForConditionalGeneration, name: str, questions: list[str], minutes: float, tokens: int
+    ) -> Rows:
         size = self.recipe.amounts.writing_batch
 
         def draw(number: int) -> list[Prompt]:
@@ -162,7 +164,9 @@ class DemoTraining:
             return own_prompts(source, rng, kind, number % 5 == 2, amounts.writing_batch)
 
         path, minutes = self.out / "own.jsonl", amounts.own_writing_minutes
-        return write_all(target, self.processor, draw, path, minutes, amounts.writing_tokens, self.report, keep_top=True)
+        return write_all(
+            target, self.processor, draw, path, minutes, amounts.writing_tokens, self.report, keep_top=True
+        )
 
     def train_drafter(self, own: Rows, texts: Rows, facts: dict[str, list[str]]) -> float:
         """Warm-up on reference answers, then on the target's own; returns held-out agreement."""
@@ -183,8 +187,12 @@ class DemoTraining:
 
         warm_up, own_stage = self.stage("drafter-warm-up"), self.stage("drafter")
         references = list(self.reference_lines(facts, 40 * warm_up.limits.batch_size))
-        drafting.train_drafter(model, batcher, drafting.shuffled(references + learned, warm_up.limits.batch_size, seed), warm_up, watch)
-        drafting.train_drafter(model, batcher, drafting.shuffled(learned, own_stage.limits.batch_size, seed), own_stage, watch)
+        drafting.train_drafter(
+            model, batcher, drafting.shuffled(references + learned, warm_up.limits.batch_size, seed), warm_up, watch
+        )
+        drafting.train_drafter(
+            model, batcher, drafting.shuffled(learned, own_stage.limits.batch_size, seed), own_stage, watch
+        )
         drafting.save_drafter(model, vocabulary, self.out / "weights" / "drafter")
         return drafting.held_out_agreement(model, batcher, watched)
 
@@ -197,7 +205,7 @@ class DemoTraining:
 
 
 def own_prompts(source: ExampleSource, rng: random.Random, kind: str | None, short: bool, count: int) -> list[Prompt]:
-    """Prompts with equally many pictures; long answers and short ones in batches of their own, since a batch waits for its longest."""
+    """Prompts with equally many pictures, long and short answers apart: a batch waits for its longest."""
     prompts: list[Prompt] = []
     while len(prompts) < count:
         example = source.draw(kind)

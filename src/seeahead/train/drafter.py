@@ -83,7 +83,7 @@ def save_drafter(model: LlamaForCausalLM, vocabulary: DraftVocabulary, folder: P
 
 @dataclass(frozen=True)
 class Line:
-    """One text in target ids without image placeholders; learned from `start` on; soft labels per learned token or none."""
+    """One text in target ids without image placeholders; learned from `start` on, with soft labels or none."""
 
     ids: list[int]
     start: int
@@ -112,7 +112,7 @@ class LineBatcher:
         self.vocabulary, self.table = vocabulary, vocabulary.to_draft(target_vocab_size)
 
     def batch(self, lines: Sequence[Line]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(ids, hard labels with -100, soft ids, soft shares); soft shares are zero where only the hard label counts."""
+        """(ids, hard labels with -100, soft ids, soft shares); shares are zero where only the hard label counts."""
         length, top = max(len(line.ids) for line in lines), 8
         ids = torch.full((len(lines), length), self.vocabulary.unknown)
         labels = torch.full((len(lines), length), -100)
@@ -133,7 +133,7 @@ class LineBatcher:
 
 
 def draft_loss(model: LlamaForCausalLM, batch: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, float]:
-    """Half cross-entropy on the written token, half forward KL to the target's own most likely tokens; and top-1 agreement."""
+    """Half cross-entropy on the written token, half forward KL to the target's likely ones; top-1 agreement."""
     ids, labels, soft_ids, shares = batch
     chosen = labels != -100
     with torch.autocast("cpu", torch.bfloat16):
@@ -150,7 +150,11 @@ def draft_loss(model: LlamaForCausalLM, batch: tuple[Tensor, Tensor, Tensor, Ten
 
 
 def train_drafter(
-    model: LlamaForCausalLM, batcher: LineBatcher, draw: Callable[[int], list[Line]], stage: Stage, watch: Callable[[], str]
+    model: LlamaForCausalLM,
+    batcher: LineBatcher,
+    draw: Callable[[int], list[Line]],
+    stage: Stage,
+    watch: Callable[[], str],
 ) -> None:
     parameters = {name: value for name, value in model.named_parameters() if name != "lm_head.weight"}
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from seeahead.data.dialogues import KIND_WORDS, Turn
+from seeahead.data.examples import ExampleSource
 from seeahead.data.pictures import Bank
-from seeahead.data.prompts import Prompt, asked, prompts_of, text_prompt
-from seeahead.train.examples import ExampleSource
+from seeahead.data.prompts import Prompt, asked, prompts_of
 from seeahead.train.write import write_batch
 
 NAMING = "What is in the picture?"
@@ -30,7 +30,9 @@ def answers(
         count = len(prompts[order[0]].pictures)
         batch = [index for index in order[:BATCH] if len(prompts[index].pictures) == count]
         order = order[len(batch) :]
-        for index, written in zip(batch, write_batch(model, processor, [prompts[i] for i in batch], max_new_tokens), strict=True):
+        for index, written in zip(
+            batch, write_batch(model, processor, [prompts[i] for i in batch], max_new_tokens), strict=True
+        ):
             result[index] = written.ids
     return [result[index] for index in range(len(prompts))]
 
@@ -46,7 +48,7 @@ def is_right(turn: Turn, answer: str) -> bool:
 
 
 class NounJudge:
-    """Maps a noun to the kinds of thing it names, from all picture names of all packages; words decide when the whole is unknown."""
+    """Maps a noun to the kinds of thing it names, by the picture names of all packages; else by its last word."""
 
     def __init__(self, bank: Bank) -> None:
         self.names: dict[str, Counter[str]] = defaultdict(Counter)
@@ -68,7 +70,7 @@ class NounJudge:
 
 
 def noun_of(answer: str) -> str:
-    """"The picture shows an owl, which is an animal." -> "owl"."""
+    """ "The picture shows an owl, which is an animal." -> "owl"."""
     found = re.search(r"\b(?:shows|see|is)\s+(.+?)(?:, which\b|[.;,]|$)", answer)
     return re.sub(r"^(an?|the|some) ", "", found.group(1).strip()) if found else ""
 
@@ -119,7 +121,11 @@ def measure_abilities(
     for prompt, ids in zip(prompts, answers(model, processor, prompts, 40), strict=True):
         right[prompt.turn.ability].append(is_right(prompt.turn, processor.decode(ids, skip_special_tokens=True)))
     every = [value for values in right.values() for value in values]
-    return {"num_questions": len(every), "right": share(every), "per_ability": {k: share(v) for k, v in sorted(right.items())}}
+    return {
+        "num_questions": len(every),
+        "right": share(every),
+        "per_ability": {k: share(v) for k, v in sorted(right.items())},
+    }
 
 
 def measure_details(
@@ -169,7 +175,9 @@ def measure_all(
         "stamps": measure_stamps(model, processor, source),
         "easy_vqa": easy,
         **{
-            f"scenes_{kind}": measure_abilities(model, processor, lambda kind=kind: prompts_of(source.draw(kind)), count)  # type: ignore[misc]
+            f"scenes_{kind}": measure_abilities(
+                model, processor, lambda kind=kind: prompts_of(source.draw(kind)), count
+            )  # type: ignore[misc]
             for kind in ("shapes", "chart", "sign", "receipt", "shape-pair")
         },
         "details": measure_details(model, processor, source, max(8, count // 6)),

@@ -1,10 +1,9 @@
-"""One training loop for every stage: learning rate by share of the budget, checkpoints, resume, a stop at the first bad loss."""
+"""One training loop for every stage: rate by share of the budget, checkpoints, resume, a stop at a bad loss."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ CHECKPOINT_SECONDS = 120.0
 REPORT_SECONDS = 15.0
 
 
-class TrainingStopped(SeeaheadError):
+class TrainingStoppedError(SeeaheadError):
     """The loss was no longer a number; the message names the checkpoint to go on from."""
 
 
@@ -67,7 +66,9 @@ class Stage:
             return {"step": 0, "seconds": 0.0, "done": 0}
         saved = load_file(self.weights)
         if saved.keys() != parameters.keys():
-            raise SeeaheadError(f"{self.weights} holds other tensors than this recipe trains; delete it or use another --out")
+            raise SeeaheadError(
+                f"{self.weights} holds other tensors than this recipe trains; delete it or use another --out"
+            )
         with torch.no_grad():
             for name, value in parameters.items():
                 value.copy_(saved[name])
@@ -77,7 +78,7 @@ class Stage:
     def save(self, parameters: Mapping[str, Tensor], step: int, seconds: float, done: bool) -> None:
         partial = self.weights.with_suffix(".partial")
         save_file({name: value.detach().contiguous() for name, value in parameters.items()}, partial)
-        os.replace(partial, self.weights)
+        partial.replace(self.weights)
         self.state.write_text(json.dumps({"step": step, "seconds": round(seconds, 1), "done": int(done)}))
 
 
@@ -139,4 +140,6 @@ def fit(
 def check_loss(value: float, stage: Stage, step: int) -> None:
     if not math.isfinite(value):
         last = stage.weights if stage.weights.is_file() else "none yet"
-        raise TrainingStopped(f"{stage.name}: the loss is {value} at step {step}; last good checkpoint: {last}; lower learning_rate")
+        raise TrainingStoppedError(
+            f"{stage.name}: the loss is {value} at step {step}; last good checkpoint: {last}; lower learning_rate"
+        )

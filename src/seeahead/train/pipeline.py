@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from seeahead.demo.model import save_target
 from seeahead.provenance import provenance, write_json
 from seeahead.train.card import card_of
 from seeahead.train.demo import DemoTraining
@@ -14,7 +15,6 @@ from seeahead.train.loop import Report
 from seeahead.train.recipe import read_recipe
 from seeahead.train.smoke import smoke_world
 from seeahead.train.world import load_world
-from seeahead.demo.model import save_target
 
 STEPS = ("vision", "writing", "answers", "drafter", "card")
 

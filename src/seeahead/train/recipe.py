@@ -42,7 +42,7 @@ class Amounts:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything of one training run; `smoke` replaces packages and SmolLM2 by made pictures and a tiny random model."""
+    """Everything of one training run; `smoke` replaces packages and SmolLM2 by made pictures and a tiny model."""
 
     seed: int
     smoke: bool

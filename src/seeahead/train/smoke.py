@@ -1,4 +1,4 @@
-"""The smoke twin's world: made pictures and a tiny random language model, so that every stage runs offline in seconds."""
+"""The smoke twin's world: made pictures and a tiny random language model; every stage runs offline in seconds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from seeahead.data.examples import EasyVqa
 from seeahead.data.pictures import SIZE, Bank, Card, is_held_out
 from seeahead.data.scenes import COLOURS, SHAPES, draw_shape
 from seeahead.data.texts import ABOUT
 from seeahead.demo.model import with_image_token
-from seeahead.train.examples import EasyVqa
 from seeahead.train.world import World
 
 
@@ -40,8 +40,12 @@ def tiny_language_model() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<unused{number}>" for number in range(14))]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([*ABOUT, " ".join(COLOURS), " ".join(SHAPES), "user assistant picture shows"], trainer)
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(
+        [*ABOUT, " ".join(COLOURS), " ".join(SHAPES), "user assistant picture shows"], trainer
+    )
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", bos_token="<|im_start|>")
     config = LlamaConfig(
         vocab_size=len(wrapped),
@@ -77,4 +81,6 @@ def write_easy_vqa(folder: Path) -> None:
         base = folder / "easy_vqa/data" / side
         (base / "images").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), "red").save(base / "images" / "0.png")
-        (base / "questions.json").write_text('[["what color is the shape?", "red", 0], ["is there a blue shape?", "no", 0]]')
+        (base / "questions.json").write_text(
+            '[["what color is the shape?", "red", 0], ["is there a blue shape?", "no", 0]]'
+        )

