@@ -1,4 +1,4 @@
-"""The matrix: every family, every drafter. A new drafter gets all tests of this folder through one entry in DRAFTERS."""
+"""The matrix: every family, every drafter. One entry in DRAFTERS gives a new drafter all tests of this folder."""
 
 from functools import cache
 

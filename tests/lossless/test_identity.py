@@ -89,3 +89,15 @@ def test_drafters_are_what_their_names_say(model_type):
     some, drafted = accepted("sometimes right")
     assert 0 < some < drafted
     assert accepted("random tree")[1] > 50
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_sampled_answers_of_fixed_drafts_are_those_of_the_target_alone(model_type):
+    family, inputs = target(model_type), prompt(model_type, image_counts(model_type)[0])
+    params = SamplingParams(temperature=0.8, top_k=30, top_p=0.95, seed=5)
+    alone = answer(family, inputs, params=params)
+    for drafter in ("lookup", "language", "random tree", "sometimes right", "all right"):
+        drafted = answer(family, inputs, DRAFTERS[drafter](family, alone.token_ids), params=params)
+        assert_same_answer(drafted, alone)
+    other = answer(family, inputs, params=SamplingParams(temperature=0.8, top_k=30, top_p=0.95, seed=6))
+    assert other.token_ids != alone.token_ids

@@ -11,18 +11,21 @@ from .drafters import (
     all_right,
     all_wrong,
     drawn_chain,
+    drawn_mixture,
     drawn_tree,
     random_chain,
     random_tree,
     sometimes_right,
 )
 from .models import tiny_family, tiny_inputs, tiny_model
+from .tables import TableExecutor
 
 __all__ = [
     "TEXT_FAMILIES",
     "VISION_FAMILIES",
     "ScriptedDrafter",
     "SelfDrafter",
+    "TableExecutor",
     "all_right",
     "all_wrong",
     "answer",
@@ -30,6 +33,7 @@ __all__ = [
     "assert_commit_equals_prefill",
     "assert_same_answer",
     "drawn_chain",
+    "drawn_mixture",
     "drawn_tree",
     "random_chain",
     "random_tree",

@@ -56,18 +56,18 @@ class _Scripted:
         assert not path or path == tree.path_to(path[-1]), "the accepted nodes are no path of the draft"
 
 
-def random_chain(depth: int = 4) -> Script:
+def random_chain(depth: int = 4, words: range = WORDS) -> Script:
     """Words at random."""
-    return lambda answer, budget, random: Draft(TokenTree.chain(_words(random, min(depth, budget))))
+    return lambda answer, budget, random: Draft(TokenTree.chain(_words(random, min(depth, budget), words)))
 
 
-def random_tree(num_nodes: int = 9) -> Script:
+def random_tree(num_nodes: int = 9, words: range = WORDS) -> Script:
     """Words at random, each below a random earlier one."""
 
     def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
         size = min(num_nodes, budget)
         parents = tuple(int(random.integers(ROOT, node)) for node in range(size))
-        return Draft(TokenTree(tuple(_words(random, size)), parents))
+        return Draft(TokenTree(tuple(_words(random, size, words)), parents))
 
     return script
 
@@ -109,6 +109,18 @@ def drawn_chain(proposal: torch.Tensor, depth: int = 3) -> Script:
     return script
 
 
+def drawn_mixture(proposals: Sequence[torch.Tensor], weights: Sequence[float], depth: int = 3) -> Script:
+    """A chain whose tokens are drawn from one of `proposals`, picked by `weights`: that is, from their mixture."""
+    mixture = sum((weight * q for weight, q in zip(weights, proposals, strict=True)), torch.zeros(()))
+
+    def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
+        picks = random.choice(len(proposals), size=min(depth, budget), p=weights)
+        tree = TokenTree.chain([draw(proposals[pick], random.random()) for pick in picks])
+        return Draft(tree, mixture.expand(len(tree), -1))
+
+    return script
+
+
 def drawn_tree(proposals: Sequence[torch.Tensor], depth: int = 2) -> Script:
     """Every node's children are drawn independently, one from each of `proposals` [vocabulary]."""
 
@@ -129,9 +141,9 @@ def drawn_tree(proposals: Sequence[torch.Tensor], depth: int = 2) -> Script:
     return script
 
 
-def _words(random: np.random.Generator, number: int) -> list[int]:
-    words: list[int] = random.integers(WORDS.start, WORDS.stop, number).tolist()
-    return words
+def _words(random: np.random.Generator, number: int, words: range = WORDS) -> list[int]:
+    drawn: list[int] = random.integers(words.start, words.stop, number).tolist()
+    return drawn
 
 
 def _other(token: int) -> int:

@@ -1,0 +1,196 @@
+"""Temperature above 0: the emitted tokens have exactly the target's distribution, whatever the drafter does.
+
+The target is a table over six tokens, so the first three tokens of an answer have 216 known probabilities, worked out
+with transformers' own logits processors. Seeds are fixed; a right sampler fails one such test in a million.
+"""
+
+import itertools
+from functools import cache
+
+import pytest
+import torch
+from transformers import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from seeahead.decode import Decoder
+from seeahead.drafters.empty import EmptyDrafter
+from seeahead.drafters.growth import GrowthLimits
+from seeahead.drafters.language import LanguageDrafter
+from seeahead.drafters.lookup import LookupDrafter
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.executor import ModelInputs
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.stopping import StopRule
+from seeahead.testing import (
+    ScriptedDrafter,
+    TableExecutor,
+    drawn_chain,
+    drawn_mixture,
+    drawn_tree,
+    random_chain,
+    random_tree,
+)
+from seeahead.tree import Draft, TokenTree
+
+VOCAB = 6
+NUM_SAMPLES = 1500
+PROMPT = [2, 4, 2, 4, 1, 2]
+TARGET = TableExecutor.random(VOCAB, seed=1)
+OTHER = TableExecutor.random(VOCAB, seed=2)
+TRIMMED = TableExecutor.random(4, seed=3)
+
+SETTINGS = {
+    "temperature": SamplingParams(temperature=0.7),
+    "top-k": SamplingParams(temperature=1.0, top_k=3),
+    "top-p": SamplingParams(temperature=1.3, top_p=0.8),
+    "min-p": SamplingParams(temperature=1.0, min_p=0.15),
+    "repetition penalty": SamplingParams(temperature=1.0, repetition_penalty=1.6),
+    "all": SamplingParams(temperature=1.2, top_k=5, top_p=0.95, min_p=0.02, repetition_penalty=1.2),
+}
+
+Q = torch.tensor([0.30, 0.05, 0.25, 0.05, 0.15, 0.20])
+ONE_SIDED = torch.tensor([0.9, 0.1, 0.0, 0.0, 0.0, 0.0])
+FIXED_TREE = TokenTree((0, 2, 3, 0, 4, 5, 1), (-1, -1, -1, 0, 0, 1, 4))
+
+
+def scripted(script):
+    return lambda seed: ScriptedDrafter("scripted", script, seed)
+
+
+# Name -> drafter for a seed of its own. Drafts that no random number of the drafter's decides:
+FIXED = {
+    "fixed tree": scripted(lambda answer, budget, random: Draft(FIXED_TREE if budget > 6 else TokenTree())),
+    "lookup": lambda seed: LookupDrafter(min_match=1, width=3),
+    "language tree": lambda seed: LanguageDrafter(OTHER, limits=GrowthLimits(3, 2, 6, 0.01)),
+    "random chain": scripted(random_chain(3, range(VOCAB))),
+    "random tree": scripted(random_tree(8, range(VOCAB))),
+}
+# Drafts drawn from a distribution:
+DRAWN = {
+    "drawn chain": scripted(drawn_chain(Q)),
+    "one-sided chain": scripted(drawn_chain(ONE_SIDED)),
+    "drawn siblings": scripted(drawn_tree([Q, Q, Q])),
+    "unlike siblings": scripted(drawn_tree([Q, ONE_SIDED, Q.flip(0)])),
+    "mixture": scripted(drawn_mixture([Q, ONE_SIDED], [0.7, 0.3])),
+    "language chain": lambda seed: LanguageDrafter(OTHER, draws=True),
+    "language chain, trimmed": lambda seed: LanguageDrafter(
+        TRIMMED, DraftVocabulary(torch.tensor([5, 1, 2, 0]), 0), draws=True
+    ),
+}
+
+
+def first_tokens(drafter, params, seed, number=3):
+    """Answers go on past `number`, so that no draft is cut short by a limit."""
+    params = SamplingParams(**{**vars(params), "seed": seed})
+    decoder = Decoder(TARGET, drafter, Sampler(params, PROMPT), StopRule(number + 9))
+    progress = decoder.start(ModelInputs(torch.tensor([PROMPT])))
+    steps = decoder.steps(progress)
+    while len(progress.answer) < number:
+        next(steps)
+    return tuple(progress.answer[:number])
+
+
+@cache
+def expected(name):
+    """Probability of each triple of tokens, by transformers' rules."""
+    params = SETTINGS[name]
+    rules = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(params.repetition_penalty)])
+    rules.append(TemperatureLogitsWarper(params.temperature))
+    if params.top_k:
+        rules.append(TopKLogitsWarper(params.top_k))
+    if params.top_p < 1:
+        rules.append(TopPLogitsWarper(params.top_p))
+    if params.min_p:
+        rules.append(MinPLogitsWarper(params.min_p))
+
+    @cache
+    def following(tokens):
+        return rules(torch.tensor([tokens]), TARGET.after(tokens)[None])[0].double().softmax(-1).tolist()
+
+    def probability(triple):
+        tokens, result = tuple(PROMPT), 1.0
+        for token in triple:
+            result *= following(tokens)[token]
+            tokens += (token,)
+        return result
+
+    return {triple: probability(triple) for triple in itertools.product(range(VOCAB), repeat=3)}
+
+
+def assert_distributed(samples, probabilities):
+    counts = dict.fromkeys(probabilities, 0)
+    for sample in samples:
+        counts[sample] += 1
+    forbidden = [triple for triple, count in counts.items() if count and not probabilities[triple]]
+    assert not forbidden, f"tokens the target would never say: {forbidden[:5]}"
+    # Cells too rare for the approximation are counted together.
+    rare = [triple for triple, p in probabilities.items() if p * len(samples) < 5]
+    cells = [(counts[triple], p * len(samples)) for triple, p in probabilities.items() if triple not in set(rare)]
+    cells.append((sum(counts[triple] for triple in rare), sum(probabilities[triple] for triple in rare) * len(samples)))
+    cells = [(count, mean) for count, mean in cells if mean > 1]
+    chi_square = sum((count - mean) ** 2 / mean for count, mean in cells)
+    limit = chi_square_limit(len(cells) - 1)
+    assert chi_square < limit, (
+        f"chi-square {chi_square:.1f} on {len(cells) - 1} degrees; one in a million is {limit:.1f}"
+    )
+
+
+def chi_square_limit(degrees, z=4.753):
+    """The quantile that one in a million exceeds (Wilson and Hilferty 1931)."""
+    share = 2 / (9 * degrees)
+    return degrees * (1 - share + z * share**0.5) ** 3
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_plain_has_the_targets_distribution(name):
+    samples = [first_tokens(EmptyDrafter(), SETTINGS[name], seed) for seed in range(NUM_SAMPLES)]
+    assert_distributed(samples, expected(name))
+
+
+# Every drafter under two settings, and two drafters under all.
+PAIRS = [
+    (name, drafter)
+    for name, drafter in itertools.product(SETTINGS, DRAWN)
+    if name in ("temperature", "all") or drafter in ("drawn chain", "drawn siblings")
+]
+
+
+@pytest.mark.parametrize(("name", "drafter"), PAIRS)
+def test_drawn_drafts_have_the_targets_distribution(name, drafter):
+    samples = [first_tokens(DRAWN[drafter](seed + 10**6), SETTINGS[name], seed) for seed in range(NUM_SAMPLES)]
+    assert_distributed(samples, expected(name))
+
+
+@pytest.mark.parametrize("drafter", FIXED)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_fixed_drafts_change_no_token(name, drafter):
+    """Randomness belongs to positions: the target draws what it would have drawn alone."""
+    for seed in range(30):
+        alone = first_tokens(EmptyDrafter(), SETTINGS[name], seed, 12)
+        assert first_tokens(FIXED[drafter](seed), SETTINGS[name], seed, 12) == alone
+        assert first_tokens(FIXED[drafter](seed + 1), SETTINGS[name], seed, 12) == alone
+
+
+def test_drafts_do_get_accepted():
+    """Otherwise the tests above would be about plain decoding."""
+    for drafter in {**FIXED, **DRAWN}.values():
+        accepted = 0
+        for seed in range(20):
+            params = SamplingParams(temperature=1.0, seed=seed)
+            decoder = Decoder(TARGET, drafter(seed), Sampler(params, PROMPT), StopRule(12))
+            accepted += sum(s.num_accepted for s in decoder.steps(decoder.start(ModelInputs(torch.tensor([PROMPT])))))
+        assert accepted > 20
+
+
+def test_the_check_itself_can_fail():
+    probabilities = expected("temperature")
+    samples = [first_tokens(EmptyDrafter(), SETTINGS["top-p"], seed) for seed in range(NUM_SAMPLES)]
+    with pytest.raises(AssertionError, match="chi-square"):
+        assert_distributed(samples, probabilities)
+    assert chi_square_limit(35, z=3.0902) == pytest.approx(66.62, abs=0.1), "the tabled quantile of one in a thousand"
