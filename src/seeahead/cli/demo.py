@@ -1,0 +1,162 @@
+"""Pictures in, answers out: the embedded model, plain beside drafted, and what the drafts were worth.
+
+examples:
+  seeahead demo
+  seeahead demo --quick
+  seeahead demo --html out/demo.html
+  seeahead demo -m llava-hf/llava-1.5-7b-hf -d lookup -d path/to/drafter
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from seeahead.errors import InputError
+from seeahead.provenance import provenance
+
+from . import terminal
+from .generate import check_drafter
+
+if TYPE_CHECKING:
+    from seeahead.api import Engine
+    from seeahead.demo.compare import Difference, Round
+    from seeahead.demo.scenarios import Scenario
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (__doc__ or "").partition("\n\n")[2]
+    add = parser.add_argument
+    add("--quick", action="store_true", help="three short questions instead of all")
+    add("--html", type=Path, metavar="FILE", help="write the run as one self-contained page")
+    add("--json", action="store_true", help="the last line of stdout is the run as JSON")
+    add("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
+    add(
+        "-d",
+        "--drafter",
+        action="append",
+        help="what to compare with plain decoding; repeat it for several (default: lookup, and language for demo)",
+    )
+    add("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+
+
+def run(args: argparse.Namespace) -> int:
+    from seeahead.demo.compare import differences
+    from seeahead.demo.figures import as_json
+
+    drafters = check(args)
+    engines, scenarios = prepare(args, drafters)
+    console = terminal.result_console()
+    if terminal.is_live(console):
+        console.print(terminal.LEGEND)
+    rounds = watch(console, engines, scenarios)
+    found = list(differences(next(iter(engines.values())).family, rounds))
+    summarize(console, rounds, found)
+    record = {"provenance": provenance(), **describe(engines)}
+    if args.html is not None:
+        from seeahead.demo.page import write_page
+
+        write_page(args.html, rounds, found, record)
+        terminal.note_console().print(f"page: {args.html}", soft_wrap=True)
+    if args.json:
+        print(json.dumps({**record, **as_json(rounds, found)}, ensure_ascii=False, allow_nan=False))
+    return 0
+
+
+def check(args: argparse.Namespace) -> list[str]:
+    """The drafters to compare. Refuses what needs no model to be known wrong."""
+    from seeahead.families.loading import check_model_type, pick_device, pick_dtype
+
+    pick_dtype(args.dtype)
+    pick_device(args.device)
+    if args.html is not None and (args.html.is_dir() or not _can_be_made(args.html)):
+        raise InputError(f"'{args.html}' cannot be written as a file; give the path of a page, such as out/demo.html")
+    drafters = args.drafter or (["lookup", "language"] if args.model == "demo" else ["lookup"])
+    for spec in drafters:
+        check_drafter(spec, has_own=args.model == "demo")
+    if args.model != "demo":
+        check_model_type(args.model)
+    return [spec for spec in drafters if spec != "none"]
+
+
+def prepare(args: argparse.Namespace, drafters: list[str]) -> tuple[dict[str, Engine], tuple[Scenario, ...]]:
+    """Load everything and run it in; the scenarios are those that the model can serve."""
+    from seeahead.api import load
+    from seeahead.demo.compare import PLAIN, warm_up
+    from seeahead.demo.scenarios import QUICK, SCENARIOS
+
+    with terminal.progress(terminal.note_console()) as report:
+        plain = load(args.model, PLAIN, dtype=args.dtype, device=args.device, progress=report)
+        engines = {PLAIN: plain}
+        for spec in drafters:
+            engine = plain.with_drafter(spec)
+            name = engine.drafter.name
+            engines[name if name not in engines else f"{name} {len(engines)}"] = engine
+        scenarios = QUICK if args.quick else SCENARIOS
+        if not plain.family.can_see:
+            scenarios = tuple(scenario for scenario in scenarios if not scenario.conversations[0].pictures)
+        for share in warm_up(engines, scenarios):
+            report("warming up", share)
+    return engines, scenarios
+
+
+def watch(console: Console, engines: Mapping[str, Engine], scenarios: tuple[Scenario, ...]) -> list[Round]:
+    from seeahead.demo.compare import Round, compare, num_questions
+
+    from .board import board_for
+
+    board = board_for(console, list(engines), num_questions(scenarios))
+    rounds = []
+    with ExitStack() as stack:
+        stack.callback(board.close)
+        for event in compare(engines, scenarios):
+            board.show(event)
+            if isinstance(event, Round):
+                rounds.append(event)
+    return rounds
+
+
+def summarize(console: Console, rounds: list[Round], found: list[Difference]) -> None:
+    """The closing table, its definitions, and every answer that differs."""
+    from seeahead.demo.figures import COLUMNS, DEFINITIONS, all_figures, cells, difference_line, heading
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for number, name in enumerate(COLUMNS):
+        table.add_column(name, justify="right" if number else "left")
+    for entry in all_figures(rounds):
+        table.add_row(heading(entry.method), *cells(entry))
+    console.print(table)
+    console.print()
+    for difference in found:
+        console.print(terminal.printable(difference_line(difference)), soft_wrap=True)
+    for name, meaning in DEFINITIONS.items():
+        console.print(Text(f"{name}: {meaning}", style="dim"))
+
+
+def describe(engines: Mapping[str, Engine]) -> dict[str, Any]:
+    """What was run, in words that may be published: no path of this machine."""
+    import torch
+
+    family = next(iter(engines.values())).family
+    return {
+        "model_type": family.model.config.model_type,
+        "num_parameters": sum(weight.numel() for weight in family.model.parameters()),
+        "dtype": str(family.dtype).removeprefix("torch."),
+        "device": family.device.type,
+        "num_threads": torch.get_num_threads(),
+    }
+
+
+def _can_be_made(path: Path) -> bool:
+    """Whether every folder above `path` is one, or can become one."""
+    return all(folder.is_dir() for folder in path.parents if folder.exists())
