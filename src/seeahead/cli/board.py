@@ -18,7 +18,7 @@ from seeahead.demo.scenarios import Question
 
 from . import terminal
 
-_COLUMN_WIDTH = 32
+_COLUMN_WIDTH = 26
 """Narrower columns are hard to read: fewer then stand side by side."""
 
 _SECONDS_PER_FRAME = 0.05
@@ -109,6 +109,7 @@ class LiveBoard(Board):
                 self._footers[method] += f"\n{same}"
         self._draw()
         self.close()
+        self._console.print()
 
     def close(self) -> None:
         # Leaves what is drawn, and gives the cursor back.

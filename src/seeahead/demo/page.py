@@ -101,7 +101,9 @@ def _answer(answer: Answer, round_: Round, slowest: float) -> str:
     parts = []
     for part, seconds in zip(answer.parts, answer.arrival_seconds):
         tag = "mark" if part.origin == "drafted" else "span"
-        parts.append(f'<{tag} data-at="{seconds * 1000:.0f}">{escape(part.text)}</{tag}>')
+        words = part.text.lstrip()
+        space = part.text[: len(part.text) - len(words)]  # outside the mark: an underlined gap at a line's end is ugly
+        parts.append(f'{escape(space)}<{tag} data-at="{seconds * 1000:.0f}">{escape(words)}</{tag}>')
     is_plain = answer.method == PLAIN
     same = "" if is_plain or round_.is_identical(answer.method) else " · <span class='other'>another answer</span>"
     share = 100 * answer.decode_seconds / slowest

@@ -1,0 +1,121 @@
+"""`seeahead demo` as a whole, on a tiny LLaVA: what it prints, writes and refuses."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from seeahead import api
+from seeahead.cli import main, terminal
+from seeahead.cli.board import LineBoard, LiveBoard, board_for
+from seeahead.demo.compare import Said
+from seeahead.testing import tiny_model
+from seeahead.testing.processors import tiny_processor
+from tests.demo.exchanges import exchange
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny-llava")
+    tiny_model("llava", max_position_embeddings=1024).save_pretrained(folder)
+    tiny_processor("llava").save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_quick_run_ends_with_the_table_the_page_and_json(tiny, tmp_path, capsys):
+    page = tmp_path / "out" / "demo.html"
+    assert main(["demo", "--quick", "-m", tiny, "--html", str(page), "--json"]) == 0
+    captured = capsys.readouterr()
+    *shown, last = captured.out.splitlines()
+    value = json.loads(last)
+    assert [entry["method"] for entry in value["methods"]] == ["none", "lookup"]
+    assert all(entry["num_identical"] == entry["num_answers"] == 3 for entry in value["methods"])
+    assert value["differences"] == []
+    assert (value["model_type"], value["dtype"], value["device"]) == ("llava", "float32", "cpu")
+    assert tiny not in last
+    text = "\n".join(shown)
+    assert "\x1b" not in captured.out
+    assert "1/3 describe · pelican.jpg" in text
+    assert "same answer" in text
+    assert "speed-up" in text
+    assert "geometric mean" in text
+    assert "warming up" in captured.err
+    assert f"page: {page}" in captured.err.replace("\n", "")
+    assert "</html>" in page.read_text(encoding="utf-8")
+
+
+def test_several_drafters_may_have_one_name(tiny, capsys):
+    assert main(["demo", "--quick", "-m", tiny, "-d", "lookup", "-d", "lookup", "-d", "none", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [entry["method"] for entry in value["methods"]] == ["none", "lookup", "lookup 2"]
+
+
+def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
+    tiny_model("llama", max_position_embeddings=1024).save_pretrained(tmp_path)
+    tiny_processor("llama").save_pretrained(tmp_path)
+    assert main(["demo", "-m", str(tmp_path), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {round_["question"]["scenario"] for round_ in value["rounds"]} == {"text only"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-d", "langage"], "did you mean 'language'?"),
+        (["--html", "."], "cannot be written as a file"),
+        (["--html", "pyproject.toml/page.html"], "cannot be written as a file"),
+        (["--dtype", "int3"], "allowed are auto, float32"),
+        (["--device", "abacus"], "is not available here"),
+        (["-m", "no/such/folder"], "neither a folder nor a hub id"),
+        (["extra"], "see seeahead demo --help"),
+    ],
+)
+def test_wrong_input_is_one_line(words, says, capsys, monkeypatch):
+    monkeypatch.setattr(api, "load", api.load if "-m" in words else None)
+    assert main(["demo", *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("seeahead: error: ")
+    assert says in line
+
+
+def played(console, round_):
+    board = board_for(console, list(round_.answers), 1)
+    board.show(round_.question)
+    for answer in round_.answers.values():
+        for part in answer.parts:
+            board.show(Said(answer.method, part))
+        board.show(answer)
+    board.show(round_)
+    board.close()
+    return board
+
+
+def test_on_a_terminal_the_answers_fill_columns_in_colour():
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, color_system="standard", width=100, _environ={"TERM": "xterm"})
+    assert isinstance(played(console, exchange()), LiveBoard)
+    shown = stream.getvalue()
+    assert "\x1b[1;32m drafted" in shown
+    assert "= same answer" in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h")  # the cursor is given back
+
+
+def test_elsewhere_there_are_lines_without_escape_codes():
+    stream = io.StringIO()
+    console = Console(file=stream, width=100)
+    assert isinstance(played(console, exchange(wrong_at=2)), LineBoard)
+    shown = stream.getvalue()
+    assert "\x1b" not in shown
+    assert "another answer" in shown
+    assert "20.0 tokens/s · τ 3.00 · 0.6 s" in shown
+
+
+def test_progress_is_a_line_per_stage_where_nobody_looks(capsys):
+    with terminal.progress(terminal.note_console()) as report:
+        for share in (0.0, 0.5, 1.0):
+            report("building", share)
+        report("saving", 0.0)
+    assert capsys.readouterr().err.splitlines() == ["seeahead: building …", "seeahead: saving …"]
