@@ -36,13 +36,21 @@ _CLASSES = {
     "idefics3": "idefics3:Idefics3",
     "smolvlm": "idefics3:Idefics3",
     "gemma3": "gemma3:Gemma3",
-    "gemma3_text": "gemma3:Gemma3",
+    "internvl": "internvl:InternVL",
 }
+
+_RECURRENT = ("mamba", "jamba", "bamba", "zamba", "rwkv", "xlstm", "recurrent_gemma", "qwen3_next", "qwen3_5", "lfm2")
+"""Model types, or parts of them, whose layers carry a state that no refused token can be taken out of again."""
 
 
 def check_supported(model_type: str) -> None:
     """Raises ModelError, with the supported model types, for one we do not know."""
     if model_type not in SUPPORTED:
+        if any(part in model_type for part in _RECURRENT):
+            raise ModelError(
+                f"model type '{model_type}' has recurrent layers, whose cache cannot roll back refused tokens; use a "
+                f"model whose layers are all attention: {', '.join(SUPPORTED)}"
+            )
         near = difflib.get_close_matches(model_type, SUPPORTED, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise ModelError(f"model type '{model_type}' is not supported; {hint}supported are {', '.join(SUPPORTED)}")

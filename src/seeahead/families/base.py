@@ -10,6 +10,7 @@ import inspect
 from typing import Any, ClassVar
 
 import torch
+from jinja2 import TemplateError
 from transformers import PreTrainedModel
 
 from ..cache import SessionCache, check_can_roll_back
@@ -26,7 +27,12 @@ class Family:
     """Tokens around image placeholders that mean nothing without the image, such as start and end markers."""
 
     def __init__(self, model: PreTrainedModel, processor: Any = None) -> None:
-        """Raises ModelError for a model whose cache cannot roll back, or whose attention takes no tree mask."""
+        """Raises ModelError for a model without language head, without roll-back, or without a tree mask."""
+        if model.get_output_embeddings() is None:
+            raise ModelError(
+                f"{type(model).__name__} has no language head; load the model with AutoModelForImageTextToText or "
+                "AutoModelForCausalLM"
+            )
         self.model = model.eval()
         self.processor = processor
         self.text_config = model.config.get_text_config()
@@ -82,12 +88,20 @@ class Family:
                 f"{len(prompt.images)} picture(s) were given, but model type '{self.model.config.model_type}' reads "
                 "text only; leave the pictures out or load a vision-language model"
             )
-        encoded = self._encode_with_pictures(prompt) if prompt.images else self._encode_text(prompt)
+        try:
+            encoded = self._encode_with_pictures(prompt) if prompt.images else self._encode_text(prompt)
+        except (ValueError, TemplateError) as error:
+            if isinstance(error, InputError):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(f"the model's processor refuses this prompt: {reason}") from error
         token_ids = encoded.pop("input_ids")
         encoded.pop("attention_mask", None)
         return ModelInputs(token_ids.to(self.device), {name: self._place(value) for name, value in encoded.items()})
 
     def _encode_with_pictures(self, prompt: Prompt) -> dict[str, Any]:
+        if not hasattr(self.processor, "image_processor"):
+            raise InputError("pictures were given, but no image processor; pass (model, processor), not a tokenizer")
         pictures = iter(prompt.images)
         chat = prompt.as_chat()
         for message in chat:
@@ -105,12 +119,12 @@ class Family:
         template = getattr(self.processor, "chat_template", None) or tokenizer.chat_template
         if template is None:
             text = "\n".join(message.text for message in prompt.messages)
-            return dict(tokenizer(text, return_tensors="pt"))
+            return {"input_ids": tokenizer(text, return_tensors="pt")["input_ids"]}
         # Templates of VLMs want parts, those of text models want plain strings.
         chat = prompt.as_chat() if self.can_see else [{"role": m.role, "content": m.text} for m in prompt.messages]
         text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
-        return dict(tokenizer(text, return_tensors="pt", add_special_tokens=not has_bos))
+        return {"input_ids": tokenizer(text, return_tensors="pt", add_special_tokens=not has_bos)["input_ids"]}
 
     def _place(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from ..errors import ModelError
 from . import check_supported
+from .processors import processor_class
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,19 +46,23 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
     check_model_type(source)
     config = _call(source, transformers.AutoConfig.from_pretrained, source)
     check_supported(config.model_type)
+    # A checkpoint may ask for flash attention, which takes no tree mask.
+    config._attn_implementation = "sdpa"
     sees = getattr(config, "vision_config", None) is not None
     auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
-    model, report = _call(
-        source,
-        auto.from_pretrained,
-        source,
-        dtype=pick_dtype(dtype),
-        output_loading_info=True,
-        attn_implementation="sdpa",
-    )
-    _check_complete(source, model, report)
-    processor_class = transformers.AutoProcessor if sees else transformers.AutoTokenizer
-    processor = _call(source, processor_class.from_pretrained, source)
+    with _quiet(is_local=folder.is_dir()):
+        model, report = _call(
+            source,
+            auto.from_pretrained,
+            source,
+            config=config,
+            dtype=pick_dtype(dtype),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+        _check_complete(source, model, report)
+        reader = processor_class(config.model_type) if sees else transformers.AutoTokenizer
+        processor = _call(source, reader.from_pretrained, source)
     return model.to(pick_device(device)), processor
 
 
@@ -72,10 +80,26 @@ def check_model_type(source: str | Path) -> None:
     check_supported(str(values.get("model_type")))
 
 
+@contextmanager
+def _quiet(*, is_local: bool) -> Iterator[None]:
+    """No warnings of transformers meanwhile, and no progress bars but those of downloads."""
+    log = transformers.utils.logging
+    level, has_bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    if is_local:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if is_local and has_bars:
+            log.enable_progress_bar()
+
+
 def _call(source: str | Path, function: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         return function(*args, **kwargs)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ModelError(f"'{source}' cannot be loaded: {first_line or type(error).__name__}") from error
 

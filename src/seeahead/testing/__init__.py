@@ -18,6 +18,7 @@ from .drafters import (
     sometimes_right,
 )
 from .models import tiny_family, tiny_inputs, tiny_model
+from .processors import tiny_processor, tiny_tokenizer
 from .tables import TableExecutor
 
 __all__ = [
@@ -41,4 +42,6 @@ __all__ = [
     "tiny_family",
     "tiny_inputs",
     "tiny_model",
+    "tiny_processor",
+    "tiny_tokenizer",
 ]

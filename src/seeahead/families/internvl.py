@@ -1,0 +1,12 @@
+"""InternVL: every picture, tiles and all, stands between one start and one end marker."""
+
+from __future__ import annotations
+
+from .base import Family
+
+
+class InternVL(Family):
+    """Only the markers differ."""
+
+    name = "internvl"
+    marker_tokens = ("<img>", "</img>")

@@ -1,0 +1,143 @@
+"""From a folder to an engine, for every family; and what is said, in one line, where that cannot be."""
+
+import json
+import logging
+
+import pytest
+import torch
+import transformers
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import seeahead
+from seeahead.errors import ModelError
+from seeahead.families import SUPPORTED, family_for
+from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model, tiny_processor
+
+PICTURE = Image.effect_noise((40, 40), 60).convert("RGB")
+
+
+def save(folder, model_type, **changes):
+    model, processor = tiny_model(model_type, **changes), tiny_processor(model_type)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model, processor
+
+
+@pytest.mark.parametrize("model_type", [*VISION_FAMILIES, *TEXT_FAMILIES])
+def test_a_folder_gives_the_same_answers_as_the_pair(tmp_path, capfd, model_type):
+    pictures = [PICTURE] if model_type in VISION_FAMILIES else []
+    pair = seeahead.load(save(tmp_path, model_type))
+    expected = pair.generate("What is this?", pictures, max_new_tokens=8)
+    capfd.readouterr()
+    loaded = seeahead.load(tmp_path, device="cpu")
+    assert capfd.readouterr() == ("", ""), "loading from a folder is silent"
+    assert loaded.family.dtype == torch.float32
+    assert loaded.generate("What is this?", pictures, max_new_tokens=8).token_ids == expected.token_ids
+
+
+def test_every_supported_type_has_a_tiny_model():
+    assert set(SUPPORTED) == {*VISION_FAMILIES, *TEXT_FAMILIES}
+
+
+def test_loading_leaves_transformers_as_it_was(tmp_path):
+    save(tmp_path, "llama")
+    log = transformers.utils.logging
+    before = log.get_verbosity(), log.is_progress_bar_enabled()
+    seeahead.load(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelError):
+        seeahead.load(tmp_path)
+    assert (log.get_verbosity(), log.is_progress_bar_enabled()) == before
+    assert logging.getLogger("transformers").level == before[0]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", torch.bfloat16])
+def test_dtype_is_what_was_asked_for(tmp_path, dtype):
+    save(tmp_path, "llama")
+    family = seeahead.load(tmp_path, dtype=dtype).family
+    assert family.dtype == (dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype))
+
+
+def refusal(target, **settings):
+    with pytest.raises(ModelError) as caught:
+        seeahead.load(target, **settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_unknown_model_type_lists_the_supported_ones(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "lava"}))
+    assert "'lava' is not supported; did you mean 'llava'? supported are llava, " in refusal(tmp_path)
+
+
+def test_an_incomplete_checkpoint_names_the_tensors(tmp_path):
+    save(tmp_path, "llava")
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    lost = next(name for name in sorted(state) if name.endswith("q_proj.weight"))
+    del state[lost]
+    save_file(state, path, {"format": "pt"})
+    message = refusal(tmp_path)
+    assert "is incomplete: " in message
+    assert lost.rpartition("layers")[2] in message
+    short = next(name for name in sorted(state) if name.endswith("k_proj.weight"))
+    save_file({**state, lost: state[short], short: state[short][:3].clone()}, path, {"format": "pt"})
+    assert "is incomplete: " in refusal(tmp_path)
+
+
+def test_a_torn_file_and_a_missing_one_are_told(tmp_path):
+    save(tmp_path, "llama")
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    assert "cannot be loaded: " in refusal(tmp_path)
+    path.unlink()
+    assert "cannot be loaded: " in refusal(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    assert "no readable config.json" in refusal(tmp_path)
+
+
+def test_what_is_no_folder_is_told(tmp_path):
+    assert "is neither a folder nor a hub id" in refusal(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    assert "is neither a folder nor a hub id" in refusal(tmp_path / "file")
+    assert "no readable config.json" in refusal(tmp_path)
+    save(tmp_path, "llama")
+    assert "device 'tpu' is not available here; available: cpu" in refusal(tmp_path, device="tpu")
+    assert "dtype 'int4' is not supported" in refusal(tmp_path, dtype="int4")
+
+
+@pytest.mark.parametrize("model_type", ["mamba", "qwen3_next"])
+def test_recurrent_layers_are_refused_with_the_way_out(tmp_path, model_type):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    told = f"'{model_type}' has recurrent layers, whose cache cannot roll back refused tokens; use a model whose layers"
+    assert told in refusal(tmp_path)
+    config = transformers.AutoConfig.for_model("mamba", vocab_size=40, hidden_size=16, num_hidden_layers=1)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    assert "'mamba' has recurrent layers" in refusal((model, None))
+
+
+def test_layer_types_decide_for_a_supported_type():
+    model = tiny_model("qwen3")
+    model.config.layer_types = ["full_attention", "linear_attention"]
+    assert "has linear_attention layers, whose cache cannot roll back" in refusal((model, None))
+
+
+def test_attention_without_a_tree_mask_is_refused():
+    model = tiny_model("llava")
+    model.config.get_text_config()._attn_implementation = "flash_attention_2"
+    assert "'flash_attention_2' takes no tree mask; load the model with attn_implementation='sdpa'" in refusal(
+        (model, None)
+    )
+
+
+def test_a_config_that_asks_for_flash_attention_is_loaded_without(tmp_path):
+    save(tmp_path, "llama")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "_attn_implementation": "flash_attention_2"}))
+    assert seeahead.load(tmp_path).generate("Hello", max_new_tokens=3).token_ids
+
+
+def test_a_model_without_language_head_is_refused():
+    with pytest.raises(ModelError, match="LlamaModel has no language head; load the model with"):
+        family_for(tiny_model("llama").model)
