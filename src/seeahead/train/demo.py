@@ -130,7 +130,7 @@ class DemoTraining:
 
         def watch() -> str:
             with torch.autocast("cpu", torch.bfloat16):
-                return brief_line(model, self.processor, held_out, 60)
+                return brief_line(model, self.processor, held_out, 32)
 
         minutes = self.recipe.amounts.watch_minutes
         train_answers(model, trained, self.packer, draw, self.stage("answers"), self.recipe.seed, watch, minutes)

@@ -191,7 +191,7 @@ def brief_line(
     """A quick look during training, on a small sample."""
     easy = measure_abilities(model, processor, lambda: prompts_of(source.draw("easy-vqa")), count)
     shapes = measure_abilities(model, processor, lambda: prompts_of(source.draw("shapes")), count)
-    stamps = measure_stamps(model, processor, source, step=3)
+    stamps = measure_stamps(model, processor, source, step=5)
     return (
         f"easy-VQA {easy['right']:.2f}, shapes {shapes['right']:.2f} {shapes['per_ability']}, "
         f"stamp kind {stamps['right_kind']:.2f}, without symbols {stamps['right_kind_without_symbols']:.2f}"
