@@ -20,7 +20,7 @@ LEVELS = [
     {"drafting"},
     {"drafters", "decode"},
     {"demo"},
-    {"api", "testing"},
+    {"api", "hf_generate", "testing"},
     {"data"},
     {"train", "bench", "export", "serve"},
     {"cli"},

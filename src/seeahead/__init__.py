@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seeahead.api import Engine, Piece, Reply, custom_generate, load
+    from seeahead.api import Engine, Piece, Reply, load
     from seeahead.errors import DrafterError, ImageError, InputError, ModelError, SeeaheadError
+    from seeahead.hf_generate import custom_generate
     from seeahead.sampling import SamplingParams
 
 __version__ = "0.1.0"
@@ -34,7 +35,7 @@ _HOMES = {
     "Engine": "seeahead.api",
     "Reply": "seeahead.api",
     "Piece": "seeahead.api",
-    "custom_generate": "seeahead.api",
+    "custom_generate": "seeahead.hf_generate",
     "SamplingParams": "seeahead.sampling",
     "SeeaheadError": "seeahead.errors",
     "InputError": "seeahead.errors",

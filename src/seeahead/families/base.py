@@ -74,6 +74,8 @@ class Family:
             "video_token_id",
             "vision_start_token_id",
             "vision_end_token_id",
+            "boi_token_index",
+            "eoi_token_index",
         )
         ids = {getattr(config, name, None) for name in names}
         if self.processor is not None and self.marker_tokens:

@@ -15,6 +15,9 @@ class QwenVL(Family):
     marker_tokens = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
     def position_shift(self, inputs: ModelInputs) -> int:
+        if "position_ids" in inputs.extras:
+            # A fourth row, where there is one, comes first and counts tokens.
+            return int(inputs.extras["position_ids"][-3:].max()) + 1 - inputs.token_ids.shape[1]
         # The model keeps the shift of its last prefill on itself; without an image that is a stale one.
         if "image_grid_thw" not in inputs.extras:
             return 0

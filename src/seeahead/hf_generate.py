@@ -1,0 +1,124 @@
+"""Drop-in for transformers: `model.generate(**inputs, custom_generate=seeahead.custom_generate("lookup"))`.
+
+transformers prepares inputs, logits processors and stopping criteria as for its own loop; ours runs in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EosTokenCriteria, MaxLengthCriteria, PreTrainedModel
+from transformers.generation.configuration_utils import GenerationMode
+
+from .decode import Decoder
+from .drafters import make_drafter
+from .drafting import Drafter
+from .errors import InputError
+from .executor import ModelInputs
+from .families import family_for
+from .families.base import Family
+from .sampling import Sampler, SamplingParams
+from .stopping import StopRule
+
+_NOT_FOR_FORWARD = (
+    "input_ids",
+    "past_key_values",
+    "use_cache",
+    "logits_to_keep",
+    "attention_mask",
+    "output_attentions",
+    "output_hidden_states",
+)
+
+
+def custom_generate(drafter: str | Path | Drafter = "lookup") -> Callable[..., torch.Tensor]:
+    """A value for `generate`'s argument `custom_generate`. `drafter` is whatever `seeahead.load` takes as one.
+
+    One sequence, greedy or sampled, with any logits processors and stopping criteria. Sampled tokens are reproducible
+    with `torch.manual_seed`. A `streamer` is not passed on by transformers: use `Engine.stream` instead.
+    """
+    made: dict[tuple[torch.device, torch.dtype], Drafter] = {}
+
+    def generate(
+        model: PreTrainedModel,
+        input_ids: torch.Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        synced_gpus: bool = False,
+        streamer: Any = None,
+        **model_kwargs: Any,
+    ) -> torch.Tensor:
+        _check(input_ids, generation_config, model_kwargs)
+        family = family_for(model)
+        place = family.device, family.dtype
+        if place not in made:
+            made[place] = make_drafter(drafter, device=family.device, dtype=family.dtype)
+        prompt: list[int] = input_ids[0].tolist()
+        sampler = Sampler(_params(generation_config), prompt, logits_processor if len(logits_processor) else None)
+        rule = _rule(generation_config, stopping_criteria, prompt, family)
+        decoder = Decoder(family, made[place], sampler, rule, family.image_token_ids)
+        progress = decoder.start(_inputs(family, input_ids, model_kwargs))
+        tell = streamer.put if streamer is not None else lambda tokens: None
+        tell(torch.tensor(progress.answer))
+        for step in decoder.steps(progress):
+            tell(torch.tensor(step.emitted))
+        if streamer is not None:
+            streamer.end()
+        return torch.cat([input_ids, input_ids.new_tensor([progress.answer])], dim=1)
+
+    return generate
+
+
+def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any]) -> None:
+    """Raises InputError for what this loop does not do, before anything is computed."""
+    mask, cache = model_kwargs.get("attention_mask"), model_kwargs.get("past_key_values")
+    one_of = {GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE}
+    refusals = (
+        (config.get_generation_mode() not in one_of, config.get_generation_mode().value, "greedy search and sampling"),
+        (input_ids.shape[0] != 1, f"a batch of {input_ids.shape[0]}", "one prompt and one answer at a time"),
+        (config.return_dict_in_generate, "return_dict_in_generate", "plain token ids"),
+        (config.guidance_scale not in (None, 1), "guidance_scale", "generation without guidance"),
+        (mask is not None and not bool(mask.all()), "padding", "a prompt without padding"),
+        (cache is not None and cache.get_seq_length() > 0, "a filled cache", "the whole prompt, without a cache"),
+        (model_kwargs.get("inputs_embeds") is not None, "inputs_embeds", "input_ids"),
+    )
+    for is_wrong, given, allowed in refusals:
+        if is_wrong:
+            raise InputError(
+                f"custom_generate was given {given}; allowed: {allowed}; leave custom_generate out for this"
+            )
+
+
+def _params(config: Any) -> SamplingParams:
+    """Temperature and the like are logits processors here; what is left to decide is whether to draw, and the seed."""
+    if not config.do_sample:
+        return SamplingParams()
+    # One draw from the global generator, so that torch.manual_seed means here what it means for generate.
+    return SamplingParams(temperature=1.0, seed=int(torch.randint(0, 2**62, ())))
+
+
+def _rule(config: Any, criteria: Any, prompt: list[int], family: Family) -> StopRule:
+    ends = config.eos_token_id
+    others = [one for one in criteria if not isinstance(one, MaxLengthCriteria | EosTokenCriteria)]
+
+    def is_over(answer: Sequence[int]) -> bool:
+        tokens = torch.tensor([[*prompt, *answer]], device=family.device)
+        return any(bool(criterion(tokens, None).all()) for criterion in others)
+
+    return StopRule(
+        max_new_tokens=max(1, config.max_length - len(prompt)),
+        end_tokens=frozenset([ends] if isinstance(ends, int) else ends or ()),
+        is_over=is_over if others else None,
+    )
+
+
+def _inputs(family: Family, input_ids: torch.Tensor, model_kwargs: dict[str, Any]) -> ModelInputs:
+    """The prompt as the model's own preparation makes it: pictures encoded by `generate` already, or still to be."""
+    kwargs = {name: value for name, value in model_kwargs.items() if name != "past_key_values"}
+    prepared = family.model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **kwargs)
+    extras = {name: value for name, value in prepared.items() if value is not None and name not in _NOT_FOR_FORWARD}
+    return ModelInputs(input_ids.to(family.device), extras)
