@@ -61,7 +61,13 @@ def test_a_word_list_comes_from_the_single_word_tokens() -> None:
 
 def test_emoji_get_their_kind_from_their_run_and_sequences_are_left_out(tmp_path) -> None:
     (tmp_path / "package").mkdir()
-    entries = [("😀", "grinning face"), ("🐒", "monkey face"), ("👩‍🚀", "woman astronaut"), ("💐", "bouquet"), ("🗺", "world map")]
+    entries = [
+        ("😀", "grinning face"),
+        ("🐒", "monkey face"),
+        ("👩‍🚀", "woman astronaut"),
+        ("💐", "bouquet"),
+        ("🗺", "world map"),
+    ]
     rows = ", ".join(f'{{"emoji": "{emoji}", "name": "{name}"}}' for emoji, name in entries)
     (tmp_path / "package/data-by-group.json").write_text(f'[{{"name": "all", "emojis": [{rows}]}}]')
     assert [(card.name, card.kind) for card, _ in emoji_cards(tmp_path)] == [

@@ -73,7 +73,9 @@ def test_main_colours_are_named(colour: str, rgb: tuple[int, int, int]) -> None:
 def test_a_picture_example_says_noun_kind_colour_and_background() -> None:
     pixels = np.zeros((128, 128, 4), dtype=np.uint8)
     pixels[10:118, 10:118] = (215, 35, 35, 255)
-    example = picture_example(Card("k", "apple", "food", "stamp", False), pixels, random.Random(1), {"apple": ["It grows."]})
+    example = picture_example(
+        Card("k", "apple", "food", "stamp", False), pixels, random.Random(1), {"apple": ["It grows."]}
+    )
     turns = [turn for dialogue in example.dialogues for turn in dialogue]
     naming = next(turn for turn in turns if turn.ability == "name")
     assert noun_of(naming.answer) == "apple"

@@ -45,7 +45,9 @@ def test_a_loss_that_is_no_number_stops_and_names_the_checkpoint(tmp_path: Path)
     weight = torch.nn.Parameter(torch.ones(1))
     first = stage(tmp_path, [])
     first.save({"weight": weight}, step=1, seconds=0.0, done=False)
-    with pytest.raises(TrainingStoppedError, match=r"loss is nan at step 1; last good checkpoint: .*words\.safetensors"):
+    with pytest.raises(
+        TrainingStoppedError, match=r"loss is nan at step 1; last good checkpoint: .*words\.safetensors"
+    ):
         fit(first, {"weight": weight}, lambda step: (weight.sum() * float("nan"), {}))
 
 

@@ -14,7 +14,7 @@ from seeahead.data.dialogues import Example, Turn
 from seeahead.data.prompts import asked, prompts_of, text_prompt
 from seeahead.demo.model import build_processor, build_target, place_weights, vision_config
 from seeahead.errors import SeeaheadError
-from seeahead.train.answers import Packer, add_adapters, answer_loss, collate
+from seeahead.train.answers import add_adapters, answer_loss, collate
 from seeahead.train.demo import DemoTraining
 from seeahead.train.drafter import DraftVocabulary, Line, LineBatcher, build_drafter, draft_loss
 from seeahead.train.pipeline import run_recipe

@@ -198,7 +198,8 @@ def build_bank(folders: dict[str, Path], words: set[str], cache: Path) -> Bank:
     files += clipart_cards(folders["openclipart-png"], words | names)
     kept: list[Card] = []
     arrays: list[np.ndarray] = []
-    for card, item in [*files, *emoji]:
+    drawings: list[tuple[Card, Path | str]] = [*files, *emoji]
+    for card, item in drawings:
         try:
             drawn = fit(draw_emoji(item, font) if isinstance(item, str) else open_cut_out(item))
         except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):

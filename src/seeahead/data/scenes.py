@@ -90,6 +90,9 @@ SIGN_WORDS = [
 GOODS = ("TEA", "MILK", "BREAD", "CAKE", "SOUP", "RICE", "EGGS", "FISH", "JUICE", "PIZZA", "COFFEE", "WATER")
 
 
+Places = dict[int, tuple[str, ...]]  # patch number -> its words
+
+
 @dataclass(frozen=True)
 class Thing:
     """One drawn thing: a shape with colour, place and size, a bar with its height, or a line of text with its price."""
@@ -124,7 +127,7 @@ class Scene:
     picture: Picture
     things: tuple[Thing, ...]
     background: str
-    places: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    places: Places = field(default_factory=dict)
 
 
 def jitter(rgb: tuple[int, int, int], rng: random.Random, amount: int = 14) -> tuple[int, int, int]:
@@ -170,7 +173,7 @@ def draw_shape(draw: ImageDraw.ImageDraw, shape: str, x: float, y: float, r: flo
         draw.polygon(outline(shape, x, y, r), fill=fill)
 
 
-def cover(places: dict[int, tuple[str, ...]], box: tuple[float, float, float, float], words: tuple[str, ...]) -> None:
+def cover(places: Places, box: tuple[float, float, float, float], words: tuple[str, ...]) -> None:
     """Gives the words to every patch of 16 pixels whose centre lies in the box."""
     left, top, right, bottom = box
     for patch in range(64):
@@ -184,7 +187,8 @@ def shapes_scene(rng: random.Random, things: tuple[Thing, ...] | None = None, ba
         things = random_things(rng)
     background = background or rng.choice(tuple(PALE))
     picture = backdrop(rng, background, SIZE * 2)
-    draw, places = ImageDraw.Draw(picture), {}
+    draw = ImageDraw.Draw(picture)
+    places: Places = {}
     for thing in things:
         radius = (
             (rng.uniform(17, 20) if thing.large else rng.uniform(9, 11)) if len(things) > 1 else rng.uniform(17, 30)
@@ -216,7 +220,8 @@ def chart_scene(rng: random.Random) -> Scene:
     heights = rng.sample(range(2, 11), count)
     background = rng.choice(("white", "white", "light gray", "light yellow"))
     picture = backdrop(rng, background)
-    draw, places = ImageDraw.Draw(picture), {}
+    draw = ImageDraw.Draw(picture)
+    places: Places = {}
     draw.line((8, 8, 8, 120, 122, 120), fill=(30, 30, 30), width=2)
     step = 112 / count
     for index, (name, height) in enumerate(zip(names, heights, strict=True)):
@@ -231,7 +236,8 @@ def sign_scene(rng: random.Random) -> Scene:
     word, colour = rng.choice(SIGN_WORDS), rng.choice([name for name in COLOURS if name not in ("yellow", "pink")])
     background = rng.choice(tuple(PALE))
     picture = backdrop(rng, background)
-    draw, places = ImageDraw.Draw(picture), {}
+    draw = ImageDraw.Draw(picture)
+    places: Places = {}
     top = rng.randint(28, 48)
     box = (4, top, 124, top + 44)
     draw.rounded_rectangle(box, 8, fill=jitter(COLOURS[colour], rng))
@@ -244,7 +250,8 @@ def sign_scene(rng: random.Random) -> Scene:
 
 def receipt_scene(rng: random.Random) -> Scene:
     picture = backdrop(rng, "white")
-    draw, places = ImageDraw.Draw(picture), {}
+    draw = ImageDraw.Draw(picture)
+    places: Places = {}
     lines = [Thing(name, value=rng.randint(1, 9)) for name in rng.sample(GOODS, rng.randint(1, 2))]
     total = Thing("TOTAL", value=sum(line.value for line in lines))
     draw.rectangle((2, 2, 125, 125), outline=(150, 150, 150))

@@ -24,7 +24,8 @@ TOPICS = (
     "the sea", "winter", "friendship", "cooking at home", "learning a language", "the moon", "sleep", "gravity", "rain",
     "planting a garden", "riding a bicycle", "reading books", "volcanoes", "the solar system", "healthy food", "music",
     "a good breakfast", "city life", "recycling", "electricity", "painting", "magnets", "writing letters",
-    "trees in autumn", "computers", "photography", "the human heart", "train journeys", "democracy", "bread", "clouds", "saving money",
+    "trees in autumn", "computers", "photography", "the human heart", "train journeys", "democracy",
+    "bread", "clouds", "saving money",
 )  # fmt: skip
 ON_TOPICS = (
     "Explain {t} in simple words.",
@@ -71,4 +72,7 @@ def clean_fact(text: str) -> str:
     sentences = re.findall(r"[^.!?]+[.!?]", flat)[:3]
     fact = " ".join(sentence.strip() for sentence in sentences)
     refused = re.search(r"\b(I am|I'm|as an AI|sorry|here is|here are|sentence|\d\.)|[\[\]*:#]", fact, re.IGNORECASE)
-    return "" if refused or not 8 <= len(fact.split()) <= 60 else fact
+    words = fact.lower().split()
+    runs = [tuple(words[start : start + 4]) for start in range(len(words) - 3)]
+    # A small model that starts to repeat itself has run out of things to say.
+    return "" if refused or not 8 <= len(words) <= 60 or len(set(runs)) < len(runs) else fact

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
-    AutoModelForCausalLM,
     AutoTokenizer,
     CLIPVisionConfig,
     LlamaConfig,
@@ -64,7 +63,7 @@ def language_config(base: LlamaConfig, vocab_size: int) -> LlamaConfig:
         head_dim=base.head_dim,
         max_position_embeddings=base.max_position_embeddings,
         rms_norm_eps=round(base.rms_norm_eps, 9),
-        rope_parameters={"rope_type": "default", "rope_theta": base.rope_parameters["rope_theta"]},
+        rope_parameters={"rope_type": "default", "rope_theta": dict(base.rope_parameters or {})["rope_theta"]},
         tie_word_embeddings=True,
         bos_token_id=1,
         eos_token_id=2,
@@ -75,7 +74,7 @@ def language_config(base: LlamaConfig, vocab_size: int) -> LlamaConfig:
 def load_language_model(gguf: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     """SmolLM2 in float32 with one more row for the image placeholder, and its tokenizer with that token."""
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    base = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    base = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     return with_image_token(base, tokenizer)
 
 
@@ -91,7 +90,8 @@ def with_image_token(
     state["model.embed_tokens.weight"] = torch.cat([rows, rows[3:17].mean(0, keepdim=True)])
     state["lm_head.weight"] = state["model.embed_tokens.weight"]
     model.load_state_dict(state, strict=True)
-    return model.eval(), tokenizer
+    model.eval()
+    return model, tokenizer
 
 
 def build_processor(tokenizer: PreTrainedTokenizerBase) -> LlavaProcessor:
@@ -117,7 +117,7 @@ def build_target(
     config = LlavaConfig(
         vision_config=vision or vision_config(),
         text_config=language.config,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_token_index=tokenizer.get_vocab()[IMAGE_TOKEN],
         image_seq_length=NUM_IMAGE_TOKENS,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
@@ -127,7 +127,8 @@ def build_target(
     model.model.language_model.load_state_dict(language.model.state_dict(), strict=True)
     model.tie_weights()
     model.generation_config.update(bos_token_id=1, eos_token_id=2, pad_token_id=0, do_sample=False, max_new_tokens=256)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def tower_and_projector(model: LlavaForConditionalGeneration) -> dict[str, Tensor]:
@@ -164,5 +165,5 @@ def merge_adapter(model: LlavaForConditionalGeneration, adapter: dict[str, Tenso
 
 
 def save_target(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path) -> None:
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     processor.save_pretrained(folder)

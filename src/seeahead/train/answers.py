@@ -68,7 +68,7 @@ class Packer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self.image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+        self.image_id = tokenizer.get_vocab()[IMAGE_TOKEN]
 
     def tokens(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids

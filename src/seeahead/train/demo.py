@@ -30,11 +30,11 @@ from seeahead.train.loop import Report, Stage
 from seeahead.train.recipe import Recipe
 from seeahead.train.vision import VisionTrainer, Words, make_views, train_features, train_soft_words
 from seeahead.train.world import World
-from seeahead.train.write import write_all
+from seeahead.train.write import Row, write_all
 
 FACT_TOKENS = 56
 LONG = ("detail", "follow-up", "text")
-Rows = list[dict[str, object]]
+Rows = list[Row]
 
 
 class DemoTraining:
@@ -66,7 +66,8 @@ class DemoTraining:
         views, examples = make_views(self.world.bank, self.recipe.amounts.views_per_picture, self.recipe.seed)
         trainer = VisionTrainer(model, views, self.world.teach(views))
         train_features(trainer, self.stage("features"), self.recipe.seed)
-        words = Words(self.world.tokenizer, model.get_input_embeddings().weight.detach(), vocabulary_of(examples))
+        embeddings = model.model.language_model.embed_tokens.weight.detach()
+        words = Words(self.world.tokenizer, embeddings, vocabulary_of(examples))
         made = self.source(held_out=False, seed=1)
         train_soft_words(trainer, self.stage("soft-words"), words, examples, made, self.recipe.seed)
 
@@ -75,9 +76,12 @@ class DemoTraining:
     def write_base(self, model: LlavaForConditionalGeneration) -> tuple[dict[str, list[str]], Rows, Rows]:
         """SmolLM2's own words: facts per noun, answers to training text questions, answers to held-out ones."""
         amounts, bank = self.recipe.amounts, self.world.bank
-        nouns = sorted({bank.cards[index].name for index in bank.side(False)} - {""})
+        cards = [bank.cards[index] for index in bank.side(False)]
+        # Letters, signs and names of drawings that are no nouns would only make it invent things.
+        nouns = sorted({card.name for card in cards if card.kind != "symbol" and card.source != "clipart"} - {""})
         random.Random(self.recipe.seed).shuffle(nouns)
-        base = model.to(torch.bfloat16).eval()
+        base = model.bfloat16()
+        base.eval()
         half = amounts.base_writing_minutes / 2
         facts = self.write(base, "facts", [fact_question(noun) for noun in nouns], half, FACT_TOKENS)
         questions = text_questions(nouns, False, 4000, self.recipe.seed)
@@ -88,8 +92,9 @@ class DemoTraining:
         by_noun: dict[str, list[str]] = {}
         for row in facts:
             fact = clean_fact(self.text(row))
-            if fact:
-                by_noun.setdefault(asked[str(row["question"])], []).append(fact)
+            noun = asked.get(str(row["question"]))
+            if fact and noun:
+                by_noun.setdefault(noun, []).append(fact)
         return by_noun, texts, held_out_rows
 
     def write(
@@ -103,13 +108,13 @@ class DemoTraining:
         path = self.out / f"{name}.jsonl"
         return write_all(model, self.processor, draw, path, minutes, tokens, self.report, keep_top=False)
 
-    def text(self, row: dict[str, object]) -> str:
+    def text(self, row: Row) -> str:
         return str(self.world.tokenizer.decode(row["ids"], skip_special_tokens=True))
 
     def text_examples(self, rows: Rows) -> list[Example]:
         examples = []
         for row in rows:
-            finished = row["ids"][-1] == 2  # type: ignore[index]
+            finished = row["ids"][-1] == 2
             turn = Turn(str(row["question"]), self.text(row), "text", (), finished)
             examples.append(Example((), ((turn,),), "text"))
         return examples
@@ -147,21 +152,24 @@ class DemoTraining:
         """The target as users get it: shipped weights merged, everything in bfloat16."""
         model = self.fresh_target()
         place_weights(model, self.out / "weights")
-        return model.to(torch.bfloat16).eval()
+        model.bfloat16().eval()
+        return model
 
     # Stage 4
 
     def write_own(self, target: LlavaForConditionalGeneration, facts: dict[str, list[str]], texts: Rows) -> Rows:
         """The target's own answers to training-side prompts, every fourth batch sampled at temperature 1."""
         amounts, source = self.recipe.amounts, self.source(False, facts, seed=4)
-        questions = [str(row["question"]) for row in texts]
+        nouns = sorted({card.name for card in self.world.bank.cards} - {""})
+        questions = [str(row["question"]) for row in texts] + text_questions(nouns, False, 2000, self.recipe.seed + 1)
 
         def draw(number: int) -> list[Prompt]:
             rng = random.Random(f"{self.recipe.seed} own {number}")
-            if number % 5 == 4 and questions:
+            # Two batches in five without pictures: there the drafter has no reference dialogues to learn from.
+            if number % 5 in (0, 2) and questions:
                 return [text_prompt(rng.choice(questions)) for _ in range(amounts.writing_batch)]
-            kind = "picture-pair" if number % 20 == 7 else "shape-pair" if number % 20 == 17 else None
-            return own_prompts(source, rng, kind, number % 5 == 2, amounts.writing_batch)
+            kind = {9: "picture-pair", 19: "shape-pair"}.get(number % 20)
+            return own_prompts(source, rng, kind, number % 10 == 4, amounts.writing_batch)
 
         path, minutes = self.out / "own.jsonl", amounts.own_writing_minutes
         return write_all(
@@ -186,13 +194,11 @@ class DemoTraining:
             return f"agreement {drafting.held_out_agreement(model, batcher, watched)}"
 
         warm_up, own_stage = self.stage("drafter-warm-up"), self.stage("drafter")
-        references = list(self.reference_lines(facts, 40 * warm_up.limits.batch_size))
-        drafting.train_drafter(
-            model, batcher, drafting.shuffled(references + learned, warm_up.limits.batch_size, seed), warm_up, watch
-        )
-        drafting.train_drafter(
-            model, batcher, drafting.shuffled(learned, own_stage.limits.batch_size, seed), own_stage, watch
-        )
+        references = list(self.reference_lines(facts, 100 * warm_up.limits.batch_size))
+        # The target speaks the references' language, so they stay in the mix: its own answers alone are few.
+        for stage, lines_of_stage in ((warm_up, references), (own_stage, references + learned)):
+            draw = drafting.shuffled(lines_of_stage, stage.limits.batch_size, seed)
+            drafting.train_drafter(model, batcher, draw, stage, watch)
         drafting.save_drafter(model, vocabulary, self.out / "weights" / "drafter")
         return drafting.held_out_agreement(model, batcher, watched)
 

@@ -17,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from seeahead.data.dialogues import Example
 from seeahead.train.answers import Packer
 from seeahead.train.loop import Stage, fit
+from seeahead.train.write import Row
 
 HEAD_DIM = 64
 SPECIAL = (0, 1, 2)  # <|endoftext|>, <|im_start|>, <|im_end|>
@@ -76,7 +77,7 @@ def build_drafter(vocabulary: DraftVocabulary, target_vocab_size: int, width: in
 
 
 def save_drafter(model: LlamaForCausalLM, vocabulary: DraftVocabulary, folder: Path) -> None:
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     save_file({"d2t": vocabulary.offsets()}, folder / "draft_vocabulary.safetensors")
 
@@ -91,10 +92,9 @@ class Line:
     top_shares: list[list[float]]
 
 
-def written_line(row: dict[str, object], packer: Packer) -> Line:
-    prompt = [token for token in packer.tokens(str(row["text"])) if token != packer.image_id]
-    answer: list[int] = row["ids"]  # type: ignore[assignment]
-    return Line(prompt + answer, len(prompt), row.get("top_ids", []), row.get("top_shares", []))  # type: ignore[arg-type]
+def written_line(row: Row, packer: Packer) -> Line:
+    prompt = [token for token in packer.tokens(row["text"]) if token != packer.image_id]
+    return Line(prompt + row["ids"], len(prompt), row.get("top_ids", []), row.get("top_shares", []))
 
 
 def example_lines(example: Example, packer: Packer, rng: random.Random) -> Iterator[Line]:

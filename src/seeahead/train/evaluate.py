@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from seeahead.data.dialogues import KIND_WORDS, Turn
 from seeahead.data.examples import ExampleSource
 from seeahead.data.pictures import Bank
 from seeahead.data.prompts import Prompt, asked, prompts_of
-from seeahead.train.write import write_batch
+from seeahead.train.write import Row, write_batch
 
 NAMING = "What is in the picture?"
 BATCH = 32
@@ -148,14 +149,12 @@ def measure_details(
 
 
 @torch.inference_mode()
-def text_perplexity(
-    model: LlavaForConditionalGeneration, processor: LlavaProcessor, rows: Sequence[dict[str, object]]
-) -> float:
+def text_perplexity(model: LlavaForConditionalGeneration, processor: LlavaProcessor, rows: Sequence[Row]) -> float:
     """Perplexity of given answers (SmolLM2's own) to text-only questions; the end token counts."""
     total, tokens = 0.0, 0
     for row in rows:
-        prompt = processor.tokenizer(str(row["text"]), add_special_tokens=False).input_ids
-        answer = [int(str(item)) for item in row["ids"]]  # type: ignore[attr-defined]
+        prompt = processor.tokenizer(row["text"], add_special_tokens=False).input_ids
+        answer: list[int] = row["ids"]
         logits = model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
         total += float(F.cross_entropy(logits.float(), torch.tensor(answer), reduction="sum"))
         tokens += len(answer)
@@ -166,20 +165,18 @@ def measure_all(
     model: LlavaForConditionalGeneration,
     processor: LlavaProcessor,
     source: ExampleSource,
-    texts: Sequence[dict[str, object]],
+    texts: Sequence[Row],
     count: int,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """All held-out figures of the card, except the base model's perplexity to compare with."""
-    easy = measure_abilities(model, processor, lambda: prompts_of(source.draw("easy-vqa")), count)
+
+    def measured(kind: str) -> dict[str, Any]:
+        return measure_abilities(model, processor, lambda: prompts_of(source.draw(kind)), count)
+
     return {
         "stamps": measure_stamps(model, processor, source),
-        "easy_vqa": easy,
-        **{
-            f"scenes_{kind}": measure_abilities(
-                model, processor, lambda kind=kind: prompts_of(source.draw(kind)), count
-            )  # type: ignore[misc]
-            for kind in ("shapes", "chart", "sign", "receipt", "shape-pair")
-        },
+        "easy_vqa": measured("easy-vqa"),
+        **{f"scenes_{kind}": measured(kind) for kind in ("shapes", "chart", "sign", "receipt", "shape-pair")},
         "details": measure_details(model, processor, source, max(8, count // 6)),
         "text": {"num_answers": len(texts), "perplexity": round(text_perplexity(model, processor, texts), 4)},
     }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from seeahead.demo.model import save_target
 from seeahead.provenance import provenance, write_json
 from seeahead.train.card import card_of
@@ -39,7 +37,7 @@ def run_recipe(recipe_path: Path, out: Path, cache: Path, until: str, report: Re
     if "drafter" not in steps:
         return
     own = training.write_own(target, facts, texts)
-    report(f"{len(own)} own answers, {sum(len(row['ids']) for row in own)} tokens")  # type: ignore[arg-type]
+    report(f"{len(own)} own answers, {sum(len(row['ids']) for row in own)} tokens")
     agreement = training.train_drafter(own, texts, facts)
     for name in ("vision", "language-lora", "drafter"):
         write_json(out / "weights" / f"{name}.provenance.json", {"recipe": recipe_path.name, **provenance(recipe.seed)})
@@ -47,9 +45,11 @@ def run_recipe(recipe_path: Path, out: Path, cache: Path, until: str, report: Re
         return
     source = training.source(held_out=True, seed=9)
     figures = measure_all(target, training.processor, source, held_out_texts, recipe.amounts.held_out_per_kind)
-    figures["base_text_perplexity"] = round(
-        text_perplexity(base.to(torch.bfloat16), training.processor, held_out_texts), 4
-    )
+    base_perplexity = text_perplexity(base.bfloat16(), training.processor, held_out_texts)
+    figures["text"] |= {
+        "base_perplexity": round(base_perplexity, 4),
+        "perplexity_ratio": round(figures["text"]["perplexity"] / base_perplexity, 4),
+    }
     figures["drafter_agreement"] = agreement
     write_json(out / "card.json", card_of(recipe, training, figures))
     report(f"card written: {out / 'card.json'}")

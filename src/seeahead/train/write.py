@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor, LogitsPr
 
 from seeahead.data.prompts import Prompt
 
+Row = dict[str, Any]  # one JSON line: batch, seconds, text, question, ids, and maybe top_ids and top_shares
 TOP = 8  # target probabilities kept per written token
 
 
@@ -61,7 +63,7 @@ def write_batch(
     if "pixel_values" in inputs:
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
     recorder = Recorder()
-    output = model.generate(
+    output = model.generate(  # type: ignore[misc]
         **inputs,
         max_new_tokens=max_new_tokens,
         do_sample=sampled,
@@ -87,23 +89,23 @@ def write_all(
     max_new_tokens: int,
     report: Callable[[str], None],
     keep_top: bool,
-) -> list[dict[str, object]]:
+) -> list[Row]:
     """Appends one JSON line per answer to `path` until the minutes are used or `draw(batch number)` returns nothing.
 
     The time used so far is stored with each line, so that a restart goes on where the last run stopped."""
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     if path.is_file():
         lines = path.read_text("utf-8").splitlines()
         rows = [json.loads(line) for line in lines if line.endswith("}")]
-    number = 1 + max((int(str(row["batch"])) for row in rows), default=-1)
-    before = max((float(str(row["seconds"])) for row in rows), default=0.0)
+    number = 1 + max((row["batch"] for row in rows), default=-1)
+    before = max((row["seconds"] for row in rows), default=0.0)
     started = time.monotonic()
     with path.open("a", encoding="utf-8") as handle:
         while before + time.monotonic() - started < 60 * minutes and (prompts := draw(number)):
             written = write_batch(model, processor, prompts, max_new_tokens, sampled=number % 4 == 3 and keep_top)
             seconds = round(before + time.monotonic() - started, 1)
             for prompt, answer in zip(prompts, written, strict=True):
-                row: dict[str, object] = {"batch": number, "seconds": seconds, "text": prompt.text, "ids": answer.ids}
+                row: Row = {"batch": number, "seconds": seconds, "text": prompt.text, "ids": answer.ids}
                 row["question"] = prompt.turn.question
                 if keep_top:
                     row |= {"top_ids": answer.top_ids, "top_shares": answer.top_shares}
