@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help demo test check fix clean
+.PHONY: help demo test check fix results clean
 
 help:
 	@echo "make demo    ask the embedded model about real pictures; writes out/demo.html"
 	@echo "make test    run the tests"
 	@echo "make check   lint, format and types"
 	@echo "make fix     repair what the linter and the formatter can repair"
+	@echo "make results measure speed here and put the tables into the documents"
 	@echo "make clean   remove the environment, caches and out/"
 
 demo: $(STAMP)
@@ -29,6 +30,10 @@ check: $(STAMP)
 fix: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+results: $(STAMP)
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/render.py
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache
