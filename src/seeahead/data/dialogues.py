@@ -133,52 +133,49 @@ def picture_example(card: Card, pixels: np.ndarray, rng: random.Random, facts: d
 MORE = ("Tell me more about it.", "What can you tell me about it?", "What is it known for?")
 
 
+NAMING = (
+    ("What is this?", "This is"),
+    ("What is in the picture?", "The picture shows"),
+    ("What do you see in the picture?", "I see"),
+)
+
+
 def picture_turns(card: Card, placed: Placed, colours: list[str], rng: random.Random) -> list[Turn]:
-    noun, kind = card.name or card.kind, with_article(card.kind) if card.kind != "food" else "food"
-    a_noun = with_article(noun)
-    subject = f"The {noun}" if not noun.startswith("the ") else noun.capitalize()
-    are = "are" if noun.endswith("s") and not noun.endswith(("ss", "us", "is")) else "is"
-    colour = joined(colours)
-    it_is = f", which {are} {kind}" if card.name else ""
-    naming = (
-        ("What is this?", f"This is {a_noun}{it_is}."),
-        ("What is in the picture?", f"The picture shows {a_noun}{it_is}."),
-        ("What do you see in the picture?", f"I see {a_noun}{it_is}."),
-    )
-    question, answer = rng.choice(naming)
-    turns = [Turn(question, answer, "name", (noun,)) for _ in range(1)]
+    """Everything that can be asked about one placed picture."""
+    noun, kind = card.name or card.kind, kind_phrase(card.kind)
+    a_noun, colour, background = with_article(noun), joined(colours), placed.background
+    question, start = rng.choice(NAMING)
+    which = f", which {verb_for(noun)} {kind}" if card.name else ""
     looks = f" It looks like {a_noun}." if card.name else ""
-    turns.append(Turn("What kind of thing is this?", f"It is {kind}.{looks}", "kind", (card.kind,)))
-    turns.append(yes_no_kind(card.kind, a_noun if card.name else "", rng))
-    turns.append(Turn("What color is it?", f"It is mostly {colour}.", "colour", tuple(colours[:1])))
-    turns.append(
-        Turn(
-            "What color is the background?",
-            f"The background is {placed.background}.",
-            "background",
-            (placed.background,),
-        )
+    brief = f"{a_noun[0].upper()}{a_noun[1:]} in {colour} on a {background} background."
+    return [
+        Turn(question, f"{start} {a_noun}{which}.", "name", (noun,)),
+        Turn("What kind of thing is this?", f"It is {kind}.{looks}", "kind", (card.kind,)),
+        yes_no_kind(card.kind, a_noun if card.name else "", rng),
+        Turn("What color is it?", f"It is mostly {colour}.", "colour", tuple(colours[:1])),
+        Turn("What color is the background?", f"The background is {background}.", "background", (background,)),
+        Turn("Where in the picture is it?", f"It is {placed.place} of the picture.", "where"),
+        Turn(rng.choice(("Describe the picture briefly.", "Give a short caption.")), brief, "brief"),
+        Turn(rng.choice(DETAIL), detail_of(noun, kind, colour, placed), "detail"),
+    ]
+
+
+def detail_of(noun: str, kind: str, colour: str, placed: Placed) -> str:
+    subject = noun.capitalize() if noun.startswith("the ") else f"The {noun}"
+    small = f"It is small and sits {placed.place} of the picture"
+    size = "It fills most of the picture" if placed.scale == "large" else small
+    return (
+        f"The picture shows {with_article(noun)} on a {placed.background} background. "
+        f"{subject} {verb_for(noun)} {kind}, and mostly {colour}. {size}. There is nothing else to see around it."
     )
-    turns.append(
-        Turn(
-            "Where in the picture is it?",
-            f"It is {placed.place} of the picture.".replace("center of", "center of"),
-            "where",
-        )
-    )
-    brief = f"{a_noun[0].upper()}{a_noun[1:]} in {colour} on a {placed.background} background."
-    turns.append(Turn(rng.choice(("Describe the picture briefly.", "Give a short caption.")), brief, "brief"))
-    size = (
-        "It fills most of the picture"
-        if placed.scale == "large"
-        else f"It is small and sits {placed.place} of the picture"
-    )
-    detail = (
-        f"The picture shows {a_noun} on a {placed.background} background. {subject} {are} {kind}, and mostly {colour}. "
-        f"{size}. There is nothing else to see around it."
-    )
-    turns.append(Turn(rng.choice(DETAIL), detail, "detail"))
-    return turns
+
+
+def verb_for(noun: str) -> str:
+    return "are" if noun.endswith("s") and not noun.endswith(("ss", "us", "is")) else "is"
+
+
+def kind_phrase(kind: str) -> str:
+    return kind if kind == "food" else with_article(kind)
 
 
 DETAIL = ("Describe the picture in detail.", "Describe this image in detail.", "Please give a detailed description.")
@@ -186,8 +183,8 @@ DETAIL = ("Describe the picture in detail.", "Describe this image in detail.", "
 
 def yes_no_kind(kind: str, a_noun: str, rng: random.Random) -> Turn:
     asked = kind if rng.random() < 0.5 else rng.choice([word for word in KIND_WORDS if word != kind])
-    thing = "food" if asked == "food" else with_article(asked)
-    real = "food" if kind == "food" else with_article(kind)
+    thing = kind_phrase(asked)
+    real = kind_phrase(kind)
     if asked == kind:
         return Turn(
             f"Is this {thing}?", f"Yes, it is {real}." + (f" It is {a_noun}." if a_noun else ""), "yes-no", ("yes",)
@@ -200,7 +197,7 @@ def picture_pair_example(bank: Bank, indices: tuple[int, int], rng: random.Rando
     cards = [bank.cards[index] for index in indices]
     placed = [place_picture(bank.pixels[index], rng) for index in indices]
     nouns = [with_article(card.name or card.kind) for card in cards]
-    kinds = [card.kind if card.kind == "food" else with_article(card.kind) for card in cards]
+    kinds = [kind_phrase(card.kind) for card in cards]
     both = (
         f"Both show {kinds[0]}." if kinds[0] == kinds[1] else f"The first is {kinds[0]}, and the second is {kinds[1]}."
     )

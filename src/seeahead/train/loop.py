@@ -82,6 +82,36 @@ class Stage:
         self.state.write_text(json.dumps({"step": step, "seconds": round(seconds, 1), "done": int(done)}))
 
 
+class Meter:
+    """Means of losses since the last report, as one line."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.reported = time.monotonic()
+        self.sums: dict[str, float] = {}
+        self.num_steps = 0
+
+    def add(self, step: int, share: float, values: Mapping[str, float]) -> None:
+        self.num_steps += 1
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        elapsed = time.monotonic() - self.reported
+        if elapsed > REPORT_SECONDS:
+            means = " ".join(f"{name} {value / self.num_steps:.3f}" for name, value in self.sums.items())
+            rate = self.num_steps * self.stage.limits.batch_size / elapsed
+            self.stage.report(f"{self.stage.name}: {share:4.0%} step {step} {means} {rate:.1f} samples/s")
+            self.reported, self.sums, self.num_steps = time.monotonic(), {}, 0
+
+
+def optimizer_of(parameters: Mapping[str, Tensor], learning_rate: float) -> torch.optim.Optimizer:
+    """AdamW; biases and norms do not decay."""
+    groups = [
+        {"params": [value for value in parameters.values() if value.ndim > 1], "weight_decay": 0.02},
+        {"params": [value for value in parameters.values() if value.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+
+
 def fit(
     stage: Stage,
     parameters: Mapping[str, Tensor],
@@ -95,45 +125,28 @@ def fit(
         stage.report(f"{stage.name}: done before, {int(record['step'])} steps")
         return
     stage.folder.mkdir(parents=True, exist_ok=True)
-    limits = stage.limits
-    decayed = [value for value in parameters.values() if value.ndim > 1]
-    other = [value for value in parameters.values() if value.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.02}, {"params": other, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=limits.learning_rate, betas=(0.9, 0.98), fused=True)
-    step, before = int(record["step"]), record["seconds"]
-    started = reported = saved = watched = time.monotonic()
-    sums: dict[str, float] = {}
-    counted = 0
-    while True:
-        now = time.monotonic()
-        seconds = before + now - started
-        share = max(seconds / (60 * limits.minutes), step / limits.steps)
-        if share >= 1:
-            break
+    limits, optimizer, meter = stage.limits, optimizer_of(parameters, stage.limits.learning_rate), Meter(stage)
+    step, start = int(record["step"]), time.monotonic() - record["seconds"]
+    saved = watched = time.monotonic()
+    while (share := max((time.monotonic() - start) / (60 * limits.minutes), step / limits.steps)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = rate_at(share, limits)
         loss, parts = loss_of(step)
-        check_loss(float(loss.detach()), stage, step)
+        value = float(loss.detach())
+        check_loss(value, stage, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([*decayed, *other], 1.0)
+        torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
         optimizer.step()
-        step, counted = step + 1, counted + 1
-        for name, value in {"loss": float(loss.detach()), **parts}.items():
-            sums[name] = sums.get(name, 0.0) + value
-        now = time.monotonic()
-        if now - reported > REPORT_SECONDS:
-            means = " ".join(f"{name} {value / counted:.3f}" for name, value in sums.items())
-            rate = counted * limits.batch_size / (now - reported)
-            stage.report(f"{stage.name}: {share:4.0%} step {step} {means} {rate:.1f} samples/s")
-            reported, counted, sums = now, 0, {}
-        if now - saved > CHECKPOINT_SECONDS:
-            stage.save(parameters, step, before + now - started, False)
-            saved = now
-        if watch and now - watched > 60 * watch_minutes:
+        step += 1
+        meter.add(step, share, {"loss": value, **parts})
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            stage.save(parameters, step, time.monotonic() - start, False)
+            saved = time.monotonic()
+        if watch and time.monotonic() - watched > 60 * watch_minutes:
             stage.report(f"{stage.name}: held out: {watch()}")
             watched = time.monotonic()
-    stage.save(parameters, step, before + time.monotonic() - started, True)
+    stage.save(parameters, step, time.monotonic() - start, True)
     stage.report(f"{stage.name}: finished after {step} steps")
 
 
