@@ -85,7 +85,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "read text",
         (
-            _ask("receipt.png", ("Describe the picture in detail.", 64)),
+            _ask("receipt.png", ("What was bought?", 48)),
             _ask("sign.png", ("What does the sign say?", 32)),
         ),
     ),
