@@ -103,6 +103,14 @@ def test_on_a_terminal_the_answers_fill_columns_in_colour():
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h")  # the cursor is given back
 
 
+def test_no_word_is_cut_off_in_a_narrow_terminal():
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=40, color_system=None, _environ={"TERM": "xterm"})
+    played(console, exchange())
+    assert "…" not in stream.getvalue()
+    assert stream.getvalue().count("none (plain)") >= 1
+
+
 def test_elsewhere_there_are_lines_without_escape_codes():
     stream = io.StringIO()
     console = Console(file=stream, width=100)

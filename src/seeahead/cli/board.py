@@ -126,7 +126,7 @@ class LiveBoard(Board):
         per_row = max(1, self._console.width // _COLUMN_WIDTH)
         grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
         for _ in range(min(per_row, len(self._methods))):
-            grid.add_column(ratio=1)
+            grid.add_column(ratio=1, overflow="fold")
         for start in range(0, len(self._methods), per_row):
             row = self._methods[start : start + per_row]
             grid.add_row(*(Text(heading(method), style="dim") for method in row))
