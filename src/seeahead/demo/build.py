@@ -93,15 +93,23 @@ def ensure(cache: Path | None = None, progress: Progress | None = None) -> DemoP
 
 def build_into(folder: Path, gguf: Path, tell: Progress) -> None:
     # Imported here: `state` must not pay for torch.
-    from seeahead.demo.model import build_processor, build_target, load_language_model, place_weights, save_target
+    from transformers.utils import logging
 
-    tell("read SmolLM2", 0.6)
-    language, tokenizer = load_language_model(gguf)
-    tell("merge the trained weights", 0.8)
-    target = build_target(language, tokenizer)
-    place_weights(target, WEIGHTS)
-    tell("write the model", 0.9)
-    save_target(target, build_processor(tokenizer), folder / "target")
+    from seeahead.demo import model
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # ours is the only one
+    try:
+        tell("read SmolLM2", 0.6)
+        language, tokenizer = model.load_language_model(gguf)
+        tell("merge the trained weights", 0.8)
+        target = model.build_target(language, tokenizer)
+        model.place_weights(target, WEIGHTS)
+        tell("write the model", 0.9)
+        model.save_target(target, model.build_processor(tokenizer), folder / "target")
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     shutil.copytree(WEIGHTS / "drafter", folder / "drafter")
 
 
