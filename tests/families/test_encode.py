@@ -12,6 +12,7 @@ from seeahead.families import family_for
 from seeahead.prompt import make_prompt
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model, tiny_processor
 from seeahead.testing.configs import IMAGE
+from tests.families.processors import processor_or_skip
 
 SQUARE = Image.effect_noise((40, 40), 60).convert("RGB")
 WIDE = Image.effect_noise((50, 24), 90).convert("RGB")
@@ -25,7 +26,7 @@ TURNS = [
 
 @cache
 def engine(model_type):
-    return seeahead.load((tiny_model(model_type), tiny_processor(model_type)))
+    return seeahead.load((tiny_model(model_type), processor_or_skip(model_type)))
 
 
 def num_features(family, inputs):
@@ -112,6 +113,18 @@ def test_wrong_prompts_are_refused_in_one_line():
         blind.generate("What is this?", [SQUARE])
     with pytest.raises(InputError, match="no processor or tokenizer"):
         seeahead.load((tiny_model("llava"), None)).generate("What is this?")
-    with pytest.raises(InputError, match="processor refuses this prompt: The total number of <image> tokens") as caught:
-        engine("llava").generate("What is <image>?", [SQUARE])
-    assert "\n" not in str(caught.value)
+    for pictures in ([], [SQUARE]):
+        with pytest.raises(
+            InputError, match="the text contains '<image>', which stands for a picture here; leave it out"
+        ):
+            engine("llava").generate("What is <image>?", pictures)
+
+
+def test_what_a_template_refuses_is_told_in_one_line():
+    processor = tiny_processor("llava")
+    processor.chat_template = "{{ raise_exception('roles must\\nalternate') }}"
+    refusing = seeahead.load((tiny_model("llava"), processor))
+    for pictures in ([], [SQUARE]):
+        with pytest.raises(InputError, match="processor refuses this prompt: roles must") as caught:
+            refusing.generate("What is this?", pictures)
+        assert "\n" not in str(caught.value)

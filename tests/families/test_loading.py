@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save_file
 import seeahead
 from seeahead.errors import ModelError
 from seeahead.families import SUPPORTED, family_for
-from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model, tiny_processor
+from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model
+from tests.families.processors import processor_or_skip
 
 PICTURE = Image.effect_noise((40, 40), 60).convert("RGB")
 
 
 def save(folder, model_type, **changes):
-    model, processor = tiny_model(model_type, **changes), tiny_processor(model_type)
+    model, processor = tiny_model(model_type, **changes), processor_or_skip(model_type)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return model, processor

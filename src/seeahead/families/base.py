@@ -90,6 +90,7 @@ class Family:
                 f"{len(prompt.images)} picture(s) were given, but model type '{self.model.config.model_type}' reads "
                 "text only; leave the pictures out or load a vision-language model"
             )
+        self._check_text(prompt)
         try:
             encoded = self._encode_with_pictures(prompt) if prompt.images else self._encode_text(prompt)
         except (ValueError, TemplateError) as error:
@@ -100,6 +101,17 @@ class Family:
         token_ids = encoded.pop("input_ids")
         encoded.pop("attention_mask", None)
         return ModelInputs(token_ids.to(self.device), {name: self._place(value) for name, value in encoded.items()})
+
+    def _check_text(self, prompt: Prompt) -> None:
+        """Raises InputError for a text that spells a token which stands for a picture: nobody could tell them apart."""
+        reserved = self.tokenizer.convert_ids_to_tokens(sorted(self.image_token_ids)) if self.can_see else ()
+        for message in prompt.messages:
+            for token in reserved:
+                if token in message.text:
+                    raise InputError(
+                        f"the text contains '{token}', which stands for a picture here; leave it out and give pictures "
+                        "as `images` or as image parts of a message"
+                    )
 
     def _encode_with_pictures(self, prompt: Prompt) -> dict[str, Any]:
         if not hasattr(self.processor, "image_processor"):
