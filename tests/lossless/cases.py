@@ -1,5 +1,6 @@
 """The matrix: every family, every drafter. One entry in DRAFTERS gives a new drafter all tests of this folder."""
 
+import os
 from functools import cache
 
 import torch
@@ -8,6 +9,8 @@ from seeahead.drafters.empty import EmptyDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.executor import ModelInputs
+from seeahead.families import family_for
 from seeahead.models.decoder import Decoder, DecoderConfig
 from seeahead.testing import (
     TEXT_FAMILIES,
@@ -20,8 +23,8 @@ from seeahead.testing import (
     random_chain,
     random_tree,
     sometimes_right,
-    tiny_family,
     tiny_inputs,
+    tiny_model,
 )
 
 FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES)
@@ -32,9 +35,20 @@ def image_counts(model_type):
     return (2, 0, 1) if model_type in VISION_FAMILIES else (0,)
 
 
-# Fresh per family and seed; kept, because building them is half of a test's time.
-target = cache(tiny_family)
-prompt = cache(tiny_inputs)
+# The same matrix runs on a GPU with SEEAHEAD_TEST_DEVICE=cuda.
+DEVICE = os.environ.get("SEEAHEAD_TEST_DEVICE", "cpu")
+
+
+# Kept, because building them is half of a test's time.
+@cache
+def target(model_type, seed=0, **changes):
+    return family_for(tiny_model(model_type, seed, **changes).to(DEVICE))
+
+
+@cache
+def prompt(model_type, num_images=0, num_words=8):
+    inputs = tiny_inputs(model_type, num_images, num_words)
+    return ModelInputs(inputs.token_ids.to(DEVICE), {name: value.to(DEVICE) for name, value in inputs.extras.items()})
 
 
 @cache
@@ -48,7 +62,7 @@ def trimmed_language():
     """Sixty of the target's words, the rest unknown, in our own decoder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        decoder = Decoder(DecoderConfig(60, 32, 48, 2, 2, 1, 16, 512)).eval()
+        decoder = Decoder(DecoderConfig(60, 32, 48, 2, 2, 1, 16, 512)).eval().to(DEVICE)
     return LanguageDrafter(decoder, DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0))
 
 
