@@ -122,6 +122,8 @@ def test_layer_types_decide_for_a_supported_type():
     model = tiny_model("qwen3")
     model.config.layer_types = ["full_attention", "linear_attention"]
     assert "has linear_attention layers, whose cache cannot roll back" in refusal((model, None))
+    model.config.layer_types = ["full_attention", "chunked_attention"]
+    assert "has chunked_attention layers, for which no tree mask is known" in refusal((model, None))
 
 
 def test_attention_without_a_tree_mask_is_refused():

@@ -37,6 +37,12 @@ class Family:
         self.processor = processor
         self.text_config = model.config.get_text_config()
         check_can_roll_back(self.text_config)
+        unknown = set(getattr(self.text_config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+        if unknown:
+            raise ModelError(
+                f"model type '{model.config.model_type}' has {', '.join(sorted(unknown))} layers, for which no tree "
+                "mask is known; use a model with full_attention and sliding_attention layers"
+            )
         attention = getattr(self.text_config, "_attn_implementation", None)
         if attention not in (None, "eager", "sdpa"):
             raise ModelError(
