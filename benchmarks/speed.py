@@ -25,10 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from seeahead.api import Engine
+from seeahead.bench.compare import PLAIN, Round, compare
+from seeahead.bench.figures import COLUMNS, all_figures, cells, heading
 from seeahead.cli import demo, terminal
 from seeahead.decode import Decoder
-from seeahead.demo.compare import PLAIN, Round, compare
-from seeahead.demo.figures import COLUMNS, all_figures, cells, heading
 from seeahead.demo.scenarios import Question
 from seeahead.drafters.empty import EmptyDrafter
 from seeahead.errors import SeeaheadError

@@ -1,6 +1,6 @@
 """The demo's questions: every promised kind of use, and every picture there."""
 
-from seeahead.demo.compare import num_questions
+from seeahead.bench.compare import num_questions
 from seeahead.demo.scenarios import PICTURES, QUICK, SCENARIOS, Question, picture_facts
 from seeahead.prompt import make_prompt
 

@@ -12,8 +12,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from seeahead.demo.compare import PLAIN, Answer, Event, Round, Said
-from seeahead.demo.figures import heading, pace
+from seeahead.bench.compare import PLAIN, Answer, Event, Round, Said
+from seeahead.bench.figures import heading, pace
 from seeahead.demo.scenarios import Question
 
 from . import terminal

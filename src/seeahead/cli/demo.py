@@ -28,7 +28,7 @@ from .generate import check_drafter
 
 if TYPE_CHECKING:
     from seeahead.api import Engine
-    from seeahead.demo.compare import Difference, Round
+    from seeahead.bench.compare import Difference, Round
     from seeahead.demo.scenarios import Scenario
 
 
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seeahead.demo.compare import differences
-    from seeahead.demo.figures import as_json
+    from seeahead.bench.compare import differences
+    from seeahead.bench.figures import as_json
 
     drafters = check(args)
     engines, scenarios = prepare(args, drafters)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     summarize(console, rounds, found)
     record = {"provenance": provenance(), **describe(engines)}
     if args.html is not None:
-        from seeahead.demo.page import write_page
+        from seeahead.bench.page import write_page
 
         write_page(args.html, rounds, found, record)
         terminal.note_console().print(f"page: {args.html}", soft_wrap=True)
@@ -92,7 +92,7 @@ def check(args: argparse.Namespace) -> list[str]:
 def prepare(args: argparse.Namespace, drafters: list[str]) -> tuple[dict[str, Engine], tuple[Scenario, ...]]:
     """Load everything and run it in; the scenarios are those that the model can serve."""
     from seeahead.api import load
-    from seeahead.demo.compare import PLAIN, warm_up
+    from seeahead.bench.compare import PLAIN, warm_up
     from seeahead.demo.scenarios import QUICK, SCENARIOS
 
     with terminal.progress(terminal.note_console()) as report:
@@ -111,7 +111,7 @@ def prepare(args: argparse.Namespace, drafters: list[str]) -> tuple[dict[str, En
 
 
 def watch(console: Console, engines: Mapping[str, Engine], scenarios: tuple[Scenario, ...]) -> list[Round]:
-    from seeahead.demo.compare import Round, compare, num_questions
+    from seeahead.bench.compare import Round, compare, num_questions
 
     from .board import board_for
 
@@ -128,7 +128,7 @@ def watch(console: Console, engines: Mapping[str, Engine], scenarios: tuple[Scen
 
 def summarize(console: Console, rounds: list[Round], found: list[Difference]) -> None:
     """The closing table, its definitions, and every answer that differs."""
-    from seeahead.demo.figures import COLUMNS, DEFINITIONS, all_figures, cells, difference_line, heading
+    from seeahead.bench.figures import COLUMNS, DEFINITIONS, all_figures, cells, difference_line, heading
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for number, name in enumerate(COLUMNS):

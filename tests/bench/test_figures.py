@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from seeahead.demo.compare import PLAIN, Difference, Round
-from seeahead.demo.figures import (
+from seeahead.bench.compare import PLAIN, Difference, Round
+from seeahead.bench.figures import (
     COLUMNS,
     DEFINITIONS,
     all_figures,
@@ -18,7 +18,7 @@ from seeahead.demo.figures import (
     pace,
 )
 from seeahead.records import Generation
-from tests.demo.exchanges import drafted_answer, exchange, plain_answer, question
+from tests.bench.exchanges import drafted_answer, exchange, plain_answer, question
 
 
 def test_every_figure_of_one_exchange():

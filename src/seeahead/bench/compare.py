@@ -8,52 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from ..api import Engine, Piece
+from ..demo.scenarios import Question, Scenario
 from ..families.base import Family
 from ..prompt import make_prompt
 from ..records import Generation, Origin
 from ..session import Session
 from ..tree import ROOT
-from .scenarios import Question, Scenario
 
 PLAIN = "none"
 """The method every other one is compared with: the same loop without drafts."""
 
 _WARM_UP_TOKENS = 12
-
-
-class Reply(Protocol):
-    """seeahead.Reply, as seen from below."""
-
-    @property
-    def generation(self) -> Generation: ...
-
-
-class Piece(Protocol):
-    """seeahead.Piece, as seen from below."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def origins(self) -> tuple[Origin, ...]: ...
-    @property
-    def reply(self) -> Reply | None: ...
-
-
-class Engine(Protocol):
-    """seeahead.Engine, as seen from below: a target with one drafter."""
-
-    @property
-    def family(self) -> Family: ...
-
-    def stream(
-        self,
-        prompt: Sequence[Mapping[str, Any]],
-        *,
-        max_new_tokens: int | None = None,
-        temperature: float | None = None,
-    ) -> Iterator[Piece]: ...
 
 
 @dataclass(frozen=True)

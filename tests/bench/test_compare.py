@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from seeahead.api import Engine
-from seeahead.demo.compare import (
+from seeahead.bench.compare import (
     PLAIN,
     Answer,
     Part,
@@ -22,7 +22,7 @@ from seeahead.families import family_for
 from seeahead.records import Generation, Step
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
-from tests.demo.exchanges import drafted_answer, plain_answer
+from tests.bench.exchanges import drafted_answer, plain_answer
 
 SCENARIOS = (
     Scenario("describe", (Conversation(("cat.jpg",), (Turn("What is this?", 12), Turn("And then?", 9))),)),

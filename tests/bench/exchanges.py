@@ -1,6 +1,6 @@
 """Made-up exchanges with round numbers, so that every figure can be worked out by hand."""
 
-from seeahead.demo.compare import PLAIN, Answer, Part, Round
+from seeahead.bench.compare import PLAIN, Answer, Part, Round
 from seeahead.demo.scenarios import Question
 from seeahead.records import Generation, Step
 

@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from seeahead.demo.compare import PLAIN, Difference, Round
-from seeahead.demo.page import page, write_page
-from tests.demo.exchanges import drafted_answer, exchange, plain_answer, question
+from seeahead.bench.compare import PLAIN, Difference, Round
+from seeahead.bench.page import page, write_page
+from tests.bench.exchanges import drafted_answer, exchange, plain_answer, question
 
 RUN = {
     "provenance": {
