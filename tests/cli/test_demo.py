@@ -9,10 +9,10 @@ from rich.console import Console
 from seeahead import api
 from seeahead.cli import main, terminal
 from seeahead.cli.board import LineBoard, LiveBoard, board_for
-from seeahead.demo.compare import Said
+from seeahead.bench.compare import Said
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
-from tests.demo.exchanges import exchange
+from tests.bench.exchanges import exchange
 
 
 @pytest.fixture(scope="module")
