@@ -2,7 +2,13 @@
 
 import pytest
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextIteratorStreamer,
+)
 
 import seeahead
 from seeahead.errors import InputError
@@ -17,6 +23,7 @@ from seeahead.testing import (
     tiny_family,
     tiny_inputs,
     tiny_model,
+    tiny_tokenizer,
 )
 
 
@@ -110,6 +117,15 @@ def test_processors_criteria_and_limits_are_those_of_generate(model_type):
         for drafter in ("lookup", ScriptedDrafter("sometimes", sometimes_right(truth)), SelfDrafter(family)):
             ours = generate(family.model, inputs, custom_generate=seeahead.custom_generate(drafter), **settings)
             assert torch.equal(ours, expected), settings
+
+
+def test_a_streamer_hears_every_token():
+    model, inputs = tiny_model("llava"), tiny_inputs("llava", 1)
+    truth = generate(model, inputs)[0].tolist()
+    streamer = TextIteratorStreamer(tiny_tokenizer("llava"), skip_prompt=True, timeout=1)
+    drafter = ScriptedDrafter("right", all_right(truth[inputs.token_ids.shape[1] :]))
+    generate(model, inputs, custom_generate=seeahead.custom_generate(drafter, streamer))
+    assert "".join(streamer) == tiny_tokenizer("llava").decode(truth[inputs.token_ids.shape[1] :])
 
 
 @pytest.mark.parametrize(

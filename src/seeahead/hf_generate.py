@@ -34,11 +34,11 @@ _NOT_FOR_FORWARD = (
 )
 
 
-def custom_generate(drafter: str | Path | Drafter = "lookup") -> Callable[..., torch.Tensor]:
+def custom_generate(drafter: str | Path | Drafter = "lookup", streamer: Any = None) -> Callable[..., torch.Tensor]:
     """A value for `generate`'s argument `custom_generate`. `drafter` is whatever `seeahead.load` takes as one.
 
     One sequence, greedy or sampled, with any logits processors and stopping criteria. Sampled tokens are reproducible
-    with `torch.manual_seed`. A `streamer` is not passed on by transformers: use `Engine.stream` instead.
+    with `torch.manual_seed`. A `streamer` is given here: transformers does not hand its own argument on.
     """
     made: dict[tuple[torch.device, torch.dtype], Drafter] = {}
 
@@ -48,8 +48,6 @@ def custom_generate(drafter: str | Path | Drafter = "lookup") -> Callable[..., t
         logits_processor: Any,
         stopping_criteria: Any,
         generation_config: Any,
-        synced_gpus: bool = False,
-        streamer: Any = None,
         **model_kwargs: Any,
     ) -> torch.Tensor:
         _check(input_ids, generation_config, model_kwargs)
@@ -62,15 +60,19 @@ def custom_generate(drafter: str | Path | Drafter = "lookup") -> Callable[..., t
         rule = _rule(generation_config, stopping_criteria, prompt, family)
         decoder = Decoder(family, made[place], sampler, rule, family.image_token_ids)
         progress = decoder.start(_inputs(family, input_ids, model_kwargs))
-        tell = streamer.put if streamer is not None else lambda tokens: None
-        tell(torch.tensor(progress.answer))
+        _tell(streamer, input_ids, progress.answer)
         for step in decoder.steps(progress):
-            tell(torch.tensor(step.emitted))
+            _tell(streamer, step.emitted)
         if streamer is not None:
             streamer.end()
         return torch.cat([input_ids, input_ids.new_tensor([progress.answer])], dim=1)
 
     return generate
+
+
+def _tell(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:
+    for tokens in news if streamer is not None else ():
+        streamer.put(torch.as_tensor(tokens).cpu())
 
 
 def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any]) -> None:
