@@ -19,6 +19,7 @@ from seeahead.train.vision import to_pixels
 
 MOST_DIALOGUES = 4
 MOST_TOKENS = 330
+VISION_SHARE = 0.3  # of the learning rate
 
 
 class Adapter(nn.Module):
@@ -80,7 +81,9 @@ class Packer:
             ids += [self.image_id] * NUM_IMAGE_TOKENS + self.tokens("\n")
         opening = len(ids)
         labels, blocks, positions = [-100] * opening, [0] * opening, list(range(opening))
-        chosen = rng.sample(example.dialogues, min(MOST_DIALOGUES, len(example.dialogues)))
+        # The first dialogue names what is shown; it is always asked, the others take turns.
+        first, *others = example.dialogues
+        chosen = [first, *rng.sample(others, min(MOST_DIALOGUES - 1, len(others)))]
         for block, dialogue in enumerate(chosen, start=1):
             block_ids, block_labels = self.dialogue(dialogue)
             if block > 1 and len(ids) + len(block_ids) > MOST_TOKENS:
@@ -178,4 +181,5 @@ def train_answers(
         batch = next(supply)
         return answer_loss(model, batch, packer.image_id), {"tokens": float(batch.ids.numel())}
 
-    fit(stage, parameters, loss_of, watch, watch_minutes)
+    # Tower and projector already say words; a full rate would carry them off before the adapter listens.
+    fit(stage, parameters, loss_of, watch, watch_minutes, lambda name: 1.0 if "lora_" in name else VISION_SHARE)

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from seeahead.data import scenes
-from seeahead.data.dialogues import Example, Turn
+from seeahead.data.dialogues import KIND_WORDS, Example, Turn
 from seeahead.data.examples import ExampleSource
 from seeahead.data.prompts import Prompt, prompts_of, text_prompt
 from seeahead.data.texts import clean_fact, fact_question, text_questions
@@ -67,9 +67,11 @@ class DemoTraining:
         trainer = VisionTrainer(model, views, self.world.teach(views))
         train_features(trainer, self.stage("features"), self.recipe.seed)
         embeddings = model.model.language_model.embed_tokens.weight.detach()
-        words = Words(self.world.tokenizer, embeddings, vocabulary_of(examples))
         made = self.source(held_out=False, seed=1)
-        train_soft_words(trainer, self.stage("soft-words"), words, examples, made, self.recipe.seed)
+        scenes_drawn = [made.scene() for _ in range(self.recipe.amounts.num_scenes)]
+        heavy = {word for kind in KIND_WORDS for word in kind.split()}
+        words = Words(self.world.tokenizer, embeddings, vocabulary_of(examples), heavy)
+        train_soft_words(trainer, self.stage("soft-words"), words, examples, scenes_drawn, self.recipe.seed)
 
     # What the base model writes
 

@@ -103,13 +103,13 @@ class Meter:
             self.reported, self.sums, self.num_steps = time.monotonic(), {}, 0
 
 
-def optimizer_of(parameters: Mapping[str, Tensor], learning_rate: float) -> torch.optim.Optimizer:
-    """AdamW; biases and norms do not decay."""
-    groups = [
-        {"params": [value for value in parameters.values() if value.ndim > 1], "weight_decay": 0.02},
-        {"params": [value for value in parameters.values() if value.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+def optimizer_of(parameters: Mapping[str, Tensor], scale_of: Callable[[str], float]) -> torch.optim.Optimizer:
+    """AdamW; biases and norms do not decay. Each group keeps its share of the learning rate as `scale`."""
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, value in parameters.items():
+        groups.setdefault((scale_of(name), 0.02 if value.ndim > 1 else 0.0), []).append(value)
+    listed = [{"params": values, "scale": scale, "weight_decay": decay} for (scale, decay), values in groups.items()]
+    return torch.optim.AdamW(listed, betas=(0.9, 0.98), fused=True)
 
 
 def fit(
@@ -118,19 +118,22 @@ def fit(
     loss_of: Callable[[int], tuple[Tensor, dict[str, float]]],
     watch: Callable[[], str] | None = None,
     watch_minutes: float = 10.0,
+    scale_of: Callable[[str], float] = lambda name: 1.0,
 ) -> None:
-    """Minimises loss_of(step) within the stage's limits; `watch` returns one line about held-out data now and then."""
+    """Minimises loss_of(step) within the stage's limits; `watch` returns one line about held-out data now and then.
+
+    `scale_of(name)` is the share of the learning rate a parameter gets."""
     record = stage.load(parameters)
     if record["done"]:
         stage.report(f"{stage.name}: done before, {int(record['step'])} steps")
         return
     stage.folder.mkdir(parents=True, exist_ok=True)
-    limits, optimizer, meter = stage.limits, optimizer_of(parameters, stage.limits.learning_rate), Meter(stage)
+    limits, optimizer, meter = stage.limits, optimizer_of(parameters, scale_of), Meter(stage)
     step, start = int(record["step"]), time.monotonic() - record["seconds"]
     saved = watched = time.monotonic()
     while (share := max((time.monotonic() - start) / (60 * limits.minutes), step / limits.steps)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(share, limits)
+            group["lr"] = rate_at(share, limits) * group["scale"]
         loss, parts = loss_of(step)
         value = float(loss.detach())
         check_loss(value, stage, step)
