@@ -28,7 +28,7 @@ from seeahead.train.answers import Packer, add_adapters, train_answers
 from seeahead.train.evaluate import brief_line
 from seeahead.train.loop import Report, Stage
 from seeahead.train.recipe import Recipe
-from seeahead.train.vision import VisionTrainer, Words, make_views, train_features, train_soft_words
+from seeahead.train.vision import VisionTrainer, Words, initialise_tower, make_views, train_features, train_soft_words
 from seeahead.train.world import World
 from seeahead.train.write import Row, write_all
 
@@ -64,6 +64,7 @@ class DemoTraining:
     def train_vision(self, model: LlavaForConditionalGeneration) -> None:
         """Tower and projector of `model` learn the teacher's features, then soft words."""
         views, examples = make_views(self.world.bank, self.recipe.amounts.views_per_picture, self.recipe.seed)
+        initialise_tower(model.model.vision_tower)
         trainer = VisionTrainer(model, views, self.world.teach(views))
         train_features(trainer, self.stage("features"), self.recipe.seed)
         embeddings = model.model.language_model.embed_tokens.weight.detach()
