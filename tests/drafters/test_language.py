@@ -1,5 +1,7 @@
 """The language drafter keeps its place in the answer, in small contexts too, and drafts only what it may."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -78,8 +80,14 @@ def test_a_trimmed_vocabulary_speaks_the_targets_ids() -> None:
 
 
 def test_another_vocabulary_is_refused_with_the_way_out() -> None:
-    with pytest.raises(DrafterError, match=r"5000 tokens, the target 40.*lookup"):
+    with pytest.raises(DrafterError, match=r"5000 tokens are not the target's 40.*lookup"):
         LanguageDrafter(_decoder(vocab_size=5000)).check(_decoder())
+    ours, theirs = _decoder(), _decoder()
+    ours.processor = SimpleNamespace(get_vocab=lambda: {str(i): i for i in range(40)})
+    theirs.processor = SimpleNamespace(get_vocab=lambda: {str(i): 39 - i for i in range(40)})
+    with pytest.raises(DrafterError, match="not the target's 40"):
+        LanguageDrafter(ours).check(theirs)
+    LanguageDrafter(ours).check(ours)
     vocabulary = DraftVocabulary(torch.tensor([0, 99]), 0)
     with pytest.raises(DrafterError, match="reaches token 99"):
         LanguageDrafter(_decoder(vocab_size=2), vocabulary).check(_decoder())

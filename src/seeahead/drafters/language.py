@@ -40,10 +40,10 @@ class LanguageDrafter:
         """Raises DrafterError when draft ids do not mean the same tokens as the target's."""
         if self.vocabulary is None:
             # Embedding tables are often padded to a round size; far more than that is another vocabulary.
-            if abs(self.executor.vocab_size - target.vocab_size) > 512:
+            if abs(self.executor.vocab_size - target.vocab_size) > 512 or not _same_words(self.executor, target):
                 raise DrafterError(
-                    f"the drafter has {self.executor.vocab_size} tokens, the target {target.vocab_size}: another "
-                    "vocabulary cannot be drafted from; take a drafter of the target's tokenizer, or drafter='lookup'"
+                    f"the drafter's {self.executor.vocab_size} tokens are not the target's {target.vocab_size}: from "
+                    "another vocabulary nothing can be drafted; take one of the target's tokenizer, or drafter='lookup'"
                 )
         elif int(self.vocabulary.target_ids.max()) >= target.vocab_size:
             raise DrafterError(
@@ -147,6 +147,20 @@ class _Language:
 
     def _to_target(self, tokens: Sequence[int]) -> list[int]:
         return list(tokens) if self._drafter.vocabulary is None else self._drafter.vocabulary.to_target(tokens)
+
+
+def _same_words(drafter: Executor, target: Executor) -> bool:
+    """Whether ids mean the same words, where both sides know their tokenizer (a target may have added some)."""
+    known: list[dict[str, int]] = []
+    for executor in (drafter, target):
+        processor = getattr(executor, "processor", None)
+        tokenizer = getattr(processor, "tokenizer", processor)
+        if tokenizer is None:
+            return True
+        known.append(tokenizer.get_vocab())
+    shared = known[0].keys() & known[1].keys()
+    same = sum(known[0][word] == known[1][word] for word in shared)
+    return same > 0.95 * len(known[0])
 
 
 def _stream(params: SamplingParams, position: int) -> np.random.Generator:
