@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from . import metrics
-from .decode import Decoder
-from .drafters import make_drafter
-from .drafting import Drafter
-from .executor import ModelInputs
-from .families import family_for
-from .families.base import Family
-from .families.loading import load_model
-from .pictures import PictureSource
-from .prompt import Prompt, make_prompt
-from .records import Generation, Origin, Step
-from .sampling import Sampler, SamplingParams
-from .stopping import StopRule
+from seeahead import metrics
+from seeahead.decode import Decoder
+from seeahead.drafters import make_drafter
+from seeahead.drafting import Drafter
+from seeahead.executor import ModelInputs
+from seeahead.families import family_for
+from seeahead.families.base import Family
+from seeahead.families.loading import load_model
+from seeahead.pictures import PictureSource
+from seeahead.prompt import Prompt, make_prompt
+from seeahead.records import Generation, Origin, Step
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.stopping import StopRule
 
 DEFAULT_MAX_NEW_TOKENS = 256
 
@@ -205,7 +205,7 @@ def load(
     if isinstance(target, tuple):
         model, processor = target
     elif target == "demo":
-        from .demo.build import ensure
+        from seeahead.demo.build import ensure
 
         paths = ensure(progress=progress)
         own = paths.drafter
@@ -218,6 +218,6 @@ def load(
 
 
 def _no_drafter() -> Drafter:
-    from .drafters.empty import EmptyDrafter
+    from seeahead.drafters.empty import EmptyDrafter
 
     return EmptyDrafter()

@@ -8,14 +8,14 @@ from time import perf_counter
 
 import torch
 
-from .drafting import Assignment, Drafter, Drafting
-from .executor import Executor, ModelInputs
-from .records import FinishReason, Generation, Origin, Step
-from .sampling import Sampler, draw
-from .session import Session
-from .stopping import StopRule
-from .tree import ROOT, Draft, Verdict
-from .verify import verify
+from seeahead.drafting import Assignment, Drafter, Drafting
+from seeahead.executor import Executor, ModelInputs
+from seeahead.records import FinishReason, Generation, Origin, Step
+from seeahead.sampling import Sampler, draw
+from seeahead.session import Session
+from seeahead.stopping import StopRule
+from seeahead.tree import ROOT, Draft, Verdict
+from seeahead.verify import verify
 
 _CHUNK = 64
 """Room in the cache, beyond prompt and answer, for the widest draft."""

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import torch
 
-from .executor import Executor, ModelInputs
-from .sampling import SamplingParams
-from .tree import Draft, Verdict
+from seeahead.executor import Executor, ModelInputs
+from seeahead.sampling import SamplingParams
+from seeahead.tree import Draft, Verdict
 
 
 @dataclass(frozen=True)

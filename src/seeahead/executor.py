@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from .cache import SessionCache
+from seeahead.cache import SessionCache
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,15 @@ import torch
 from transformers import EosTokenCriteria, MaxLengthCriteria, PreTrainedModel
 from transformers.generation.configuration_utils import GenerationMode
 
-from .decode import Decoder
-from .drafters import make_drafter
-from .drafting import Drafter
-from .errors import InputError
-from .executor import ModelInputs
-from .families import family_for
-from .families.base import Family
-from .sampling import Sampler, SamplingParams
-from .stopping import StopRule
+from seeahead.decode import Decoder
+from seeahead.drafters import make_drafter
+from seeahead.drafting import Drafter
+from seeahead.errors import InputError
+from seeahead.executor import ModelInputs
+from seeahead.families import family_for
+from seeahead.families.base import Family
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.stopping import StopRule
 
 _NOT_FOR_FORWARD = (
     "input_ids",

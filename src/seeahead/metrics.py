@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from .records import Generation, Step
+from seeahead.records import Generation, Step
 
 
 def block_efficiency(generations: Iterable[Generation]) -> float:

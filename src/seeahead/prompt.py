@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL.Image import Image
 
-from .errors import InputError
-from .pictures import PictureSource, load_picture
+from seeahead.errors import InputError
+from seeahead.pictures import PictureSource, load_picture
 
 ROLES = ("system", "user", "assistant")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import InputError
+from seeahead.errors import InputError
 
 LogitsFilter = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(token ids [1, length], logits [1, vocabulary]) -> logits [1, vocabulary], as transformers' logits processors."""

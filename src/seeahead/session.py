@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import torch
 
-from .errors import InputError
-from .executor import Executor, ModelInputs, Scores
-from .tree import ROOT
+from seeahead.errors import InputError
+from seeahead.executor import Executor, ModelInputs, Scores
+from seeahead.tree import ROOT
 
 
 class Session:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .errors import InputError
-from .records import FinishReason
+from seeahead.errors import InputError
+from seeahead.records import FinishReason
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import torch
 
-from .sampling import Sampler, draw, residual
-from .tree import ROOT, Draft, Verdict
+from seeahead.sampling import Sampler, draw, residual
+from seeahead.tree import ROOT, Draft, Verdict
 
 
 def verify(draft: Draft, logits: torch.Tensor, sampler: Sampler, position: int) -> Verdict:

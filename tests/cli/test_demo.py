@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from seeahead import api
+from seeahead.bench.compare import Said
 from seeahead.cli import main, terminal
 from seeahead.cli.board import LineBoard, LiveBoard, board_for
-from seeahead.bench.compare import Said
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from tests.bench.exchanges import exchange

@@ -10,13 +10,13 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..api import Engine, Piece
-from ..demo.scenarios import Question, Scenario
-from ..families.base import Family
-from ..prompt import make_prompt
-from ..records import Generation, Origin
-from ..session import Session
-from ..tree import ROOT
+from seeahead.api import Engine, Piece
+from seeahead.demo.scenarios import Question, Scenario
+from seeahead.families.base import Family
+from seeahead.prompt import make_prompt
+from seeahead.records import Generation, Origin
+from seeahead.session import Session
+from seeahead.tree import ROOT
 
 PLAIN = "none"
 """The method every other one is compared with: the same loop without drafts."""

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .. import metrics
-from ..records import Generation
-from .compare import PLAIN, Answer, Difference, Round
+from seeahead import metrics
+from seeahead.bench.compare import PLAIN, Answer, Difference, Round
+from seeahead.records import Generation
 
 DEFINITIONS: dict[str, str] = {
     "τ": "block efficiency: tokens emitted per forward pass of the model, its own token included, the first token "

@@ -10,10 +10,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ..demo.scenarios import PICTURES, picture_facts
-from ..provenance import write_text
-from .compare import PLAIN, Answer, Difference, Round
-from .figures import COLUMNS, DEFINITIONS, Figures, all_figures, cells, difference_line, heading, pace
+from seeahead.bench.compare import PLAIN, Answer, Difference, Round
+from seeahead.bench.figures import COLUMNS, DEFINITIONS, Figures, all_figures, cells, difference_line, heading, pace
+from seeahead.demo.scenarios import PICTURES, picture_facts
+from seeahead.provenance import write_text
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 

@@ -14,9 +14,8 @@ from rich.text import Text
 
 from seeahead.bench.compare import PLAIN, Answer, Event, Round, Said
 from seeahead.bench.figures import heading, pace
+from seeahead.cli import terminal
 from seeahead.demo.scenarios import Question
-
-from . import terminal
 
 _COLUMN_WIDTH = 26
 """Narrower columns are hard to read: fewer then stand side by side."""

@@ -20,11 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from seeahead.cli import terminal
+from seeahead.cli.generate import check_drafter
 from seeahead.errors import InputError
 from seeahead.provenance import provenance
-
-from . import terminal
-from .generate import check_drafter
 
 if TYPE_CHECKING:
     from seeahead.api import Engine
@@ -112,8 +111,7 @@ def prepare(args: argparse.Namespace, drafters: list[str]) -> tuple[dict[str, En
 
 def watch(console: Console, engines: Mapping[str, Engine], scenarios: tuple[Scenario, ...]) -> list[Round]:
     from seeahead.bench.compare import Round, compare, num_questions
-
-    from .board import board_for
+    from seeahead.cli.board import board_for
 
     board = board_for(console, list(engines), num_questions(scenarios))
     rounds = []

@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seeahead.cli import terminal
 from seeahead.provenance import provenance
-
-from . import terminal
 
 if TYPE_CHECKING:
     from seeahead.api import Engine, Piece, Reply

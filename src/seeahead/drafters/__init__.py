@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DrafterError, ModelError
+from seeahead.errors import DrafterError, ModelError
 
 if TYPE_CHECKING:
     import torch
 
-    from ..drafting import Drafter
+    from seeahead.drafting import Drafter
 
 KINDS: dict[str, str] = {
     "none": "no drafts: plain decoding, the baseline",
@@ -35,11 +35,11 @@ def make_drafter(
     if not isinstance(spec, str | Path):
         return spec
     if spec == "none":
-        from .empty import EmptyDrafter
+        from seeahead.drafters.empty import EmptyDrafter
 
         return EmptyDrafter()
     if spec == "lookup":
-        from .lookup import LookupDrafter
+        from seeahead.drafters.lookup import LookupDrafter
 
         return LookupDrafter()
     if spec == "language":
@@ -56,9 +56,9 @@ def make_drafter(
 
 
 def _language(source: str | Path, device: torch.device, dtype: torch.dtype) -> Drafter:
-    from ..models.decoder import DecoderConfig, load_decoder
-    from .language import LanguageDrafter
-    from .vocabulary import FILE_NAME, DraftVocabulary
+    from seeahead.drafters.language import LanguageDrafter
+    from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
+    from seeahead.models.decoder import DecoderConfig, load_decoder
 
     folder = Path(source)
     if (folder / FILE_NAME).is_file():
@@ -71,8 +71,8 @@ def _language(source: str | Path, device: torch.device, dtype: torch.dtype) -> D
                 "get the whole drafter folder again"
             )
         return LanguageDrafter(decoder, vocabulary)
-    from ..families import family_for
-    from ..families.loading import load_model
+    from seeahead.families import family_for
+    from seeahead.families.loading import load_model
 
     model, tokenizer = load_model(source, dtype, str(device))
     return LanguageDrafter(family_for(model, tokenizer))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from ..drafting import Assignment
-from ..executor import Executor
-from ..tree import Draft, Verdict
+from seeahead.drafting import Assignment
+from seeahead.executor import Executor
+from seeahead.tree import Draft, Verdict
 
 
 class EmptyDrafter:

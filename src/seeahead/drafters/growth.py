@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..sampling import log_probabilities
-from ..tree import ROOT, TokenTree
+from seeahead.sampling import log_probabilities
+from seeahead.tree import ROOT, TokenTree
 
 ScoreLevel = Callable[[Sequence[int], Sequence[int]], torch.Tensor]
 """(tokens, parents as indices into all tokens scored so far, or ROOT) -> logits [tokens, vocabulary]."""

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..drafting import Assignment
-from ..errors import DrafterError
-from ..executor import Executor, ModelInputs
-from ..sampling import SamplingParams, draw, probabilities
-from ..session import Session
-from ..tree import ROOT, Draft, TokenTree, Verdict
-from .growth import GrowthLimits, grow
-from .vocabulary import DraftVocabulary
+from seeahead.drafters.growth import GrowthLimits, grow
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.drafting import Assignment
+from seeahead.errors import DrafterError
+from seeahead.executor import Executor, ModelInputs
+from seeahead.sampling import SamplingParams, draw, probabilities
+from seeahead.session import Session
+from seeahead.tree import ROOT, Draft, TokenTree, Verdict
 
 _DRAFTER_STREAM = 1 << 63
 """Added to a position so that a drafter's random numbers are never the target's."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..drafting import Assignment
-from ..executor import Executor
-from ..tree import Draft, TokenTree, Verdict
+from seeahead.drafting import Assignment
+from seeahead.executor import Executor
+from seeahead.tree import Draft, TokenTree, Verdict
 
 _KEPT_PLACES = 8
 """Newest places remembered per n-gram; more would only be older continuations of the same words."""

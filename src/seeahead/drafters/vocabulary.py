@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ..errors import ModelError
+from seeahead.errors import ModelError
 
 FILE_NAME = "draft_vocabulary.safetensors"
 

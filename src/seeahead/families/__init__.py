@@ -6,10 +6,10 @@ import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelError
+from seeahead.errors import ModelError
 
 if TYPE_CHECKING:
-    from .base import Family
+    from seeahead.families.base import Family
 
 SUPPORTED: dict[str, str] = {
     "llava": "LLaVA-1.5",

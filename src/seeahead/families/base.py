@@ -13,10 +13,10 @@ import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedModel
 
-from ..cache import SessionCache, check_can_roll_back
-from ..errors import InputError, ModelError
-from ..executor import ModelInputs, Prefilled, Scores
-from ..prompt import Prompt
+from seeahead.cache import SessionCache, check_can_roll_back
+from seeahead.errors import InputError, ModelError
+from seeahead.executor import ModelInputs, Prefilled, Scores
+from seeahead.prompt import Prompt
 
 
 class Family:

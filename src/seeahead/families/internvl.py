@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Family
+from seeahead.families.base import Family
 
 
 class InternVL(Family):

@@ -12,9 +12,9 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from ..errors import ModelError
-from . import check_supported
-from .processors import processor_class
+from seeahead.errors import ModelError
+from seeahead.families import check_supported
+from seeahead.families.processors import processor_class
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

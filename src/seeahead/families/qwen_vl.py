@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..executor import ModelInputs
-from .base import Family
+from seeahead.executor import ModelInputs
+from seeahead.families.base import Family
 
 
 class QwenVL(Family):

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..cache import SessionCache
-from ..errors import ModelError
-from ..executor import ModelInputs, Prefilled, Scores
+from seeahead.cache import SessionCache
+from seeahead.errors import ModelError
+from seeahead.executor import ModelInputs, Prefilled, Scores
 
 
 @dataclass(frozen=True)

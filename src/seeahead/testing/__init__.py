@@ -3,9 +3,9 @@
 No download, no test framework: everything runs on a CPU in milliseconds, and assertions raise AssertionError.
 """
 
-from .checks import answer, assert_accepts_itself, assert_commit_equals_prefill, assert_same_answer
-from .configs import TEXT_FAMILIES, VISION_FAMILIES
-from .drafters import (
+from seeahead.testing.checks import answer, assert_accepts_itself, assert_commit_equals_prefill, assert_same_answer
+from seeahead.testing.configs import TEXT_FAMILIES, VISION_FAMILIES
+from seeahead.testing.drafters import (
     ScriptedDrafter,
     SelfDrafter,
     all_right,
@@ -17,9 +17,9 @@ from .drafters import (
     random_tree,
     sometimes_right,
 )
-from .models import tiny_family, tiny_inputs, tiny_model
-from .processors import tiny_processor, tiny_tokenizer
-from .tables import TableExecutor
+from seeahead.testing.models import tiny_family, tiny_inputs, tiny_model
+from seeahead.testing.processors import tiny_processor, tiny_tokenizer
+from seeahead.testing.tables import TableExecutor
 
 __all__ = [
     "TEXT_FAMILIES",

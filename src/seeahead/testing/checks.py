@@ -6,16 +6,16 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from ..decode import Decoder
-from ..drafters.empty import EmptyDrafter
-from ..drafting import Drafter
-from ..executor import Executor, ModelInputs
-from ..records import Generation
-from ..sampling import Sampler, SamplingParams
-from ..session import Session
-from ..stopping import StopRule
-from ..tree import ROOT, TokenTree
-from .drafters import SelfDrafter
+from seeahead.decode import Decoder
+from seeahead.drafters.empty import EmptyDrafter
+from seeahead.drafting import Drafter
+from seeahead.executor import Executor, ModelInputs
+from seeahead.records import Generation
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.session import Session
+from seeahead.stopping import StopRule
+from seeahead.testing.drafters import SelfDrafter
+from seeahead.tree import ROOT, TokenTree
 
 
 def answer(

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..drafting import Assignment
-from ..executor import Executor, ModelInputs
-from ..sampling import draw
-from ..session import Session
-from ..tree import ROOT, Draft, TokenTree, Verdict
-from .configs import FIRST_WORD, VOCAB_SIZE
+from seeahead.drafting import Assignment
+from seeahead.executor import Executor, ModelInputs
+from seeahead.sampling import draw
+from seeahead.session import Session
+from seeahead.testing.configs import FIRST_WORD, VOCAB_SIZE
+from seeahead.tree import ROOT, Draft, TokenTree, Verdict
 
 Script = Callable[[Sequence[int], int, np.random.Generator], Draft]
 """(answer so far, budget, the drafter's own random numbers) -> draft."""

@@ -13,10 +13,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from ..executor import ModelInputs
-from ..families import family_for
-from ..families.base import Family
-from .configs import (
+from seeahead.executor import ModelInputs
+from seeahead.families import family_for
+from seeahead.families.base import Family
+from seeahead.testing.configs import (
     BOS,
     CONFIGS,
     END,

@@ -11,8 +11,20 @@ import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from ..families.processors import processor_class
-from .configs import BOS, CONFIGS, END, IMAGE, IMAGE_END, IMAGE_START, PAD, UNKNOWN, VIDEO, VISION_FAMILIES, VOCAB_SIZE
+from seeahead.families.processors import processor_class
+from seeahead.testing.configs import (
+    BOS,
+    CONFIGS,
+    END,
+    IMAGE,
+    IMAGE_END,
+    IMAGE_START,
+    PAD,
+    UNKNOWN,
+    VIDEO,
+    VISION_FAMILIES,
+    VOCAB_SIZE,
+)
 
 _FIRST_MARKER = VIDEO + 1
 # Byte-level spelling, which is what transformers turns some families' tokenizers into when it loads them.

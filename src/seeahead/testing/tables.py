@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ..cache import SessionCache
-from ..executor import ModelInputs, Prefilled, Scores
+from seeahead.cache import SessionCache
+from seeahead.executor import ModelInputs, Prefilled, Scores
 
 
 class TokenCache(SessionCache):
