@@ -15,6 +15,7 @@ from seeahead.data.prompts import asked, prompts_of, text_prompt
 from seeahead.demo.model import build_processor, build_target, place_weights, vision_config
 from seeahead.errors import SeeaheadError
 from seeahead.train.answers import add_adapters, answer_loss, collate
+from seeahead.train.card import page
 from seeahead.train.demo import DemoTraining
 from seeahead.train.drafter import DraftVocabulary, Line, LineBatcher, build_drafter, draft_loss
 from seeahead.train.pipeline import run_recipe
@@ -125,6 +126,10 @@ def test_the_smoke_recipe_runs_whole_and_resumes(tmp_path: Path) -> None:
     run_recipe(RECIPE, tmp_path / "out", tmp_path / "cache", "card", lines.append)
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert {row["met"] for row in card["targets"]} <= {True, False}
+    rendered = page({**card, "notes": ["A note."]})
+    assert "<!--" not in rendered
+    assert "| easy-VQA test questions right | >= 0.9 |" in rendered
+    assert "- A note." in rendered
     drafter = tmp_path / "out" / "weights" / "drafter"
     config = json.loads((drafter / "config.json").read_text())
     d2t = load_file(drafter / "draft_vocabulary.safetensors")["d2t"]
