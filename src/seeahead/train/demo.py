@@ -69,7 +69,8 @@ class DemoTraining:
         train_features(trainer, self.stage("features"), self.recipe.seed)
         embeddings = model.model.language_model.embed_tokens.weight.detach()
         made = self.source(held_out=False, seed=1)
-        scenes_drawn = [made.scene() for _ in range(self.recipe.amounts.num_scenes)]
+        # Shapes are what a tower learns last: three scenes in four are of them.
+        scenes_drawn = [made.scene("shapes" if n % 4 else None) for n in range(self.recipe.amounts.num_scenes)]
         heavy = {word for kind in KIND_WORDS for word in kind.split()}
         words = Words(self.world.tokenizer, embeddings, vocabulary_of(examples), heavy)
         train_soft_words(trainer, self.stage("soft-words"), words, examples, scenes_drawn, self.recipe.seed)
