@@ -24,7 +24,7 @@ VERBS = {
 }
 """Verb -> one line of help. The verb's module has the verb's name."""
 
-_EXTRAS = {"gguf": "demo", "matplotlib": "train", "peft": "train"}
+_EXTRAS = {"gguf": "demo", "resvg_py": "train"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
