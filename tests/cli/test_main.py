@@ -77,7 +77,7 @@ def test_wrong_options_are_one_line_too(verb, capsys):
 
 
 def test_a_missing_extra_names_what_to_install(verb, capsys):
-    verb(failing(ModuleNotFoundError("No module named 'peft'", name="peft")))
+    verb(failing(ModuleNotFoundError("No module named 'resvg_py'", name="resvg_py")))
     assert cli.main(["probe"]) == 2
     assert "pip install 'seeahead[train]'" in capsys.readouterr().err
 
