@@ -27,9 +27,9 @@ class GrowthLimits:
     `min_probability`: nodes whose path the drafter believes in less are not worth a place in the target's forward.
     """
 
-    depth: int = 5
-    width: int = 3
-    num_nodes: int = 10
+    depth: int = 7
+    width: int = 2
+    num_nodes: int = 12
     min_probability: float = 0.1
 
 
