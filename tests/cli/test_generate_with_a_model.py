@@ -98,7 +98,7 @@ def test_a_text_model_refuses_pictures(llama, picture, capsys):
 def test_a_drafter_of_another_vocabulary(llava, tmp_path, capsys):
     other = save(tmp_path / "other", "llama", vocab_size=2000)
     line = refused(["-m", llava, "-d", other, "What?"], capsys)
-    assert "2000 tokens, the target 160" in line
+    assert "2000 tokens are not the target's 160" in line
     assert "drafter='lookup'" in line or "lookup" in line
 
 
