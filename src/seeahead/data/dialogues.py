@@ -42,7 +42,7 @@ class Example:
     words: tuple[str, ...] = ()
     places: dict[int, tuple[str, ...]] | None = None
     name: str = ""
-    background: str = ""
+    ground: tuple[str, ...] = ()  # words of the patches where nothing is shown
 
 
 def joined(parts: list[str]) -> str:
@@ -127,7 +127,9 @@ def picture_example(card: Card, pixels: np.ndarray, rng: random.Random, facts: d
         longer = Turn(detail.question, f"{detail.answer} {fact}", "detail")
         dialogues = [(longer,) if dialogue[0] is detail else dialogue for dialogue in dialogues]
     places = dict.fromkeys(placed.covered, words)
-    return Example((placed.picture,), tuple(dialogues), card.kind, words, places, noun, placed.background)
+    return Example(
+        (placed.picture,), tuple(dialogues), card.kind, words, places, noun, tuple(placed.background.split())
+    )
 
 
 MORE = ("Tell me more about it.", "What can you tell me about it?", "What is it known for?")

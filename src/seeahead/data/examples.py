@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+from PIL.Image import Image as Picture
 
 from seeahead.data import scenes
 from seeahead.data.dialogues import Example, picture_example, picture_pair_example, place_picture
@@ -38,8 +41,18 @@ class EasyVqa:
         with Image.open(self.folder / "images" / f"{picture}.png") as image:
             drawn = image.convert("RGB").resize((scenes.SIZE, scenes.SIZE), Image.Resampling.BICUBIC)
         turns = tuple((easy_vqa_turn(question, answer),) for question, answer in self.questions[picture])
-        shown = {answer for _, answer in self.questions[picture]} - {"yes", "no"}
-        return Example((drawn,), turns, "easy-vqa", tuple(shown))
+        said = [turn.answer for (turn,) in turns if " no " not in turn.answer]
+        words = {word for answer in said for word in re.findall("[a-z]+", answer)}
+        shown = tuple(word for word in (*scenes.COLOURS, *scenes.SHAPES) if word in words)
+        return Example((drawn,), turns, "easy-vqa", shown, dict.fromkeys(drawn_patches(drawn), shown), "", ("white",))
+
+
+def drawn_patches(picture: Picture) -> list[int]:
+    """Patches that differ from the ground, which is what the corners show."""
+    pixels = np.asarray(picture).astype(int)
+    ground = np.median(pixels[[0, 0, -1, -1], [0, -1, 0, -1]], axis=0)
+    differs = (np.abs(pixels - ground).sum(-1) > 60).reshape(8, 16, 8, 16).mean((1, 3)).reshape(-1)
+    return [int(patch) for patch in np.flatnonzero(differs > 0.3 * differs.max())] if differs.max() > 0 else []
 
 
 class ExampleSource:
@@ -78,7 +91,8 @@ class ExampleSource:
         """A picture of the bank as it is: centred on white, with its noun and kind."""
         card = self.bank.cards[index]
         placed = place_picture(self.bank.pixels[index], self.rng, plain=True)
-        return Example((placed.picture,), (), card.kind, name=card.name or card.kind)
+        places = dict.fromkeys(placed.covered, (card.kind,))
+        return Example((placed.picture,), (), card.kind, places=places, name=card.name or card.kind)
 
     def draw(self, kind: str | None = None) -> Example:
         kind = kind or self.rng.choices(tuple(self.shares), tuple(self.shares.values()))[0]

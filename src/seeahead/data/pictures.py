@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ DEMO_STAMPS = frozenset(
     {"firetruck", "green korean bus", "pelican", "cow", "guitar classical", "basketball", "daffodil"}
 )
 MOST_PIXELS = 16_000_000
+ICON_SETS = ("@iconify-json/fluent-emoji", "@iconify-json/noto-v1", "@iconify-json/twemoji", "@iconify-json/emojione")
 NEAR_DUPLICATE = 0.035  # mean absolute difference of two 16 x 16 thumbnails, in units of full scale
 
 
@@ -37,6 +38,13 @@ class Card:
     kind: str
     source: str
     held_out: bool
+
+
+@dataclass(frozen=True)
+class Svg:
+    """A drawing as SVG text."""
+
+    text: str
 
 
 def is_held_out(group: str) -> bool:
@@ -123,12 +131,37 @@ def emoji_cards(root: Path) -> list[tuple[Card, str]]:
     return found
 
 
+def icon_cards(folder: Path, emoji: Iterable[Card]) -> list[tuple[Card, Svg]]:
+    """The same emoji as another artist draws them, found by name in an icon set; sides and kinds stay."""
+    icons = json.loads((folder / "package/icons.json").read_text("utf-8"))
+    style, found = icons["prefix"], []
+    for card in emoji:
+        slug = re.sub("[^a-z0-9]+", "-", card.name.lower()).strip("-")
+        if icon := icons["icons"].get(slug):
+            width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
+            box = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
+            found.append((replace(card, key=f"{style}/{slug}"), Svg(box)))
+    return found
+
+
+def draw_svg(svg: Svg | Path) -> Picture:
+    import resvg_py  # an optional package: only building the bank needs it
+
+    drawn = (
+        resvg_py.svg_to_bytes(svg_path=str(svg), width=256)
+        if isinstance(svg, Path)
+        else resvg_py.svg_to_bytes(svg_string=svg.text, width=256)
+    )
+    return Image.open(io.BytesIO(bytes(drawn))).convert("RGBA")
+
+
+def draw_item(item: Svg | Path) -> Picture:
+    return draw_svg(item) if isinstance(item, Svg) else open_cut_out(item)
+
+
 def open_cut_out(path: Path) -> Picture:
     if path.suffix == ".svg":
-        import resvg_py  # an optional package: only this step needs it
-
-        data = bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=256))
-        return Image.open(io.BytesIO(data)).convert("RGBA")
+        return draw_svg(path)
     with Image.open(path) as image:
         if image.width * image.height > MOST_PIXELS:
             raise InputError(
@@ -198,10 +231,11 @@ def build_bank(folders: dict[str, Path], words: set[str], cache: Path) -> Bank:
     files += clipart_cards(folders["openclipart-png"], words | names)
     kept: list[Card] = []
     arrays: list[np.ndarray] = []
-    drawings: list[tuple[Card, Path | str]] = [*files, *emoji]
+    icons = [pair for name in ICON_SETS for pair in icon_cards(folders[name], [card for card, _ in emoji])]
+    drawings: list[tuple[Card, Path | Svg | str]] = [*files, *emoji, *icons]
     for card, item in drawings:
         try:
-            drawn = fit(draw_emoji(item, font) if isinstance(item, str) else open_cut_out(item))
+            drawn = fit(draw_emoji(item, font) if isinstance(item, str) else draw_item(item))
         except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
             continue  # a few files of the packages are empty or broken; they are simply not used
         kept.append(card)

@@ -20,9 +20,9 @@ def scene_example(scene: Scene, rng: random.Random) -> Example:
         scene, rng
     )
     words = tuple(word for thing in scene.things for word in (thing.colour, thing.name.lower()) if word)
-    return Example(
-        (scene.picture,), tuple((turn,) for turn in turns), scene.kind, words, scene.places, "", scene.background
-    )
+    number = (NUMBERS[len(scene.things)], plural("shape", len(scene.things))) if scene.kind == "shapes" else ()
+    ground = (*scene.background.split(), *number)
+    return Example((scene.picture,), tuple((turn,) for turn in turns), scene.kind, words, scene.places, "", ground)
 
 
 def sentence(thing: Thing) -> str:

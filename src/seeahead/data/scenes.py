@@ -196,7 +196,7 @@ def shapes_scene(rng: random.Random, things: tuple[Thing, ...] | None = None, ba
         x, y = 22 + 42 * thing.column + rng.uniform(-2, 2), 22 + 42 * thing.row + rng.uniform(-2, 2)
         radius = min(radius, x - 1, y - 1, 127 - x, 127 - y) if len(things) == 1 else radius
         draw_shape(draw, thing.name, 2 * x, 2 * y, 2 * radius, jitter(COLOURS[thing.colour], rng))
-        words = (thing.colour, thing.name)
+        words = (thing.colour, thing.name, *thing.place.split()[2:])  # without "in the"
         cover(places, (x - radius * 0.9, y - radius * 0.9, x + radius * 0.9, y + radius * 0.9), words)
         places.setdefault(int(y // 16) * 8 + int(x // 16), words)
     return Scene("shapes", picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS), things, background, places)

@@ -94,6 +94,38 @@ SOURCES: tuple[Source, ...] = (
         "ae7efacb55533385bf8767d613dbd36c71226669759d95919a6e9059f5e4c401",
         "emoji names and groups",
     ),
+    Source(
+        "@iconify-json/fluent-emoji",
+        "npm",
+        "1.2.7",
+        "MIT",
+        "8044210dbf11e016d4de85f15d01a243423bd832457e7e2491df1b751c0e272b",
+        "emoji drawn by Microsoft",
+    ),
+    Source(
+        "@iconify-json/noto-v1",
+        "npm",
+        "1.2.5",
+        "Apache-2.0",
+        "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37",
+        "emoji of the first Noto set",
+    ),
+    Source(
+        "@iconify-json/twemoji",
+        "npm",
+        "1.2.5",
+        "CC-BY-4.0",
+        "19046dff7d8707ce96212ec86468b36ac5f8e60409629dd13f809265c6d0ebb7",
+        "emoji of Twitter",
+    ),
+    Source(
+        "@iconify-json/emojione",
+        "npm",
+        "1.2.3",
+        "CC-BY-4.0",
+        "26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e",
+        "emoji of Emoji One",
+    ),
 )
 
 
@@ -122,9 +154,13 @@ def fetch(source: Source, cache: Path) -> Path:
 
 
 def find_archive(source: Source, cache: Path) -> Path | None:
-    stem = source.name if source.registry != "pip" else source.name.replace("-", "_")
-    endings = {"pip": "-*.whl", "apt": "_*.deb", "npm": "-*.tgz"}
-    found = sorted(cache.glob(stem + endings[source.registry]))
+    patterns = {
+        "pip": f"{source.name.replace('-', '_')}-*.whl",
+        "apt": f"{source.name}_*.deb",
+        # npm turns "@scope/name" into "scope-name"; the version tells "emoji" from "emoji-flat".
+        "npm": f"{source.name.lstrip('@').replace('/', '-')}-{source.version}.tgz",
+    }
+    found = sorted(cache.glob(patterns[source.registry]))
     return found[-1] if found else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -11,10 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from seeahead.data import scenes
-from seeahead.data.dialogues import KIND_WORDS, Example, Turn
+from seeahead.data.dialogues import Example, Turn
 from seeahead.data.examples import ExampleSource
 from seeahead.data.prompts import Prompt, prompts_of, text_prompt
+from seeahead.data.scene_dialogues import scene_example
+from seeahead.data.scenes import random_things, shapes_scene
 from seeahead.data.texts import clean_fact, fact_question, text_questions
 from seeahead.demo.model import (
     build_processor,
@@ -28,7 +30,8 @@ from seeahead.train.answers import Packer, add_adapters, train_answers
 from seeahead.train.evaluate import brief_line
 from seeahead.train.loop import Report, Stage
 from seeahead.train.recipe import Recipe
-from seeahead.train.vision import VisionTrainer, Words, initialise_tower, make_views, train_features, train_soft_words
+from seeahead.train.vision import VisionTrainer, heard_right, initialise_tower, train_features, train_soft_words
+from seeahead.train.words import Views, Words, bank_views, heavy_words
 from seeahead.train.world import World
 from seeahead.train.write import Row, write_all
 
@@ -63,17 +66,36 @@ class DemoTraining:
 
     def train_vision(self, model: LlavaForConditionalGeneration) -> None:
         """Tower and projector of `model` learn the teacher's features, then soft words."""
-        views, examples = make_views(self.world.bank, self.recipe.amounts.views_per_picture, self.recipe.seed)
+        bank, amounts, seed = self.world.bank, self.recipe.amounts, self.recipe.seed
+        shown = bank_views(bank, amounts.view_rounds, seed)
+        num_taught = len(shown.pixels) // amounts.view_rounds  # the first round
+        self.report(f"{len(shown.pixels)} views, the teacher looks at {num_taught}")
         initialise_tower(model.model.vision_tower)
-        trainer = VisionTrainer(model, views, self.world.teach(views))
-        train_features(trainer, self.stage("features"), self.recipe.seed)
+        trainer = VisionTrainer(model, shown.pixels, self.world.teach(shown.pixels[:num_taught]))
+        train_features(trainer, self.stage("features"), seed)
+        made = Views.of(self.made_pictures())
         embeddings = model.model.language_model.embed_tokens.weight.detach()
-        made = self.source(held_out=False, seed=1)
-        # Shapes are what a tower learns last: three scenes in four are of them.
-        scenes_drawn = [made.scene("shapes" if n % 4 else None) for n in range(self.recipe.amounts.num_scenes)]
-        heavy = {word for kind in KIND_WORDS for word in kind.split()}
-        words = Words(self.world.tokenizer, embeddings, vocabulary_of(examples), heavy)
-        train_soft_words(trainer, self.stage("soft-words"), words, examples, scenes_drawn, self.recipe.seed)
+        vocabulary = vocabulary_of([*shown.examples, *made.examples])
+        words = Words(self.world.tokenizer, embeddings, vocabulary, heavy_words())
+        held_out = self.source(held_out=True, seed=6)
+        stamps = Views.of(held_out.plain_picture(index) for index in held_out.by_source["stamp"])
+        singles = [random_things(held_out.rng, 1) for _ in range(60)]
+        shapes = Views.of(scene_example(shapes_scene(held_out.rng, things), held_out.rng) for things in singles)
+
+        def watch() -> str:
+            return heard_right(trainer, words, stamps, shapes)
+
+        train_soft_words(trainer, self.stage("soft-words"), words, shown, made, seed, watch)
+        self.report(f"soft-words: held out: {watch()}")
+
+    def made_pictures(self) -> Iterator[Example]:
+        """What stage 2 sees beside the bank: scenes, three in five of shapes, and easy-VQA."""
+        source = self.source(held_out=False, seed=1)
+        for number in range(self.recipe.amounts.num_scenes):
+            if number % 5 < 3:
+                yield source.scene("shapes")
+            else:
+                yield source.draw("easy-vqa") if number % 5 == 3 else source.scene()
 
     # What the base model writes
 
@@ -227,8 +249,8 @@ def own_prompts(source: ExampleSource, rng: random.Random, kind: str | None, sho
     return prompts[:count]
 
 
-def vocabulary_of(examples: list[Example]) -> set[str]:
+def vocabulary_of(examples: Iterable[Example]) -> set[str]:
     """Every word a patch may have to say."""
-    words = {word for example in examples for word in (*example.words, *example.background.split())}
-    made = {*scenes.COLOURS, *scenes.SHAPES, *(word.lower() for word in (*scenes.SIGN_WORDS, *scenes.GOODS))}
-    return words | made | {"total", "bar", "sign", "white", "light"} | {str(number) for number in range(20)}
+    return {
+        word for example in examples for words in (example.ground, *(example.places or {}).values()) for word in words
+    }

@@ -30,7 +30,7 @@ class Sizes:
 class Amounts:
     """How much data is made, and how many minutes the writing stages may take."""
 
-    views_per_picture: int = 2
+    view_rounds: int = 2
     num_scenes: int = 3000
     base_writing_minutes: float = 8.0
     own_writing_minutes: float = 15.0

@@ -43,5 +43,5 @@ def load_world(cache: Path, report: Report) -> World:
         EasyVqa.read(folders["easy-vqa"], held_out=True),
         language,
         tokenizer,
-        lambda views: teacher_features(views, teachers, cache / "teacher.safetensors", report),
+        lambda views: teacher_features(views, teachers, cache, report),
     )
