@@ -213,6 +213,8 @@ def load(
     else:
         model, processor = load_model(target, dtype, device)
     family = family_for(model, processor)
+    if not isinstance(target, tuple):
+        family.fuse()  # a model that was given stays as it is: others may hold it too
     default = "lookup" if own is None else "language"
     return Engine(family, _no_drafter(), own).with_drafter(drafter if drafter is not None else default)
 

@@ -1,5 +1,7 @@
 """Pictures and their split: names, sides, near-duplicates."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +16,7 @@ from seeahead.data.pictures import (
     drop_near_duplicates,
     emoji_cards,
     fit,
+    icon_cards,
     is_held_out,
     stamp_cards,
     stem,
@@ -75,6 +78,20 @@ def test_emoji_get_their_kind_from_their_run_and_sequences_are_left_out(tmp_path
         ("monkey face", "animal"),
         ("bouquet", "plant"),
     ]
+
+
+def test_icons_are_found_by_the_name_of_an_emoji_and_keep_its_side(tmp_path) -> None:
+    (tmp_path / "package").mkdir()
+    icons = {"monkey-face": {"body": "<path/>"}, "monkey-face-dark": {"body": ""}, "owl": {"body": "", "width": 8}}
+    (tmp_path / "package/icons.json").write_text(json.dumps({"prefix": "art", "icons": icons, "width": 32}))
+    cards = [Card(f"emoji/{name}", name, "animal", "emoji", name == "owl") for name in ("monkey face", "owl", "yak")]
+    found = icon_cards(tmp_path, cards)
+    assert [(card.key, card.name, card.held_out) for card, _ in found] == [
+        ("art/monkey-face", "monkey face", False),
+        ("art/owl", "owl", True),
+    ]
+    assert 'viewBox="0 0 32 16"' in found[0][1].text
+    assert 'viewBox="0 0 8 16"' in found[1][1].text
 
 
 def test_kinds_of_all_sources_are_the_same_words() -> None:

@@ -4,9 +4,11 @@ import random
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from seeahead.data import scenes
 from seeahead.data.dialogues import colour_names, picture_example, place_picture
+from seeahead.data.examples import drawn_patches
 from seeahead.data.pictures import Card
 from seeahead.data.scene_dialogues import easy_vqa_turn, scene_example, shape_pair_example
 from seeahead.train.evaluate import is_right, noun_of
@@ -56,6 +58,19 @@ def test_easy_vqa_answers_become_sentences(question: str, answer: str, expected:
     turn = easy_vqa_turn(question, answer)
     assert turn.answer == expected
     assert is_right(turn, turn.answer)
+
+
+def test_the_patches_of_an_easy_vqa_shape_are_found() -> None:
+    picture = Image.new("RGB", (128, 128), (250, 240, 245))
+    picture.paste((30, 60, 200), (32, 48, 64, 80))
+    assert drawn_patches(picture) == [26, 27, 34, 35]
+
+
+def test_a_patch_of_a_scene_says_colour_shape_and_place_and_its_ground_how_many() -> None:
+    things = (scenes.Thing("star", "red", row=0, column=2), scenes.Thing("circle", "blue"))
+    scene = scenes.shapes_scene(random.Random(0), things, "light blue")
+    assert set(scene.places.values()) == {("red", "star", "upper", "right"), ("blue", "circle", "center")}
+    assert scene_example(scene, random.Random(0)).ground == ("light", "blue", "two", "shapes")
 
 
 def test_a_wrong_answer_is_wrong() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from seeahead.data import held_out_prompts
-from seeahead.data.sources import SOURCES, Source, fetch
+from seeahead.data.sources import SOURCES, Source, fetch, find_archive
 from seeahead.data.texts import clean_fact, text_questions
 from seeahead.errors import InputError
 
@@ -54,6 +54,13 @@ def test_a_changed_archive_is_refused(tmp_path) -> None:
     (tmp_path / "words-1.tgz").write_bytes(b"something else")
     with pytest.raises(InputError, match=r"words-1\.tgz has sha256 .*, expected 00"):
         fetch(Source("words", "npm", "1", "MIT", "00" * 32, "words"), tmp_path)
+
+
+def test_a_scoped_archive_is_not_mistaken_for_its_sibling(tmp_path) -> None:
+    for name in ("scope-words-flat-1.0.tgz", "scope-words-1.0.tgz"):
+        (tmp_path / name).touch()
+    found = find_archive(Source("@scope/words", "npm", "1.0", "MIT", "", "words"), tmp_path)
+    assert found == tmp_path / "scope-words-1.0.tgz"
 
 
 def test_every_source_has_its_hash_and_licence() -> None:

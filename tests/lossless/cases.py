@@ -27,12 +27,17 @@ from seeahead.testing import (
     tiny_model,
 )
 
-FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES)
+FUSED = ("llava fused", "llama fused")
+FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES, *FUSED)
 NUM_TOKENS = 24
 
 
 def image_counts(model_type):
-    return (2, 0, 1) if model_type in VISION_FAMILIES else (0,)
+    return (2, 0, 1) if plain_type(model_type) in VISION_FAMILIES else (0,)
+
+
+def plain_type(model_type):
+    return model_type.removesuffix(" fused")
 
 
 # The same matrix runs on a GPU with SEEAHEAD_TEST_DEVICE=cuda.
@@ -42,12 +47,15 @@ DEVICE = os.environ.get("SEEAHEAD_TEST_DEVICE", "cpu")
 # Kept, because building them is half of a test's time.
 @cache
 def target(model_type, seed=0, **changes):
-    return family_for(tiny_model(model_type, seed, **changes).to(DEVICE))
+    family = family_for(tiny_model(plain_type(model_type), seed, **changes).to(DEVICE))
+    if model_type in FUSED:
+        assert family.fuse()
+    return family
 
 
 @cache
 def prompt(model_type, num_images=0, num_words=8):
-    inputs = tiny_inputs(model_type, num_images, num_words)
+    inputs = tiny_inputs(plain_type(model_type), num_images, num_words)
     return ModelInputs(inputs.token_ids.to(DEVICE), {name: value.to(DEVICE) for name, value in inputs.extras.items()})
 
 

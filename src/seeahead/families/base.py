@@ -16,6 +16,8 @@ from transformers import PreTrainedModel
 from seeahead.cache import SessionCache, check_can_roll_back
 from seeahead.errors import InputError, ModelError
 from seeahead.executor import ModelInputs, Prefilled, Scores
+from seeahead.families.fused import fused_decoder
+from seeahead.models.decoder import Decoder
 from seeahead.prompt import Prompt
 
 
@@ -54,7 +56,16 @@ class Family:
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         forward = inspect.signature(model.forward).parameters
+        self._fused: Decoder | None = None
         self._last_logits_only = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+
+    def fuse(self) -> bool:
+        """Let decoding steps run through fused projections where the language model is a plain Llama.
+
+        Says whether it was. The model's weights become views of fused ones: for models that nobody else rearranges.
+        """
+        self._fused = fused_decoder(self.model)
+        return self._fused is not None
 
     # ---- prompts
 
@@ -175,6 +186,8 @@ class Family:
         cache: SessionCache,
         wants_features: bool,
     ) -> Scores:
+        if self._fused is not None:
+            return self._fused.forward(tokens, positions, visible, cache, wants_features)
         outputs = self.model(
             input_ids=tokens,
             position_ids=self.positions(positions),

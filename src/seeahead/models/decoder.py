@@ -1,4 +1,4 @@
-"""A compact Llama-type decoder for drafters: fused projections, cache written in place, few calls per token.
+"""A compact Llama-type decoder: fused projections, cache written in place, few calls per token.
 
 It reads and writes ordinary Hugging Face Llama checkpoints; only the way it runs is ours. For a 5M-parameter drafter
 the number of operator calls, not the arithmetic, is most of the cost.
@@ -86,7 +86,7 @@ class Decoder(nn.Module):
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.head.weight = self.embedding.weight
-        self.register_buffer("_rotation", _rotation_table(config), persistent=False)
+        self.register_buffer("_rotation", rotation_table(config), persistent=False)
         self._rotation: Tensor
 
     @property
@@ -135,7 +135,7 @@ class Decoder(nn.Module):
         return F.rms_norm(x, (config.hidden_size,), self.norm, config.rms_norm_eps)
 
 
-def _rotation_table(config: DecoderConfig) -> Tensor:
+def rotation_table(config: DecoderConfig) -> Tensor:
     """[2, positions, head_dim]: cosines and sines of rotary position embeddings (rotate-half layout)."""
     steps = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     angles = torch.outer(torch.arange(config.max_position_embeddings).float(), config.rope_theta**-steps).repeat(1, 2)

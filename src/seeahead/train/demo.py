@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
@@ -66,6 +66,14 @@ class DemoTraining:
 
     def train_vision(self, model: LlavaForConditionalGeneration) -> None:
         """Tower and projector of `model` learn the teacher's features, then soft words."""
+        last = self.stage("soft-words")
+        if last.done:
+            self.report("features and soft-words: done before")
+            saved = load_file(last.weights)
+            with torch.no_grad():
+                for name, value in tower_and_projector(model).items():
+                    value.copy_(saved[name])
+            return
         bank, amounts, seed = self.world.bank, self.recipe.amounts, self.recipe.seed
         shown = bank_views(bank, amounts.view_rounds, seed)
         num_taught = len(shown.pixels) // amounts.view_rounds  # the first round
@@ -85,7 +93,7 @@ class DemoTraining:
         def watch() -> str:
             return heard_right(trainer, words, stamps, shapes)
 
-        train_soft_words(trainer, self.stage("soft-words"), words, shown, made, seed, watch)
+        train_soft_words(trainer, last, words, shown, made, seed, watch)
         self.report(f"soft-words: held out: {watch()}")
 
     def made_pictures(self) -> Iterator[Example]:

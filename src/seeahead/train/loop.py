@@ -60,6 +60,10 @@ class Stage:
     def state(self) -> Path:
         return self.folder / f"{self.name}.json"
 
+    @property
+    def done(self) -> bool:
+        return self.state.is_file() and bool(json.loads(self.state.read_text())["done"])
+
     def load(self, parameters: Mapping[str, Tensor]) -> dict[str, float]:
         """Copies the last checkpoint into the parameters; an empty record when there is none."""
         if not (self.weights.is_file() and self.state.is_file()):
