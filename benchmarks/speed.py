@@ -25,8 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from seeahead.api import Engine
-from seeahead.bench.compare import PLAIN, Round, compare
+from seeahead.bench.compare import Round, compare
 from seeahead.bench.figures import COLUMNS, all_figures, cells, heading
+from seeahead.bench.record import PLAIN
 from seeahead.cli import demo, terminal
 from seeahead.decode import Decoder
 from seeahead.demo.scenarios import Question

@@ -73,13 +73,13 @@ class Engine:
     def __init__(self, family: Family, drafter: Drafter, own_drafter: Path | None = None) -> None:
         self.family = family
         self.drafter = drafter
-        self._own_drafter = own_drafter
+        self.own_drafter = own_drafter
 
     def with_drafter(self, drafter: str | Path | Drafter) -> Engine:
         """The same target with another drafter; the target is not loaded again."""
-        made = make_drafter(drafter, device=self.family.device, dtype=self.family.dtype, own=self._own_drafter)
+        made = make_drafter(drafter, device=self.family.device, dtype=self.family.dtype, own=self.own_drafter)
         made.check(self.family)
-        return Engine(self.family, made, self._own_drafter)
+        return Engine(self.family, made, self.own_drafter)
 
     def generate(self, prompt: PromptLike, images: Iterable[PictureSource] = (), **settings: Any) -> Reply:
         """The whole answer. Settings are those of `stream`."""

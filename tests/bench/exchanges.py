@@ -1,6 +1,7 @@
 """Made-up exchanges with round numbers, so that every figure can be worked out by hand."""
 
-from seeahead.bench.compare import PLAIN, Answer, Part, Round
+from seeahead.bench.compare import Answer, Part, Round
+from seeahead.bench.record import PLAIN
 from seeahead.demo.scenarios import Question
 from seeahead.records import Generation, Step
 

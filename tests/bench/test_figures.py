@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from seeahead.bench.compare import PLAIN, Difference, Round
+from seeahead.bench.compare import Difference, Round
 from seeahead.bench.figures import (
     COLUMNS,
     DEFINITIONS,
@@ -17,6 +17,7 @@ from seeahead.bench.figures import (
     heading,
     pace,
 )
+from seeahead.bench.record import PLAIN
 from seeahead.records import Generation
 from tests.bench.exchanges import drafted_answer, exchange, plain_answer, question
 

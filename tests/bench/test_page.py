@@ -5,8 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from seeahead.bench.compare import PLAIN, Difference, Round
+from seeahead.bench.compare import Difference, Round
 from seeahead.bench.page import page, write_page
+from seeahead.bench.record import PLAIN
 from tests.bench.exchanges import drafted_answer, exchange, plain_answer, question
 
 RUN = {

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from seeahead.api import Engine, Piece
+from seeahead.bench.gaps import logit_gap, parting
+from seeahead.bench.record import PLAIN
 from seeahead.demo.scenarios import Question, Scenario
 from seeahead.families.base import Family
-from seeahead.prompt import make_prompt
 from seeahead.records import Generation, Origin
-from seeahead.session import Session
-from seeahead.tree import ROOT
-
-PLAIN = "none"
-"""The method every other one is compared with: the same loop without drafts."""
 
 _WARM_UP_TOKENS = 12
 
@@ -90,9 +85,7 @@ class Round:
 class Difference:
     """Where an answer leaves the plain one, and by how little the target preferred its own token there.
 
-    In half precision a forward of several tokens rounds differently from one of a single token, so two tokens whose
-    logits are (nearly) equal may change places. `logit_gap` is the plain answer's token minus the other's, in a fresh
-    forward of everything before them; None where one answer merely ends earlier.
+    `logit_gap` is that of `gaps`; None where one answer merely ends earlier.
     """
 
     method: str
@@ -172,18 +165,7 @@ def differences(family: Family, rounds: Iterable[Round]) -> Iterator[Difference]
 def _difference(family: Family, round_: Round, method: str) -> Difference:
     plain = round_.plain.generation.token_ids
     other = round_.answers[method].generation.token_ids
-    position = next((i for i, (a, b) in enumerate(zip(plain, other)) if a != b), min(len(plain), len(other)))
-    gap = None
-    if position < min(len(plain), len(other)):
-        logits = _logits_after(family, round_.question, plain[:position])
-        gap = float(logits[plain[position]] - logits[other[position]])
+    position = parting(plain, other)
+    assert position is not None, "the answers are not identical"
+    gap = logit_gap(family, round_.question.messages(), plain, other, position)
     return Difference(method, round_.question, position, gap)
-
-
-def _logits_after(family: Family, question: Question, answer: Sequence[int]) -> Any:
-    inputs = family.encode(make_prompt(question.messages()))
-    session = Session(family, inputs.token_ids.shape[1] + len(answer))
-    logits = session.prefill(inputs).logits
-    if answer:
-        logits = session.score(answer, range(ROOT, len(answer) - 1)).logits
-    return logits[0, -1].float()

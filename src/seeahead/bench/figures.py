@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from seeahead import metrics
-from seeahead.bench.compare import PLAIN, Answer, Difference, Round
+from seeahead.bench.compare import Answer, Difference, Round
+from seeahead.bench.record import PLAIN
 from seeahead.records import Generation
 
 DEFINITIONS: dict[str, str] = {

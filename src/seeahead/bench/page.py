@@ -10,8 +10,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from seeahead.bench.compare import PLAIN, Answer, Difference, Round
+from seeahead.bench.compare import Answer, Difference, Round
 from seeahead.bench.figures import COLUMNS, DEFINITIONS, Figures, all_figures, cells, difference_line, heading, pace
+from seeahead.bench.record import PLAIN
 from seeahead.demo.scenarios import PICTURES, picture_facts
 from seeahead.provenance import write_text
 

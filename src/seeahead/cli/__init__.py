@@ -19,6 +19,8 @@ from seeahead.errors import InputError, SeeaheadError
 VERBS = {
     "demo": "pictures in, answers out: the embedded model, plain beside drafted",
     "generate": "answer one prompt, with or without pictures",
+    "bench": "measure drafters and peers side by side, and write a report",
+    "report": "render the report of a benchmark run again from its record",
     "train": "rebuild the shipped weights from packages alone",
     "info": "what is supported here: devices, models, drafters, the demo model",
 }

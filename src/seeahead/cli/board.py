@@ -12,8 +12,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from seeahead.bench.compare import PLAIN, Answer, Event, Round, Said
+from seeahead.bench.compare import Answer, Event, Round, Said
 from seeahead.bench.figures import heading, pace
+from seeahead.bench.record import PLAIN
 from seeahead.cli import terminal
 from seeahead.demo.scenarios import Question
 

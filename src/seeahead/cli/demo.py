@@ -90,23 +90,31 @@ def check(args: argparse.Namespace) -> list[str]:
 
 def prepare(args: argparse.Namespace, drafters: list[str]) -> tuple[dict[str, Engine], tuple[Scenario, ...]]:
     """Load everything and run it in; the scenarios are those that the model can serve."""
-    from seeahead.api import load
-    from seeahead.bench.compare import PLAIN, warm_up
+    from seeahead.bench.compare import warm_up
     from seeahead.demo.scenarios import QUICK, SCENARIOS
 
     with terminal.progress(terminal.note_console()) as report:
-        plain = load(args.model, PLAIN, dtype=args.dtype, device=args.device, progress=report)
-        engines = {PLAIN: plain}
-        for spec in drafters:
-            engine = plain.with_drafter(spec)
-            name = engine.drafter.name
-            engines[name if name not in engines else f"{name} {len(engines)}"] = engine
+        engines = load_engines(args, drafters, report)
         scenarios = QUICK if args.quick else SCENARIOS
-        if not plain.family.can_see:
+        if not next(iter(engines.values())).family.can_see:
             scenarios = tuple(scenario for scenario in scenarios if not scenario.conversations[0].pictures)
         for share in warm_up(engines, scenarios):
             report("warming up", share)
     return engines, scenarios
+
+
+def load_engines(args: argparse.Namespace, drafters: list[str], report: terminal.ReportProgress) -> dict[str, Engine]:
+    """Plain first, then one engine per drafter, all on one target."""
+    from seeahead.api import load
+    from seeahead.bench.record import PLAIN
+
+    plain = load(args.model, PLAIN, dtype=args.dtype, device=args.device, progress=report)
+    engines = {PLAIN: plain}
+    for spec in drafters:
+        engine = plain.with_drafter(spec)
+        name = engine.drafter.name
+        engines[name if name not in engines else f"{name} {len(engines)}"] = engine
+    return engines
 
 
 def watch(console: Console, engines: Mapping[str, Engine], scenarios: tuple[Scenario, ...]) -> list[Round]:

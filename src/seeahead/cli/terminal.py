@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.style import Style
 from rich.text import Text
 
@@ -86,6 +94,37 @@ def progress(console: Console) -> Iterator[ReportProgress]:
             bars.update(task, description=what, total=1.0 if share > 0 else None, completed=share)
 
         yield report
+
+
+@contextmanager
+def still_progress(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar that is drawn only when it is advanced: what runs in between is timed. Lines where nobody can see a bar."""
+    if not is_live(console):
+        yield _Milestones(console, what, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, console=console, transient=True, auto_refresh=False)
+    with bars:
+        task = bars.add_task(what, total=total)
+
+        def advance() -> None:
+            bars.advance(task)
+            bars.refresh()
+
+        yield advance
+
+
+class _Milestones:
+    """A line at every twentieth part: for logs."""
+
+    def __init__(self, console: Console, what: str, total: int) -> None:
+        self._console, self._what, self._total, self._done = console, what, total, 0
+
+    def __call__(self) -> None:
+        self._done += 1
+        if 20 * self._done // self._total > 20 * (self._done - 1) // self._total:
+            share = self._done / self._total
+            self._console.print(f"seeahead: {self._what} {share:.0%} ({self._done} of {self._total})", soft_wrap=True)
 
 
 class _Lines:

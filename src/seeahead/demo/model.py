@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from transformers import (
     LlavaProcessor,
     PreTrainedTokenizerBase,
 )
+from transformers import modeling_gguf_pytorch_utils as gguf_reader
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from seeahead.errors import ModelError
@@ -74,8 +77,20 @@ def language_config(base: LlamaConfig, vocab_size: int) -> LlamaConfig:
 def load_language_model(gguf: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     """SmolLM2 in float32 with one more row for the image placeholder, and its tokenizer with that token."""
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    base = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    with _no_bar_of_its_own():
+        base = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     return with_image_token(base, tokenizer)
+
+
+@contextmanager
+def _no_bar_of_its_own() -> Iterator[None]:
+    """transformers' reader of GGUF files draws a bar that none of its settings turns off, across ours."""
+    bar = getattr(gguf_reader, "tqdm", None)
+    gguf_reader.tqdm = lambda tensors, **settings: tensors
+    try:
+        yield
+    finally:
+        gguf_reader.tqdm = bar
 
 
 def with_image_token(

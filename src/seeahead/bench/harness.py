@@ -1,0 +1,228 @@
+"""Runs a suite: every question to every method, interleaved in random order, repeated, resumable. Prints nothing.
+
+Machines are noisy, so only ratios within one run count: methods take turns question by question, and nobody may always
+be the one who finds warm caches. What was answered is written down at once; a run that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from seeahead.bench.gaps import logit_gap, parting
+from seeahead.bench.methods import Method, peak_bytes, reset_peak
+from seeahead.bench.record import PLAIN, Asked, Gap, Run, run_from_json, run_to_json
+from seeahead.bench.suites import Item, Suite
+from seeahead.demo.scenarios import Question
+from seeahead.errors import InputError
+from seeahead.families.base import Family
+
+_WARM_UP_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often and how. The first of `temperatures` must be 0: follow-ups build on its answers."""
+
+    suite: Suite
+    temperatures: tuple[float, ...] = (0.0, 1.0)
+    num_repeats: int = 2
+    seed: int = 0
+
+    def turns(self) -> Iterator[tuple[int, Item, int]]:
+        """(index into `Record.asked`, item, turn) in the suite's own order."""
+        places = ((item, turn) for item in self.suite.items for turn in range(len(item.turns)))
+        yield from ((index, item, turn) for index, (item, turn) in enumerate(places))
+
+    @property
+    def num_questions(self) -> int:
+        return sum(len(item.turns) for item in self.suite.items)
+
+    def num_runs(self, num_methods: int) -> int:
+        return self.num_questions * num_methods * self.num_repeats * len(self.temperatures)
+
+
+Key = tuple[int, str, int, float]
+
+
+class Log:
+    """Answers so far, one JSON line each, after a first line that says what was asked of whom."""
+
+    def __init__(self, path: Path, fingerprint: Mapping[str, Any]) -> None:
+        """Raises InputError when the file belongs to another run or cannot be written."""
+        self.path, self.runs = path, dict[Key, Run]()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole = self._read(fingerprint) if path.exists() else ""
+            self._stream: TextIO = path.open("w" if not whole else "r+", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}; choose another --output") from None
+        # What was cut in the middle of a line is written over.
+        self._stream.seek(len(whole.encode()))
+        self._stream.truncate()
+        if not whole:
+            self._line(fingerprint)
+
+    def _read(self, fingerprint: Mapping[str, Any]) -> str:
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        complete = [line for line in lines if line.endswith("\n")]
+        if complete and json.loads(complete[0]) != json.loads(json.dumps(fingerprint)):
+            raise InputError(
+                f"{self.path} holds a run of other settings; finish that one, delete it, or choose another --output"
+            )
+        for line in complete[1:]:
+            self._keep(run_from_json(json.loads(line)))
+        return "".join(complete)
+
+    def _keep(self, run: Run) -> None:
+        self.runs[run.asked, run.method, run.repeat, run.temperature] = run
+
+    def add(self, run: Run) -> None:
+        self._keep(run)
+        self._line(run_to_json(run))
+
+    def _line(self, value: Mapping[str, Any]) -> None:
+        self._stream.write(json.dumps(value, ensure_ascii=False) + "\n")
+        self._stream.flush()
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+
+    def finish(self) -> None:
+        """The run is over and stored elsewhere: the file goes."""
+        self._stream.close()
+        self.path.unlink()
+
+
+def fingerprint(plan: Plan, methods: Sequence[str], target: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal for an interrupted run to be continued."""
+    items = [[item.id, item.scenario, [asdict(turn) for turn in item.turns]] for item in plan.suite.items]
+    return {
+        "target": dict(target),
+        "methods": list(methods),
+        "items": items,
+        "temperatures": list(plan.temperatures),
+        "num_repeats": plan.num_repeats,
+        "seed": plan.seed,
+    }
+
+
+def warm_up(methods: Mapping[str, Method], suite: Suite) -> Iterator[float]:
+    """Every method once on every number of pictures and every scenario's first item; yields the share done."""
+    items = {(len(item.pictures), item.scenario): item for item in reversed(suite.items)}
+    total = len(items) * len(methods)
+    for number, (item, method) in enumerate(((i, m) for i in items.values() for m in methods.values()), 1):
+        try:
+            method.answer(question_of(item, ()).messages(), _WARM_UP_TOKENS, 0.0, 0)
+        except Exception:  # a peer that fails is recorded when its turn comes
+            if not method.is_peer:
+                raise
+        yield number / total
+
+
+def run(plan: Plan, methods: Mapping[str, Method], log: Log) -> Iterator[Run]:
+    """Asks what the log does not hold yet; yields every answer, also those of before."""
+    assert PLAIN in methods, "there is nothing to compare with"
+    assert plan.temperatures[0] == 0, "follow-ups build on greedy answers"
+    places: dict[str, list[tuple[int, Item, int]]] = {}
+    for place in plan.turns():
+        places.setdefault(place[1].id, []).append(place)
+    for temperature in plan.temperatures:
+        for repeat in range(plan.num_repeats):
+            shuffle = random.Random(f"{plan.seed} {temperature} {repeat}")
+            for name in shuffle.sample(list(places), len(places)):
+                for place in places[name]:
+                    yield from _one_question(plan, methods, log, place, repeat, temperature, shuffle)
+
+
+def _one_question(
+    plan: Plan,
+    methods: Mapping[str, Method],
+    log: Log,
+    place: tuple[int, Item, int],
+    repeat: int,
+    temperature: float,
+    shuffle: random.Random,
+) -> Iterator[Run]:
+    index, item, turn = place
+    for name in shuffle.sample(list(methods), len(methods)):
+        key = (index, name, repeat, temperature)
+        if key not in log.runs:
+            question = question_of(item, earlier_turns(item, turn, index, log))
+            log.add(_answer(methods[name], key, question, plan.seed))
+        yield log.runs[key]
+
+
+def earlier_turns(item: Item, turn: int, index: int, log: Log) -> tuple[tuple[str, str], ...]:
+    """Questions before this one, with the plain greedy answers of the first repeat: the same for every method."""
+    places = enumerate(range(index - turn, index))
+    return tuple((item.turns[number].text, log.runs[place, PLAIN, 0, 0.0].text) for number, place in places)
+
+
+def question_of(item: Item, earlier: tuple[tuple[str, str], ...]) -> Question:
+    """The item's question after `earlier`."""
+    turn = item.turns[len(earlier)]
+    pictures = tuple(str(path.resolve()) for path in item.pictures)
+    return Question(item.scenario, pictures, turn.text, turn.max_new_tokens, earlier)
+
+
+def _answer(method: Method, key: Key, question: Question, seed: int) -> Run:
+    index, name, repeat, temperature = key
+    reset_peak()
+    try:
+        messages, own_seed = question.messages(), seed + 100_000 * repeat + index
+        spoken = method.answer(messages, question.max_new_tokens, temperature, own_seed)
+    except Exception as error:
+        # A peer that fails is shown with its error, not dropped; our own failures are bugs and stop the run.
+        if not method.is_peer:
+            raise
+        first_line = str(error).strip().partition("\n")[0]
+        return Run(index, name, repeat, temperature, error=f"{type(error).__name__}: {first_line}")
+    return Run(
+        index,
+        name,
+        repeat,
+        temperature,
+        spoken.token_ids,
+        spoken.text,
+        spoken.seconds_first,
+        spoken.seconds_total,
+        peak_bytes(method.engine.family.device),
+        spoken.generation,
+        pieces=spoken.pieces,
+    )
+
+
+def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
+    """The questions as the record keeps them."""
+    return tuple(
+        Asked(
+            f"{item.id}#{turn + 1}" if len(item.turns) > 1 else item.id,
+            item.scenario,
+            item.turns[turn].text,
+            tuple(path.name for path in item.pictures),
+            earlier_turns(item, turn, index, log),
+            item.turns[turn].max_new_tokens,
+        )
+        for index, item, turn in plan.turns()
+    )
+
+
+def gaps(plan: Plan, family: Family, log: Log) -> Iterator[Gap]:
+    """Every greedy answer that is not the plain one of the same repeat."""
+    places = {index: (item, turn) for index, item, turn in plan.turns()}
+    for (index, method, repeat, temperature), other in sorted(log.runs.items()):
+        plain = log.runs[index, PLAIN, repeat, temperature]
+        position = parting(plain.token_ids, other.token_ids)
+        if temperature == 0 and not other.error and position is not None:
+            item, turn = places[index]
+            messages = question_of(item, earlier_turns(item, turn, index, log)).messages()
+            gap = logit_gap(family, messages, plain.token_ids, other.token_ids, position)
+            yield Gap(index, method, repeat, position, gap)

@@ -1,0 +1,89 @@
+"""A benchmark run as Markdown, for the terminal and for documents: the same figures as the page, without pictures."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+from seeahead.bench.by_method import Against, MethodSummary
+from seeahead.bench.definitions import DEFINITIONS, TABLES, Cell, heading, times
+from seeahead.bench.report import machine, origin, temperature_title
+from seeahead.bench.summary import Summary
+
+_WIDEST = 40
+"""Cells longer than this, such as error messages, do not widen their column."""
+
+
+def markdown(summary: Summary) -> str:
+    return "\n\n".join(_parts(summary)) + "\n"
+
+
+def _parts(summary: Summary) -> Iterator[str]:
+    yield f"**{_plain(summary.headline)}**"
+    yield _plain(machine(summary))
+    if summary.warnings:
+        yield "\n".join(["Know before you believe it:", "", *(f"- {_plain(line)}" for line in summary.warnings)])
+    for temperature, methods in summary.methods.items():
+        yield f"## {temperature_title(temperature)}"
+        for title, columns in TABLES.items():
+            words = [column.word for column in columns]
+            rows = [[_name(entry), *_cells(entry, [column.cell(entry) for column in columns])] for entry in methods]
+            yield _table(title, ["method", *words], rows)
+        if summary.against[temperature]:
+            yield _peers(summary.against[temperature])
+        yield _scenarios(summary, methods)
+    known = sorted(summary.costs.seconds)
+    if known:
+        costs = ", ".join(f"V({k}) = {summary.costs.ratio(k):.2f}" for k in known)
+        yield f"One pass over k tokens, after {summary.costs.num_cached} cached ones: {costs}."
+    yield "\n".join(["## What the words mean", "", *(f"- **{word}**: {text}" for word, text in DEFINITIONS.items())])
+    command = shlex.join(summary.provenance.get("command") or ["seeahead", "bench"])
+    yield f"## Run it again\n\n```\n{command}\n```"
+    yield _plain(origin(summary))
+
+
+def _name(entry: MethodSummary) -> str:
+    return _plain(heading(entry.method)) + (" (peer)" if entry.is_peer else "")
+
+
+def _cells(entry: MethodSummary, cells: Sequence[Cell]) -> list[str]:
+    if not entry.num_answers and entry.errors:
+        return [f"failed: {_plain(entry.errors[0])}", *[""] * (len(cells) - 1)]
+    return [_shown(cell) for cell in cells]
+
+
+def _shown(cell: Cell) -> str:
+    return f"{cell.value} ({cell.spread})" if cell.spread else cell.value
+
+
+def _peers(entries: Sequence[Against]) -> str:
+    rows = [[_plain(f"{heading(entry.method)} / {entry.peer}"), _shown(times(entry.ratio))] for entry in entries]
+    return _table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
+
+
+def _scenarios(summary: Summary, methods: Sequence[MethodSummary]) -> str:
+    rows = [
+        [_plain(name), str(num), *(_shown(times(entry.by_scenario[name].speed_up)) for entry in methods)]
+        for name, num in summary.scenarios.items()
+    ]
+    return _table(
+        "Speed-up by scenario", ["scenario", "questions", *(heading(entry.method) for entry in methods)], rows
+    )
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(3, *(len(cell) for cell in column if len(cell) <= _WIDEST)) for column in zip(headings, *rows)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([f"### {title}", "", *(_line(row, widths) for row in (headings, rule, *rows))])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Columns that also line up in a terminal: names to the left, figures to the right."""
+    first, *others = zip(cells, widths, strict=True)
+    return f"| {' | '.join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])} |"
+
+
+def _plain(words: str) -> str:
+    """One line that Markdown takes literally, as far as it needs to."""
+    return re.sub(r"([\\`*|<])", r"\\\1", " ".join(words.split()))

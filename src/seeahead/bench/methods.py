@@ -1,0 +1,102 @@
+"""What can be asked in a benchmark: our engine with a drafter, or a peer. Each answers one question and says how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+
+from seeahead.api import Engine
+from seeahead.records import Generation
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One answer and its seconds since the call; `pieces` are (text, who said it first)."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    seconds_first: float
+    seconds_total: float
+    generation: Generation | None = None
+    pieces: tuple[tuple[str, str], ...] = ()
+
+
+class Method(Protocol):
+    """Anything that answers. A peer is another engine on the same weights."""
+
+    @property
+    def is_peer(self) -> bool: ...
+
+    @property
+    def engine(self) -> Engine:
+        """Ours: the model it runs; a peer's: whose model it runs."""
+        ...
+
+    def answer(self, messages: Messages, max_new_tokens: int, temperature: float, seed: int) -> Spoken:
+        """The whole answer; at temperature above 0 from the model's full distribution, reproducible by `seed`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our loop with the engine's drafter."""
+
+    engine: Engine
+    is_peer: bool = False
+
+    def answer(self, messages: Messages, max_new_tokens: int, temperature: float, seed: int) -> Spoken:
+        started = perf_counter()
+        stream = self.engine.stream(
+            [dict(message) for message in messages],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=0,
+            top_p=1.0,
+            seed=seed,
+        )
+        pieces: list[tuple[str, str]] = []
+        first = 0.0
+        for piece in stream:
+            first = first or perf_counter() - started
+            if piece.reply is not None:
+                reply = piece.reply
+            elif piece.origins:
+                pieces.append((piece.text, piece.origins[-1]))
+        total = perf_counter() - started
+        return Spoken(reply.token_ids, reply.text, first, total, reply.generation, tuple(pieces))
+
+
+def parameters_read(engine: Engine) -> int | None:
+    """Weights that the drafter reads per draft step; None for a drafter without any."""
+    executor = getattr(engine.drafter, "executor", None)
+    module = getattr(executor, "model", executor)
+    weights = getattr(module, "parameters", None)
+    return sum(weight.numel() for weight in weights()) if weights is not None else None
+
+
+def reset_peak() -> None:
+    """Start counting peak memory anew, where the system can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Highest memory since `reset_peak`: the device's on CUDA, else resident memory of this process; 0 if unknown."""
+    if device.type == "cuda":
+        peak = int(torch.cuda.max_memory_allocated(device))
+        torch.cuda.reset_peak_memory_stats(device)
+        return peak
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)

@@ -1,0 +1,42 @@
+"""Suites by name: `demo`, which needs nothing, and public data sets, read from a folder. No torch on import."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from seeahead.bench.items import Item, Suite
+from seeahead.bench.own_data import load_own
+from seeahead.bench.public_suites import load_public
+from seeahead.bench.public_table import PUBLIC
+from seeahead.demo.scenarios import Turn
+from seeahead.errors import InputError
+
+__all__ = ["DEMO", "SUITES", "Item", "Suite", "Turn", "load_own", "load_suite"]
+
+DEMO = "demo"
+
+SUITES: Mapping[str, str] = {
+    DEMO: "ten scenarios on bundled and made pictures, held out from the demo model's training",
+    **{name: suite.title for name, suite in PUBLIC.items()},
+}
+"""Every known name, with what it is."""
+
+
+def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, workspace: Path) -> Suite:
+    """The suite called `name`, with at most `count` items per scenario (None: all).
+
+    `folder` holds a public data set; pictures that are made or unpacked are written into `workspace`.
+    Raises InputError for an unknown name, a folder that does not hold the data set, and a row that is wrong."""
+    if name not in SUITES:
+        near = difflib.get_close_matches(name.lower(), SUITES, n=1, cutoff=0.5)
+        meant = f", did you mean {near[0]}?" if near else ";"
+        raise InputError(f"unknown suite {name!r}{meant} allowed: {', '.join(SUITES)}")
+    if name in PUBLIC:
+        return load_public(name, PUBLIC[name], count=count, seed=seed, folder=folder, workspace=workspace)
+    if folder is not None:
+        raise InputError(f"suite {name} needs no folder; leave out {folder}, or give your own pictures with --data")
+    from seeahead.bench.demo_suite import load_demo  # the only suite that draws pictures
+
+    return load_demo(SUITES[DEMO], count=count, seed=seed, workspace=workspace)

@@ -1,0 +1,193 @@
+"""Measure drafters and peers side by side: how fast, how sure, where the time goes, and whether answers are the same.
+
+examples:
+  seeahead bench --quick
+  seeahead bench --suite demo --output out/bench
+  seeahead bench --data my/pictures -m llava-hf/llava-1.5-7b-hf -d lookup
+  seeahead bench --suite chartqa --folder data/ChartQA --count 50
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seeahead.cli import terminal
+from seeahead.cli.demo import check, describe, load_engines
+from seeahead.errors import InputError
+from seeahead.provenance import provenance
+
+if TYPE_CHECKING:
+    from seeahead.api import Engine
+    from seeahead.bench.harness import Log, Plan
+    from seeahead.bench.methods import Method
+    from seeahead.bench.record import Costs, Record
+    from seeahead.bench.suites import Suite
+
+QUICK_COUNT = 2
+NUM_COST_REPEATS = 15
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (__doc__ or "").partition("\n\n")[2]
+    add = parser.add_argument
+    add("--suite", default="demo", help="which questions: demo (the default) or a public data set by name")
+    add("--data", type=Path, help="your own: a folder of pictures, or a .jsonl file of questions")
+    add("--folder", type=Path, help="where a public data set lies on this machine")
+    add("--count", type=int, help="questions per scenario (default: all)")
+    add("--quick", action="store_true", help="a first look in minutes: two questions per scenario, once, greedy")
+    add("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
+    add("-d", "--drafter", action="append", help="a drafter to measure; repeat it for several")
+    add("--peers", action="store_true", help="transformers' own generate on the same weights, beside ours")
+    add("--temperature", type=float, action="append", help="repeat it for several (default: 0 and 1)")
+    add("--repeats", type=int, default=2, help="how often every question is asked (default: 2)")
+    add("--max-new-tokens", type=int, default=128, help="answer length for your own questions (default: 128)")
+    add("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    add("--seed", type=int, default=0, help="of the sample of questions, their order, and sampled answers")
+    add("-o", "--output", type=Path, default=Path("out/bench"), help="folder of record and report (default: out/bench)")
+    parser.set_defaults(html=None)
+
+
+def run(args: argparse.Namespace) -> int:
+    from seeahead.bench.markdown import markdown
+    from seeahead.bench.report import write_report
+    from seeahead.bench.summary import summarize
+
+    drafters = check(args)
+    plan = make_plan(args)
+    check_output(args.output)
+    record = measure(args, plan, drafters)
+    write_report(args.output / "bench.html", record)
+    terminal.result_console().print(markdown(summarize(record)), soft_wrap=True)
+    for name in ("bench.json", "bench.html"):
+        terminal.note_console().print(f"written: {args.output / name}", soft_wrap=True)
+    return 0
+
+
+def make_plan(args: argparse.Namespace) -> Plan:
+    from seeahead.bench.harness import Plan
+
+    if args.repeats < 1:
+        raise InputError(f"--repeats is {args.repeats}; allowed is 1 or more")
+    if args.count is not None and args.count < 1:
+        raise InputError(f"--count is {args.count}; allowed is 1 or more")
+    temperatures = tuple(sorted(set(args.temperature or ([0.0] if args.quick else [0.0, 1.0]))))
+    if temperatures[0] != 0:
+        raise InputError("--temperature lacks 0; greedy answers are what exactness is measured on, so add 0")
+    return Plan(pick_suite(args), temperatures, 1 if args.quick else args.repeats, args.seed)
+
+
+def pick_suite(args: argparse.Namespace) -> Suite:
+    from seeahead.bench.own_data import load_own
+    from seeahead.bench.suites import load_suite
+
+    count = args.count or (QUICK_COUNT if args.quick else None)
+    if args.data is not None:
+        return load_own(args.data, count=count, seed=args.seed, max_new_tokens=args.max_new_tokens)
+    workspace = args.output / "pictures"
+    return load_suite(args.suite, count=count, seed=args.seed, folder=args.folder, workspace=workspace)
+
+
+def check_output(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".can_write"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror}; choose another --output") from None
+
+
+def measure(args: argparse.Namespace, plan: Plan, drafters: list[str]) -> Record:
+    from seeahead.bench.harness import Log, fingerprint, warm_up
+    from seeahead.bench.record import write_record
+
+    with terminal.progress(terminal.note_console()) as report:
+        engines = load_engines(args, drafters, report)
+        methods = make_methods(args, engines)
+        target = {**describe(engines), "model": args.model if args.model == "demo" else Path(args.model).name}
+        for share in warm_up(methods, plan.suite):
+            report("warming up", share)
+    costs = measure_table(next(iter(engines.values())))
+    with Log(args.output / "bench.partial.jsonl", fingerprint(plan, list(methods), target)) as log:
+        ask(plan, methods, log)
+        record = make_record(plan, engines, methods, log, costs, target)
+        write_record(args.output / "bench.json", record)
+        log.finish()
+    return record
+
+
+def make_methods(args: argparse.Namespace, engines: Mapping[str, Engine]) -> dict[str, Method]:
+    from seeahead.bench.methods import Ours
+
+    methods: dict[str, Method] = {name: Ours(engine) for name, engine in engines.items()}
+    if args.peers:
+        from seeahead.bench.peers import PEERS
+
+        plain = next(iter(engines.values()))
+        folder = next((Path(spec) for spec in args.drafter or () if Path(spec).is_dir()), plain.own_drafter)
+        methods |= {name: make(plain, folder) for name, make in PEERS.items()}
+    return methods
+
+
+def measure_table(plain: Engine) -> Costs:
+    from seeahead.bench.costs import measure_costs
+    from seeahead.bench.record import Costs
+
+    with terminal.progress(terminal.note_console()) as report:
+        for found in measure_costs(plain.family, NUM_COST_REPEATS):
+            if isinstance(found, Costs):
+                return found
+            report("cost of k tokens in one pass", found)
+    raise AssertionError("the table comes last")
+
+
+def ask(plan: Plan, methods: Mapping[str, Method], log: Log) -> None:
+    """Everything of everyone; the bar is drawn between answers only, never while one is timed."""
+    from seeahead.bench.harness import run as run_plan
+
+    total = plan.num_runs(len(methods))
+    with terminal.still_progress(terminal.note_console(), "asking", total) as advance:
+        for _ in run_plan(plan, methods, log):
+            advance()
+
+
+def make_record(
+    plan: Plan,
+    engines: Mapping[str, Engine],
+    methods: Mapping[str, Method],
+    log: Log,
+    costs: Costs,
+    target: Mapping[str, Any],
+) -> Record:
+    from seeahead.bench.harness import asked_of, gaps
+    from seeahead.bench.methods import parameters_read
+    from seeahead.bench.record import Record
+
+    sizes = {name: parameters_read(engine) for name, engine in engines.items()}
+    return Record(
+        provenance=provenance(plan.seed),
+        settings={
+            **target,
+            "suite": plan.suite.name,
+            "about": plan.suite.about,
+            "num_questions": plan.num_questions,
+            "num_repeats": plan.num_repeats,
+            "temperatures": list(plan.temperatures),
+            "seed": plan.seed,
+        },
+        num_parameters={
+            "target": int(target["num_parameters"]),
+            **{name: size for name, size in sizes.items() if size is not None},
+        },
+        costs=costs,
+        methods=tuple(methods),
+        peers=tuple(name for name, method in methods.items() if method.is_peer),
+        asked=asked_of(plan, log),
+        runs=tuple(log.runs.values()),
+        gaps=tuple(gaps(plan, next(iter(engines.values())).family, log)),
+    )

@@ -1,0 +1,39 @@
+"""Render the page of a benchmark run from its record; needs neither the model nor torch.
+
+examples:
+  seeahead report out/bench/bench.json
+  seeahead report results/bench-demo.json --html page.html --markdown table.md
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from seeahead.cli import terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (__doc__ or "").partition("\n\n")[2]
+    parser.add_argument("record", type=Path, help="JSON file written by seeahead bench")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="page to write (default: beside the record)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also as Markdown")
+
+
+def run(args: argparse.Namespace) -> int:
+    from seeahead.bench.markdown import markdown
+    from seeahead.bench.record import read_record
+    from seeahead.bench.report import write_report
+    from seeahead.bench.summary import summarize
+    from seeahead.provenance import write_text
+
+    record = read_record(args.record)
+    page = args.html or args.record.with_suffix(".html")
+    write_report(page, record)
+    if args.markdown is not None:
+        write_text(args.markdown, markdown(summarize(record)))
+    for path in (page, args.markdown):
+        if path is not None:
+            terminal.note_console().print(f"written: {path}", soft_wrap=True)
+    return 0

@@ -1,0 +1,132 @@
+"""Who is asked what, in which order, and what an interruption leaves."""
+
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from seeahead.bench.harness import Log, Plan, asked_of, fingerprint, question_of, run, warm_up
+from seeahead.bench.methods import Spoken
+from seeahead.bench.suites import Item, Suite
+from seeahead.demo.scenarios import Turn
+from seeahead.errors import InputError
+
+SUITE = Suite(
+    "tiny",
+    "three conversations",
+    (
+        Item("a", "short", (), (Turn("What?", 8),)),
+        Item("b", "short", (), (Turn("Why?", 8),)),
+        Item("c", "two turns", (), (Turn("Who?", 8), Turn("And then?", 9))),
+    ),
+)
+PLAN = Plan(SUITE, (0.0, 1.0), 2, seed=3)
+
+
+class Fake:
+    """Answers with its own name, and remembers what it was asked."""
+
+    engine = SimpleNamespace(family=SimpleNamespace(device=torch.device("cpu")))
+
+    def __init__(self, name, is_peer=False, fails=False):
+        self.name, self.is_peer, self.fails = name, is_peer, fails
+        self.heard = []
+
+    def answer(self, messages, max_new_tokens, temperature, seed):
+        self.heard.append((messages, max_new_tokens, temperature, seed))
+        if self.fails:
+            raise ValueError("no such thing\nas this")
+        return Spoken((1, 2, 3), f"{self.name} at {temperature}", 0.1, 0.3)
+
+
+def methods():
+    return {"none": Fake("none"), "language": Fake("language"), "peer": Fake("peer", is_peer=True, fails=True)}
+
+
+@pytest.fixture
+def log_at(tmp_path):
+    """Opens the log of that name; what is open when the test ends is closed."""
+    with ExitStack() as stack:
+
+        def opened(name: str, plan=PLAN) -> Log:
+            settings = fingerprint(plan, ["none", "language", "peer"], {"model": "demo"})
+            return stack.enter_context(Log(tmp_path / name, settings))
+
+        yield opened
+
+
+def test_everything_is_asked_of_everyone_equally_often(log_at):
+    asked = methods()
+    runs = list(run(PLAN, asked, log_at("log.jsonl")))
+    assert len(runs) == PLAN.num_runs(3) == 4 * 3 * 2 * 2
+    assert set(Counter(entry.method for entry in runs).values()) == {16}
+    assert [call[3] for call in asked["none"].heard] == [call[3] for call in asked["language"].heard], "equal seeds"
+    assert len({call[3] for call in asked["none"].heard}) == 8, "each question and repeat has its own seed"
+
+
+def test_methods_take_turns_in_going_first(log_at):
+    runs = list(run(PLAN, methods(), log_at("log.jsonl")))
+    firsts = Counter(entry.method for entry in runs[::3])
+    assert set(firsts) == {"none", "language", "peer"}
+
+
+def test_a_follow_up_builds_on_the_first_plain_answer_for_everyone(log_at):
+    asked = methods()
+    log = log_at("log.jsonl")
+    list(run(PLAN, asked, log))
+    for method in ("none", "language"):
+        follow_ups = [call for call in asked[method].heard if call[1] == 9]
+        assert len(follow_ups) == 4
+        assert all(call[0][1]["content"][0]["text"] == "none at 0.0" for call in follow_ups)
+    entry = asked_of(PLAN, log)[3]
+    assert (entry.id, entry.earlier) == ("c#2", (("Who?", "none at 0.0"),))
+
+
+def test_a_peer_that_fails_is_kept_with_its_error_and_ours_stops_the_run(log_at):
+    runs = list(run(PLAN, methods(), log_at("log.jsonl")))
+    assert {entry.error for entry in runs if entry.method == "peer"} == {"ValueError: no such thing"}
+    broken = methods() | {"language": Fake("language", fails=True)}
+    with pytest.raises(ValueError, match="no such thing"):
+        list(run(PLAN, broken, log_at("other.jsonl")))
+
+
+def test_an_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path, log_at):
+    path = tmp_path / "log.jsonl"
+    whole = list(run(PLAN, methods(), log_at("whole.jsonl")))
+    started = run(PLAN, methods(), log_at("log.jsonl"))
+    for _ in range(20):
+        next(started)
+    path.write_text(path.read_text() + '{"asked": 1, "meth')  # killed in the middle of a line
+    asked = methods()
+    runs = list(run(PLAN, asked, log_at("log.jsonl")))
+    assert sum(len(method.heard) for method in asked.values()) == len(whole) - 20
+    assert [(entry.asked, entry.method, entry.repeat, entry.temperature) for entry in runs] == [
+        (entry.asked, entry.method, entry.repeat, entry.temperature) for entry in whole
+    ]
+
+
+def test_a_log_of_other_settings_is_refused(log_at):
+    log_at("log.jsonl")
+    with pytest.raises(InputError, match="of other settings"):
+        log_at("log.jsonl", Plan(SUITE, (0.0,), 1, seed=4))
+
+
+def test_a_finished_log_is_gone(tmp_path, log_at):
+    log_at("log.jsonl").finish()
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_the_warm_up_meets_every_scenario_and_number_of_pictures():
+    asked = methods()
+    shares = list(warm_up(asked, SUITE))
+    assert shares[-1] == 1.0
+    assert len(asked["none"].heard) == 2
+
+
+def test_pictures_are_asked_about_by_full_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    question = question_of(Item("d", "one", (Path("cat.png"),), (Turn("What?", 4),)), ())
+    assert question.messages()[0]["content"][0]["path"] == tmp_path / "cat.png"

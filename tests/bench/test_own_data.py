@@ -1,0 +1,158 @@
+"""One's own data: a folder of pictures or a .jsonl file. Whatever is wrong is one line with file and line number."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from seeahead.bench.items import DESCRIBE
+from seeahead.bench.own_data import load_own
+from seeahead.demo.scenarios import PICTURES
+from seeahead.errors import InputError
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), "red").save(path)
+    return path
+
+
+def lines(folder, *rows):
+    file = folder / "questions.jsonl"
+    file.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), "utf-8")
+    return file
+
+
+def load(path, count=None, seed=0):
+    return load_own(path, count=count, seed=seed, max_new_tokens=64)
+
+
+def test_a_folder_of_pictures_is_asked_the_default_question(tmp_path):
+    for name in ("b.png", "a.JPG", "deep/er/c.webp", ".thumbnails/d.png", ".e.png"):
+        picture(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    suite = load(tmp_path)
+    assert [item.id for item in suite.items] == ["a.JPG", "b.png", "deep/er/c.webp"]
+    assert {item.scenario for item in suite.items} == {"describe in detail"}
+    assert [(turn.text, turn.max_new_tokens) for turn in suite.items[0].turns] == [(DESCRIBE, 64)]
+    assert suite.items[2].pictures == (tmp_path / "deep/er/c.webp",)
+    assert suite.name == tmp_path.name
+
+
+def test_the_bundled_pictures_can_be_given_as_a_folder():
+    assert len(load(PICTURES).items) == 15
+
+
+def test_a_file_may_have_many_pictures_none_and_several_turns(tmp_path):
+    picture(tmp_path / "cat.jpg")
+    picture(tmp_path / "images/dog.png")
+    file = lines(
+        tmp_path,
+        {"id": "one", "image": "cat.jpg", "turns": ["What is it?", "And now?"], "category": "pets", "note": 1},
+        {"id": 2, "image": ["cat.jpg", "dog.png"], "turns": ["Compare."], "category": "Two pets", "topic": "pairs"},
+        "",
+        {"image": None, "turns": ["Who wrote it?\u2028No answer is fine."]},
+    )
+    for path in (file, tmp_path):  # the one .jsonl file of a folder is what is read
+        one, two, text = load(path).items
+        assert (one.id, one.scenario, [turn.text for turn in one.turns]) == ("one", "pets", ["What is it?", "And now?"])
+        assert (two.id, two.scenario) == ("2", "pairs")
+        assert two.pictures == (tmp_path / "cat.jpg", tmp_path / "images/dog.png")
+        assert (text.id, text.scenario, text.pictures) == ("line 4", "question", ())
+
+
+def test_sampling_is_per_scenario_seeded_and_keeps_the_order(tmp_path):
+    file = lines(tmp_path, *({"id": n, "turns": ["?"], "category": f"c{n % 3}"} for n in range(60)))
+    some = [item.id for item in load(file, count=4, seed=1).items]
+    assert len(some) == 12
+    assert some == sorted(some, key=int)
+    assert some == [item.id for item in load(file, count=4, seed=1).items]
+    assert some != [item.id for item in load(file, count=4, seed=2).items]
+    assert len(load(file, count=1000).items) == 60
+
+
+GOOD = {"id": "1", "image": "cat.jpg", "turns": ["What is it?"]}
+
+WRONG = [
+    ("{", "not JSON"),
+    ("[" * 100_000, "not JSON"),
+    ("[1]", "a list; allowed: one object"),
+    ({"id": "2"}, '"turns" is missing'),
+    ({**GOOD, "turns": []}, '"turns" is an empty list'),
+    ({**GOOD, "turns": "What is it?"}, '"turns" is a text'),
+    ({**GOOD, "turns": ["What?", " "]}, 'question 2 of "turns" is an empty text'),
+    ({**GOOD, "turns": [None]}, 'question 1 of "turns" is null'),
+    ({**GOOD, "id": ["x"]}, '"id" is a list'),
+    ({**GOOD, "id": True}, '"id" is true or false'),
+    ({**GOOD, "id": ""}, '"id" is an empty text'),
+    ({**GOOD, "image": 3}, '"image" is a number'),
+    ({**GOOD, "image": ["cat.jpg", ""]}, '"image" is a list'),
+    ({**GOOD, "category": 3}, '"category" is a number'),
+    ({**GOOD, "topic": {}}, '"topic" is an object'),
+    ({"id": "2", "images": ["cat.jpg"], "turns": ["?"]}, "did you mean image?"),
+    ({**GOOD, "image": "missing.jpg"}, "no picture 'missing.jpg'"),
+    ({**GOOD, "image": "cat.jpg\0.png"}, "no picture"),
+    ({**GOOD, "image": "x" * 5000 + ".png"}, "no picture"),
+    ({**GOOD, "image": "folder.png"}, "no picture"),
+    ({**GOOD, "image": "cat.svg"}, "does not end like a picture"),
+    ({**GOOD, "image": "../outside.png"}, "leaves the folder"),
+    ({**GOOD, "image": "sub/../cat.jpg"}, "leaves the folder"),
+    ({**GOOD, "image": "..\\outside.png"}, "leaves the folder"),
+    ({**GOOD, "image": "/etc/outside.png"}, "leaves the folder"),
+    ({**GOOD, "image": "C:\\outside.png"}, "leaves the folder"),
+    (GOOD, "the id '1' is already that of line 1"),
+]
+
+
+@pytest.mark.parametrize(("row", "said"), WRONG, ids=[said for _, said in WRONG])
+def test_a_wrong_line_is_named_by_file_and_number(tmp_path, row, said):
+    folder = tmp_path / "data"
+    picture(folder / "cat.jpg")
+    picture(tmp_path / "outside.png")
+    (folder / "folder.png").mkdir()
+    file = lines(folder, GOOD, row)
+    with pytest.raises(InputError) as caught:
+        load(file)
+    message = str(caught.value)
+    assert message.startswith(f"{file} line 2: ")
+    assert said in message
+    assert "\n" not in message
+    assert len(message) < 400 + 2 * len(str(file))
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_a_link_out_of_the_folder_is_refused(tmp_path, as_folder):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "link.png").symlink_to(picture(tmp_path / "secret.png"))
+    path = folder if as_folder else lines(folder, {"id": "1", "image": "link.png", "turns": ["?"]})
+    with pytest.raises(InputError, match="a link out of the folder"):
+        load(path)
+
+
+def test_nothing_to_read_says_what_is_expected(tmp_path):
+    with pytest.raises(InputError, match=r"holds no pictures; put into it pictures \(.jpg.*one .jsonl file"):
+        load(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "data.csv").write_text("a,b")
+    with pytest.raises(InputError, match=r"neither a folder nor a \.jsonl file"):
+        load(tmp_path / "data.csv")
+    with pytest.raises(InputError, match="has no lines"):
+        load(lines(tmp_path, "", "  "))
+    (tmp_path / "more.jsonl").write_text("{}")
+    with pytest.raises(InputError, match=r"holds 2 \.jsonl files; name one of them: more.jsonl, questions.jsonl"):
+        load(tmp_path)
+
+
+def test_numbers_and_encodings_that_cannot_be(tmp_path):
+    file = lines(tmp_path, {"id": "1", "turns": ["?"]})
+    with pytest.raises(InputError, match="items per scenario is 0"):
+        load(file, count=0)
+    with pytest.raises(InputError, match="limit of new tokens is 0"):
+        load_own(file, count=None, seed=0, max_new_tokens=0)
+    file.write_bytes(b'{"id": "\xff"}')
+    with pytest.raises(InputError, match="is not UTF-8"):
+        load(file)
+    file.write_bytes(b'\xef\xbb\xbf{"id": "1", "turns": ["?"]}\r\n')  # as some editors save it
+    assert load(file).items[0].id == "1"

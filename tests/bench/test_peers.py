@@ -1,0 +1,98 @@
+"""Peers on a tiny LLaVA: same answers as plain, whoever drafts; a wrapped assistant is the drafter it wraps."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from seeahead.api import Engine
+from seeahead.bench.costs import MEASURED, measure_costs
+from seeahead.bench.methods import Ours, parameters_read
+from seeahead.bench.peers import PEERS, assistant
+from seeahead.drafters import make_drafter
+from seeahead.drafters.empty import EmptyDrafter
+from seeahead.drafters.vocabulary import FILE_NAME
+from seeahead.errors import InputError
+from seeahead.executor import ModelInputs
+from seeahead.families import family_for
+from seeahead.testing import tiny_model
+from seeahead.testing.processors import tiny_processor
+
+MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}]}]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(family_for(tiny_model("llava"), tiny_processor("llava")), EmptyDrafter())
+
+
+@pytest.fixture(scope="module")
+def drafter_folder(tmp_path_factory):
+    """A tiny Llama of sixty of the target's tokens."""
+    folder = tmp_path_factory.mktemp("drafter")
+    model = tiny_model("llama", seed=5, vocab_size=60)
+    model.config.unknown_draft_id = 1
+    model.save_pretrained(folder)
+    target_ids = torch.arange(4, 160, 2)[:60]
+    save_file({"d2t": target_ids - torch.arange(60)}, folder / FILE_NAME)
+    assert json.loads((folder / "config.json").read_text())["unknown_draft_id"] == 1
+    return folder
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_gives_the_plain_answer(engine, drafter_folder, name):
+    plain = Ours(engine).answer(MESSAGES, 12, 0.0, 0)
+    peer = PEERS[name](engine, drafter_folder)
+    spoken = peer.answer(MESSAGES, 12, 0.0, 0)
+    assert spoken.token_ids == plain.token_ids
+    assert spoken.text == plain.text
+    assert 0 < spoken.seconds_first <= spoken.seconds_total
+    assert peer.is_peer
+
+
+def test_a_peer_samples_reproducibly_and_leaves_the_generator_alone(engine):
+    peer = PEERS["transformers"](engine, None)
+    before = torch.random.get_rng_state()
+    first, second, other = (peer.answer(MESSAGES, 12, 1.0, seed).token_ids for seed in (1, 1, 2))
+    assert first == second != other
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_wrapped_assistant_says_what_the_drafter_says(engine, drafter_folder):
+    drafter = make_drafter(drafter_folder, device=torch.device("cpu"), dtype=torch.float32)
+    wrapped = assistant(drafter_folder, engine)
+    target_ids = [4, 20, 44, 9, 100]
+    logits = wrapped(torch.tensor([target_ids])).logits[0, -1]
+    assert logits.shape == (engine.family.vocab_size,)
+    draft_ids = drafter.vocabulary.to_draft(target_ids)
+    assert draft_ids[3] == 1, "a token outside the vocabulary reads as the unknown one"
+    inputs = ModelInputs(torch.tensor([draft_ids]))
+    own = drafter.executor.prefill(inputs, drafter.executor.new_cache(8), False).scores.logits[0, -1]
+    torch.testing.assert_close(logits[drafter.vocabulary.target_ids], own, atol=1e-4, rtol=1e-3)
+    assert int(logits.argmax()) in drafter.vocabulary.target_ids.tolist()
+
+
+def test_assisted_generation_without_a_drafter_is_refused(engine):
+    with pytest.raises(InputError, match="needs a language drafter"):
+        PEERS["transformers assisted"](engine, None)
+
+
+def test_our_method_tells_pieces_and_steps(engine):
+    spoken = Ours(engine.with_drafter("lookup")).answer(MESSAGES, 12, 0.0, 0)
+    assert "".join(text for text, _ in spoken.pieces) == spoken.text
+    assert spoken.generation is not None
+    assert spoken.generation.token_ids == spoken.token_ids
+
+
+def test_parameters_are_those_the_drafter_reads(engine, drafter_folder):
+    assert parameters_read(engine) is None
+    assert parameters_read(engine.with_drafter("lookup")) is None
+    assert parameters_read(engine.with_drafter(drafter_folder)) > 1000
+
+
+def test_the_table_of_costs_has_every_size_and_its_progress(engine):
+    *shares, costs = measure_costs(engine.family, 2)
+    assert shares == [0.0, 0.5, 1.0]
+    assert set(costs.seconds) == set(MEASURED)
+    assert all(seconds > 0 for seconds in costs.seconds.values())

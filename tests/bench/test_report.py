@@ -1,0 +1,244 @@
+"""The report: a page that needs nothing else, true to the figures, safe with what models say; and its Markdown form."""
+
+import itertools
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from seeahead.bench import charts
+from seeahead.bench.definitions import DEFINITIONS, anchor, heading
+from seeahead.bench.markdown import markdown
+from seeahead.bench.record import PLAIN
+from seeahead.bench.report import report, write_report
+from seeahead.bench.summary import summarize
+from tests.bench.made_record import ERROR, FAILED, METHODS, SCENARIOS, made_record
+
+EMPTY = {"meta", "br"}
+LABELS = {*map(heading, METHODS)}
+
+
+class Reader(HTMLParser):
+    """Tags with their attributes, words outside of styles and scripts; every tag that needs it must be closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.words = [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return summarize(made_record())
+
+
+@pytest.fixture(scope="module")
+def text():
+    return report(made_record())
+
+
+@pytest.fixture(scope="module")
+def reader(text):
+    return Reader(text)
+
+
+@pytest.fixture(scope="module")
+def said(reader):
+    return " ".join(" ".join(reader.words).split())
+
+
+@pytest.fixture(scope="module")
+def marked_down(summary):
+    return markdown(summary)
+
+
+def test_it_needs_nothing_from_outside(text, reader):
+    assert text.startswith("<!doctype html>")
+    assert not re.search(r"(src|href)\s*=\s*['\"]?\s*(https?:)?//", text)
+    assert "http" not in text.replace("http-equiv", "")
+    assert "@import" not in text
+    assert "url(" not in text
+    assert not any(reader.all(tag) for tag in ("link", "img", "iframe", "object"))
+    assert all("src" not in script for script in reader.all("script"))
+    policy = next(meta["content"] for meta in reader.all("meta") if meta.get("http-equiv"))
+    assert policy.startswith("default-src 'none'")
+
+
+def test_what_models_and_questions_say_is_escaped(text, reader):
+    assert len(reader.all("script")) == 1
+    assert "alert('no')" not in text
+    assert "&lt;script&gt;alert(&#x27;no&#x27;)&lt;/script&gt;" in text
+    assert "<of>" not in text
+    assert "<too>" not in text
+    assert "A &lt;fast&gt; one" in text
+
+
+def test_ids_are_unique_and_links_lead_somewhere(reader):
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = [link["href"] for link in reader.all("a")]
+    assert targets
+    assert {target.removeprefix("#") for target in targets} <= set(ids)
+    for svg in reader.all("svg"):
+        assert svg["role"] == "img"
+        assert set(svg["aria-labelledby"].split()) <= set(ids)
+    assert all("scope" in cell for cell in reader.all("th"))
+
+
+def test_every_method_scenario_and_definition_is_there(said):
+    for words in (*LABELS, *SCENARIOS, *DEFINITIONS, *DEFINITIONS.values()):
+        assert " ".join(words.split()) in said
+
+
+def test_a_failed_peer_is_shown_with_its_error(said, marked_down):
+    assert f"failed: {ERROR}" in said
+    assert f"{FAILED} failed on 32 of 32 answers" in said
+    assert re.search(rf"\| {FAILED} \(peer\) +\| failed: ValueError: the prompt is \\<too> long", marked_down)
+
+
+def test_page_and_markdown_carry_the_same_headline(summary, said, marked_down):
+    assert summary.headline in said
+    assert f"**{summary.headline}**" in marked_down
+    for entry in summary.methods[0.0]:
+        if entry.speed_up is not None and entry.method != PLAIN:
+            figure = f"{entry.speed_up.value:.2f}×"
+            spread = f"{entry.speed_up.low:.2f}–{entry.speed_up.high:.2f}"
+            assert f"{figure} {spread}" in said
+            assert f"{figure} ({spread})" in marked_down
+
+
+def test_it_says_how_it_was_run(said, marked_down):
+    for words in (
+        "seeahead bench --suite demo --output 'a b.json'",
+        "commit 0123456789ab",
+        "2030-01-02",
+        "torch 2.13.0",
+        "seed 7",
+        "demo in float32 · 140 million parameters",
+        "16 questions in 4 scenarios · 2 repeats",
+    ):
+        assert words in said
+        assert words in marked_down
+    assert "after 300 cached ones" in said
+    assert "V(8) = 1.20" in marked_down
+
+
+def test_markdown_tables_have_one_number_of_columns_each(marked_down):
+    for block in marked_down.split("\n\n"):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({line.replace("\\|", "").count("|") for line in rows}) <= 1
+
+
+def test_examples_mark_what_the_drafter_said(text, said):
+    examples = text[text.index("Answers as they were given") : text.index("What the words mean")]
+    shown = re.findall(r'<p class="said">(.*?)</p>', examples, re.DOTALL)
+    # One example per scenario: the best method's answer, then those of all methods that answered.
+    assert len(shown) == len(SCENARIOS) * (1 + len(METHODS) - 1)
+    # language emits 3, 4, 2, 5 tokens per step: the first token is the target's own, then two are drafted.
+    assert re.match(r" w100 <mark>w101 w102</mark> w103 <mark>w104 w105 w106</mark> w107", shown[0])
+    assert "<mark>" not in shown[1], "plain answers have nothing to mark"
+    assert "drafted tokens kept" in said
+
+
+def test_everything_is_there_without_scripts(reader, said):
+    assert not [attributes for tag, attributes in reader.tags if tag == "section" and "hidden" in attributes]
+    assert len([1 for attributes in reader.all("section") if attributes.get("class") == "temperature"]) == 2
+    assert "Sampled answers, temperature 1" in said
+
+
+def test_a_record_of_plain_answers_alone_is_shown_too():
+    record = made_record(methods=(PLAIN,), peers=(), gaps=())
+    words = " ".join(Reader(report(record)).words)
+    assert "Nothing was drafted here" in words
+    assert "Nothing was drafted here" in markdown(summarize(record))
+
+
+def test_an_unlucky_record_is_shown_too():
+    """One question, nothing of where it ran, no cost table."""
+    whole = made_record()
+    record = made_record(
+        provenance={},
+        settings={},
+        asked=whole.asked[:1],
+        runs=tuple(run for run in whole.runs if run.asked == 0 and run.temperature == 0),
+        costs=type(whole.costs)(0, {}),
+        gaps=(),
+    )
+    Reader(report(record))
+    assert "language" in markdown(summarize(record))
+    nothing = made_record(runs=(), asked=(), gaps=())
+    Reader(report(nothing))
+    assert "Nothing was drafted here" in markdown(summarize(nothing))
+
+
+def test_it_is_written_whole(tmp_path):
+    write_report(tmp_path / "deep" / "report.html", made_record())
+    assert (tmp_path / "deep" / "report.html").read_text(encoding="utf-8").endswith("</html>\n")
+
+
+def test_bars_are_as_long_as_their_figures():
+    drawn = charts.bars("x", "t", [charts.Bar("a", "c", 1.0), charts.Bar("b", "c", 2.0, 1.8, 2.1)], 2.1)
+    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', drawn)]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.1)
+    assert drawn.count('class="whisker"') == 3
+    assert "b 2.00 (1.80 to 2.10)" in drawn
+
+
+def test_names_in_a_chart_never_share_a_line():
+    dots = [charts.Dot(name, "c", 2.0, 1.5, None, None, None) for name in ("one", "two", "three")]
+    drawn = charts.plane("x", "t", dots, [], ("τ", "speed-up"))
+    heights = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>(?:one|two|three)<', drawn)]
+    assert len(heights) == 3
+    assert all(later - earlier >= 14 for earlier, later in itertools.pairwise(heights))
+
+
+def test_a_strip_has_a_column_per_pass():
+    drawn = charts.strip("x", "t", [(2, 1), (0, 3)])
+    assert (drawn.count("own"), drawn.count('"kept"'), drawn.count('"refused"')) == (2, 2, 4)
+    assert "2 passes, 2 drafted levels kept, 4 refused" in drawn
+
+
+def test_colours_can_be_told_from_the_paper(text):
+    """Words need a contrast of 4.5 to 1, marks of charts 3 to 1, in light and dark."""
+    rules = re.findall(r":root \{(.*?)\}", text, re.DOTALL)  # light, dark, print
+    light, dark, ink_on_paper = (dict(re.findall(r"--([\w-]+): (#\w+);", rule)) for rule in rules)
+    assert light.keys() == dark.keys() == ink_on_paper.keys()
+    ink_on_paper |= {name: "#" + 2 * value[1:] for name, value in ink_on_paper.items() if len(value) == 4}
+    for colours in (light, dark, ink_on_paper):
+        for name in ("ink", "quiet", "alarm"):
+            assert min(_contrast(colours[name], colours[paper]) for paper in ("paper", "panel")) >= 4.5
+        assert _contrast(colours["ink"], colours["drafted-paper"]) >= 4.5
+        assert _contrast(colours["ink"], colours["alarm-paper"]) >= 4.5
+        for number in range(8):
+            assert _contrast(colours[f"s{number}"], colours["paper"]) >= 3
+
+
+def _contrast(first, second):
+    def light(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((light(first), light(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_anchors_are_those_of_the_definitions(text):
+    for word in DEFINITIONS:
+        assert f'<div id="{anchor(word)}"><dt>' in text

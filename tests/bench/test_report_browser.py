@@ -1,0 +1,74 @@
+"""The report in a real browser: nothing wider than the window, on a phone and on a desk, and something to see."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from PIL import Image
+
+from seeahead.bench.report import report
+from tests.bench.made_record import made_record
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on PATH")
+
+# A headless window is at least 500 wide, so the page is looked at through a frame of the wanted width. The frame says
+# how wide its content is, which elements stick out, and how many sections the script has left to see.
+FRAME = """<!doctype html><meta charset="utf-8"><style>body {{ margin: 0 }} iframe {{ border: 0 }}</style>
+<iframe id="page" src="page.html" width="{width}" height="900"></iframe><pre id="found">not loaded</pre><script>
+document.getElementById("page").addEventListener("load", (event) => {{
+  const inner = event.target.contentDocument, root = inner.documentElement;
+  const out = [...inner.body.querySelectorAll("*")].filter((element) => !element.closest(".scroll")
+    && !element.closest("svg") && element.getBoundingClientRect().right > root.clientWidth + 1);
+  const shown = [...inner.querySelectorAll("section.temperature")].filter((section) => !section.hidden).length;
+  document.getElementById("found").textContent = [root.clientWidth, root.scrollWidth, out.length, shown].join(" ");
+}});
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "page.html").write_text(report(made_record()), encoding="utf-8")
+    return folder
+
+
+def browse(folder, *arguments):
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        "--allow-file-access-from-files",
+        "--virtual-time-budget=5000",
+        f"--user-data-dir={folder / 'profile'}",
+        *arguments,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_nothing_is_wider_than_the_window(folder, width):
+    frame = folder / f"frame{width}.html"
+    frame.write_text(FRAME.format(width=width), encoding="utf-8")
+    dumped = browse(folder, "--window-size=1400,1000", "--dump-dom", frame.as_uri())
+    found = re.search(r'<pre id="found">([\d ]+)</pre>', dumped)
+    assert found, dumped[-500:]
+    inner, content, num_out, num_shown = map(int, found[1].split())
+    assert inner == width
+    assert content <= width
+    assert num_out == 0
+    assert num_shown == 1, "the script shows one temperature at a time"
+
+
+def test_there_is_something_to_see(folder):
+    shot = folder / "shot.png"
+    browse(folder, "--window-size=1200,2400", f"--screenshot={shot}", (folder / "page.html").as_uri())
+    with Image.open(shot) as picture:
+        colours = picture.convert("RGB").getcolors(maxcolors=2**24)
+    assert len(colours) > 50
+    assert max(count for count, _ in colours) < 0.97 * sum(count for count, _ in colours)

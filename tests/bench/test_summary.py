@@ -1,0 +1,254 @@
+"""Every figure of a benchmark run, against records small enough to work out by hand."""
+
+import subprocess
+import sys
+
+import pytest
+
+from seeahead.bench.record import PLAIN, Asked, Costs, Gap, Record, Run
+from seeahead.bench.summary import summarize
+from seeahead.records import Generation, Step
+from tests.bench.made_record import ERROR, FAILED, METHODS, SCENARIOS, made_record
+
+
+def run(asked, method, steps, *, first=1.0, tokens=None, repeat=0, temperature=0.0, prefill=0.5, start=0.0, extra=0.0):
+    """`steps`: (tokens emitted, drafted, depth, draft seconds, target seconds, seconds)."""
+    made, place = [], 1
+    for emitted, drafted, depth, draft, target, seconds in steps:
+        origins = ("drafted",) * (emitted - 1) + ("target",)
+        token_ids = tuple(range(place, place + emitted))
+        made.append(Step(token_ids, origins, drafted, depth, emitted - 1, draft, target, seconds))
+        place += emitted
+    generation = Generation(10, 0, tuple(made), "end", prefill, start, method)
+    total = first + sum(step.seconds for step in made) + extra
+    return Run(asked, method, repeat, temperature, tokens or generation.token_ids, "", first, total, 100, generation)
+
+
+def plain(asked, num_tokens, seconds=1.0, **more):
+    return run(asked, PLAIN, [(1, 0, 0, 0.0, seconds * 0.75, seconds)] * num_tokens, **more)
+
+
+def peer(asked, method, num_tokens, first, total, **more):
+    return Run(asked, method, 0, 0.0, tuple(range(num_tokens)), "", first, total, **more)
+
+
+def record(runs, asked=None, methods=(PLAIN, "ours"), peers=(), **more):
+    asked = asked or (Asked("a", "one", "?"), Asked("b", "two", "?"))
+    costs = Costs(100, {1: 2.0, 3: 3.0, 5: 4.0})
+    values = {"num_parameters": {"target": 100, "ours": 10}, "settings": {"dtype": "float32"}, "gaps": (), **more}
+    return Record({}, values["settings"], values["num_parameters"], costs, methods, peers, asked, runs, values["gaps"])
+
+
+TWO = (
+    plain(0, 4),  # 4 tokens in 4 s
+    plain(1, 6),  # 6 tokens in 6 s
+    # 4 tokens in 2 s; two levels drafted per step, of which the first keeps both, the second none
+    run(0, "ours", [(3, 2, 2, 0.25, 0.5, 1.0), (1, 2, 2, 0.25, 0.5, 1.0)], start=0.5, first=1.5),
+    # 6 tokens in 1.5 s
+    run(1, "ours", [(4, 4, 4, 0.25, 0.25, 0.75), (2, 4, 4, 0.25, 0.25, 0.75)], start=0.5, first=1.5),
+)
+
+
+@pytest.fixture(scope="module")
+def two():
+    return summarize(record(TWO))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return summarize(made_record())
+
+
+def of(summary, method, temperature=0.0):
+    return next(entry for entry in summary.methods[temperature] if entry.method == method)
+
+
+def test_speed_ups_by_their_definitions(two):
+    ours = of(two, "ours")
+    assert ours.speed_up.value == pytest.approx((2.0 * 4.0) ** 0.5)  # per scenario 2 and 4
+    assert ours.speed_up_of_sums.value == pytest.approx((10 / 3.5) / (10 / 10))
+    assert ours.speed_up_mean.value == pytest.approx(3.0)
+    assert ours.token_rate.value == pytest.approx(10 / 3.5)
+    assert {name: speed.speed_up.value for name, speed in ours.by_scenario.items()} == pytest.approx(
+        {"one": 2.0, "two": 4.0}
+    )
+    assert [speed.num_questions for speed in ours.by_scenario.values()] == [1, 1]
+    assert ours.by_scenario["one"].speed_up.low is None, "one question says nothing about the spread"
+
+
+def test_whole_answers(two):
+    ours, base = of(two, "ours"), of(two, PLAIN)
+    assert ours.end_to_end.value == pytest.approx(((5 / 3.5) * (7 / 3.0)) ** 0.5)
+    assert ours.first_token_seconds.value == 1.5
+    assert ours.first_token_seconds_p95.value == 1.5
+    assert base.answer_seconds_p95.value == 7.0
+    assert ours.share_slower.value == 0.0
+    slow = summarize(record((*TWO[:3], run(1, "ours", [(6, 9, 9, 1.0, 1.0, 9.0)]))))
+    assert of(slow, "ours").share_slower.value == 0.5
+
+
+def test_what_drafts_were_like(two):
+    drafts = of(two, "ours").drafts
+    assert drafts.block_efficiency.value == pytest.approx(10 / 4)
+    assert drafts.accepted_per_round.value == pytest.approx(1.5)
+    assert drafts.depth.value == pytest.approx(3.0)
+    assert drafts.num_drafted.value == pytest.approx(3.0)
+    # Depths 1 to 4: (reached by, accepted by) 4 and 3, 4 and 2, 2 and 1, 2 and 0 steps.
+    assert [share.value for share in drafts.acceptance_by_depth] == pytest.approx([3 / 4, 2 / 4, 1 / 2, 0.0])
+    assert drafts.draft_share.value == pytest.approx(1.0 / 3.5)
+    assert drafts.host_share.value == pytest.approx(1.0 / 3.5)
+
+
+def test_what_drafts_could_be_worth(two):
+    drafts = of(two, "ours").drafts
+    assert drafts.parameter_cost == pytest.approx(0.1)
+    assert drafts.memory_bound_by_parameters.value == pytest.approx(2.5 / (1 + 3 * 0.1))
+    assert drafts.measured_cost.value == pytest.approx((1.0 / 12) / 1.0)
+    assert drafts.memory_bound_by_measure.value == pytest.approx(2.5 / (1 + 3 * (1 / 12)))
+    # V(3) = 1.5 twice, V(5) = 2 twice: seven plain steps' worth, ten plain seconds.
+    assert drafts.ceiling.value == pytest.approx(10 / 7)
+    assert drafts.ceiling_if_checking_is_free.value == pytest.approx(2.5)
+    base = of(two, PLAIN).drafts
+    assert (base.block_efficiency.value, base.ceiling.value, base.measured_cost) == (1.0, 1.0, None)
+    assert base.acceptance_by_depth == ()
+
+
+def test_where_the_time_goes(two):
+    assert of(two, "ours").seconds_split == pytest.approx(
+        {"prefill": 0.5, "draft": 0.5 + 0.5, "target": 0.75, "host": 3.25 - 2.25}
+    )
+    assert sum(of(two, PLAIN).seconds_split.values()) == pytest.approx(6.0)
+
+
+def test_identical_answers_are_counted_and_only_greedy_ones():
+    other = run(1, "ours", [(6, 5, 5, 0.1, 0.1, 0.5)], tokens=(0, 1, 2, 3, 4, 5, 99))
+    sampled = plain(0, 3, temperature=1.0), run(0, "ours", [(3, 2, 2, 0.1, 0.1, 1.0)], temperature=1.0)
+    found = summarize(record((*TWO[:3], other, *sampled), gaps=(Gap(1, "ours", 0, 6, 0.05),)))
+    assert of(found, "ours").num_identical == 1
+    assert of(found, "ours").num_answers == 2
+    assert [gap.logit_gap for gap in of(found, "ours").gaps] == [0.05]
+    assert of(found, "ours", 1.0).num_identical is None
+    assert of(found, "ours", 1.0).gaps == ()
+    assert of(found, "ours", 1.0).speed_up.value == pytest.approx(3.0)
+    assert not [line for line in found.warnings if "not the plain one" in line]
+
+
+def test_repeats_of_a_question_are_averaged():
+    again = plain(0, 4, seconds=3.0, repeat=1)
+    found = summarize(record((*TWO, again)))
+    assert of(found, "ours").by_scenario["one"].speed_up.value == pytest.approx(2.0 * 2)
+    assert of(found, PLAIN).by_scenario["one"].token_rate.value == pytest.approx(4 / 8)
+
+
+def test_answers_are_grouped_by_the_length_of_the_plain_one(whole):
+    assert {name: speed.num_questions for name, speed in of(whole, "language").by_length.items()} == {
+        "up to 16": 4,
+        "17 to 64": 4,
+        "65 to 256": 4,
+        "over 256": 4,
+    }
+
+
+def test_a_question_of_one_token_has_no_decoding_to_compare():
+    runs = (plain(0, 0), run(0, "ours", []), *TWO[1::2])
+    found = of(summarize(record(runs)), "ours")
+    assert found.by_scenario["one"].speed_up is None
+    assert found.speed_up.value == pytest.approx(4.0)
+    assert found.speed_up_mean.value == pytest.approx(4.0)
+
+
+def test_peers_have_seconds_but_no_steps():
+    runs = (*TWO, peer(0, "other", 5, 2.0, 3.0), peer(1, "other", 7, 2.0, 5.0))
+    found = summarize(record(runs, methods=(PLAIN, "ours", "other"), peers=("other",)))
+    entry = of(found, "other")
+    assert entry.is_peer
+    assert entry.drafts is None
+    assert entry.by_scenario["one"].block_efficiency is None
+    assert entry.speed_up.value == pytest.approx((4.0 * 2.0) ** 0.5)
+    assert entry.seconds_split == pytest.approx({"prefill": 2.0, "not split": 2.0})
+    assert found.against[0.0][0].method == "ours", "a peer without a counterpart meets our fastest"
+    assert found.against[0.0][0].ratio.value == pytest.approx(1.0)
+
+
+def test_a_peer_that_wins_is_named():
+    runs = (*TWO, peer(0, "other", 5, 2.0, 2.5), peer(1, "other", 7, 2.0, 3.0))
+    found = summarize(record(runs, methods=(PLAIN, "ours", "other"), peers=("other",)))
+    assert "A peer is faster: other, 6.93 times plain" in found.headline
+    assert any(line.startswith("The peer other beats ours at temperature 0") for line in found.warnings)
+
+
+def test_peers_meet_the_method_that_does_what_they_do(whole):
+    assert [(entry.method, entry.peer) for entry in whole.against[0.0]] == [
+        (PLAIN, "transformers"),
+        ("language", "transformers assisted"),
+        ("lookup", "transformers lookup"),
+    ]
+    plain_again = whole.against[0.0][0].ratio
+    assert plain_again.value == pytest.approx(1 / of(whole, "transformers").speed_up.value)
+    assert whole.against[0.0][2].ratio is None
+
+
+def test_a_failed_peer_is_a_row_with_its_error(whole):
+    entry = of(whole, FAILED)
+    assert entry.errors == (ERROR,) * 32
+    assert (entry.num_answers, entry.speed_up, entry.drafts, entry.num_identical) == (0, None, None, 0)
+    assert any(line.startswith(f"{FAILED} failed on 32 of 32") and ERROR in line for line in whole.warnings)
+
+
+def test_what_nobody_should_believe_is_said():
+    # Three tokens in one pass, nine times as fast: the plain loop wastes its time.
+    fast = tuple(run(place, "ours", [(3, 2, 2, 0.0, 0.1, 1 / 3)]) for place in (0, 1))
+    found = summarize(record((plain(0, 3), plain(1, 3), *fast)))
+    assert found.warnings == (
+        "ours is 9.00 times as fast as plain at temperature 0 with only 3.00 tokens per pass: "
+        "the plain loop is slower than it should be.",
+    )
+    gaps = (Gap(0, "ours", 0, 3, 0.4), Gap(1, "ours", 0, 3, 0.1), Gap(1, "ours", 0, 4, None))
+    said = " ".join(summarize(record(TWO, gaps=gaps)).warnings)
+    assert "ours: 1 answer is not the plain one" in said
+    assert "largest logit gap +0.40, allowed 0.1" in said
+    assert "of another length" in said
+    assert "rounding" not in " ".join(summarize(record(TWO, gaps=gaps, settings={"dtype": "bfloat16"})).warnings)
+
+
+def test_questions_that_a_method_was_not_put_are_left_out_and_named():
+    found = summarize(record(TWO[:3]))
+    assert of(found, "ours").speed_up.value == pytest.approx(2.0)
+    assert "ours was put only 1 of 2 questions at temperature 0." in found.warnings
+
+
+def test_the_headline_says_what_happened(whole):
+    assert whole.headline.startswith("language answers 2.35 times faster (")
+    assert whole.headline.endswith(", answers identical 32 of 32.")
+    slow = summarize(record((*TWO[:2], *(run(place, "ours", [(4, 9, 9, 1.0, 1.0, 8.0)]) for place in (0, 1)))))
+    assert slow.headline.startswith("No drafter pays off here: the best, ours, is slower than plain decoding")
+    assert "no speed-up" in summarize(record(TWO[:2], methods=(PLAIN,))).headline
+
+
+def test_intervals_hold_their_figures_and_are_reproducible(whole):
+    again = summarize(made_record())
+    for entry, same in zip(whole.methods[0.0], again.methods[0.0]):
+        for name in ("speed_up", "speed_up_of_sums", "speed_up_mean", "end_to_end", "token_rate", "answer_seconds_p95"):
+            figure = getattr(entry, name)
+            assert figure == getattr(same, name)
+            if figure is not None:
+                assert figure.low <= figure.value <= figure.high
+    assert of(whole, "language").speed_up.low < of(whole, "language").speed_up.high
+
+
+def test_everything_asked_is_covered(whole):
+    assert tuple(whole.scenarios) == SCENARIOS
+    assert list(whole.methods) == [0.0, 1.0]
+    assert [entry.method for entry in whole.methods[1.0]] == list(METHODS)
+    assert whole.num_questions == 16
+
+
+def test_a_record_survives_json():
+    once = Record.from_json(made_record().to_json())  # seconds are rounded to microseconds
+    assert Record.from_json(once.to_json()) == once
+    assert once.runs[2].pieces[1] == (" w101", "drafted")
+
+
+def test_no_torch_is_needed():
+    code = "import sys, seeahead.bench.report, seeahead.bench.markdown; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
