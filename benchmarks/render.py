@@ -1,6 +1,6 @@
 """Writes the tables of measured results into the documents, from the stored records and nothing else.
 
-python benchmarks/render.py            # rewrites what stands between the two markers
+python benchmarks/render.py            # rewrites what stands between the markers, and docs/claims.md
 python benchmarks/render.py --check    # exit code 1 if a document is stale
 """
 
@@ -13,28 +13,39 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from seeahead.bench.claims import render_claims
 from seeahead.provenance import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 DOCUMENTS = ("README.md", "docs/results.md")
+CLAIMS = "docs/claims.md"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing, say what is stale")
     is_check = parser.parse_args().check
-    block = tables(ROOT / "results")
     stale = []
-    for path in (ROOT / name for name in DOCUMENTS):
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        if BEGIN in text and (fresh := rendered(text, block)) != text:
-            stale.append(path.relative_to(ROOT).as_posix())
+    for name, fresh in fresh_documents(ROOT).items():
+        path = ROOT / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != fresh:
+            stale.append(name)
             if not is_check:
                 write_text(path, fresh)
     if stale:
         sys.stdout.write(f"{'stale' if is_check else 'rewritten'}: {', '.join(stale)}\n")
     return 1 if stale and is_check else 0
+
+
+def fresh_documents(root: Path) -> dict[str, str]:
+    """What every document that shows results should say, by its name."""
+    block, documents = tables(root / "results"), {CLAIMS: render_claims(root / "results")}
+    for name in DOCUMENTS:
+        text = (root / name).read_text(encoding="utf-8") if (root / name).is_file() else ""
+        if BEGIN in text:
+            documents[name] = rendered(text, block)
+    return documents
 
 
 def rendered(text: str, block: str) -> str:
