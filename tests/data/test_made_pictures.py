@@ -94,7 +94,7 @@ def test_a_picture_example_says_noun_kind_colour_and_background() -> None:
     turns = [turn for dialogue in example.dialogues for turn in dialogue]
     naming = next(turn for turn in turns if turn.ability == "name")
     assert noun_of(naming.answer) == "apple"
-    assert "which is food" in naming.answer
+    assert naming.answer.endswith(" food: an apple.")
     assert any(turn.answer.endswith("It grows.") for turn in turns if turn.ability == "detail")
     assert len(example.dialogues[-1]) == 2
     assert len(example.places or {}) > 20

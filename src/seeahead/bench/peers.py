@@ -115,9 +115,10 @@ def _assisted(engine: Engine, folder: Path | None) -> Transformers:
     return Transformers(engine, {"assistant_model": assistant(folder, engine)})
 
 
+ASSISTED = "transformers assisted"
 PEERS: dict[str, Callable[[Engine, Path | None], Method]] = {
     "transformers": lambda engine, folder: Transformers(engine, {}),
     "transformers lookup": lambda engine, folder: Transformers(engine, {"prompt_lookup_num_tokens": NUM_LOOKUP_TOKENS}),
-    "transformers assisted": _assisted,
+    ASSISTED: _assisted,
 }
 """Name -> peer on the engine's model; the folder is that of our language drafter."""

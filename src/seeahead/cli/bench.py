@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,7 @@ def measure(args: argparse.Namespace, plan: Plan, drafters: list[str]) -> Record
 
     with terminal.progress(terminal.note_console()) as report:
         engines = load_engines(args, drafters, report)
+        plan = what_it_can_read(plan, engines)
         methods = make_methods(args, engines)
         target = {**describe(engines), "model": args.model if args.model == "demo" else Path(args.model).name}
         for share in warm_up(methods, plan.suite):
@@ -121,16 +123,28 @@ def measure(args: argparse.Namespace, plan: Plan, drafters: list[str]) -> Record
     return record
 
 
+def what_it_can_read(plan: Plan, engines: Mapping[str, Engine]) -> Plan:
+    """A model without eyes is asked what needs none. Raises InputError when nothing is left."""
+    if next(iter(engines.values())).family.can_see:
+        return plan
+    items = tuple(item for item in plan.suite.items if not item.pictures)
+    if not items:
+        raise InputError(f"every question of {plan.suite.name} shows pictures, and the model reads text only")
+    return replace(plan, suite=replace(plan.suite, items=items))
+
+
 def make_methods(args: argparse.Namespace, engines: Mapping[str, Engine]) -> dict[str, Method]:
     from seeahead.bench.methods import Ours
 
     methods: dict[str, Method] = {name: Ours(engine) for name, engine in engines.items()}
     if args.peers:
-        from seeahead.bench.peers import PEERS
+        from seeahead.bench.peers import ASSISTED, PEERS
 
         plain = next(iter(engines.values()))
         folder = next((Path(spec) for spec in args.drafter or () if Path(spec).is_dir()), plain.own_drafter)
-        methods |= {name: make(plain, folder) for name, make in PEERS.items()}
+        # Without a language drafter there is no assistant to lend.
+        fitting = {name: make for name, make in PEERS.items() if folder is not None or name != ASSISTED}
+        methods |= {name: make(plain, folder) for name, make in fitting.items()}
     return methods
 
 

@@ -147,11 +147,12 @@ def picture_turns(card: Card, placed: Placed, colours: list[str], rng: random.Ra
     noun, kind = card.name or card.kind, kind_phrase(card.kind)
     a_noun, colour, background = with_article(noun), joined(colours), placed.background
     question, start = rng.choice(NAMING)
-    which = f", which {verb_for(noun)} {kind}" if card.name else ""
+    # The kind first: it is surer than the noun, and the noun then follows from it.
+    what = f"{kind}: {a_noun}" if card.name else kind
     looks = f" It looks like {a_noun}." if card.name else ""
     brief = f"{a_noun[0].upper()}{a_noun[1:]} in {colour} on a {background} background."
     return [
-        Turn(question, f"{start} {a_noun}{which}.", "name", (noun,)),
+        Turn(question, f"{start} {what}.", "name", (noun,)),
         Turn("What kind of thing is this?", f"It is {kind}.{looks}", "kind", (card.kind,)),
         yes_no_kind(card.kind, a_noun if card.name else "", rng),
         Turn("What color is it?", f"It is mostly {colour}.", "colour", tuple(colours[:1])),
@@ -166,9 +167,10 @@ def detail_of(noun: str, kind: str, colour: str, placed: Placed) -> str:
     subject = noun.capitalize() if noun.startswith("the ") else f"The {noun}"
     small = f"It is small and sits {placed.place} of the picture"
     size = "It fills most of the picture" if placed.scale == "large" else small
+    what = f"{kind}, {with_article(noun)}," if noun not in KIND_WORDS else kind
     return (
-        f"The picture shows {with_article(noun)} on a {placed.background} background. "
-        f"{subject} {verb_for(noun)} {kind}, and mostly {colour}. {size}. There is nothing else to see around it."
+        f"The picture shows {what} on a {placed.background} background. "
+        f"{subject} {verb_for(noun)} mostly {colour}. {size}. There is nothing else to see around it."
     )
 
 

@@ -67,7 +67,7 @@ class ExampleSource:
         seed: int,
         shares: dict[str, float],
     ) -> None:
-        self.bank, self.easy, self.facts = bank, easy, facts
+        self.bank, self.easy, self.facts, self.held_out = bank, easy, facts, held_out
         self.shares = {kind: share for kind, share in shares.items() if kind != "text"}
         # Held-out made scenes come from their own stream of random numbers; pictures from their own side of the split.
         self.rng = random.Random(f"{seed} {'held out' if held_out else 'training'}")
@@ -79,7 +79,7 @@ class ExampleSource:
     def scene(self, kind: str | None = None) -> Example:
         kind = kind or self.rng.choices(tuple(MADE), tuple(MADE.values()))[0]
         make = getattr(scenes, f"{kind}_scene")
-        return scene_example(make(self.rng), self.rng)
+        return scene_example(make(self.rng), self.rng, everywhere=not self.held_out)
 
     def picture(self, index: int | None = None) -> Example:
         if index is None:

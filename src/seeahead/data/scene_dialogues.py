@@ -15,10 +15,13 @@ def plural(noun: str, count: int) -> str:
     return noun if count == 1 else noun + "s"
 
 
-def scene_example(scene: Scene, rng: random.Random) -> Example:
+def scene_example(scene: Scene, rng: random.Random, everywhere: bool = False) -> Example:
+    """`everywhere`: of a scene of shapes, the place of each is asked, not of one; places are learned last."""
     turns = {"shapes": shape_turns, "chart": chart_turns, "sign": sign_turns, "receipt": receipt_turns}[scene.kind](
         scene, rng
     )
+    if everywhere and scene.kind == "shapes":
+        turns += [where_turn(thing) for thing in scene.things]
     words = tuple(word for thing in scene.things for word in (thing.colour, thing.name.lower()) if word)
     number = (NUMBERS[len(scene.things)], plural("shape", len(scene.things))) if scene.kind == "shapes" else ()
     ground = (*scene.background.split(), *number)
@@ -41,6 +44,12 @@ def relation(things: tuple[Thing, ...]) -> str:
     return f"The {first.noun} is {side} the {second.noun}. There are no other shapes in the picture."
 
 
+def where_turn(thing: Thing) -> Turn:
+    return Turn(
+        f"Where is the {thing.noun}?", f"The {thing.noun} is {thing.place} of the picture.", "where", (thing.place,)
+    )
+
+
 def shape_turns(scene: Scene, rng: random.Random) -> list[Turn]:
     things, count = scene.things, len(scene.things)
     thing = rng.choice(things)
@@ -56,11 +65,7 @@ def shape_turns(scene: Scene, rng: random.Random) -> list[Turn]:
     turns.append(
         Turn(f"What shape is {thing.colour}?", f"The {thing.colour} shape is a {thing.name}.", "shape", (thing.name,))
     )
-    turns.append(
-        Turn(
-            f"Where is the {thing.noun}?", f"The {thing.noun} is {thing.place} of the picture.", "where", (thing.place,)
-        )
-    )
+    turns.append(where_turn(thing))
     asked = rng.choice((thing.colour, rng.choice(tuple(COLOURS))))
     present = next((item for item in things if item.colour == asked), None)
     answer = f"Yes, there is a {present.noun}." if present else f"No, there is no {asked} shape in the picture."

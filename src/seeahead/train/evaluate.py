@@ -71,9 +71,10 @@ class NounJudge:
 
 
 def noun_of(answer: str) -> str:
-    """ "The picture shows an owl, which is an animal." -> "owl"."""
-    found = re.search(r"\b(?:shows|see|is)\s+(.+?)(?:, which\b|[.;,]|$)", answer)
-    return re.sub(r"^(an?|the|some) ", "", found.group(1).strip()) if found else ""
+    """ "The picture shows an animal: an owl." -> "owl"; without a noun of its own the kind is what was said."""
+    found = re.search(r"\b(?:shows|see|is)\s+(.+?)(?:[.;,]|$)", answer)
+    said = found.group(1).rpartition(": ")[2] if found else ""
+    return re.sub(r"^(an?|the|some) ", "", said.strip())
 
 
 def measure_stamps(
