@@ -28,7 +28,7 @@ NUM_LOOKUP_TOKENS = 10
 _NEVER = -1e4
 
 
-class _Clock(BaseStreamer):  # type: ignore[misc]
+class _Clock(BaseStreamer):
     """Notes when the first answer token came; the prompt is told first."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ def _devices(device: torch.device) -> list[torch.device]:
     return [device] if device.type == "cuda" else []
 
 
-class TrimmedAssistant(LlamaForCausalLM):  # type: ignore[misc]
+class TrimmedAssistant(LlamaForCausalLM):
     """A drafter of a trimmed vocabulary that looks like a model of the target's: ids and logits are mapped."""
 
     def adopt(self, vocabulary: DraftVocabulary, target_vocab_size: int, unknown: int) -> None:
@@ -101,12 +101,13 @@ def assistant(folder: Path, engine: Engine) -> PreTrainedModel:
     family = engine.family
     wrapped = (folder / FILE_NAME).is_file()
     kind = TrimmedAssistant if wrapped else LlamaForCausalLM
-    model = kind.from_pretrained(folder, dtype=family.dtype).to(family.device).eval()
+    model: Any = kind.from_pretrained(folder, dtype=family.dtype)
+    lent: PreTrainedModel = model.to(family.device).eval()
     model.generation_config.update(eos_token_id=family.model.generation_config.eos_token_id, pad_token_id=0)
     if wrapped:
         unknown = int(model.config.unknown_draft_id)
         model.adopt(DraftVocabulary.load(folder, unknown), family.vocab_size, unknown)
-    return model
+    return lent
 
 
 def _assisted(engine: Engine, folder: Path | None) -> Transformers:

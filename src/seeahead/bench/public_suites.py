@@ -212,6 +212,6 @@ def part_of(dataset: str) -> Callable[[Row], bool]:
     def keep(row: Row) -> bool:
         metadata = row.values.get("metadata")
         inner = metadata.get("dataset") if isinstance(metadata, Mapping) else None
-        return row.values.get("sub_task", inner) == dataset
+        return bool(row.values.get("sub_task", inner) == dataset)
 
     return keep

@@ -30,11 +30,11 @@ COCO_FOLDERS = ("val2014", "train2014", "val2017", "train2017", "images", "")
 
 
 def _has_picture(row: Row) -> bool:
-    return row.values.get("data_type", "image") == "image"
+    return bool(row.values.get("data_type", "image") == "image")
 
 
 def _is_test(row: Row) -> bool:
-    return row.values.get("split", "test") == "test"
+    return bool(row.values.get("split", "test") == "test")
 
 
 def _interleave(dataset: str, scenario: str) -> PublicSuite:

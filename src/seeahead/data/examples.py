@@ -91,7 +91,7 @@ class ExampleSource:
         """A picture of the bank as it is: centred on white, with its noun and kind."""
         card = self.bank.cards[index]
         placed = place_picture(self.bank.pixels[index], self.rng, plain=True)
-        places = dict.fromkeys(placed.covered, (card.kind,))
+        places: dict[int, tuple[str, ...]] = dict.fromkeys(placed.covered, (card.kind,))
         return Example((placed.picture,), (), card.kind, places=places, name=card.name or card.kind)
 
     def draw(self, kind: str | None = None) -> Example:

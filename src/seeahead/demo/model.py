@@ -85,12 +85,13 @@ def load_language_model(gguf: Path) -> tuple[LlamaForCausalLM, PreTrainedTokeniz
 @contextmanager
 def _no_bar_of_its_own() -> Iterator[None]:
     """transformers' reader of GGUF files draws a bar that none of its settings turns off, across ours."""
-    bar = getattr(gguf_reader, "tqdm", None)
-    gguf_reader.tqdm = lambda tensors, **settings: tensors
+    names = vars(gguf_reader)
+    bar = names.get("tqdm")
+    names["tqdm"] = lambda tensors, **settings: tensors
     try:
         yield
     finally:
-        gguf_reader.tqdm = bar
+        names["tqdm"] = bar
 
 
 def with_image_token(

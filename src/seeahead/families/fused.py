@@ -63,14 +63,15 @@ def fused_decoder(model: PreTrainedModel) -> Decoder | None:
 
 def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
     """No quantised, adapted, hooked, biased or spread-out layer; plain rotary positions; no window; SiLU."""
-    projections = [module for name, module in language.layers.named_modules() if name.endswith("_proj")]
+    layers = language.get_submodule("layers")
+    projections = [module for name, module in layers.named_modules() if name.endswith("_proj")]
     weights = {(weight.device, weight.dtype) for weight in language.parameters()}
     return (
-        len(projections) == 7 * len(language.layers)
-        and all(type(module) is nn.Linear and module.bias is None for module in projections)
+        len(projections) == 7 * config.num_hidden_layers
+        and all(type(module) is nn.Linear and not _has_bias(module) for module in projections)
         and type(language.embed_tokens) is nn.Embedding
         and type(model.lm_head) is nn.Linear
-        and model.lm_head.bias is None
+        and not _has_bias(model.lm_head)
         and not any(_is_hooked(module) for module in language.modules())
         and len(weights) == 1
         and next(iter(weights))[1].is_floating_point
@@ -80,12 +81,16 @@ def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
     )
 
 
+def _has_bias(module: nn.Module) -> bool:
+    return getattr(module, "bias", None) is not None
+
+
 def _is_hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"))
 
 
 def _head_width(config: Any) -> int:
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def _shared(*parts: nn.Linear) -> nn.Linear:
