@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from seeahead.bench.summary import summarize
 
     drafters = check(args)
-    plan = make_plan(args)
     check_output(args.output)
+    plan = make_plan(args)
     record = measure(args, plan, drafters)
     write_report(args.output / "bench.html", record)
     terminal.result_console().print(markdown(summarize(record)), soft_wrap=True)
