@@ -105,7 +105,7 @@ def check_output(folder: Path) -> None:
 
 def measure(args: argparse.Namespace, plan: Plan, drafters: list[str]) -> Record:
     from seeahead.bench.harness import Log, fingerprint, warm_up
-    from seeahead.bench.record import write_record
+    from seeahead.bench.record import read_record, write_record
 
     with terminal.progress(terminal.note_console()) as report:
         engines = load_engines(args, drafters, report)
@@ -120,7 +120,7 @@ def measure(args: argparse.Namespace, plan: Plan, drafters: list[str]) -> Record
         record = make_record(plan, engines, methods, log, costs, target)
         write_record(args.output / "bench.json", record)
         log.finish()
-    return record
+    return read_record(args.output / "bench.json")  # rounded as stored, so that the page can be rendered again
 
 
 def what_it_can_read(plan: Plan, engines: Mapping[str, Engine]) -> Plan:
