@@ -11,9 +11,12 @@ import pytest
 from tests.sizes import over_soft_limits
 
 # Two test processes share the machine when pytest-xdist runs; more threads than cores slow every torch call.
-_THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
-os.environ.setdefault("OMP_NUM_THREADS", _THREADS)
-os.environ.setdefault("MKL_NUM_THREADS", _THREADS)
+# A worker inherits what its parent set for itself, so it must not look at what is there.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ[_name] = "1"
+    else:
+        os.environ.setdefault(_name, "2")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
