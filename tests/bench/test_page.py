@@ -1,7 +1,6 @@
 """The demo's page: one file that needs nothing else, with everything that was said."""
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -9,6 +8,7 @@ from seeahead.bench.compare import Difference, Round
 from seeahead.bench.page import page, write_page
 from seeahead.bench.record import PLAIN
 from tests.bench.exchanges import drafted_answer, exchange, plain_answer, question
+from tests.bench.reader import Reader
 
 RUN = {
     "provenance": {
@@ -25,34 +25,6 @@ RUN = {
     "device": "cpu",
     "num_threads": 2,
 }
-
-
-EMPTY = {"meta", "img", "link", "br"}
-
-
-class Reader(HTMLParser):
-    """Tags with their attributes; and whether every tag that needs it is closed."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.open, self.words = [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in EMPTY:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self.open):
-            self.words.append(data)
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -13,34 +12,9 @@ from seeahead.bench.record import PLAIN
 from seeahead.bench.report import report, write_report
 from seeahead.bench.summary import summarize
 from tests.bench.made_record import ERROR, FAILED, METHODS, SCENARIOS, made_record
+from tests.bench.reader import Reader
 
-EMPTY = {"meta", "br"}
 LABELS = {*map(heading, METHODS)}
-
-
-class Reader(HTMLParser):
-    """Tags with their attributes, words outside of styles and scripts; every tag that needs it must be closed."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.open, self.words = [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in EMPTY:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self.open):
-            self.words.append(data)
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,6 @@ from seeahead.testing.processors import tiny_processor
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny-llava")
-    tiny_model("llava", max_position_embeddings=1024).save_pretrained(folder)
-    tiny_processor("llava").save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """Two pictures and no file of questions."""
     folder = tmp_path_factory.mktemp("my pictures")

@@ -15,14 +15,6 @@ from seeahead.testing.processors import tiny_processor
 from tests.bench.exchanges import exchange
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny-llava")
-    tiny_model("llava", max_position_embeddings=1024).save_pretrained(folder)
-    tiny_processor("llava").save_pretrained(folder)
-    return str(folder)
-
-
 def test_a_quick_run_ends_with_the_table_the_page_and_json(tiny, tmp_path, capsys):
     page = tmp_path / "out" / "demo.html"
     assert main(["demo", "--quick", "-m", tiny, "--html", str(page), "--json"]) == 0
