@@ -26,12 +26,15 @@ class TrainingStoppedError(SeeaheadError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a stage may use. The learning rate follows the larger share of minutes and steps used."""
+    """What a stage may use. The learning rates follow the larger share of minutes and steps used.
+
+    `matrix_rate`: the rate of Muon (Jordan et al. 2024) for the matrices of the layers; 0 leaves them to AdamW."""
 
     minutes: float
     steps: int
     batch_size: int
     learning_rate: float
+    matrix_rate: float = 0.0
     warm_up: float = 0.04
 
 
@@ -107,13 +110,25 @@ class Meter:
             self.reported, self.sums, self.num_steps = time.monotonic(), {}, 0
 
 
-def optimizer_of(parameters: Mapping[str, Tensor], scale_of: Callable[[str], float]) -> torch.optim.Optimizer:
-    """AdamW; biases and norms do not decay. Each group keeps its share of the learning rate as `scale`."""
+def optimizers_of(
+    parameters: Mapping[str, Tensor], limits: Limits, scale_of: Callable[[str], float]
+) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices of the layers where the limits ask for it; biases and norms do not decay.
+
+    Each group keeps its share of the learning rate as `scale`."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
+    matrices: dict[float, list[Tensor]] = {}
     for name, value in parameters.items():
-        groups.setdefault((scale_of(name), 0.02 if value.ndim > 1 else 0.0), []).append(value)
+        if limits.matrix_rate and value.ndim == 2 and "layers." in name:
+            matrices.setdefault(scale_of(name) * limits.matrix_rate / limits.learning_rate, []).append(value)
+        else:
+            groups.setdefault((scale_of(name), 0.02 if value.ndim > 1 else 0.0), []).append(value)
     listed = [{"params": values, "scale": scale, "weight_decay": decay} for (scale, decay), values in groups.items()]
-    return torch.optim.AdamW(listed, betas=(0.9, 0.98), fused=True)
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(listed, betas=(0.9, 0.98), fused=True)]
+    if matrices:
+        muon = [{"params": values, "scale": scale} for scale, values in matrices.items()]
+        optimizers.append(torch.optim.Muon(muon, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
 
 
 def fit(
@@ -132,19 +147,23 @@ def fit(
         stage.report(f"{stage.name}: done before, {int(record['step'])} steps")
         return
     stage.folder.mkdir(parents=True, exist_ok=True)
-    limits, optimizer, meter = stage.limits, optimizer_of(parameters, scale_of), Meter(stage)
+    limits, meter = stage.limits, Meter(stage)
+    optimizers = optimizers_of(parameters, limits, scale_of)
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     step, start = int(record["step"]), time.monotonic() - record["seconds"]
     saved = watched = time.monotonic()
     while (share := max((time.monotonic() - start) / (60 * limits.minutes), step / limits.steps)) < 1:
-        for group in optimizer.param_groups:
+        for group in groups:
             group["lr"] = rate_at(share, limits) * group["scale"]
         loss, parts = loss_of(step)
         value = float(loss.detach())
         check_loss(value, stage, step)
-        optimizer.zero_grad(set_to_none=True)
+        for parameter in parameters.values():
+            parameter.grad = None
         loss.backward()
         torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         step += 1
         meter.add(step, share, {"loss": value, **parts})
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
