@@ -158,12 +158,7 @@ def fit(
         loss, parts = loss_of(step)
         value = float(loss.detach())
         check_loss(value, stage, step)
-        for parameter in parameters.values():
-            parameter.grad = None
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
+        descend(loss, list(parameters.values()), optimizers)
         step += 1
         meter.add(step, share, {"loss": value, **parts})
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -174,6 +169,16 @@ def fit(
             watched = time.monotonic()
     stage.save(parameters, step, time.monotonic() - start, True)
     stage.report(f"{stage.name}: finished after {step} steps")
+
+
+def descend(loss: Tensor, parameters: list[Tensor], optimizers: list[torch.optim.Optimizer]) -> None:
+    """One step down the clipped gradient."""
+    for parameter in parameters:
+        parameter.grad = None
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def check_loss(value: float, stage: Stage, step: int) -> None:
