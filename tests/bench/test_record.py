@@ -1,10 +1,11 @@
 """A record survives its own JSON, and says what is wrong with another's."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from seeahead.bench.record import Asked, Costs, Gap, Record, Run, read_record, write_record
+from seeahead.bench.record import Asked, Costs, Gap, Record, Run, read_record, without_words, write_record
 from seeahead.errors import InputError
 from seeahead.records import Generation, Step
 
@@ -21,7 +22,10 @@ RECORD = Record(
     ("none", "language"),
     (),
     (Asked("a/1", "short", "What?", ("cat.jpg",), (("Who?", "A cat."),), 32),),
-    (Run(0, "language", 1, 0.0, (4, 5, 6, 7), "yes", 0.11, 0.16, 7, GENERATION), Run(0, "peer", 0, 1.0, error="no")),
+    (
+        Run(0, "language", 0, 0.0, (4, 5, 6, 7), "yes", 0.11, 0.16, 7, GENERATION, pieces=(("yes", "drafted"),)),
+        Run(0, "peer", 0, 1.0, error="no"),
+    ),
     (Gap(0, "language", 1, 2, None),),
 )
 
@@ -63,8 +67,19 @@ def test_a_record_without_file_is_refused(tmp_path):
         read_record(tmp_path / "none.json")
 
 
-def test_steps_are_columns(tmp_path):
+def test_every_answer_is_one_line_and_its_steps_are_columns(tmp_path):
     write_record(tmp_path / "bench.json", RECORD)
-    steps = json.loads((tmp_path / "bench.json").read_text())["runs"][0]["generation"]["steps"]
-    assert steps["origins"] == ["dt", "t"]
-    assert steps["num_drafted"] == [4, 3]
+    lines = (tmp_path / "bench.json").read_text().splitlines()
+    steps = json.loads(next(line for line in lines if '"language",' in line and "steps" in line).rstrip(","))
+    columns = steps["generation"]["steps"]
+    assert columns["origins"] == "dtt"
+    assert columns["emitted"] == [2, 1]
+    assert columns["num_drafted"] == [4, 3]
+    assert columns["micros"] == [22000, 23000]
+
+
+def test_words_are_kept_once():
+    said = RECORD.runs[0]
+    assert without_words(said) == said
+    assert without_words(replace(said, repeat=1)) == replace(said, repeat=1, text="", pieces=())
+    assert without_words(replace(said, temperature=1.0)) == replace(said, temperature=1.0, pieces=())

@@ -1,26 +1,27 @@
 """What a benchmark run leaves behind: the raw integers and seconds of every answer, as plain values and JSON.
 
-No torch here. Every figure is derived from these, late: see `summary`. A record is one JSON file; steps are stored as
-columns, which is a tenth of the size of one object per step.
+No torch here. Every figure is derived from these, late: see `summary`. A record is one JSON file with a line per
+question and per answer; steps are stored as columns, which is a tenth of the size of one object per step.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from seeahead.errors import InputError
-from seeahead.provenance import write_json
-from seeahead.records import Generation, Step
+from seeahead.provenance import write_text
+from seeahead.records import Generation, Origin, Step
 
 SCHEMA = "seeahead-bench/1"
 PLAIN = "none"
 """The method every other one is compared with: the same loop without drafts."""
 
-_SECONDS = ("seconds_draft", "seconds_target", "seconds")
+_SECONDS = {"seconds_draft": "micros_draft", "seconds_target": "micros_target", "seconds": "micros"}
+_MICROS = 1_000_000
 _COUNTS = ("num_drafted", "depth", "num_accepted")
 
 
@@ -64,6 +65,9 @@ class Run:
     def num_decoded(self) -> int:
         """Tokens after the first, which comes with reading the prompt."""
         return max(0, len(self.token_ids) - 1)
+
+
+_DEFAULTS = {entry.name: entry.default for entry in fields(Run)}
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class Record:
             "costs": asdict(self.costs),
             "asked": [asdict(entry) for entry in self.asked],
             "gaps": [asdict(entry) for entry in self.gaps],
-            "runs": [run_to_json(run) for run in self.runs],
+            "runs": [run_to_json(without_words(run)) for run in self.runs],
         }
 
     @classmethod
@@ -150,18 +154,37 @@ def read_record(path: Path) -> Record:
 
 
 def write_record(path: Path, record: Record) -> None:
-    write_json(path, record.to_json())
+    parts = []
+    for name, value in record.to_json().items():
+        is_table = isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+        body = "[\n" + ",\n".join(map(_compact, value)) + "\n]" if is_table else _compact(value)
+        parts.append(f"{_compact(name)}: {body}")
+    write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def without_words(run: Run) -> Run:
+    """Repeats and sampled answers keep tokens and times; the words are for people, who read one answer each."""
+    if run.repeat == 0 and run.temperature == 0:
+        return run
+    return replace(run, pieces=(), text=run.text if run.repeat == 0 else "")
 
 
 def run_to_json(run: Run) -> dict[str, Any]:
-    values = {name: value for name, value in vars(run).items() if name != "generation"}
-    return {**values, "generation": _columns(run.generation)}
+    """What stands at its default is left out."""
+    values = {name: value for name, value in vars(run).items() if name != "generation" and value != _DEFAULTS[name]}
+    values |= {name: round(values[name], 6) for name in ("seconds_first", "seconds_total") if name in values}
+    return {**values, "generation": _columns(run.generation)} if run.generation is not None else values
 
 
 def run_from_json(value: Mapping[str, Any]) -> Run:
-    tokens, generation = tuple(value["token_ids"]), _generation(value["generation"])
+    tokens = tuple(value.get("token_ids", ()))
     pieces = tuple((text, origin) for text, origin in value.get("pieces", ()))
-    return Run(**{**value, "token_ids": tokens, "generation": generation, "pieces": pieces})
+    given = {**value, "token_ids": tokens, "pieces": pieces}
+    return Run(**{**given, "generation": _generation(value["generation"], tokens) if "generation" in value else None})
 
 
 def _asked(value: Mapping[str, Any]) -> Asked:
@@ -169,28 +192,30 @@ def _asked(value: Mapping[str, Any]) -> Asked:
     return Asked(**{**value, "pictures": tuple(value["pictures"]), "earlier": earlier})
 
 
-def _columns(generation: Generation | None) -> dict[str, Any] | None:
-    if generation is None:
-        return None
+def _columns(generation: Generation) -> dict[str, Any]:
+    """Tokens are not repeated here: the run has them, so a count per step is enough."""
     steps = generation.steps
     columns: dict[str, Any] = {
-        "emitted": [list(step.emitted) for step in steps],
-        "origins": ["".join(origin[0] for origin in step.origins) for step in steps],
+        "emitted": [len(step.emitted) for step in steps],
+        "origins": "".join(origin[0] for step in steps for origin in step.origins),
         **{name: [getattr(step, name) for step in steps] for name in _COUNTS},
-        **{name: [round(getattr(step, name), 6) for step in steps] for name in _SECONDS},
+        **{short: [round(getattr(step, name) * _MICROS) for step in steps] for name, short in _SECONDS.items()},
     }
-    return {**{name: value for name, value in vars(generation).items() if name != "steps"}, "steps": columns}
+    whole = {name: value for name, value in vars(generation).items() if name not in ("steps", "first_token")}
+    whole |= {name: round(value, 6) for name, value in whole.items() if isinstance(value, float)}
+    return {**whole, "steps": columns}
 
 
-def _generation(value: Mapping[str, Any] | None) -> Generation | None:
-    if value is None:
-        return None
-    columns = value["steps"]
-    names = ("emitted", "origins", *_COUNTS, *_SECONDS)
-    steps = []
+def _generation(value: Mapping[str, Any], token_ids: Sequence[int]) -> Generation:
+    columns, steps, start = value["steps"], [], 1
+    names = ("emitted", *_COUNTS, *_SECONDS.values())
     for row in zip(*(columns[name] for name in names), strict=True):
         entry = dict(zip(names, row, strict=True))
-        entry["emitted"] = tuple(entry["emitted"])
-        entry["origins"] = tuple("drafted" if letter == "d" else "target" for letter in entry["origins"])
-        steps.append(Step(**entry))
-    return Generation(**{**value, "steps": tuple(steps), "notes": tuple(value["notes"])})
+        end = start + entry.pop("emitted")
+        seconds = {name: entry.pop(short) / _MICROS for name, short in _SECONDS.items()}
+        origins = columns["origins"][start - 1 : end - 1]
+        named: tuple[Origin, ...] = tuple("drafted" if letter == "d" else "target" for letter in origins)
+        steps.append(Step(tuple(token_ids[start:end]), named, **entry, **seconds))
+        start = end
+    whole = {**value, "first_token": token_ids[0], "steps": tuple(steps), "notes": tuple(value["notes"])}
+    return Generation(**whole)
