@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from seeahead.bench import publish
 from seeahead.bench.claims import render_claims
+from seeahead.bench.record import Record, read_record
 from seeahead.provenance import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-DOCUMENTS = ("README.md", "docs/results.md")
+README = "README.md"
 CLAIMS = "docs/claims.md"
 
 
@@ -41,11 +43,15 @@ def main() -> int:
 def fresh_documents(root: Path) -> dict[str, str]:
     """What every document that shows results should say, by its name."""
     block, documents = tables(root / "results"), {CLAIMS: render_claims(root / "results")}
-    for name in DOCUMENTS:
-        text = (root / name).read_text(encoding="utf-8") if (root / name).is_file() else ""
-        if BEGIN in text:
-            documents[name] = rendered(text, block)
-    return documents
+    for stem, record in bench_records(root / "results").items():
+        documents |= {f"docs/{name}": text for name, text in publish.documents(stem, record).items()}
+    readme = (root / README).read_text(encoding="utf-8")
+    return {README: rendered(readme, block), **documents}
+
+
+def bench_records(folder: Path) -> dict[str, Record]:
+    """Stored runs of `seeahead bench`, by file name without its ending."""
+    return {path.stem: read_record(path) for path in sorted(folder.glob("bench-*.json"))}
 
 
 def rendered(text: str, block: str) -> str:
@@ -59,9 +65,11 @@ def rendered(text: str, block: str) -> str:
 
 
 def tables(folder: Path) -> str:
-    """One table per stored speed record, in the order of the file names."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("speed-*.json"))]
-    return "\n\n".join(speed_table(record) for record in records)
+    """The runs of `seeahead bench`; while there are none, a table per stored speed record."""
+    if records := bench_records(folder):
+        return "\n\n".join(publish.block(stem, record) for stem, record in records.items())
+    stored = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("speed-*.json"))]
+    return "\n\n".join(speed_table(record) for record in stored)
 
 
 def speed_table(record: Mapping[str, Any]) -> str:

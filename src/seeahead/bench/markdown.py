@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from seeahead.bench.by_method import Against, MethodSummary
-from seeahead.bench.definitions import DEFINITIONS, TABLES, Cell, heading, times
+from seeahead.bench.definitions import DEFINITIONS, TABLES, Cell, Column, heading, times
 from seeahead.bench.report import machine, origin, temperature_title
 from seeahead.bench.summary import Summary
 
@@ -20,15 +20,15 @@ def markdown(summary: Summary) -> str:
 
 
 def _parts(summary: Summary) -> Iterator[str]:
-    yield f"**{_plain(summary.headline)}**"
-    yield _plain(machine(summary))
+    yield f"**{plain_words(summary.headline)}**"
+    yield plain_words(machine(summary))
     if summary.warnings:
-        yield "\n".join(["Know before you believe it:", "", *(f"- {_plain(line)}" for line in summary.warnings)])
+        yield "\n".join(["Know before you believe it:", "", *(f"- {plain_words(line)}" for line in summary.warnings)])
     for temperature, methods in summary.methods.items():
         yield f"## {temperature_title(temperature)}"
         for title, columns in TABLES.items():
             words = [column.word for column in columns]
-            rows = [[_name(entry), *_cells(entry, [column.cell(entry) for column in columns])] for entry in methods]
+            rows = [[name(entry), *row_cells(entry, columns)] for entry in methods]
             yield _table(title, ["method", *words], rows)
         if summary.against[temperature]:
             yield _peers(summary.against[temperature])
@@ -40,31 +40,32 @@ def _parts(summary: Summary) -> Iterator[str]:
     yield "\n".join(["## What the words mean", "", *(f"- **{word}**: {text}" for word, text in DEFINITIONS.items())])
     command = shlex.join(summary.provenance.get("command") or ["seeahead", "bench"])
     yield f"## Run it again\n\n```\n{command}\n```"
-    yield _plain(origin(summary))
+    yield plain_words(origin(summary))
 
 
-def _name(entry: MethodSummary) -> str:
-    return _plain(heading(entry.method)) + (" (peer)" if entry.is_peer else "")
+def name(entry: MethodSummary) -> str:
+    return plain_words(heading(entry.method)) + (" (peer)" if entry.is_peer else "")
 
 
-def _cells(entry: MethodSummary, cells: Sequence[Cell]) -> list[str]:
+def row_cells(entry: MethodSummary, columns: Sequence[Column]) -> list[str]:
+    """A method's figures; one that failed shows its error instead."""
     if not entry.num_answers and entry.errors:
-        return [f"failed: {_plain(entry.errors[0])}", *[""] * (len(cells) - 1)]
-    return [_shown(cell) for cell in cells]
+        return [f"failed: {plain_words(entry.errors[0])}", *[""] * (len(columns) - 1)]
+    return [shown(column.cell(entry)) for column in columns]
 
 
-def _shown(cell: Cell) -> str:
+def shown(cell: Cell) -> str:
     return f"{cell.value} ({cell.spread})" if cell.spread else cell.value
 
 
 def _peers(entries: Sequence[Against]) -> str:
-    rows = [[_plain(f"{heading(entry.method)} / {entry.peer}"), _shown(times(entry.ratio))] for entry in entries]
+    rows = [[plain_words(f"{heading(entry.method)} / {entry.peer}"), shown(times(entry.ratio))] for entry in entries]
     return _table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
 
 
 def _scenarios(summary: Summary, methods: Sequence[MethodSummary]) -> str:
     rows = [
-        [_plain(name), str(num), *(_shown(times(entry.by_scenario[name].speed_up)) for entry in methods)]
+        [plain_words(name), str(num), *(shown(times(entry.by_scenario[name].speed_up)) for entry in methods)]
         for name, num in summary.scenarios.items()
     ]
     return _table(
@@ -84,6 +85,6 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return f"| {' | '.join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])} |"
 
 
-def _plain(words: str) -> str:
+def plain_words(words: str) -> str:
     """One line that Markdown takes literally, as far as it needs to."""
     return re.sub(r"([\\`*|<])", r"\\\1", " ".join(words.split()))

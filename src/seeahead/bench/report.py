@@ -15,6 +15,7 @@ from seeahead.bench.definitions import DEFINITIONS, MISSING, anchor, number, tim
 from seeahead.bench.findings import fastest
 from seeahead.bench.record import PLAIN, Record
 from seeahead.bench.report_examples import examples
+from seeahead.bench.sheet import style
 from seeahead.bench.summary import Summary, summarize
 from seeahead.provenance import write_text
 
@@ -30,6 +31,7 @@ def report(record: Record) -> str:
     summary = summarize(record)
     best = fastest(summary.headline_methods, is_peer=False)
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        chart_style=style(),
         suite=escape(str(summary.settings.get("suite", ""))),
         about=escape(f": {summary.settings['about']}" if summary.settings.get("about") else ""),
         headline=escape(summary.headline),

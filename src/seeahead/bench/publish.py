@@ -1,0 +1,68 @@
+"""Stored records as documents of a repository: a page, its Markdown form, pictures, and the README's table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from seeahead.bench import report_charts
+from seeahead.bench.definitions import TABLES, heading, times
+from seeahead.bench.markdown import markdown, name, plain_words, row_cells, shown
+from seeahead.bench.record import Record
+from seeahead.bench.report import machine, report
+from seeahead.bench.sheet import sheet
+from seeahead.bench.summary import Summary, summarize
+
+COLUMNS = ("τ", "tokens/s", "speed-up", "end to end", "identical", "host")
+
+
+def documents(stem: str, record: Record) -> dict[str, str]:
+    """Texts by file name below the folder of documents; `stem` is the record's name."""
+    summary = summarize(record)
+    pictures = {f"images/{stem}-{kind}.svg": picture for kind, picture in _pictures(summary)}
+    seen = "\n\n".join(f"![{alt}](../{file})" for file, alt in zip(pictures, _ALTS, strict=True))
+    words = f"# What was measured\n\nThe same as [one page to open in a browser]({stem}.html).\n\n{seen}\n\n"
+    return {f"results/{stem}.html": report(record), f"results/{stem}.md": words + markdown(summary), **pictures}
+
+
+def block(stem: str, record: Record) -> str:
+    """What a README says of a run: headline, picture, table, peers."""
+    return "\n\n".join(_block(stem, summarize(record)))
+
+
+def _block(stem: str, summary: Summary) -> Iterator[str]:
+    temperature, methods = next(iter(summary.methods.items()))
+    yield f"**{plain_words(summary.headline)}**"
+    yield f"{plain_words(machine(summary))} · [all figures](docs/results/{stem}.md)"
+    yield f"![{_ALTS[0]}](docs/images/{stem}-speed.svg)"
+    columns = {column.word: column for found in TABLES.values() for column in found}
+    chosen = [columns[word] for word in COLUMNS]
+    lines = ["| method | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
+    yield "\n".join([*lines, *(f"| {' | '.join([name(entry), *row_cells(entry, chosen)])} |" for entry in methods)])
+    if against := summary.against[temperature]:
+        parts = (f"{heading(entry.method)} over {entry.peer} {shown(times(entry.ratio))}" for entry in against)
+        yield f"Ours over peers on the same weights, by token rate: {'; '.join(parts)}."
+
+
+_ALTS = (
+    "Speed-up of every method with its interval, and speed-up against tokens per pass",
+    "Speed-up of every method with its interval, by scenario",
+)
+
+
+def _pictures(summary: Summary) -> Iterator[tuple[str, str]]:
+    methods = summary.headline_methods
+    yield (
+        "speed",
+        sheet(
+            _ALTS[0],
+            [
+                ("Speed-up, all scenarios", report_charts.overall("o", methods)),
+                (
+                    "Speed-up against tokens per pass (τ)",
+                    report_charts.speed_against_efficiency("p", methods, summary.costs),
+                ),
+            ],
+            2,
+        ),
+    )
+    yield "scenarios", sheet(_ALTS[1], report_charts.by_scenario("s", methods, summary.scenarios), 2)
