@@ -9,6 +9,7 @@ from seeahead.bench.items import DESCRIBE
 from seeahead.bench.own_data import load_own
 from seeahead.demo.scenarios import PICTURES
 from seeahead.errors import InputError
+from tests.sizes import ROOT
 
 
 def picture(path):
@@ -156,3 +157,15 @@ def test_numbers_and_encodings_that_cannot_be(tmp_path):
         load(file)
     file.write_bytes(b'\xef\xbb\xbf{"id": "1", "turns": ["?"]}\r\n')  # as some editors save it
     assert load(file).items[0].id == "1"
+
+
+@pytest.mark.parametrize(
+    ("name", "scenarios"),
+    [
+        ("pictures", {"describe in detail"}),
+        ("questions.jsonl", {"conversation", "two pictures", "reading", "text only"}),
+    ],
+)
+def test_the_examples_of_the_repository_can_be_asked(name, scenarios):
+    suite = load_own(ROOT / "examples" / name, count=None, seed=0, max_new_tokens=8)
+    assert {item.scenario for item in suite.items} == scenarios

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from seeahead.bench.record import PLAIN, Asked, Costs, Gap, Record, Run
-from seeahead.bench.summary import summarize
+from seeahead.bench.summary import _weights, summarize
 from seeahead.records import Generation, Step
 from tests.bench.made_record import ERROR, FAILED, METHODS, SCENARIOS, made_record
 
@@ -252,3 +253,13 @@ def test_a_record_survives_json():
 def test_no_torch_is_needed():
     code = "import sys, seeahead.bench.report, seeahead.bench.markdown; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_turns_of_a_conversation_are_drawn_together():
+    record = made_record()
+    follow_up = replace(record.asked[1], earlier=(("Who?", "A cat."),))
+    weights = _weights(replace(record, asked=(record.asked[0], follow_up, *record.asked[2:])))
+    assert weights.shape[1] == len(record.asked)
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 1] != weights[:, 2]).any()
+    assert (weights[0] == 1).all()

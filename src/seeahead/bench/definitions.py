@@ -55,9 +55,9 @@ DEFINITIONS: Mapping[str, str] = {
     "only up to its first token and after it.",
     "acceptance by depth": "Of the steps whose draft reached depth d, the share that accepted at least d tokens.",
     "peer": "Another engine on the same weights in the same run, with questions interleaved. It reports no steps.",
-    "95 % interval": f"Bootstrap over questions: {NUM_DRAWS:,} draws, within each scenario, all methods resampled "
-    f"together; the middle {LEVEL:.0%} of the draws. Repeats of a question are averaged first. "
-    "A range that rounds to the figure itself is not shown.",
+    "95 % interval": f"Bootstrap over questions: {NUM_DRAWS:,} draws, within each scenario, the turns of a "
+    f"conversation and all methods together; the middle {LEVEL:.0%} of the draws. Repeats of a question are averaged "
+    "first. A range that rounds to the figure itself is not shown.",
 }
 
 

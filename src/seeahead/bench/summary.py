@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from seeahead.bench.by_method import Against, AtTemperature, MethodSummary
 from seeahead.bench.findings import headline, warnings
 from seeahead.bench.record import Costs, Record
-from seeahead.bench.statistics import resample
+from seeahead.bench.statistics import Array, resample
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def summarize(record: Record) -> Summary:
     scenarios: dict[str, int] = {}
     for entry in record.asked:
         scenarios[entry.scenario] = scenarios.get(entry.scenario, 0) + 1
-    weights = resample([entry.scenario for entry in record.asked], seed=int(record.settings.get("seed") or 0))
+    weights = _weights(record)
     methods: dict[float, tuple[MethodSummary, ...]] = {}
     against: dict[float, tuple[Against, ...]] = {}
     for temperature in sorted({run.temperature for run in record.runs}):
@@ -58,3 +60,11 @@ def summarize(record: Record) -> Summary:
         headline(next(iter(methods.values()), ())),
         warnings(record, methods, against),
     )
+
+
+def _weights(record: Record) -> Array:
+    """[1 + draws, questions]: conversations are drawn, and their turns stay together."""
+    openings = [entry.scenario for entry in record.asked if not entry.earlier]
+    conversations = np.cumsum([not entry.earlier for entry in record.asked]) - 1
+    drawn = resample(openings, seed=int(record.settings.get("seed") or 0))
+    return np.asarray(drawn[:, conversations], dtype=np.float64)
