@@ -2,10 +2,13 @@
 
 transformers' own forward spends most of a single token's time between operators, some thirty of them per layer; ours
 has a third of that and reads fused projections. Prompts still go through the model itself, pictures and all.
+
+On a CPU in bfloat16 the fused projections are packed, which costs a second copy of the language model's weights.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -23,6 +26,7 @@ from transformers.models.llama.modeling_llama import LlamaModel
 from transformers.models.mistral.modeling_mistral import MistralModel
 
 from seeahead.models.decoder import Decoder, DecoderConfig, rotation_table
+from seeahead.models.packed import can_pack, pack
 
 _HEADS_KNOWN = (
     LlamaForCausalLM,
@@ -34,11 +38,16 @@ _HEADS_KNOWN = (
 )
 
 
+_SMALL = 1 << 30
+"""Bytes; the second copy that is made where the size of the memory is not known."""
+
+
 def fused_decoder(model: PreTrainedModel) -> Decoder | None:
     """The model's language model as a compact decoder, or None where anything about it is not plain Llama.
 
-    The weights are shared: the model's own projections become views into the fused ones, so it computes what it did
-    before and no second copy stays in memory.
+    Where weights can be packed and a second copy is small beside this machine's memory, the decoder gets packed ones.
+    Else they are shared: the model's own projections become views into the fused ones, so it computes what it did
+    before and no second copy stays.
     """
     language = model.get_decoder()
     config = model.config.get_text_config()
@@ -49,14 +58,20 @@ def fused_decoder(model: PreTrainedModel) -> Decoder | None:
     shape = DecoderConfig.from_json({**config.to_dict(), "model_type": "llama", "head_dim": _head_width(config)})
     with torch.device("meta"):
         decoder = Decoder(shape)
+    is_packed = can_pack(model.lm_head.weight) and _copy_is_small(language)
+    join = _joined if is_packed else _shared
     with torch.no_grad():
         for ours, theirs in zip(decoder.layers, language.layers, strict=True):
             attention, mlp = theirs.self_attn, theirs.mlp
-            ours.qkv = _shared(attention.q_proj, attention.k_proj, attention.v_proj)
+            ours.qkv = join(attention.q_proj, attention.k_proj, attention.v_proj)
             ours.output, ours.down = attention.o_proj, mlp.down_proj
-            ours.gate_up = _shared(mlp.gate_proj, mlp.up_proj)
+            ours.gate_up = join(mlp.gate_proj, mlp.up_proj)
+            if is_packed:  # layer by layer, so that no third copy is ever held
+                pack(ours)
             ours.attention_norm, ours.mlp_norm = theirs.input_layernorm.weight, theirs.post_attention_layernorm.weight
     decoder.embedding, decoder.norm, decoder.head = language.embed_tokens, language.norm.weight, model.lm_head
+    if is_packed:
+        pack(decoder)
     decoder.register_buffer("_rotation", rotation_table(shape).to(model.device, model.dtype), persistent=False)
     return decoder.eval()
 
@@ -93,13 +108,28 @@ def _head_width(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
-def _shared(*parts: nn.Linear) -> nn.Linear:
-    """One linear layer of all rows; the parts' weights become views of it."""
+def _copy_is_small(language: nn.Module) -> bool:
+    """Whether the weights, once more, take at most an eighth of this machine's memory."""
+    size = sum(weight.numel() * weight.element_size() for weight in language.parameters())
+    try:
+        return 8 * size <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # not a POSIX system
+        return size <= _SMALL
+
+
+def _joined(*parts: nn.Linear) -> nn.Linear:
+    """One linear layer of all rows, the parts left alone."""
     weight = torch.cat([part.weight for part in parts])
     with torch.device("meta"):
-        fused = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    fused.weight = nn.Parameter(weight, requires_grad=False)
-    views: tuple[Tensor, ...] = weight.split([part.out_features for part in parts])
+        joined = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    joined.weight = nn.Parameter(weight, requires_grad=False)
+    return joined
+
+
+def _shared(*parts: nn.Linear) -> nn.Linear:
+    """One linear layer of all rows; the parts' weights become views of it."""
+    fused = _joined(*parts)
+    views: tuple[Tensor, ...] = fused.weight.split([part.out_features for part in parts])
     for part, view in zip(parts, views, strict=True):
         part.weight.data = view
     return fused

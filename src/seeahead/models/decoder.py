@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from seeahead.cache import SessionCache
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs, Prefilled, Scores
+from seeahead.models.packed import pack
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,10 @@ def load_decoder(folder: Path, config: DecoderConfig, dtype: torch.dtype, device
             f"unknown {sorted(state) or 'nothing'}; get the whole folder again"
         )
     decoder.load_state_dict(fused)
-    return decoder.to(device, dtype).eval()
+    decoder.to(device, dtype).eval()
+    for module in (*decoder.layers, decoder):
+        pack(module)
+    return decoder
 
 
 def fuse(state: dict[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:

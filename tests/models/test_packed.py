@@ -1,0 +1,47 @@
+"""Packed layers compute what plain ones compute, to the bit, and only where the machine can."""
+
+import pytest
+import torch
+from torch import nn
+
+from seeahead.families.fused import fused_decoder
+from seeahead.models.packed import PackedLinear, can_pack, pack
+from seeahead.testing import tiny_model
+
+WEIGHT = torch.linspace(-1, 1, 96 * 64).reshape(96, 64)
+
+needs_bfloat16 = pytest.mark.skipif(not can_pack(WEIGHT.bfloat16()), reason="no bfloat16 products of oneDNN here")
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("num_tokens", [1, 2, 7, 33])
+def test_the_product_is_the_same(num_tokens):
+    plain = nn.Linear(64, 96, bias=False, dtype=torch.bfloat16)
+    generator = torch.Generator().manual_seed(num_tokens)
+    x = torch.randn(2, num_tokens, 64, generator=generator).bfloat16()
+    layer = PackedLinear(plain.weight)
+    with torch.no_grad():
+        assert torch.equal(layer(x), plain(x))
+        assert torch.equal(layer(x[:, -1:]), plain(x)[:, -1:])
+    assert (layer.in_features, layer.out_features) == (64, 96)
+    assert sum(weight.numel() for weight in layer.parameters()) == 64 * 96
+
+
+def test_other_types_are_left_alone():
+    assert not can_pack(WEIGHT)
+    with pytest.raises(ValueError, match=r"float32 on cpu cannot be packed"):
+        PackedLinear(WEIGHT)
+    holder = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, dtype=torch.bfloat16))
+    pack(holder)
+    assert all(type(layer) is nn.Linear for layer in holder)
+
+
+@needs_bfloat16
+def test_a_fused_decoder_in_bfloat16_is_packed_and_the_model_left_alone():
+    model = tiny_model("llava").bfloat16()
+    before = {name: weight.data_ptr() for name, weight in model.named_parameters()}
+    decoder = fused_decoder(model)
+    assert decoder is not None
+    layers = [*decoder.layers[0].children(), decoder.head]
+    assert all(isinstance(layer, PackedLinear) for layer in layers)
+    assert {name: weight.data_ptr() for name, weight in model.named_parameters()} == before
