@@ -12,7 +12,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make check   lint, format and types"
 	@echo "make fix     repair what the linter and the formatter can repair"
-	@echo "make results measure speed here and put the tables into the documents"
+	@echo "make results run the whole benchmark here and render it into the documents"
 	@echo "make clean   remove the environment, caches and out/"
 
 demo: $(STAMP)
@@ -32,7 +32,8 @@ fix: $(STAMP)
 	$(BIN)/ruff format .
 
 results: $(STAMP)
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/seeahead bench --peers --output out/bench
+	cp out/bench/bench.json results/bench-demo.json
 	$(BIN)/python benchmarks/render.py
 
 clean:

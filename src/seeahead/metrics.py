@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from seeahead.records import Generation, Step
 
@@ -21,11 +21,6 @@ def token_rate(generations: Iterable[Generation]) -> float:
     return sum(len(step.emitted) for step in steps) / seconds if seconds else math.nan
 
 
-def speed_up(generations: Sequence[Generation], plain: Sequence[Generation]) -> float:
-    """Token rate over the plain token rate of the same prompts in the same run (ratio of sums)."""
-    return token_rate(generations) / token_rate(plain)
-
-
 def host_share(generations: Iterable[Generation]) -> float:
     """Share of decode time spent outside the drafter's and the target's forward passes."""
     return _share(generations, "seconds_host")
@@ -34,17 +29,6 @@ def host_share(generations: Iterable[Generation]) -> float:
 def draft_share(generations: Iterable[Generation]) -> float:
     """Share of decode time spent drafting."""
     return _share(generations, "seconds_draft")
-
-
-def acceptance_by_depth(generations: Iterable[Generation]) -> list[float]:
-    """For depth d = 1, 2, …: of the steps whose draft reached depth d, the share that accepted at least d tokens."""
-    steps = _steps(generations)
-    deepest = max((step.depth for step in steps), default=0)
-    shares = []
-    for depth in range(1, deepest + 1):
-        reached = [step for step in steps if step.depth >= depth]
-        shares.append(sum(step.num_accepted >= depth for step in reached) / len(reached))
-    return shares
 
 
 def memory_bound_speed_up(block_efficiency: float, depth: float, cost_ratio: float) -> float:

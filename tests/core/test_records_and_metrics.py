@@ -31,10 +31,8 @@ def test_figures() -> None:
     assert metrics.token_rate([ANSWER]) == 6 / 4
     assert metrics.host_share([ANSWER]) == pytest.approx(0.1)
     assert metrics.draft_share([ANSWER]) == pytest.approx(0.2)
-    assert metrics.acceptance_by_depth([ANSWER]) == [2 / 3, 1 / 2, 0.0, 0.0]
     assert metrics.memory_bound_speed_up(3.0, 5, 0.1) == 2.0
     assert metrics.geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
-    assert metrics.speed_up([ANSWER], [ANSWER]) == 1.0
 
 
 def test_no_steps_no_figure() -> None:

@@ -151,8 +151,8 @@ def _runs(runs: Sequence[Evidence]) -> str:
         [
             "## The runs",
             "",
-            "A rule is judged by the first of the stored runs that holds what it needs: records of `seeahead bench`",
-            "before those of `benchmarks/speed.py`, more questions before fewer, newer before older.",
+            "A rule is judged by the first of the stored runs that holds what it needs: more questions before fewer,",
+            "newer before older.",
             "",
             *lines,
         ]
@@ -183,11 +183,10 @@ its drafter less room. V(k) is the time of one forward of k tokens over that of 
 that waits for its memory, clearly above 1 on a few CPU cores that are busy computing. A chain of γ drafts gives at most
 τ / (V(γ + 1) + γ·c). So the counterpart of an absolute figure is the same ratio on the demo model, where missing it
 says little about the paper; orders and directions carry over better."""
-    return "\n\n".join([text, *(_costs(number, run) for number, run in enumerate(runs, 1) if run.costs is not None)])
+    return "\n\n".join([text, *(_costs(number, run) for number, run in enumerate(runs, 1))])
 
 
 def _costs(number: int, run: Evidence) -> str:
-    assert run.costs is not None, "a run without a table of costs has nothing to tell"
     table = ", ".join(f"V({k}) = {run.costs.ratio(k):.2f}" for k in sorted(run.costs.seconds) if k > 1)
     target = run.num_parameters.get("target", 0)
     sizes = {name: size for name, size in run.num_parameters.items() if name != "target"}

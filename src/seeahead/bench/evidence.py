@@ -1,12 +1,7 @@
-"""Stored results as claims are judged by them: counts and seconds of every answer. No torch.
-
-Two kinds of file are read: records of `seeahead bench` (`bench-*.json`) and of the speed script (`speed-*.json`), which
-keeps neither pictures nor depths nor draft seconds. What a file does not say is None, and no figure is made from it.
-"""
+"""Stored results as claims are judged by them: counts and seconds of every answer. No torch."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from seeahead.bench.record import PLAIN, Costs, Record, Run, read_record
-from seeahead.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -29,11 +23,11 @@ class Tally:
     num_steps: int
     seconds: float
     is_identical: bool
-    logit_gap: float | None = None  # at the first difference; None if one answer merely ends, NaN if not stored
-    num_pictures: int | None = None
-    is_follow_up: bool | None = None
-    num_levels: int | None = None  # drafted depths, summed over the steps
-    seconds_draft: float | None = None
+    logit_gap: float | None  # at the first difference; None if one answer merely ends, NaN if not stored
+    num_pictures: int
+    is_follow_up: bool
+    num_levels: int  # drafted depths, summed over the steps
+    seconds_draft: float
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Evidence:
     settings: Mapping[str, Any]
     num_parameters: Mapping[str, int]  # "target" and drafters, by method
     tallies: tuple[Tally, ...]
-    costs: Costs | None = None
+    costs: Costs
 
     @property
     def device(self) -> str:
@@ -56,15 +50,14 @@ class Evidence:
         return len({index for index, _ in (tally.question for tally in self.tallies)})
 
     @property
-    def rank(self) -> tuple[bool, int, str, str]:
-        """Whole records before speed records; then more questions, then newer ones."""
-        return self.costs is not None, self.num_questions, str(self.provenance.get("date", "")), self.file
+    def rank(self) -> tuple[int, str, str]:
+        """More questions before fewer, newer ones before older."""
+        return self.num_questions, str(self.provenance.get("date", "")), self.file
 
 
 def read_evidence(results: Path) -> list[Evidence]:
     """Every stored result of the folder, the most telling first. Raises InputError for a broken file."""
     found = [from_record(path.name, read_record(path)) for path in results.glob("bench-*.json")]
-    found += [_read_speed(path) for path in results.glob("speed-*.json")]
     return sorted(found, key=lambda evidence: evidence.rank, reverse=True)
 
 
@@ -98,36 +91,4 @@ def _tally(record: Record, run: Run, is_identical: bool, logit_gap: float | None
         is_follow_up=bool(asked.earlier),
         num_levels=sum(step.depth for step in steps),
         seconds_draft=sum(step.seconds_draft for step in steps),
-    )
-
-
-def _read_speed(path: Path) -> Evidence:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        settings = {name: value[name] for name in ("model_type", "dtype", "device", "num_threads")}
-        tallies = _speed_tallies(value["drafters"])
-        return Evidence(path.name, value["provenance"], settings, {"target": value["num_parameters"]}, tallies)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the record {path}: {error}; measure again") from None
-    except (KeyError, TypeError) as error:
-        raise InputError(f"the record {path} lacks or misnames {error}; measure again") from None
-
-
-def _speed_tallies(drafters: Mapping[str, Any]) -> tuple[Tally, ...]:
-    names = [entry["method"] for entry in drafters["methods"]]
-    return tuple(
-        Tally(
-            question=(number, repeat),
-            scenario=answers["scenario"],
-            method=name,
-            temperature=0.0,
-            num_tokens=max(0, answers[name]["num_tokens"] - 1),
-            num_steps=answers[name]["num_steps"],
-            seconds=answers[name]["decode_seconds"],
-            is_identical=answers[name]["is_identical"],
-            logit_gap=None if answers[name]["is_identical"] else math.nan,
-        )
-        for repeat, rounds in enumerate(drafters["answers"])
-        for number, answers in enumerate(rounds)
-        for name in names
     )

@@ -1,98 +1,55 @@
-"""The figures of a comparison, derived from its records, and as JSON. Definitions stand beside the numbers."""
+"""The figures of the demo's comparison: its rounds as a benchmark record, of which `summary` makes the figures."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from seeahead import metrics
+from seeahead.bench.by_method import MethodSummary
 from seeahead.bench.compare import Answer, Difference, Round
-from seeahead.bench.record import PLAIN
-from seeahead.records import Generation
+from seeahead.bench.definitions import DEFINITIONS, TABLES
+from seeahead.bench.record import Asked, Costs, Record, Run
+from seeahead.bench.statistics import Interval
+from seeahead.bench.summary import Summary, summarize
 
-DEFINITIONS: dict[str, str] = {
-    "τ": "block efficiency: tokens emitted per forward pass of the model, its own token included, the first token "
-    "(which comes with reading the prompt) excluded; sum of tokens / sum of passes. Plain decoding has τ = 1.",
-    "tokens/s": "emitted tokens per second of decoding, without reading the prompt; sum of tokens / sum of seconds.",
-    "speed-up": "tokens/s over plain tokens/s of the same model in the same loop and run: per scenario the ratio of "
-    "sums, over scenarios the geometric mean.",
-    "whole answers": "seconds of all plain answers over seconds of all of this method's, with reading the prompt and "
-    "starting the drafter.",
-    "identical": "answers whose every token is that of the plain answer.",
-    "host": "share of decoding time spent outside the forward passes of model and drafter.",
-}
+COLUMNS = ("τ", "tokens/s", "speed-up", "end to end", "identical", "host")
+"""Words of the table, keys of `definitions.DEFINITIONS`."""
 
 
-COLUMNS = ("drafter", *DEFINITIONS)
-"""Headings of the table, in the order of `heading` and `cells`."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One method over all questions; see DEFINITIONS."""
-
-    method: str
-    num_tokens: int
-    num_steps: int
-    block_efficiency: float
-    token_rate: float
-    speed_up: float
-    speed_up_ratio_of_sums: float
-    speed_up_mean_of_answers: float
-    speed_up_whole_answers: float
-    num_identical: int
-    num_answers: int
-    host_share: float
-    draft_share: float
-
-
-def figures(rounds: Sequence[Round], method: str) -> Figures:
-    own, plain = _generations(rounds, method), _generations(rounds, PLAIN)
-    ratios = [metrics.speed_up([a], [b]) for a, b in zip(own, plain) if a.steps and b.steps]
-    return Figures(
-        method=method,
-        num_tokens=sum(len(generation.token_ids) for generation in own),
-        num_steps=sum(len(generation.steps) for generation in own),
-        block_efficiency=metrics.block_efficiency(own),
-        token_rate=metrics.token_rate(own),
-        speed_up=metrics.geometric_mean(_scenario_speed_ups(rounds, method).values()),
-        speed_up_ratio_of_sums=metrics.speed_up(own, plain),
-        speed_up_mean_of_answers=sum(ratios) / len(ratios) if ratios else math.nan,
-        speed_up_whole_answers=_seconds(plain) / _seconds(own),
-        num_identical=sum(round_.is_identical(method) for round_ in rounds),
-        num_answers=len(rounds),
-        host_share=metrics.host_share(own),
-        draft_share=metrics.draft_share(own),
+def summary_of(rounds: Sequence[Round]) -> Summary:
+    """Figures of the rounds; a demo's few questions are no ground for intervals, so those are not shown."""
+    asked = tuple(
+        Asked(str(number), question.scenario, question.text, question.pictures, question.earlier)
+        for number, question in enumerate(round_.question for round_ in rounds)
     )
+    runs = tuple(_run(number, answer) for number, round_ in enumerate(rounds) for answer in round_.answers.values())
+    return summarize(Record({}, {}, {}, Costs(0, {}), tuple(rounds[0].answers), (), asked, runs))
 
 
-def all_figures(rounds: Sequence[Round]) -> list[Figures]:
-    return [figures(rounds, method) for method in rounds[0].answers]
+def _run(number: int, answer: Answer) -> Run:
+    generation = answer.generation
+    first = generation.seconds_prefill + generation.seconds_drafter_start
+    total = first + answer.decode_seconds
+    return Run(number, answer.method, 0, 0.0, generation.token_ids, answer.text, first, total, 0, generation)
 
 
-def _scenario_speed_ups(rounds: Sequence[Round], method: str) -> dict[str, float]:
-    found = {}
-    for name in dict.fromkeys(round_.question.scenario for round_ in rounds):
-        of_scenario = [round_ for round_ in rounds if round_.question.scenario == name]
-        value = metrics.speed_up(_generations(of_scenario, method), _generations(of_scenario, PLAIN))
-        if math.isfinite(value):  # answers of a single token have no decoding to time
-            found[name] = value
-    return found
+def definitions() -> dict[str, str]:
+    return {word: DEFINITIONS[word] for word in COLUMNS}
+
+
+def cells(entry: MethodSummary) -> list[str]:
+    """A method's row, in the order of COLUMNS."""
+    known = {column.word: column.cell(entry).value for columns in TABLES.values() for column in columns}
+    return [known[word] for word in COLUMNS]
 
 
 def as_json(rounds: Sequence[Round], found: Iterable[Difference]) -> dict[str, Any]:
     """Figures and every record they are derived from; a figure that does not exist is null."""
     return {
-        "definitions": DEFINITIONS,
-        "methods": [
-            {
-                **{name: _finite(value) for name, value in asdict(entry).items()},
-                "speed_up_by_scenario": _scenario_speed_ups(rounds, entry.method),
-            }
-            for entry in all_figures(rounds)
-        ],
+        "definitions": definitions(),
+        "methods": [_figures(entry) for entry in summary_of(rounds).headline_methods],
         "differences": [
             {
                 "method": entry.method,
@@ -115,21 +72,29 @@ def as_json(rounds: Sequence[Round], found: Iterable[Difference]) -> dict[str, A
     }
 
 
-def heading(method: str) -> str:
-    """A method's name for people."""
-    return f"{PLAIN} (plain)" if method == PLAIN else method
+def _figures(entry: MethodSummary) -> dict[str, Any]:
+    drafts = entry.drafts
+    figures: Mapping[str, Interval | None] = {
+        "block_efficiency": drafts.block_efficiency if drafts else None,
+        "token_rate": entry.token_rate,
+        "speed_up": entry.speed_up,
+        "end_to_end": entry.end_to_end,
+        "host_share": drafts.host_share if drafts else None,
+        "draft_share": drafts.draft_share if drafts else None,
+    }
+    by_scenario = {name: _value(speed.speed_up) for name, speed in entry.by_scenario.items()}
+    return {
+        "method": entry.method,
+        "num_answers": entry.num_answers,
+        "num_tokens": entry.num_tokens,
+        "num_identical": entry.num_identical,
+        **{name: _value(figure) for name, figure in figures.items()},
+        "speed_up_by_scenario": by_scenario,
+    }
 
 
-def cells(entry: Figures) -> list[str]:
-    """A method's row, in the order of DEFINITIONS."""
-    return [
-        f"{entry.block_efficiency:.2f}",
-        f"{entry.token_rate:.1f}",
-        f"{entry.speed_up:.2f}×",
-        f"{entry.speed_up_whole_answers:.2f}×",
-        "yes" if entry.num_identical == entry.num_answers else f"{entry.num_identical} of {entry.num_answers}",
-        f"{entry.host_share:.0%}",
-    ]
+def _value(figure: Interval | None) -> float | None:
+    return None if figure is None else figure.value
 
 
 def pace(answer: Answer) -> str:
@@ -145,18 +110,3 @@ def difference_line(entry: Difference) -> str:
     """One sentence for people about an answer that left the plain one."""
     gap = "one answer ends earlier" if entry.logit_gap is None else f"logit gap {entry.logit_gap:+.3f}"
     return f"{entry.method}: '{entry.question.text}' differs from plain at token {entry.position + 1}, {gap}"
-
-
-def _generations(rounds: Sequence[Round], method: str) -> list[Generation]:
-    return [round_.answers[method].generation for round_ in rounds]
-
-
-def _seconds(generations: Iterable[Generation]) -> float:
-    return sum(
-        generation.seconds_prefill + generation.seconds_drafter_start + sum(step.seconds for step in generation.steps)
-        for generation in generations
-    )
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,7 +6,7 @@ They are defined as in `seeahead.metrics`; a figure that the answers do not give
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from seeahead import metrics
@@ -48,7 +48,7 @@ def speed_up(sample: Sample) -> float:
 
 def memory_bound_speed_up(sample: Sample) -> float:
     """With γ the mean drafted depth, and c the drafter's parameters over the target's."""
-    depth = _over(_total(tally.num_levels for tally in sample.mine), _num_steps(sample))
+    depth = _over(sum(tally.num_levels for tally in sample.mine), _num_steps(sample))
     cost = _over(_size(sample, sample.method), _size(sample, "target"))
     return metrics.memory_bound_speed_up(block_efficiency(sample), depth, cost)
 
@@ -66,8 +66,8 @@ def identical(sample: Sample) -> float:
 
 
 def draft_seconds(sample: Sample) -> float:
-    levels = _total(tally.num_levels for tally in sample.mine)
-    return _over(_total(tally.seconds_draft for tally in sample.mine), levels)
+    levels = sum(tally.num_levels for tally in sample.mine)
+    return _over(sum(tally.seconds_draft for tally in sample.mine), levels)
 
 
 def step_seconds(sample: Sample) -> float:
@@ -101,10 +101,6 @@ def _size(sample: Sample, name: str) -> float:
 def _token_rate(tallies: Sequence[Tally], scenario: str) -> float:
     part = [tally for tally in tallies if tally.scenario == scenario]
     return _over(sum(tally.num_tokens for tally in part), sum(tally.seconds for tally in part))
-
-
-def _total(values: Iterable[float | None]) -> float:
-    return sum(math.nan if value is None else value for value in values)
 
 
 def _over(amount: float, whole: float) -> float:

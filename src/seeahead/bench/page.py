@@ -10,8 +10,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from seeahead.bench.by_method import MethodSummary
 from seeahead.bench.compare import Answer, Difference, Round
-from seeahead.bench.figures import COLUMNS, DEFINITIONS, Figures, all_figures, cells, difference_line, heading, pace
+from seeahead.bench.definitions import heading, number, times
+from seeahead.bench.figures import COLUMNS, cells, definitions, difference_line, pace, summary_of
+from seeahead.bench.findings import fastest
 from seeahead.bench.record import PLAIN
 from seeahead.demo.scenarios import PICTURES, picture_facts
 from seeahead.provenance import write_text
@@ -25,17 +28,17 @@ def write_page(path: Path, rounds: Sequence[Round], found: Iterable[Difference],
 
 def page(rounds: Sequence[Round], found: Iterable[Difference], run: Mapping[str, Any]) -> str:
     """The page's HTML. `run` says what ran: `provenance` and what `describe` in the command line knows of the model."""
-    methods = all_figures(rounds)
+    methods, words = summary_of(rounds).headline_methods, definitions()
     used = {name for round_ in rounds for name in round_.question.pictures}
     record = run["provenance"]
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         machine=escape(_machine(run)),
         key="\n".join(_key_figures(methods)),
         rounds="\n".join(_round(round_, number) for number, round_ in enumerate(rounds)),
-        columns="".join(f"<th scope='col'>{escape(name)}</th>" for name in COLUMNS),
+        columns="".join(f"<th scope='col'>{escape(name)}</th>" for name in ("drafter", *COLUMNS)),
         rows="\n".join(_row(entry) for entry in methods),
         differences="".join(f"<p class='quiet'>{escape(difference_line(entry))}</p>" for entry in found),
-        definitions="\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in DEFINITIONS.items()),
+        definitions="\n".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in words.items()),
         command=escape(shlex.join(record["command"])),
         provenance=escape(_provenance(record)),
         credits="\n".join(_credit(name, facts) for name, facts in picture_facts().items() if name in used),
@@ -56,15 +59,14 @@ def _provenance(record: Mapping[str, Any]) -> str:
     return f"{record['date']} · {commit}{changes}{versions} · {record['hardware']['system']}"
 
 
-def _key_figures(methods: Sequence[Figures]) -> Iterable[str]:
-    drafted = [entry for entry in methods if entry.method != PLAIN]
-    if not drafted:
+def _key_figures(methods: Sequence[MethodSummary]) -> Iterable[str]:
+    best = fastest(methods, is_peer=False)
+    if best is None:
         return
-    best = max(drafted, key=lambda entry: entry.speed_up)
     facts = (
-        (f"speed-up with {best.method}", f"{best.speed_up:.2f}×"),
-        ("tokens per pass (τ)", f"{best.block_efficiency:.2f}"),
-        ("tokens per second", f"{best.token_rate:.0f}"),
+        (f"speed-up with {best.method}", times(best.speed_up).value),
+        ("tokens per pass (τ)", number(best.drafts.block_efficiency if best.drafts else None).value),
+        ("tokens per second", number(best.token_rate, 0).value),
         ("identical answers", f"{best.num_identical} of {best.num_answers}"),
     )
     for name, value in facts:
@@ -116,7 +118,7 @@ def _answer(answer: Answer, round_: Round, slowest: float) -> str:
 </div>"""
 
 
-def _row(entry: Figures) -> str:
+def _row(entry: MethodSummary) -> str:
     values = "".join(f"<td>{escape(value)}</td>" for value in cells(entry))
     return f"<tr><td>{escape(heading(entry.method))}</td>{values}</tr>"
 

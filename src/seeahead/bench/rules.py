@@ -32,7 +32,7 @@ class Group:
         if self.pictures is None:
             return True
         least, most = self.pictures
-        return tally.num_pictures is not None and least <= tally.num_pictures <= most
+        return least <= tally.num_pictures <= most
 
 
 @dataclass(frozen=True)

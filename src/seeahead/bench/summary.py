@@ -65,6 +65,6 @@ def summarize(record: Record) -> Summary:
 def _weights(record: Record) -> Array:
     """[1 + draws, questions]: conversations are drawn, and their turns stay together."""
     openings = [entry.scenario for entry in record.asked if not entry.earlier]
-    conversations = np.cumsum([not entry.earlier for entry in record.asked]) - 1
+    conversations = np.cumsum([not entry.earlier for entry in record.asked], dtype=np.intp) - 1
     drawn = resample(openings, seed=int(record.settings.get("seed") or 0))
     return np.asarray(drawn[:, conversations], dtype=np.float64)

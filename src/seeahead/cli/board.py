@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from seeahead.bench.compare import Answer, Event, Round, Said
-from seeahead.bench.figures import heading, pace
+from seeahead.bench.definitions import heading
+from seeahead.bench.figures import pace
 from seeahead.bench.record import PLAIN
 from seeahead.cli import terminal
 from seeahead.demo.scenarios import Question

@@ -134,18 +134,19 @@ def watch(console: Console, engines: Mapping[str, Engine], scenarios: tuple[Scen
 
 def summarize(console: Console, rounds: list[Round], found: list[Difference]) -> None:
     """The closing table, its definitions, and every answer that differs."""
-    from seeahead.bench.figures import COLUMNS, DEFINITIONS, all_figures, cells, difference_line, heading
+    from seeahead.bench.definitions import heading
+    from seeahead.bench.figures import COLUMNS, cells, definitions, difference_line, summary_of
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for number, name in enumerate(COLUMNS):
+    for number, name in enumerate(("drafter", *COLUMNS)):
         table.add_column(name, justify="right" if number else "left")
-    for entry in all_figures(rounds):
+    for entry in summary_of(rounds).headline_methods:
         table.add_row(heading(entry.method), *cells(entry))
     console.print(table)
     console.print()
     for difference in found:
         console.print(terminal.printable(difference_line(difference)), soft_wrap=True)
-    for name, meaning in DEFINITIONS.items():
+    for name, meaning in definitions().items():
         console.print(Text(f"{name}: {meaning}", style="dim"))
 
 
