@@ -195,10 +195,12 @@ def train_soft_words(
         loss = parts["pictures"] + parts["made"] + 2 * parts["norm"] + parts["teacher"]
         return loss, {name: float(value.detach()) for name, value in parts.items()}
 
-    def share_of(name: str) -> float:
-        return TOWER_SHARE if name.startswith("vision_tower.") else 1.0
+    fit(stage, trainer.parameters(), loss_of, watch, WATCH_MINUTES, tower_slower)
 
-    fit(stage, trainer.parameters(), loss_of, watch, WATCH_MINUTES, share_of)
+
+def tower_slower(name: str) -> float:
+    """What share of the learning rates a parameter gets."""
+    return TOWER_SHARE if name.startswith("vision_tower.") else 1.0
 
 
 def covered_patches(example: Example) -> Tensor:
