@@ -45,5 +45,5 @@ def can_pack(weight: Tensor) -> bool:
 def pack(module: nn.Module) -> None:
     """Packs the linear layers directly below `module` where this machine can."""
     for name, child in list(module.named_children()):
-        if type(child) is nn.Linear and child.bias is None and can_pack(child.weight):
+        if type(child) is nn.Linear and "bias" not in dict(child.named_parameters()) and can_pack(child.weight):
             setattr(module, name, PackedLinear(child.weight))
