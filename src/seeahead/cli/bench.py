@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-d", "--drafter", action="append", help="a drafter to measure; repeat it for several")
     add("--peers", action="store_true", help="transformers' own generate on the same weights, beside ours")
     add("--temperature", type=float, action="append", help="repeat it for several (default: 0 and 1)")
-    add("--repeats", type=int, default=2, help="how often every question is asked (default: 2)")
+    add("--repeats", type=int, default=1, help="how often every question is asked (default: 1)")
     add("--max-new-tokens", type=int, default=128, help="answer length for your own questions (default: 128)")
     add("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
