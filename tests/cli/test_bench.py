@@ -36,6 +36,7 @@ def test_a_folder_of_pictures_is_asked_the_default_question(measured):
     assert record.peers == ("transformers", "transformers lookup")
     assert len(record.runs) == 2 * 4
     assert record.gaps == ()
+    assert 0 < record.settings["harness_share"] < 1
     assert not (measured / "bench.partial.jsonl").exists()
 
 

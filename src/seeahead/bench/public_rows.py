@@ -144,7 +144,9 @@ def _parquet_package(file: Path) -> Any:
     try:
         return importlib.import_module("pyarrow.parquet")
     except ImportError:
-        raise InputError(f"reading {file} needs pyarrow, which is not installed; pip install pyarrow") from None
+        raise InputError(
+            f"reading {file} needs pyarrow, which is not installed; pip install 'seeahead[bench]'"
+        ) from None
 
 
 def _embedded(table: Any, group: int, index: int, columns: Sequence[str]) -> Callable[[], Sequence[bytes]]:

@@ -60,7 +60,10 @@ def machine(summary: Summary) -> str:
         str(hardware.get("gpu") if settings.get("device") == "cuda" else hardware.get("cpu") or ""),
         f"{settings['num_threads']} threads" if settings.get("num_threads") else "",
         f"{summary.num_questions} questions in {len(summary.scenarios)} scenarios",
-        f"{settings['num_repeats']} repeats" if settings.get("num_repeats") else "",
+        f"{settings['num_repeats']} repeats" if settings.get("num_repeats", 1) > 1 else "",
+        f"{settings['harness_share']:.1%} of the time spent outside of answers"
+        if settings.get("harness_share")
+        else "",
     ]
     return " · ".join(part for part in parts if part)
 

@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from seeahead.cli import terminal
@@ -116,8 +117,8 @@ def measure(args: argparse.Namespace, plan: Plan, drafters: list[str]) -> Record
             report("warming up", share)
     costs = measure_table(next(iter(engines.values())))
     with Log(args.output / "bench.partial.jsonl", fingerprint(plan, list(methods), target)) as log:
-        ask(plan, methods, log)
-        record = make_record(plan, engines, methods, log, costs, target)
+        share = ask(plan, methods, log)
+        record = make_record(plan, engines, methods, log, costs, {**target, "harness_share": share})
         write_record(args.output / "bench.json", record)
         log.finish()
     return read_record(args.output / "bench.json")  # rounded as stored, so that the page can be rendered again
@@ -160,14 +161,20 @@ def measure_table(plain: Engine) -> Costs:
     raise AssertionError("the table comes last")
 
 
-def ask(plan: Plan, methods: Mapping[str, Method], log: Log) -> None:
-    """Everything of everyone; the bar is drawn between answers only, never while one is timed."""
+def ask(plan: Plan, methods: Mapping[str, Method], log: Log) -> float | None:
+    """Everything of everyone; the bar is drawn between answers only, never while one is timed.
+
+    Returns the share of the time that went to neither method; None when nothing was left to ask."""
     from seeahead.bench.harness import run as run_plan
 
-    total = plan.num_runs(len(methods))
+    total, known = plan.num_runs(len(methods)), len(log.runs)
+    num_asked, spent, started = 0, 0.0, perf_counter()
     with terminal.still_progress(terminal.note_console(), "asking", total) as advance:
-        for _ in run_plan(plan, methods, log):
+        for answer in run_plan(plan, methods, log):
+            if len(log.runs) > known:
+                known, num_asked, spent = len(log.runs), num_asked + 1, spent + answer.seconds_total
             advance()
+    return round(1 - spent / (perf_counter() - started), 4) if num_asked else None
 
 
 def make_record(
