@@ -117,8 +117,8 @@ def measure(args: argparse.Namespace, plan: Plan, drafters: list[str]) -> Record
             report("warming up", share)
     costs = measure_table(next(iter(engines.values())))
     with Log(args.output / "bench.partial.jsonl", fingerprint(plan, list(methods), target)) as log:
-        share = ask(plan, methods, log)
-        record = make_record(plan, engines, methods, log, costs, {**target, "harness_share": share})
+        outside = ask(plan, methods, log)
+        record = make_record(plan, engines, methods, log, costs, {**target, "harness_share": outside})
         write_record(args.output / "bench.json", record)
         log.finish()
     return read_record(args.output / "bench.json")  # rounded as stored, so that the page can be rendered again
