@@ -33,7 +33,7 @@ fix: $(STAMP)
 
 results: $(STAMP)
 	$(BIN)/seeahead bench --peers --output out/bench
-	cp out/bench/bench.json results/bench-demo.json
+	mkdir -p results && cp out/bench/bench.json results/bench-demo.json
 	$(BIN)/python benchmarks/render.py
 
 clean:
