@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -116,10 +116,11 @@ def picture_example(card: Card, pixels: np.ndarray, rng: random.Random, facts: d
     colours = colour_names(pixels)
     noun = card.name or card.kind
     words = tuple(re.findall(r"[a-z]+", f"{noun} {card.kind} {' '.join(colours)}".lower()))
-    turns = picture_turns(card, placed, colours, rng)
+    said = replace(card, name=spoken_name(card.name))
+    turns = picture_turns(said, placed, colours, rng)
     dialogues: list[Dialogue] = [(turn,) for turn in turns]
-    known = facts.get(noun)
-    if card.name and known:
+    known = facts.get(said.name)
+    if said.name and known:
         fact = rng.choice(known)
         first = rng.choice([turn for turn in turns if turn.ability in ("name", "brief", "kind")])
         dialogues.append((first, Turn(rng.choice(MORE), fact, "follow-up")))
@@ -130,6 +131,12 @@ def picture_example(card: Card, pixels: np.ndarray, rng: random.Random, facts: d
     return Example(
         (placed.picture,), tuple(dialogues), card.kind, words, places, noun, tuple(placed.background.split())
     )
+
+
+def spoken_name(name: str) -> str:
+    """The name as somebody would say it, or "": a hundred ways to point with a hand teach only to make up names."""
+    is_plain = re.fullmatch(r"[A-Za-z']+( [A-Za-z']+)?", name) is not None
+    return name if is_plain else ""
 
 
 MORE = ("Tell me more about it.", "What can you tell me about it?", "What is it known for?")
@@ -200,7 +207,7 @@ def yes_no_kind(kind: str, a_noun: str, rng: random.Random) -> Turn:
 def picture_pair_example(bank: Bank, indices: tuple[int, int], rng: random.Random) -> Example:
     cards = [bank.cards[index] for index in indices]
     placed = [place_picture(bank.pixels[index], rng) for index in indices]
-    nouns = [with_article(card.name or card.kind) for card in cards]
+    nouns = [with_article(spoken_name(card.name) or card.kind) for card in cards]
     kinds = [kind_phrase(card.kind) for card in cards]
     both = (
         f"Both show {kinds[0]}." if kinds[0] == kinds[1] else f"The first is {kinds[0]}, and the second is {kinds[1]}."

@@ -19,7 +19,7 @@ from seeahead.train.vision import to_pixels
 
 MOST_DIALOGUES = 4
 MOST_TOKENS = 330
-VISION_SHARE = 0.1  # of the learning rate
+VISION_SHARE = 0.02  # of the learning rate
 UNSEEN = torch.finfo(torch.bfloat16).min
 
 
