@@ -154,3 +154,9 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("peak memory", _memory),
     ),
 }
+
+SHORT = tuple(
+    next(column for columns in TABLES.values() for column in columns if column.word == word)
+    for word in ("τ", "tokens/s", "speed-up", "end to end", "identical", "host")
+)
+"""The columns of a short table: the demo's, and the README's."""

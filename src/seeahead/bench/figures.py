@@ -9,13 +9,13 @@ from typing import Any
 from seeahead import metrics
 from seeahead.bench.by_method import MethodSummary
 from seeahead.bench.compare import Answer, Difference, Round
-from seeahead.bench.definitions import DEFINITIONS, TABLES
+from seeahead.bench.definitions import DEFINITIONS, SHORT
 from seeahead.bench.record import Asked, Costs, Record, Run
 from seeahead.bench.statistics import Interval
 from seeahead.bench.summary import Summary, summarize
 
-COLUMNS = ("τ", "tokens/s", "speed-up", "end to end", "identical", "host")
-"""Words of the table, keys of `definitions.DEFINITIONS`."""
+COLUMNS = tuple(column.word for column in SHORT)
+"""Headings of the table, keys of `definitions.DEFINITIONS`."""
 
 
 def summary_of(rounds: Sequence[Round]) -> Summary:
@@ -41,8 +41,7 @@ def definitions() -> dict[str, str]:
 
 def cells(entry: MethodSummary) -> list[str]:
     """A method's row, in the order of COLUMNS."""
-    known = {column.word: column.cell(entry).value for columns in TABLES.values() for column in columns}
-    return [known[word] for word in COLUMNS]
+    return [column.cell(entry).value for column in SHORT]
 
 
 def as_json(rounds: Sequence[Round], found: Iterable[Difference]) -> dict[str, Any]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seeahead.bench import report_charts
-from seeahead.bench.definitions import TABLES, heading, times
+from seeahead.bench.definitions import SHORT, heading, times
 from seeahead.bench.markdown import markdown, name, plain_words, row_cells, shown
 from seeahead.bench.record import Record
 from seeahead.bench.report import machine, report
 from seeahead.bench.sheet import sheet
 from seeahead.bench.summary import Summary, summarize
-
-COLUMNS = ("τ", "tokens/s", "speed-up", "end to end", "identical", "host")
 
 
 def documents(stem: str, record: Record) -> dict[str, str]:
@@ -34,10 +32,8 @@ def _block(stem: str, summary: Summary) -> Iterator[str]:
     yield f"**{plain_words(summary.headline)}**"
     yield f"{plain_words(machine(summary))} · [all figures](docs/results/{stem}.md)"
     yield f"![{_ALTS[0]}](docs/images/{stem}-speed.svg)"
-    columns = {column.word: column for found in TABLES.values() for column in found}
-    chosen = [columns[word] for word in COLUMNS]
-    lines = ["| method | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
-    yield "\n".join([*lines, *(f"| {' | '.join([name(entry), *row_cells(entry, chosen)])} |" for entry in methods)])
+    lines = ["| method | " + " | ".join(column.word for column in SHORT) + " |", "|---|" + "---:|" * len(SHORT)]
+    yield "\n".join([*lines, *(f"| {' | '.join([name(entry), *row_cells(entry, SHORT)])} |" for entry in methods)])
     if against := summary.against[temperature]:
         parts = (f"{heading(entry.method)} over {entry.peer} {shown(times(entry.ratio))}" for entry in against)
         yield f"Ours over peers on the same weights, by token rate: {'; '.join(parts)}."

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from seeahead.data.dialogues import Example, Turn
+from seeahead.data.dialogues import Example, Turn, spoken_name
 from seeahead.data.examples import ExampleSource
 from seeahead.data.prompts import Prompt, prompts_of, text_prompt
 from seeahead.data.scene_dialogues import scene_example
@@ -117,7 +117,9 @@ class DemoTraining:
         base = model.bfloat16()
         base.eval()
         half = amounts.base_writing_minutes / 2
-        facts = self.write(base, "facts", [fact_question(noun) for noun in nouns], half, FACT_TOKENS)
+        facts = self.write(
+            base, "facts", [fact_question(noun) for noun in nouns if spoken_name(noun)], half, FACT_TOKENS
+        )
         questions = text_questions(nouns, False, 4000, self.recipe.seed)
         texts = self.write(base, "texts", questions, half, amounts.writing_tokens)
         held_out = text_questions(nouns, True, 4 * amounts.held_out_texts, self.recipe.seed)[: amounts.held_out_texts]
