@@ -55,6 +55,11 @@ def _range(figure: Interval) -> str:
 def warnings(record: Record, methods: Methods, against: Mapping[float, Sequence[Against]]) -> tuple[str, ...]:
     """One sentence each, the worst first, none twice."""
     found: list[str] = []
+    if record.costs.is_disturbed:
+        found.append(
+            "Something else ran on the machine while the table V(k) was measured (a pass over several tokens took less "
+            "time than one over a single token): the ceilings below are not to be trusted."
+        )
     for temperature, entries in methods.items():
         at = f"at temperature {temperature:g}"
         found += (line for entry in entries for line in _of_method(record, entry, at))

@@ -84,6 +84,9 @@ class Gap:
     logit_gap: float | None
 
 
+_LEAST_RATIO = 0.95
+
+
 @dataclass(frozen=True)
 class Costs:
     """V(k): median seconds of one forward of k tokens of the target after `num_cached` cached ones, on this machine."""
@@ -98,6 +101,11 @@ class Costs:
         above = min((k for k in known if k >= num_tokens), default=known[-1])
         share = 0.0 if above == below else (num_tokens - below) / (above - below)
         return (self.seconds[below] * (1 - share) + self.seconds[above] * share) / self.seconds[known[0]]
+
+    @property
+    def is_disturbed(self) -> bool:
+        """More tokens cannot take clearly less time: something else ran on the machine meanwhile."""
+        return any(self.ratio(k) < _LEAST_RATIO for k in self.seconds)
 
 
 @dataclass(frozen=True)
