@@ -70,16 +70,16 @@ class Piece:
 class Engine:
     """A target with a drafter. Answers are those of the target alone; only the time to them changes."""
 
-    def __init__(self, family: Family, drafter: Drafter, own_drafter: Path | None = None) -> None:
+    def __init__(self, family: Family, drafter: Drafter, own_drafters: Mapping[str, Path] | None = None) -> None:
         self.family = family
         self.drafter = drafter
-        self.own_drafter = own_drafter
+        self.own_drafters = own_drafters or {}
 
     def with_drafter(self, drafter: str | Path | Drafter) -> Engine:
         """The same target with another drafter; the target is not loaded again."""
-        made = make_drafter(drafter, device=self.family.device, dtype=self.family.dtype, own=self.own_drafter)
+        made = make_drafter(drafter, device=self.family.device, dtype=self.family.dtype, own=self.own_drafters)
         made.check(self.family)
-        return Engine(self.family, made, self.own_drafter)
+        return Engine(self.family, made, self.own_drafters)
 
     def generate(self, prompt: PromptLike, images: Iterable[PictureSource] = (), **settings: Any) -> Reply:
         """The whole answer. Settings are those of `stream`."""
@@ -198,24 +198,25 @@ def load(
 ) -> Engine:
     """An engine for a target: "demo" (built on first use), a hub id, a local folder, or a (model, processor) pair.
 
-    `drafter`: a kind (none, lookup, language), a folder, a hub id, or an object; by default the demo's own drafter for
-    the demo, else lookup. `progress` is told (what is being done, share done). Raises ModelError or DrafterError.
+    `drafter`: a kind (none, lookup, language, vision), a folder, a hub id, or an object; by default the demo's own
+    drafter for the demo, else lookup. `progress` is told (what is being done, share done). Raises ModelError or
+    DrafterError.
     """
-    own = None
+    own: Mapping[str, Path] = {}
     if isinstance(target, tuple):
         model, processor = target
     elif target == "demo":
         from seeahead.demo.build import ensure
 
         paths = ensure(progress=progress)
-        own = paths.drafter
+        own = paths.drafters
         model, processor = load_model(paths.target, dtype, device)
     else:
         model, processor = load_model(target, dtype, device)
     family = family_for(model, processor)
     if not isinstance(target, tuple):
         family.fuse()  # a model that was given stays as it is: others may hold it too
-    default = "lookup" if own is None else "language"
+    default = "language" if "language" in own else "lookup"
     return Engine(family, _no_drafter(), own).with_drafter(drafter if drafter is not None else default)
 
 

@@ -63,7 +63,7 @@ class Decoder:
         capacity = inputs.token_ids.shape[1] + min(self.stop.limit, 4096) + _CHUNK
         self._session = Session(self.target, capacity)
         started = perf_counter()
-        scores = self._session.prefill(inputs, self.drafter.wants_features)
+        scores = self._session.prefill(inputs, self.drafter.wants_features, self.drafter.wants_embeddings)
         with torch.inference_mode():
             distribution = self.sampler.distribution(scores.logits[0, -1])
             first = draw(distribution, self.sampler.stream(0).random())
@@ -72,14 +72,14 @@ class Decoder:
         self.sampler.extend([first])
         _, progress.finish_reason = self.stop.cut([], [first])
         if progress.finish_reason is None:
-            features = scores.features[0] if scores.features is not None else None
             assignment = Assignment(
                 inputs=inputs,
                 image_token_ids=self.image_token_ids,
                 vocab_size=scores.logits.shape[-1],
                 params=self.sampler.params,
                 max_new_tokens=self.stop.limit,
-                features=features,
+                features=None if scores.features is None else scores.features[0],
+                embeddings=None if scores.embeddings is None else scores.embeddings[0],
             )
             self._drafting = self.drafter.start(assignment)
             progress.seconds_drafter_start = perf_counter() - prefilled

@@ -17,7 +17,8 @@ from seeahead.tree import Draft, Verdict
 class Assignment:
     """The answer to be drafted: the prompt as the target got it, and how the target's tokens are chosen.
 
-    `features` [prompt tokens, width] are the target's, for drafters that want them. `image_token_ids` stand for
+    `features` and `embeddings` [prompt tokens, width] are the target's last and first hidden states, for drafters
+    that want them; at placeholders the latter are the visual embeddings. `image_token_ids` stand for
     pictures in `inputs.token_ids`: a drafter must never propose one. `vocab_size` is the target's.
     """
 
@@ -27,6 +28,7 @@ class Assignment:
     params: SamplingParams
     max_new_tokens: int
     features: torch.Tensor | None = None
+    embeddings: torch.Tensor | None = None
 
     @property
     def text_token_ids(self) -> list[int]:
@@ -57,7 +59,14 @@ class Drafter(Protocol):
     def name(self) -> str: ...
 
     @property
-    def wants_features(self) -> bool: ...
+    def wants_features(self) -> bool:
+        """Of the prompt and of every step."""
+        ...
+
+    @property
+    def wants_embeddings(self) -> bool:
+        """Of the prompt."""
+        ...
 
     def check(self, target: Executor) -> None:
         """Raise DrafterError, naming the way out, if this drafter cannot serve `target`."""

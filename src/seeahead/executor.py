@@ -16,7 +16,10 @@ from seeahead.cache import SessionCache
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """A prompt as the model takes it: ids [1, length] and what else its forward wants (pixels, grids, type ids)."""
+    """A prompt as the model takes it: ids [1, length] and what else its forward wants (pixels, grids, type ids).
+
+    The compact decoder takes `inputs_embeds` [1, length, width] there, in the place of its own embeddings of the ids.
+    """
 
     token_ids: torch.Tensor
     extras: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -24,10 +27,15 @@ class ModelInputs:
 
 @dataclass(frozen=True)
 class Scores:
-    """Results per new token: logits [batch, tokens, vocabulary]; features [batch, tokens, width] where asked for."""
+    """Results per new token: logits [batch, tokens, vocabulary]; features [batch, tokens, width] where asked for.
+
+    `embeddings` [batch, tokens, width], of a prompt and where asked for: what its first layer read. At a picture's
+    placeholders these are the visual embeddings, in whatever way the family makes them.
+    """
 
     logits: torch.Tensor
     features: torch.Tensor | None = None
+    embeddings: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,10 @@ class Executor(Protocol):
         """An empty cache with room for `capacity` tokens."""
         ...
 
-    def prefill(self, inputs: ModelInputs, cache: SessionCache, wants_features: bool) -> Prefilled:
-        """Run a prompt into an empty cache. Features, where wanted, cover every prompt token."""
+    def prefill(
+        self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
+    ) -> Prefilled:
+        """Run a prompt into an empty cache. Features and embeddings, where wanted, cover every prompt token."""
         ...
 
     def forward(

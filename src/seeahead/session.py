@@ -33,7 +33,7 @@ class Session:
     def num_pending(self) -> int:
         return len(self._depths)
 
-    def prefill(self, inputs: ModelInputs, wants_features: bool = False) -> Scores:
+    def prefill(self, inputs: ModelInputs, wants_features: bool = False, wants_embeddings: bool = False) -> Scores:
         """Run a prompt into the empty session; logits [batch, 1, vocabulary] of the token after it.
 
         Raises InputError for a prompt that does not fit into the model's context.
@@ -49,7 +49,7 @@ class Session:
                 "shorten the prompt or use fewer pictures"
             )
         with torch.inference_mode():
-            prefilled = self.executor.prefill(inputs, self._cache, wants_features)
+            prefilled = self.executor.prefill(inputs, self._cache, wants_features, wants_embeddings)
         self.length = num_tokens
         self._shift = prefilled.position_shift
         return prefilled.scores

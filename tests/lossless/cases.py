@@ -8,9 +8,11 @@ import torch
 from seeahead.drafters.empty import EmptyDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
+from seeahead.drafters.vision import VisionDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
+from seeahead.models.adapter import AdapterConfig, ImageAdapter
 from seeahead.models.decoder import Decoder, DecoderConfig
 from seeahead.testing import (
     TEXT_FAMILIES,
@@ -75,6 +77,16 @@ def trimmed_language():
 
 
 @cache
+def vision(width, num_tokens=0):
+    """The trimmed language drafter with an adapter from visual embeddings of `width`."""
+    blind = trimmed_language()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        adapter = ImageAdapter(AdapterConfig(width, 32, 16, num_tokens)).eval().to(DEVICE)
+    return VisionDrafter(blind.executor, blind.vocabulary, adapter=adapter)
+
+
+@cache
 def language(model_type="llama", **settings):
     """Another random model of the target's vocabulary."""
     return LanguageDrafter(target(model_type, 7), **settings)
@@ -88,6 +100,8 @@ DRAFTERS = {
     "language with a window": lambda family, truth: language("mistral"),
     "language, trimmed": lambda family, truth: trimmed_language(),
     "language, itself": lambda family, truth: LanguageDrafter(family),
+    "vision": lambda family, truth: vision(family.text_config.hidden_size),
+    "vision, few tokens": lambda family, truth: vision(family.text_config.hidden_size, 2),
     "random chain": lambda family, truth: ScriptedDrafter("random chain", random_chain()),
     "random tree": lambda family, truth: ScriptedDrafter("random tree", random_tree()),
     "all wrong": lambda family, truth: ScriptedDrafter("all wrong", all_wrong(truth)),

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from seeahead.demo import build, model
+from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError
-from seeahead.train.drafter import DraftVocabulary, build_drafter, save_drafter
+from seeahead.train.network import new_network
 from seeahead.train.smoke import tiny_language_model
 
 
@@ -31,8 +32,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_file(tensors, weights / "vision.safetensors")
     save_file({"layers.0.mlp.up_proj.lora_A": torch.zeros(2, 32), "layers.0.mlp.up_proj.lora_B": torch.zeros(64, 2)},
               weights / "language-lora.safetensors")  # fmt: skip
-    vocabulary = DraftVocabulary(tuple(range(20)), 0)
-    save_drafter(build_drafter(vocabulary, 50, 32, 1), vocabulary, weights / "drafter")
+    vocabulary = DraftVocabulary(torch.arange(20), 0)
+    new_network(vocabulary, 32, 1, (1, 2), None).save(weights / "drafters" / "language", 50)
     monkeypatch.setattr(build, "WEIGHTS", weights)
     monkeypatch.setattr(build, "find_gguf", lambda cache, tell: weights)
     monkeypatch.setattr(model, "load_language_model", tiny)
@@ -62,7 +63,7 @@ def test_the_built_folder_is_a_plain_llava_that_generates(cache: Path) -> None:
     assert 1 <= written.shape[1] - inputs["input_ids"].shape[1] <= 4
     assert loaded.dtype == torch.bfloat16
     assert loaded.lm_head.weight.data_ptr() == loaded.get_input_embeddings().weight.data_ptr()
-    assert (paths.drafter / "draft_vocabulary.safetensors").is_file()
+    assert (paths.drafters["language"] / "draft_vocabulary.safetensors").is_file()
 
 
 def test_a_second_call_builds_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

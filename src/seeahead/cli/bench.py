@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from seeahead.cli import terminal
 from seeahead.cli.demo import check, describe, load_engines
+from seeahead.drafters.options import split_options
 from seeahead.errors import InputError
 from seeahead.provenance import provenance
 
@@ -84,8 +85,8 @@ def make_plan(args: argparse.Namespace) -> Plan:
 
 
 def pick_suite(args: argparse.Namespace) -> Suite:
-    from seeahead.bench.own_data import load_own
     from seeahead.bench.suites import load_suite
+    from seeahead.data.own_data import load_own
 
     count = args.count or (QUICK_COUNT if args.quick else None)
     if args.data is not None:
@@ -142,7 +143,8 @@ def make_methods(args: argparse.Namespace, engines: Mapping[str, Engine]) -> dic
         from seeahead.bench.peers import ASSISTED, PEERS
 
         plain = next(iter(engines.values()))
-        folder = next((Path(spec) for spec in args.drafter or () if Path(spec).is_dir()), plain.own_drafter)
+        named = [Path(split_options(spec)[0]) for spec in args.drafter or ()]
+        folder = next((path for path in named if path.is_dir()), plain.own_drafters.get("language"))
         # Without a language drafter there is no assistant to lend.
         fitting = {name: make for name, make in PEERS.items() if folder is not None or name != ASSISTED}
         methods |= {name: make(plain, folder) for name, make in fitting.items()}

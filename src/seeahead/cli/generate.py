@@ -92,10 +92,12 @@ def check(args: argparse.Namespace, text: str) -> Prompt:
 
 def check_drafter(spec: str, *, has_own: bool) -> None:
     """Refuse a drafter that cannot be, before a model is loaded for it."""
-    from seeahead.drafters import KINDS, make_drafter
+    from seeahead.drafters import KINDS, NEEDS_MODEL, make_drafter
+    from seeahead.drafters.options import split_options
 
+    spec, _ = split_options(spec)
     is_source = Path(spec).is_dir() or spec.count("/") == 1
-    if is_source or (spec in KINDS and (spec != "language" or has_own)):
+    if is_source or (spec in KINDS and (spec not in NEEDS_MODEL or has_own)):
         return
     import torch
 

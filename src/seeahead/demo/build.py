@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +29,15 @@ RUN_PIP = (
     "import runpy, sys, tempfile; tempfile.tempdir = sys.argv.pop(1); sys.argv[0] = 'pip'; "
     "runpy.run_module('pip', run_name='__main__')"
 )
-LAYOUT = "1"  # raised whenever the built folder changes for the same weights
+LAYOUT = "2"  # raised whenever the built folder changes for the same weights
 
 
 @dataclass(frozen=True)
 class DemoPaths:
-    """Folders of the built demo model: a LLaVA in transformers' format, and the text-only drafter."""
+    """Folders of the built demo model: a LLaVA in transformers' format, and its drafters by kind."""
 
     target: Path
-    drafter: Path
+    drafters: Mapping[str, Path]
 
 
 def default_cache() -> Path:
@@ -53,6 +53,11 @@ def demo_folder(cache: Path | None = None) -> Path:
     return (cache or default_cache()) / f"demo-{digest.hexdigest()[:12]}"
 
 
+def own_drafters() -> list[Path]:
+    """Shipped folders of drafters, each named after its kind."""
+    return sorted(path.parent for path in WEIGHTS.glob("drafters/*/config.json"))
+
+
 def state(cache: Path | None = None) -> dict[str, object]:
     """Whether the demo model is built, where, and how large; never builds."""
     folder = demo_folder(cache)
@@ -63,11 +68,11 @@ def state(cache: Path | None = None) -> dict[str, object]:
 def ensure(cache: Path | None = None, progress: Progress | None = None) -> DemoPaths:
     """The demo model's folders, built if need be. Safe when interrupted and when two processes build at once."""
     folder = demo_folder(cache)
-    paths = DemoPaths(folder / "target", folder / "drafter")
+    paths = DemoPaths(folder / "target", {path.name: folder / "drafters" / path.name for path in own_drafters()})
     if folder.is_dir():
         return paths
     tell = progress or (lambda what, share: None)
-    needed = [WEIGHTS / name for name in ("vision.safetensors", "language-lora.safetensors", "drafter")]
+    needed = [WEIGHTS / name for name in ("vision.safetensors", "language-lora.safetensors", "drafters")]
     missing = [path.name for path in needed if not path.exists()]
     if missing:
         raise ModelError(f"the package lacks the demo weights {', '.join(missing)}; install seeahead again")
@@ -110,7 +115,7 @@ def build_into(folder: Path, gguf: Path, tell: Progress) -> None:
     finally:
         if shown:
             logging.enable_progress_bar()
-    shutil.copytree(WEIGHTS / "drafter", folder / "drafter")
+    shutil.copytree(WEIGHTS / "drafters", folder / "drafters")
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seeahead.drafters.options import split_options, with_options
 from seeahead.errors import DrafterError, ModelError
 
 if TYPE_CHECKING:
@@ -18,7 +20,10 @@ KINDS: dict[str, str] = {
     "none": "no drafts: plain decoding, the baseline",
     "lookup": "what followed the same words before, in prompt and answer; needs no model",
     "language": "a small language model that does not see the image (a folder or hub id, or the demo's own)",
+    "vision": "a small language model with an image adapter on the target's view of the image (a folder)",
 }
+NEEDS_MODEL = ("language", "vision")
+"""Kinds that are nothing without weights made for the target."""
 
 
 def make_drafter(
@@ -26,14 +31,19 @@ def make_drafter(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    own: Path | None = None,
+    own: Mapping[str, Path] | None = None,
 ) -> Drafter:
-    """A drafter from a kind, a folder, a hub id, or as it is. `own`: folder of the drafter made for this target.
+    """A drafter from a kind, a folder, a hub id, or as it is. `own`: folders of drafters made for this target, by kind.
+
+    Settings may follow: `language:chain=5` (see `drafters/options.py`).
 
     Raises DrafterError or ModelError, in one line, if there is none.
     """
     if not isinstance(spec, str | Path):
         return spec
+    name, options = split_options(str(spec))
+    if options:
+        return with_options(make_drafter(name, device=device, dtype=dtype, own=own), options, str(spec))
     if spec == "none":
         from seeahead.drafters.empty import EmptyDrafter
 
@@ -42,22 +52,25 @@ def make_drafter(
         from seeahead.drafters.lookup import LookupDrafter
 
         return LookupDrafter()
-    if spec == "language":
-        if own is None:
+    if spec in NEEDS_MODEL:
+        if spec not in (own or {}):
             raise DrafterError(
-                "the language drafter needs a model of the target's vocabulary; give its folder or hub id as drafter"
+                f"the {spec} drafter needs a model made for this target; give its folder or hub id as drafter"
             )
-        spec = own
+        assert own is not None
+        spec = own[str(spec)]
     if Path(spec).is_dir() or str(spec).count("/") == 1:
-        return _language(spec, device, dtype)
+        return _from_weights(spec, device, dtype)
     near = difflib.get_close_matches(str(spec), KINDS, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise DrafterError(f"unknown drafter '{spec}'; {hint}allowed are {', '.join(KINDS)}, a folder or a hub id")
 
 
-def _language(source: str | Path, device: torch.device, dtype: torch.dtype) -> Drafter:
+def _from_weights(source: str | Path, device: torch.device, dtype: torch.dtype) -> Drafter:
     from seeahead.drafters.language import LanguageDrafter
+    from seeahead.drafters.vision import VisionDrafter
     from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
+    from seeahead.models.adapter import CONFIG_KEY, AdapterConfig, load_adapter
     from seeahead.models.decoder import DecoderConfig, load_decoder
 
     folder = Path(source)
@@ -70,7 +83,10 @@ def _language(source: str | Path, device: torch.device, dtype: torch.dtype) -> D
                 f"'{folder}' maps {len(vocabulary)} draft tokens, its model has {decoder.vocab_size}; "
                 "get the whole drafter folder again"
             )
-        return LanguageDrafter(decoder, vocabulary)
+        if CONFIG_KEY not in values:
+            return LanguageDrafter(decoder, vocabulary)
+        adapter = load_adapter(folder, AdapterConfig.from_json(values[CONFIG_KEY]), dtype, device)
+        return VisionDrafter(decoder, vocabulary, adapter=adapter)
     from seeahead.families import family_for
     from seeahead.families.loading import load_model
 

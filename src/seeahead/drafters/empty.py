@@ -16,6 +16,7 @@ class EmptyDrafter:
 
     name = "none"
     wants_features = False
+    wants_embeddings = False
 
     def check(self, target: Executor) -> None:
         """Serves every target."""

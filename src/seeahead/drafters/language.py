@@ -35,6 +35,7 @@ class LanguageDrafter:
     draws: bool = False
     name: str = "language"
     wants_features: bool = False
+    wants_embeddings: bool = False
 
     def check(self, target: Executor) -> None:
         """Raises DrafterError when draft ids do not mean the same tokens as the target's."""
@@ -51,11 +52,11 @@ class LanguageDrafter:
                 f"{target.vocab_size}; take a drafter trained for this target, or drafter='lookup'"
             )
 
-    def start(self, assignment: Assignment) -> _Language:
-        return _Language(self, assignment)
+    def start(self, assignment: Assignment) -> Language:
+        return Language(self, assignment)
 
 
-class _Language:
+class Language:
     """One answer: the drafter's own session, which holds the prompt's text and every accepted token but the newest."""
 
     def __init__(self, drafter: LanguageDrafter, assignment: Assignment) -> None:
@@ -64,7 +65,7 @@ class _Language:
         self._capacity = min(assignment.max_new_tokens, 4096)
         self._vocab_size = assignment.vocab_size
         self._forbidden = self._forbidden_ids(assignment.image_token_ids)
-        self._prompt = self._to_draft(assignment.text_token_ids)
+        self._prompt = self._view(assignment)
         self._pending_of_node: tuple[int | None, ...] = ()
         self._num_fed = 0
         self._read_anew([])
@@ -90,14 +91,23 @@ class _Language:
     def _read_anew(self, answer: Sequence[int]) -> None:
         """Start a session over prompt and `answer`; of a text too long for the drafter's context, over its end."""
         text = [*self._prompt, *self._to_draft(answer)]
-        longest = self._drafter.executor.max_length
+        longest, first = self._drafter.executor.max_length, 0
         if longest is not None and len(text) + self._capacity > longest:
-            text = text[-(longest // 2) :]
+            first = max(0, len(text) - longest // 2)
+        text = text[first:]
         self._session = Session(self._drafter.executor, len(text) + self._capacity)
         self._num_fed = len(answer)
         # An empty view (a prompt of nothing but pictures) starts with the first answer token.
         if text:
-            self._session.prefill(ModelInputs(torch.tensor([text], device=self._drafter.executor.device)))
+            self._session.prefill(self._inputs(text, first))
+
+    def _view(self, assignment: Assignment) -> list[int]:
+        """The prompt as this drafter is shown it, in draft ids."""
+        return self._to_draft(assignment.text_token_ids)
+
+    def _inputs(self, text: Sequence[int], first: int) -> ModelInputs:
+        """`text`, which is view and answer from token `first` on, for the executor."""
+        return ModelInputs(torch.tensor([list(text)], device=self._drafter.executor.device))
 
     def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
         """Keep what was read of the accepted path; the rest of it is read with the next `propose`."""

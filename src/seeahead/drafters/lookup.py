@@ -30,6 +30,7 @@ class LookupDrafter:
     width: int = 2
     name: str = "lookup"
     wants_features: bool = False
+    wants_embeddings: bool = False
 
     def check(self, target: Executor) -> None:
         """Serves every target."""

@@ -7,6 +7,7 @@ which they differ: positions, masks, image markers.
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -167,16 +168,21 @@ class Family:
     def new_cache(self, capacity: int) -> SessionCache:
         return SessionCache(self.text_config.num_hidden_layers, capacity)
 
-    def prefill(self, inputs: ModelInputs, cache: SessionCache, wants_features: bool) -> Prefilled:
+    def prefill(
+        self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
+    ) -> Prefilled:
         outputs = self.model(
             input_ids=inputs.token_ids,
             past_key_values=cache,
             use_cache=True,
-            output_hidden_states=wants_features,
+            output_hidden_states=wants_features or wants_embeddings,
             **inputs.extras,
             **self._last_logits_only,
         )
-        return Prefilled(_scores(outputs, wants_features, last_only=True), self.position_shift(inputs))
+        scores = _scores(outputs, wants_features, last_only=True)
+        if wants_embeddings:
+            scores = replace(scores, embeddings=outputs.hidden_states[0])
+        return Prefilled(scores, self.position_shift(inputs))
 
     def forward(
         self,

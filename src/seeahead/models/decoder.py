@@ -97,24 +97,31 @@ class Decoder(nn.Module):
     def new_cache(self, capacity: int) -> SessionCache:
         return SessionCache(self.config.num_hidden_layers, capacity)
 
-    def prefill(self, inputs: ModelInputs, cache: SessionCache, wants_features: bool) -> Prefilled:
+    def prefill(
+        self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
+    ) -> Prefilled:
         positions = torch.arange(inputs.token_ids.shape[1], device=self.device)[None]
-        features = self._features(inputs.token_ids, positions, None, cache)
-        return Prefilled(Scores(self.head(features[:, -1:]), features if wants_features else None))
+        given = inputs.extras.get("inputs_embeds")
+        read = self.embedding(inputs.token_ids) if given is None else given
+        features = self._features(read, positions, None, cache)
+        scores = Scores(
+            self.head(features[:, -1:]), features if wants_features else None, read if wants_embeddings else None
+        )
+        return Prefilled(scores)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, visible: Tensor | None, cache: SessionCache, wants_features: bool
     ) -> Scores:
-        features = self._features(tokens, positions, None if visible is None else visible[:, None], cache)
+        mask = None if visible is None else visible[:, None]
+        features = self._features(self.embedding(tokens), positions, mask, cache)
         return Scores(self.head(features), features if wants_features else None)
 
-    def _features(self, tokens: Tensor, positions: Tensor, mask: Tensor | None, cache: SessionCache | None) -> Tensor:
-        """Last hidden states [batch, tokens, width]. Without a mask, several tokens are causal from an empty cache."""
+    def _features(self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: SessionCache) -> Tensor:
+        """Last hidden states [batch, tokens, width] of embeddings `x`; without a mask causal, from an empty cache."""
         config = self.config
         heads, kv_heads, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-        batch, length = tokens.shape
+        batch, length, _ = x.shape
         cos, sin = self._rotation[:, positions].unsqueeze(3).unbind(0)
-        x = self.embedding(tokens)
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, _Layer)
             normed = F.rms_norm(x, (config.hidden_size,), layer.attention_norm, config.rms_norm_eps)
@@ -124,8 +131,7 @@ class Decoder(nn.Module):
             turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
             query, key = (part.transpose(1, 2) for part in turned.split((heads, kv_heads), dim=2))
             value = value.transpose(1, 2)
-            if cache is not None:
-                key, value = cache.update(key, value, index)
+            key, value = cache.update(key, value, index)
             attended = F.scaled_dot_product_attention(
                 query, key, value, mask, is_causal=mask is None and length > 1, enable_gqa=heads != kv_heads
             )

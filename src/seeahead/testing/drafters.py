@@ -33,6 +33,7 @@ class ScriptedDrafter:
     script: Script
     seed: int = 0
     wants_features: bool = False
+    wants_embeddings: bool = False
 
     def check(self, target: Executor) -> None:
         """Serves every target."""
@@ -158,6 +159,7 @@ class SelfDrafter:
     depth: int = 4
     name: str = "self"
     wants_features: bool = False
+    wants_embeddings: bool = False
 
     def check(self, target: Executor) -> None:
         """Serves the target it is."""

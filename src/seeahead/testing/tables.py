@@ -43,7 +43,9 @@ class TableExecutor:
     def new_cache(self, capacity: int) -> SessionCache:
         return TokenCache()
 
-    def prefill(self, inputs: ModelInputs, cache: SessionCache, wants_features: bool) -> Prefilled:
+    def prefill(
+        self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
+    ) -> Prefilled:
         assert isinstance(cache, TokenCache)
         tokens: list[int] = inputs.token_ids[0].tolist()
         cache.tokens += tokens
