@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from seeahead.bench.demo_suite import NUM_PROMPTS, SCENARIOS
-from seeahead.bench.items import store_picture
-from seeahead.bench.stories import KINDS, story
 from seeahead.bench.suites import SUITES, load_suite
 from seeahead.data import scenes
+from seeahead.data.items import store_picture
 from seeahead.data.scene_dialogues import scene_example
+from seeahead.data.stories import KINDS, story
 from seeahead.demo.scenarios import PICTURES
 from seeahead.errors import InputError
 
@@ -125,3 +125,14 @@ def test_a_workspace_that_cannot_be_written_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot write a picture into"):
         load(tmp_path / "file" / "pictures", count=1)
+
+
+def test_the_three_tasks_have_thirty_questions_each(tmp_path):
+    suite = load_suite("three-tasks", count=None, seed=0, folder=None, workspace=tmp_path)
+    counts = Counter(item.scenario for item in suite.items)
+    assert counts == dict.fromkeys(("instruction", "caption", "science question"), 30)
+    asked = Counter((item.scenario, item.pictures, item.turns) for item in suite.items)
+    assert max(asked.values()) == 1, "no question is asked twice"
+    without = [item for item in suite.items if not item.pictures]
+    assert {item.scenario for item in without} == {"science question"}
+    assert len(without) == 10

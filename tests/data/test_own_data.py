@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from seeahead.bench.items import DESCRIBE
-from seeahead.bench.own_data import load_own
+from seeahead.data.items import DESCRIBE
+from seeahead.data.own_data import load_own
 from seeahead.demo.scenarios import PICTURES
 from seeahead.errors import InputError
 from tests.sizes import ROOT

@@ -1,8 +1,7 @@
-"""Text-only questions, held-out prompts, and packages that cannot be fetched."""
+"""Text-only questions, and packages that cannot be fetched."""
 
 import pytest
 
-from seeahead.data import held_out_prompts
 from seeahead.data.sources import SOURCES, Source, fetch, find_archive
 from seeahead.data.texts import clean_fact, text_questions
 from seeahead.errors import InputError
@@ -28,20 +27,6 @@ def test_text_questions_of_the_two_sides_share_no_noun() -> None:
 )
 def test_facts_are_cut_to_whole_useful_sentences(text: str, expected: str) -> None:
     assert clean_fact(text) == expected
-
-
-@pytest.mark.parametrize("kind", ["shapes", "chart", "sign", "receipt", "shape-pair", "text"])
-def test_held_out_prompts_of_made_kinds_need_no_package_and_repeat(kind: str) -> None:
-    first, second = (held_out_prompts(kind, 5, seed=3) for _ in range(2))
-    assert [prompt.text for prompt in first] == [prompt.text for prompt in second]
-    assert len(first) == 5
-    assert all(prompt.text.count("<image>") == len(prompt.pictures) for prompt in first)
-    assert all(prompt.text.endswith("<|im_start|>assistant\n") for prompt in first)
-
-
-def test_an_unknown_kind_of_prompt_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown kind of prompt film; allowed: shapes"):
-        held_out_prompts("film", 1)
 
 
 def test_a_missing_tool_is_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,7 @@
-"""The pieces of the stages on a tiny model: packing, adapters, drafter data, and the whole smoke recipe."""
+"""The pieces of the stages on a tiny model: packing, adapters, and the whole smoke recipe."""
 
 import json
 import random
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,10 @@ from seeahead.errors import SeeaheadError
 from seeahead.train.answers import add_adapters, answer_loss, collate
 from seeahead.train.card import page
 from seeahead.train.demo import DemoTraining
-from seeahead.train.drafter import DraftVocabulary, Line, LineBatcher, build_drafter, draft_loss
 from seeahead.train.pipeline import run_recipe
 from seeahead.train.recipe import read_recipe
 from seeahead.train.smoke import smoke_world
-from seeahead.train.write import write_batch
+from seeahead.train.write import prepared, write_batch
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "demo-smoke.toml"
 
@@ -30,7 +28,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "demo-smoke.toml"
 def training(tmp_path_factory: pytest.TempPathFactory) -> DemoTraining:
     folder = tmp_path_factory.mktemp("training")
     recipe = read_recipe(RECIPE)
-    return DemoTraining(recipe, smoke_world(folder / "made", recipe.seed), folder, lambda line: None)
+    return DemoTraining(recipe, smoke_world(folder / "made", recipe.seed), folder, lambda line: None, folder)
 
 
 def test_packed_dialogues_cost_what_they_cost_alone(training: DemoTraining) -> None:
@@ -93,32 +91,10 @@ def test_the_exported_weights_merge_into_the_same_model(training: DemoTraining) 
 def test_answers_written_in_a_batch_are_the_answers_written_alone(training: DemoTraining) -> None:
     model = training.fresh_target().float()
     prompts = [text_prompt("What is an owl?"), text_prompt("Why?")]
-    together = write_batch(model, training.processor, prompts, 6)
-    alone = [write_batch(model, training.processor, [prompt], 6)[0] for prompt in prompts]
+    together = write_batch(model, prepared(model, training.processor, prompts), 6)
+    alone = [write_batch(model, prepared(model, training.processor, [prompt]), 6)[0] for prompt in prompts]
     assert [written.ids for written in together] == [written.ids for written in alone]
     assert all(top[0] == token for top, token in zip(alone[0].top_ids, alone[0].ids, strict=True))
-
-
-def test_the_draft_vocabulary_maps_both_ways() -> None:
-    vocabulary = DraftVocabulary.most_frequent(Counter({9: 5, 7: 4, 40: 3, 8: 1}), 6)
-    assert vocabulary.target_ids == (0, 1, 2, 7, 9, 40)
-    assert (torch.arange(6) + vocabulary.offsets()).tolist() == list(vocabulary.target_ids)
-    assert vocabulary.unknown == 0
-    table = vocabulary.to_draft(50)
-    assert table[torch.tensor([9, 8, 40])].tolist() == [4, -1, 5]
-
-
-def test_drafter_labels_skip_the_prompt_and_unknown_tokens() -> None:
-    vocabulary = DraftVocabulary.most_frequent(Counter({9: 5, 7: 4}), 5)
-    tops, shares = [[7, 8], [8, 9], [2, 9]], [[0.6, 0.4], [0.9, 0.1], [1.0, 0.0]]
-    line = Line([1, 9, 7, 8, 2], 2, [top + [9] * 6 for top in tops], [share + [0.0] * 6 for share in shares])
-    batcher = LineBatcher(vocabulary, 50)
-    ids, labels, _, found = batcher.batch([line])
-    assert ids.tolist() == [[1, 4, 3, 0, 2]]
-    assert labels.tolist() == [[-100, 3, -100, 2, -100]]
-    assert found[0, 1, :2].tolist() == pytest.approx([0.6, 0.0])
-    loss, _ = draft_loss(build_drafter(vocabulary, 50, 32, 1), batcher.batch([line, line]))
-    assert torch.isfinite(loss)
 
 
 def test_the_smoke_recipe_runs_whole_and_resumes(tmp_path: Path) -> None:
@@ -130,7 +106,7 @@ def test_the_smoke_recipe_runs_whole_and_resumes(tmp_path: Path) -> None:
     assert "<!--" not in rendered
     assert "| easy-VQA test questions right | >= 0.9 |" in rendered
     assert "- A note." in rendered
-    drafter = tmp_path / "out" / "weights" / "drafter"
+    drafter = tmp_path / "out" / "weights" / "drafters" / "language"
     config = json.loads((drafter / "config.json").read_text())
     d2t = load_file(drafter / "draft_vocabulary.safetensors")["d2t"]
     assert config["vocab_size"] == len(d2t) == 300
@@ -141,7 +117,7 @@ def test_the_smoke_recipe_runs_whole_and_resumes(tmp_path: Path) -> None:
     lines.clear()
     run_recipe(RECIPE, tmp_path / "out", tmp_path / "cache", "card", lines.append)
     done = [line.partition(":")[0] for line in lines if "done before" in line]
-    assert done == ["features and soft-words", "answers", "drafter-warm-up", "drafter"]
+    assert done == ["features and soft-words", "answers", "instruction", "distillation"]
 
 
 def test_a_broken_set_of_weights_is_named(training: DemoTraining) -> None:

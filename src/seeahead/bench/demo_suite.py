@@ -13,12 +13,11 @@ from pathlib import Path
 
 from PIL.Image import Image as Picture
 
-from seeahead.bench.items import DESCRIBE, Item, Suite, photographs, sampled, store_picture
-from seeahead.bench.stories import story
 from seeahead.data import scenes
-from seeahead.data.held_out import NOUNS
+from seeahead.data.items import DESCRIBE, Item, Suite, photographs, sampled, store_picture
 from seeahead.data.scene_dialogues import scene_example, shape_pair_example
-from seeahead.data.texts import text_questions
+from seeahead.data.stories import story
+from seeahead.data.texts import HELD_OUT_NOUNS, text_questions
 from seeahead.demo.scenarios import PICTURES, Turn
 
 NUM_PROMPTS = 30
@@ -76,17 +75,19 @@ class Sketch:
 Draw = Callable[[str, random.Random, int], Iterator[Sketch]]
 
 
-def load_demo(about: str, *, count: int | None, seed: int, workspace: Path) -> Suite:
-    """All ten scenarios, `count` items of each; made pictures of the chosen items are written into `workspace`."""
+def load_drawn(
+    name: str, scenarios: Mapping[str, Draw], about: str, *, count: int | None, seed: int, workspace: Path
+) -> Suite:
+    """All scenarios, `count` items of each; made pictures of the chosen items are written into `workspace`."""
     sketches: list[Sketch] = []
-    for name, draw in SCENARIOS.items():
-        rng = random.Random(f"{seed} bench {name}")
+    for scenario, draw in scenarios.items():
+        rng = random.Random(f"{seed} bench {scenario}")
         sketches += [
-            Sketch(name, drawn.pictures, drawn.turns, number)
-            for number, drawn in enumerate(draw(name, rng, seed), start=1)
+            Sketch(scenario, drawn.pictures, drawn.turns, number)
+            for number, drawn in enumerate(draw(scenario, rng, seed), start=1)
         ]
-    chosen = sampled(sketches, lambda sketch: sketch.scenario, count, f"{seed} bench demo")
-    return Suite("demo", about, tuple(_item(sketch, workspace) for sketch in chosen))
+    chosen = sampled(sketches, lambda sketch: sketch.scenario, count, f"{seed} bench {name}")
+    return Suite(name, about, tuple(_item(sketch, workspace) for sketch in chosen))
 
 
 def _item(sketch: Sketch, workspace: Path) -> Item:
@@ -97,25 +98,25 @@ def _item(sketch: Sketch, workspace: Path) -> Item:
     return Item(f"{name}-{sketch.number:02d}", sketch.scenario, pictures, sketch.turns)
 
 
-def _spread(questions: Sequence[str], rng: random.Random) -> Iterator[str]:
+def spread(questions: Sequence[str], rng: random.Random) -> Iterator[str]:
     """The questions in turn, for ever, each time in another order."""
     while True:
         yield from rng.sample(questions, len(questions))
 
 
-def _made(kind: str, rng: random.Random, abilities: Sequence[str]) -> tuple[Picture, str]:
+def made(kind: str, rng: random.Random, abilities: Sequence[str]) -> tuple[Picture, str]:
     """A drawn scene and one question about it that asks for one of the abilities."""
     example = scene_example(getattr(scenes, f"{kind}_scene")(rng), rng)
     questions = [turn.question for (turn,) in example.dialogues if turn.ability in abilities]
     return example.pictures[0], rng.choice(questions)
 
 
-def _captions(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
+def captions(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
     for photograph in photographs():
         for question in rng.sample(CAPTIONS, 2):
             yield Sketch(name, (photograph,), (Turn(question, SHORT),))
-    for question, _ in zip(_spread(CAPTIONS, rng), range(NUM_PROMPTS - 2 * len(photographs()))):
-        picture, _ = _made("shapes", rng, ("list",))
+    for question, _ in zip(spread(CAPTIONS, rng), range(NUM_PROMPTS - 2 * len(photographs()))):
+        picture, _ = made("shapes", rng, ("list",))
         yield Sketch(name, (picture,), (Turn(question, SHORT),))
 
 
@@ -123,17 +124,17 @@ def _details(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
     for photograph in photographs():
         for question in rng.sample(DETAILS, 2):
             yield Sketch(name, (photograph,), (Turn(question, LONGEST),))
-    kinds = _spread(("shapes", "chart", "sign", "receipt"), rng)
+    kinds = spread(("shapes", "chart", "sign", "receipt"), rng)
     for kind, _ in zip(kinds, range(NUM_PROMPTS - 2 * len(photographs()))):
-        picture, _ = _made(kind, rng, ("detail",))
+        picture, _ = made(kind, rng, ("detail",))
         yield Sketch(name, (picture,), (Turn(rng.choice(DETAILS), LONGEST),))
 
 
 def _questions(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
-    for photograph, question in zip(photographs(), _spread(ABOUT_A_PHOTOGRAPH, rng)):
+    for photograph, question in zip(photographs(), spread(ABOUT_A_PHOTOGRAPH, rng)):
         yield Sketch(name, (photograph,), (Turn(question, SHORT),))
     for _ in range(NUM_PROMPTS - len(photographs())):
-        picture, question = _made("shapes", rng, ("count", "colour", "shape", "where", "yes-no"))
+        picture, question = made("shapes", rng, ("count", "colour", "shape", "where", "yes-no"))
         yield Sketch(name, (picture,), (Turn(question, SHORT),))
 
 
@@ -141,8 +142,8 @@ def _reading(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
     bundled = [("sign.png", text) for text in ABOUT_THE_SIGN] + [("receipt.png", text) for text in ABOUT_THE_RECEIPT]
     for file, question in bundled:
         yield Sketch(name, (PICTURES / file,), (Turn(question, SHORT),))
-    for kind, _ in zip(_spread(("sign", "receipt"), rng), range(NUM_PROMPTS - len(bundled))):
-        picture, question = _made(kind, rng, ("read",))
+    for kind, _ in zip(spread(("sign", "receipt"), rng), range(NUM_PROMPTS - len(bundled))):
+        picture, question = made(kind, rng, ("read",))
         yield Sketch(name, (picture,), (Turn(question, SHORT),))
 
 
@@ -150,7 +151,7 @@ def _charts(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
     for question in ABOUT_THE_CHART:
         yield Sketch(name, (PICTURES / "chart.png",), (Turn(question, _chart_limit(question)),))
     for _ in range(NUM_PROMPTS - len(ABOUT_THE_CHART)):
-        picture, question = _made("chart", rng, ("chart", "count", "detail"))
+        picture, question = made("chart", rng, ("chart", "count", "detail"))
         yield Sketch(name, (picture,), (Turn(question, _chart_limit(question)),))
 
 
@@ -163,7 +164,7 @@ def _pairs(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
     bundled = (PICTURES / "shapes_before.png", PICTURES / "shapes_after.png")
     yield Sketch(name, bundled, (Turn("What is different between the two pictures?", MIDDLE),))
     yield Sketch(name, bundled, (Turn("How many shapes are in each picture?", MIDDLE),))
-    for question, _ in zip(_spread(ABOUT_TWO, rng), range(NUM_PROMPTS // 2 - 1)):
+    for question, _ in zip(spread(ABOUT_TWO, rng), range(NUM_PROMPTS // 2 - 1)):
         first, second = rng.sample(photographs(), 2)
         yield Sketch(name, (first, second), (Turn(question, LONG if question.startswith("Compare") else MIDDLE),))
     for _ in range(NUM_PROMPTS - NUM_PROMPTS // 2 - 1):
@@ -173,7 +174,7 @@ def _pairs(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
 
 
 def _stories(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
-    for question, _ in zip(_spread(FREE_STORIES, rng), range(NUM_PROMPTS // 3)):
+    for question, _ in zip(spread(FREE_STORIES, rng), range(NUM_PROMPTS // 3)):
         yield Sketch(name, tuple(rng.sample(photographs(), 5)), (Turn(question, LONGEST),))
     for _ in range(NUM_PROMPTS - NUM_PROMPTS // 3):
         yield Sketch(name, story(rng), (Turn(STORY, LONGEST),))
@@ -181,19 +182,19 @@ def _stories(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
 
 def _follow_ups(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
     """A question about a picture, then one that needs what was said more than it needs the picture."""
-    first, second = _spread(CAPTIONS, rng), _spread(FOLLOW_UPS, rng)
+    first, second = spread(CAPTIONS, rng), spread(FOLLOW_UPS, rng)
     for photograph in photographs():
         yield Sketch(name, (photograph,), (Turn(next(first), SHORT), Turn(next(second), LONG)))
-    kinds = _spread(("shapes", "chart", "sign", "receipt"), rng)
+    kinds = spread(("shapes", "chart", "sign", "receipt"), rng)
     for kind, _ in zip(kinds, range(NUM_PROMPTS // 2 - len(photographs()))):
-        picture, _ = _made(kind, rng, ("detail",))
+        picture, _ = made(kind, rng, ("detail",))
         yield Sketch(name, (picture,), (Turn(next(first), SHORT), Turn(FOLLOW_UPS[-1], LONG)))
 
 
 def _texts(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
     """Questions without a picture. Sums are left out: the same one may stand in the training set."""
     is_long = name == LONG_TEXT
-    drawn = text_questions(list(NOUNS), held_out=True, count=600, seed=seed)
+    drawn = text_questions(list(HELD_OUT_NOUNS), held_out=True, count=600, seed=seed)
     wanted = [
         text
         for text in sorted(drawn)
@@ -206,7 +207,7 @@ def _texts(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
 SHORT_TEXT, LONG_TEXT = "text only, short", "text only, long"
 
 SCENARIOS: Mapping[str, Draw] = {
-    "caption": _captions,
+    "caption": captions,
     "describe in detail": _details,
     "question": _questions,
     "read text": _reading,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seeahead.bench.items import PICTURE_SUFFIXES, Item, Suite, find_picture, photographs, sampled, shown, store_bytes
-from seeahead.bench.public_rows import Row, find_files, read_rows
+from seeahead.data.items import PICTURE_SUFFIXES, Item, Suite, find_picture, photographs, sampled, shown, store_bytes
+from seeahead.data.public_rows import Row, find_files, read_rows
 from seeahead.demo.scenarios import Turn
 from seeahead.errors import InputError
 

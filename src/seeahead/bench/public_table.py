@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from seeahead.bench.public_rows import Row
 from seeahead.bench.public_suites import (
     TABLES,
     PublicSuite,
@@ -24,6 +23,7 @@ from seeahead.bench.public_suites import (
     template,
     with_options,
 )
+from seeahead.data.public_rows import Row
 
 LONG = 128  # TABED's limit
 COCO_FOLDERS = ("val2014", "train2014", "val2017", "train2017", "images", "")

@@ -6,19 +6,20 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
-from seeahead.bench.items import Item, Suite
-from seeahead.bench.own_data import load_own
 from seeahead.bench.public_suites import load_public
 from seeahead.bench.public_table import PUBLIC
+from seeahead.data.items import Item, Suite
+from seeahead.data.own_data import load_own
 from seeahead.demo.scenarios import Turn
 from seeahead.errors import InputError
 
-__all__ = ["DEMO", "SUITES", "Item", "Suite", "Turn", "load_own", "load_suite"]
+__all__ = ["DEMO", "THREE_TASKS", "SUITES", "Item", "Suite", "Turn", "load_own", "load_suite"]
 
-DEMO = "demo"
+DEMO, THREE_TASKS = "demo", "three-tasks"
 
 SUITES: Mapping[str, str] = {
     DEMO: "ten scenarios on bundled and made pictures, held out from the demo model's training",
+    THREE_TASKS: "the tasks of Gagrani et al. 2024 on pictures like those of demo: instructions, captions, science",
     **{name: suite.title for name, suite in PUBLIC.items()},
 }
 """Every known name, with what it is."""
@@ -37,6 +38,8 @@ def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, 
         return load_public(name, PUBLIC[name], count=count, seed=seed, folder=folder, workspace=workspace)
     if folder is not None:
         raise InputError(f"suite {name} needs no folder; leave out {folder}, or give your own pictures with --data")
-    from seeahead.bench.demo_suite import load_demo  # the only suite that draws pictures
+    # Only these draw pictures.
+    from seeahead.bench import demo_suite, three_tasks
 
-    return load_demo(SUITES[DEMO], count=count, seed=seed, workspace=workspace)
+    scenarios = demo_suite.SCENARIOS if name == DEMO else three_tasks.SCENARIOS
+    return demo_suite.load_drawn(name, scenarios, SUITES[name], count=count, seed=seed, workspace=workspace)

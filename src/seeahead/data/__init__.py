@@ -1,5 +1,1 @@
-"""The demo model's data: packages, pictures, made scenes, questions with answers, and the held-out side of each."""
-
-from seeahead.data.held_out import held_out_prompts
-
-__all__ = ["held_out_prompts"]
+"""What is asked and learned from: one's own data, public sets, and what the demo is made of, from packages."""

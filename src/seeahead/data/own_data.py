@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seeahead.bench.items import DESCRIBE, PICTURE_SUFFIXES, Item, Suite, find_picture, sampled, shown
+from seeahead.data.items import DESCRIBE, PICTURE_SUFFIXES, Item, Suite, find_picture, sampled, shown
 from seeahead.demo.scenarios import Turn
 from seeahead.errors import InputError
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seeahead.bench.items import PICTURE_SUFFIXES
-from seeahead.bench.own_data import read_lines
+from seeahead.data.items import PICTURE_SUFFIXES
+from seeahead.data.own_data import read_lines
 from seeahead.errors import InputError
 
 NOT_FROM_TABLES = "pictures written into a table are not read, take the data set's own files"

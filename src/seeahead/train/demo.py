@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections import Counter
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
+from seeahead.data.demo_conversations import conversations_of
 from seeahead.data.dialogues import Example, Turn, spoken_name
 from seeahead.data.examples import ExampleSource
-from seeahead.data.prompts import Prompt, prompts_of, text_prompt
+from seeahead.data.prompts import Prompt, text_prompt
 from seeahead.data.scene_dialogues import scene_example
 from seeahead.data.scenes import random_things, shapes_scene
 from seeahead.data.texts import clean_fact, fact_question, text_questions
@@ -25,8 +27,10 @@ from seeahead.demo.model import (
     tower_and_projector,
     vision_config,
 )
-from seeahead.train import drafter as drafting
+from seeahead.families import family_for
 from seeahead.train.answers import Packer, add_adapters, train_answers
+from seeahead.train.drafter_recipe import read_drafter_recipe
+from seeahead.train.drafters import DrafterTraining
 from seeahead.train.evaluate import brief_line
 from seeahead.train.loop import Report, Stage
 from seeahead.train.recipe import Recipe
@@ -36,15 +40,14 @@ from seeahead.train.world import World
 from seeahead.train.write import Row, write_all
 
 FACT_TOKENS = 56
-LONG = ("detail", "follow-up", "text")
 Rows = list[Row]
 
 
 class DemoTraining:
     """Runs the stages of one recipe in one folder; every method picks up what an earlier run left there."""
 
-    def __init__(self, recipe: Recipe, world: World, out: Path, report: Report) -> None:
-        self.recipe, self.world, self.out, self.report = recipe, world, out, report
+    def __init__(self, recipe: Recipe, world: World, out: Path, report: Report, cache: Path) -> None:
+        self.recipe, self.world, self.out, self.report, self.cache = recipe, world, out, report, cache
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         sizes = recipe.sizes
@@ -142,7 +145,7 @@ class DemoTraining:
             return [text_prompt(question) for question in questions[number * size : (number + 1) * size]]
 
         path = self.out / f"{name}.jsonl"
-        return write_all(model, self.processor, draw, path, minutes, tokens, self.report, keep_top=False)
+        return write_all(model, self.processor, draw, path, minutes, tokens, self.report)
 
     def text(self, row: Row) -> str:
         return str(self.world.tokenizer.decode(row["ids"], skip_special_tokens=True))
@@ -191,72 +194,27 @@ class DemoTraining:
         model.bfloat16().eval()
         return model
 
-    # Stage 4
+    # Drafters
 
-    def write_own(self, target: LlavaForConditionalGeneration, facts: dict[str, list[str]], texts: Rows) -> Rows:
-        """The target's own answers to training-side prompts, every fourth batch sampled at temperature 1."""
-        amounts, source = self.recipe.amounts, self.source(False, facts, seed=4)
+    def train_drafters(self, target: LlavaForConditionalGeneration, facts: dict[str, list[str]]) -> float:
+        """Every drafter of the recipe, by its own; returns the held-out agreement of the first that is shipped."""
         nouns = sorted({card.name for card in self.world.bank.cards} - {""})
-        questions = [str(row["question"]) for row in texts] + text_questions(nouns, False, 2000, self.recipe.seed + 1)
-
-        def draw(number: int) -> list[Prompt]:
-            rng = random.Random(f"{self.recipe.seed} own {number}")
-            # Two batches in five without pictures: there the drafter has no reference dialogues to learn from.
-            if number % 5 in (0, 2) and questions:
-                return [text_prompt(rng.choice(questions)) for _ in range(amounts.writing_batch)]
-            kind = {9: "picture-pair", 19: "shape-pair"}.get(number % 20)
-            return own_prompts(source, rng, kind, number % 10 == 4, amounts.writing_batch)
-
-        path, minutes = self.out / "own.jsonl", amounts.own_writing_minutes
-        return write_all(
-            target, self.processor, draw, path, minutes, amounts.writing_tokens, self.report, keep_top=True
-        )
-
-    def train_drafter(self, own: Rows, texts: Rows, facts: dict[str, list[str]]) -> float:
-        """Warm-up on reference answers, then on the target's own; returns held-out agreement."""
-        sizes, seed = self.recipe.sizes, self.recipe.seed
-        target_vocab_size = len(self.world.tokenizer)
-        lines = [drafting.written_line(row, self.packer) for row in own]
-        lines += [drafting.written_line(row, self.packer) for row in texts]
-        counts = Counter(token for line in lines for token in line.ids)
-        vocabulary = drafting.DraftVocabulary.most_frequent(counts, sizes.drafter_vocabulary)
-        batcher = drafting.LineBatcher(vocabulary, target_vocab_size)
-        torch.manual_seed(seed)
-        model = drafting.build_drafter(vocabulary, target_vocab_size, sizes.drafter_width, sizes.drafter_layers)
-        kept = max(1, len(own) // 20)
-        watched, learned = lines[:kept], lines[kept:]
-
-        def watch() -> str:
-            return f"agreement {drafting.held_out_agreement(model, batcher, watched)}"
-
-        warm_up, own_stage = self.stage("drafter-warm-up"), self.stage("drafter")
-        references = list(self.reference_lines(facts, 100 * warm_up.limits.batch_size))
-        # The target speaks the references' language, so they stay in the mix: its own answers alone are few.
-        for stage, lines_of_stage in ((warm_up, references), (own_stage, references + learned)):
-            draw = drafting.shuffled(lines_of_stage, stage.limits.batch_size, seed)
-            drafting.train_drafter(model, batcher, draw, stage, watch)
-        drafting.save_drafter(model, vocabulary, self.out / "weights" / "drafter")
-        return drafting.held_out_agreement(model, batcher, watched)
-
-    def reference_lines(self, facts: dict[str, list[str]], count: int) -> list[drafting.Line]:
-        source, rng = self.source(False, facts, seed=5), random.Random(self.recipe.seed)
-        lines: list[drafting.Line] = []
-        while len(lines) < count:
-            lines += drafting.example_lines(source.draw(), self.packer, rng)
-        return lines
-
-
-def own_prompts(source: ExampleSource, rng: random.Random, kind: str | None, short: bool, count: int) -> list[Prompt]:
-    """Prompts with equally many pictures, long and short answers apart: a batch waits for its longest."""
-    prompts: list[Prompt] = []
-    while len(prompts) < count:
-        example = source.draw(kind)
-        if kind is None and len(example.pictures) != 1:
-            continue
-        every = prompts_of(example)
-        fitting = [prompt for prompt in every if (prompt.turn.ability in LONG) != short]
-        prompts += rng.sample(fitting if kind is None else every, min(2, len(fitting if kind is None else every)))
-    return prompts[:count]
+        source = self.source(False, facts, seed=4)
+        conversations = conversations_of(source, nouns, self.recipe.amounts.num_conversations, self.recipe.seed)
+        family = family_for(target, self.processor)
+        folders: dict[str, Path] = {}
+        for entry in self.recipe.drafters:
+            recipe = read_drafter_recipe(self.recipe.folder / entry.recipe)
+            out = self.out / "drafters" / entry.name
+            training = DrafterTraining(
+                recipe, family, conversations, out, self.report, self.cache, self.out / "own-answers"
+            )
+            folders[entry.name] = training.run(folders[entry.start] if entry.start else None)
+            if entry.is_shipped:
+                shutil.copytree(folders[entry.name], self.out / "weights" / "drafters" / entry.name, dirs_exist_ok=True)
+        first = next(folders[entry.name] for entry in self.recipe.drafters if entry.is_shipped)
+        agreements: dict[str, float] = json.loads((first / "provenance.json").read_text())["held_out_agreement"]
+        return list(agreements.values())[-1]
 
 
 def vocabulary_of(examples: Iterable[Example]) -> set[str]:

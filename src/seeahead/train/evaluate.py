@@ -15,7 +15,7 @@ from seeahead.data.dialogues import KIND_WORDS, Turn
 from seeahead.data.examples import ExampleSource
 from seeahead.data.pictures import Bank
 from seeahead.data.prompts import Prompt, asked, prompts_of
-from seeahead.train.write import Row, write_batch
+from seeahead.train.write import Row, prepared, write_batch
 
 NAMING = "What is in the picture?"
 BATCH = 32
@@ -31,9 +31,8 @@ def answers(
         count = len(prompts[order[0]].pictures)
         batch = [index for index in order[:BATCH] if len(prompts[index].pictures) == count]
         order = order[len(batch) :]
-        for index, written in zip(
-            batch, write_batch(model, processor, [prompts[i] for i in batch], max_new_tokens), strict=True
-        ):
+        inputs = prepared(model, processor, [prompts[index] for index in batch])
+        for index, written in zip(batch, write_batch(model, inputs, max_new_tokens), strict=True):
             result[index] = written.ids
     return [result[index] for index in range(len(prompts))]
 

@@ -1,4 +1,8 @@
-"""One training loop for every stage: rate by share of the budget, checkpoints, resume, a stop at a bad loss."""
+"""One training loop for every stage: rates, accumulation, averaging, checkpoints, a stop at a bad loss.
+
+A stage that ends at its steps gives, interrupted or not, the same weights: the checkpoint holds the optimizers' state
+too, and a stage draws its data by step. One that ends at its minutes depends on the clock.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seeahead.errors import SeeaheadError
+from seeahead.train.workers import Workers
 
 Report = Callable[[str], None]
 CHECKPOINT_SECONDS = 120.0
@@ -21,21 +27,25 @@ REPORT_SECONDS = 15.0
 
 
 class TrainingStoppedError(SeeaheadError):
-    """The loss was no longer a number; the message names the checkpoint to go on from."""
+    """The loss was no longer a number, or memory ran out; the message names the way to go on."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a stage may use. The learning rates follow the larger share of minutes and steps used.
 
-    `matrix_rate`: the rate of Muon (Jordan et al. 2024) for the matrices of the layers; 0 leaves them to AdamW."""
+    `matrix_rate`: the rate of Muon (Jordan et al. 2024) for the matrices of the layers; 0 leaves them to AdamW.
+    `accumulate`: batches per step. `average`: decay of the average of the weights that is kept in their place; 0: none.
+    """
 
-    minutes: float
     steps: int
     batch_size: int
     learning_rate: float
+    minutes: float = math.inf
     matrix_rate: float = 0.0
     warm_up: float = 0.04
+    accumulate: int = 1
+    average: float = 0.0
 
 
 def rate_at(share: float, limits: Limits) -> float:
@@ -60,8 +70,18 @@ class Stage:
         return self.folder / f"{self.name}.safetensors"
 
     @property
+    def memory(self) -> Path:
+        """What the optimizers remember, while the stage is under way."""
+        return self.folder / f"{self.name}.optimizer.safetensors"
+
+    @property
     def state(self) -> Path:
         return self.folder / f"{self.name}.json"
+
+    @property
+    def losses(self) -> Path:
+        """One JSON line per report: step, seconds, means."""
+        return self.folder / f"{self.name}.losses.jsonl"
 
     @property
     def done(self) -> bool:
@@ -83,14 +103,25 @@ class Stage:
         return record
 
     def save(self, parameters: Mapping[str, Tensor], step: int, seconds: float, done: bool) -> None:
-        partial = self.weights.with_suffix(".partial")
-        save_file({name: value.detach().contiguous() for name, value in parameters.items()}, partial)
-        partial.replace(self.weights)
+        """Each file is written beside and renamed; the state, written last, is what counts."""
+        save_tensors(parameters, self.weights)
         self.state.write_text(json.dumps({"step": step, "seconds": round(seconds, 1), "done": int(done)}))
 
 
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Written beside and renamed. Raises SeeaheadError where there is no room."""
+    partial = path.with_suffix(".partial")
+    try:
+        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, partial)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
+        raise SeeaheadError(f"cannot write {path.name}: {reason}; free space there and start again") from None
+
+
 class Meter:
-    """Means of losses since the last report, as one line."""
+    """Means of losses since the last report, as one line and as a line of the stage's file."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -102,12 +133,23 @@ class Meter:
         self.num_steps += 1
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        elapsed = time.monotonic() - self.reported
-        if elapsed > REPORT_SECONDS:
-            means = " ".join(f"{name} {value / self.num_steps:.3f}" for name, value in self.sums.items())
-            rate = self.num_steps * self.stage.limits.batch_size / elapsed
-            self.stage.report(f"{self.stage.name}: {share:4.0%} step {step} {means} {rate:.1f} samples/s")
-            self.reported, self.sums, self.num_steps = time.monotonic(), {}, 0
+        if time.monotonic() - self.reported > REPORT_SECONDS:
+            self.tell(step, share)
+
+    def tell(self, step: int, share: float) -> None:
+        """Nothing, if no step was taken since the last time."""
+        if not self.num_steps:
+            return
+        elapsed = max(time.monotonic() - self.reported, 1e-6)
+        num_tokens = self.sums.pop("tokens", 0.0)
+        means = {name: round(value / self.num_steps, 4) for name, value in self.sums.items()}
+        said = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+        samples = self.num_steps * self.stage.limits.batch_size * self.stage.limits.accumulate
+        pace = f"{num_tokens / elapsed:.0f} tokens/s" if num_tokens else f"{samples / elapsed:.1f} samples/s"
+        self.stage.report(f"{self.stage.name}: {share:4.0%} step {step} {said} {pace}")
+        with self.stage.losses.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, **means}) + "\n")
+        self.reported, self.sums, self.num_steps = time.monotonic(), {}, 0
 
 
 def optimizers_of(
@@ -131,54 +173,120 @@ def optimizers_of(
     return optimizers
 
 
+def remembered(step: int, optimizers: list[torch.optim.Optimizer], averages: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Everything beside the weights that step `step` depends on."""
+    held = {"step": torch.tensor(step), **{f"average {name}": value for name, value in averages.items()}}
+    for number, optimizer in enumerate(optimizers):
+        for index, values in optimizer.state_dict()["state"].items():
+            held |= {f"{number} {index} {name}": torch.as_tensor(value) for name, value in values.items()}
+    return held
+
+
+def remember(step: int, optimizers: list[torch.optim.Optimizer], averages: dict[str, Tensor], path: Path) -> None:
+    """Puts what `remembered` gave back in its place; without it, or with that of another step, all starts anew."""
+    held = load_file(path) if path.is_file() else {}
+    if int(held.pop("step", torch.tensor(-1))) != step:
+        return
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
+    for key, value in held.items():
+        first, _, rest = key.partition(" ")
+        if first == "average":
+            averages[rest] = value
+        else:
+            index, _, name = rest.partition(" ")
+            states[int(first)].setdefault(int(index), {})[name] = value
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+LossOf = Callable[[int], tuple[Tensor, dict[str, float]]]
+
+
 def fit(
     stage: Stage,
     parameters: Mapping[str, Tensor],
-    loss_of: Callable[[int], tuple[Tensor, dict[str, float]]],
+    loss_of: LossOf,
     watch: Callable[[], str] | None = None,
     watch_minutes: float = 10.0,
     scale_of: Callable[[str], float] = lambda name: 1.0,
 ) -> None:
-    """Minimises loss_of(step) within the stage's limits; `watch` returns one line about held-out data now and then.
+    """Minimises loss_of(batch number) within the stage's limits; `watch` returns a line about held-out data at times.
 
-    `scale_of(name)` is the share of the learning rate a parameter gets."""
+    `scale_of(name)` is the share of the learning rate a parameter gets. The values that come with a loss are averaged
+    in reports; "tokens" is summed."""
     record = stage.load(parameters)
     if record["done"]:
         stage.report(f"{stage.name}: done before, {int(record['step'])} steps")
         return
     stage.folder.mkdir(parents=True, exist_ok=True)
-    limits, meter = stage.limits, Meter(stage)
+    limits, meter, workers = stage.limits, Meter(stage), Workers()
     optimizers = optimizers_of(parameters, limits, scale_of)
+    averages = {name: value.detach().clone() for name, value in parameters.items()} if limits.average else {}
+    remember(int(record["step"]), optimizers, averages, stage.memory)
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     step, start = int(record["step"]), time.monotonic() - record["seconds"]
     saved = watched = time.monotonic()
-    while (share := max((time.monotonic() - start) / (60 * limits.minutes), step / limits.steps)) < 1:
+    while (share := workers.agreed(max((time.monotonic() - start) / (60 * limits.minutes), step / limits.steps))) < 1:
         for group in groups:
             group["lr"] = rate_at(share, limits) * group["scale"]
-        loss, parts = loss_of(step)
-        value = float(loss.detach())
-        check_loss(value, stage, step)
-        descend(loss, list(parameters.values()), optimizers)
+        values = descend(stage, step, list(parameters.values()), loss_of, optimizers, workers)
+        for name, average in averages.items():
+            average.lerp_(parameters[name].detach(), 1 - min(limits.average, (step + 1) / (step + 10)))
         step += 1
-        meter.add(step, share, {"loss": value, **parts})
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+        meter.add(step, share, values)
+        if time.monotonic() - saved > CHECKPOINT_SECONDS and workers.is_first:
+            save_tensors(remembered(step, optimizers, averages), stage.memory)
             stage.save(parameters, step, time.monotonic() - start, False)
             saved = time.monotonic()
         if watch and time.monotonic() - watched > 60 * watch_minutes:
             stage.report(f"{stage.name}: held out: {watch()}")
             watched = time.monotonic()
-    stage.save(parameters, step, time.monotonic() - start, True)
+    meter.tell(step, 1.0)
+    with torch.no_grad():
+        for name, average in averages.items():
+            parameters[name].copy_(average)
+    if workers.is_first:
+        stage.save(parameters, step, time.monotonic() - start, True)
+        stage.memory.unlink(missing_ok=True)
     stage.report(f"{stage.name}: finished after {step} steps")
 
 
-def descend(loss: Tensor, parameters: list[Tensor], optimizers: list[torch.optim.Optimizer]) -> None:
-    """One step down the clipped gradient."""
+def descend(
+    stage: Stage,
+    step: int,
+    parameters: list[Tensor],
+    loss_of: LossOf,
+    optimizers: list[torch.optim.Optimizer],
+    workers: Workers,
+) -> dict[str, float]:
+    """One step down the clipped mean gradient of the step's batches; means of their values, sums of their tokens."""
     for parameter in parameters:
         parameter.grad = None
-    loss.backward()
+    count, means = stage.limits.accumulate, dict[str, float]()
+    for part in range(count):
+        try:
+            loss, values = loss_of(((step * count) + part) * workers.number + workers.index)
+            check_loss(float(loss.detach()), stage, step)
+            (loss / count).backward()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingStoppedError(
+                f"{stage.name}: out of memory at step {step}; lower batch_size (now {stage.limits.batch_size}) and "
+                f"raise accumulate (now {count}) as much; then start again, it goes on from the last checkpoint"
+            ) from None
+        for name, value in {"loss": float(loss.detach()), **values}.items():
+            means[name] = means.get(name, 0.0) + value / (1 if name == "tokens" else count)
+    workers.average_gradients(parameters)
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     for optimizer in optimizers:
         optimizer.step()
+    return means
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """On a CPU it is an error like any other."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def check_loss(value: float, stage: Stage, step: int) -> None:

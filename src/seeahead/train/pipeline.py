@@ -14,13 +14,13 @@ from seeahead.train.recipe import read_recipe
 from seeahead.train.smoke import smoke_world
 from seeahead.train.world import load_world
 
-STEPS = ("vision", "writing", "answers", "drafter", "card")
+STEPS = ("vision", "writing", "answers", "drafters", "card")
 
 
 def run_recipe(recipe_path: Path, out: Path, cache: Path, until: str, report: Report) -> None:
     recipe = read_recipe(recipe_path)
     world = smoke_world(out / "made", recipe.seed) if recipe.smoke else load_world(cache, report)
-    training = DemoTraining(recipe, world, out, report)
+    training = DemoTraining(recipe, world, out, report, cache)
     steps = STEPS[: STEPS.index(until) + 1]
     model = training.fresh_target()
     training.train_vision(model)
@@ -34,13 +34,11 @@ def run_recipe(recipe_path: Path, out: Path, cache: Path, until: str, report: Re
     training.train_answers(model, facts, texts)
     target = training.merged_target()
     save_target(target, training.processor, out / "target")
-    if "drafter" not in steps:
-        return
-    own = training.write_own(target, facts, texts)
-    report(f"{len(own)} own answers, {sum(len(row['ids']) for row in own)} tokens")
-    agreement = training.train_drafter(own, texts, facts)
-    for name in ("vision", "language-lora", "drafter"):
+    for name in ("vision", "language-lora"):
         write_json(out / "weights" / f"{name}.provenance.json", {"recipe": recipe_path.name, **provenance(recipe.seed)})
+    if "drafters" not in steps:
+        return
+    agreement = training.train_drafters(target, facts)
     if "card" not in steps:
         return
     source = training.source(held_out=True, seed=9)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from seeahead.errors import InputError
 from seeahead.train.loop import Limits
 
-STAGES = ("features", "soft-words", "answers", "drafter-warm-up", "drafter")
+STAGES = ("features", "soft-words", "answers")
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,6 @@ class Sizes:
     vision_layers: int = 6
     vision_heads: int = 4
     adapter_rank: int = 16
-    drafter_width: int = 256
-    drafter_layers: int = 4
-    drafter_vocabulary: int = 6144
 
 
 @dataclass(frozen=True)
@@ -33,12 +30,24 @@ class Amounts:
     view_rounds: int = 2
     num_scenes: int = 3000
     base_writing_minutes: float = 8.0
-    own_writing_minutes: float = 15.0
     writing_batch: int = 64
     writing_tokens: int = 96
     held_out_per_kind: int = 100
     held_out_texts: int = 40
     watch_minutes: float = 10.0
+    num_conversations: int = 8000
+
+
+@dataclass(frozen=True)
+class ShippedDrafter:
+    """A drafter's name, its recipe's file beside this recipe's, and which of those before it starts from ("": none).
+
+    One that is there only for another to start from is not shipped."""
+
+    name: str
+    recipe: str
+    start: str = ""
+    is_shipped: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,8 @@ class Recipe:
     amounts: Amounts
     shares: dict[str, float]
     stages: dict[str, Limits]
+    drafters: tuple[ShippedDrafter, ...]
+    folder: Path
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -71,6 +82,8 @@ def read_recipe(path: Path) -> Recipe:
         amounts=read_table(Amounts, table.get("amounts", {}), path),
         shares={name: float(value) for name, value in table["shares"].items()},
         stages={name: read_table(Limits, stages[name], path) for name in STAGES},
+        drafters=tuple(read_table(ShippedDrafter, row, path) for row in table.get("drafters", ())),
+        folder=path.parent,
     )
 
 

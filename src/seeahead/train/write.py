@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor, LogitsPr
 
 from seeahead.data.prompts import Prompt
 
-Row = dict[str, Any]  # one JSON line: batch, seconds, text, question, ids, and maybe top_ids and top_shares
+Row = dict[str, Any]  # one JSON line: batch, seconds, text, question, ids
 TOP = 8  # target probabilities kept per written token
 
 
@@ -43,15 +43,10 @@ class Recorder(LogitsProcessor):
         return scores
 
 
-@torch.inference_mode()
-def write_batch(
-    model: LlavaForConditionalGeneration,
-    processor: LlavaProcessor,
-    prompts: Sequence[Prompt],
-    max_new_tokens: int,
-    sampled: bool = False,
-) -> list[Written]:
-    """Answers of prompts that have equally many pictures."""
+def prepared(
+    model: LlavaForConditionalGeneration, processor: LlavaProcessor, prompts: Sequence[Prompt]
+) -> dict[str, Tensor]:
+    """Prompts that have equally many pictures, as one batch."""
     pictures = [picture for prompt in prompts for picture in prompt.pictures] or None
     inputs = processor(
         text=[prompt.text for prompt in prompts],
@@ -62,8 +57,16 @@ def write_batch(
     )
     if "pixel_values" in inputs:
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+    return dict(inputs)
+
+
+@torch.inference_mode()
+def write_batch(model: Any, inputs: Mapping[str, Tensor], max_new_tokens: int, sampled: bool = False) -> list[Written]:
+    """Answers to prompts that are padded on the left."""
+    ends = model.generation_config.eos_token_id
+    ends = {ends} if isinstance(ends, int) else set(ends or ())
     recorder = Recorder()
-    output = model.generate(  # type: ignore[misc]
+    output = model.generate(
         **inputs,
         max_new_tokens=max_new_tokens,
         do_sample=sampled,
@@ -74,7 +77,7 @@ def write_batch(
     top_ids, shares = torch.stack(recorder.ids, 1), torch.stack(recorder.shares, 1)
     written = []
     for row, ids in enumerate(new.tolist()):
-        end = ids.index(2) + 1 if 2 in ids else len(ids)
+        end = next((place + 1 for place, token in enumerate(ids) if token in ends), len(ids))
         rounded = [[round(value, 4) for value in step] for step in shares[row, :end].tolist()]
         written.append(Written(ids[:end], top_ids[row, :end].tolist(), rounded))
     return written
@@ -88,7 +91,6 @@ def write_all(
     minutes: float,
     max_new_tokens: int,
     report: Callable[[str], None],
-    keep_top: bool,
 ) -> list[Row]:
     """Appends one JSON line per answer to `path` until the minutes are used or `draw(batch number)` returns nothing.
 
@@ -102,13 +104,12 @@ def write_all(
     started = time.monotonic()
     with path.open("a", encoding="utf-8") as handle:
         while before + time.monotonic() - started < 60 * minutes and (prompts := draw(number)):
-            written = write_batch(model, processor, prompts, max_new_tokens, sampled=number % 4 == 3 and keep_top)
+            inputs = prepared(model, processor, prompts)
+            written = write_batch(model, inputs, max_new_tokens)
             seconds = round(before + time.monotonic() - started, 1)
             for prompt, answer in zip(prompts, written, strict=True):
                 row: Row = {"batch": number, "seconds": seconds, "text": prompt.text, "ids": answer.ids}
                 row["question"] = prompt.turn.question
-                if keep_top:
-                    row |= {"top_ids": answer.top_ids, "top_shares": answer.top_shares}
                 rows.append(row)
                 handle.write(json.dumps(row) + "\n")
             handle.flush()

@@ -1,0 +1,99 @@
+"""Conversations to learn from: JSON lines of chat messages with pictures, all checked before anything is trained.
+
+    {"messages": [{"role": "user", "content": "<image>\\nWhat is this?"},
+                  {"role": "assistant", "content": "A cat."}], "images": ["cat.jpg"]}
+
+Answers may be left out: the target writes its own. `<image>` says where a picture stands; else pictures come first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seeahead.data.items import find_picture, shown
+from seeahead.data.own_data import load_own, read_lines
+from seeahead.errors import InputError
+from seeahead.pictures import PictureSource, load_picture
+from seeahead.prompt import ROLES, Message, Prompt
+
+MARKER = "<image>"
+EXAMPLE = '{"messages": [{"role": "user", "content": "What is this?"}], "images": ["cat.jpg"]}'
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Texts by (role, content), and the pictures that their markers stand for, in order."""
+
+    messages: tuple[tuple[str, str], ...]
+    pictures: tuple[PictureSource, ...] = ()
+
+    def exchanges(self) -> Iterator[tuple[Prompt, str | None]]:
+        """(everything up to a user message, the answer to it or None), one after the other."""
+        ends = [number for number, (role, _) in enumerate(self.messages, 1) if role == "user"]
+        loaded = iter([load_picture(path) for path in self.pictures])
+        read = tuple(_message(role, content, loaded) for role, content in self.messages)
+        for end in ends:
+            following = self.messages[end : end + 1]
+            yield Prompt(read[:end]), following[0][1] if following else None
+
+
+def _message(role: str, content: str, pictures: Iterator[Any]) -> Message:
+    parts: list[Any] = []
+    for part in re.split(f"({MARKER})", content):
+        if part == MARKER:
+            parts.append(next(pictures))
+        elif text := part.strip("\n"):
+            parts.append(text)
+    return Message(role, tuple(parts))
+
+
+def read_conversations(path: Path) -> list[Conversation]:
+    """From a .jsonl file of messages, or from a folder or file as `seeahead bench --data` takes it.
+
+    Raises InputError, with file and line, for whatever is wrong."""
+    if path.is_file() and path.suffix.lower() == ".jsonl":
+        rows = read_lines(path)
+        if any("messages" in row for _, row in rows):
+            return [_conversation(row, path, f"{path} line {number}") for number, row in rows]
+    suite = load_own(path, count=None, seed=0, max_new_tokens=1)
+    return [
+        Conversation((("user", MARKER * len(item.pictures) + turn.text),), item.pictures)
+        for item in suite.items
+        for turn in item.turns
+    ]
+
+
+def _conversation(row: Mapping[str, Any], file: Path, where: str) -> Conversation:
+    messages, names = row.get("messages"), row.get("images", [])
+    if not isinstance(messages, list) or not messages:
+        raise InputError(f'{where}: no "messages"; allowed: one object a line, such as {EXAMPLE}')
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f'{where}: "images" is not a list of file names')
+    read = [_checked(message, number, where) for number, message in enumerate(messages, 1)]
+    talk = [role for role, _ in read if role != "system"]
+    if talk != [("user", "assistant")[place % 2] for place in range(len(talk))] or not talk:
+        raise InputError(f"{where}: after a system message, user and assistant take turns, the user first")
+    num_marked = sum(content.count(MARKER) for _, content in read)
+    if num_marked == 0:
+        first = next(place for place, (role, _) in enumerate(read) if role == "user")
+        read[first] = ("user", MARKER * len(names) + read[first][1])
+    elif num_marked != len(names):
+        raise InputError(f'{where}: the text has {num_marked} {MARKER}, "images" has {len(names)}; give as many')
+    pictures = tuple(find_picture(name, [file.parent, file.parent / "images"], file.parent, where) for name in names)
+    return Conversation(tuple(read), pictures)
+
+
+def _checked(message: Any, number: int, where: str) -> tuple[str, str]:
+    role = message.get("role") if isinstance(message, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    if role not in ROLES:
+        raise InputError(f"{where}: message {number} has the role {shown(str(role))}; allowed: {', '.join(ROLES)}")
+    if not isinstance(content, str) or not content.strip():
+        raise InputError(f'{where}: message {number} has no text in "content"')
+    if role == "assistant" and MARKER in content:
+        raise InputError(f"{where}: message {number} is the assistant's and shows a picture; only the user's may")
+    return role, content

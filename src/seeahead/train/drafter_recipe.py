@@ -1,0 +1,132 @@
+"""A drafter's recipe: what is built, what the target writes for it, and the stages it goes through; a TOML file."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seeahead.errors import InputError
+from seeahead.train.loop import Limits
+from seeahead.train.losses import LOSSES
+from seeahead.train.own_answers import Writing
+from seeahead.train.recipe import read_table
+
+KINDS = ("language", "vision")
+DATA = ("text", "conversations", "answers")
+TRAINED = ("all", "adapter")
+
+
+@dataclass(frozen=True)
+class Network:
+    """`vocabulary`: draft tokens, 0 for all of the target's. `visual_tokens`: of a picture, at most; 0: all of them."""
+
+    width: int = 320
+    layers: int = 3
+    vocabulary: int = 6144
+    visual_tokens: int = 16
+    adapter_width: int = 640
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """`data`: of which kinds it learns. `loss`: weights by name. `trained`: the whole drafter or its adapter alone."""
+
+    name: str
+    data: tuple[str, ...]
+    loss: dict[str, float]
+    limits: Limits
+    trained: str = "all"
+
+
+@dataclass(frozen=True)
+class DrafterRecipe:
+    """`text`: corpora for stages that learn from text (see `data.corpora`), `line_tokens` long lines of them."""
+
+    kind: str
+    seed: int
+    network: Network
+    writing: Writing
+    stages: tuple[StageRecipe, ...]
+    text: tuple[str, ...] = ()
+    line_tokens: int = 256
+    source: str = field(default="", compare=False)
+
+    @property
+    def needs(self) -> set[str]:
+        return {data for stage in self.stages for data in stage.data}
+
+
+def read_drafter_recipe(path: Path) -> DrafterRecipe:
+    """Raises InputError, naming what is allowed, for a recipe that cannot be followed."""
+    if not path.is_file():
+        raise InputError(f"no recipe at {path}; give a TOML file such as recipes/drafters/own-pictures.toml")
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML ({error}); correct it") from None
+    known = {"kind", "seed", "text", "line_tokens", "network", "writing", "stages"}
+    if unknown := sorted(set(table) - known):
+        raise InputError(f"{path} has unknown {', '.join(unknown)}; allowed here: {', '.join(sorted(known))}")
+    kind = _one_of(table.get("kind"), KINDS, f"{path}: kind")
+    network = read_table(Network, table.get("network", {}), path)
+    writing = read_table(Writing, table.get("writing", {}), path)
+    if kind == "vision" and writing.visual_tokens != network.visual_tokens:
+        raise InputError(
+            f"{path}: the drafter sees {network.visual_tokens} visual tokens, answers keep {writing.visual_tokens}; "
+            "give visual_tokens the same value in [network] and [writing]"
+        )
+    rows = table.get("stages", [])
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: stages are written as [[stages]], one after the other")
+    stages = tuple(_stage(row, f"{path} stage {number}", path) for number, row in enumerate(rows, 1))
+    if len({stage.name for stage in stages}) < len(stages):
+        raise InputError(f"{path} has two stages of one name; give each its own")
+    if kind != "vision" and any(stage.trained == "adapter" for stage in stages):
+        raise InputError(f'{path} trains an adapter, which a {kind} drafter has not; take kind = "vision"')
+    recipe = DrafterRecipe(
+        kind,
+        int(table.get("seed", 0)),
+        network,
+        writing,
+        stages,
+        tuple(table.get("text", ())),
+        int(table.get("line_tokens", 256)),
+        path.name,
+    )
+    if "text" in recipe.needs and not recipe.text:
+        raise InputError(f'{path} learns from text and names none; add text = ["package:dict-gcide"] or files')
+    return recipe
+
+
+def _stage(row: Any, where: str, path: Path) -> StageRecipe:
+    if not isinstance(row, dict) or not row.get("name"):
+        raise InputError(f"{where} has no name; give each stage one")
+    where = f"{where} ({row['name']})"
+    own = {"name", "data", "loss", "trained"}
+    data = row.get("data", [])
+    data = (data,) if isinstance(data, str) else tuple(data)
+    if not data:
+        raise InputError(f"{where} says not what it learns from; data is one or several of {', '.join(DATA)}")
+    loss = row.get("loss", "cross-entropy")
+    loss = {loss: 1.0} if isinstance(loss, str) else dict(loss)
+    for name in loss:
+        _one_of(name, tuple(LOSSES), f"{where}: loss")
+    limits = read_table(Limits, {name: value for name, value in row.items() if name not in own}, path)
+    if limits.steps < 1 or not math.isfinite(limits.learning_rate):
+        raise InputError(f"{where}: steps is {limits.steps}; give 1 or more")
+    return StageRecipe(
+        str(row["name"]),
+        tuple(_one_of(name, DATA, f"{where}: data") for name in data),
+        {name: float(weight) for name, weight in loss.items()},
+        limits,
+        _one_of(row.get("trained", "all"), TRAINED, f"{where}: trained"),
+    )
+
+
+def _one_of(value: Any, allowed: tuple[str, ...], what: str) -> str:
+    if value not in allowed:
+        raise InputError(f"{what} is {value!r}; allowed: {', '.join(allowed)}")
+    return str(value)

@@ -1,0 +1,271 @@
+"""Trains a drafter for a target by a recipe: the target writes, a vocabulary is chosen, stages follow one another.
+
+Every step leaves its result in the output folder and is not done twice: a run that was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seeahead.api import load
+from seeahead.data.conversations import Conversation
+from seeahead.data.corpora import read_texts
+from seeahead.data.to_learn import conversations_from
+from seeahead.drafters.vision import runs
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.errors import InputError
+from seeahead.families.base import Family
+from seeahead.models.adapter import AdapterConfig
+from seeahead.prompt import Prompt
+from seeahead.provenance import provenance, write_json
+from seeahead.train.drafter_recipe import DrafterRecipe, StageRecipe, read_drafter_recipe
+from seeahead.train.lines import Batch, Collator, Line, Supply, packed
+from seeahead.train.loop import Report, Stage, fit
+from seeahead.train.losses import LOSSES
+from seeahead.train.network import DrafterNetwork, held_out_agreement, load_network, new_network
+from seeahead.train.own_answers import OwnAnswers
+from seeahead.train.plot import plot_losses
+from seeahead.train.workers import Workers
+
+NUM_CONVERSATIONS = 8000
+HELD_OUT = 20
+"""One answer in so many is watched, not learned."""
+
+
+def train_drafter(
+    recipe: Path,
+    target: str,
+    data: Sequence[Path | str],
+    out: Path,
+    report: Report,
+    *,
+    start: Path | None = None,
+    answers: Path | None = None,
+    cache: Path | None = None,
+    device: str = "auto",
+    count: int = NUM_CONVERSATIONS,
+) -> Path:
+    """A drafter for `target` ("demo", a folder or a hub id) by the recipe in a TOML file; returns its folder.
+
+    `data`: .jsonl files of messages, folders of pictures, "demo" (what the demo's target is asked), or public data sets
+    by name; of each that is longer at most the first `count` conversations. `start`: a drafter to go on from. Results,
+    and everything needed to go on after an interruption, are kept in `out`. Raises SeeaheadError in one line; recipe
+    and data are checked before the target is loaded.
+    """
+    read = read_drafter_recipe(recipe)
+    texts = cache or Path.home() / ".cache" / "seeahead" / "packages"
+    conversations = [
+        entry
+        for source in data
+        for entry in conversations_from(source, texts, read.seed, count, lambda what, share: report(what))
+    ]
+    family = load(target, drafter="none", device=Workers().device(device)).family
+    return DrafterTraining(read, family, conversations, out, report, texts, answers).run(start)
+
+
+class DrafterTraining:
+    """One run in one folder. `conversations` are asked of the target, and learned from where they have answers."""
+
+    def __init__(
+        self,
+        recipe: DrafterRecipe,
+        family: Family,
+        conversations: Sequence[Conversation],
+        out: Path,
+        report: Report,
+        cache: Path,
+        answers: Path | None = None,
+    ) -> None:
+        """`answers`: where the target's own are kept, so that several drafters learn from the same (`out`/answers)."""
+        self.recipe, self.family, self.conversations = recipe, family, conversations
+        self.out, self.report, self.cache = out, report, cache
+        self.answers = answers or out / "answers"
+        out.mkdir(parents=True, exist_ok=True)
+
+    def run(self, start: Path | None = None) -> Path:
+        """Trains, from `start` (another drafter's folder) or from scratch; returns the finished drafter's folder.
+
+        Raises InputError for a recipe without stages that starts from nothing."""
+        if start is None and not self.recipe.stages:
+            raise InputError(f"{self.recipe.source} trains nothing by itself; give the drafter to take with --start")
+        recipe, folder, workers = self.recipe, self.out / "drafter", Workers()
+        with workers.first_goes_first():
+            data = self.gather()
+        answers = data.get("answers", [])
+        watched, data["answers"] = answers[::HELD_OUT], [row for place, row in enumerate(answers) if place % HELD_OUT]
+        size = self.family.vocab_size
+        network = load_network(start, self.adapter(), size) if start else self.fresh(data)
+        if network.adapter is not None and not network.adapter.down.weight.any():
+            self.align(network)
+        network.to(self.family.device)
+        collator = Collator(network.vocabulary, size)
+        watch = self.watcher(network, collator, watched)
+        agreements = {"before": watch()}
+        for entry in recipe.stages:
+            self.train(network, entry, data, collator, watch)
+            agreements[entry.name] = watch()
+            self.report(f"{entry.name}: held-out agreement {agreements[entry.name]:.3f}")
+        if workers.is_first:
+            self.store(network, folder, agreements if watched else None, answers)
+        return folder
+
+    def store(
+        self, network: DrafterNetwork, folder: Path, agreements: dict[str, float] | None, answers: list[Line]
+    ) -> None:
+        """The drafter's folder, with where it came from."""
+        network.save(folder, self.family.vocab_size)
+        write_json(
+            folder / "provenance.json",
+            {
+                "recipe": self.recipe.source,
+                "kind": self.recipe.kind,
+                "held_out_agreement": agreements,
+                "num_answers": len(answers),
+                "num_answer_tokens": sum(len(line.learned) for line in answers),
+                "num_parameters": sum(value.numel() for value in network.trained().values()),
+                **provenance(self.recipe.seed),
+            },
+        )
+        plot_losses([self.stage(entry) for entry in self.recipe.stages], folder / "losses.svg")
+
+    # ---- data
+
+    def gather(self) -> dict[str, list[Line]]:
+        """Lines of every kind that a stage learns from."""
+        gathered: dict[str, list[Line]] = {}
+        if "text" in self.recipe.needs:
+            gathered["text"] = self.text_lines()
+        if self.recipe.needs & {"answers", "conversations"} and not self.conversations:
+            raise InputError("this recipe learns from conversations; give --data a .jsonl file or a folder of pictures")
+        if "conversations" in self.recipe.needs:
+            gathered["conversations"] = self.conversation_lines()
+        # A trimmed vocabulary is chosen by what the target says, also for stages that learn from something else.
+        if "answers" in self.recipe.needs or (self.conversations and self.recipe.stages):
+            own = OwnAnswers(self.answers, self.family, self.recipe.writing, self.report)
+            own.write(self.prompts())
+            gathered["answers"] = own.lines()
+        return gathered
+
+    def prompts(self) -> Iterator[Prompt]:
+        """Every question of every conversation, in a random order that depends on the seed alone."""
+        order = random.Random(f"{self.recipe.seed} prompts").sample(self.conversations, len(self.conversations))
+        return (prompt for conversation in order for prompt, _ in conversation.exchanges())
+
+    def conversation_lines(self) -> list[Line]:
+        """Given answers after the text-only view of what comes before them."""
+        lines: list[Line] = []
+        for conversation in self.conversations:
+            for prompt, answer in conversation.exchanges():
+                if answer is not None:
+                    view = self.text_view(prompt)
+                    ids = self.family.tokenizer(answer, add_special_tokens=False).input_ids
+                    lines.append(Line((*view, *ids, self.end), len(view)))
+        if not lines:
+            raise InputError(
+                'no conversation has an answer to learn from; take a recipe without data = "conversations"'
+            )
+        return lines
+
+    def text_view(self, prompt: Prompt) -> list[int]:
+        tokens = self.family.encode(prompt).token_ids[0].tolist()
+        parts = runs(tokens, self.family.image_token_ids)
+        return [token for part, _, is_picture in parts if not is_picture for token in part]
+
+    def text_lines(self) -> list[Line]:
+        texts = [text for name in self.recipe.text for text in read_texts(name, self.cache)]
+        random.Random(self.recipe.seed).shuffle(texts)
+        self.report(f"text: {len(texts)} texts, {sum(map(len, texts)) / 1e6:.1f} million characters")
+        tokenizer = self.family.tokenizer
+        tokens = (tokenizer(text, add_special_tokens=False).input_ids for text in texts)
+        return packed(tokens, self.recipe.line_tokens, self.end)
+
+    @property
+    def end(self) -> int:
+        ends = self.family.model.generation_config.eos_token_id
+        return int(ends if isinstance(ends, int) else ends[0])
+
+    # ---- network
+
+    def adapter(self) -> AdapterConfig | None:
+        network = self.recipe.network
+        if self.recipe.kind != "vision":
+            return None
+        width: int = self.family.text_config.hidden_size
+        return AdapterConfig(width, network.width, network.adapter_width, network.visual_tokens)
+
+    def fresh(self, data: dict[str, list[Line]]) -> DrafterNetwork:
+        """Untrained, over the tokens that the target's answers (or else the other data) use most."""
+        kinds = [kind for kind in ("answers", "conversations", "text") if data.get(kind)]
+        counts = Counter(token for line in data[kinds[0]] for token in line.ids if token >= 0)
+        config = self.family.model.generation_config
+        begin = config.bos_token_id if config.bos_token_id is not None else self.end
+        vocab_size, network = self.family.vocab_size, self.recipe.network
+        vocabulary = DraftVocabulary.most_frequent(counts, network.vocabulary, self.special(begin), vocab_size)
+        torch.manual_seed(self.recipe.seed)
+        return new_network(vocabulary, network.width, network.layers, (begin, self.end), self.adapter())
+
+    def special(self, begin: int) -> list[int]:
+        """An id for what is unknown, then the tokens that every drafter must know."""
+        config = self.family.model.generation_config
+        unknown = config.pad_token_id if config.pad_token_id is not None else self.end
+        return [unknown, begin, self.end]
+
+    def align(self, network: DrafterNetwork) -> None:
+        """The adapter starts as the map between the two tables of word embeddings."""
+        assert network.adapter is not None
+        models: tuple[Any, Any] = (self.family.model, network.language)
+        theirs, ours = (model.get_input_embeddings().weight.detach().float() for model in models)
+        network.adapter.start_from(theirs[network.vocabulary.target_ids.to(theirs.device)], ours)
+
+    # ---- stages
+
+    def stage(self, entry: StageRecipe) -> Stage:
+        return Stage(entry.name, self.out, entry.limits, self.report)
+
+    def train(
+        self,
+        network: DrafterNetwork,
+        entry: StageRecipe,
+        data: dict[str, list[Line]],
+        collator: Collator,
+        watch: Callable[[], float],
+    ) -> None:
+        lines = [line for kind in entry.data for line in data[kind]]
+        supply = Supply(lines, entry.limits.batch_size, self.recipe.seed)
+
+        def loss_of(number: int) -> tuple[Tensor, dict[str, float]]:
+            batch = self.batch(collator, supply(number))
+            taught = network.taught(batch)
+            loss = torch.stack([weight * LOSSES[name](taught) for name, weight in entry.loss.items()]).sum()
+            agreement = float((taught.logs.argmax(-1) == taught.wanted).float().mean())
+            return loss, {"agreement": agreement, "tokens": float(batch.ids.numel())}
+
+        if entry.trained == "adapter":
+            network.requires_grad_(False)
+            assert network.adapter is not None
+            network.adapter.requires_grad_(True)
+        fit(
+            self.stage(entry),
+            network.trained(entry.trained == "adapter"),
+            loss_of,
+            lambda: f"agreement {watch():.3f}",
+            watch_minutes=3.0,
+        )
+        network.requires_grad_(True)
+
+    def batch(self, collator: Collator, lines: Sequence[Line]) -> Batch:
+        shown = lines if self.recipe.kind == "vision" else [line.blind() for line in lines]
+        return collator.batch(shown).to(self.family.device)
+
+    def watcher(self, network: DrafterNetwork, collator: Collator, watched: Sequence[Line]) -> Callable[[], float]:
+        parts = [watched[start : start + 32] for start in range(0, len(watched), 32)]
+        batches = [self.batch(collator, part) for part in parts]
+        num_tokens = sum(len(line.learned) for line in watched)
+        return lambda: held_out_agreement(network, batches, num_tokens)

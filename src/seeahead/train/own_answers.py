@@ -1,0 +1,180 @@
+"""The target's own answers, which a drafter learns best from: written in batches, with the likeliest tokens beside.
+
+transformers' `generate` writes, since rows of a batch end at different places. Every batch is two files, written whole
+or not at all: a run that was cut off goes on with the next batch.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from seeahead.drafters.vision import runs
+from seeahead.errors import InputError
+from seeahead.executor import ModelInputs
+from seeahead.families.base import Family
+from seeahead.models.adapter import pooled
+from seeahead.prompt import Prompt
+from seeahead.provenance import write_text
+from seeahead.train.lines import SLOT, Line
+from seeahead.train.loop import Report, save_tensors
+from seeahead.train.write import write_batch
+
+_WINDOW = 8
+"""Batches whose prompts are sorted by length together."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How much the target writes. Every `sampled_every`-th batch is drawn at temperature 1, the others are greedy.
+
+    `visual_tokens`: of a picture, at most so many visual embeddings are stored, as means of neighbours; None: none.
+    """
+
+    minutes: float = 20.0
+    batch_size: int = 32
+    max_new_tokens: int = 96
+    sampled_every: int = 4
+    visual_tokens: int | None = None
+
+
+def batched(inputs: Sequence[ModelInputs], padding: int) -> dict[str, Tensor]:
+    """Prompts of one form as one batch, padded on the left; other tensors are joined along their first side."""
+    length = max(entry.token_ids.shape[1] for entry in inputs)
+
+    def padded(row: Tensor, filler: int) -> Tensor:
+        return torch.nn.functional.pad(row, (length - row.shape[1], 0), value=filler)
+
+    joined = {"input_ids": torch.cat([padded(entry.token_ids, padding) for entry in inputs])}
+    joined["attention_mask"] = torch.cat([padded(torch.ones_like(entry.token_ids), 0) for entry in inputs])
+    for name in inputs[0].extras:
+        parts = [entry.extras[name] for entry in inputs]
+        is_per_token = all(part.shape == entry.token_ids.shape for part, entry in zip(parts, inputs, strict=True))
+        joined[name] = torch.cat([padded(part, 0) for part in parts] if is_per_token else parts)
+    return joined
+
+
+def form_of(inputs: ModelInputs) -> tuple[object, ...]:
+    """Prompts of one form can be joined: the same tensors, alike but for their first side."""
+    per_token = inputs.token_ids.shape
+    return tuple((name, value.shape == per_token or value.shape[1:]) for name, value in sorted(inputs.extras.items()))
+
+
+@contextmanager
+def watched_embeddings(model: Any) -> Iterator[list[Tensor]]:
+    """What the first layer of the language model reads in its first call meanwhile [batch, tokens, width]."""
+    seen: list[Tensor] = []
+
+    def keep(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if not seen:
+            seen.append(args[0] if args else kwargs["hidden_states"])
+
+    handle = model.get_decoder().layers[0].register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+class OwnAnswers:
+    """A folder of batches `00000.jsonl` and, where pictures are kept, `00000.safetensors`."""
+
+    def __init__(self, folder: Path, family: Family, writing: Writing, report: Report) -> None:
+        self.folder, self.family, self.writing, self.report = folder, family, writing, report
+
+    def write(self, prompts: Iterable[Prompt]) -> None:
+        """Lets the target answer `prompts` in their order until all are answered or the minutes are used up."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        spent = sum(rows[0]["seconds"] for rows in self._rows() if rows)
+        for number, batch in enumerate(self._batches(prompts)):
+            if spent >= 60 * self.writing.minutes:
+                break
+            if not (self.folder / f"{number:05d}.jsonl").is_file():
+                spent += self._write_one(number, batch)
+
+    def _batches(self, prompts: Iterable[Prompt]) -> Iterator[list[ModelInputs]]:
+        """Prompts of one form and of similar length together; the same prompts give the same batches.
+
+        A window at a time: pictures of thousands of prompts would not fit into memory."""
+        size, waiting = self.writing.batch_size, iter(prompts)
+        while window := [self.family.encode(prompt) for prompt in islice(waiting, size * _WINDOW)]:
+            by_form: dict[tuple[object, ...], list[ModelInputs]] = {}
+            for inputs in window:
+                by_form.setdefault(form_of(inputs), []).append(inputs)
+            for alike in by_form.values():
+                alike.sort(key=lambda inputs: inputs.token_ids.shape[1])
+                yield from (alike[first : first + size] for first in range(0, len(alike), size))
+
+    def _write_one(self, number: int, batch: list[ModelInputs]) -> float:
+        started, writing, model = time.monotonic(), self.writing, self.family.model
+        is_sampled = writing.sampled_every > 0 and number % writing.sampled_every == writing.sampled_every - 1
+        joined = batched(batch, padding=model.generation_config.pad_token_id or 0)
+        with watched_embeddings(model) as seen, torch.random.fork_rng():
+            torch.manual_seed(number)
+            written = write_batch(model, joined, writing.max_new_tokens, is_sampled)
+        embeddings = seen[0]
+        rows, visual = [], dict[str, Tensor]()
+        for place, (inputs, answer) in enumerate(zip(batch, written, strict=True)):
+            # Padding is on the left, so a prompt ends where its row ends.
+            own = embeddings[place, embeddings.shape[1] - inputs.token_ids.shape[1] :]
+            view, pictures = self._view(inputs, own)
+            rows.append({"view": view, "ids": answer.ids, "top_ids": answer.top_ids, "top_shares": answer.top_shares})
+            if len(pictures):
+                visual[str(place)] = pictures.contiguous()
+        seconds = round(time.monotonic() - started, 2)
+        if visual:
+            save_tensors(visual, self.folder / f"{number:05d}.safetensors")
+        lines = [json.dumps({"seconds": seconds, "is_sampled": is_sampled, **row}) for row in rows]
+        write_text(self.folder / f"{number:05d}.jsonl", "\n".join(lines) + "\n")
+        num_tokens = sum(len(answer.ids) for answer in written)
+        self.report(f"own answers: batch {number}, {len(rows)} answers, {num_tokens / seconds:.0f} tokens/s")
+        return seconds
+
+    def _view(self, inputs: ModelInputs, embeddings: Tensor) -> tuple[list[int], Tensor]:
+        """The prompt's ids with a slot per visual token that is kept, and those tokens [slots, width]."""
+        view: list[int] = []
+        kept = [embeddings[:0]]
+        for tokens, start, is_picture in runs(inputs.token_ids[0].tolist(), self.family.image_token_ids):
+            if not is_picture:
+                view += tokens
+            elif self.writing.visual_tokens is not None:
+                visual = pooled(embeddings[start : start + len(tokens)], self.writing.visual_tokens)
+                view += [SLOT] * len(visual)
+                kept.append(visual)
+        return view, torch.cat(kept).to("cpu", torch.bfloat16)
+
+    def _rows(self) -> Iterator[list[dict[str, Any]]]:
+        for path in sorted(self.folder.glob("*.jsonl")):
+            yield [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+    def lines(self) -> list[Line]:
+        """Everything written so far. Raises InputError when that is nothing."""
+        found: list[Line] = []
+        for path in sorted(self.folder.glob("*.jsonl")):
+            stored = path.with_suffix(".safetensors")
+            visual = load_file(stored) if stored.is_file() else {}
+            for place, line in enumerate(path.read_text("utf-8").splitlines()):
+                found.append(_line(json.loads(line), visual.get(str(place))))
+        if not found:
+            raise InputError(f"no answers in {self.folder}; the target wrote nothing within the minutes allowed")
+        return found
+
+
+def _line(row: Mapping[str, Any], visual: Tensor | None) -> Line:
+    return Line(
+        (*row["view"], *row["ids"]),
+        len(row["view"]),
+        tuple(map(tuple, row["top_ids"])),
+        tuple(map(tuple, row["top_shares"])),
+        visual,
+    )

@@ -1,0 +1,60 @@
+"""`seeahead train drafter`: one's own data to a drafter that generate takes, and one line for what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seeahead.cli import main
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "drafters" / "demo-smoke.toml"
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory):
+    path = tmp_path_factory.mktemp("talk") / "talk.jsonl"
+    rows = [
+        {"messages": [{"role": "user", "content": f"Is it {n}?"}, {"role": "assistant", "content": "Yes."}]}
+        for n in range(8)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def words(tiny, talk, out, *more):
+    return ["train", "drafter", "--recipe", str(RECIPE), "-m", tiny, "--data", str(talk), "--out", str(out), *more]
+
+
+def test_a_drafter_is_trained_told_about_and_used(tiny, talk, tmp_path, capsys):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.read_text().replace("vocabulary = 300", "vocabulary = 0"))
+    out = tmp_path / "out"
+    assert main([*words(tiny, talk, out), "--recipe", str(recipe)]) == 0
+    told = capsys.readouterr()
+    folder = told.out.strip()
+    assert folder == str(out / "drafter")
+    assert "instruction: finished after 2 steps" in told.err
+    assert "distillation: held-out agreement" in (out / "train.log").read_text()
+    assert main(["generate", "-m", tiny, "-d", f"{folder}:chain=2,as=mine", "--max-new-tokens", "8", "What?"]) == 0
+    capsys.readouterr()
+    assert main([*words(tiny, talk, out), "--recipe", str(recipe)]) == 0
+    assert "done before" in capsys.readouterr().err
+
+
+def test_what_is_wrong_is_one_line_and_nothing_is_loaded(tiny, talk, tmp_path, capsys):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"messages": [{"role": "user", "content": "Hi"}]}\n{"messages": 3}\n')
+    (tmp_path / "file").write_text("not a folder")
+    for given, message in (
+        (words("no/such/model", bad, tmp_path / "a"), 'bad.jsonl line 2: no "messages"'),
+        (words("no/such/model", tmp_path / "none.jsonl", tmp_path / "a"), "none.jsonl does not exist"),
+        (words("no/such/model", "lava-instruct", tmp_path / "a"), "unknown training data 'lava-instruct'"),
+        (words(tiny, talk, tmp_path / "file"), "file: File exists; once that is mended the same command goes on"),
+        (["train", "drafter", "--out", str(tmp_path / "a")], "no recipe given; add --recipe FILE"),
+        (["train", "drafter", "--recipe", "x.toml"], "no folder given for the results"),
+        (["train", "drafter", "--recipe", "x.toml", "--out", str(tmp_path / "a")], "no recipe at x.toml"),
+    ):
+        assert main(given) == 2
+        told = capsys.readouterr().err.strip().splitlines()[-1]
+        assert message in told
+        assert told.startswith("seeahead: error: ")

@@ -1,0 +1,75 @@
+"""Conversations from JSON lines: what is read, and one clear line, with its number, for whatever is wrong."""
+
+import json
+import shutil
+
+import pytest
+
+from seeahead.data.conversations import read_conversations
+from seeahead.demo.scenarios import PICTURES
+from seeahead.errors import InputError
+
+USER = {"role": "user", "content": "What is this?"}
+ANSWER = {"role": "assistant", "content": "A cat."}
+TWICE = {"role": "user", "content": "<image> a <image>"}
+SHOWN = {"role": "assistant", "content": "<image>"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("cow.jpg", "bus.jpg"):
+        shutil.copy(PICTURES / name, tmp_path / name)
+    return tmp_path
+
+
+def written(folder, *rows):
+    path = folder / "talk.jsonl"
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    return path
+
+
+def test_every_question_is_an_exchange_with_what_came_before(folder):
+    messages = [USER, ANSWER, {"role": "user", "content": "And now?"}]
+    (found,) = read_conversations(written(folder, {"messages": messages, "images": ["cow.jpg"]}))
+    (first, answer), (second, none) = found.exchanges()
+    assert (answer, none) == ("A cat.", None)
+    assert [len(prompt.messages) for prompt in (first, second)] == [1, 3]
+    assert len(first.images) == len(second.images) == 1
+    assert first.messages[0].text == "What is this?"
+
+
+def test_markers_say_where_pictures_stand(folder):
+    content = "<image>\nThis came first.\n<image>\nWhat changed?"
+    row = {"messages": [{"role": "user", "content": content}], "images": ["cow.jpg", "bus.jpg"]}
+    (found,) = read_conversations(written(folder, row))
+    ((prompt, _),) = found.exchanges()
+    kinds = [part if isinstance(part, str) else "picture" for part in prompt.messages[0].parts]
+    assert kinds == ["picture", "This came first.", "picture", "What changed?"]
+
+
+def test_a_folder_of_pictures_is_asked_the_default_question(folder):
+    found = read_conversations(folder)
+    assert len(found) == 2
+    ((prompt, answer),) = found[0].exchanges()
+    assert (len(prompt.images), answer) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{no", r"line 2: not JSON"),
+        ({"messages": []}, 'line 2: no "messages"'),
+        ({"messages": [USER], "images": "cow.jpg"}, 'line 2: "images" is not a list'),
+        ({"messages": [{"role": "bot", "content": "x"}]}, r"line 2: message 1 has the role 'bot'; allowed: system"),
+        ({"messages": [{"role": "user", "content": " "}]}, 'line 2: message 1 has no text in "content"'),
+        ({"messages": [USER, USER]}, "line 2: after a system message, user and assistant take turns"),
+        ({"messages": [ANSWER]}, "line 2: after a system message"),
+        ({"messages": [TWICE], "images": ["cow.jpg"]}, "has 2 <image>.*has 1"),
+        ({"messages": [USER], "images": ["none.jpg"]}, "line 2: no picture 'none.jpg'"),
+        ({"messages": [USER], "images": ["../cow.jpg"]}, "line 2: the picture '../cow.jpg' leaves the folder"),
+        ({"messages": [USER, SHOWN], "images": ["cow.jpg"]}, "is the assistant's"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(folder, row, message):
+    with pytest.raises(InputError, match=message):
+        read_conversations(written(folder, {"messages": [USER]}, row))

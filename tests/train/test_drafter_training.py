@@ -1,0 +1,231 @@
+"""Drafters are trained end to end, as every recipe says but in seconds: they learn, can be cut off, and draft."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import seeahead
+from seeahead.data.conversations import read_conversations
+from seeahead.demo.scenarios import PICTURES
+from seeahead.drafters import make_drafter
+from seeahead.errors import InputError, ModelError
+from seeahead.families import family_for
+from seeahead.testing import tiny_model
+from seeahead.testing.processors import tiny_processor
+from seeahead.train import loop
+from seeahead.train.drafter_recipe import Network, read_drafter_recipe
+from seeahead.train.drafters import DrafterTraining
+from seeahead.train.own_answers import Writing
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
+TWINS = sorted(path.stem for path in RECIPES.glob("*-cpu.toml"))
+OTHERS = ["demo-smoke", "own-pictures"]
+PROSE = "A small bird sat on a branch. It looked around, and then it sang. " * 40
+NUM_STEPS = 100
+
+
+@pytest.fixture(scope="module")
+def family():
+    """A tiny LLaVA whose next token depends on the last one alone: something a small drafter can learn."""
+    model = tiny_model("llava")
+    with torch.no_grad():
+        for layer in model.get_decoder().layers:
+            layer.self_attn.o_proj.weight.zero_()
+    return family_for(model, tiny_processor("llava"))
+
+
+@pytest.fixture(scope="module")
+def conversations(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("talk")
+    shutil.copy(PICTURES / "cow.jpg", folder)
+    rows = []
+    for number in range(60):
+        question = {"role": "user", "content": f"What is {number * 7}?"}
+        answer = {"role": "assistant", "content": f"It is {number}."}
+        rows.append({"messages": [question, answer], "images": ["cow.jpg"] * (number % 2)})
+    (folder / "talk.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return read_conversations(folder / "talk.jsonl")
+
+
+def shrunk(name, corpus, **changes):
+    """The recipe, small."""
+    recipe = read_drafter_recipe(RECIPES / f"{name}.toml")
+    stages = []
+    for stage in recipe.stages:
+        limits = replace(stage.limits, steps=NUM_STEPS, minutes=float("inf"), batch_size=8, learning_rate=1e-2)
+        stages.append(replace(stage, limits=limits))
+    network = Network(width=32, layers=1, vocabulary=0, visual_tokens=2, adapter_width=8)
+    writing = Writing(minutes=1.0, batch_size=16, max_new_tokens=20, visual_tokens=2)
+    text = (str(corpus),) if recipe.text else ()
+    return replace(recipe, network=network, writing=writing, stages=tuple(stages), text=text, **changes)
+
+
+@pytest.fixture(scope="module")
+def trained(family, conversations, tmp_path_factory):
+    """Folders of all four variants, each started from the one before, by name."""
+    root = tmp_path_factory.mktemp("drafters")
+    (root / "prose.txt").write_text(PROSE)
+    folders, start = {}, None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "REPORT_SECONDS", -1.0)  # every step
+        for name in ("base-cpu", "chat-cpu", "vision-cpu", "vision-text-cpu"):
+            recipe, out = shrunk(name, root / "prose.txt"), root / name
+            training = DrafterTraining(recipe, family, conversations, out, lambda line: None, root, root / "answers")
+            start = folders[name] = training.run(start)
+    return folders
+
+
+def provenance(folder):
+    return json.loads((folder / "provenance.json").read_text())
+
+
+def test_there_is_a_recipe_and_a_twin_for_every_variant():
+    assert TWINS == ["base-cpu", "chat-cpu", "vision-cpu", "vision-text-cpu"]
+    assert {path.stem for path in RECIPES.glob("*.toml")} == {*TWINS, *(t.removesuffix("-cpu") for t in TWINS), *OTHERS}
+    for name in OTHERS:
+        assert read_drafter_recipe(RECIPES / f"{name}.toml").stages
+    for twin in TWINS:
+        large, small = (read_drafter_recipe(RECIPES / f"{name}.toml") for name in (twin.removesuffix("-cpu"), twin))
+        assert large.kind == small.kind
+        assert [stage.name for stage in large.stages] == [stage.name for stage in small.stages]
+        assert sum(stage.limits.minutes for stage in small.stages) <= 60
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"), [("base-cpu", "pre-training"), ("chat-cpu", "instruction"), ("chat-cpu", "distillation")]
+)
+def test_the_loss_falls(trained, name, stage):
+    file = trained[name].parent / f"{stage}.losses.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    # TVD++ is a policy gradient: its value is no measure, what it brings is.
+    key, sign = ("agreement", -1) if stage == "distillation" else ("loss", 1)
+    first, last = (sum(row[key] for row in part) for part in (rows[:5], rows[-6:-1]))
+    assert sign * last < sign * first
+
+
+def test_the_trained_drafter_beats_the_untrained_one_and_distilling_beats_pretraining(trained):
+    base, chat = (provenance(trained[name])["held_out_agreement"] for name in ("base-cpu", "chat-cpu"))
+    assert chat["distillation"] > 0.5
+    assert chat["distillation"] > base["pre-training"] + 0.1
+    assert chat["before"] == pytest.approx(base["pre-training"], abs=0.05)  # stored in bfloat16
+
+
+@pytest.mark.parametrize("name", ["base-cpu", "chat-cpu", "vision-cpu", "vision-text-cpu"])
+def test_what_is_trained_drafts_for_its_target(family, trained, name):
+    device, dtype = torch.device("cpu"), torch.float32
+    drafter = make_drafter(trained[name], device=device, dtype=dtype)
+    assert drafter.name == ("vision" if name == "vision-cpu" else "language")
+    engine = seeahead.Engine(family, drafter)
+    messages = "What is 14?", [PICTURES / "cow.jpg"]
+    plain = engine.with_drafter("none").generate(*messages, max_new_tokens=24, temperature=0.0)
+    drafted = engine.generate(*messages, max_new_tokens=24, temperature=0.0)
+    assert drafted.token_ids == plain.token_ids
+    if name != "base-cpu":
+        assert drafted.metrics["block_efficiency"] > 1.5
+    assert (trained[name] / "losses.svg").is_file() == (name != "vision-text-cpu")
+
+
+def test_the_text_part_is_the_language_model_of_the_compact_vlm(trained):
+    seeing, blind = (load_file(trained[name] / "model.safetensors") for name in ("vision-cpu", "vision-text-cpu"))
+    assert seeing.keys() == blind.keys()
+    assert all(torch.equal(seeing[name], blind[name]) for name in seeing)
+    assert not (trained["vision-text-cpu"] / "adapter.safetensors").exists()
+
+
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, trained, tmp_path, monkeypatch):
+    answers = trained["chat-cpu"].parents[1] / "answers"
+    recipe = shrunk("chat-cpu", "")
+
+    def training(name):
+        return DrafterTraining(recipe, family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
+
+    whole = training("whole").run(trained["base-cpu"])
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    descend, calls = loop.descend, []
+
+    def cut_off(*arguments):
+        calls.append(1)
+        if len(calls) == NUM_STEPS + 10:
+            raise KeyboardInterrupt
+        return descend(*arguments)
+
+    monkeypatch.setattr(loop, "descend", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        training("cut off").run(trained["base-cpu"])
+    finished = training("cut off").run(trained["base-cpu"])
+    assert len(calls) == 2 * NUM_STEPS + 1
+    one, other = (load_file(folder / "model.safetensors") for folder in (whole, finished))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_answers_are_written_once_and_go_on_where_they_stopped(family, conversations, tmp_path):
+    recipe = shrunk("chat-cpu", "")
+
+    def run():
+        training = DrafterTraining(recipe, family, conversations, tmp_path, lambda line: None, tmp_path)
+        return training.gather()["answers"]
+
+    first = run()
+    assert len(first) == len(conversations)
+    files = sorted((tmp_path / "answers").iterdir())
+    stamps = {file.name: file.stat().st_mtime_ns for file in files}
+    lost = files[-1] if files[-1].suffix == ".jsonl" else files[-2]
+    lost.unlink()
+    assert [line.ids for line in run()] == [line.ids for line in first]
+    changed = {file.name for file in (tmp_path / "answers").iterdir() if file.stat().st_mtime_ns != stamps[file.name]}
+    assert {Path(name).stem for name in changed} == {lost.stem}
+
+
+def test_answers_are_those_of_the_target_and_pictures_are_kept(family, conversations, tmp_path):
+    recipe = shrunk("vision-cpu", "")
+    training = DrafterTraining(recipe, family, conversations[:4], tmp_path, lambda line: None, tmp_path)
+    lines = {line.blind().ids[: line.blind().start]: line for line in training.gather()["answers"]}
+    engine = seeahead.Engine(family, make_drafter("none", device=torch.device("cpu"), dtype=torch.float32))
+    for conversation in conversations[:4]:
+        ((prompt, _),) = conversation.exchanges()
+        line = lines[tuple(training.text_view(prompt))]
+        reply = engine.generate(prompt, max_new_tokens=20, temperature=0.0)
+        assert line.learned == reply.token_ids
+        assert [top[0] for top in line.top_ids] == list(reply.token_ids)
+        assert (0 if line.visual is None else len(line.visual)) == 2 * len(prompt.images)
+
+
+def test_what_cannot_be_done_is_said(family, conversations, tmp_path):
+    def training(recipe, data=conversations):
+        return DrafterTraining(recipe, family, data, tmp_path / "out", lambda line: None, tmp_path)
+
+    with pytest.raises(InputError, match="give --data"):
+        training(shrunk("chat-cpu", ""), ()).run()
+    with pytest.raises(InputError, match="trains nothing by itself; give the drafter to take with --start"):
+        training(shrunk("vision-text-cpu", "")).run()
+    with pytest.raises(ModelError, match="is no drafter to start from"):
+        training(shrunk("chat-cpu", "")).run(tmp_path)
+    with pytest.raises(InputError, match="does not exist; give a text file"):
+        training(shrunk("base-cpu", tmp_path / "nothing.txt")).run()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('kind = "vision"', 'kind = "seeing"', "kind is 'seeing'; allowed: language, vision"),
+        ('kind = "vision"', 'kind = "language"', "trains an adapter, which a language drafter has not"),
+        ('data = "answers"', 'data = "pictures"', r"\(adapter\): data is 'pictures'; allowed: text"),
+        ('"forward-kl"', '"backward-kl"', "loss is 'backward-kl'; allowed: cross-entropy, forward-kl, tvd"),
+        ("sampled_every = 4\nvisual_tokens = 16", "visual_tokens = 4", "sees 16 visual tokens, answers keep 4"),
+        ("seed = 7", "sede = 7", "unknown sede; allowed here: kind"),
+        ('name = "both"', 'name = "adapter"', "two stages of one name"),
+        ("learning_rate = 1e-3", "leaning_rate = 1e-3", "unknown leaning_rate"),
+        ('data = "answers"', 'data = "text"', "learns from text and names none"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_what_is_allowed(tmp_path, old, new, message):
+    text = (RECIPES / "vision-cpu.toml").read_text()
+    assert old in text
+    (tmp_path / "recipe.toml").write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        read_drafter_recipe(tmp_path / "recipe.toml")
