@@ -67,12 +67,14 @@ class Session:
             self._depths.append(0 if parent == ROOT else self._depths[parent] + 1)
             self._ancestors.append([node] if parent == ROOT else [*self._ancestors[parent], node])
         device = self.executor.device
+        # A chain that grows token by token needs no mask: the newest sees all.
+        sees_all = len(tokens) == 1 and len(self._ancestors[-1]) == len(self._depths)
         depths = torch.tensor(self._depths[first:], device=device)
         with torch.inference_mode():
             return self.executor.forward(
                 torch.tensor([list(tokens)], device=device),
                 (self.length + self._shift + depths)[None],
-                self._visible(first).to(device) if len(self._depths) > 1 else None,
+                None if sees_all else self._visible(first).to(device),
                 self._cache,
                 wants_features,
             )

@@ -146,15 +146,15 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
 
     whole = training("whole").run(trained["base-cpu"])
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    descend, calls = loop.descend, []
+    gradient, calls = loop.gradient, []
 
     def cut_off(*arguments):
         calls.append(1)
         if len(calls) == NUM_STEPS + 10:
             raise KeyboardInterrupt
-        return descend(*arguments)
+        return gradient(*arguments)
 
-    monkeypatch.setattr(loop, "descend", cut_off)
+    monkeypatch.setattr(loop, "gradient", cut_off)
     with pytest.raises(KeyboardInterrupt):
         training("cut off").run(trained["base-cpu"])
     finished = training("cut off").run(trained["base-cpu"])

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from seeahead.errors import InputError, SeeaheadError
 from seeahead.train import loop
 from seeahead.train.drafter_recipe import read_drafter_recipe
-from seeahead.train.loop import Limits, Stage, TrainingStoppedError, fit, rate_at
+from seeahead.train.loop import Stage, TrainingStoppedError, fit
+from seeahead.train.optimizers import Limits, rate_at
 from seeahead.train.recipe import STAGES, read_recipe
 from seeahead.train.workers import Workers
 
@@ -103,15 +104,15 @@ def test_a_stage_of_steps_is_the_same_wherever_it_was_cut_off(
     limits = replace(LIMITS, minutes=math.inf, steps=12, **changes)
     whole = line_fit(limits, tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-    descend, calls = loop.descend, []
+    gradient, calls = loop.gradient, []
 
     def cut_off(*arguments: Any) -> dict[str, float]:
         calls.append(1)
         if len(calls) == 8:
             raise KeyboardInterrupt
-        return descend(*arguments)
+        return gradient(*arguments)
 
-    monkeypatch.setattr(loop, "descend", cut_off)
+    monkeypatch.setattr(loop, "gradient", cut_off)
     with pytest.raises(KeyboardInterrupt):
         line_fit(limits, tmp_path / "cut off")
     assert torch.equal(line_fit(limits, tmp_path / "cut off"), whole)
@@ -171,7 +172,8 @@ from pathlib import Path
 import torch
 from seeahead.train import loop
 from seeahead.train.drafter_recipe import read_drafter_recipe
-from seeahead.train.loop import Limits, Stage, fit
+from seeahead.train.loop import Stage, fit
+from seeahead.train.optimizers import Limits
 
 weight = torch.nn.Parameter(torch.zeros(4))
 examples = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from seeahead.errors import InputError
-from seeahead.train.loop import Limits
 from seeahead.train.losses import LOSSES
+from seeahead.train.optimizers import Limits
 from seeahead.train.own_answers import Writing
 from seeahead.train.recipe import read_table
 

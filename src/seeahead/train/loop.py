@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seeahead.errors import SeeaheadError
+from seeahead.train.optimizers import Limits, Optimizers
 from seeahead.train.workers import Workers
 
 Report = Callable[[str], None]
@@ -28,32 +29,6 @@ REPORT_SECONDS = 15.0
 
 class TrainingStoppedError(SeeaheadError):
     """The loss was no longer a number, or memory ran out; the message names the way to go on."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a stage may use. The learning rates follow the larger share of minutes and steps used.
-
-    `matrix_rate`: the rate of Muon (Jordan et al. 2024) for the matrices of the layers; 0 leaves them to AdamW.
-    `accumulate`: batches per step. `average`: decay of the average of the weights that is kept in their place; 0: none.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    minutes: float = math.inf
-    matrix_rate: float = 0.0
-    warm_up: float = 0.04
-    accumulate: int = 1
-    average: float = 0.0
-
-
-def rate_at(share: float, limits: Limits) -> float:
-    """Linear warm-up, then a cosine down to 3 percent."""
-    if share < limits.warm_up:
-        return limits.learning_rate * max(share, 1e-3) / limits.warm_up
-    rest = (share - limits.warm_up) / (1 - limits.warm_up)
-    return limits.learning_rate * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0))))
 
 
 @dataclass
@@ -152,53 +127,6 @@ class Meter:
         self.reported, self.sums, self.num_steps = time.monotonic(), {}, 0
 
 
-def optimizers_of(
-    parameters: Mapping[str, Tensor], limits: Limits, scale_of: Callable[[str], float]
-) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the matrices of the layers where the limits ask for it; biases and norms do not decay.
-
-    Each group keeps its share of the learning rate as `scale`."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    matrices: dict[float, list[Tensor]] = {}
-    for name, value in parameters.items():
-        if limits.matrix_rate and value.ndim == 2 and "layers." in name:
-            matrices.setdefault(scale_of(name) * limits.matrix_rate / limits.learning_rate, []).append(value)
-        else:
-            groups.setdefault((scale_of(name), 0.02 if value.ndim > 1 else 0.0), []).append(value)
-    listed = [{"params": values, "scale": scale, "weight_decay": decay} for (scale, decay), values in groups.items()]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(listed, betas=(0.9, 0.98), fused=True)]
-    if matrices:
-        muon = [{"params": values, "scale": scale} for scale, values in matrices.items()]
-        optimizers.append(torch.optim.Muon(muon, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"))
-    return optimizers
-
-
-def remembered(step: int, optimizers: list[torch.optim.Optimizer], averages: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Everything beside the weights that step `step` depends on."""
-    held = {"step": torch.tensor(step), **{f"average {name}": value for name, value in averages.items()}}
-    for number, optimizer in enumerate(optimizers):
-        for index, values in optimizer.state_dict()["state"].items():
-            held |= {f"{number} {index} {name}": torch.as_tensor(value) for name, value in values.items()}
-    return held
-
-
-def remember(step: int, optimizers: list[torch.optim.Optimizer], averages: dict[str, Tensor], path: Path) -> None:
-    """Puts what `remembered` gave back in its place; without it, or with that of another step, all starts anew."""
-    held = load_file(path) if path.is_file() else {}
-    if int(held.pop("step", torch.tensor(-1))) != step:
-        return
-    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
-    for key, value in held.items():
-        first, _, rest = key.partition(" ")
-        if first == "average":
-            averages[rest] = value
-        else:
-            index, _, name = rest.partition(" ")
-            states[int(first)].setdefault(int(index), {})[name] = value
-    for optimizer, state in zip(optimizers, states, strict=True):
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
 LossOf = Callable[[int], tuple[Tensor, dict[str, float]]]
 
 
@@ -220,46 +148,32 @@ def fit(
         return
     stage.folder.mkdir(parents=True, exist_ok=True)
     limits, meter, workers = stage.limits, Meter(stage), Workers()
-    optimizers = optimizers_of(parameters, limits, scale_of)
-    averages = {name: value.detach().clone() for name, value in parameters.items()} if limits.average else {}
-    remember(int(record["step"]), optimizers, averages, stage.memory)
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     step, start = int(record["step"]), time.monotonic() - record["seconds"]
+    optimizers = Optimizers(parameters, limits, scale_of)
+    optimizers.remember(step, stage.memory)
     saved = watched = time.monotonic()
     while (share := workers.agreed(max((time.monotonic() - start) / (60 * limits.minutes), step / limits.steps))) < 1:
-        for group in groups:
-            group["lr"] = rate_at(share, limits) * group["scale"]
-        values = descend(stage, step, list(parameters.values()), loss_of, optimizers, workers)
-        for name, average in averages.items():
-            average.lerp_(parameters[name].detach(), 1 - min(limits.average, (step + 1) / (step + 10)))
+        values = gradient(stage, step, list(parameters.values()), loss_of, workers)
+        optimizers.descend(step, share)
         step += 1
         meter.add(step, share, values)
         if time.monotonic() - saved > CHECKPOINT_SECONDS and workers.is_first:
-            save_tensors(remembered(step, optimizers, averages), stage.memory)
+            save_tensors(optimizers.memory(step), stage.memory)
             stage.save(parameters, step, time.monotonic() - start, False)
             saved = time.monotonic()
         if watch and time.monotonic() - watched > 60 * watch_minutes:
             stage.report(f"{stage.name}: held out: {watch()}")
             watched = time.monotonic()
     meter.tell(step, 1.0)
-    with torch.no_grad():
-        for name, average in averages.items():
-            parameters[name].copy_(average)
+    optimizers.use_averages()
     if workers.is_first:
         stage.save(parameters, step, time.monotonic() - start, True)
         stage.memory.unlink(missing_ok=True)
     stage.report(f"{stage.name}: finished after {step} steps")
 
 
-def descend(
-    stage: Stage,
-    step: int,
-    parameters: list[Tensor],
-    loss_of: LossOf,
-    optimizers: list[torch.optim.Optimizer],
-    workers: Workers,
-) -> dict[str, float]:
-    """One step down the clipped mean gradient of the step's batches; means of their values, sums of their tokens."""
+def gradient(stage: Stage, step: int, parameters: list[Tensor], loss_of: LossOf, workers: Workers) -> dict[str, float]:
+    """Leaves the mean gradient of the step's batches in the parameters; means of their values, sums of their tokens."""
     for parameter in parameters:
         parameter.grad = None
     count, means = stage.limits.accumulate, dict[str, float]()
@@ -278,9 +192,6 @@ def descend(
         for name, value in {"loss": float(loss.detach()), **values}.items():
             means[name] = means.get(name, 0.0) + value / (1 if name == "tokens" else count)
     workers.average_gradients(parameters)
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    for optimizer in optimizers:
-        optimizer.step()
     return means
 
 

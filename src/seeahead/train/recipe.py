@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from seeahead.errors import InputError
-from seeahead.train.loop import Limits
+from seeahead.train.optimizers import Limits
 
 STAGES = ("features", "soft-words", "answers")
 
