@@ -78,8 +78,7 @@ class Engine:
     def with_drafter(self, drafter: str | Path | Drafter) -> Engine:
         """The same target with another drafter; the target is not loaded again."""
         made = make_drafter(drafter, device=self.family.device, dtype=self.family.dtype, own=self.own_drafters)
-        made.check(self.family)
-        return Engine(self.family, made, self.own_drafters)
+        return Engine(self.family, made.bound_to(self.family), self.own_drafters)
 
     def generate(self, prompt: PromptLike, images: Iterable[PictureSource] = (), **settings: Any) -> Reply:
         """The whole answer. Settings are those of `stream`."""

@@ -59,7 +59,7 @@ class Decoder:
 
     def start(self, inputs: ModelInputs) -> Progress:
         """Prefill, the first token, and the drafter's own start. Raises DrafterError before any token is emitted."""
-        self.drafter.check(self.target)
+        self.drafter = self.drafter.bound_to(self.target)
         capacity = inputs.token_ids.shape[1] + min(self.stop.limit, 4096) + _CHUNK
         self._session = Session(self.target, capacity)
         started = perf_counter()

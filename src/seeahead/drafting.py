@@ -68,8 +68,8 @@ class Drafter(Protocol):
         """Of the prompt."""
         ...
 
-    def check(self, target: Executor) -> None:
-        """Raise DrafterError, naming the way out, if this drafter cannot serve `target`."""
+    def bound_to(self, target: Executor) -> Drafter:
+        """This drafter, ready for `target`. Raises DrafterError, naming the way out, if it cannot serve it."""
         ...
 
     def start(self, assignment: Assignment) -> Drafting:

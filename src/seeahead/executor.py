@@ -63,6 +63,19 @@ class Executor(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def width(self) -> int:
+        """Of embeddings and features."""
+        ...
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What the first layer reads for `tokens` [...]: [..., width]."""
+        ...
+
+    def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Rows of the language head [tokens, width]: features times these are logits, but for what families do after."""
+        ...
+
     def new_cache(self, capacity: int) -> SessionCache:
         """An empty cache with room for `capacity` tokens."""
         ...
@@ -80,8 +93,11 @@ class Executor(Protocol):
         visible: torch.Tensor | None,
         cache: SessionCache,
         wants_features: bool,
+        embeddings: torch.Tensor | None = None,
     ) -> Scores:
         """Run `tokens` [batch, n] at `positions` [batch, n] after what the cache holds.
+
+        `embeddings` [batch, n, width], where given, are read in the place of the tokens' own (compact decoder only).
 
         `visible` [batch or 1, n, cached + n] says which cached and new tokens each new token may see (a token sees
         itself); None means all cached ones and itself, and is only given for a single new token.

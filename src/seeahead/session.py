@@ -54,11 +54,18 @@ class Session:
         self._shift = prefilled.position_shift
         return prefilled.scores
 
-    def score(self, tokens: Sequence[int], parents: Sequence[int], wants_features: bool = False) -> Scores:
+    def score(
+        self,
+        tokens: Sequence[int],
+        parents: Sequence[int],
+        wants_features: bool = False,
+        embeddings: torch.Tensor | None = None,
+    ) -> Scores:
         """Run `tokens` as new pending nodes; logits [batch, tokens, vocabulary] of what follows each.
 
         `parents[i]` counts pending nodes from 0 over all calls since the last commit; `ROOT` hangs off the last
-        committed token. Each token sees the committed ones, its ancestors and itself.
+        committed token. Each token sees the committed ones, its ancestors and itself. `embeddings` [1, tokens, width],
+        where given, are read in the place of the tokens' own.
         """
         first = len(self._depths)
         for parent in parents:
@@ -77,6 +84,7 @@ class Session:
                 None if sees_all else self._visible(first).to(device),
                 self._cache,
                 wants_features,
+                embeddings,
             )
 
     def commit(self, path: Sequence[int]) -> None:

@@ -71,7 +71,7 @@ def test_pictures_and_padding_are_never_drafted() -> None:
 def test_a_trimmed_vocabulary_speaks_the_targets_ids() -> None:
     vocabulary = DraftVocabulary(torch.tensor([0, 3, 9, 12, 13, 20, 33]), unknown_draft_id=0)
     drafter = LanguageDrafter(_decoder(vocab_size=7), vocabulary, LIMITS, draws=True)
-    drafter.check(_decoder())
+    drafter.bound_to(_decoder())
     draft = drafter.start(_assignment([3, 5, 9], temperature=1.0)).propose([12], 3)
     assert set(draft.tree.tokens) <= {0, 3, 9, 12, 13, 20, 33}
     assert draft.proposal is not None
@@ -81,13 +81,13 @@ def test_a_trimmed_vocabulary_speaks_the_targets_ids() -> None:
 
 def test_another_vocabulary_is_refused_with_the_way_out() -> None:
     with pytest.raises(DrafterError, match=r"5000 tokens are not the target's 40.*lookup"):
-        LanguageDrafter(_decoder(vocab_size=5000)).check(_decoder())
+        LanguageDrafter(_decoder(vocab_size=5000)).bound_to(_decoder())
     ours, theirs = _decoder(), _decoder()
     ours.processor = SimpleNamespace(get_vocab=lambda: {str(i): i for i in range(40)})
     theirs.processor = SimpleNamespace(get_vocab=lambda: {str(i): 39 - i for i in range(40)})
     with pytest.raises(DrafterError, match="not the target's 40"):
-        LanguageDrafter(ours).check(theirs)
-    LanguageDrafter(ours).check(ours)
+        LanguageDrafter(ours).bound_to(theirs)
+    LanguageDrafter(ours).bound_to(ours)
     vocabulary = DraftVocabulary(torch.tensor([0, 99]), 0)
     with pytest.raises(DrafterError, match="reaches token 99"):
-        LanguageDrafter(_decoder(vocab_size=2), vocabulary).check(_decoder())
+        LanguageDrafter(_decoder(vocab_size=2), vocabulary).bound_to(_decoder())

@@ -6,6 +6,7 @@ from functools import cache
 import torch
 
 from seeahead.drafters.empty import EmptyDrafter
+from seeahead.drafters.feature import FeatureDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.vision import VisionDrafter
@@ -14,6 +15,7 @@ from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.models.adapter import AdapterConfig, ImageAdapter
 from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.models.feature import FeatureNetwork, FeatureOptions
 from seeahead.testing import (
     TEXT_FAMILIES,
     VISION_FAMILIES,
@@ -87,6 +89,17 @@ def vision(width, num_tokens=0):
 
 
 @cache
+def feature(width, **options):
+    """One random layer on features of `width`, sixty words."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        network = FeatureNetwork(DecoderConfig(1, width, 48, 1, 2, 1, 16, 512), FeatureOptions(**options))
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return FeatureDrafter(network.eval().to(DEVICE), DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0))
+
+
+@cache
 def language(model_type="llama", **settings):
     """Another random model of the target's vocabulary."""
     return LanguageDrafter(target(model_type, 7), **settings)
@@ -102,6 +115,11 @@ DRAFTERS = {
     "language, itself": lambda family, truth: LanguageDrafter(family),
     "vision": lambda family, truth: vision(family.text_config.hidden_size),
     "vision, few tokens": lambda family, truth: vision(family.text_config.hidden_size, 2),
+    "msd": lambda family, truth: feature(family.width),
+    "msd, pooled": lambda family, truth: feature(family.width, visual="pooled", num_tokens=2),
+    "msd, one query": lambda family, truth: feature(family.width, visual="query"),
+    "msd, no pictures": lambda family, truth: feature(family.width, visual="dropped"),
+    "eagle": lambda family, truth: feature(family.width, is_decoupled=False),
     "random chain": lambda family, truth: ScriptedDrafter("random chain", random_chain()),
     "random tree": lambda family, truth: ScriptedDrafter("random tree", random_tree()),
     "all wrong": lambda family, truth: ScriptedDrafter("all wrong", all_wrong(truth)),

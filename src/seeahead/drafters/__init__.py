@@ -21,8 +21,9 @@ KINDS: dict[str, str] = {
     "lookup": "what followed the same words before, in prompt and answer; needs no model",
     "language": "a small language model that does not see the image (a folder or hub id, or the demo's own)",
     "vision": "a small language model with an image adapter on the target's view of the image (a folder)",
+    "msd": "one layer on the target's own features, pictures kept apart from text (a folder)",
 }
-NEEDS_MODEL = ("language", "vision")
+NEEDS_MODEL = ("language", "vision", "msd")
 """Kinds that are nothing without weights made for the target."""
 
 
@@ -67,9 +68,11 @@ def make_drafter(
 
 
 def _from_weights(source: str | Path, device: torch.device, dtype: torch.dtype) -> Drafter:
+    from seeahead.drafters.feature import FeatureDrafter
     from seeahead.drafters.language import LanguageDrafter
     from seeahead.drafters.vision import VisionDrafter
     from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
+    from seeahead.models import feature
     from seeahead.models.adapter import CONFIG_KEY, AdapterConfig, load_adapter
     from seeahead.models.decoder import DecoderConfig, load_decoder
 
@@ -77,6 +80,9 @@ def _from_weights(source: str | Path, device: torch.device, dtype: torch.dtype) 
     if (folder / FILE_NAME).is_file():
         values = json.loads((folder / "config.json").read_text())
         vocabulary = DraftVocabulary.load(folder, values["unknown_draft_id"])
+        if feature.CONFIG_KEY in values:
+            network = feature.load_feature_network(folder, values, dtype, device)
+            return FeatureDrafter(network, vocabulary)
         decoder = load_decoder(folder, DecoderConfig.from_json(values), dtype, device)
         if len(vocabulary) != decoder.vocab_size:
             raise ModelError(

@@ -18,8 +18,9 @@ class EmptyDrafter:
     wants_features = False
     wants_embeddings = False
 
-    def check(self, target: Executor) -> None:
+    def bound_to(self, target: Executor) -> EmptyDrafter:
         """Serves every target."""
+        return self
 
     def start(self, assignment: Assignment) -> EmptyDrafter:
         return self

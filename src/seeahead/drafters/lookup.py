@@ -32,8 +32,9 @@ class LookupDrafter:
     wants_features: bool = False
     wants_embeddings: bool = False
 
-    def check(self, target: Executor) -> None:
+    def bound_to(self, target: Executor) -> LookupDrafter:
         """Serves every target."""
+        return self
 
     def start(self, assignment: Assignment) -> _Lookup:
         return _Lookup(self, assignment.text_token_ids)

@@ -56,7 +56,7 @@ class _Vision(Language):
         ids: list[int] = []
         for tokens, start, is_picture in runs(assignment.inputs.token_ids[0].tolist(), assignment.image_token_ids):
             if not is_picture:
-                ids += self._to_draft(tokens)
+                ids += self._ids.to_draft(tokens)
                 continue
             with torch.inference_mode():
                 visual = self._adapter.read(seen[start : start + len(tokens)])

@@ -165,6 +165,20 @@ class Family:
 
     # ---- the executor seam
 
+    @property
+    def width(self) -> int:
+        return int(self.text_config.hidden_size)
+
+    @torch.inference_mode()
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        embedded: torch.Tensor = self.model.get_input_embeddings()(tokens)
+        return embedded
+
+    def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
+        head: Any = self.model.get_output_embeddings()
+        rows: torch.Tensor = head.weight.detach()[tokens.to(self.device)]
+        return rows
+
     def new_cache(self, capacity: int) -> SessionCache:
         return SessionCache(self.text_config.num_hidden_layers, capacity)
 
@@ -191,7 +205,9 @@ class Family:
         visible: torch.Tensor | None,
         cache: SessionCache,
         wants_features: bool,
+        embeddings: torch.Tensor | None = None,
     ) -> Scores:
+        assert embeddings is None, "transformers models read tokens here"
         if self._fused is not None:
             return self._fused.forward(tokens, positions, visible, cache, wants_features)
         outputs = self.model(

@@ -94,6 +94,18 @@ class Decoder(nn.Module):
     def device(self) -> torch.device:
         return self.norm.device
 
+    @property
+    def width(self) -> int:
+        return self.config.hidden_size
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        embedded: Tensor = self.embedding(tokens)
+        return embedded
+
+    def head_rows(self, tokens: Tensor) -> Tensor:
+        weight: Tensor = self.embedding.weight if self.config.tie_word_embeddings else self.head.weight
+        return weight.detach()[tokens]
+
     def new_cache(self, capacity: int) -> SessionCache:
         return SessionCache(self.config.num_hidden_layers, capacity)
 
@@ -110,10 +122,17 @@ class Decoder(nn.Module):
         return Prefilled(scores)
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, visible: Tensor | None, cache: SessionCache, wants_features: bool
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        visible: Tensor | None,
+        cache: SessionCache,
+        wants_features: bool,
+        embeddings: Tensor | None = None,
     ) -> Scores:
         mask = None if visible is None else visible[:, None]
-        features = self._features(self.embedding(tokens), positions, mask, cache)
+        read = self.embedding(tokens) if embeddings is None else embeddings
+        features = self._features(read, positions, mask, cache)
         return Scores(self.head(features), features if wants_features else None)
 
     def _features(self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: SessionCache) -> Tensor:

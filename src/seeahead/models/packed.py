@@ -42,6 +42,16 @@ def can_pack(weight: Tensor) -> bool:
     )
 
 
+def linear(weight: Tensor) -> nn.Module:
+    """y = x W^T, packed where this machine can; `weight` [out, in] is not copied where it cannot."""
+    if can_pack(weight):
+        return PackedLinear(weight)
+    with torch.device("meta"):
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    return layer
+
+
 def has_bias(module: nn.Module) -> bool:
     return getattr(module, "bias", None) is not None
 

@@ -35,8 +35,9 @@ class ScriptedDrafter:
     wants_features: bool = False
     wants_embeddings: bool = False
 
-    def check(self, target: Executor) -> None:
+    def bound_to(self, target: Executor) -> ScriptedDrafter:
         """Serves every target."""
+        return self
 
     def start(self, assignment: Assignment) -> _Scripted:
         return _Scripted(self)
@@ -161,8 +162,9 @@ class SelfDrafter:
     wants_features: bool = False
     wants_embeddings: bool = False
 
-    def check(self, target: Executor) -> None:
+    def bound_to(self, target: Executor) -> SelfDrafter:
         """Serves the target it is."""
+        return self
 
     def start(self, assignment: Assignment) -> _Self:
         return _Self(self, assignment.inputs)

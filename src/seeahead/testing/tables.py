@@ -40,6 +40,16 @@ class TableExecutor:
         generator = torch.Generator().manual_seed(seed)
         return cls(spread * torch.randn(vocab_size, vocab_size, vocab_size, generator=generator))
 
+    @property
+    def width(self) -> int:
+        return 0
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("a table has no embeddings")
+
+    def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("a table has no head")
+
     def new_cache(self, capacity: int) -> SessionCache:
         return TokenCache()
 
@@ -58,6 +68,7 @@ class TableExecutor:
         visible: torch.Tensor | None,
         cache: SessionCache,
         wants_features: bool,
+        embeddings: torch.Tensor | None = None,
     ) -> Scores:
         assert isinstance(cache, TokenCache)
         cache.tokens += tokens[0].tolist()

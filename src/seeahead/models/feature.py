@@ -1,0 +1,131 @@
+"""The network of a feature drafter: one decoder layer on the target's last hidden states (EAGLE, Li et al. 2024; MSD).
+
+A slot stands for a token whose successor is to be guessed. Decoupled (MSD, Lin et al. 2025, section 3), a text slot reads
+fc([embedding of the token; the target's feature before it]), a visual slot the visual embedding itself. Coupled, every
+slot goes through fc: plain EAGLE-2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from seeahead.errors import ModelError
+from seeahead.models.adapter import pooled
+from seeahead.models.decoder import Decoder, DecoderConfig, fuse
+from seeahead.models.packed import pack
+
+CONFIG_KEY = "feature_drafter"
+"""In the drafter's config.json."""
+VISUAL = ("full", "pooled", "query", "dropped")
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """`visual`: what becomes of a picture's slots; pooled to `num_tokens`, one learned query, or none at all."""
+
+    is_decoupled: bool = True
+    visual: str = "full"
+    num_tokens: int = 16
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> FeatureOptions:
+        """Raises ModelError for what is no such table."""
+        unknown = set(values) - set(cls.__dataclass_fields__)
+        if unknown or values.get("visual", "full") not in VISUAL:
+            raise ModelError(
+                f"'{CONFIG_KEY}' in the drafter's config.json is {values}; it takes {', '.join(cls.__dataclass_fields__)}"
+                f", visual one of {', '.join(VISUAL)}"
+            )
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What a drafter reads of a text: `embeddings` of the tokens, `features` [slots, width] of the positions before.
+
+    `is_visual` [slots]: the token is a picture's."""
+
+    embeddings: Tensor
+    features: Tensor
+    is_visual: Tensor
+
+
+class FeatureNetwork(nn.Module):
+    """`decoder` has one layer of the target's width, and no embedding or head of its own."""
+
+    def __init__(self, config: DecoderConfig, options: FeatureOptions) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.options = options
+        self.fc = nn.Linear(2 * width, width)
+        self.decoder = Decoder(config)
+        # Both are the target's; the layer itself ends in features.
+        self.decoder.embedding, self.decoder.head = nn.Embedding(1, width), nn.Identity()
+        self.query = nn.Parameter(torch.zeros(width)) if options.visual == "query" else None
+
+    def text(self, embeddings: Tensor, features: Tensor) -> Tensor:
+        """Text slots [..., width]: embedding first, feature second."""
+        fused: Tensor = self.fc(torch.cat((embeddings, features), dim=-1))
+        return fused
+
+    def read(self, slots: Slots) -> Tensor:
+        """What the layer reads [slots, width]; fewer where pictures are made smaller."""
+        fused = self.text(slots.embeddings, slots.features)
+        if not self.options.is_decoupled:
+            return fused
+        x = torch.where(slots.is_visual[:, None], slots.embeddings, fused)
+        if self.options.visual == "full" or not bool(slots.is_visual.any()):
+            return x
+        return torch.cat([self._picture(part) if seen else part for seen, part in _parts(x, slots.is_visual)])
+
+    def _picture(self, visual: Tensor) -> Tensor:
+        if self.options.visual == "dropped":
+            return visual[:0]
+        if self.query is None:
+            return pooled(visual, self.options.num_tokens)
+        weights = (visual.float() @ self.query.float()).softmax(0).to(visual.dtype)
+        return (weights @ visual)[None]
+
+
+def _parts(x: Tensor, is_visual: Tensor) -> list[tuple[bool, Tensor]]:
+    """Runs of slots of one modality, in order."""
+    changes = (is_visual[1:] != is_visual[:-1]).nonzero()[:, 0] + 1
+    parts = x.tensor_split(changes.cpu())
+    seen = bool(is_visual[0])
+    return [(seen if place % 2 == 0 else not seen, part) for place, part in enumerate(parts)]
+
+
+def load_feature_network(
+    folder: Path, values: dict[str, Any], dtype: torch.dtype, device: torch.device
+) -> FeatureNetwork:
+    """From a drafter folder and its config.json's `values`. Raises ModelError for tensors that do not fit."""
+    config = DecoderConfig.from_json(values)
+    network = FeatureNetwork(config, FeatureOptions.from_json(values[CONFIG_KEY]))
+    state = load_file(folder / "model.safetensors")
+    found = {f"decoder.{name}": value for name, value in fuse(state, config).items()} | state
+    wanted = {name for name in network.state_dict() if name != "decoder.embedding.weight"}
+    if wanted != found.keys():
+        raise ModelError(
+            f"'model.safetensors' in '{folder}' does not fit its config: missing {sorted(wanted - found.keys())}, "
+            f"unknown {sorted(found.keys() - wanted)}; get the whole folder again"
+        )
+    network.load_state_dict(found, strict=False)
+    network.to(device, dtype).eval()
+    for layer in network.decoder.layers:
+        pack(layer)
+    return network
+
+
+def shifted(embeddings: Tensor, first: Tensor, is_visual: Tensor) -> tuple[Tensor, Tensor]:
+    """Slot j holds the embedding of token j + 1: the prompt's but for its first, then that of the `first` new token."""
+    following = torch.cat((embeddings[1:], first[None]))
+    return following, torch.cat((is_visual[1:], is_visual.new_zeros(1)))
