@@ -38,9 +38,10 @@ class FeatureOptions:
         """Raises ModelError for what is no such table."""
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown or values.get("visual", "full") not in VISUAL:
+            known = ", ".join(cls.__dataclass_fields__)
             raise ModelError(
-                f"'{CONFIG_KEY}' in the drafter's config.json is {values}; it takes {', '.join(cls.__dataclass_fields__)}"
-                f", visual one of {', '.join(VISUAL)}"
+                f"'{CONFIG_KEY}' in the drafter's config.json is {values}; it takes {known}; visual is one of "
+                f"{', '.join(VISUAL)}"
             )
         return cls(**values)
 
@@ -71,6 +72,11 @@ class FeatureNetwork(nn.Module):
         # Both are the target's; the layer itself ends in features.
         self.decoder.embedding, self.decoder.head = nn.Embedding(1, width), nn.Identity()
         self.query = nn.Parameter(torch.zeros(width)) if options.visual == "query" else None
+
+    def follow(self, x: Tensor) -> Tensor:
+        """Features [batch, slots, width] the layer guesses for the tokens after slots `x`; causal, without a cache."""
+        positions = torch.arange(x.shape[1], device=x.device)[None]
+        return self.decoder.run(x, positions, None, None)
 
     def text(self, embeddings: Tensor, features: Tensor) -> Tensor:
         """Text slots [..., width]: embedding first, feature second."""
