@@ -115,7 +115,7 @@ class Decoder(nn.Module):
         positions = torch.arange(inputs.token_ids.shape[1], device=self.device)[None]
         given = inputs.extras.get("inputs_embeds")
         read = self.embedding(inputs.token_ids) if given is None else given
-        features = self._features(read, positions, None, cache)
+        features = self.run(read, positions, None, cache)
         scores = Scores(
             self.head(features[:, -1:]), features if wants_features else None, read if wants_embeddings else None
         )
@@ -132,10 +132,10 @@ class Decoder(nn.Module):
     ) -> Scores:
         mask = None if visible is None else visible[:, None]
         read = self.embedding(tokens) if embeddings is None else embeddings
-        features = self._features(read, positions, mask, cache)
+        features = self.run(read, positions, mask, cache)
         return Scores(self.head(features), features if wants_features else None)
 
-    def _features(self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: SessionCache) -> Tensor:
+    def run(self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: SessionCache | None) -> Tensor:
         """Last hidden states [batch, tokens, width] of embeddings `x`; without a mask causal, from an empty cache."""
         config = self.config
         heads, kv_heads, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
@@ -150,7 +150,8 @@ class Decoder(nn.Module):
             turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
             query, key = (part.transpose(1, 2) for part in turned.split((heads, kv_heads), dim=2))
             value = value.transpose(1, 2)
-            key, value = cache.update(key, value, index)
+            if cache is not None:
+                key, value = cache.update(key, value, index)
             attended = F.scaled_dot_product_attention(
                 query, key, value, mask, is_causal=mask is None and length > 1, enable_gqa=heads != kv_heads
             )
@@ -191,6 +192,30 @@ def load_decoder(folder: Path, config: DecoderConfig, dtype: torch.dtype, device
     for module in (*decoder.layers, decoder):
         pack(module)
     return decoder
+
+
+def unfuse(decoder: Decoder) -> dict[str, Tensor]:
+    """The layers' and the last norm's tensors under their Hugging Face names: what `fuse` takes."""
+    config = decoder.config
+    heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+    state = {"model.norm.weight": decoder.norm}
+    for index, layer in enumerate(decoder.layers):
+        assert isinstance(layer, _Layer)
+        name = f"model.layers.{index}"
+        query, key, value = layer.qkv.weight.split((heads, kv, kv))
+        gate, up = layer.gate_up.weight.chunk(2)
+        state |= {
+            f"{name}.self_attn.q_proj.weight": query,
+            f"{name}.self_attn.k_proj.weight": key,
+            f"{name}.self_attn.v_proj.weight": value,
+            f"{name}.self_attn.o_proj.weight": layer.output.weight,
+            f"{name}.mlp.gate_proj.weight": gate,
+            f"{name}.mlp.up_proj.weight": up,
+            f"{name}.mlp.down_proj.weight": layer.down.weight,
+            f"{name}.input_layernorm.weight": layer.attention_norm,
+            f"{name}.post_attention_layernorm.weight": layer.mlp_norm,
+        }
+    return {name: value.detach().contiguous() for name, value in state.items()}
 
 
 def fuse(state: dict[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:

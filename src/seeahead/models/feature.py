@@ -1,8 +1,8 @@
 """The network of a feature drafter: one decoder layer on the target's last hidden states (EAGLE, Li et al. 2024; MSD).
 
-A slot stands for a token whose successor is to be guessed. Decoupled (MSD, Lin et al. 2025, section 3), a text slot reads
-fc([embedding of the token; the target's feature before it]), a visual slot the visual embedding itself. Coupled, every
-slot goes through fc: plain EAGLE-2.
+A slot stands for a token whose successor is to be guessed. Decoupled (MSD, Lin et al. 2025, section 3), a text slot
+reads fc([embedding of the token; the target's feature before it]), a visual slot the visual embedding itself. Coupled,
+every slot goes through fc: plain EAGLE-2.
 """
 
 from __future__ import annotations
