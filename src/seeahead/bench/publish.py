@@ -27,6 +27,11 @@ def block(stem: str, record: Record) -> str:
     return "\n\n".join(_block(stem, summarize(record)))
 
 
+def line(stem: str, record: Record) -> str:
+    """What a README says of a run that has a page of its own."""
+    return f"- {record.settings['about']}: [all figures](docs/results/{stem}.md)"
+
+
 def _block(stem: str, summary: Summary) -> Iterator[str]:
     temperature, methods = next(iter(summary.methods.items()))
     yield f"**{plain_words(summary.headline)}**"

@@ -84,7 +84,7 @@ class Gap:
     logit_gap: float | None
 
 
-_LEAST_RATIO = 0.95
+_LEAST_RATIO = 0.93
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help="a first look in minutes: two questions per scenario, once, greedy")
     add("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
     add("-d", "--drafter", action="append", help="a drafter to measure; repeat it for several")
-    add("--peers", action="store_true", help="transformers' own generate on the same weights, beside ours")
+    add("--peers", nargs="*", metavar="NAME", help="transformers' own generate on the same weights: all of it, or some")
     add("--temperature", type=float, action="append", help="repeat it for several (default: 0 and 1)")
     add("--repeats", type=int, default=1, help="how often every question is asked (default: 1)")
     add("--max-new-tokens", type=int, default=128, help="answer length for your own questions (default: 128)")
@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from seeahead.bench.summary import summarize
 
     drafters = check(args)
+    check_peers(args)
     check_output(args.output)
     plan = make_plan(args)
     record = measure(args, plan, drafters)
@@ -93,6 +94,16 @@ def pick_suite(args: argparse.Namespace) -> Suite:
         return load_own(args.data, count=count, seed=args.seed, max_new_tokens=args.max_new_tokens)
     workspace = args.output / "pictures"
     return load_suite(args.suite, count=count, seed=args.seed, folder=args.folder, workspace=workspace)
+
+
+def check_peers(args: argparse.Namespace) -> None:
+    if args.peers:
+        from seeahead.bench.peers import PEERS
+
+        for name in args.peers:
+            if name not in PEERS:
+                quoted = ", ".join(f'"{known}"' for known in PEERS)
+                raise InputError(f"no peer '{name}'; allowed: {quoted}, or --peers alone for all of them")
 
 
 def check_output(folder: Path) -> None:
@@ -139,15 +150,15 @@ def make_methods(args: argparse.Namespace, engines: Mapping[str, Engine]) -> dic
     from seeahead.bench.methods import Ours
 
     methods: dict[str, Method] = {name: Ours(engine) for name, engine in engines.items()}
-    if args.peers:
+    if args.peers is not None:
         from seeahead.bench.peers import ASSISTED, PEERS
 
         plain = next(iter(engines.values()))
         named = [Path(split_options(spec)[0]) for spec in args.drafter or ()]
         folder = next((path for path in named if path.is_dir()), plain.own_drafters.get("language"))
         # Without a language drafter there is no assistant to lend.
-        fitting = {name: make for name, make in PEERS.items() if folder is not None or name != ASSISTED}
-        methods |= {name: make(plain, folder) for name, make in fitting.items()}
+        asked = args.peers or [name for name in PEERS if folder is not None or name != ASSISTED]
+        methods |= {name: PEERS[name](plain, folder) for name in asked}
     return methods
 
 

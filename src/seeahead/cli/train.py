@@ -46,8 +46,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
+    from seeahead.demo.build import default_cache
+
     args.out.mkdir(parents=True, exist_ok=True)
-    cache = args.cache or Path.home() / ".cache" / "seeahead" / "packages"
+    cache = args.cache or default_cache() / "packages"
     with (args.out / "train.log").open("a", encoding="utf-8") as log:
 
         def report(line: str) -> None:

@@ -16,11 +16,36 @@ SHORTEST = 200
 """Characters; what is shorter is a heading, a table or a list of links."""
 
 PROSE: dict[str, Source] = {
-    "dict-gcide": Source("dict-gcide", "apt", "", "GPL-3+", "", "definitions and examples"),
-    "wordnet-base": Source("wordnet-base", "apt", "", "WordNet licence", "", "definitions and examples"),
-    "bible-kjv-text": Source("bible-kjv-text", "apt", "", "public domain", "", "English prose"),
-    "python3-doc": Source("python3.11-doc", "apt", "", "PSF-2.0", "", "technical prose"),
+    "dict-gcide": Source(
+        "dict-gcide",
+        "apt",
+        "0.48.5+nmu2",
+        "GPL-3+",
+        "7b0af5cfde3cbdef5e9d6e78f92ec335ced7c2790f37a40f49bebc6f7347ac0f",
+        "definitions and quotations",
+    ),
+    "dict-foldoc": Source(
+        "dict-foldoc",
+        "apt",
+        "20230119",
+        "GFDL-1.1+",
+        "745cbedb55c2da609cc88ee0284e9d11a67a11ae3709daf7bad0e895ac3294c3",
+        "articles on computing",
+    ),
+    "wordnet-base": Source(
+        "wordnet-base",
+        "apt",
+        "3.0",
+        "WordNet licence",
+        "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752",
+        "definitions and examples",
+    ),
+    # Security updates replace this package every few months, so that no hash would hold for long.
+    "python3-doc": Source("python3.11-doc", "apt", "3.11", "PSF-2.0", "", "technical prose"),
 }
+
+_MARKS = re.compile(r"\[[^\]\n]{1,40}\]|[{}]")
+"""In dictionaries: sources and pronunciations in brackets, and the braces of links."""
 
 
 def read_texts(name: str, cache: Path) -> list[str]:
@@ -58,13 +83,11 @@ def _of_package(package: str, folder: Path) -> Iterator[str]:
     for file in sorted(folder.rglob("*")):
         if not file.is_file():
             continue
-        if package == "dict-gcide" and file.name == "gcide.dict.dz":
-            yield from _paragraphs(gzip.decompress(file.read_bytes()).decode("utf-8", "replace"))
+        if file.name.endswith(".dict.dz"):
+            marked = gzip.decompress(file.read_bytes()).decode("utf-8", "replace")
+            yield from _paragraphs(_MARKS.sub("", marked))
         elif package == "wordnet-base" and file.name.startswith("data."):
             yield "\n".join(_glosses(file.read_text("utf-8", "replace")))
-        elif package == "bible-kjv-text" and file.suffix in (".txt", ".gz"):
-            raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-            yield from _paragraphs(raw.decode("utf-8", "replace"))
         elif package == "python3-doc" and file.suffix == ".html":
             yield from _paragraphs(_prose(file.read_text("utf-8", "replace")))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from seeahead.errors import InputError
 from seeahead.train.losses import LOSSES
 from seeahead.train.optimizers import Limits
 from seeahead.train.own_answers import Writing
-from seeahead.train.recipe import read_table
+from seeahead.train.recipe import read_table, read_toml
 
 KINDS = ("language", "vision")
 DATA = ("text", "conversations", "answers")
@@ -61,12 +60,7 @@ class DrafterRecipe:
 
 def read_drafter_recipe(path: Path) -> DrafterRecipe:
     """Raises InputError, naming what is allowed, for a recipe that cannot be followed."""
-    if not path.is_file():
-        raise InputError(f"no recipe at {path}; give a TOML file such as recipes/drafters/own-pictures.toml")
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML ({error}); correct it") from None
+    table = read_toml(path, "recipes/drafters/own-pictures.toml")
     known = {"kind", "seed", "text", "line_tokens", "network", "writing", "stages"}
     if unknown := sorted(set(table) - known):
         raise InputError(f"{path} has unknown {', '.join(unknown)}; allowed here: {', '.join(sorted(known))}")
@@ -116,7 +110,10 @@ def _stage(row: Any, where: str, path: Path) -> StageRecipe:
         _one_of(name, tuple(LOSSES), f"{where}: loss")
     limits = read_table(Limits, {name: value for name, value in row.items() if name not in own}, path)
     if limits.steps < 1 or not math.isfinite(limits.learning_rate):
-        raise InputError(f"{where}: steps is {limits.steps}; give 1 or more")
+        raise InputError(
+            f"{where}: steps is {limits.steps}, learning_rate {limits.learning_rate}; "
+            "give 1 step or more and a finite rate"
+        )
     return StageRecipe(
         str(row["name"]),
         tuple(_one_of(name, DATA, f"{where}: data") for name in data),

@@ -18,7 +18,7 @@ from seeahead.api import load
 from seeahead.data.conversations import Conversation
 from seeahead.data.corpora import read_texts
 from seeahead.data.to_learn import conversations_from
-from seeahead.drafters.vision import runs
+from seeahead.demo.build import default_cache
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
 from seeahead.families.base import Family
@@ -60,7 +60,7 @@ def train_drafter(
     and data are checked before the target is loaded.
     """
     read = read_drafter_recipe(recipe)
-    texts = cache or Path.home() / ".cache" / "seeahead" / "packages"
+    texts = cache or default_cache() / "packages"
     conversations = [
         entry
         for source in data
@@ -175,8 +175,7 @@ class DrafterTraining:
 
     def text_view(self, prompt: Prompt) -> list[int]:
         tokens = self.family.encode(prompt).token_ids[0].tolist()
-        parts = runs(tokens, self.family.image_token_ids)
-        return [token for part, _, is_picture in parts if not is_picture for token in part]
+        return [token for token in tokens if token not in self.family.image_token_ids]
 
     def text_lines(self) -> list[Line]:
         texts = [text for name in self.recipe.text for text in read_texts(name, self.cache)]

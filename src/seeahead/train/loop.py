@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seeahead.errors import SeeaheadError
+from seeahead.provenance import write_text
 from seeahead.train.optimizers import Limits, Optimizers
 from seeahead.train.workers import Workers
 
@@ -80,7 +81,7 @@ class Stage:
     def save(self, parameters: Mapping[str, Tensor], step: int, seconds: float, done: bool) -> None:
         """Each file is written beside and renamed; the state, written last, is what counts."""
         save_tensors(parameters, self.weights)
-        self.state.write_text(json.dumps({"step": step, "seconds": round(seconds, 1), "done": int(done)}))
+        write_text(self.state, json.dumps({"step": step, "seconds": round(seconds, 1), "done": int(done)}))
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

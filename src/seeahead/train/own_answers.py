@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +95,11 @@ class OwnAnswers:
     def write(self, prompts: Iterable[Prompt]) -> None:
         """Lets the target answer `prompts` in their order until all are answered or the minutes are used up."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        spent = sum(rows[0]["seconds"] for rows in self._rows() if rows)
-        for number, batch in enumerate(self._batches(prompts)):
-            if spent >= 60 * self.writing.minutes:
+        spent, batches = self._spent(), self._batches(prompts)
+        # Encoding a window takes seconds: only while there is time to answer it.
+        for number in count():
+            batch = next(batches, None) if spent < 60 * self.writing.minutes else None
+            if batch is None:
                 break
             if not (self.folder / f"{number:05d}.jsonl").is_file():
                 spent += self._write_one(number, batch)
@@ -153,9 +155,13 @@ class OwnAnswers:
                 kept.append(visual)
         return view, torch.cat(kept).to("cpu", torch.bfloat16)
 
-    def _rows(self) -> Iterator[list[dict[str, Any]]]:
-        for path in sorted(self.folder.glob("*.jsonl")):
-            yield [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    def _spent(self) -> float:
+        """Seconds that the batches took; every line of a batch has them."""
+        seconds = 0.0
+        for path in self.folder.glob("*.jsonl"):
+            with path.open(encoding="utf-8") as stream:
+                seconds += json.loads(stream.readline())["seconds"]
+        return seconds
 
     def lines(self) -> list[Line]:
         """Everything written so far. Raises InputError when that is nothing."""

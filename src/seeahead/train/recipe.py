@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from seeahead.errors import InputError
 from seeahead.train.optimizers import Limits
@@ -64,13 +64,18 @@ class Recipe:
     folder: Path
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_toml(path: Path, example: str) -> dict[str, Any]:
+    """The recipe's tables. Raises InputError, naming an `example`, where there are none to read."""
     if not path.is_file():
-        raise InputError(f"no recipe at {path}; give a TOML file such as recipes/demo.toml")
+        raise InputError(f"no recipe at {path}; give a TOML file such as {example}")
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML ({error}); correct it") from None
+
+
+def read_recipe(path: Path) -> Recipe:
+    table = read_toml(path, "recipes/demo.toml")
     stages = table.get("stages", {})
     missing = [name for name in STAGES if name not in stages]
     if missing or "shares" not in table:
