@@ -73,7 +73,7 @@ class Executor(Protocol):
         ...
 
     def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Rows of the language head [tokens, width]: features times these are logits, but for what families do after."""
+        """Rows of the language head [tokens, width]; features times these are logits, up to a final scale or cap."""
         ...
 
     def new_cache(self, capacity: int) -> SessionCache:

@@ -26,7 +26,7 @@ from seeahead.tree import ROOT, Draft, TokenTree, Verdict
 
 @dataclass(frozen=True)
 class FeatureDrafter:
-    """`network` reads and ends in features; `target` and `head` are there once it is bound. `draws`: as for language."""
+    """`network` reads and ends in features; `target` and `head` are there once bound. `draws`: as for language."""
 
     network: FeatureNetwork
     vocabulary: DraftVocabulary

@@ -23,16 +23,17 @@ class DraftIds:
         self._vocabulary, self._vocab_size = vocabulary, assignment.vocab_size
         images = assignment.image_token_ids
         # Image placeholders, and padding the target has no embedding for, must not be proposed.
-        self._forbidden = (
+        forbidden = (
             vocabulary.known(images)
             if vocabulary is not None
             else [*(token for token in images if token < num_draft_ids), *range(self._vocab_size, num_draft_ids)]
         )
+        self._forbidden = torch.tensor(forbidden, dtype=torch.int64, device=assignment.inputs.token_ids.device)
 
     def allowed(self, logits: torch.Tensor) -> torch.Tensor:
         """`logits` [tokens, draft ids], changed in place: what must not be drafted cannot be."""
-        if self._forbidden:
-            logits[:, self._forbidden] = -torch.inf
+        if len(self._forbidden):
+            logits.index_fill_(1, self._forbidden, -torch.inf)
         return logits
 
     def spread(self, q: torch.Tensor) -> torch.Tensor:

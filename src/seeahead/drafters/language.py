@@ -60,13 +60,7 @@ class Language:
         self._drafter = drafter
         self._params = assignment.params
         self._capacity = min(assignment.max_new_tokens, 4096)
-<<<<<<< ours
         self._ids = DraftIds(drafter.vocabulary, drafter.executor.vocab_size, assignment)
-=======
-        self._vocab_size = assignment.vocab_size
-        forbidden = self._forbidden_ids(assignment.image_token_ids)
-        self._forbidden = torch.tensor(forbidden, dtype=torch.int64, device=drafter.executor.device)
->>>>>>> theirs
         self._prompt = self._view(assignment)
         self._pending_of_node: tuple[int | None, ...] = ()
         self._num_fed = 0
@@ -123,33 +117,7 @@ class Language:
         self._pending_of_node = ()
 
     def _logits(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
-<<<<<<< ours
         return self._ids.allowed(self._session.score(tokens, parents).logits[0])
-=======
-        logits = self._session.score(tokens, parents).logits[0]
-        if len(self._forbidden):
-            logits.index_fill_(1, self._forbidden, -torch.inf)
-        return logits
-
-    def _forbidden_ids(self, image_token_ids: frozenset[int]) -> list[int]:
-        """Draft ids that must not be proposed: image placeholders, and padding the target has no embedding for."""
-        if self._drafter.vocabulary is not None:
-            return self._drafter.vocabulary.known(image_token_ids)
-        size = self._drafter.executor.vocab_size
-        return [*(token for token in image_token_ids if token < size), *range(self._vocab_size, size)]
-
-    def _spread(self, q: torch.Tensor) -> torch.Tensor:
-        """`q` over draft ids as a distribution over the target's tokens."""
-        if self._drafter.vocabulary is not None:
-            return self._drafter.vocabulary.spread(q, self._vocab_size)
-        return torch.nn.functional.pad(q, (0, self._vocab_size - len(q)))
-
-    def _to_draft(self, tokens: Sequence[int]) -> list[int]:
-        return list(tokens) if self._drafter.vocabulary is None else self._drafter.vocabulary.to_draft(tokens)
-
-    def _to_target(self, tokens: Sequence[int]) -> list[int]:
-        return list(tokens) if self._drafter.vocabulary is None else self._drafter.vocabulary.to_target(tokens)
->>>>>>> theirs
 
 
 def _same_words(drafter: Executor, target: Executor) -> bool:

@@ -60,6 +60,23 @@ class DecoderConfig:
         }
         return cls(**{**defaults, **known})
 
+    @classmethod
+    def for_features(cls, text_config: Any, longest: int) -> DecoderConfig:
+        """One layer of a target's own shape, for drafting from its features; embedding and head are the target's."""
+        heads = text_config.num_attention_heads
+        return cls(
+            vocab_size=1,
+            hidden_size=text_config.hidden_size,
+            intermediate_size=text_config.intermediate_size,
+            num_hidden_layers=1,
+            num_attention_heads=heads,
+            num_key_value_heads=getattr(text_config, "num_key_value_heads", None) or heads,
+            head_dim=getattr(text_config, "head_dim", None) or text_config.hidden_size // heads,
+            max_position_embeddings=longest,
+            rms_norm_eps=getattr(text_config, "rms_norm_eps", 1e-5),
+            rope_theta=(getattr(text_config, "rope_parameters", None) or {}).get("rope_theta", 10000.0),
+        )
+
 
 class _Layer(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
@@ -209,7 +226,7 @@ def unfuse(decoder: Decoder) -> dict[str, Tensor]:
     """The layers' and the last norm's tensors under their Hugging Face names: what `fuse` takes."""
     config = decoder.config
     heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-    state = {"model.norm.weight": decoder.norm}
+    state: dict[str, Tensor] = {"model.norm.weight": decoder.norm}
     for index, layer in enumerate(decoder.layers):
         assert isinstance(layer, _Layer)
         name = f"model.layers.{index}"

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from seeahead.errors import ModelError
 from seeahead.models.adapter import pooled
-from seeahead.models.decoder import Decoder, DecoderConfig, fuse
+from seeahead.models.decoder import Decoder, DecoderConfig, fuse, unfuse
 from seeahead.models.packed import pack
 
 CONFIG_KEY = "feature_drafter"
 """In the drafter's config.json."""
+WEIGHTS = "model.safetensors"
 VISUAL = ("full", "pooled", "query", "dropped")
 
 
@@ -70,8 +71,33 @@ class FeatureNetwork(nn.Module):
         self.fc = nn.Linear(2 * width, width)
         self.decoder = Decoder(config)
         # Both are the target's; the layer itself ends in features.
-        self.decoder.embedding, self.decoder.head = nn.Embedding(1, width), nn.Identity()
+        self.decoder.embedding = nn.Embedding(1, width)
+        self.decoder.add_module("head", nn.Identity())
         self.query = nn.Parameter(torch.zeros(width)) if options.visual == "query" else None
+
+    @classmethod
+    def beside(cls, model: Any, options: FeatureOptions, longest: int) -> FeatureNetwork:
+        """For a transformers `model` as target, to be trained. Starts as the target's own last layer and norm where
+        these are plain Llama's, with fc letting the feature through; else at random.
+
+        The released code starts at random; from the last layer, the same minutes get further."""
+        text = model.config.get_text_config()
+        network = cls(DecoderConfig.for_features(text, longest), options)
+        decoder = model.get_decoder()
+        found = {f"model.layers.0.{name}": value for name, value in decoder.layers[-1].state_dict().items()}
+        found["model.norm.weight"] = decoder.norm.weight
+        ours = unfuse(network.decoder)
+        if {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in ours.items()}:
+            network.decoder.load_state_dict(fuse(found, network.decoder.config), strict=False)
+        width = network.fc.out_features
+        with torch.no_grad():
+            network.fc.weight[:, width:] = torch.eye(width)
+            network.fc.bias.zero_()
+        return network.float()
+
+    def trained(self) -> dict[str, Tensor]:
+        """Parameters by name, without those that are the target's."""
+        return {name: value for name, value in self.named_parameters() if name != "decoder.embedding.weight"}
 
     def follow(self, x: Tensor) -> Tensor:
         """Features [batch, slots, width] the layer guesses for the tokens after slots `x`; causal, without a cache."""
@@ -113,10 +139,18 @@ def _parts(x: Tensor, is_visual: Tensor) -> list[tuple[bool, Tensor]]:
 def load_feature_network(
     folder: Path, values: dict[str, Any], dtype: torch.dtype, device: torch.device
 ) -> FeatureNetwork:
-    """From a drafter folder and its config.json's `values`. Raises ModelError for tensors that do not fit."""
+    """To draft with, from a drafter folder and its config.json's `values`."""
+    network = read_feature_network(folder, values).to(device, dtype).eval()
+    for layer in network.decoder.layers:
+        pack(layer)
+    return network
+
+
+def read_feature_network(folder: Path, values: dict[str, Any]) -> FeatureNetwork:
+    """In float32, as it can be trained on. Raises ModelError for tensors that do not fit the config."""
     config = DecoderConfig.from_json(values)
     network = FeatureNetwork(config, FeatureOptions.from_json(values[CONFIG_KEY]))
-    state = load_file(folder / "model.safetensors")
+    state = load_file(folder / WEIGHTS)
     found = {f"decoder.{name}": value for name, value in fuse(state, config).items()} | state
     wanted = {name for name in network.state_dict() if name != "decoder.embedding.weight"}
     if wanted != found.keys():
@@ -125,9 +159,6 @@ def load_feature_network(
             f"unknown {sorted(found.keys() - wanted)}; get the whole folder again"
         )
     network.load_state_dict(found, strict=False)
-    network.to(device, dtype).eval()
-    for layer in network.decoder.layers:
-        pack(layer)
     return network
 
 

@@ -30,7 +30,7 @@ from seeahead.demo.model import (
 from seeahead.families import family_for
 from seeahead.train.answers import Packer, add_adapters, train_answers
 from seeahead.train.drafter_recipe import read_drafter_recipe
-from seeahead.train.drafters import DrafterTraining
+from seeahead.train.drafters import training_of
 from seeahead.train.evaluate import brief_line
 from seeahead.train.loop import Report, Stage
 from seeahead.train.recipe import Recipe
@@ -206,7 +206,7 @@ class DemoTraining:
         for entry in self.recipe.drafters:
             recipe = read_drafter_recipe(self.recipe.folder / entry.recipe)
             out = self.out / "drafters" / entry.name
-            training = DrafterTraining(
+            training = training_of(
                 recipe, family, conversations, out, self.report, self.cache, self.out / "own-answers"
             )
             folders[entry.name] = training.run(folders[entry.start] if entry.start else None)

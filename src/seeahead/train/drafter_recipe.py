@@ -8,36 +8,50 @@ from pathlib import Path
 from typing import Any
 
 from seeahead.errors import InputError
+from seeahead.models.feature import VISUAL
+from seeahead.train.feature_drafter import LOSSES as FEATURE_LOSSES
+from seeahead.train.feature_drafter import PAPER as MSD_LOSS
+from seeahead.train.feature_lines import MIXTURES
 from seeahead.train.losses import LOSSES
 from seeahead.train.optimizers import Limits
 from seeahead.train.own_answers import Writing
 from seeahead.train.recipe import read_table, read_toml
 
-KINDS = ("language", "vision")
+KINDS = ("language", "vision", "msd")
 DATA = ("text", "conversations", "answers")
 TRAINED = ("all", "adapter")
 
 
 @dataclass(frozen=True)
 class Network:
-    """`vocabulary`: draft tokens, 0 for all of the target's. `visual_tokens`: of a picture, at most; 0: all of them."""
+    """`vocabulary`: draft tokens, 0 for all of the target's. `visual_tokens`: of a picture, at most; 0: all of them.
+
+    A feature drafter has the target's width and one layer. `decoupled`: pictures are kept apart from text (MSD), or not
+    (EAGLE-2); `pictures`: what becomes of their slots (full, pooled to `visual_tokens`, query, dropped)."""
 
     width: int = 320
     layers: int = 3
     vocabulary: int = 6144
     visual_tokens: int = 16
     adapter_width: int = 640
+    decoupled: bool = True
+    pictures: str = "full"
 
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """`data`: of which kinds it learns. `loss`: weights by name. `trained`: the whole drafter or its adapter alone."""
+    """`data`: of which kinds it learns. `loss`: weights by name. `trained`: the whole drafter or its adapter alone.
+
+    For feature drafters: `mixture` of text and pictures; `ahead`, how often the drafter's own guesses are read in
+    place of the target's features."""
 
     name: str
     data: tuple[str, ...]
     loss: dict[str, float]
     limits: Limits
     trained: str = "all"
+    mixture: str = "ramp"
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,10 +86,12 @@ def read_drafter_recipe(path: Path) -> DrafterRecipe:
             f"{path}: the drafter sees {network.visual_tokens} visual tokens, answers keep {writing.num_visual}; "
             "give visual_tokens the same value in [network] and [writing], or 0 in [writing] to keep all"
         )
+    if kind == "msd":
+        _check_features(network, writing, path)
     rows = table.get("stages", [])
     if not isinstance(rows, list):
         raise InputError(f"{path}: stages are written as [[stages]], one after the other")
-    stages = tuple(_stage(row, f"{path} stage {number}", path) for number, row in enumerate(rows, 1))
+    stages = tuple(_stage(row, f"{path} stage {number}", path, kind) for number, row in enumerate(rows, 1))
     if len({stage.name for stage in stages}) < len(stages):
         raise InputError(f"{path} has two stages of one name; give each its own")
     if kind != "vision" and any(stage.trained == "adapter" for stage in stages):
@@ -95,31 +111,43 @@ def read_drafter_recipe(path: Path) -> DrafterRecipe:
     return recipe
 
 
-def _stage(row: Any, where: str, path: Path) -> StageRecipe:
+def _check_features(network: Network, writing: Writing, path: Path) -> None:
+    _one_of(network.pictures, VISUAL, f"{path}: pictures")
+    if not writing.features:
+        raise InputError(f"{path}: an msd drafter learns from the target's features; add features = true to [writing]")
+
+
+def _stage(row: Any, where: str, path: Path, kind: str) -> StageRecipe:
     if not isinstance(row, dict) or not row.get("name"):
         raise InputError(f"{where} has no name; give each stage one")
     where = f"{where} ({row['name']})"
-    own = {"name", "data", "loss", "trained"}
+    own = {"name", "data", "loss", "trained", "mixture", "ahead"}
     data = row.get("data", [])
     data = (data,) if isinstance(data, str) else tuple(data)
     if not data:
         raise InputError(f"{where} says not what it learns from; data is one or several of {', '.join(DATA)}")
-    loss = row.get("loss", "cross-entropy")
+    losses = FEATURE_LOSSES if kind == "msd" else tuple(LOSSES)
+    loss = row.get("loss", MSD_LOSS if kind == "msd" else "cross-entropy")
     loss = {loss: 1.0} if isinstance(loss, str) else dict(loss)
     for name in loss:
-        _one_of(name, tuple(LOSSES), f"{where}: loss")
+        _one_of(name, losses, f"{where}: loss")
     limits = read_table(Limits, {name: value for name, value in row.items() if name not in own}, path)
     if limits.steps < 1 or not math.isfinite(limits.learning_rate):
         raise InputError(
             f"{where}: steps is {limits.steps}, learning_rate {limits.learning_rate}; "
             "give 1 step or more and a finite rate"
         )
+    mixture = _one_of(row.get("mixture", "ramp"), MIXTURES, f"{where}: mixture")
+    if kind == "msd" and mixture == "ramp" and math.isfinite(limits.minutes):
+        raise InputError(f"{where}: a ramp is laid over the steps of its stage; leave minutes out")
     return StageRecipe(
         str(row["name"]),
         tuple(_one_of(name, DATA, f"{where}: data") for name in data),
         {name: float(weight) for name, weight in loss.items()},
         limits,
         _one_of(row.get("trained", "all"), TRAINED, f"{where}: trained"),
+        mixture,
+        int(row.get("ahead", 0)),
     )
 
 

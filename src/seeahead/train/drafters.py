@@ -19,19 +19,16 @@ from seeahead.demo.build import default_cache
 from seeahead.errors import InputError
 from seeahead.families.base import Family
 from seeahead.models.adapter import AdapterConfig
-from seeahead.provenance import provenance, write_json
 from seeahead.train.drafter_recipe import DrafterRecipe, StageRecipe, read_drafter_recipe
+from seeahead.train.feature_training import FeatureTraining
 from seeahead.train.lines import Batch, Collator, Line, Supply
 from seeahead.train.loop import Report, Stage, fit
 from seeahead.train.losses import LOSSES
-from seeahead.train.material import Material
+from seeahead.train.material import HELD_OUT, Material, store_provenance
 from seeahead.train.network import DrafterNetwork, held_out_agreement, load_network, new_network
-from seeahead.train.plot import plot_losses
 from seeahead.train.workers import Workers
 
 NUM_CONVERSATIONS = 8000
-HELD_OUT = 20
-"""One answer in so many is watched, not learned."""
 
 
 def train_drafter(
@@ -62,7 +59,12 @@ def train_drafter(
         for entry in conversations_from(source, texts, read.seed, count, lambda what, share: report(what))
     ]
     family = load(target, drafter="none", device=Workers().device(device)).family
-    return DrafterTraining(read, family, conversations, out, report, texts, answers).run(start)
+    return training_of(read, family, conversations, out, report, texts, answers).run(start)
+
+
+def training_of(recipe: DrafterRecipe, *rest: Any) -> DrafterTraining | FeatureTraining:
+    """The training of a recipe's kind of drafter; `rest` as for its class."""
+    return (FeatureTraining if recipe.kind == "msd" else DrafterTraining)(recipe, *rest)
 
 
 class DrafterTraining:
@@ -115,19 +117,15 @@ class DrafterTraining:
     ) -> None:
         """The drafter's folder, with where it came from."""
         network.save(folder, self.family.vocab_size)
-        write_json(
-            folder / "provenance.json",
-            {
-                "recipe": self.recipe.source,
-                "kind": self.recipe.kind,
-                "held_out_agreement": agreements,
-                "num_answers": len(answers),
-                "num_answer_tokens": sum(len(line.learned) for line in answers),
-                "num_parameters": sum(value.numel() for value in network.trained().values()),
-                **provenance(self.recipe.seed),
-            },
+        store_provenance(
+            folder,
+            self.recipe,
+            [self.stage(entry) for entry in self.recipe.stages],
+            agreements,
+            num_answers=len(answers),
+            num_answer_tokens=sum(len(line.learned) for line in answers),
+            num_parameters=sum(value.numel() for value in network.trained().values()),
         )
-        plot_losses([self.stage(entry) for entry in self.recipe.stages], folder / "losses.svg")
 
     # ---- network
 
@@ -141,7 +139,7 @@ class DrafterTraining:
     def fresh(self, data: dict[str, list[Line]]) -> DrafterNetwork:
         """Untrained, over the tokens that the target's answers (or else the other data) use most."""
         lines = next(data[kind] for kind in ("answers", "conversations", "text") if data.get(kind))
-        vocabulary, network = self.material.vocabulary(lines), self.recipe.network
+        vocabulary, network = self.material.vocabulary(line.ids for line in lines), self.recipe.network
         torch.manual_seed(self.recipe.seed)
         ends = (self.material.begin, self.material.end)
         return new_network(vocabulary, network.width, network.layers, ends, self.adapter())

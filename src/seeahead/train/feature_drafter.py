@@ -1,12 +1,12 @@
-"""Training of a feature drafter (MSD, Lin et al. 2025, sections 3.3 and 3.4; EAGLE, Li et al. 2024).
+"""What a feature drafter learns (MSD, Lin et al. 2025, sections 3.3 and 3.4; EAGLE, Li et al. 2024).
 
-It sees the target's features with a little noise, and learns the feature after each slot: SmoothL1 to the target's, and a
-tenth of the cross-entropy between what the head makes of both.
+It sees the target's features with a little noise, and learns the feature after each slot: SmoothL1 to the target's, and
+a tenth of the cross-entropy between what the head makes of both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,23 +17,29 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.executor import Executor
 from seeahead.models.feature import FeatureNetwork, Slots
 from seeahead.train.feature_lines import FeatureLine
-from seeahead.train.lines import SLOT
 
-HEAD_SHARE = 0.1
+LOSSES = ("smooth-l1", "soft-cross-entropy")
+PAPER: dict[str, float] = {"smooth-l1": 1.0, "soft-cross-entropy": 0.1}
+"""Weights of MSD and EAGLE."""
 NOISE = 0.2
 """Width of the uniform noise at 512 tokens; it shrinks with the length (EAGLE's code)."""
 
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """`x` [lines, slots, width] as the layer reads it; `wanted` [taught, width] at the places `taught` (rows, columns).
+    """`x` [lines, slots, width] as the layer reads it.
 
-    `tokens` [taught]: draft ids of what the target said there, -1 where the drafter does not know it."""
+    Of the slots that are taught, at (`rows`, `columns`): `embeddings` [taught, width] of their tokens, `wanted`
+    [taught, width] the target's next features, `tokens` [taught] the draft ids of what it said there, -1 where these
+    are not known; `follows` [taught]: the slot before is taught too."""
 
     x: Tensor
-    taught: tuple[Tensor, Tensor]
+    rows: Tensor
+    columns: Tensor
+    embeddings: Tensor
     wanted: Tensor
     tokens: Tensor
+    follows: Tensor
 
 
 class FeatureLearner:
@@ -41,33 +47,39 @@ class FeatureLearner:
 
     def __init__(self, network: FeatureNetwork, target: Executor, vocabulary: DraftVocabulary) -> None:
         self.network, self.target = network, target
-        self.head = target.head_rows(vocabulary.target_ids).float()
+        self.head = target.head_rows(vocabulary.target_ids).clone()
         self.table = vocabulary.table(target.vocab_size)
 
     def batch(self, lines: Sequence[FeatureLine], generator: torch.Generator | None) -> FeatureBatch:
         """`generator` draws the noise; None: there is none."""
         read: list[Tensor] = []
-        wanted: list[Tensor] = []
-        tokens: list[Tensor] = []
-        places: list[tuple[int, int]] = []
+        parts: list[tuple[Tensor, ...]] = []
         for row, line in enumerate(lines):
             slots = self.slots(line, generator)
-            read.append(self.network.read(slots))
+            with torch.autocast(slots.features.device.type, torch.bfloat16):
+                read.append(self.network.read(slots).float())
             # Pictures may have become smaller; the answer's slots are the last ones.
             removed = len(slots.embeddings) - len(read[-1])
-            taught = range(max(0, line.start - 2), len(line.ids) - 2)
-            places += [(row, place - removed) for place in taught]
-            wanted.append(line.features[taught.start + 1 : taught.stop + 1])
-            tokens.append(self.table[torch.tensor(line.ids[taught.start + 2 : taught.stop + 2])])
+            first, last = max(0, line.start - 2), len(line.ids) - 2
+            columns = torch.arange(first, last)
+            parts.append(
+                (
+                    torch.full_like(columns, row),
+                    columns - removed,
+                    slots.embeddings[first:last],
+                    line.features[first + 1 : last + 1].float(),
+                    self.table[torch.tensor(line.ids[first + 2 : last + 2])],
+                    columns > first,
+                )
+            )
         padded = torch.nn.utils.rnn.pad_sequence(read, batch_first=True)
-        rows, columns = torch.tensor(places, device=padded.device).reshape(-1, 2).unbind(1)
-        joined = torch.cat(wanted).float().to(padded.device)
-        return FeatureBatch(padded, (rows, columns), joined, torch.cat(tokens).to(padded.device))
+        joined = (torch.cat(column).to(padded.device) for column in zip(*parts, strict=True))
+        return FeatureBatch(padded, *joined)
 
     def slots(self, line: FeatureLine, generator: torch.Generator | None) -> Slots:
         """Slot j: the embedding of token j + 1 and the feature of position j."""
         ids = torch.tensor(line.ids)
-        is_visual = ids == SLOT
+        is_visual = ids < 0
         embeddings = self.target.embed(ids.clamp_min(0).to(self.target.device)).float().clone()
         if line.visual is not None:
             embeddings[is_visual] = line.visual.to(embeddings)
@@ -77,14 +89,46 @@ class FeatureLearner:
             features = features + (noise * NOISE * 512 / len(ids)).to(features)
         return Slots(embeddings[1:], features, is_visual[1:].to(embeddings.device))
 
-    def loss(self, batch: FeatureBatch) -> tuple[Tensor, dict[str, float]]:
-        """What is minimised; the regression alone, and the share of tokens that the drafter ranks first."""
-        with torch.autocast(batch.x.device.type, torch.bfloat16):
-            guessed = self.network.follow(batch.x)[batch.taught]
-            logits = F.linear(guessed, self.head)
-            theirs = F.linear(batch.wanted, self.head)
-        regression = F.smooth_l1_loss(guessed.float(), batch.wanted)
-        shares = theirs.float().softmax(-1)
-        soft = -(shares * logits.float().log_softmax(-1)).sum(-1).mean()
-        agreement = float((logits.argmax(-1) == batch.tokens).float().mean())
-        return regression + HEAD_SHARE * soft, {"regression": float(regression.detach()), "agreement": agreement}
+    def loss(
+        self, batch: FeatureBatch, weights: Mapping[str, float], ahead: int = 0
+    ) -> tuple[Tensor, dict[str, float]]:
+        """What is minimised; the regression alone, and the share of tokens that the drafter ranks first.
+
+        `ahead`: so many times more, the taught slots read what was guessed for the slot before in the target's place,
+        as they do when drafting (HASS, Zhang et al. 2024)."""
+        shares = self.logits(batch.wanted).softmax(-1)
+        x, losses, values = batch.x, list[Tensor](), dict[str, float]()
+        for step in range(1 + ahead):
+            everywhere = self.follow(x)
+            guessed = everywhere[batch.rows, batch.columns]
+            logits = self.logits(guessed)
+            soft = -(shares * logits.log_softmax(-1)).sum(-1).mean()
+            regression = F.smooth_l1_loss(guessed.float(), batch.wanted)
+            losses += [weights.get("smooth-l1", 0.0) * regression, weights.get("soft-cross-entropy", 0.0) * soft]
+            name = f"agreement {step}" if step else "agreement"
+            values[name] = float((logits.argmax(-1) == batch.tokens).float().mean())
+            values.setdefault("regression", float(regression.detach()))
+            if step < ahead:
+                x = self.read_anew(batch, everywhere.detach())
+        return torch.stack(losses).sum() / (1 + ahead), values
+
+    def follow(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.network.follow(x)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Over draft ids [taught, draft vocabulary]."""
+        with torch.autocast(features.device.type, torch.bfloat16):
+            return F.linear(features, self.head).float()
+
+    def read_anew(self, batch: FeatureBatch, guessed: Tensor) -> Tensor:
+        """`x` with what was `guessed` [lines, slots, width] in the place of the target's, where that is taught."""
+        rows, columns = batch.rows[batch.follows], batch.columns[batch.follows]
+        with torch.autocast(guessed.device.type, torch.bfloat16):
+            text = self.network.text(batch.embeddings[batch.follows], guessed[rows, columns - 1].float())
+        return batch.x.index_put((rows, columns), text.to(batch.x))
+
+    def agreement(self, batch: FeatureBatch) -> Tensor:
+        """[taught]: whether the drafter ranks the target's token first."""
+        guessed = self.follow(batch.x)[batch.rows, batch.columns]
+        return self.logits(guessed).argmax(-1) == batch.tokens

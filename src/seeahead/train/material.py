@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,15 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
 from seeahead.families.base import Family
 from seeahead.prompt import Prompt
+from seeahead.provenance import provenance, write_json
 from seeahead.train.drafter_recipe import DrafterRecipe
 from seeahead.train.lines import Line, packed
-from seeahead.train.loop import Report
+from seeahead.train.loop import Report, Stage
 from seeahead.train.own_answers import OwnAnswers
+from seeahead.train.plot import plot_losses
+
+HELD_OUT = 20
+"""One answer in so many is watched, not learned."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,22 @@ class Material:
         first = self.family.model.generation_config.bos_token_id
         return self.end if first is None else int(first)
 
-    def vocabulary(self, lines: Iterable[Line]) -> DraftVocabulary:
-        """The tokens used most in `lines`; what is unknown, begin and end are always among them."""
-        counts = Counter(token for line in lines for token in line.ids if token >= 0)
+    def vocabulary(self, texts: Iterable[Sequence[int]]) -> DraftVocabulary:
+        """The tokens used most in `texts`; what is unknown, begin and end are always among them."""
+        counts = Counter(token for text in texts for token in text if token >= 0)
         padding = self.family.model.generation_config.pad_token_id
         special = [self.end if padding is None else padding, self.begin, self.end]
         return DraftVocabulary.most_frequent(counts, self.recipe.network.vocabulary, special, self.family.vocab_size)
+
+
+def store_provenance(
+    folder: Path,
+    recipe: DrafterRecipe,
+    stages: Sequence[Stage],
+    agreements: Mapping[str, float] | None,
+    **numbers: int,
+) -> None:
+    """Beside a finished drafter: where it came from, what each stage brought, and how the losses fell."""
+    known = {"recipe": recipe.source, "kind": recipe.kind, "held_out_agreement": agreements}
+    write_json(folder / "provenance.json", {**known, **numbers, **provenance(recipe.seed)})
+    plot_losses(stages, folder / "losses.svg")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, groupby, islice
 from pathlib import Path
@@ -198,12 +198,9 @@ class OwnAnswers:
         none). Raises InputError when nothing was written."""
         found: list[Line] = []
         for path in sorted(self.folder.glob("*.jsonl")):
-            stored = path.with_suffix(".safetensors")
-            with safe_open(stored, "pt") if num_visual is not None and stored.is_file() else nullcontext() as tensors:
-                names = set(tensors.keys()) if tensors else set()
-                for place, line in enumerate(path.read_text("utf-8").splitlines()):
-                    visual = tensors.get_tensor(str(place)) if str(place) in names else None
-                    found.append(_line(json.loads(line), visual, num_visual or 0))
+            visual = {} if num_visual is None else _stored_visual(path.with_suffix(".safetensors"))
+            for place, line in enumerate(path.read_text("utf-8").splitlines()):
+                found.append(_line(json.loads(line), visual.get(str(place)), num_visual or 0))
         if not found:
             raise InputError(f"no answers in {self.folder}; the target wrote nothing within the minutes allowed")
         return found
@@ -216,6 +213,14 @@ def on_disk(values: Tensor) -> Tensor:
 def features_of(place: int) -> str:
     """Name of a row's features in its batch's file: [tokens - 1, width], at every position but the last."""
     return f"{place} features"
+
+
+def _stored_visual(file: Path) -> dict[str, Tensor]:
+    """Visual embeddings of a batch's rows; features, which are large, are left on disk."""
+    if not file.is_file():
+        return {}
+    with safe_open(file, "pt") as stored:
+        return {name: stored.get_tensor(name) for name in stored.keys() if name.isdigit()}  # noqa: SIM118
 
 
 def _line(row: Mapping[str, Any], visual: Tensor | None, num_visual: int) -> Line:

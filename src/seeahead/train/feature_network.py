@@ -1,0 +1,55 @@
+"""Feature networks on disk, as they are trained: written as a drafter folder, read back to go on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.errors import ModelError
+from seeahead.models.decoder import unfuse
+from seeahead.models.feature import CONFIG_KEY, WEIGHTS, FeatureNetwork, read_feature_network
+from seeahead.provenance import write_json
+
+
+def save_feature_network(
+    network: FeatureNetwork, vocabulary: DraftVocabulary, target_vocab_size: int, folder: Path
+) -> None:
+    """A drafter folder, in bfloat16: config.json, model.safetensors (a Llama layer and fc), the vocabulary's map."""
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {name: value for name, value in network.state_dict().items() if not name.startswith("decoder.")}
+    tensors = unfuse(network.decoder) | own
+    save_file({name: value.to(torch.bfloat16).contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
+    save_file({"d2t": vocabulary.offsets()}, folder / VOCABULARY_FILE)
+    values = {
+        "model_type": "llama",
+        **asdict(network.decoder.config),
+        "target_vocab_size": target_vocab_size,
+        "unknown_draft_id": vocabulary.unknown,
+        CONFIG_KEY: network.options.to_json(),
+    }
+    write_json(folder / "config.json", values)
+
+
+def load_to_train(folder: Path, width: int, vocab_size: int) -> tuple[FeatureNetwork, DraftVocabulary]:
+    """A feature drafter to go on from. Raises ModelError for what is none, or is one for another target."""
+    config = folder / "config.json"
+    values = json.loads(config.read_text()) if config.is_file() else {}
+    if CONFIG_KEY not in values:
+        raise ModelError(
+            f"'{folder}' is no feature drafter to start from; give the folder of one, or leave --start out"
+        )
+    network = read_feature_network(folder, values)
+    vocabulary = DraftVocabulary.load(folder, values["unknown_draft_id"])
+    highest, theirs = int(vocabulary.target_ids.max()), network.decoder.config.hidden_size
+    if theirs != width or highest >= vocab_size:
+        raise ModelError(
+            f"'{folder}' is for features of width {theirs} and tokens up to {highest}; the target has width {width}, "
+            f"{vocab_size} tokens; start from one for this target, or leave --start out"
+        )
+    return network, vocabulary
