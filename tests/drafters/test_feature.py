@@ -1,0 +1,170 @@
+"""The feature drafter: what stands in its slots, at the borders of pictures above all, and where its guesses go."""
+
+import pytest
+import torch
+
+from seeahead.drafters.feature import FeatureDrafter
+from seeahead.drafters.growth import GrowthLimits
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.drafting import Assignment
+from seeahead.errors import DrafterError, ModelError
+from seeahead.executor import ModelInputs
+from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.models.feature import FeatureNetwork, FeatureOptions, Slots, shifted
+from seeahead.sampling import SamplingParams
+from seeahead.tree import ROOT, Verdict
+
+WIDTH, NUM_TOKENS, IMAGE = 16, 40, 30
+PROMPTS = {
+    "in the middle": [5, 6, IMAGE, IMAGE, IMAGE, 7, 8],
+    "first": [IMAGE, IMAGE, 7, 8],
+    "last": [5, 6, IMAGE, IMAGE],
+    "two": [5, IMAGE, IMAGE, 6, IMAGE, IMAGE, IMAGE, 7],
+    "none": [5, 6, 7],
+}
+
+
+def network(**options):
+    made = FeatureNetwork(DecoderConfig(1, WIDTH, 24, 1, 2, 1, 8, 256), FeatureOptions(**options)).eval()
+    generator = torch.Generator().manual_seed(3)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.4, generator=generator)
+    return made
+
+
+def target():
+    decoder = Decoder(DecoderConfig(NUM_TOKENS, WIDTH, 24, 1, 2, 1, 8, 256)).eval()
+    generator = torch.Generator().manual_seed(5)
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.4, generator=generator)
+    return decoder
+
+
+def drafter(**options):
+    vocabulary = DraftVocabulary(torch.arange(0, NUM_TOKENS, 2), unknown_draft_id=0)
+    return FeatureDrafter(network(**options), vocabulary, GrowthLimits(3, 2, 5, 0.0)).bound_to(target())
+
+
+def given(prompt, seed=0):
+    """Embeddings and features of a prompt, as a target would give them."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, len(prompt), WIDTH, generator=generator).unbind(0)
+
+
+def start(made, prompt, embeddings, features):
+    inputs = ModelInputs(torch.tensor([prompt]))
+    return made.start(
+        Assignment(
+            inputs,
+            frozenset([IMAGE]),
+            NUM_TOKENS,
+            SamplingParams(0.0),
+            30,
+            features=features,
+            embeddings=embeddings,
+        )
+    )
+
+
+@torch.inference_mode()
+def first_logits(made, prompt, embeddings, features):
+    drafting = start(made, prompt, embeddings, features)
+    return drafting._read([9])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
+def test_slot_j_holds_token_j_plus_1_and_only_text_is_joined_with_a_feature(prompt):
+    made = network()
+    embeddings, features = given(prompt)
+    newest = torch.full((WIDTH,), 0.5)
+    following, is_visual = shifted(embeddings, newest, torch.tensor(prompt) == IMAGE)
+    x = made.read(Slots(following, features, is_visual))
+    for slot, token in enumerate([*prompt[1:], 9]):
+        embedding = newest if slot == len(prompt) - 1 else embeddings[slot + 1]
+        joined = made.fc(torch.cat((embedding, features[slot])))
+        torch.testing.assert_close(x[slot], embedding if token == IMAGE else joined)
+
+
+@torch.inference_mode()
+def test_a_feature_at_a_visual_slot_changes_nothing_and_an_embedding_there_does():
+    made, prompt = drafter(), PROMPTS["two"]
+    embeddings, features = given(prompt)
+    before = first_logits(made, prompt, embeddings, features)
+    for slot in range(len(prompt)):
+        following_is_visual = slot + 1 < len(prompt) and prompt[slot + 1] == IMAGE
+        other = features.clone()
+        other[slot] += 1.0
+        assert torch.equal(before, first_logits(made, prompt, embeddings, other)) == following_is_visual
+    for place in range(1, len(prompt)):  # the very first token stands in no slot
+        other = embeddings.clone()
+        other[place] += 1.0
+        assert not torch.equal(before, first_logits(made, prompt, other, features))
+
+
+@torch.inference_mode()
+def test_coupled_a_feature_counts_at_every_slot():
+    made, prompt = drafter(is_decoupled=False), PROMPTS["two"]
+    embeddings, features = given(prompt)
+    before = first_logits(made, prompt, embeddings, features)
+    for slot in range(len(prompt)):
+        other = features.clone()
+        other[slot] += 1.0
+        assert not torch.equal(before, first_logits(made, prompt, embeddings, other))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("options", "length"),
+    [
+        ({}, 8),
+        ({"visual": "pooled", "num_tokens": 2}, 7),
+        ({"visual": "query"}, 5),
+        ({"visual": "dropped"}, 3),
+    ],
+)
+def test_pictures_may_take_fewer_slots(options, length):
+    prompt = PROMPTS["two"]
+    drafting = start(drafter(**options), prompt, *given(prompt))
+    drafting._read([9])
+    assert drafting._session.length == length
+
+
+@torch.inference_mode()
+def test_what_was_guessed_is_forgotten_and_accepted_tokens_are_read_with_the_targets_features():
+    made, prompt = drafter(), PROMPTS["in the middle"]
+    embeddings, features = given(prompt)
+    drafting = start(made, prompt, embeddings, features)
+    draft = drafting.propose([9], 5)
+    assert len(draft.tree.tokens) == 5
+    path = [node for node, parent in enumerate(draft.tree.parents) if parent == ROOT][:1]
+    told = torch.randn(1 + len(draft.tree.tokens), WIDTH, generator=torch.Generator().manual_seed(7))
+    drafting.observe(Verdict(tuple(path), 12), told)
+    answer = [9, draft.tree.tokens[path[0]], 12]
+    after = drafting._read(answer)
+
+    # The same, read in one go: features of the root and of the accepted token follow those of the prompt.
+    afresh = start(made, prompt, embeddings, torch.cat((features, told[[0, path[0] + 1]])))
+    torch.testing.assert_close(after, afresh._read(answer), rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_drafted_tokens_are_words_of_the_vocabulary_and_never_pictures():
+    made, prompt = drafter(), PROMPTS["last"]
+    draft = start(made, prompt, *given(prompt)).propose([9], 5)
+    assert all(token % 2 == 0 and token != IMAGE for token in draft.tree.tokens)
+
+
+def test_a_target_of_another_width_or_vocabulary_is_refused():
+    vocabulary = DraftVocabulary(torch.arange(0, NUM_TOKENS, 2), unknown_draft_id=0)
+    narrow = Decoder(DecoderConfig(NUM_TOKENS, 8, 24, 1, 1, 1, 8, 256))
+    with pytest.raises(DrafterError, match=r"features of width 16.*has width 8.*lookup"):
+        FeatureDrafter(network(), vocabulary).bound_to(narrow)
+    few = Decoder(DecoderConfig(20, WIDTH, 24, 1, 2, 1, 8, 256))
+    with pytest.raises(DrafterError, match="tokens up to 38; the target has width 16 and 20 tokens"):
+        FeatureDrafter(network(), vocabulary).bound_to(few)
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(ModelError, match="visual is one of full, pooled, query, dropped"):
+        FeatureOptions.from_json({"visual": "some"})

@@ -1,0 +1,245 @@
+"""A feature drafter is trained end to end, in seconds; what it learns from is what the target felt, and in what order."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import seeahead
+from seeahead.data.conversations import read_conversations
+from seeahead.demo.scenarios import PICTURES
+from seeahead.drafters import make_drafter
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.errors import InputError, ModelError
+from seeahead.families import family_for
+from seeahead.models.feature import FeatureNetwork, FeatureOptions
+from seeahead.testing import tiny_model
+from seeahead.testing.processors import tiny_processor
+from seeahead.train import loop
+from seeahead.train.drafter_recipe import Network, read_drafter_recipe
+from seeahead.train.feature_drafter import PAPER, FeatureLearner
+from seeahead.train.feature_lines import Mixture, Place, RecordedFeatures, ramp
+from seeahead.train.feature_training import FeatureTraining
+from seeahead.train.own_answers import Writing
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "drafters" / "msd-cpu.toml"
+NUM_STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def family():
+    """A tiny LLaVA whose next token depends on the last one alone."""
+    model = tiny_model("llava")
+    with torch.no_grad():
+        for layer in model.get_decoder().layers:
+            layer.self_attn.o_proj.weight.zero_()
+    return family_for(model, tiny_processor("llava"))
+
+
+@pytest.fixture(scope="module")
+def conversations(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("talk")
+    shutil.copy(PICTURES / "cow.jpg", folder)
+    rows = [
+        {"messages": [{"role": "user", "content": f"What is {number * 7}?"}], "images": ["cow.jpg"] * (number % 2)}
+        for number in range(40)
+    ]
+    (folder / "talk.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return read_conversations(folder / "talk.jsonl")
+
+
+def shrunk(**changes):
+    recipe = read_drafter_recipe(RECIPE)
+    (stage,) = recipe.stages
+    limits = replace(stage.limits, steps=NUM_STEPS, batch_size=8, learning_rate=1e-2, matrix_rate=0.0)
+    writing = Writing(minutes=1.0, batch_size=16, max_new_tokens=20, features=True)
+    stages = (replace(stage, limits=limits, **changes),)
+    return replace(recipe, network=Network(vocabulary=0), writing=writing, stages=stages)
+
+
+@pytest.fixture(scope="module")
+def trained(family, conversations, tmp_path_factory):
+    root = tmp_path_factory.mktemp("msd")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "REPORT_SECONDS", -1.0)  # every step
+        training = FeatureTraining(shrunk(), family, conversations, root, lambda line: None, root, root / "answers")
+        return training.run()
+
+
+def test_the_loss_falls_and_the_trained_drafter_beats_the_untrained_one(trained):
+    rows = [json.loads(line) for line in (trained.parent / "two-stage.losses.jsonl").read_text().splitlines()]
+    first, last = (sum(row["loss"] for row in part) for part in (rows[:5], rows[-6:-1]))
+    assert last < first
+    agreement = json.loads((trained / "provenance.json").read_text())["held_out_agreement"]
+    assert agreement["two-stage"] > max(0.5, agreement["before"])
+
+
+def test_what_is_trained_drafts_for_its_target(family, trained):
+    drafter = make_drafter(trained, device=torch.device("cpu"), dtype=torch.float32)
+    assert drafter.name == "msd"
+    engine = seeahead.Engine(family, drafter.bound_to(family))
+    messages = "What is 14?", [PICTURES / "cow.jpg"]
+    plain = engine.with_drafter("none").generate(*messages, max_new_tokens=24, temperature=0.0)
+    drafted = engine.generate(*messages, max_new_tokens=24, temperature=0.0)
+    assert drafted.token_ids == plain.token_ids
+    assert drafted.metrics["block_efficiency"] > 1.5
+
+
+def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, trained, tmp_path, monkeypatch):
+    answers = trained.parent / "answers"
+
+    def training(name):
+        return FeatureTraining(shrunk(), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
+
+    whole = training("whole").run()
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    gradient, calls = loop.gradient, []
+
+    def cut_off(*arguments):
+        calls.append(1)
+        if len(calls) == NUM_STEPS // 2:
+            raise KeyboardInterrupt
+        return gradient(*arguments)
+
+    monkeypatch.setattr(loop, "gradient", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        training("cut off").run()
+    finished = training("cut off").run()
+    one, other = (load_file(folder / "model.safetensors") for folder in (whole, finished))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversations, trained, tmp_path):
+    def training(name):
+        answers = trained.parent / "answers"
+        return FeatureTraining(shrunk(), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
+
+    further = json.loads((training("further").run(trained) / "provenance.json").read_text())["held_out_agreement"]
+    before = json.loads((trained / "provenance.json").read_text())["held_out_agreement"]["two-stage"]
+    assert further["before"] == pytest.approx(before, abs=0.05)  # stored in bfloat16
+    with pytest.raises(ModelError, match="is no feature drafter to start from"):
+        training("none").run(tmp_path)
+
+
+# ---- what is taught
+
+
+@pytest.fixture
+def recorded(trained):
+    return RecordedFeatures(trained.parent / "answers")
+
+
+def learner(family, **options):
+    torch.manual_seed(0)
+    network = FeatureNetwork.beside(family.model, FeatureOptions(**options), 512)
+    return FeatureLearner(network, family, DraftVocabulary(torch.arange(family.vocab_size), 0))
+
+
+def test_every_token_of_the_answer_is_taught_and_none_of_the_prompt(family, recorded):
+    lines = [recorded.line(place) for place in recorded.places[:6]]
+    for options in ({}, {"visual": "dropped"}, {"is_decoupled": False}):
+        batch = learner(family, **options).batch(lines, None)
+        for row, line in enumerate(lines):
+            chosen = batch.rows == row
+            assert batch.tokens[chosen].tolist() == list(line.ids[line.start :])
+            columns = batch.columns[chosen].tolist()
+            removed = line.ids.count(-1) if options.get("visual") == "dropped" else 0
+            assert columns == list(range(line.start - 2 - removed, len(line.ids) - 2 - removed))
+            torch.testing.assert_close(batch.wanted[chosen], line.features[line.start - 1 :].float())
+
+
+def test_the_loss_changes_nothing_of_its_batch(family, recorded):
+    made = learner(family)
+    batch = made.batch([recorded.line(place) for place in recorded.places[:4]], None)
+    before = {name: value.detach().clone() for name, value in vars(batch).items()}
+    loss, values = made.loss(batch, PAPER, ahead=1)
+    loss.backward()
+    assert all(torch.equal(before[name], value.detach()) for name, value in vars(batch).items())
+    assert {"regression", "agreement", "agreement 1"} <= values.keys()
+
+
+def test_what_is_read_ahead_is_the_guess_for_the_slot_before(family, recorded):
+    made = learner(family)
+    batch = made.batch([recorded.line(place) for place in recorded.places[:3]], None)
+    guessed = torch.randn_like(batch.x)
+    x = made.read_anew(batch, guessed)
+    for place in range(len(batch.rows)):
+        row, column = int(batch.rows[place]), int(batch.columns[place])
+        if batch.follows[place]:
+            with torch.autocast("cpu", torch.bfloat16):
+                wanted = made.network.text(batch.embeddings[place], guessed[row, column - 1])
+            torch.testing.assert_close(x[row, column], wanted.float(), rtol=2e-2, atol=2e-2)
+        else:
+            assert torch.equal(x[row, column], batch.x[row, column])
+
+
+def test_it_starts_as_the_targets_last_layer(family):
+    network = FeatureNetwork.beside(family.model, FeatureOptions(), 512)
+    decoder = family.model.get_decoder()
+    torch.testing.assert_close(network.decoder.layers[0].down.weight, decoder.layers[-1].mlp.down_proj.weight)
+    torch.testing.assert_close(network.decoder.norm, decoder.norm.weight)
+    feature = torch.randn(family.width)
+    torch.testing.assert_close(network.text(torch.zeros(family.width), feature), feature)
+
+
+# ---- the mixture
+
+
+def places(num_text, num_seen):
+    text = [Place(Path("x"), row, (5,) * (5 + row % 7), 2) for row in range(num_text)]
+    return text + [Place(Path("y"), row, (-1,) * (9 + row % 5), 2) for row in range(num_seen)]
+
+
+def test_the_ramp_starts_at_half_time_and_ends_at_pictures_alone():
+    assert [ramp(share) for share in (0.0, 0.25, 0.499)] == [0.0] * 3
+    assert [ramp(0.5 + step / 40 + 1e-6) for step in range(20)] == pytest.approx(
+        [(1 + step) / 20 for step in range(20)]
+    )
+    assert ramp(1.0) == 1.0
+
+
+def test_pictures_come_in_the_second_half_and_within_batches():
+    mixture = Mixture(places(50, 50), "ramp", num_batches=80, size=16, seed=1)
+    shares = [sum(place.has_pictures for place in mixture(number)) / 16 for number in range(80)]
+    assert max(shares[:40]) == 0.0
+    assert shares[-1] > 0.8
+    middle = [
+        sum(mixture.line(number).has_pictures for number in range(window, window + 128)) / 128
+        for window in range(640, 1280, 128)
+    ]
+    assert middle == sorted(middle)
+
+
+def test_a_batch_depends_on_seed_and_number_alone():
+    one, other = (Mixture(places(30, 30), "both", 64, 8, seed=4) for _ in range(2))
+    in_order = [one(number) for number in range(64)]
+    # Two workers take every second batch each.
+    of_two = [[other(number) for number in range(first, 64, 2)] for first in range(2)]
+    assert in_order[0::2] == of_two[0]
+    assert in_order[1::2] == of_two[1]
+    assert Mixture(places(30, 30), "both", 64, 8, seed=5)(0) != in_order[0]
+
+
+@pytest.mark.parametrize(
+    ("mixture", "num_text", "num_seen", "says"),
+    [("text", 0, 5, "without pictures"), ("ramp", 5, 0, "about pictures"), ("both", 0, 5, "without pictures")],
+)
+def test_a_missing_kind_is_refused(mixture, num_text, num_seen, says):
+    with pytest.raises(InputError, match=f"no answers {says} to learn from"):
+        Mixture(places(num_text, num_seen), mixture, 8, 4, 0)
+
+
+def test_answers_without_features_are_refused(family, conversations, tmp_path):
+    from seeahead.train.own_answers import OwnAnswers
+
+    prompts = [prompt for conversation in conversations[:4] for prompt, _ in conversation.exchanges()]
+    writing = Writing(minutes=1.0, batch_size=4, max_new_tokens=4)
+    OwnAnswers(tmp_path, family, writing, lambda line: None).write(prompts)
+    with pytest.raises(InputError, match="were written without features; choose another --answers"):
+        RecordedFeatures(tmp_path)
+    with pytest.raises(InputError, match="no answers in"):
+        RecordedFeatures(tmp_path / "nothing")
