@@ -1,4 +1,4 @@
-"""A feature drafter is trained end to end, in seconds; what it learns from is what the target felt, and in what order."""
+"""A feature drafter is trained end to end, in seconds; what it learns from, and in what order."""
 
 import json
 import shutil

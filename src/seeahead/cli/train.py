@@ -11,14 +11,17 @@ from pathlib import Path
 from seeahead.errors import InputError
 
 
+MSD_RECIPE = Path("recipes/drafters/msd-cpu.toml")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        choices=["drafter", "demo", "card"],
-        help="drafter: train one for a target; demo: train the demo model; card: render its page",
+        choices=["drafter", "msd", "demo", "card"],
+        help="drafter: train one for a target; msd: one on its features; demo: train the demo model; card: its page",
     )
     parser.add_argument("--recipe", type=Path, help="TOML file with every setting (demo: recipes/demo.toml)")
-    parser.add_argument("-m", "--model", default="demo", help="drafter: the target, as for generate (default: demo)")
+    parser.add_argument("-m", "--model", "--target", default="demo", help="drafter: the target (default: demo)")
     parser.add_argument("--data", action="append", help="drafter: a .jsonl file, a folder, demo, or a public set")
     parser.add_argument("--count", type=int, default=8000, help="drafter: at most so many conversations of each --data")
     parser.add_argument("--answers", type=Path, help="drafter: where the target's answers are kept (OUT/answers)")
@@ -36,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
         return render(args.card, args.page)
     if args.out is None:
         raise InputError("no folder given for the results; add --out FOLDER")
+    if args.what == "msd":
+        args.what, args.recipe = "drafter", args.recipe or MSD_RECIPE
     if args.what == "drafter" and args.recipe is None:
         raise InputError("no recipe given; add --recipe FILE, such as recipes/drafters/own-pictures.toml")
     try:
