@@ -10,7 +10,6 @@ from pathlib import Path
 
 from seeahead.errors import InputError
 
-
 MSD_RECIPE = Path("recipes/drafters/msd-cpu.toml")
 
 

@@ -130,5 +130,6 @@ class _Feature:
 
     def _has_room(self, num_unread: int) -> bool:
         longest, limits = self._network.decoder.max_length, self._drafter.limits
-        ahead = len(self._prompt) + num_unread + limits.depth * limits.width
+        prompt = 0 if self._num_read else len(self._prompt)
+        ahead = prompt + num_unread + limits.depth * limits.width
         return longest is None or self._session.length + ahead <= longest
