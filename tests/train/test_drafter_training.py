@@ -168,7 +168,7 @@ def test_answers_are_written_once_and_go_on_where_they_stopped(family, conversat
 
     def run():
         training = DrafterTraining(recipe, family, conversations, tmp_path, lambda line: None, tmp_path)
-        return training.gather()["answers"]
+        return training.material.gather()["answers"]
 
     first = run()
     assert len(first) == len(conversations)
@@ -184,11 +184,11 @@ def test_answers_are_written_once_and_go_on_where_they_stopped(family, conversat
 def test_answers_are_those_of_the_target_and_pictures_are_kept(family, conversations, tmp_path):
     recipe = shrunk("vision-cpu", "")
     training = DrafterTraining(recipe, family, conversations[:4], tmp_path, lambda line: None, tmp_path)
-    lines = {line.blind().ids[: line.blind().start]: line for line in training.gather()["answers"]}
+    lines = {line.blind().ids[: line.blind().start]: line for line in training.material.gather()["answers"]}
     engine = seeahead.Engine(family, make_drafter("none", device=torch.device("cpu"), dtype=torch.float32))
     for conversation in conversations[:4]:
         ((prompt, _),) = conversation.exchanges()
-        line = lines[tuple(training.text_view(prompt))]
+        line = lines[tuple(training.material.text_view(prompt))]
         reply = engine.generate(prompt, max_new_tokens=20, temperature=0.0)
         assert line.learned == reply.token_ids
         assert [top[0] for top in line.top_ids] == list(reply.token_ids)
@@ -216,7 +216,7 @@ def test_what_cannot_be_done_is_said(family, conversations, tmp_path):
         ('kind = "vision"', 'kind = "language"', "trains an adapter, which a language drafter has not"),
         ('data = "answers"', 'data = "pictures"', r"\(adapter\): data is 'pictures'; allowed: text"),
         ('"forward-kl"', '"backward-kl"', "loss is 'backward-kl'; allowed: cross-entropy, forward-kl, tvd"),
-        ("sampled_every = 4\nvisual_tokens = 16", "visual_tokens = 4", "sees 16 visual tokens, answers keep 4"),
+        ("features = true", "visual_tokens = 4", "sees 16 visual tokens, answers keep 4"),
         ("seed = 7", "sede = 7", "unknown sede; allowed here: kind"),
         ('name = "both"', 'name = "adapter"', "two stages of one name"),
         ("learning_rate = 1e-3", "leaning_rate = 1e-3", "unknown leaning_rate"),

@@ -27,7 +27,7 @@ KINDS: dict[str, float] = {
     "picture-pair": 0.05,
     "easy-vqa": 0.03,
     "story": 0.07,
-    "text": 0.12,
+    "text": 0.2,
 }
 """Shares of the conversations."""
 

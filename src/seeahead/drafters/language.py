@@ -64,7 +64,8 @@ class Language:
         self._params = assignment.params
         self._capacity = min(assignment.max_new_tokens, 4096)
         self._vocab_size = assignment.vocab_size
-        self._forbidden = self._forbidden_ids(assignment.image_token_ids)
+        forbidden = self._forbidden_ids(assignment.image_token_ids)
+        self._forbidden = torch.tensor(forbidden, dtype=torch.int64, device=drafter.executor.device)
         self._prompt = self._view(assignment)
         self._pending_of_node: tuple[int | None, ...] = ()
         self._num_fed = 0
@@ -135,8 +136,8 @@ class Language:
 
     def _logits(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
         logits = self._session.score(tokens, parents).logits[0]
-        if self._forbidden:
-            logits[:, self._forbidden] = -torch.inf
+        if len(self._forbidden):
+            logits.index_fill_(1, self._forbidden, -torch.inf)
         return logits
 
     def _forbidden_ids(self, image_token_ids: frozenset[int]) -> list[int]:

@@ -75,14 +75,16 @@ class _Vision(Language):
         return ModelInputs(inputs.token_ids, {"inputs_embeds": embeddings})
 
 
-def runs(tokens: Sequence[int], image_token_ids: frozenset[int]) -> Iterator[tuple[list[int], int, bool]]:
-    """(tokens, where they start, whether they are one picture's placeholders), in order, markers left out.
+def runs(
+    tokens: Sequence[int], image_token_ids: frozenset[int], markers: bool = False
+) -> Iterator[tuple[list[int], int, bool]]:
+    """(tokens, where they start, whether they are a picture's), in order; markers are left out unless asked for.
 
     A picture (or a tile of one) is a placeholder several times in a row; what stands alone is a marker around it.
     """
     start = 0
     for special, group in groupby(tokens, lambda token: token if token in image_token_ids else None):
         found = list(group)
-        if special is None or len(found) > 1:
+        if special is None or markers or len(found) > 1:
             yield found, start, special is not None
         start += len(found)

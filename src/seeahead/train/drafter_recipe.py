@@ -67,10 +67,10 @@ def read_drafter_recipe(path: Path) -> DrafterRecipe:
     kind = _one_of(table.get("kind"), KINDS, f"{path}: kind")
     network = read_table(Network, table.get("network", {}), path)
     writing = read_table(Writing, table.get("writing", {}), path)
-    if kind == "vision" and writing.visual_tokens != network.visual_tokens:
+    if kind == "vision" and writing.num_visual not in (0, network.visual_tokens):
         raise InputError(
-            f"{path}: the drafter sees {network.visual_tokens} visual tokens, answers keep {writing.visual_tokens}; "
-            "give visual_tokens the same value in [network] and [writing]"
+            f"{path}: the drafter sees {network.visual_tokens} visual tokens, answers keep {writing.num_visual}; "
+            "give visual_tokens the same value in [network] and [writing], or 0 in [writing] to keep all"
         )
     rows = table.get("stages", [])
     if not isinstance(rows, list):

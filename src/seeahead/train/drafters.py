@@ -5,9 +5,7 @@ Every step leaves its result in the output folder and is not done twice: a run t
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +14,18 @@ from torch import Tensor
 
 from seeahead.api import load
 from seeahead.data.conversations import Conversation
-from seeahead.data.corpora import read_texts
 from seeahead.data.to_learn import conversations_from
 from seeahead.demo.build import default_cache
-from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
 from seeahead.families.base import Family
 from seeahead.models.adapter import AdapterConfig
-from seeahead.prompt import Prompt
 from seeahead.provenance import provenance, write_json
 from seeahead.train.drafter_recipe import DrafterRecipe, StageRecipe, read_drafter_recipe
-from seeahead.train.lines import Batch, Collator, Line, Supply, packed
+from seeahead.train.lines import Batch, Collator, Line, Supply
 from seeahead.train.loop import Report, Stage, fit
 from seeahead.train.losses import LOSSES
+from seeahead.train.material import Material
 from seeahead.train.network import DrafterNetwork, held_out_agreement, load_network, new_network
-from seeahead.train.own_answers import OwnAnswers
 from seeahead.train.plot import plot_losses
 from seeahead.train.workers import Workers
 
@@ -84,9 +79,8 @@ class DrafterTraining:
         answers: Path | None = None,
     ) -> None:
         """`answers`: where the target's own are kept, so that several drafters learn from the same (`out`/answers)."""
-        self.recipe, self.family, self.conversations = recipe, family, conversations
-        self.out, self.report, self.cache = out, report, cache
-        self.answers = answers or out / "answers"
+        self.recipe, self.family, self.out, self.report = recipe, family, out, report
+        self.material = Material(recipe, family, conversations, answers or out / "answers", report, cache)
         out.mkdir(parents=True, exist_ok=True)
 
     def run(self, start: Path | None = None) -> Path:
@@ -97,7 +91,7 @@ class DrafterTraining:
             raise InputError(f"{self.recipe.source} trains nothing by itself; give the drafter to take with --start")
         recipe, folder, workers = self.recipe, self.out / "drafter", Workers()
         with workers.first_goes_first():
-            data = self.gather()
+            data = self.material.gather()
         answers = data.get("answers", [])
         watched, data["answers"] = answers[::HELD_OUT], [row for place, row in enumerate(answers) if place % HELD_OUT]
         size = self.family.vocab_size
@@ -135,61 +129,6 @@ class DrafterTraining:
         )
         plot_losses([self.stage(entry) for entry in self.recipe.stages], folder / "losses.svg")
 
-    # ---- data
-
-    def gather(self) -> dict[str, list[Line]]:
-        """Lines of every kind that a stage learns from."""
-        gathered: dict[str, list[Line]] = {}
-        if "text" in self.recipe.needs:
-            gathered["text"] = self.text_lines()
-        if self.recipe.needs & {"answers", "conversations"} and not self.conversations:
-            raise InputError("this recipe learns from conversations; give --data a .jsonl file or a folder of pictures")
-        if "conversations" in self.recipe.needs:
-            gathered["conversations"] = self.conversation_lines()
-        # A trimmed vocabulary is chosen by what the target says, also for stages that learn from something else.
-        if "answers" in self.recipe.needs or (self.conversations and self.recipe.stages):
-            own = OwnAnswers(self.answers, self.family, self.recipe.writing, self.report)
-            own.write(self.prompts())
-            gathered["answers"] = own.lines()
-        return gathered
-
-    def prompts(self) -> Iterator[Prompt]:
-        """Every question of every conversation, in a random order that depends on the seed alone."""
-        order = random.Random(f"{self.recipe.seed} prompts").sample(self.conversations, len(self.conversations))
-        return (prompt for conversation in order for prompt, _ in conversation.exchanges())
-
-    def conversation_lines(self) -> list[Line]:
-        """Given answers after the text-only view of what comes before them."""
-        lines: list[Line] = []
-        for conversation in self.conversations:
-            for prompt, answer in conversation.exchanges():
-                if answer is not None:
-                    view = self.text_view(prompt)
-                    ids = self.family.tokenizer(answer, add_special_tokens=False).input_ids
-                    lines.append(Line((*view, *ids, self.end), len(view)))
-        if not lines:
-            raise InputError(
-                'no conversation has an answer to learn from; take a recipe without data = "conversations"'
-            )
-        return lines
-
-    def text_view(self, prompt: Prompt) -> list[int]:
-        tokens = self.family.encode(prompt).token_ids[0].tolist()
-        return [token for token in tokens if token not in self.family.image_token_ids]
-
-    def text_lines(self) -> list[Line]:
-        texts = [text for name in self.recipe.text for text in read_texts(name, self.cache)]
-        random.Random(self.recipe.seed).shuffle(texts)
-        self.report(f"text: {len(texts)} texts, {sum(map(len, texts)) / 1e6:.1f} million characters")
-        tokenizer = self.family.tokenizer
-        tokens = (tokenizer(text, add_special_tokens=False).input_ids for text in texts)
-        return packed(tokens, self.recipe.line_tokens, self.end)
-
-    @property
-    def end(self) -> int:
-        ends = self.family.model.generation_config.eos_token_id
-        return int(ends if isinstance(ends, int) else ends[0])
-
     # ---- network
 
     def adapter(self) -> AdapterConfig | None:
@@ -201,20 +140,11 @@ class DrafterTraining:
 
     def fresh(self, data: dict[str, list[Line]]) -> DrafterNetwork:
         """Untrained, over the tokens that the target's answers (or else the other data) use most."""
-        kinds = [kind for kind in ("answers", "conversations", "text") if data.get(kind)]
-        counts = Counter(token for line in data[kinds[0]] for token in line.ids if token >= 0)
-        config = self.family.model.generation_config
-        begin = config.bos_token_id if config.bos_token_id is not None else self.end
-        vocab_size, network = self.family.vocab_size, self.recipe.network
-        vocabulary = DraftVocabulary.most_frequent(counts, network.vocabulary, self.special(begin), vocab_size)
+        lines = next(data[kind] for kind in ("answers", "conversations", "text") if data.get(kind))
+        vocabulary, network = self.material.vocabulary(lines), self.recipe.network
         torch.manual_seed(self.recipe.seed)
-        return new_network(vocabulary, network.width, network.layers, (begin, self.end), self.adapter())
-
-    def special(self, begin: int) -> list[int]:
-        """An id for what is unknown, then the tokens that every drafter must know."""
-        config = self.family.model.generation_config
-        unknown = config.pad_token_id if config.pad_token_id is not None else self.end
-        return [unknown, begin, self.end]
+        ends = (self.material.begin, self.material.end)
+        return new_network(vocabulary, network.width, network.layers, ends, self.adapter())
 
     def align(self, network: DrafterNetwork) -> None:
         """The adapter starts as the map between the two tables of word embeddings."""

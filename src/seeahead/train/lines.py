@@ -15,6 +15,8 @@ from seeahead.train.write import TOP
 
 SLOT = -1
 """In the place of a target id: here stands a visual embedding."""
+MARK = -2
+"""Likewise, for a marker beside a picture; only drafters that read the target's features are shown these."""
 _UNTAUGHT = -100
 
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from seeahead.drafters.vision import runs
@@ -26,7 +26,7 @@ from seeahead.families.base import Family
 from seeahead.models.adapter import pooled
 from seeahead.prompt import Prompt
 from seeahead.provenance import write_text
-from seeahead.train.lines import SLOT, Line
+from seeahead.train.lines import MARK, SLOT, Line
 from seeahead.train.loop import Report, save_tensors
 from seeahead.train.write import write_batch
 
@@ -38,7 +38,8 @@ _WINDOW = 8
 class Writing:
     """How much the target writes. Every `sampled_every`-th batch is drawn at temperature 1, the others are greedy.
 
-    `visual_tokens`: of a picture, at most so many visual embeddings are stored, as means of neighbours; None: none.
+    `visual_tokens`: of a picture, at most so many visual embeddings are stored, as means of neighbours; 0: all; None:
+    none. `features`: the target's last hidden states are stored too, and every visual embedding.
     """
 
     minutes: float = 20.0
@@ -46,6 +47,11 @@ class Writing:
     max_new_tokens: int = 96
     sampled_every: int = 4
     visual_tokens: int | None = None
+    features: bool = False
+
+    @property
+    def num_visual(self) -> int | None:
+        return 0 if self.features else self.visual_tokens
 
 
 def batched(inputs: Sequence[ModelInputs], padding: int) -> dict[str, Tensor]:
@@ -70,20 +76,38 @@ def form_of(inputs: ModelInputs) -> tuple[object, ...]:
     return tuple((name, value.shape == per_token or value.shape[1:]) for name, value in sorted(inputs.extras.items()))
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What passed through a language model: inputs of its first layer, its features; a tensor [batch, tokens, width]
+    per call."""
+
+    embeddings: list[Tensor]
+    features: list[Tensor]
+
+
 @contextmanager
-def watched_embeddings(model: Any) -> Iterator[list[Tensor]]:
-    """What the first layer of the language model reads in its first call meanwhile [batch, tokens, width]."""
-    seen: list[Tensor] = []
+def watched(model: Any, features: bool) -> Iterator[Seen]:
+    """What the language model reads in its first call meanwhile and, where wanted, its features in every call.
+
+    Raises InputError for a model whose features cannot be told from its other tensors."""
+    decoder, seen = model.get_decoder(), Seen([], [])
+    if features and not isinstance(getattr(decoder, "norm", None), torch.nn.Module):
+        raise InputError(
+            f"features of a '{model.config.model_type}' cannot be recorded: it has no last norm; set features = false"
+        )
 
     def keep(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if not seen:
-            seen.append(args[0] if args else kwargs["hidden_states"])
+        if not seen.embeddings:
+            seen.embeddings.append(args[0] if args else kwargs["hidden_states"])
 
-    handle = model.get_decoder().layers[0].register_forward_pre_hook(keep, with_kwargs=True)
+    handles = [decoder.layers[0].register_forward_pre_hook(keep, with_kwargs=True)]
+    if features:
+        handles.append(decoder.norm.register_forward_hook(lambda module, args, out: seen.features.append(out)))
     try:
         yield seen
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 class OwnAnswers:
@@ -121,39 +145,45 @@ class OwnAnswers:
         started, writing, model = time.monotonic(), self.writing, self.family.model
         is_sampled = writing.sampled_every > 0 and number % writing.sampled_every == writing.sampled_every - 1
         joined = batched(batch, padding=model.generation_config.pad_token_id or 0)
-        with watched_embeddings(model) as seen, torch.random.fork_rng():
+        with watched(model, writing.features) as seen, torch.random.fork_rng():
             torch.manual_seed(number)
             written = write_batch(model, joined, writing.max_new_tokens, is_sampled)
-        embeddings = seen[0]
-        rows, visual = [], dict[str, Tensor]()
+        features = torch.cat(seen.features, 1) if writing.features else None
+        rows, stored = [], dict[str, Tensor]()
         for place, (inputs, answer) in enumerate(zip(batch, written, strict=True)):
             # Padding is on the left, so a prompt ends where its row ends.
-            own = embeddings[place, embeddings.shape[1] - inputs.token_ids.shape[1] :]
-            view, pictures = self._view(inputs, own)
+            padding = joined["input_ids"].shape[1] - inputs.token_ids.shape[1]
+            view, visual = self._view(inputs, seen.embeddings[0][place, padding:])
             rows.append({"view": view, "ids": answer.ids, "top_ids": answer.top_ids, "top_shares": answer.top_shares})
-            if len(pictures):
-                visual[str(place)] = pictures.contiguous()
+            if len(visual):
+                stored[str(place)] = on_disk(visual)
+            if features is not None:
+                end = joined["input_ids"].shape[1] + len(answer.ids) - 1
+                stored[features_of(place)] = on_disk(features[place, padding:end])
         seconds = round(time.monotonic() - started, 2)
-        if visual:
-            save_tensors(visual, self.folder / f"{number:05d}.safetensors")
+        if stored:
+            save_tensors(stored, self.folder / f"{number:05d}.safetensors")
         lines = [json.dumps({"seconds": seconds, "is_sampled": is_sampled, **row}) for row in rows]
         write_text(self.folder / f"{number:05d}.jsonl", "\n".join(lines) + "\n")
         num_tokens = sum(len(answer.ids) for answer in written)
-        self.report(f"own answers: batch {number}, {len(rows)} answers, {num_tokens / seconds:.0f} tokens/s")
+        size = sum(value.nbytes for value in stored.values()) / 1e6
+        told = f"{num_tokens / seconds:.0f} tokens/s, {size:.0f} MB"
+        self.report(f"own answers: batch {number}, {len(rows)} answers, {told}")
         return seconds
 
     def _view(self, inputs: ModelInputs, embeddings: Tensor) -> tuple[list[int], Tensor]:
-        """The prompt's ids with a slot per visual token that is kept, and those tokens [slots, width]."""
+        """The prompt's ids with SLOT (or MARK) per visual embedding that is kept, and those [slots, width]."""
         view: list[int] = []
         kept = [embeddings[:0]]
-        for tokens, start, is_picture in runs(inputs.token_ids[0].tolist(), self.family.image_token_ids):
+        ids, images = inputs.token_ids[0].tolist(), self.family.image_token_ids
+        for tokens, start, is_picture in runs(ids, images, markers=self.writing.features):
             if not is_picture:
                 view += tokens
-            elif self.writing.visual_tokens is not None:
-                visual = pooled(embeddings[start : start + len(tokens)], self.writing.visual_tokens)
-                view += [SLOT] * len(visual)
+            elif (num_visual := self.writing.num_visual) is not None:
+                visual = pooled(embeddings[start : start + len(tokens)], num_visual)
+                view += [SLOT if len(tokens) > 1 else MARK] * len(visual)
                 kept.append(visual)
-        return view, torch.cat(kept).to("cpu", torch.bfloat16)
+        return view, torch.cat(kept)
 
     def _spent(self) -> float:
         """Seconds that the batches took; every line of a batch has them."""
@@ -163,24 +193,55 @@ class OwnAnswers:
                 seconds += json.loads(stream.readline())["seconds"]
         return seconds
 
-    def lines(self) -> list[Line]:
-        """Everything written so far. Raises InputError when that is nothing."""
+    def lines(self, num_visual: int | None = None) -> list[Line]:
+        """Everything written so far, with at most `num_visual` embeddings of a picture (0: all that are there; None:
+        none). Raises InputError when nothing was written."""
         found: list[Line] = []
         for path in sorted(self.folder.glob("*.jsonl")):
-            stored = path.with_suffix(".safetensors")
-            visual = load_file(stored) if stored.is_file() else {}
+            visual = {} if num_visual is None else _stored_visual(path.with_suffix(".safetensors"))
             for place, line in enumerate(path.read_text("utf-8").splitlines()):
-                found.append(_line(json.loads(line), visual.get(str(place))))
+                found.append(_line(json.loads(line), visual.get(str(place)), num_visual or 0))
         if not found:
             raise InputError(f"no answers in {self.folder}; the target wrote nothing within the minutes allowed")
         return found
 
 
-def _line(row: Mapping[str, Any], visual: Tensor | None) -> Line:
+def on_disk(values: Tensor) -> Tensor:
+    return values.to("cpu", torch.bfloat16).contiguous()
+
+
+def features_of(place: int) -> str:
+    """Name of a row's features in its batch's file: [tokens - 1, width], at every position but the last."""
+    return f"{place} features"
+
+
+def _stored_visual(file: Path) -> dict[str, Tensor]:
+    """Visual embeddings of a batch's rows; features, which are large, are left on disk."""
+    if not file.is_file():
+        return {}
+    with safe_open(file, "pt") as stored:
+        return {name: stored.get_tensor(name) for name in stored.keys() if name.isdigit()}  # noqa: SIM118
+
+
+def _line(row: Mapping[str, Any], visual: Tensor | None, num_visual: int) -> Line:
+    """`visual` [slots and marks, width]; None leaves all of these out."""
+    view: list[int] = []
+    kept: list[Tensor] = []
+    place = 0
+    for special, group in groupby(row["view"], lambda token: min(token, 0)):
+        tokens = list(group)
+        if special == 0:
+            view += tokens
+        elif visual is not None:
+            own = visual[place : place + len(tokens)]
+            place += len(tokens)
+            if special == SLOT:
+                kept.append(pooled(own, num_visual))
+                view += [SLOT] * len(kept[-1])
     return Line(
-        (*row["view"], *row["ids"]),
-        len(row["view"]),
+        (*view, *row["ids"]),
+        len(view),
         tuple(map(tuple, row["top_ids"])),
         tuple(map(tuple, row["top_shares"])),
-        visual,
+        torch.cat(kept) if kept else None,
     )

@@ -1,0 +1,75 @@
+"""The target's own answers: what is recorded beside them is what the target itself saw and felt, in every family."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from seeahead.demo.scenarios import PICTURES
+from seeahead.errors import InputError
+from seeahead.families import family_for
+from seeahead.prompt import make_prompt
+from seeahead.session import Session
+from seeahead.testing import VISION_FAMILIES, tiny_model
+from seeahead.testing.processors import tiny_processor
+from seeahead.train.lines import MARK, SLOT
+from seeahead.train.own_answers import OwnAnswers, Writing, features_of, watched
+
+QUESTIONS = ("What is this?", "And what would a bird say of what is to be seen here?")
+
+
+@pytest.fixture(scope="module", params=VISION_FAMILIES)
+def family(request):
+    return family_for(tiny_model(request.param), tiny_processor(request.param))
+
+
+def written(family, folder, pictures, **settings):
+    writing = Writing(minutes=1.0, batch_size=2, max_new_tokens=6, sampled_every=0, **settings)
+    prompts = [make_prompt(question, pictures) for question in QUESTIONS]
+    own = OwnAnswers(folder, family, writing, lambda line: None)
+    own.write(prompts)
+    files = sorted(folder.glob("*.jsonl"))
+    rows = [
+        (json.loads(line), file, place) for file in files for place, line in enumerate(file.read_text().splitlines())
+    ]
+    inputs = sorted((family.encode(prompt) for prompt in prompts), key=lambda entry: entry.token_ids.shape[1])
+    return own, [(*row, entry) for row, entry in zip(rows, inputs, strict=True)]
+
+
+def own_pass(family, inputs, answer):
+    """Embeddings of the prompt, features of all tokens but the last, without batch and padding."""
+    session = Session(family, 512)
+    prompt = session.prefill(inputs, wants_features=True, wants_embeddings=True)
+    rest = session.score(answer[:-1], range(-1, len(answer) - 2), wants_features=True)
+    return prompt.embeddings[0], torch.cat((prompt.features[0], rest.features[0]))
+
+
+def test_recorded_features_are_those_of_the_target(family, tmp_path):
+    _, rows = written(family, tmp_path, [PICTURES / "cow.jpg"], features=True)
+    for row, file, place, inputs in rows:
+        stored = load_file(file.with_suffix(".safetensors"))
+        embeddings, features = own_pass(family, inputs, row["ids"])
+        ids = inputs.token_ids[0]
+        is_visual = torch.isin(ids, torch.tensor(sorted(family.image_token_ids)))
+        assert [token < 0 for token in row["view"]] == is_visual.tolist()
+        torch.testing.assert_close(stored[str(place)].float(), embeddings[is_visual], rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(stored[features_of(place)].float(), features, rtol=1e-2, atol=2e-2)
+
+
+def test_a_drafter_of_words_is_shown_pictures_without_their_markers(family, tmp_path):
+    own, rows = written(family, tmp_path, [PICTURES / "cow.jpg"], features=True)
+    for line, (row, _, _, inputs) in zip(own.lines(2), rows, strict=True):
+        view = line.ids[: line.start]
+        assert MARK not in view
+        assert view.count(SLOT) == len(line.visual) <= 2 * (1 + row["view"].count(MARK))
+        words = [token for token in inputs.token_ids[0].tolist() if token not in family.image_token_ids]
+        assert [token for token in view if token >= 0] == words
+    assert all(line.visual is None and SLOT not in line.ids for line in own.lines())
+
+
+def test_a_model_without_a_last_norm_is_refused():
+    model = tiny_model("llava")
+    model.get_decoder().norm = None
+    with pytest.raises(InputError, match="features of a 'llava' cannot be recorded"), watched(model, True):
+        pass
