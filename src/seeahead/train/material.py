@@ -17,7 +17,7 @@ from seeahead.prompt import Prompt
 from seeahead.train.drafter_recipe import DrafterRecipe
 from seeahead.train.lines import Line, packed
 from seeahead.train.loop import Report
-from seeahead.train.own_answers import OwnAnswers
+from seeahead.train.own_answers import Exchange, OwnAnswers
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class Material:
     def written(self) -> OwnAnswers:
         """The target's answers to every question, as many as it may write."""
         own = OwnAnswers(self.answers, self.family, self.recipe.writing, self.report)
-        own.write(self.prompts())
+        own.write(self.exchanges())
         return own
 
-    def prompts(self) -> Iterator[Prompt]:
+    def exchanges(self) -> Iterator[Exchange]:
         """Every question of every conversation, in a random order that depends on the seed alone."""
         order = random.Random(f"{self.recipe.seed} prompts").sample(self.conversations, len(self.conversations))
-        return (prompt for conversation in order for prompt, _ in conversation.exchanges())
+        return (exchange for conversation in order for exchange in conversation.exchanges())
 
     def conversation_lines(self) -> list[Line]:
         """Given answers after the text-only view of what comes before them."""
