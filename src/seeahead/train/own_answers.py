@@ -29,7 +29,6 @@ from seeahead.prompt import Prompt
 from seeahead.provenance import write_text
 from seeahead.train.lines import MARK, SLOT, Line
 from seeahead.train.loop import Report, save_tensors
-from seeahead.train.quick_attention import quick_attention
 from seeahead.train.write import write_batch
 
 _WINDOW = 8
@@ -158,10 +157,13 @@ class OwnAnswers:
         started, writing, model = time.monotonic(), self.writing, self.family.model
         is_sampled = writing.sampled_every > 0 and number % writing.sampled_every == writing.sampled_every - 1
         joined = batched(batch, padding=model.generation_config.pad_token_id or 0)
-        with watched(model, writing.features) as seen, quick_attention(model), torch.random.fork_rng():
+        with watched(model, writing.features) as seen, torch.random.fork_rng():
             torch.manual_seed(number)
-            written = write_batch(model, joined, writing.max_new_tokens, is_sampled)
-        features = torch.cat(seen.features, 1) if writing.features else None
+            written, notes = write_batch(model, joined, writing.max_new_tokens, is_sampled)
+        features = None
+        if writing.features:
+            of_answers = notes.whole([part[:, -1] for part in seen.features])[:, 1:]
+            features = torch.cat((seen.features[0], of_answers), 1)
         rows, stored = [], dict[str, Tensor]()
         for place, (inputs, answer) in enumerate(zip(batch, written, strict=True)):
             # Padding is on the left, so a prompt ends where its row ends.

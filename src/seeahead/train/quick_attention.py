@@ -16,11 +16,16 @@ from seeahead.models.decoder import attend
 _NAME = "seeahead"
 
 
+def is_plain(model: PreTrainedModel) -> bool:
+    """A Llama inside, whose positions are those of its tokens."""
+    return type(model.get_decoder()) is LlamaModel
+
+
 @contextmanager
 def quick_attention(model: PreTrainedModel) -> Iterator[None]:
     """Inside, a plain Llama on a CPU attends through `attend`; other models are left as they are."""
     language = model.get_decoder()
-    if model.device.type != "cpu" or type(language) is not LlamaModel or language.config._attn_implementation != "sdpa":
+    if model.device.type != "cpu" or not is_plain(model) or language.config._attn_implementation != "sdpa":
         yield
         return
     AttentionInterface.register(_NAME, _attention)
