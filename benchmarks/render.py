@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 from seeahead.bench import publish
+from seeahead.bench.agreement import agreement
 from seeahead.bench.claims import render_claims
 from seeahead.bench.record import read_record
+from seeahead.bench.summary import summarize
 from seeahead.provenance import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +48,11 @@ def fresh_documents(root: Path) -> dict[str, str]:
         # The suite that ships speaks for itself in the README; every other run is a line below it.
         is_main = record.settings["suite"] == "demo"
         (blocks if is_main else more).append((publish.block if is_main else publish.line)(path.stem, record))
+        again = root / "results" / "repeats" / path.name
+        if again.is_file():
+            page = f"results/{path.stem}-again.md"
+            documents[f"docs/{page}"] = agreement(summarize(record), summarize(read_record(again)))
+            more.append(f"- The same run again: [do the two agree?](docs/{page})")
     readme = (root / README).read_text(encoding="utf-8")
     return {README: rendered(readme, "\n\n".join([*blocks, "\n".join(more)]).strip()), **documents}
 

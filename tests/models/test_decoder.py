@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
-from seeahead.models.decoder import Decoder, DecoderConfig, load_decoder
+from seeahead.models.decoder import Decoder, DecoderConfig, attend, load_decoder
 from seeahead.session import Session
 from seeahead.tree import ROOT
 
@@ -68,3 +68,21 @@ def test_missing_and_unknown_tensors_are_named(folder: Path) -> None:
 def test_other_architectures_are_refused() -> None:
     with pytest.raises(ModelError, match="plain Llama"):
         DecoderConfig.from_json({"model_type": "gpt2"})
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(6, 2), (4, 4)])
+@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_attention_is_the_same_however_its_rows_are_laid_out(heads, kv_heads, length, is_masked):
+    generator = torch.Generator().manual_seed(1)
+    query = torch.randn(2, length, heads, 8, generator=generator).transpose(1, 2)
+    key, value = torch.randn(2, 2, kv_heads, 10, 8, generator=generator).unbind(0)
+    mask = torch.rand(1, 1, length, 10, generator=generator) > 0.4 if is_masked else None
+    if mask is not None:
+        mask[..., -1] = True
+    elif length > 1:
+        key, value = key[:, :, :length], value[:, :, :length]
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, mask, is_causal=mask is None and length > 1, enable_gqa=True
+    )
+    torch.testing.assert_close(attend(query, key, value, mask), expected)

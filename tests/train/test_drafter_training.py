@@ -216,7 +216,7 @@ def test_what_cannot_be_done_is_said(family, conversations, tmp_path):
         ('kind = "vision"', 'kind = "language"', "trains an adapter, which a language drafter has not"),
         ('data = "answers"', 'data = "pictures"', r"\(adapter\): data is 'pictures'; allowed: text"),
         ('"forward-kl"', '"backward-kl"', "loss is 'backward-kl'; allowed: cross-entropy, forward-kl, tvd"),
-        ("sampled_every = 4\nvisual_tokens = 16", "visual_tokens = 4", "sees 16 visual tokens, answers keep 4"),
+        ("features = true", "visual_tokens = 4", "sees 16 visual tokens, answers keep 4"),
         ("seed = 7", "sede = 7", "unknown sede; allowed here: kind"),
         ('name = "both"', 'name = "adapter"', "two stages of one name"),
         ("learning_rate = 1e-3", "leaning_rate = 1e-3", "unknown leaning_rate"),

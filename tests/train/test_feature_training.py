@@ -238,7 +238,7 @@ def test_answers_without_features_are_refused(family, conversations, tmp_path):
 
     prompts = [prompt for conversation in conversations[:4] for prompt, _ in conversation.exchanges()]
     writing = Writing(minutes=1.0, batch_size=4, max_new_tokens=4)
-    OwnAnswers(tmp_path, family, writing, lambda line: None).write(prompts)
+    OwnAnswers(tmp_path, family, writing, lambda line: None).write((prompt, None) for prompt in prompts)
     with pytest.raises(InputError, match="were written without features; choose another --answers"):
         RecordedFeatures(tmp_path)
     with pytest.raises(InputError, match="no answers in"):

@@ -28,9 +28,11 @@ def written(family, folder, pictures, **settings):
     writing = Writing(minutes=1.0, batch_size=2, max_new_tokens=6, sampled_every=0, **settings)
     prompts = [make_prompt(question, pictures) for question in QUESTIONS]
     own = OwnAnswers(folder, family, writing, lambda line: None)
-    own.write(prompts)
+    own.write((prompt, None) for prompt in prompts)
     files = sorted(folder.glob("*.jsonl"))
-    rows = [(json.loads(line), file, place) for file in files for place, line in enumerate(file.open())]
+    rows = [
+        (json.loads(line), file, place) for file in files for place, line in enumerate(file.read_text().splitlines())
+    ]
     inputs = sorted((family.encode(prompt) for prompt in prompts), key=lambda entry: entry.token_ids.shape[1])
     return own, [(*row, entry) for row, entry in zip(rows, inputs, strict=True)]
 

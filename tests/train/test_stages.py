@@ -91,8 +91,8 @@ def test_the_exported_weights_merge_into_the_same_model(training: DemoTraining) 
 def test_answers_written_in_a_batch_are_the_answers_written_alone(training: DemoTraining) -> None:
     model = training.fresh_target().float()
     prompts = [text_prompt("What is an owl?"), text_prompt("Why?")]
-    together = write_batch(model, prepared(model, training.processor, prompts), 6)
-    alone = [write_batch(model, prepared(model, training.processor, [prompt]), 6)[0] for prompt in prompts]
+    together, _ = write_batch(model, prepared(model, training.processor, prompts), 6)
+    alone = [write_batch(model, prepared(model, training.processor, [prompt]), 6)[0][0] for prompt in prompts]
     assert [written.ids for written in together] == [written.ids for written in alone]
     assert all(top[0] == token for top, token in zip(alone[0].top_ids, alone[0].ids, strict=True))
 

@@ -29,7 +29,7 @@ def _parts(summary: Summary) -> Iterator[str]:
         for title, columns in TABLES.items():
             words = [column.word for column in columns]
             rows = [[name(entry), *row_cells(entry, columns)] for entry in methods]
-            yield _table(title, ["method", *words], rows)
+            yield table(title, ["method", *words], rows)
         if summary.against[temperature]:
             yield _peers(summary.against[temperature])
         yield _scenarios(summary, methods)
@@ -60,7 +60,7 @@ def shown(cell: Cell) -> str:
 
 def _peers(entries: Sequence[Against]) -> str:
     rows = [[plain_words(f"{heading(entry.method)} / {entry.peer}"), shown(times(entry.ratio))] for entry in entries]
-    return _table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
+    return table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
 
 
 def _scenarios(summary: Summary, methods: Sequence[MethodSummary]) -> str:
@@ -68,12 +68,10 @@ def _scenarios(summary: Summary, methods: Sequence[MethodSummary]) -> str:
         [plain_words(name), str(num), *(shown(times(entry.by_scenario[name].speed_up)) for entry in methods)]
         for name, num in summary.scenarios.items()
     ]
-    return _table(
-        "Speed-up by scenario", ["scenario", "questions", *(heading(entry.method) for entry in methods)], rows
-    )
+    return table("Speed-up by scenario", ["scenario", "questions", *(heading(entry.method) for entry in methods)], rows)
 
 
-def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(3, *(len(cell) for cell in column if len(cell) <= _WIDEST)) for column in zip(headings, *rows)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join([f"### {title}", "", *(_line(row, widths) for row in (headings, rule, *rows))])

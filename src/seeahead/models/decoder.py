@@ -20,6 +20,9 @@ from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs, Prefilled, Scores
 from seeahead.models.packed import pack
 
+_FEW = 4
+"""Query rows from which on attention runs at its full pace on a CPU."""
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
@@ -169,9 +172,7 @@ class Decoder(nn.Module):
             value = value.transpose(1, 2)
             if cache is not None:
                 key, value = cache.update(key, value, index)
-            attended = F.scaled_dot_product_attention(
-                query, key, value, mask, is_causal=mask is None and length > 1, enable_gqa=heads != kv_heads
-            )
+            attended = attend(query, key, value, mask)
             x = x + layer.output(attended.transpose(1, 2).reshape(batch, length, heads * width))
             normed = rms_norm(x, layer.mlp_norm, config.rms_norm_eps)
             gate, up = layer.gate_up(normed).chunk(2, dim=-1)
@@ -188,6 +189,27 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = torch.rsqrt(norm * norm / len(weight) + eps)
     return weight * (x * scale).to(x.dtype)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of `query` [batch, heads, new, width] over [batch, kv heads, all, width]; without a mask causal.
+
+    `mask` [batch or 1, 1, new, all], true where seen. On a CPU torch is several times slower for one query row than for
+    a few, and slower for grouped heads than for as many rows: heads that share keys become rows, a lone row is repeated
+    (it comes out the same).
+    """
+    batch, heads, length, width = query.shape
+    kv_heads = key.shape[1]
+    num_shared = heads // kv_heads
+    if query.device.type != "cpu" or (mask is None and length > 1):
+        is_causal = mask is None and length > 1
+        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=is_causal, enable_gqa=num_shared > 1)
+    if num_shared == length == 1:
+        return F.scaled_dot_product_attention(query.expand(-1, -1, _FEW, -1), key, value, mask)[:, :, :1]
+    rows = query.reshape(batch, kv_heads, num_shared * length, width)
+    if mask is not None:
+        mask = mask.expand(-1, num_shared, -1, -1).reshape(mask.shape[0], 1, num_shared * length, -1)
+    return F.scaled_dot_product_attention(rows, key, value, mask).view(batch, heads, length, width)
 
 
 def rotation_table(config: DecoderConfig) -> Tensor:

@@ -165,6 +165,8 @@ class DrafterTraining:
         watch: Callable[[], float],
     ) -> None:
         lines = [line for kind in entry.data for line in data[kind]]
+        if entry.trained == "adapter":  # what shows no picture has nothing to teach it
+            lines = [line for line in lines if line.visual is not None]
         supply = Supply(lines, entry.limits.batch_size, self.recipe.seed)
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, float]]:

@@ -32,7 +32,7 @@ def answers(
         batch = [index for index in order[:BATCH] if len(prompts[index].pictures) == count]
         order = order[len(batch) :]
         inputs = prepared(model, processor, [prompts[index] for index in batch])
-        for index, written in zip(batch, write_batch(model, inputs, max_new_tokens), strict=True):
+        for index, written in zip(batch, write_batch(model, inputs, max_new_tokens)[0], strict=True):
             result[index] = written.ids
     return [result[index] for index in range(len(prompts))]
 

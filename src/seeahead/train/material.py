@@ -18,7 +18,7 @@ from seeahead.provenance import provenance, write_json
 from seeahead.train.drafter_recipe import DrafterRecipe
 from seeahead.train.lines import Line, packed
 from seeahead.train.loop import Report, Stage
-from seeahead.train.own_answers import OwnAnswers
+from seeahead.train.own_answers import Exchange, OwnAnswers
 from seeahead.train.plot import plot_losses
 
 HELD_OUT = 20
@@ -64,13 +64,13 @@ class Material:
     def written(self) -> OwnAnswers:
         """The target's answers to every question, as many as it may write."""
         own = OwnAnswers(self.answers, self.family, self.recipe.writing, self.report)
-        own.write(self.prompts())
+        own.write(self.exchanges())
         return own
 
-    def prompts(self) -> Iterator[Prompt]:
+    def exchanges(self) -> Iterator[Exchange]:
         """Every question of every conversation, in a random order that depends on the seed alone."""
         order = random.Random(f"{self.recipe.seed} prompts").sample(self.conversations, len(self.conversations))
-        return (prompt for conversation in order for prompt, _ in conversation.exchanges())
+        return (exchange for conversation in order for exchange in conversation.exchanges())
 
     def conversation_lines(self) -> list[Line]:
         """Given answers after the text-only view of what comes before them."""

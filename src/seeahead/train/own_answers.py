@@ -7,6 +7,7 @@ or not at all: a run that was cut off goes on with the next batch.
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,9 @@ from seeahead.train.loop import Report, save_tensors
 from seeahead.train.write import write_batch
 
 _WINDOW = 8
-"""Batches whose prompts are sorted by length together."""
+"""Batches whose prompts are sorted together."""
+Exchange = tuple[Prompt, str | None]
+"""What is asked, and the answer that somebody else gave to it, where there is one: it tells how long to expect ours."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,10 @@ class OwnAnswers:
     def __init__(self, folder: Path, family: Family, writing: Writing, report: Report) -> None:
         self.folder, self.family, self.writing, self.report = folder, family, writing, report
 
-    def write(self, prompts: Iterable[Prompt]) -> None:
-        """Lets the target answer `prompts` in their order until all are answered or the minutes are used up."""
+    def write(self, exchanges: Iterable[Exchange]) -> None:
+        """Lets the target answer, window by window, until all is answered or the minutes are used up."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        spent, batches = self._spent(), self._batches(prompts)
+        spent, batches = self._spent(), self._batches(exchanges)
         # Encoding a window takes seconds: only while there is time to answer it.
         for number in count():
             batch = next(batches, None) if spent < 60 * self.writing.minutes else None
@@ -128,18 +131,27 @@ class OwnAnswers:
             if not (self.folder / f"{number:05d}.jsonl").is_file():
                 spent += self._write_one(number, batch)
 
-    def _batches(self, prompts: Iterable[Prompt]) -> Iterator[list[ModelInputs]]:
-        """Prompts of one form and of similar length together; the same prompts give the same batches.
+    def _batches(self, exchanges: Iterable[Exchange]) -> Iterator[list[ModelInputs]]:
+        """Prompts of one form whose answers may be equally long; the same prompts give the same batches.
 
-        A window at a time: pictures of thousands of prompts would not fit into memory."""
-        size, waiting = self.writing.batch_size, iter(prompts)
-        while window := [self.family.encode(prompt) for prompt in islice(waiting, size * _WINDOW)]:
-            by_form: dict[tuple[object, ...], list[ModelInputs]] = {}
-            for inputs in window:
-                by_form.setdefault(form_of(inputs), []).append(inputs)
+        A batch takes as long as its longest answer. Windows, since pictures of thousands of prompts would not fit into
+        memory."""
+        size, waiting = self.writing.batch_size, iter(exchanges)
+        for number in count():
+            by_form: dict[tuple[object, ...], list[tuple[int, int, ModelInputs]]] = {}
+            for prompt, given in islice(waiting, size * _WINDOW):
+                inputs, most = self.family.encode(prompt), 8 * self.writing.max_new_tokens  # characters
+                expected = most if given is None else len(given)
+                by_form.setdefault(form_of(inputs), []).append((expected, inputs.token_ids.shape[1], inputs))
+            if not by_form:
+                return
+            batches: list[list[ModelInputs]] = []
             for alike in by_form.values():
-                alike.sort(key=lambda inputs: inputs.token_ids.shape[1])
-                yield from (alike[first : first + size] for first in range(0, len(alike), size))
+                ordered = [inputs for *_, inputs in sorted(alike, key=lambda entry: entry[:2])]
+                batches += [ordered[first : first + size] for first in range(0, len(ordered), size)]
+            # So that whatever ends the writing, or samples every fourth batch, meets long and short answers alike.
+            random.Random(f"window {number}").shuffle(batches)
+            yield from batches
 
     def _write_one(self, number: int, batch: list[ModelInputs]) -> float:
         started, writing, model = time.monotonic(), self.writing, self.family.model
@@ -147,8 +159,11 @@ class OwnAnswers:
         joined = batched(batch, padding=model.generation_config.pad_token_id or 0)
         with watched(model, writing.features) as seen, torch.random.fork_rng():
             torch.manual_seed(number)
-            written = write_batch(model, joined, writing.max_new_tokens, is_sampled)
-        features = torch.cat(seen.features, 1) if writing.features else None
+            written, notes = write_batch(model, joined, writing.max_new_tokens, is_sampled)
+        features = None
+        if writing.features:
+            of_answers = notes.whole([part[:, -1] for part in seen.features])[:, 1:]
+            features = torch.cat((seen.features[0], of_answers), 1)
         rows, stored = [], dict[str, Tensor]()
         for place, (inputs, answer) in enumerate(zip(batch, written, strict=True)):
             # Padding is on the left, so a prompt ends where its row ends.

@@ -11,9 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlavaForConditionalGeneration, LlavaProcessor, LogitsProcessor, LogitsProcessorList
+from transformers import (
+    DynamicCache,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    LogitsProcessor,
+    LogitsProcessorList,
+)
 
 from seeahead.data.prompts import Prompt
+from seeahead.train.quick_attention import is_plain, quick_attention
 
 Row = dict[str, Any]  # one JSON line: batch, seconds, text, question, ids
 TOP = 8  # target probabilities kept per written token
@@ -28,19 +35,26 @@ class Written:
     top_shares: list[list[float]]
 
 
-class Recorder(LogitsProcessor):
-    """Keeps the most likely tokens of every step while generate runs."""
+@dataclass
+class Notes:
+    """What rows of a batch said: `ids` [rows], `top_ids` and `shares` [rows, k] per step; `rows`: which were asked."""
 
-    def __init__(self) -> None:
-        self.ids: list[Tensor] = []
-        self.shares: list[Tensor] = []
+    rows: list[Tensor]
+    ids: list[Tensor]
+    top_ids: list[Tensor]
+    shares: list[Tensor]
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        values, ids = scores.topk(TOP, dim=-1)
-        shares = (values.float() - scores.float().logsumexp(-1, keepdim=True)).exp()
-        self.ids.append(ids.to(torch.int32))
-        self.shares.append(shares)
-        return scores
+    def likeliest(self, logits: Tensor) -> None:
+        values, ids = logits.topk(TOP, dim=-1)
+        self.top_ids.append(ids.to(torch.int32))
+        self.shares.append((values.float() - logits.float().logsumexp(-1, keepdim=True)).exp())
+
+    def whole(self, parts: Sequence[Tensor]) -> Tensor:
+        """One tensor [rows, steps, ...] of parts of which each has the rows that were asked; 0 where a row was not."""
+        joined = parts[0].new_zeros(len(self.rows[0]), len(parts), *parts[0].shape[1:])
+        for step, (rows, part) in enumerate(zip(self.rows, parts, strict=False)):
+            joined[rows, step] = part
+        return joined
 
 
 def prepared(
@@ -61,26 +75,76 @@ def prepared(
 
 
 @torch.inference_mode()
-def write_batch(model: Any, inputs: Mapping[str, Tensor], max_new_tokens: int, sampled: bool = False) -> list[Written]:
-    """Answers to prompts that are padded on the left."""
+def write_batch(
+    model: Any, inputs: Mapping[str, Tensor], max_new_tokens: int, sampled: bool = False
+) -> tuple[list[Written], Notes]:
+    """Answers to prompts that are padded on the left; `sampled`: drawn at temperature 1 from all tokens."""
+    write = _write_shrinking if is_plain(model) else _write_by_generate
+    with quick_attention(model):
+        notes = write(model, inputs, max_new_tokens, sampled)
+    ids, top_ids, shares = (notes.whole(parts) for parts in (notes.ids, notes.top_ids, notes.shares))
+    written, last = [], ends_of(model)
+    for row, said in enumerate(ids.tolist()):
+        end = next((place + 1 for place, token in enumerate(said) if token in last), len(said))
+        rounded = [[round(value, 4) for value in step] for step in shares[row, :end].tolist()]
+        written.append(Written(said[:end], top_ids[row, :end].tolist(), rounded))
+    return written, notes
+
+
+def ends_of(model: Any) -> set[int]:
     ends = model.generation_config.eos_token_id
-    ends = {ends} if isinstance(ends, int) else set(ends or ())
-    recorder = Recorder()
+    return {ends} if isinstance(ends, int) else set(ends or ())
+
+
+def _write_shrinking(model: Any, inputs: Mapping[str, Tensor], max_new_tokens: int, sampled: bool) -> Notes:
+    """Rows that have ended leave the batch, a quarter of it at a time: a long answer does not hold up the others."""
+    notes, ends = Notes([], [], [], []), torch.tensor(sorted(ends_of(model)), device=model.device)
+    mask = inputs["attention_mask"]
+    rows, cache = torch.arange(len(mask), device=mask.device), DynamicCache()
+    fed = {**inputs, "position_ids": (mask.cumsum(-1) - 1).clamp_min(0)}
+    for _ in range(max_new_tokens):
+        logits = model(**fed, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        tokens = logits.softmax(-1).multinomial(1)[:, 0] if sampled else logits.argmax(-1)
+        notes.rows.append(rows)
+        notes.ids.append(tokens)
+        notes.likeliest(logits)
+        alive = ~torch.isin(tokens, ends)
+        if not alive.any():
+            break
+        if 4 * int(alive.sum()) <= 3 * len(rows):
+            cache.batch_select_indices(alive.nonzero()[:, 0])
+            rows, mask, tokens = rows[alive], mask[alive], tokens[alive]
+        mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+        fed = {
+            "input_ids": tokens[:, None],
+            "attention_mask": mask,
+            "position_ids": mask.sum(-1, keepdim=True) - 1,
+        }
+    return notes
+
+
+class _Watcher(LogitsProcessor):
+    def __init__(self, notes: Notes) -> None:
+        self.notes = notes
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.notes.likeliest(scores)
+        self.notes.rows.append(torch.arange(len(scores), device=scores.device))
+        return scores
+
+
+def _write_by_generate(model: Any, inputs: Mapping[str, Tensor], max_new_tokens: int, sampled: bool) -> Notes:
+    """For models whose positions or caches are of their own kind."""
+    notes = Notes([], [], [], [])
     output = model.generate(
         **inputs,
         max_new_tokens=max_new_tokens,
         do_sample=sampled,
         top_k=0 if sampled else None,
-        logits_processor=LogitsProcessorList([recorder]),
+        logits_processor=LogitsProcessorList([_Watcher(notes)]),
     )
-    new = output[:, inputs["input_ids"].shape[1] :]
-    top_ids, shares = torch.stack(recorder.ids, 1), torch.stack(recorder.shares, 1)
-    written = []
-    for row, ids in enumerate(new.tolist()):
-        end = next((place + 1 for place, token in enumerate(ids) if token in ends), len(ids))
-        rounded = [[round(value, 4) for value in step] for step in shares[row, :end].tolist()]
-        written.append(Written(ids[:end], top_ids[row, :end].tolist(), rounded))
-    return written
+    notes.ids = list(output[:, inputs["input_ids"].shape[1] :].unbind(1))
+    return notes
 
 
 def write_all(
@@ -105,7 +169,7 @@ def write_all(
     with path.open("a", encoding="utf-8") as handle:
         while before + time.monotonic() - started < 60 * minutes and (prompts := draw(number)):
             inputs = prepared(model, processor, prompts)
-            written = write_batch(model, inputs, max_new_tokens)
+            written, _ = write_batch(model, inputs, max_new_tokens)
             seconds = round(before + time.monotonic() - started, 1)
             for prompt, answer in zip(prompts, written, strict=True):
                 row: Row = {"batch": number, "seconds": seconds, "text": prompt.text, "ids": answer.ids}

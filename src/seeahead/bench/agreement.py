@@ -1,0 +1,68 @@
+"""Two runs of the same questions on the same machine, beside each other: do they say the same? No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from seeahead.bench.definitions import number, times
+from seeahead.bench.markdown import name, shown, table
+from seeahead.bench.report import machine, temperature_title
+from seeahead.bench.statistics import Interval
+from seeahead.bench.summary import Summary
+
+_HEADINGS = ("method", "speed-up", "again", "τ", "again", "scenarios that agree", "agree")
+
+
+def agreement(first: Summary, again: Summary) -> str:
+    """Markdown: the methods that both runs have, at every temperature that both have."""
+    return "\n\n".join(_parts(first, again)) + "\n"
+
+
+def overlap(one: Interval | None, other: Interval | None) -> bool:
+    """Whether two figures agree within their intervals; one that only one run has agrees with nothing."""
+    if one is None or other is None:
+        return one is other
+    ends = [
+        (figure.value, figure.value) if figure.low is None else (figure.low, figure.high) for figure in (one, other)
+    ]
+    (low, high), (other_low, other_high) = ends
+    assert high is not None
+    assert other_high is not None
+    return low <= other_high and other_low <= high
+
+
+def _parts(first: Summary, again: Summary) -> Iterator[str]:
+    yield "# The same run twice"
+    yield (
+        "Ratios within a run can be compared between runs, seconds cannot. Two figures agree when their 95 % intervals "
+        "overlap."
+    )
+    yield f"First: {machine(first)}, commit {first.provenance.get('commit')}."
+    yield f"Again: {machine(again)}, commit {again.provenance.get('commit')}."
+    for temperature in again.methods:
+        if temperature in first.methods:
+            rows = list(_rows(first, again, temperature))
+            yield table(temperature_title(temperature), _HEADINGS, rows)
+
+
+def _rows(first: Summary, again: Summary, temperature: float) -> Iterator[list[str]]:
+    known = {entry.method: entry for entry in first.methods[temperature]}
+    for entry in again.methods[temperature]:
+        if entry.method not in known:
+            continue
+        before = known[entry.method]
+        efficiencies = [run.drafts.block_efficiency if run.drafts else None for run in (before, entry)]
+        pairs = [
+            (before.by_scenario[scenario].speed_up, entry.by_scenario[scenario].speed_up)
+            for scenario in entry.by_scenario
+            if scenario in before.by_scenario
+        ]
+        whole = [(before.speed_up, entry.speed_up), (efficiencies[0], efficiencies[1])]
+        yield [
+            name(entry),
+            *(shown(times(figure)) for figure in whole[0]),
+            *(shown(number(figure)) for figure in whole[1]),
+            f"{sum(overlap(*pair) for pair in pairs)} of {len(pairs)}",
+            "yes" if all(overlap(*pair) for pair in chain(whole)) else "no",
+        ]
