@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from seeahead.errors import ModelError
 
@@ -119,6 +119,11 @@ class SessionCache(Cache):
                 block.gather(start, torch.tensor(rows, device=block.data.device))
         for layer in self._own_layers:
             layer.length = start + len(rows)
+
+
+def batch_cache() -> DynamicCache:
+    """transformers' own cache, for batches whose rows may leave (`batch_select_indices`)."""
+    return DynamicCache()
 
 
 def check_can_roll_back(config: Any) -> None:
