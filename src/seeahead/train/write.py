@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import (
-    DynamicCache,
     LlavaForConditionalGeneration,
     LlavaProcessor,
     LogitsProcessor,
     LogitsProcessorList,
 )
 
+from seeahead.cache import batch_cache
 from seeahead.data.prompts import Prompt
 from seeahead.train.quick_attention import is_plain, quick_attention
 
@@ -100,7 +100,7 @@ def _write_shrinking(model: Any, inputs: Mapping[str, Tensor], max_new_tokens: i
     """Rows that have ended leave the batch, a quarter of it at a time: a long answer does not hold up the others."""
     notes, ends = Notes([], [], [], []), torch.tensor(sorted(ends_of(model)), device=model.device)
     mask = inputs["attention_mask"]
-    rows, cache = torch.arange(len(mask), device=mask.device), DynamicCache()
+    rows, cache = torch.arange(len(mask), device=mask.device), batch_cache()
     fed = {**inputs, "position_ids": (mask.cumsum(-1) - 1).clamp_min(0)}
     for _ in range(max_new_tokens):
         logits = model(**fed, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
