@@ -27,7 +27,7 @@ from seeahead.train.feature_training import FeatureTraining
 from seeahead.train.own_answers import Writing
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "drafters" / "msd-cpu.toml"
-NUM_STEPS = 60
+NUM_STEPS = 160
 
 
 @pytest.fixture(scope="module")
