@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 
+from seeahead.bench.by_method import MethodSummary
 from seeahead.bench.definitions import number, times
 from seeahead.bench.markdown import name, shown, table
 from seeahead.bench.report import machine, temperature_title
@@ -23,13 +23,13 @@ def overlap(one: Interval | None, other: Interval | None) -> bool:
     """Whether two figures agree within their intervals; one that only one run has agrees with nothing."""
     if one is None or other is None:
         return one is other
-    ends = [
-        (figure.value, figure.value) if figure.low is None else (figure.low, figure.high) for figure in (one, other)
-    ]
-    (low, high), (other_low, other_high) = ends
-    assert high is not None
-    assert other_high is not None
+    (low, high), (other_low, other_high) = _ends(one), _ends(other)
     return low <= other_high and other_low <= high
+
+
+def _ends(figure: Interval) -> tuple[float, float]:
+    low, high = figure.low, figure.high
+    return figure.value if low is None else low, figure.value if high is None else high
 
 
 def _parts(first: Summary, again: Summary) -> Iterator[str]:
@@ -52,17 +52,20 @@ def _rows(first: Summary, again: Summary, temperature: float) -> Iterator[list[s
         if entry.method not in known:
             continue
         before = known[entry.method]
-        efficiencies = [run.drafts.block_efficiency if run.drafts else None for run in (before, entry)]
         pairs = [
             (before.by_scenario[scenario].speed_up, entry.by_scenario[scenario].speed_up)
             for scenario in entry.by_scenario
             if scenario in before.by_scenario
         ]
-        whole = [(before.speed_up, entry.speed_up), (efficiencies[0], efficiencies[1])]
+        speeds, efficiencies = (before.speed_up, entry.speed_up), (_efficiency(before), _efficiency(entry))
         yield [
             name(entry),
-            *(shown(times(figure)) for figure in whole[0]),
-            *(shown(number(figure)) for figure in whole[1]),
+            *(shown(times(figure)) for figure in speeds),
+            *(shown(number(figure)) for figure in efficiencies),
             f"{sum(overlap(*pair) for pair in pairs)} of {len(pairs)}",
-            "yes" if all(overlap(*pair) for pair in chain(whole)) else "no",
+            "yes" if overlap(*speeds) and overlap(*efficiencies) else "no",
         ]
+
+
+def _efficiency(entry: MethodSummary) -> Interval | None:
+    return entry.drafts.block_efficiency if entry.drafts else None

@@ -11,12 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import (
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    LogitsProcessor,
-    LogitsProcessorList,
-)
+from transformers import LlavaForConditionalGeneration, LlavaProcessor, LogitsProcessor, LogitsProcessorList
 
 from seeahead.cache import batch_cache
 from seeahead.data.prompts import Prompt
@@ -50,9 +45,9 @@ class Notes:
         self.shares.append((values.float() - logits.float().logsumexp(-1, keepdim=True)).exp())
 
     def whole(self, parts: Sequence[Tensor]) -> Tensor:
-        """One tensor [rows, steps, ...] of parts of which each has the rows that were asked; 0 where a row was not."""
+        """One tensor [rows, steps, ...] of a part per step, which has the rows then asked; 0 for the others."""
         joined = parts[0].new_zeros(len(self.rows[0]), len(parts), *parts[0].shape[1:])
-        for step, (rows, part) in enumerate(zip(self.rows, parts, strict=False)):
+        for step, (rows, part) in enumerate(zip(self.rows, parts, strict=True)):
             joined[rows, step] = part
         return joined
 
