@@ -13,12 +13,16 @@ import torch
 
 from seeahead.cache import SessionCache
 
+PADDING = "padding"
+"""Among the extras: how many leading tokens of each row [rows] stand for nothing (compact decoder only)."""
+
 
 @dataclass(frozen=True)
 class ModelInputs:
     """A prompt as the model takes it: ids [1, length] and what else its forward wants (pixels, grids, type ids).
 
-    The compact decoder takes `inputs_embeds` [1, length, width] there, in the place of its own embeddings of the ids.
+    The compact decoder takes several rows, and `inputs_embeds` [rows, length, width] among the extras in the place of
+    its own embeddings of the ids.
     """
 
     token_ids: torch.Tensor
@@ -43,10 +47,12 @@ class Prefilled:
     """Scores of a prompt (logits of its last token only) and the position shift of every later token.
 
     M-RoPE models number an image by its grid, so text after it does not sit at its index: position = index + shift.
+    `padding` [rows], where rows differ in length: so many tokens at their start nobody sees or counts.
     """
 
     scores: Scores
     position_shift: int = 0
+    padding: torch.Tensor | None = None
 
 
 class Executor(Protocol):

@@ -25,7 +25,8 @@ class Session:
         self.executor = executor
         self.length = 0
         self._cache = executor.new_cache(capacity)
-        self._shift = 0
+        self._shift, self._num_rows = 0, 1
+        self._padding: torch.Tensor | None = None
         self._depths: list[int] = []
         self._ancestors: list[list[int]] = []
 
@@ -51,7 +52,8 @@ class Session:
         with torch.inference_mode():
             prefilled = self.executor.prefill(inputs, self._cache, wants_features, wants_embeddings)
         self.length = num_tokens
-        self._shift = prefilled.position_shift
+        self._shift, self._padding = prefilled.position_shift, prefilled.padding
+        self._num_rows = len(inputs.token_ids)
         return prefilled.scores
 
     def score(
@@ -75,12 +77,15 @@ class Session:
             self._ancestors.append([node] if parent == ROOT else [*self._ancestors[parent], node])
         device = self.executor.device
         # A chain that grows token by token needs no mask: the newest sees all.
-        sees_all = len(tokens) == 1 and len(self._ancestors[-1]) == len(self._depths)
-        depths = torch.tensor(self._depths[first:], device=device)
+        is_chain = len(tokens) == 1 and len(self._ancestors[-1]) == len(self._depths)
+        sees_all = is_chain and self._padding is None
+        positions = self.length + self._shift + torch.tensor(self._depths[first:], device=device)[None]
+        if self._padding is not None:
+            positions = positions - self._padding[:, None]
         with torch.inference_mode():
             return self.executor.forward(
-                torch.tensor([list(tokens)], device=device),
-                (self.length + self._shift + depths)[None],
+                torch.tensor([list(tokens)] * self._num_rows, device=device),
+                positions,
                 None if sees_all else self._visible(first).to(device),
                 self._cache,
                 wants_features,
@@ -96,10 +101,12 @@ class Session:
         self._ancestors.clear()
 
     def _visible(self, first: int) -> torch.Tensor:
-        """[1, new, cached + new] bool: what each pending node from `first` on may see."""
+        """[1 or rows, new, cached + new] bool: what each pending node from `first` on may see."""
         visible = torch.zeros(len(self._depths) - first, self.length + len(self._depths), dtype=torch.bool)
         visible[:, : self.length] = True
         rows = [row for row, seen in enumerate(self._ancestors[first:]) for _ in seen]
         columns = [self.length + node for seen in self._ancestors[first:] for node in seen]
         visible[rows, columns] = True
-        return visible[None]
+        if self._padding is None:
+            return visible[None]
+        return visible & (torch.arange(visible.shape[1]) >= self._padding.cpu()[:, None, None])

@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
-from seeahead.models.decoder import Decoder, DecoderConfig, attend, load_decoder
+from seeahead.models.checkpoint import load_decoder
+from seeahead.models.decoder import Decoder, DecoderConfig, attend
 from seeahead.session import Session
 from seeahead.tree import ROOT
 
@@ -86,3 +87,14 @@ def test_attention_is_the_same_however_its_rows_are_laid_out(heads, kv_heads, le
         query, key, value, mask, is_causal=mask is None and length > 1, enable_gqa=True
     )
     torch.testing.assert_close(attend(query, key, value, mask), expected)
+
+
+@torch.inference_mode()
+def test_some_places_of_one_layer_alone_are_what_they_are_among_all():
+    config = DecoderConfig(40, 16, 32, 1, 2, 1, 8, 64)
+    torch.manual_seed(0)
+    decoder = Decoder(config).eval()
+    x = torch.randn(3, 7, 16)
+    rows, columns = torch.tensor([0, 0, 2]), torch.tensor([1, 6, 3])
+    everywhere = decoder.run(x, torch.arange(7)[None], None, None)
+    torch.testing.assert_close(decoder.run_at(x, rows, columns), everywhere[rows, columns])

@@ -63,10 +63,11 @@ class ImageAdapter(nn.Module):
         mapped: Tensor = self.direct(visual) + self.down(F.gelu(self.up(visual)))
         return mapped
 
-    def read(self, visual: Tensor) -> Tensor:
-        """One picture's visual embeddings [tokens, input_width] -> [at most `num_tokens`, width]."""
+    def read(self, visual: Tensor, num_tokens: int | None = None) -> Tensor:
+        """One picture's visual embeddings [tokens, input_width] -> [at most `num_tokens`, width]; None: as trained."""
         weight = self.direct.weight
-        return self.forward(pooled(visual.to(weight.device, weight.dtype), self.config.num_tokens))
+        wanted = self.config.num_tokens if num_tokens is None else num_tokens
+        return self.forward(pooled(visual.to(weight.device, weight.dtype), wanted))
 
     @torch.no_grad()
     def start_from(self, theirs: Tensor, ours: Tensor) -> None:

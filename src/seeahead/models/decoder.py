@@ -7,18 +7,15 @@ the number of operator calls, not the arithmetic, is most of the cost.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from seeahead.cache import SessionCache
 from seeahead.errors import ModelError
-from seeahead.executor import ModelInputs, Prefilled, Scores
-from seeahead.models.packed import pack
+from seeahead.executor import PADDING, ModelInputs, Prefilled, Scores
 
 _FEW = 4
 """Query rows from which on attention runs at its full pace on a CPU."""
@@ -81,7 +78,9 @@ class DecoderConfig:
         )
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
+    """Weights of one layer, projections of one input fused."""
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         width, heads = config.hidden_size, config.num_attention_heads
@@ -102,7 +101,7 @@ class Decoder(nn.Module):
         self.vocab_size = config.vocab_size
         self.max_length: int | None = config.max_position_embeddings
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.Parameter(torch.ones(config.hidden_size))
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
@@ -133,13 +132,17 @@ class Decoder(nn.Module):
         self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
     ) -> Prefilled:
         positions = torch.arange(inputs.token_ids.shape[1], device=self.device)[None]
-        given = inputs.extras.get("inputs_embeds")
+        given, padding = inputs.extras.get("inputs_embeds"), inputs.extras.get(PADDING)
         read = self.embedding(inputs.token_ids) if given is None else given
-        features = self.run(read, positions, None, cache)
+        mask = None
+        if padding is not None:
+            mask = _after(padding, positions)[:, None]
+            positions = (positions - padding[:, None]).clamp_min(0)
+        features = self.run(read, positions, mask, cache)
         scores = Scores(
             self.head(features[:, -1:]), features if wants_features else None, read if wants_embeddings else None
         )
-        return Prefilled(scores)
+        return Prefilled(scores, padding=padding)
 
     def forward(
         self,
@@ -157,27 +160,57 @@ class Decoder(nn.Module):
 
     def run(self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: SessionCache | None) -> Tensor:
         """Last hidden states [batch, tokens, width] of embeddings `x`; without a mask causal, from an empty cache."""
-        config = self.config
+        rotation = self._rotation[:, positions].unsqueeze(3)
+        for index in range(len(self.layers)):
+            x = self.after(index, x, self.attended(index, x, rotation, mask, cache))
+        return rms_norm(x, self.norm, self.config.rms_norm_eps)
+
+    def run_at(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Of one layer, causal: last hidden states [places, width] at (`rows`, `columns`) of `x` alone.
+
+        What no one asks for is read by others, but not finished: most of the work where few places count."""
+        assert len(self.layers) == 1, "the next layer would need every place"
+        positions = torch.arange(x.shape[1], device=x.device)[None]
+        attended = self.attended(0, x, self._rotation[:, positions].unsqueeze(3), None, None)
+        finished = self.after(0, x[rows, columns], attended[rows, columns])
+        return rms_norm(finished, self.norm, self.config.rms_norm_eps)
+
+    def attended(
+        self, index: int, x: Tensor, rotation: Tensor, mask: Tensor | None, cache: SessionCache | None
+    ) -> Tensor:
+        """What layer `index` gathers for `x` [batch, tokens, width]: [batch, tokens, heads x width of a head]."""
+        layer, config = self.layers[index], self.config
+        assert isinstance(layer, Layer)
         heads, kv_heads, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         batch, length, _ = x.shape
-        cos, sin = self._rotation[:, positions].unsqueeze(3).unbind(0)
-        for index, layer in enumerate(self.layers):
-            assert isinstance(layer, _Layer)
-            normed = rms_norm(x, layer.attention_norm, config.rms_norm_eps)
-            states = layer.qkv(normed).view(batch, length, heads + 2 * kv_heads, width)
-            turned, value = states.split((heads + kv_heads, kv_heads), dim=2)
-            first, second = turned.chunk(2, dim=-1)
-            turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
-            query, key = (part.transpose(1, 2) for part in turned.split((heads, kv_heads), dim=2))
-            value = value.transpose(1, 2)
-            if cache is not None:
-                key, value = cache.update(key, value, index)
-            attended = attend(query, key, value, mask)
-            x = x + layer.output(attended.transpose(1, 2).reshape(batch, length, heads * width))
-            normed = rms_norm(x, layer.mlp_norm, config.rms_norm_eps)
-            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
-            x = x + layer.down(F.silu(gate) * up)
-        return rms_norm(x, self.norm, config.rms_norm_eps)
+        cos, sin = rotation.unbind(0)
+        normed = rms_norm(x, layer.attention_norm, config.rms_norm_eps)
+        states = layer.qkv(normed).view(batch, length, heads + 2 * kv_heads, width)
+        turned, value = states.split((heads + kv_heads, kv_heads), dim=2)
+        first, second = turned.chunk(2, dim=-1)
+        turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
+        query, key = (part.transpose(1, 2) for part in turned.split((heads, kv_heads), dim=2))
+        value = value.transpose(1, 2)
+        if cache is not None:
+            key, value = cache.update(key, value, index)
+        return attend(query, key, value, mask).transpose(1, 2).reshape(batch, length, heads * width)
+
+    def after(self, index: int, x: Tensor, attended: Tensor) -> Tensor:
+        """`x` [..., width] after layer `index`, which gathered `attended` for it."""
+        layer = self.layers[index]
+        assert isinstance(layer, Layer)
+        x = x + layer.output(attended)
+        normed = rms_norm(x, layer.mlp_norm, self.config.rms_norm_eps)
+        gate, up = layer.gate_up(normed).chunk(2, dim=-1)
+        changed: Tensor = x + layer.down(F.silu(gate) * up)
+        return changed
+
+
+def _after(padding: Tensor, columns: Tensor) -> Tensor:
+    """[rows, tokens, tokens]: causal, and `padding` is seen by itself alone, since a softmax needs something."""
+    is_there = columns >= padding[:, None]
+    itself, causal = columns[..., None] == columns[:, None], columns[..., None] >= columns[:, None]
+    return causal & is_there[:, None] | itself
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -217,75 +250,3 @@ def rotation_table(config: DecoderConfig) -> Tensor:
     steps = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     angles = torch.outer(torch.arange(config.max_position_embeddings).float(), config.rope_theta**-steps).repeat(1, 2)
     return torch.stack((angles.cos(), angles.sin()))
-
-
-def load_decoder(folder: Path, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> Decoder:
-    """The decoder of a Hugging Face Llama folder. Raises ModelError naming tensors that are missing or not known."""
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise ModelError(
-            f"'{path.name}' is missing in '{folder}'; a drafter folder holds config.json and model.safetensors"
-        )
-    state = load_file(path)
-    fused = fuse(state, config)
-    if config.tie_word_embeddings and "embedding.weight" in fused:
-        fused["head.weight"] = fused["embedding.weight"]
-    decoder = Decoder(config)
-    missing = sorted(decoder.state_dict().keys() - fused.keys())
-    if missing or state:
-        raise ModelError(
-            f"checkpoint '{path.name}' does not fit its config: missing {missing or 'nothing'}, "
-            f"unknown {sorted(state) or 'nothing'}; get the whole folder again"
-        )
-    decoder.load_state_dict(fused)
-    decoder.to(device, dtype).eval()
-    for module in (*decoder.layers, decoder):
-        pack(module)
-    return decoder
-
-
-def unfuse(decoder: Decoder) -> dict[str, Tensor]:
-    """The layers' and the last norm's tensors under their Hugging Face names: what `fuse` takes."""
-    config = decoder.config
-    heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-    state: dict[str, Tensor] = {"model.norm.weight": decoder.norm}
-    for index, layer in enumerate(decoder.layers):
-        assert isinstance(layer, _Layer)
-        name = f"model.layers.{index}"
-        query, key, value = layer.qkv.weight.split((heads, kv, kv))
-        gate, up = layer.gate_up.weight.chunk(2)
-        state |= {
-            f"{name}.self_attn.q_proj.weight": query,
-            f"{name}.self_attn.k_proj.weight": key,
-            f"{name}.self_attn.v_proj.weight": value,
-            f"{name}.self_attn.o_proj.weight": layer.output.weight,
-            f"{name}.mlp.gate_proj.weight": gate,
-            f"{name}.mlp.up_proj.weight": up,
-            f"{name}.mlp.down_proj.weight": layer.down.weight,
-            f"{name}.input_layernorm.weight": layer.attention_norm,
-            f"{name}.post_attention_layernorm.weight": layer.mlp_norm,
-        }
-    return {name: value.detach().contiguous() for name, value in state.items()}
-
-
-def fuse(state: dict[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:
-    """Take the tensors of a Hugging Face Llama `state` out of it, under our names; what is left there is unknown."""
-
-    def take(*names: str) -> Tensor | None:
-        parts = [state.pop(f"{name}.weight") for name in names if f"{name}.weight" in state]
-        return torch.cat(parts) if len(parts) == len(names) else None
-
-    fused = {"embedding.weight": take("model.embed_tokens"), "norm": take("model.norm")}
-    fused["head.weight"] = take("lm_head")
-    for index in range(config.num_hidden_layers):
-        theirs, ours = f"model.layers.{index}", f"layers.{index}"
-        attention = f"{theirs}.self_attn"
-        fused |= {
-            f"{ours}.qkv.weight": take(f"{attention}.q_proj", f"{attention}.k_proj", f"{attention}.v_proj"),
-            f"{ours}.output.weight": take(f"{attention}.o_proj"),
-            f"{ours}.gate_up.weight": take(f"{theirs}.mlp.gate_proj", f"{theirs}.mlp.up_proj"),
-            f"{ours}.down.weight": take(f"{theirs}.mlp.down_proj"),
-            f"{ours}.attention_norm": take(f"{theirs}.input_layernorm"),
-            f"{ours}.mlp_norm": take(f"{theirs}.post_attention_layernorm"),
-        }
-    return {name: tensor for name, tensor in fused.items() if tensor is not None}
