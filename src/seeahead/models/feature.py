@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from seeahead.errors import ModelError
 from seeahead.models.adapter import pooled
-from seeahead.models.decoder import Decoder, DecoderConfig, fuse, unfuse
+from seeahead.models.checkpoint import fuse, unfuse
+from seeahead.models.decoder import Decoder, DecoderConfig
 from seeahead.models.packed import pack
 
 CONFIG_KEY = "feature_drafter"
@@ -99,10 +100,10 @@ class FeatureNetwork(nn.Module):
         """Parameters by name, without those that are the target's."""
         return {name: value for name, value in self.named_parameters() if name != "decoder.embedding.weight"}
 
-    def follow(self, x: Tensor) -> Tensor:
-        """Features [batch, slots, width] the layer guesses for the tokens after slots `x`; causal, without a cache."""
-        positions = torch.arange(x.shape[1], device=x.device)[None]
-        return self.decoder.run(x, positions, None, None)
+    def follow(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Features [places, width] the layer guesses after the slots at (`rows`, `columns`) of `x` [batch, slots,
+        width]; causal, without a cache."""
+        return self.decoder.run_at(x, rows, columns)
 
     def text(self, embeddings: Tensor, features: Tensor) -> Tensor:
         """Text slots [..., width]: embedding first, feature second."""

@@ -99,8 +99,7 @@ class FeatureLearner:
         shares = self.logits(batch.wanted).softmax(-1)
         x, losses, values = batch.x, list[Tensor](), dict[str, float]()
         for step in range(1 + ahead):
-            everywhere = self.follow(x)
-            guessed = everywhere[batch.rows, batch.columns]
+            guessed = self.follow(x, batch)
             logits = self.logits(guessed)
             soft = -(shares * logits.log_softmax(-1)).sum(-1).mean()
             regression = F.smooth_l1_loss(guessed.float(), batch.wanted)
@@ -109,12 +108,13 @@ class FeatureLearner:
             values[name] = float((logits.argmax(-1) == batch.tokens).float().mean())
             values.setdefault("regression", float(regression.detach()))
             if step < ahead:
-                x = self.read_anew(batch, everywhere.detach())
+                x = self.read_anew(batch, guessed.detach())
         return torch.stack(losses).sum() / (1 + ahead), values
 
-    def follow(self, x: Tensor) -> Tensor:
+    def follow(self, x: Tensor, batch: FeatureBatch) -> Tensor:
+        """Features [taught, width] guessed from `x` in the place of the batch's own."""
         with torch.autocast(x.device.type, torch.bfloat16):
-            return self.network.follow(x)
+            return self.network.follow(x, batch.rows, batch.columns)
 
     def logits(self, features: Tensor) -> Tensor:
         """Over draft ids [taught, draft vocabulary]."""
@@ -122,13 +122,14 @@ class FeatureLearner:
             return F.linear(features, self.head).float()
 
     def read_anew(self, batch: FeatureBatch, guessed: Tensor) -> Tensor:
-        """`x` with what was `guessed` [lines, slots, width] in the place of the target's, where that is taught."""
-        rows, columns = batch.rows[batch.follows], batch.columns[batch.follows]
+        """The batch's `x` with features that were `guessed` [taught, width] in the place of the target's."""
+        # Taught slots of a line stand one after the other, so the one before is the row before.
+        before = guessed[batch.follows.roll(-1)]
         with torch.autocast(guessed.device.type, torch.bfloat16):
-            text = self.network.text(batch.embeddings[batch.follows], guessed[rows, columns - 1].float())
-        return batch.x.index_put((rows, columns), text.to(batch.x))
+            text = self.network.text(batch.embeddings[batch.follows], before.float())
+        return batch.x.index_put((batch.rows[batch.follows], batch.columns[batch.follows]), text.to(batch.x))
 
     def agreement(self, batch: FeatureBatch) -> Tensor:
         """[taught]: whether the drafter ranks the target's token first."""
-        guessed = self.follow(batch.x)[batch.rows, batch.columns]
+        guessed = self.follow(batch.x, batch)
         return self.logits(guessed).argmax(-1) == batch.tokens

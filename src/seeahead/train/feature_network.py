@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError
-from seeahead.models.decoder import unfuse
+from seeahead.models.checkpoint import unfuse
 from seeahead.models.feature import CONFIG_KEY, WEIGHTS, FeatureNetwork, read_feature_network
 from seeahead.provenance import write_json
 
