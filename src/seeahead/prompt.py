@@ -28,9 +28,10 @@ class Message:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation whose last message is the user's."""
+    """A conversation whose last message is the user's. `captions`: none, or one per picture, for drafters alone."""
 
     messages: tuple[Message, ...]
+    captions: tuple[str, ...] = ()
 
     @property
     def images(self) -> list[Image]:
@@ -53,6 +54,7 @@ class Prompt:
 def make_prompt(
     prompt: str | Prompt | Sequence[Mapping[str, Any]],
     images: Iterable[PictureSource] = (),
+    captions: Sequence[str] = (),
     *,
     allow_urls: bool = False,
 ) -> Prompt:
@@ -63,8 +65,8 @@ def make_prompt(
     first in the first user message. Raises InputError (ImageError for a picture that cannot be used).
     """
     if isinstance(prompt, Prompt):
-        if tuple(images):
-            raise InputError("a Prompt was given together with images; put the pictures into its messages")
+        if tuple(images) or captions:
+            raise InputError("a Prompt was given together with images or captions; put them into the Prompt")
         return prompt
     waiting = [load_picture(image, allow_urls=allow_urls) for image in images]
     if isinstance(prompt, str):
@@ -77,7 +79,12 @@ def make_prompt(
         messages[first] = Message("user", (*waiting, *messages[first].parts))
     if not messages[-1].text.strip() and not any(not isinstance(part, str) for part in messages[-1].parts):
         raise InputError("the prompt is empty; give a question or a picture")
-    return Prompt(tuple(messages))
+    made = Prompt(tuple(messages), tuple(captions))
+    if captions and len(captions) != len(made.images):
+        raise InputError(
+            f"{len(captions)} captions were given for {len(made.images)} pictures; give one per picture, in order"
+        )
+    return made
 
 
 def _message(number: int, message: Mapping[str, Any], waiting: list[Image], allow_urls: bool) -> Message:

@@ -101,6 +101,12 @@ class Family:
             ids.discard(self.tokenizer.unk_token_id)
         return frozenset(token for token in ids if token is not None)
 
+    @property
+    def end_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer, by the model's generation config; the first is the one it is taught to say."""
+        ends = self.model.generation_config.eos_token_id
+        return () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
+
     def encode(self, prompt: Prompt) -> ModelInputs:
         """Token ids and pixels of a conversation, ready for `prefill`."""
         if prompt.images and not self.can_see:

@@ -101,8 +101,7 @@ class Material:
 
     @property
     def end(self) -> int:
-        ends = self.family.model.generation_config.eos_token_id
-        return int(ends if isinstance(ends, int) else ends[0])
+        return self.family.end_token_ids[0]
 
     @property
     def begin(self) -> int:
