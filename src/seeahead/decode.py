@@ -10,6 +10,7 @@ import torch
 
 from seeahead.drafting import Assignment, Drafter, Drafting
 from seeahead.executor import Executor, ModelInputs
+from seeahead.prompt import Prompt
 from seeahead.records import FinishReason, Generation, Origin, Step
 from seeahead.sampling import Sampler, draw
 from seeahead.session import Session
@@ -57,8 +58,10 @@ class Decoder:
         self.target, self.drafter, self.sampler, self.stop = target, drafter, sampler, stop
         self.image_token_ids = image_token_ids
 
-    def start(self, inputs: ModelInputs) -> Progress:
-        """Prefill, the first token, and the drafter's own start. Raises DrafterError before any token is emitted."""
+    def start(self, inputs: ModelInputs, prompt: Prompt | None = None) -> Progress:
+        """Prefill, the first token, and the drafter's own start. Raises DrafterError before any token is emitted.
+
+        `prompt`: what `inputs` were made of, where that is known."""
         self.drafter = self.drafter.bound_to(self.target)
         capacity = inputs.token_ids.shape[1] + min(self.stop.limit, 4096) + _CHUNK
         self._session = Session(self.target, capacity)
@@ -80,6 +83,7 @@ class Decoder:
                 max_new_tokens=self.stop.limit,
                 features=None if scores.features is None else scores.features[0],
                 embeddings=None if scores.embeddings is None else scores.embeddings[0],
+                prompt=prompt,
             )
             self._drafting = self.drafter.start(assignment)
             progress.seconds_drafter_start = perf_counter() - prefilled
@@ -111,7 +115,7 @@ class Decoder:
         emitted = self._emit(draft, verdict, progress)
         verified = perf_counter()
         if progress.finish_reason is None:
-            drafting.observe(verdict, scores.features[0] if scores.features is not None else None)
+            drafting.observe(verdict, scores)
         finished = perf_counter()
         drafted_origins: list[Origin] = ["drafted"] * len(verdict.path)
         return Step(

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import torch
 
-from seeahead.executor import Executor, ModelInputs
+from seeahead.executor import Executor, ModelInputs, Scores
+from seeahead.prompt import Prompt
 from seeahead.sampling import SamplingParams
 from seeahead.tree import Draft, Verdict
 
@@ -19,7 +20,8 @@ class Assignment:
 
     `features` and `embeddings` [prompt tokens, width] are the target's last and first hidden states, for drafters
     that want them; at placeholders the latter are the visual embeddings. `image_token_ids` stand for
-    pictures in `inputs.token_ids`: a drafter must never propose one. `vocab_size` is the target's.
+    pictures in `inputs.token_ids`: a drafter must never propose one. `vocab_size` is the target's. `prompt`: what the
+    inputs were made of, with its pictures, where that is known.
     """
 
     inputs: ModelInputs
@@ -29,6 +31,7 @@ class Assignment:
     max_new_tokens: int
     features: torch.Tensor | None = None
     embeddings: torch.Tensor | None = None
+    prompt: Prompt | None = None
 
     @property
     def text_token_ids(self) -> list[int]:
@@ -47,8 +50,9 @@ class Drafting(Protocol):
         """
         ...
 
-    def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
-        """What the target said to the last draft; `features` [1 + nodes, width] (row 0: the root) where wanted."""
+    def observe(self, verdict: Verdict, scores: Scores) -> None:
+        """What the target said to the last draft: `scores` [1, 1 + nodes, ...] (first: after the root), with features
+        where these are wanted."""
         ...
 
 

@@ -8,7 +8,7 @@ from seeahead.drafters.growth import GrowthLimits
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Assignment
 from seeahead.errors import DrafterError, ModelError
-from seeahead.executor import ModelInputs
+from seeahead.executor import ModelInputs, Scores
 from seeahead.models.decoder import Decoder, DecoderConfig
 from seeahead.models.feature import FeatureNetwork, FeatureOptions, Slots, shifted
 from seeahead.sampling import SamplingParams
@@ -69,7 +69,7 @@ def start(made, prompt, embeddings, features):
 @torch.inference_mode()
 def first_logits(made, prompt, embeddings, features):
     drafting = start(made, prompt, embeddings, features)
-    return drafting._read([9])
+    return drafting.voice.read([9])
 
 
 @torch.inference_mode()
@@ -126,8 +126,8 @@ def test_coupled_a_feature_counts_at_every_slot():
 def test_pictures_may_take_fewer_slots(options, length):
     prompt = PROMPTS["two"]
     drafting = start(drafter(**options), prompt, *given(prompt))
-    drafting._read([9])
-    assert drafting._session.length == length
+    drafting.voice.read([9])
+    assert drafting.voice._session.length == length
 
 
 @torch.inference_mode()
@@ -139,13 +139,13 @@ def test_what_was_guessed_is_forgotten_and_accepted_tokens_are_read_with_the_tar
     assert len(draft.tree.tokens) == 5
     path = [node for node, parent in enumerate(draft.tree.parents) if parent == ROOT][:1]
     told = torch.randn(1 + len(draft.tree.tokens), WIDTH, generator=torch.Generator().manual_seed(7))
-    drafting.observe(Verdict(tuple(path), 12), told)
+    drafting.observe(Verdict(tuple(path), 12), Scores(told[None], told[None]))
     answer = [9, draft.tree.tokens[path[0]], 12]
-    after = drafting._read(answer)
+    after = drafting.voice.read(answer)
 
     # The same, read in one go: features of the root and of the accepted token follow those of the prompt.
     afresh = start(made, prompt, embeddings, torch.cat((features, told[[0, path[0] + 1]])))
-    torch.testing.assert_close(after, afresh._read(answer), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after, afresh.voice.read(answer), rtol=1e-4, atol=1e-5)
 
 
 @torch.inference_mode()

@@ -51,5 +51,5 @@ def test_the_budget_holds() -> None:
 
 def test_one_token_costs_the_same_however_long_the_text() -> None:
     drafting = _start(list(range(50)) * 200)
-    places = [len(found) for found in drafting._places.values()]
+    places = [len(found) for found in drafting._index._places.values()]
     assert max(places) <= 8

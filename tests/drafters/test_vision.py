@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from seeahead.drafters.growth import GrowthLimits
-from seeahead.drafters.vision import VisionDrafter, runs
+from seeahead.drafters.views import runs
+from seeahead.drafters.vision import VisionDrafter
 from seeahead.drafting import Assignment
 from seeahead.errors import DrafterError
 from seeahead.executor import ModelInputs
@@ -45,7 +46,7 @@ def test_runs_of_placeholders_are_pictures_and_markers_are_left_out():
 
 @pytest.mark.parametrize(("num_tokens", "length"), [(0, 3 + 4 + 9), (4, 3 + 4 + 4), (1, 3 + 1 + 1)])
 def test_a_picture_takes_as_many_slots_as_the_adapter_makes_of_it(num_tokens, length):
-    assert _drafter(num_tokens).start(_assignment())._session.length == length
+    assert _drafter(num_tokens).start(_assignment()).voice._session.length == length
 
 
 @torch.inference_mode()
@@ -55,10 +56,11 @@ def test_it_reads_words_and_pictures_in_their_order():
     word, seen = drafter.executor.embedding.weight, assignment.embeddings
     first, second = drafter.adapter.read(seen[2:6]), drafter.adapter.read(seen[9:18])
     expected = torch.cat([word[5:6], first, word[6:7], second, word[7:8]])
-    read = drafting._inputs(drafting._prompt, 0).extras["inputs_embeds"]
-    torch.testing.assert_close(read[0], expected)
-    late = drafting._inputs(drafting._prompt[3:], 3).extras["inputs_embeds"]
-    torch.testing.assert_close(late[0], expected[3:])
+    voice = drafting.voice
+    (view,) = voice._views
+    torch.testing.assert_close(voice._inputs([view], len(view.ids)).extras["inputs_embeds"][0], expected)
+    late = view.extended((), len(view.ids) - 3)
+    torch.testing.assert_close(voice._inputs([late], len(late.ids)).extras["inputs_embeds"][0], expected[3:])
 
 
 @torch.inference_mode()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from seeahead.drafting import Assignment
-from seeahead.executor import Executor
+from seeahead.executor import Executor, Scores
 from seeahead.tree import Draft, Verdict
 
 
@@ -28,5 +26,5 @@ class EmptyDrafter:
     def propose(self, answer: Sequence[int], budget: int) -> Draft:
         return Draft()
 
-    def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
+    def observe(self, verdict: Verdict, scores: Scores) -> None:
         """Nothing to learn from."""

@@ -12,16 +12,17 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from seeahead.drafters.growth import GrowthLimits, grow
-from seeahead.drafters.ids import DraftIds, draw_chain
+from seeahead.drafters.growth import GrowthLimits
+from seeahead.drafters.ids import DraftIds
 from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.drafters.voice import VoiceDrafting
 from seeahead.drafting import Assignment, Drafter
 from seeahead.errors import DrafterError
-from seeahead.executor import Executor, ModelInputs
+from seeahead.executor import Executor, ModelInputs, Scores
 from seeahead.models.feature import FeatureNetwork, Slots, shifted
 from seeahead.models.packed import linear
 from seeahead.session import Session
-from seeahead.tree import ROOT, Draft, TokenTree, Verdict
+from seeahead.tree import ROOT, Verdict
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,19 @@ class FeatureDrafter:
         rows = target.head_rows(self.vocabulary.target_ids)
         return replace(self, target=target, head=linear(rows))
 
-    def start(self, assignment: Assignment) -> _Feature:
-        return _Feature(self, assignment)
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """What is read at every draft step."""
+        return (self.network,) if self.head is None else (self.network, self.head)
+
+    def start(self, assignment: Assignment) -> VoiceDrafting:
+        return VoiceDrafting(self.voice(assignment), self.limits, self.draws, assignment.params)
+
+    def voice(self, assignment: Assignment) -> FeatureVoice:
+        return FeatureVoice(self, assignment)
 
 
-class _Feature:
+class FeatureVoice:
     """One answer: the layer's own session over slots, of which slot j guesses what follows token j + 1."""
 
     def __init__(self, drafter: FeatureDrafter, assignment: Assignment) -> None:
@@ -66,8 +75,7 @@ class _Feature:
         assert assignment.features is not None
         assert assignment.embeddings is not None
         self._drafter, self._target, self._network = drafter, drafter.target, drafter.network
-        self._params = assignment.params
-        self._ids = DraftIds(drafter.vocabulary, len(drafter.vocabulary), assignment)
+        self.ids = DraftIds(drafter.vocabulary, len(drafter.vocabulary), assignment)
         tokens = assignment.inputs.token_ids[0]
         images = torch.tensor(sorted(assignment.image_token_ids), device=tokens.device)
         self._is_visual = torch.isin(tokens, images)
@@ -78,26 +86,18 @@ class _Feature:
         self._guessed: list[torch.Tensor] = []  # the drafter's own features of pending slots
         self._root = self._features[:0]
 
-    def propose(self, answer: Sequence[int], budget: int) -> Draft:
-        if not self._has_room(len(answer) - self._num_read):
-            return Draft()
-        logits = self._read(answer)
-        limits, depth = self._drafter.limits, min(self._drafter.limits.depth, budget)
-        if self._drafter.draws and not self._params.is_greedy:
-            return draw_chain(logits, self._score, self._ids, self._params, depth, len(answer))
-        tree = grow(logits, self._score, limits, budget).tree
-        return Draft(TokenTree(tuple(self._ids.to_target(tree.tokens)), tree.parents))
-
-    def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
+    def observe(self, scored: Sequence[int | None], verdict: Verdict, scores: Scores) -> None:
         """Forget what was guessed; the target's features of root and path come with the next tokens."""
-        assert features is not None
+        assert scores.features is not None
         self._session.commit(())
         self._guessed.clear()
-        rows = torch.tensor([0, *(node + 1 for node in verdict.path)], device=features.device)
-        self._features = torch.cat((self._features, features[rows]))
+        rows = torch.tensor([0, *(node + 1 for node in verdict.path)], device=scores.features.device)
+        self._features = torch.cat((self._features, scores.features[0, rows]))
 
-    def _read(self, answer: Sequence[int]) -> torch.Tensor:
-        """Reads what is new, all with the target's features; logits after the last token."""
+    def read(self, answer: Sequence[int]) -> torch.Tensor | None:
+        """Reads what is new, all with the target's features."""
+        if not self._has_room(len(answer) - self._num_read):
+            return None
         new = self._embed(answer[self._num_read :])
         if self._num_read == 0:
             embeddings, is_visual = shifted(self._prompt, new[0], self._is_visual)
@@ -114,16 +114,16 @@ class _Feature:
         self._num_read, self._features = len(answer), self._features[:0]
         assert scores.features is not None
         self._root = scores.features[0, -1:]
-        return self._ids.allowed(self._head(self._root))[0]
+        return self.ids.allowed(self._head(self._root))
 
-    def _score(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
-        """Logits after drafted tokens (draft ids), each read with the feature guessed for its parent."""
+    def score(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
+        """Each token is read with the feature guessed for its parent."""
         before = torch.cat([self._root if parent == ROOT else self._guessed[parent] for parent in parents])
-        x = self._network.text(self._embed(self._ids.to_target(tokens)), before)[None]
+        x = self._network.text(self._embed(self.ids.to_target(tokens)), before)[None]
         scores = self._session.score([0] * len(tokens), parents, True, x)
         assert scores.features is not None
         self._guessed += scores.features[0].split(1)
-        return self._ids.allowed(self._head(scores.features[0]))
+        return self.ids.allowed(self._head(scores.features))
 
     def _embed(self, tokens: Sequence[int]) -> torch.Tensor:
         return self._target.embed(torch.tensor(list(tokens), device=self._target.device))

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Assignment
+from seeahead.executor import Executor
 from seeahead.sampling import SamplingParams, draw, probabilities
 from seeahead.tree import Draft, TokenTree
 
 _DRAFTER_STREAM = 1 << 63
 """Added to a position so that a drafter's random numbers are never the target's."""
+
+
+def tokenizer_of(executor: Executor | None) -> Any:
+    """The executor's tokenizer; None where it knows none."""
+    processor = getattr(executor, "processor", None)
+    return getattr(processor, "tokenizer", processor)
 
 
 class DraftIds:
@@ -31,9 +39,9 @@ class DraftIds:
         self._forbidden = torch.tensor(forbidden, dtype=torch.int64, device=assignment.inputs.token_ids.device)
 
     def allowed(self, logits: torch.Tensor) -> torch.Tensor:
-        """`logits` [tokens, draft ids], changed in place: what must not be drafted cannot be."""
+        """`logits` [..., draft ids], changed in place: what must not be drafted cannot be."""
         if len(self._forbidden):
-            logits.index_fill_(1, self._forbidden, -torch.inf)
+            logits.index_fill_(-1, self._forbidden, -torch.inf)
         return logits
 
     def spread(self, q: torch.Tensor) -> torch.Tensor:

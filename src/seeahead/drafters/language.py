@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 
 import torch
 
-from seeahead.drafters.growth import GrowthLimits, grow
-from seeahead.drafters.ids import DraftIds, draw_chain
+from seeahead.drafters.growth import GrowthLimits
+from seeahead.drafters.ids import DraftIds, tokenizer_of
+from seeahead.drafters.views import View
 from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.drafters.voice import VoiceDrafting
 from seeahead.drafting import Assignment
 from seeahead.errors import DrafterError
-from seeahead.executor import Executor, ModelInputs
+from seeahead.executor import PADDING, Executor, ModelInputs, Scores
+from seeahead.models.decoder import Decoder
 from seeahead.session import Session
-from seeahead.tree import ROOT, Draft, TokenTree, Verdict
+from seeahead.tree import ROOT, Verdict
 
 
 @dataclass(frozen=True)
@@ -49,83 +52,99 @@ class LanguageDrafter:
             )
         return self
 
-    def start(self, assignment: Assignment) -> Language:
-        return Language(self, assignment)
+    @property
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """What is read at every draft step."""
+        module = getattr(self.executor, "model", self.executor)
+        return (module,) if isinstance(module, torch.nn.Module) else ()
+
+    def start(self, assignment: Assignment) -> VoiceDrafting:
+        return VoiceDrafting(self.voice(assignment), self.limits, self.draws, assignment.params)
+
+    def voice(self, assignment: Assignment) -> LanguageVoice:
+        ids = self.ids(assignment)
+        return self.voice_of(assignment, ids, [View(ids.to_draft(assignment.text_token_ids))])
+
+    def ids(self, assignment: Assignment) -> DraftIds:
+        return DraftIds(self.vocabulary, self.executor.vocab_size, assignment)
+
+    def voice_of(self, assignment: Assignment, ids: DraftIds, views: Sequence[View]) -> LanguageVoice:
+        """A row per view of the prompt, all in one batch; several need the compact decoder."""
+        capacity = min(assignment.max_new_tokens, 4096)
+        return LanguageVoice(self.executor, ids, views, capacity, self.limits.depth * self.limits.width)
 
 
-class Language:
-    """One answer: the drafter's own session, which holds the prompt's text and every accepted token but the newest."""
+class LanguageVoice:
+    """One session: a row per view, which holds that view and every accepted token but the newest."""
 
-    def __init__(self, drafter: LanguageDrafter, assignment: Assignment) -> None:
-        self._drafter = drafter
-        self._params = assignment.params
-        self._capacity = min(assignment.max_new_tokens, 4096)
-        self._ids = DraftIds(drafter.vocabulary, drafter.executor.vocab_size, assignment)
-        self._prompt = self._view(assignment)
-        self._pending_of_node: tuple[int | None, ...] = ()
+    def __init__(
+        self, executor: Executor, ids: DraftIds, views: Sequence[View], capacity: int, most_drafted: int
+    ) -> None:
+        """`capacity`: expected tokens of the answer; `most_drafted`: of a tree while it grows."""
+        self.ids = ids
+        self._executor, self._views, self._capacity, self._most_drafted = executor, views, capacity, most_drafted
         self._num_fed = 0
         self._read_anew([])
 
-    def propose(self, answer: Sequence[int], budget: int) -> Draft:
+    def read(self, answer: Sequence[int]) -> torch.Tensor:
         if not self._has_room(len(answer) - self._num_fed):
             self._read_anew(answer[:-1])
-        unread = self._ids.to_draft(answer[self._num_fed :])
-        logits = self._logits(unread, range(ROOT, len(unread) - 1))[-1]
+        unread = self.ids.to_draft(answer[self._num_fed :])
+        logits = self.score(unread, range(ROOT, len(unread) - 1))[:, -1]
         self._session.commit(range(len(unread)))
         self._num_fed = len(answer)
-        if self._drafter.draws and not self._params.is_greedy:
-            depth = min(self._drafter.limits.depth, budget)
-            # Every node but the last was read to draft the next.
-            self._pending_of_node = (*range(depth - 1), None)
-            return draw_chain(logits, self._logits, self._ids, self._params, depth, len(answer))
-        grown = grow(logits, self._logits, self._drafter.limits, budget)
-        self._pending_of_node = grown.scored
-        return Draft(TokenTree(tuple(self._ids.to_target(grown.tree.tokens)), grown.tree.parents))
+        return logits
 
-    def _has_room(self, num_unread: int) -> bool:
-        longest = self._drafter.executor.max_length
-        limits = self._drafter.limits
-        return longest is None or self._session.length + num_unread + limits.depth * limits.width <= longest
+    def score(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
+        return self.ids.allowed(self._session.score(tokens, parents).logits)
 
-    def _read_anew(self, answer: Sequence[int]) -> None:
-        """Start a session over prompt and `answer`; of a text too long for the drafter's context, over its end."""
-        text = [*self._prompt, *self._ids.to_draft(answer)]
-        longest, first = self._drafter.executor.max_length, 0
-        if longest is not None and len(text) + self._capacity > longest:
-            first = max(0, len(text) - longest // 2)
-        text = text[first:]
-        self._session = Session(self._drafter.executor, len(text) + self._capacity)
-        self._num_fed = len(answer)
-        # An empty view (a prompt of nothing but pictures) starts with the first answer token.
-        if text:
-            self._session.prefill(self._inputs(text, first))
-
-    def _view(self, assignment: Assignment) -> list[int]:
-        """The prompt as this drafter is shown it, in draft ids."""
-        return self._ids.to_draft(assignment.text_token_ids)
-
-    def _inputs(self, text: Sequence[int], first: int) -> ModelInputs:
-        """`text`, which is view and answer from token `first` on, for the executor."""
-        return ModelInputs(torch.tensor([list(text)], device=self._drafter.executor.device))
-
-    def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
-        """Keep what was read of the accepted path; the rest of it is read with the next `propose`."""
-        read = [self._pending_of_node[node] for node in verdict.path]
-        kept = [pending for pending in read if pending is not None]
+    def observe(self, scored: Sequence[int | None], verdict: Verdict, scores: Scores) -> None:
+        """Keep what was read of the accepted path; the rest of it is read next time."""
+        kept = [number for number in scored if number is not None]
         self._session.commit(kept)
         self._num_fed += len(kept)
-        self._pending_of_node = ()
 
-    def _logits(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
-        return self._ids.allowed(self._session.score(tokens, parents).logits[0])
+    def _has_room(self, num_unread: int) -> bool:
+        longest = self._executor.max_length
+        return longest is None or self._session.length + num_unread + self._most_drafted <= longest
+
+    def _read_anew(self, answer: Sequence[int]) -> None:
+        """Start a session over prompt and `answer`; of a text too long for the model's context, over its end."""
+        longest, said = self._executor.max_length, self.ids.to_draft(answer)
+        views = [view.extended(said) for view in self._views]
+        if longest is not None and max(len(view.ids) for view in views) + self._capacity > longest:
+            views = [view.extended((), longest // 2) for view in views]
+        length = max(len(view.ids) for view in views)
+        self._session = Session(self._executor, length + self._capacity)
+        self._num_fed = len(answer)
+        # An empty view (a prompt of nothing but pictures) starts with the first answer token.
+        if length:
+            self._session.prefill(self._inputs(views, length))
+
+    def _inputs(self, views: Sequence[View], length: int) -> ModelInputs:
+        """`views` as one batch, padded on the left."""
+        device, paddings = self._executor.device, [length - len(view.ids) for view in views]
+        rows = [[0] * padding + list(view.ids) for padding, view in zip(paddings, views, strict=True)]
+        inputs = ModelInputs(torch.tensor(rows, device=device))
+        if any(paddings):
+            inputs.extras[PADDING] = torch.tensor(paddings, device=device)
+        if any(view.visual for view in views):
+            assert isinstance(self._executor, Decoder), "other executors take no embeddings"
+            with torch.inference_mode():
+                embeddings = self._executor.embed(inputs.token_ids)
+                for row, (padding, view) in enumerate(zip(paddings, views, strict=True)):
+                    if view.visual:
+                        slots = [padding + slot for slot in view.visual]
+                        embeddings[row, slots] = torch.stack(list(view.visual.values()))
+            inputs.extras["inputs_embeds"] = embeddings
+        return inputs
 
 
 def _same_words(drafter: Executor, target: Executor) -> bool:
     """Whether ids mean the same words, where both sides know their tokenizer (a target may have added some)."""
     known: list[dict[str, int]] = []
     for executor in (drafter, target):
-        processor = getattr(executor, "processor", None)
-        tokenizer = getattr(processor, "tokenizer", processor)
+        tokenizer = tokenizer_of(executor)
         if tokenizer is None:
             return True
         known.append(tokenizer.get_vocab())

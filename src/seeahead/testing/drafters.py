@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from seeahead.drafting import Assignment
-from seeahead.executor import Executor, ModelInputs
+from seeahead.executor import Executor, ModelInputs, Scores
 from seeahead.sampling import draw
 from seeahead.session import Session
 from seeahead.testing.configs import FIRST_WORD, VOCAB_SIZE
@@ -53,7 +53,7 @@ class _Scripted:
         self._draft = self._script(answer, budget, self._random)
         return self._draft
 
-    def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
+    def observe(self, verdict: Verdict, scores: Scores) -> None:
         path, tree = verdict.path, self._draft.tree
         assert not path or path == tree.path_to(path[-1]), "the accepted nodes are no path of the draft"
 
@@ -190,6 +190,6 @@ class _Self:
             logits = self._session.score([token], [level - 1]).logits[0, -1]
         return Draft(TokenTree.chain(chain))
 
-    def observe(self, verdict: Verdict, features: torch.Tensor | None) -> None:
+    def observe(self, verdict: Verdict, scores: Scores) -> None:
         self._session.commit(verdict.path)
         self._num_read += len(verdict.path)

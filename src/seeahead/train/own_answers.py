@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from seeahead.drafters.vision import runs
+from seeahead.drafters.views import runs
 from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
