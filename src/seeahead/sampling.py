@@ -141,6 +141,23 @@ def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
     return logits.float().log_softmax(-1)
 
 
+def beliefs(logits: torch.Tensor) -> torch.Tensor:
+    """Softmax of `logits` [..., vocabulary] in float32, no filter applied; zeros where every logit is -inf."""
+    return logits.float().softmax(-1).nan_to_num(0.0)
+
+
+def mixture(distributions: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Logits of the mixture of `distributions` [members, ..., vocabulary] by `weights` [members].
+
+    A member without a say (zeros) leaves its weight to the others; where none has one, all tokens are alike."""
+    mixed: torch.Tensor = torch.tensordot(weights, distributions, 1)
+    return mixed.clamp_min(_LEAST).log()
+
+
+_LEAST = 1e-30
+"""Less than any probability that float32 softmax tells from zero in a mixture that matters."""
+
+
 def draw(distribution: torch.Tensor, uniform: float) -> int:
     """The token at quantile `uniform` (in [0, 1)) of `distribution` [vocabulary], which need not be normalised."""
     cumulative = distribution.double().cumsum(-1)

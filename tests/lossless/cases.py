@@ -6,9 +6,11 @@ from functools import cache
 import torch
 
 from seeahead.drafters.empty import EmptyDrafter
+from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.feature import FeatureDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
+from seeahead.drafters.views_drafter import ViewsDrafter
 from seeahead.drafters.vision import VisionDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.executor import ModelInputs
@@ -99,6 +101,11 @@ def feature(width, **options):
     return FeatureDrafter(network.eval().to(DEVICE), DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0))
 
 
+def tabed(width, views, *others, **settings):
+    """Views of the vision drafter, and `others` beside them."""
+    return EnsembleDrafter((ViewsDrafter(vision(width), views, pooled=1), *others), **settings)
+
+
 @cache
 def language(model_type="llama", **settings):
     """Another random model of the target's vocabulary."""
@@ -120,6 +127,11 @@ DRAFTERS = {
     "msd, one query": lambda family, truth: feature(family.width, visual="query"),
     "msd, no pictures": lambda family, truth: feature(family.width, visual="dropped"),
     "eagle": lambda family, truth: feature(family.width, is_decoupled=False),
+    "tabed": lambda family, truth: tabed(family.width, "MT"),
+    "tabed, static": lambda family, truth: tabed(family.width, "MTP", rule="static", draws=True),
+    "tabed and others": lambda family, truth: tabed(
+        family.width, "MP", LookupDrafter(min_match=1), feature(family.width), language(), draws=True
+    ),
     "random chain": lambda family, truth: ScriptedDrafter("random chain", random_chain()),
     "random tree": lambda family, truth: ScriptedDrafter("random tree", random_tree()),
     "all wrong": lambda family, truth: ScriptedDrafter("all wrong", all_wrong(truth)),

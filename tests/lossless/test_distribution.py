@@ -20,6 +20,7 @@ from transformers import (
 
 from seeahead.decode import Decoder
 from seeahead.drafters.empty import EmptyDrafter
+from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.growth import GrowthLimits
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
@@ -83,6 +84,23 @@ DRAWN = {
         TRIMMED, DraftVocabulary(torch.tensor([5, 1, 2, 0]), 0), draws=True
     ),
 }
+
+
+def ensemble(num_members, rule):
+    members = (
+        LanguageDrafter(OTHER),
+        LanguageDrafter(TRIMMED, DraftVocabulary(torch.tensor([5, 1, 2, 0]), 0)),
+        LookupDrafter(min_match=1),
+        LanguageDrafter(TARGET),
+    )
+    first = (0.5, 0.2, 0.2, 0.1)[:num_members]
+    weights = tuple(weight / sum(first) for weight in first)
+    limits = GrowthLimits(3, 1, 3, 0.0)
+    return lambda seed: EnsembleDrafter(members[:num_members], rule, 4, weights, limits, draws=True)
+
+
+# Mixtures of several members, whose weights stay or follow the answer:
+ENSEMBLES = {f"{number} members, {rule}": ensemble(number, rule) for number in (2, 3, 4) for rule in ("static", "grid")}
 
 
 def first_tokens(drafter, params, seed, number=3):
@@ -153,17 +171,18 @@ def test_plain_has_the_targets_distribution(name):
     assert_distributed(samples, expected(name))
 
 
-# Every drafter under two settings, and two drafters under all.
+# Every drafter under two settings, and two drafters under all; ensembles, which take their time, under one.
 PAIRS = [
     (name, drafter)
     for name, drafter in itertools.product(SETTINGS, DRAWN)
     if name in ("temperature", "all") or drafter in ("drawn chain", "drawn siblings")
-]
+] + [("temperature", drafter) for drafter in ENSEMBLES]
 
 
 @pytest.mark.parametrize(("name", "drafter"), PAIRS)
 def test_drawn_drafts_have_the_targets_distribution(name, drafter):
-    samples = [first_tokens(DRAWN[drafter](seed + 10**6), SETTINGS[name], seed) for seed in range(NUM_SAMPLES)]
+    made = {**DRAWN, **ENSEMBLES}[drafter]
+    samples = [first_tokens(made(seed + 10**6), SETTINGS[name], seed) for seed in range(NUM_SAMPLES)]
     assert_distributed(samples, expected(name))
 
 
@@ -179,7 +198,7 @@ def test_fixed_drafts_change_no_token(name, drafter):
 
 def test_drafts_do_get_accepted():
     """Otherwise the tests above would be about plain decoding."""
-    for drafter in {**FIXED, **DRAWN}.values():
+    for drafter in {**FIXED, **DRAWN, **ENSEMBLES}.values():
         accepted = 0
         for seed in range(20):
             params = SamplingParams(temperature=1.0, seed=seed)

@@ -75,10 +75,9 @@ class Ours:
 
 def parameters_read(engine: Engine) -> int | None:
     """Weights that the drafter reads per draft step; None for a drafter without any."""
-    executor = getattr(engine.drafter, "executor", None)
-    module = getattr(executor, "model", executor)
-    weights = getattr(module, "parameters", None)
-    return sum(weight.numel() for weight in weights()) if weights is not None else None
+    networks = getattr(engine.drafter, "networks", ())
+    weights = {id(weight): weight.numel() for network in networks for weight in network.parameters()}
+    return sum(weights.values()) if networks else None
 
 
 def reset_peak() -> None:

@@ -33,11 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", nargs="?", help="the question; '-' or nothing reads it from stdin")
     add("-i", "--image", action="append", default=[], metavar="FILE", help="a picture; repeat it for several")
+    add("--caption", action="append", default=[], metavar="TEXT", help="of each picture, for drafters that read one")
     add("--allow-urls", action="store_true", help="pictures may also be web addresses")
     add("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
-    add(
-        "-d", "--drafter", help="none, lookup, language, a folder, or a hub id; default: language for demo, else lookup"
-    )
+    add("-d", "--drafter", help="a kind (see `seeahead info`), a folder, or a hub id; default: language or lookup")
     add("--max-new-tokens", type=int, metavar="N", help="end the answer after N tokens")
     add("--temperature", type=float, metavar="T", help="0 is greedy; settings left out are the model's own")
     add("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens (0: all)")
@@ -82,7 +81,7 @@ def check(args: argparse.Namespace, text: str) -> Prompt:
     StopRule(1, stop_strings=tuple(args.stop), to_text=str)
     pick_dtype(args.dtype)
     pick_device(args.device)
-    prompt = make_prompt(text, args.image, allow_urls=args.allow_urls)
+    prompt = make_prompt(text, args.image, args.caption, allow_urls=args.allow_urls)
     if args.drafter is not None:
         check_drafter(args.drafter, has_own=args.model == "demo")
     if args.model != "demo":
@@ -95,9 +94,9 @@ def check_drafter(spec: str, *, has_own: bool) -> None:
     from seeahead.drafters import KINDS, NEEDS_MODEL, make_drafter
     from seeahead.drafters.options import split_options
 
-    spec, _ = split_options(spec)
+    spec, options = split_options(spec)
     is_source = Path(spec).is_dir() or spec.count("/") == 1
-    if is_source or (spec in KINDS and (spec not in NEEDS_MODEL or has_own)):
+    if is_source or (spec in KINDS and (spec not in NEEDS_MODEL or has_own or "vision" in options)):
         return
     import torch
 

@@ -21,9 +21,10 @@ KINDS: dict[str, str] = {
     "lookup": "what followed the same words before, in prompt and answer; needs no model",
     "language": "a small language model that does not see the image (a folder or hub id, or the demo's own)",
     "vision": "a small language model with an image adapter on the target's view of the image (a folder)",
+    "tabed": "several views of the prompt as one batch of a vision drafter, weighted as the answer goes; no training",
     "msd": "one layer on the target's own features, pictures kept apart from text (a folder)",
 }
-NEEDS_MODEL = ("language", "vision", "msd")
+NEEDS_MODEL = ("language", "vision", "tabed", "msd")
 """Kinds that are nothing without weights made for the target."""
 
 
@@ -43,28 +44,44 @@ def make_drafter(
     if not isinstance(spec, str | Path):
         return spec
     name, options = split_options(str(spec))
+
+    def make(part: str) -> Drafter:
+        return make_drafter(part, device=device, dtype=dtype, own=own)
+
+    if name == "tabed":
+        from seeahead.drafters.tabed import make_tabed
+
+        return make_tabed(options, make, str(spec))
     if options:
-        return with_options(make_drafter(name, device=device, dtype=dtype, own=own), options, str(spec))
-    if spec == "none":
+        return with_options(make(name), options, str(spec))
+    return _without_model(name) or _from_weights(_source(name, own or {}), device, dtype)
+
+
+def _without_model(kind: str) -> Drafter | None:
+    if kind == "none":
         from seeahead.drafters.empty import EmptyDrafter
 
         return EmptyDrafter()
-    if spec == "lookup":
+    if kind == "lookup":
         from seeahead.drafters.lookup import LookupDrafter
 
         return LookupDrafter()
-    if spec in NEEDS_MODEL:
-        if spec not in (own or {}):
+    return None
+
+
+def _source(name: str, own: Mapping[str, Path]) -> str | Path:
+    """The folder or hub id of a drafter that is a model."""
+    if name in NEEDS_MODEL:
+        if name not in own:
             raise DrafterError(
-                f"the {spec} drafter needs a model made for this target; give its folder or hub id as drafter"
+                f"the {name} drafter needs a model made for this target; give its folder or hub id as drafter"
             )
-        assert own is not None
-        spec = own[str(spec)]
-    if Path(spec).is_dir() or str(spec).count("/") == 1:
-        return _from_weights(spec, device, dtype)
-    near = difflib.get_close_matches(str(spec), KINDS, n=1)
+        return own[name]
+    if Path(name).is_dir() or name.count("/") == 1:
+        return name
+    near = difflib.get_close_matches(name, KINDS, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    raise DrafterError(f"unknown drafter '{spec}'; {hint}allowed are {', '.join(KINDS)}, a folder or a hub id")
+    raise DrafterError(f"unknown drafter '{name}'; {hint}allowed are {', '.join(KINDS)}, a folder or a hub id")
 
 
 def _from_weights(source: str | Path, device: torch.device, dtype: torch.dtype) -> Drafter:
@@ -74,7 +91,8 @@ def _from_weights(source: str | Path, device: torch.device, dtype: torch.dtype) 
     from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
     from seeahead.models import feature
     from seeahead.models.adapter import CONFIG_KEY, AdapterConfig, load_adapter
-    from seeahead.models.decoder import DecoderConfig, load_decoder
+    from seeahead.models.checkpoint import load_decoder
+    from seeahead.models.decoder import DecoderConfig
 
     folder = Path(source)
     if (folder / FILE_NAME).is_file():

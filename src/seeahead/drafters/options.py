@@ -36,14 +36,14 @@ def with_options(drafter: Drafter, options: Mapping[str, str], spec: str) -> Dra
     changes: dict[str, Any] = {"name": given.pop("as", spec)}
     limits: Any = getattr(drafter, "limits", None)
     if limits is not None and "chain" in given:
-        depth = _number(given.pop("chain"), int, spec)
+        depth = number(given.pop("chain"), int, spec)
         limits = replace(limits, depth=depth, width=1, num_nodes=depth, min_probability=0.0)
     for key, value in given.items():
         of_limits = _kinds(limits)
         if key in of_limits:
-            limits = replace(limits, **{key: _number(value, of_limits[key], spec)})
+            limits = replace(limits, **{key: number(value, of_limits[key], spec)})
         elif key in (own := _kinds(drafter)):
-            changes[key] = _number(value, own[key], spec)
+            changes[key] = number(value, own[key], spec)
         else:
             known = [*(["chain"] if limits is not None else []), *of_limits, *own, "as"]
             raise DrafterError(f"drafter '{spec}' has no setting '{key}'; it has {', '.join(known)}")
@@ -65,7 +65,8 @@ def _kinds(holder: Any) -> dict[str, type]:
     return {name: kind for name, kind in numbers.items() if not name.startswith("wants_")}
 
 
-def _number(text: str, kind: type, spec: str) -> Any:
+def number(text: str, kind: type, spec: str) -> Any:
+    """A setting's value. Raises DrafterError for what is no number, or too small a one."""
     try:
         value = bool(int(text)) if kind is bool else kind(text)
     except ValueError:

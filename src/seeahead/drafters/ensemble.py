@@ -1,0 +1,178 @@
+"""Several members draft as one, from the mixture of what they expect (TABED, Lee et al. 2026).
+
+All go on from the same token, whoever expected it. Once the target has spoken, a rule looks at who would have been
+right and sets the weights of the next block. Drawn drafts are drawn from the mixture and verified against it, so any
+weights are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from seeahead.drafters.growth import GrowthLimits
+from seeahead.drafters.ids import DraftIds
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.drafters.voice import Voice, VoiceDrafter, VoiceDrafting
+from seeahead.drafters.weights import RULES, Heard, Weighing
+from seeahead.drafting import Assignment
+from seeahead.errors import DrafterError
+from seeahead.executor import Executor, Scores
+from seeahead.sampling import beliefs, mixture
+from seeahead.tree import Verdict
+
+
+@dataclass(frozen=True)
+class EnsembleDrafter:
+    """`members` may have several rows each (views of a prompt). `rule`: see `drafters/weights.py`; `window`: verified
+    positions that it looks back on, 0 for the whole answer. `weights`: at first, one per row; none means equal."""
+
+    members: tuple[VoiceDrafter, ...]
+    rule: str = "grid"
+    window: int = 0
+    weights: tuple[float, ...] = ()
+    limits: GrowthLimits = field(default_factory=GrowthLimits)
+    draws: bool = False
+    name: str = "tabed"
+
+    def __post_init__(self) -> None:
+        """Raises DrafterError for an unknown rule, and for weights that are none."""
+        if self.rule not in RULES:
+            raise DrafterError(f"unknown rule '{self.rule}' for weights; allowed are {', '.join(RULES)}")
+        num_rows = sum(getattr(member, "num_rows", 1) for member in self.members)
+        if num_rows < 1:
+            raise DrafterError("an ensemble needs members; give views (views=MT) or other drafters (members=lookup)")
+        if self.weights and len(self.weights) != num_rows:
+            raise DrafterError(f"{len(self.weights)} weights were given for {num_rows} members; give one for each")
+        if self.weights and (min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-6):
+            told = "+".join(f"{weight:g}" for weight in self.weights)
+            raise DrafterError(f"weights {told} do not sum to one; give shares from 0 to 1 that do")
+
+    @property
+    def wants_features(self) -> bool:
+        return any(member.wants_features for member in self.members)
+
+    @property
+    def wants_embeddings(self) -> bool:
+        return any(member.wants_embeddings for member in self.members)
+
+    @property
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """What is read at every draft step."""
+        return tuple(network for member in self.members for network in getattr(member, "networks", ()))
+
+    def bound_to(self, target: Executor) -> EnsembleDrafter:
+        """Raises DrafterError for a member that cannot serve `target`."""
+        bound = tuple(member.bound_to(target) for member in self.members)
+        if all(new is old for new, old in zip(bound, self.members, strict=True)):
+            return self
+        members: tuple[VoiceDrafter, ...] = bound  # type: ignore[assignment]  # binding changes no one's kind
+        return replace(self, members=members)
+
+    def voice(self, assignment: Assignment) -> EnsembleVoice:
+        return EnsembleVoice(self, assignment)
+
+    def start(self, assignment: Assignment) -> VoiceDrafting:
+        return VoiceDrafting(self.voice(assignment), self.limits, self.draws, assignment.params)
+
+
+class EnsembleVoice:
+    """One answer: the members' voices as one row, over the draft ids of all."""
+
+    def __init__(self, drafter: EnsembleDrafter, assignment: Assignment) -> None:
+        device = assignment.inputs.token_ids.device
+        joint = _joint([member.vocabulary for member in drafter.members if member.vocabulary is not None])
+        self._num_ids = assignment.vocab_size if joint is None else len(joint)
+        self.ids = DraftIds(joint, self._num_ids, assignment)
+        self._chosen = None if joint is None else joint.target_ids.to(device)
+        self._table = None if joint is None else joint.table(assignment.vocab_size).to(device)
+        self._voices: list[Voice] = [member.voice(assignment) for member in drafter.members]
+        # Where each member's ids are among ours; None: they are ours.
+        self._places = [_places(member.vocabulary, joint, self._table) for member in drafter.members]
+        self._drafter = drafter
+        self._weights = torch.zeros(0)
+        self._heard: list[torch.Tensor] = []
+        self.weighing: Weighing | None = None
+
+    def read(self, answer: Sequence[int]) -> torch.Tensor | None:
+        self._heard.clear()
+        said = [voice.read(answer) for voice in self._voices]
+        rows = [logits[:, None] for logits in said if logits is not None]
+        if len(rows) < len(said):
+            return None
+        q = self._expected(rows)
+        if self.weighing is None:
+            self.weighing = Weighing(self._drafter.rule, self._first([len(row) for row in rows]), self._drafter.window)
+        self._weights = self.weighing.weights(q[:, 0])
+        return self.ids.allowed(mixture(q, self._weights))
+
+    def score(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
+        of_target = self.ids.to_target(tokens)
+        q = self._expected([voice.score(voice.ids.to_draft(of_target), parents) for voice in self._voices])
+        return self.ids.allowed(mixture(q, self._weights))[None]
+
+    def observe(self, scored: Sequence[int | None], verdict: Verdict, scores: Scores) -> None:
+        if self._heard and self.weighing is not None:
+            self.weighing.hear(self._verified(scored, verdict, scores.logits[0]))
+        for voice in self._voices:
+            voice.observe(scored, verdict, scores)
+
+    def _verified(self, scored: Sequence[int | None], verdict: Verdict, logits: torch.Tensor) -> Heard:
+        """After the root and after every accepted token that was read: the last of these is where the target said
+        something else, unless all was accepted; after a last token nobody read, no one expected anything."""
+        places, rows = [0], [0]
+        for number, node in zip(scored, verdict.path, strict=True):
+            if number is None:
+                break
+            places.append(1 + number)
+            rows.append(1 + node)
+        q = torch.cat(self._heard, dim=1)[:, places].transpose(0, 1)
+        p, said = beliefs(logits[rows]), logits[rows].argmax(-1)
+        if self._chosen is not None and self._table is not None:
+            p, said = p[:, self._chosen], self._table[said]
+        return Heard(q, p[:, : self._num_ids], said)
+
+    def _expected(self, said: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What every row expects [members, tokens, our ids]."""
+        q = torch.cat([self._ours(beliefs(logits), place) for logits, place in zip(said, self._places, strict=True)])
+        self._heard.append(q)
+        return q
+
+    def _ours(self, q: torch.Tensor, places: torch.Tensor | None) -> torch.Tensor:
+        if places is not None:
+            return q.new_zeros(*q.shape[:-1], self._num_ids).index_copy_(-1, places, q)
+        if self._chosen is not None and q.shape[-1] != self._num_ids:  # the target's own ids: those that are ours
+            return q[..., self._chosen]
+        return torch.nn.functional.pad(q, (0, self._num_ids - q.shape[-1]))
+
+    def _first(self, num_rows: Sequence[int]) -> list[float]:
+        """Weights per row; a member whose views are all alike has one row, which takes the place of all."""
+        wanted = [getattr(member, "num_rows", 1) for member in self._drafter.members]
+        given = self._drafter.weights or [1 / sum(wanted)] * sum(wanted)
+        first: list[float] = []
+        for number, most in zip(num_rows, wanted, strict=True):
+            own, given = given[:most], given[most:]
+            first += own if number == most else [sum(own)]
+        return first
+
+
+def _joint(known: Sequence[DraftVocabulary]) -> DraftVocabulary | None:
+    """All tokens that one of the trimmed vocabularies has; None where there are none."""
+    if not known:
+        return None
+    if all(torch.equal(vocabulary.target_ids, known[0].target_ids) for vocabulary in known):
+        return known[0]
+    ids = torch.unique(torch.cat([vocabulary.target_ids for vocabulary in known]))
+    unknown = int(known[0].target_ids[known[0].unknown])
+    return DraftVocabulary(ids, int(torch.searchsorted(ids, unknown)))
+
+
+def _places(
+    own: DraftVocabulary | None, joint: DraftVocabulary | None, table: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Of a trimmed vocabulary other than the joint one, where its tokens are there."""
+    if own is None or own is joint or table is None or joint is None or torch.equal(own.target_ids, joint.target_ids):
+        return None
+    return table[own.target_ids.to(table.device)]
