@@ -12,6 +12,7 @@ import torch
 from seeahead import metrics
 from seeahead.decode import Decoder
 from seeahead.drafters import make_drafter
+from seeahead.drafters.prices import with_prices
 from seeahead.drafting import Drafter
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
@@ -78,7 +79,8 @@ class Engine:
     def with_drafter(self, drafter: str | Path | Drafter) -> Engine:
         """The same target with another drafter; the target is not loaded again."""
         made = make_drafter(drafter, device=self.family.device, dtype=self.family.dtype, own=self.own_drafters)
-        return Engine(self.family, made.bound_to(self.family), self.own_drafters)
+        bound = with_prices(made.bound_to(self.family), self.family)
+        return Engine(self.family, bound, self.own_drafters)
 
     def generate(self, prompt: PromptLike, images: Iterable[PictureSource] = (), **settings: Any) -> Reply:
         """The whole answer. Settings are those of `stream`."""
@@ -101,13 +103,15 @@ class Engine:
         repetition_penalty: float | None = None,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        captions: Sequence[str] = (),
         allow_urls: bool = False,
     ) -> Iterator[Piece]:
         """The answer in pieces, as the target confirms them.
 
         `prompt` is a text or chat messages; `images` are paths, bytes, PIL images or data: URLs (http(s) only with
         `allow_urls`). Settings left out are those of the model's own generation config. A stop string ends the answer
-        and is not part of its text. Raises InputError before the first token for wrong input.
+        and is not part of its text. `captions`, one per picture, are for drafters that are shown words in its place;
+        the target never reads them. Raises InputError before the first token for wrong input.
         """
         params = SamplingParams.from_generation_config(
             self.family.model.generation_config,
@@ -119,14 +123,15 @@ class Engine:
             seed=seed,
         )
         rule = self._stop_rule(max_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop))
-        inputs = self.family.encode(make_prompt(prompt, images, allow_urls=allow_urls))
+        asked = make_prompt(prompt, images, captions, allow_urls=allow_urls)
+        inputs = self.family.encode(asked)
         rule = replace(rule, num_prompt_tokens=inputs.token_ids.shape[1], max_length=self.family.max_length)
-        return self._answer(inputs, params, rule)
+        return self._answer(asked, inputs, params, rule)
 
-    def _answer(self, inputs: ModelInputs, params: SamplingParams, rule: StopRule) -> Iterator[Piece]:
+    def _answer(self, prompt: Prompt, inputs: ModelInputs, params: SamplingParams, rule: StopRule) -> Iterator[Piece]:
         sampler = Sampler(params, inputs.token_ids[0].tolist())
         decoder = Decoder(self.family, self.drafter, sampler, rule, self.family.image_token_ids)
-        progress = decoder.start(inputs)
+        progress = decoder.start(inputs, prompt)
         teller = _Teller(rule)
         yield from teller.tell(progress.answer, ("target",), progress.finish_reason is not None)
         for step in decoder.steps(progress):
@@ -134,12 +139,9 @@ class Engine:
         yield Piece("", reply=Reply(teller.text, progress.generation(rule.num_prompt_tokens, self.drafter.name)))
 
     def _stop_rule(self, max_new_tokens: int | None, stop: tuple[str, ...]) -> StopRule:
-        config = self.family.model.generation_config
         if max_new_tokens is None:
-            max_new_tokens = config.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
-        ends = config.eos_token_id
-        ends = () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
-        return StopRule(max_new_tokens, frozenset(ends), stop, self._text)
+            max_new_tokens = self.family.model.generation_config.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
+        return StopRule(max_new_tokens, frozenset(self.family.end_token_ids), stop, self._text)
 
     def _text(self, tokens: Sequence[int]) -> str:
         text: str = self.family.tokenizer.decode(list(tokens), skip_special_tokens=True)

@@ -1,11 +1,15 @@
 """Trees grown from a drafter's probabilities: best paths kept, parents with them, worthless nodes left out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 
-from seeahead.drafters.growth import GrowthLimits, grow
+from seeahead.drafters.growth import GrowthLimits, Prices, grow
+from seeahead.drafters.language import LanguageDrafter
+from seeahead.drafters.prices import with_prices
+from seeahead.testing.tables import TableExecutor
 from seeahead.tree import ROOT, TokenTree
 
 # What follows each of the tokens 0..3, as probabilities.
@@ -48,3 +52,35 @@ def test_the_budget_holds(budget: int) -> None:
     tree, _, calls = _grow(GrowthLimits(depth=6, width=3, num_nodes=30, min_probability=0.0), budget)
     assert len(tree) == budget
     assert len(calls) <= budget - 1 or budget == 1
+
+
+FREE = tuple(1.0 for _ in range(33))
+
+
+@pytest.mark.parametrize(
+    ("prices", "num_nodes", "num_levels"),
+    [
+        (Prices(FREE, 0.0), 12, 4),  # nothing costs anything: all that there may be
+        (Prices(FREE, 0.9), 2, 1),  # at 1.85 tokens in 1.9 s, a level is worth .88 tokens, and brings .85 at most
+        (Prices(tuple(1.0 + 0.5 * k for k in range(33)), 0.0), 1, 4),  # 1.6 for 1.5; the next would be 2.08 for 2
+        (Prices(tuple(1.0 + k for k in range(33)), 0.0), 0, 4),  # no node is worth a whole pass
+    ],
+)
+def test_tuned_a_tree_has_what_pays(prices: Prices, num_nodes: int, num_levels: int) -> None:
+    tree, _, calls = _grow(GrowthLimits(depth=4, width=2, num_nodes=12, min_probability=0.0, prices=prices))
+    assert len(tree) == num_nodes
+    assert len(calls) == num_levels - 1
+
+
+@torch.inference_mode()
+def test_prices_are_measured_where_limits_ask_for_them() -> None:
+    target = TableExecutor.random()
+    plain = LanguageDrafter(TableExecutor.random(seed=2))
+    assert with_prices(plain, target) is plain
+    priced = with_prices(replace(plain, limits=replace(plain.limits, tuned=True)), target)
+    prices = priced.limits.prices
+    assert prices is not None
+    assert len(prices.passes) == 32
+    assert sorted(prices.passes) == list(prices.passes)
+    assert min(prices.level, *prices.passes) > 0
+    assert with_prices(priced, target) is priced

@@ -21,16 +21,40 @@ ScoreLevel = Callable[[Sequence[int], Sequence[int]], torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Prices:
+    """Seconds on this machine: of the target's passes over 1, 2, 3, … tokens, and of drafting a level.
+
+    What the drafter believes in is taken at its word: a tree is expected to bring 1 + the worth of its nodes."""
+
+    passes: tuple[float, ...]
+    level: float
+
+    def best(self, worths: Sequence[float], num_levels: int) -> tuple[int, float]:
+        """How many nodes, best first, make the most tokens a second after `num_levels`; and how many that is."""
+        gained, best = 1.0, (0, 1 / (self.passes[0] + num_levels * self.level))
+        for number, worth in enumerate(worths[: len(self.passes) - 1], 1):
+            gained += worth
+            rate = gained / (self.passes[number] + num_levels * self.level)
+            if rate > best[1]:
+                best = number, rate
+        return best
+
+
+@dataclass(frozen=True)
 class GrowthLimits:
     """`depth` levels; `width` nodes expanded per level; at most `num_nodes` kept.
 
     `min_probability`: nodes whose path the drafter believes in less are not worth a place in the target's forward.
+    `tuned`: within these limits only as many levels and nodes as pay on this machine; its `prices` are measured when
+    the drafter is loaded.
     """
 
     depth: int = 7
     width: int = 2
     num_nodes: int = 12
     min_probability: float = 0.1
+    tuned: bool = False
+    prices: Prices | None = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +79,12 @@ def grow(root_logits: torch.Tensor, score_level: ScoreLevel, limits: GrowthLimit
     lowest = math.log(limits.min_probability) if limits.min_probability > 0 else -math.inf
     candidates: list[_Candidate] = []
     level = _expand(root_logits[None], [ROOT], [0.0], limits.width, lowest, candidates)
-    num_scored = 0
+    num_scored, num_levels = 0, 1
     for _ in range(min(limits.depth, budget) - 1):
         level = sorted(level, key=lambda index: -candidates[index].log_worth)[: limits.width]
-        if not level or num_nodes == 0:
+        if not level or num_nodes == 0 or not _pays(limits.prices, candidates, level, num_levels):
             break
+        num_levels += 1
         parents = []
         for index in level:
             parent = candidates[index].parent
@@ -72,7 +97,22 @@ def grow(root_logits: torch.Tensor, score_level: ScoreLevel, limits: GrowthLimit
             num_scored += 1
         worths = [candidates[index].log_worth for index in level]
         level = _expand(logits, level, worths, limits.width, lowest, candidates)
+    if limits.prices is not None:
+        num_nodes = min(num_nodes, limits.prices.best(_worths(candidates), num_levels)[0])
     return _keep_best(candidates, num_nodes)
+
+
+def _worths(candidates: Sequence[_Candidate]) -> list[float]:
+    """Best first."""
+    return sorted((math.exp(candidate.log_worth) for candidate in candidates), reverse=True)
+
+
+def _pays(prices: Prices | None, candidates: Sequence[_Candidate], level: Sequence[int], num_levels: int) -> bool:
+    """Whether the children of `level`, worth no more than it is, can bring as much as the time of drafting them."""
+    if prices is None:
+        return True
+    _, rate = prices.best(_worths(candidates), num_levels)
+    return sum(math.exp(candidates[index].log_worth) for index in level) > rate * prices.level
 
 
 def _expand(
