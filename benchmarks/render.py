@@ -7,10 +7,11 @@ python benchmarks/render.py --check    # exit code 1 if a document is stale
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
-from seeahead.bench import publish
+from seeahead.bench import ensembles, publish
 from seeahead.bench.agreement import agreement
 from seeahead.bench.claims import render_claims
 from seeahead.bench.record import read_record
@@ -53,6 +54,11 @@ def fresh_documents(root: Path) -> dict[str, str]:
             page = f"results/{path.stem}-again.md"
             documents[f"docs/{page}"] = agreement(summarize(record), summarize(read_record(again)))
             more.append(f"- The same run again: [do the two agree?](docs/{page})")
+    study = root / "results" / "ensembles.json"
+    if study.is_file():
+        found = ensembles.documents(json.loads(study.read_text(encoding="utf-8")))
+        documents |= {f"docs/{name}": text for name, text in found.items()}
+        more.append("- How `tabed` weighs its views, and what that costs: [figures](docs/results/ensembles.md)")
     readme = (root / README).read_text(encoding="utf-8")
     return {README: rendered(readme, "\n\n".join([*blocks, "\n".join(more)]).strip()), **documents}
 
