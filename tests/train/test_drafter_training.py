@@ -115,7 +115,7 @@ def test_the_trained_drafter_beats_the_untrained_one_and_distilling_beats_pretra
     assert chat["before"] == pytest.approx(base["pre-training"], abs=0.05)  # stored in bfloat16
 
 
-@pytest.mark.parametrize("name", ["base-cpu", "chat-cpu", "msd-cpu", "vision-cpu", "vision-text-cpu"])
+@pytest.mark.parametrize("name", ["base-cpu", "chat-cpu", "vision-cpu", "vision-text-cpu"])
 def test_what_is_trained_drafts_for_its_target(family, trained, name):
     device, dtype = torch.device("cpu"), torch.float32
     drafter = make_drafter(trained[name], device=device, dtype=dtype)
