@@ -8,6 +8,7 @@ import torch
 from seeahead.drafters.empty import EmptyDrafter
 from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.feature import FeatureDrafter
+from seeahead.drafters.growth import GrowthLimits
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.views_drafter import ViewsDrafter
@@ -46,6 +47,9 @@ def plain_type(model_type):
     return model_type.removesuffix(" fused")
 
 
+# Random networks believe in nothing much, and are right by chance: trees that do not mind, wide enough to be right.
+WIDE = GrowthLimits(depth=3, width=8, num_nodes=30, min_probability=0.0)
+
 # The same matrix runs on a GPU with SEEAHEAD_TEST_DEVICE=cuda.
 DEVICE = os.environ.get("SEEAHEAD_TEST_DEVICE", "cpu")
 
@@ -77,7 +81,7 @@ def trimmed_language():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         decoder = Decoder(DecoderConfig(60, 32, 48, 2, 2, 1, 16, 512)).eval().to(DEVICE)
-    return LanguageDrafter(decoder, DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0))
+    return LanguageDrafter(decoder, DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0), WIDE)
 
 
 @cache
@@ -87,7 +91,7 @@ def vision(width, num_tokens=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         adapter = ImageAdapter(AdapterConfig(width, 32, 16, num_tokens)).eval().to(DEVICE)
-    return VisionDrafter(blind.executor, blind.vocabulary, adapter=adapter)
+    return VisionDrafter(blind.executor, blind.vocabulary, WIDE, adapter=adapter)
 
 
 @cache
@@ -98,12 +102,13 @@ def feature(width, **options):
         network = FeatureNetwork(DecoderConfig(1, width, 48, 1, 2, 1, 16, 512), FeatureOptions(**options))
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
-    return FeatureDrafter(network.eval().to(DEVICE), DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0))
+    vocabulary = DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0)
+    return FeatureDrafter(network.eval().to(DEVICE), vocabulary, WIDE)
 
 
 def tabed(width, views, *others, **settings):
     """Views of the vision drafter, and `others` beside them."""
-    return EnsembleDrafter((ViewsDrafter(vision(width), views, pooled=1), *others), **settings)
+    return EnsembleDrafter((ViewsDrafter(vision(width), views, pooled=1), *others), limits=WIDE, **settings)
 
 
 @cache
@@ -117,7 +122,7 @@ DRAFTERS = {
     "none": lambda family, truth: EmptyDrafter(),
     "lookup": lambda family, truth: LookupDrafter(min_match=1),
     "language": lambda family, truth: language(),
-    "language with a window": lambda family, truth: language("mistral"),
+    "language with a window": lambda family, truth: language("mistral", limits=WIDE),
     "language, trimmed": lambda family, truth: trimmed_language(),
     "language, itself": lambda family, truth: LanguageDrafter(family),
     "vision": lambda family, truth: vision(family.text_config.hidden_size),
@@ -130,7 +135,7 @@ DRAFTERS = {
     "tabed": lambda family, truth: tabed(family.width, "MT"),
     "tabed, static": lambda family, truth: tabed(family.width, "MTP", rule="static", draws=True),
     "tabed and others": lambda family, truth: tabed(
-        family.width, "MP", LookupDrafter(min_match=1), feature(family.width), language(), draws=True
+        family.width, "MP", LookupDrafter(min_match=1), feature(family.width), LanguageDrafter(family), draws=True
     ),
     "random chain": lambda family, truth: ScriptedDrafter("random chain", random_chain()),
     "random tree": lambda family, truth: ScriptedDrafter("random tree", random_tree()),

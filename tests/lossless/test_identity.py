@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from PIL import Image
 
+from seeahead.api import Engine
+from seeahead.drafters.empty import EmptyDrafter
+from seeahead.families import family_for
 from seeahead.sampling import SamplingParams
-from seeahead.testing import answer, assert_same_answer
-from tests.lossless.cases import DRAFTERS, FAMILIES, NUM_TOKENS, image_counts, plain, prompt, target
+from seeahead.testing import answer, assert_same_answer, tiny_model, tiny_processor
+from tests.lossless.cases import DRAFTERS, FAMILIES, NUM_TOKENS, image_counts, plain, prompt, tabed, target
 
 
 def generate(model_type, inputs, **settings):
@@ -101,3 +105,35 @@ def test_sampled_answers_of_fixed_drafts_are_those_of_the_target_alone(model_typ
         assert_same_answer(drafted, alone)
     other = answer(family, inputs, params=SamplingParams(temperature=0.8, top_k=30, top_p=0.95, seed=6))
     assert other.token_ids != alone.token_ids
+
+
+@pytest.mark.parametrize("drafter", [name for name in DRAFTERS if name != "none"])
+def test_drafts_are_made_and_some_are_right(drafter):
+    """Otherwise the tests above would be about plain decoding."""
+    made = [
+        answer(family, prompt(model_type, 1), DRAFTERS[drafter](family, truth.token_ids), max_new_tokens=NUM_TOKENS)
+        for model_type in ("llava", "smolvlm")
+        for family, truth in [(target(model_type), plain(model_type, 1))]
+    ]
+    assert all(sum(step.num_drafted for step in one.steps) > 0 for one in made)
+    if drafter not in ("all wrong", "random chain", "random tree"):
+        assert any(step.num_accepted for one in made for step in one.steps)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("rule", ["static", "grid"])
+def test_four_views_of_a_prompt_with_captions_change_no_token(rule, temperature):
+    """Through the engine, since captions come with the prompt."""
+    family = family_for(tiny_model("llava"), tiny_processor("llava"))
+    picture = Image.new("RGB", (30, 30), "red")
+    asked = {"max_new_tokens": NUM_TOKENS, "temperature": temperature, "seed": 3}
+    question = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is 7?"}]},
+        {"role": "assistant", "content": "It is red."},
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "And 8?"}]},
+    ]
+    alone = Engine(family, EmptyDrafter()).generate(question, [picture] * 2, **asked)
+    drafter = tabed(family.width, "MTCP", rule=rule).bound_to(family)
+    drafted = Engine(family, drafter).generate(question, [picture] * 2, captions=["What", "is that"], **asked)
+    assert drafted.token_ids == alone.token_ids
+    assert sum(step.num_drafted for step in drafted.steps) > 0
