@@ -23,7 +23,7 @@ from seeahead.train.drafters import DrafterTraining
 from seeahead.train.own_answers import Writing
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
-OTHERS = ["demo-smoke", "own-pictures", "eagle-cpu", "msd-no-ramp-cpu", "msd-pictures-cpu", "msd-text-cpu"]
+OTHERS = ["demo-smoke", "own-pictures", "eagle-cpu", "msd-demo", "msd-no-ramp-cpu", "msd-pictures-cpu", "msd-text-cpu"]
 TWINS = sorted({path.stem for path in RECIPES.glob("*-cpu.toml")} - set(OTHERS))
 PROSE = "A small bird sat on a branch. It looked around, and then it sang. " * 40
 NUM_STEPS = 100

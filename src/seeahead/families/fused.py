@@ -26,7 +26,7 @@ from transformers.models.llama.modeling_llama import LlamaModel
 from transformers.models.mistral.modeling_mistral import MistralModel
 
 from seeahead.models.decoder import Decoder, DecoderConfig, rotation_table
-from seeahead.models.packed import can_pack, has_bias, pack
+from seeahead.models.packed import can_pack, pack
 
 _HEADS_KNOWN = (
     LlamaForCausalLM,
@@ -83,10 +83,10 @@ def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
     weights = {(weight.device, weight.dtype) for weight in language.parameters()}
     return (
         len(projections) == 7 * config.num_hidden_layers
-        and all(type(module) is nn.Linear and not has_bias(module) for module in projections)
+        and all(type(module) is nn.Linear and not _has_bias(module) for module in projections)
         and type(language.embed_tokens) is nn.Embedding
         and type(model.lm_head) is nn.Linear
-        and not has_bias(model.lm_head)
+        and not _has_bias(model.lm_head)
         and not any(_is_hooked(module) for module in language.modules())
         and len(weights) == 1
         and next(iter(weights))[1].is_floating_point
@@ -94,6 +94,10 @@ def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
         and getattr(config, "sliding_window", None) is None
         and config.hidden_act == "silu"
     )
+
+
+def _has_bias(module: nn.Module) -> bool:
+    return getattr(module, "bias", None) is not None
 
 
 def _is_hooked(module: nn.Module) -> bool:

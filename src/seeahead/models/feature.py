@@ -142,8 +142,8 @@ def load_feature_network(
 ) -> FeatureNetwork:
     """To draft with, from a drafter folder and its config.json's `values`."""
     network = read_feature_network(folder, values).to(device, dtype).eval()
-    for layer in network.decoder.layers:
-        pack(layer)
+    for module in (network, *network.decoder.layers):
+        pack(module)
     return network
 
 

@@ -14,19 +14,20 @@ _NUM_TOKENS = 8
 
 
 class PackedLinear(nn.Module):
-    """y = x W^T without bias, W packed once. Not for training, and not to be moved or saved."""
+    """y = x W^T + b, W packed once. Not for training, and not to be moved or saved."""
 
-    def __init__(self, weight: Tensor) -> None:
-        """`weight`: [out, in], copied. Raises ValueError where `can_pack` says no."""
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """`weight` [out, in], copied; `bias` [out]. Raises ValueError where `can_pack` says no."""
         super().__init__()
         if not can_pack(weight):
             raise ValueError(f"weights in {weight.dtype} on {weight.device} cannot be packed")
         self.out_features, self.in_features = weight.shape
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _NUM_TOKENS)
         self.weight = nn.Parameter(packed, requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return result
 
 
@@ -52,12 +53,8 @@ def linear(weight: Tensor) -> nn.Module:
     return layer
 
 
-def has_bias(module: nn.Module) -> bool:
-    return getattr(module, "bias", None) is not None
-
-
 def pack(module: nn.Module) -> None:
     """Packs the linear layers directly below `module` where this machine can."""
     for name, child in list(module.named_children()):
-        if type(child) is nn.Linear and not has_bias(child) and can_pack(child.weight):
-            setattr(module, name, PackedLinear(child.weight))
+        if type(child) is nn.Linear and can_pack(child.weight):
+            setattr(module, name, PackedLinear(child.weight, child.bias))

@@ -14,7 +14,7 @@ from torch import Tensor
 from seeahead.errors import InputError
 from seeahead.train.own_answers import features_of
 
-MIXTURES = ("text", "pictures", "both", "ramp")
+MIXTURES = ("text", "pictures", "both", "ramp", "all")
 _WINDOW = 8
 """Batches whose lines are sorted by length together."""
 
@@ -92,15 +92,17 @@ class Mixture:
     """Batches of lines, each with a picture or not by a coin of its own: the same ones for any number of workers."""
 
     def __init__(self, places: Sequence[Place], mixture: str, num_batches: int, size: int, seed: int) -> None:
-        """`mixture`: text, pictures, both (half and half) or ramp; `num_batches`: of the whole stage, each of `size`.
+        """`mixture`: text, pictures, both (half and half), ramp, or all (every line alike); `num_batches`: of the whole stage, each of `size`.
 
         Raises InputError when there are no lines of a kind that is needed."""
         self._kinds = {seen: [place for place in places if place.has_pictures == seen] for seen in (False, True)}
-        needed = {"text": (False,), "pictures": (True,), "both": (False, True), "ramp": (False, True)}[mixture]
+        found = tuple(seen for seen in (False, True) if self._kinds[seen])
+        needed = {"text": (False,), "pictures": (True,), "all": found}.get(mixture, (False, True))
         for seen in needed:
             if not self._kinds[seen]:
                 raise InputError(f"no answers {'about' if seen else 'without'} pictures to learn from; give such data")
         self._mixture, self._num_lines, self._size, self._seed = mixture, num_batches * size, size, seed
+        self._natural = len(self._kinds[True]) / len(places)
         self._window, self._batches = -1, list[list[Place]]()
 
     def __call__(self, number: int) -> list[Place]:
@@ -127,5 +129,5 @@ class Mixture:
 
     def share(self, number: int) -> float:
         """Of lines with pictures, when line `number` is drawn."""
-        fixed = {"text": 0.0, "pictures": 1.0, "both": 0.5}
+        fixed = {"text": 0.0, "pictures": 1.0, "both": 0.5, "all": self._natural}
         return fixed[self._mixture] if self._mixture in fixed else ramp(number / max(1, self._num_lines))

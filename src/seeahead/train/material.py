@@ -46,7 +46,8 @@ class Material:
         if "conversations" in self.recipe.needs:
             gathered["conversations"] = self.conversation_lines()
         # A trimmed vocabulary is chosen by what the target says, also for stages that learn from something else.
-        if "answers" in self.recipe.needs or (self.conversations and self.recipe.stages):
+        # A recipe without stages is only measured on them, where there are some.
+        if "answers" in self.recipe.needs or (self.conversations and (self.recipe.stages or self.answers.is_dir())):
             own = self.written()
             seen = self.recipe.network.visual_tokens if self.recipe.kind == "vision" else None
             gathered["answers"] = own.lines(seen)
