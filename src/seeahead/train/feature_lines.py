@@ -92,7 +92,8 @@ class Mixture:
     """Batches of lines, each with a picture or not by a coin of its own: the same ones for any number of workers."""
 
     def __init__(self, places: Sequence[Place], mixture: str, num_batches: int, size: int, seed: int) -> None:
-        """`mixture`: text, pictures, both (half and half), ramp, or all (every line alike); `num_batches`: of the whole stage, each of `size`.
+        """`mixture`: text, pictures, both (half and half), ramp, or all (every line alike); `num_batches`: of the whole
+        stage, each of `size`.
 
         Raises InputError when there are no lines of a kind that is needed."""
         self._kinds = {seen: [place for place in places if place.has_pictures == seen] for seen in (False, True)}
