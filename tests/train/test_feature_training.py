@@ -225,6 +225,13 @@ def test_a_batch_depends_on_seed_and_number_alone():
     assert Mixture(places(30, 30), "both", 64, 8, seed=5)(0) != in_order[0]
 
 
+@pytest.mark.parametrize(("num_text", "num_seen"), [(10, 40), (0, 5), (5, 0)])
+def test_all_draws_every_line_alike(num_text, num_seen):
+    mixture = Mixture(places(num_text, num_seen), "all", num_batches=64, size=16, seed=1)
+    seen = sum(mixture.line(number).has_pictures for number in range(1024)) / 1024
+    assert seen == pytest.approx(num_seen / (num_text + num_seen), abs=0.04)
+
+
 @pytest.mark.parametrize(
     ("mixture", "num_text", "num_seen", "says"),
     [("text", 0, 5, "without pictures"), ("ramp", 5, 0, "about pictures"), ("both", 0, 5, "without pictures")],
