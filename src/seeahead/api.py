@@ -11,7 +11,7 @@ import torch
 
 from seeahead import metrics
 from seeahead.decode import Decoder
-from seeahead.drafters import make_drafter
+from seeahead.drafters import FASTEST, make_drafter
 from seeahead.drafters.prices import with_prices
 from seeahead.drafting import Drafter
 from seeahead.executor import ModelInputs
@@ -199,8 +199,8 @@ def load(
 ) -> Engine:
     """An engine for a target: "demo" (built on first use), a hub id, a local folder, or a (model, processor) pair.
 
-    `drafter`: a kind (none, lookup, language, vision), a folder, a hub id, or an object; by default the demo's own
-    drafter for the demo, else lookup. `progress` is told (what is being done, share done). Raises ModelError or
+    `drafter`: a kind (none, lookup, language, vision, tabed, msd), a folder, a hub id, or an object; by default the
+    demo's own msd for the demo, else lookup. `progress` is told (what is being done, share done). Raises ModelError or
     DrafterError.
     """
     own: Mapping[str, Path] = {}
@@ -217,8 +217,9 @@ def load(
     family = family_for(model, processor)
     if not isinstance(target, tuple):
         family.fuse()  # a model that was given stays as it is: others may hold it too
-    default = "language" if "language" in own else "lookup"
-    return Engine(family, _no_drafter(), own).with_drafter(drafter if drafter is not None else default)
+    if drafter is None:
+        drafter = next((kind for kind in FASTEST if kind in own), "lookup")
+    return Engine(family, _no_drafter(), own).with_drafter(drafter)
 
 
 def _no_drafter() -> Drafter:

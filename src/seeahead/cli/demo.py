@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-d",
         "--drafter",
         action="append",
-        help="what to compare with plain decoding; repeat it for several (default: lookup, and language for demo)",
+        help="what to compare with plain decoding; repeat it for several (default: lookup, language, msd)",
     )
     add("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
@@ -80,7 +80,7 @@ def check(args: argparse.Namespace) -> list[str]:
     pick_device(args.device)
     if args.html is not None and (args.html.is_dir() or not _can_be_made(args.html)):
         raise InputError(f"'{args.html}' cannot be written as a file; give the path of a page, such as out/demo.html")
-    drafters = args.drafter or (["lookup", "language"] if args.model == "demo" else ["lookup"])
+    drafters = args.drafter or (["lookup", "language", "msd"] if args.model == "demo" else ["lookup"])
     for spec in drafters:
         check_drafter(spec, has_own=args.model == "demo")
     if args.model != "demo":

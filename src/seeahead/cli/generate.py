@@ -36,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--caption", action="append", default=[], metavar="TEXT", help="of each picture, for drafters that read one")
     add("--allow-urls", action="store_true", help="pictures may also be web addresses")
     add("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
-    add("-d", "--drafter", help="a kind (see `seeahead info`), a folder, or a hub id; default: language or lookup")
+    add(
+        "-d",
+        "--drafter",
+        help="a kind (`seeahead info`), a folder, or a hub id; default: msd for demo, else lookup",
+    )
     add("--max-new-tokens", type=int, metavar="N", help="end the answer after N tokens")
     add("--temperature", type=float, metavar="T", help="0 is greedy; settings left out are the model's own")
     add("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens (0: all)")

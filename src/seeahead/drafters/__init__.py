@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 KINDS: dict[str, str] = {
     "none": "no drafts: plain decoding, the baseline",
     "lookup": "what followed the same words before, in prompt and answer; needs no model",
-    "language": "a small language model that does not see the image (a folder or hub id, or the demo's own)",
+    "language": "a small language model that does not see the image (a folder or hub id)",
     "vision": "a small language model with an image adapter on the target's view of the image (a folder)",
     "tabed": "several views of the prompt as one batch of a vision drafter, weighted as the answer goes; no training",
     "msd": "one layer on the target's own features, pictures kept apart from text (a folder)",
 }
 NEEDS_MODEL = ("language", "vision", "tabed", "msd")
 """Kinds that are nothing without weights made for the target."""
+
+FASTEST = ("msd", "vision", "language")
+"""Of drafters that are made for a target, the one to take if nobody says (docs/results)."""
 
 
 def make_drafter(
