@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from seeahead.bench import ensembles, publish
+from seeahead.bench import deceived, ensembles, publish
 from seeahead.bench.agreement import agreement
 from seeahead.bench.claims import render_claims
 from seeahead.bench.record import read_record
@@ -22,6 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README = "README.md"
 CLAIMS = "docs/claims.md"
+STUDIES = {
+    "pictures": (deceived.documents, "What the vision drafter's picture is worth"),
+    "ensembles": (ensembles.documents, "How `tabed` weighs its views, and what that costs"),
+}
+"""Stored results of other kinds than benchmarks."""
 
 
 def main() -> int:
@@ -54,11 +59,12 @@ def fresh_documents(root: Path) -> dict[str, str]:
             page = f"results/{path.stem}-again.md"
             documents[f"docs/{page}"] = agreement(summarize(record), summarize(read_record(again)))
             more.append(f"- The same run again: [do the two agree?](docs/{page})")
-    study = root / "results" / "ensembles.json"
-    if study.is_file():
-        found = ensembles.documents(json.loads(study.read_text(encoding="utf-8")))
-        documents |= {f"docs/{name}": text for name, text in found.items()}
-        more.append("- How `tabed` weighs its views, and what that costs: [figures](docs/results/ensembles.md)")
+    for name, (pages, words) in STUDIES.items():
+        path = root / "results" / f"{name}.json"
+        if path.is_file():
+            found = pages(json.loads(path.read_text(encoding="utf-8")))
+            documents |= {f"docs/{page}": text for page, text in found.items()}
+            more.append(f"- {words}: [figures](docs/results/{name}.md)")
     readme = (root / README).read_text(encoding="utf-8")
     return {README: rendered(readme, "\n\n".join([*blocks, "\n".join(more)]).strip()), **documents}
 

@@ -1,0 +1,105 @@
+"""Does the vision drafter look? Its drafts when it is shown the picture, a blank one, or another question's; beside them
+those of the language drafter, which is its text part.
+
+python benchmarks/pictures.py            # measures, and writes results/pictures.json (render.py makes the page)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import seeahead
+from seeahead.api import Engine
+from seeahead.bench.harness import question_of
+from seeahead.bench.suites import load_suite
+from seeahead.drafting import Assignment, Drafter, Drafting
+from seeahead.executor import Executor
+from seeahead.provenance import provenance, write_json
+
+RESULT = Path(__file__).resolve().parents[1] / "results" / "pictures.json"
+SEED = 0
+Shown = Callable[[torch.Tensor], torch.Tensor]
+"""Visual embeddings [places, width] of a prompt -> what is shown in their place."""
+
+
+@dataclass
+class Another:
+    """The pictures of the question before, cut or repeated to the same number of places."""
+
+    before: list[torch.Tensor] = field(default_factory=list)
+
+    def __call__(self, visual: torch.Tensor) -> torch.Tensor:
+        shown = self.before[-1] if self.before else torch.zeros_like(visual)
+        self.before[:] = [visual]
+        times = -(-len(visual) // len(shown))
+        return shown.repeat(times, 1)[: len(visual)]
+
+
+@dataclass
+class Deceived:
+    """A drafter that is shown something else in the place of pictures."""
+
+    drafter: Drafter
+    shown: Shown
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.drafter, name)
+
+    def bound_to(self, target: Executor) -> Deceived:
+        return Deceived(self.drafter.bound_to(target), self.shown)
+
+    def start(self, assignment: Assignment) -> Drafting:
+        assert assignment.embeddings is not None
+        images = torch.tensor(sorted(assignment.image_token_ids))
+        is_visual = torch.isin(assignment.inputs.token_ids[0], images)
+        embeddings = assignment.embeddings.clone()
+        if is_visual.any():
+            embeddings[is_visual] = self.shown(embeddings[is_visual])
+        return self.drafter.start(replace(assignment, embeddings=embeddings))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=20, help="questions per task")
+    parser.add_argument("-o", "--output", type=Path, default=RESULT)
+    args = parser.parse_args()
+    plain = seeahead.load("demo", drafter="none")
+    vision = plain.with_drafter("vision").drafter
+    drafters: dict[str, Any] = {
+        "its picture": vision,
+        "a blank one": Deceived(vision, torch.zeros_like),
+        "another's": Deceived(vision, Another()),
+        "none (language)": plain.with_drafter("language").drafter,
+    }
+    rows = [row for shown, drafter in drafters.items() for row in measure(plain, shown, drafter, args.count)]
+    write_json(args.output, {"provenance": provenance(SEED), "count": args.count, "rows": rows})
+    return 0
+
+
+def measure(plain: Engine, shown: str, drafter: Any, count: int) -> list[dict[str, Any]]:
+    """Steps and tokens by task."""
+    engine, found = plain.with_drafter(drafter), dict[str, dict[str, Any]]()
+    with tempfile.TemporaryDirectory() as workspace:
+        suite = load_suite("three-tasks", count=count, seed=SEED, folder=None, workspace=Path(workspace))
+        for item in suite.items:
+            sys.stderr.write(f"\r{shown}: {item.id}                    ")
+            messages, turn = question_of(item, ()).messages(), item.turns[0]
+            reply = engine.generate(messages, max_new_tokens=turn.max_new_tokens, temperature=0.0)
+            row = found.setdefault(
+                item.scenario, {"shown": shown, "task": item.scenario, "num_steps": 0, "num_emitted": 0}
+            )
+            row["num_steps"] += len(reply.steps)
+            row["num_emitted"] += sum(len(step.emitted) for step in reply.steps)
+    return list(found.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
