@@ -1,5 +1,6 @@
-"""Does the vision drafter look? Its drafts when it is shown the picture, a blank one, or another question's; beside them
-those of the language drafter, which is its text part.
+"""Does the vision drafter look? What it drafts when it is shown the picture, a blank one, or another question's.
+
+Beside these stands the language drafter, which is its text part.
 
 python benchmarks/pictures.py            # measures, and writes results/pictures.json (render.py makes the page)
 """

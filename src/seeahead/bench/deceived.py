@@ -20,8 +20,8 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
     words = [
         "# What the vision drafter's picture is worth",
         f"Measured by `{' '.join(source['command'])}` at commit `{str(source['commit'])[:12]}` on "
-        f"{source['hardware']['cpu']}: {record['count']} questions of each of the three tasks, greedy. The target always sees "
-        "the picture; the drafter sees what the first column says.",
+        f"{source['hardware']['cpu']}: {record['count']} questions of each of the three tasks, greedy. "
+        "The target always sees the picture; the drafter sees what the first column says.",
         table("τ by what the drafter is shown", ["shown", *tasks], lines),
     ]
     return {"results/pictures.md": "\n\n".join(words) + "\n"}
