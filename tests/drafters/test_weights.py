@@ -40,7 +40,7 @@ def test_the_simplex_has_the_papers_points(members, points):
 
 @pytest.mark.parametrize(("members", "seed", "peak"), itertools.product([2, 3, 4], range(4), [3.0, 12.0]))
 def test_looking_at_the_likeliest_tokens_chooses_as_the_plain_definition(members, seed, peak):
-    """The most hits; among these the smallest divergence, to the hundredth that is not looked at."""
+    """The most hits; among these the smallest divergence, up to the unlikely tokens that are not looked at."""
     heard, rule = _heard(seed, members, peak=peak), Grid(members)
     chosen = rule.weights(rule.judge(heard).sum(0), heard.q[0]).tolist()
     judged = _plain(heard)

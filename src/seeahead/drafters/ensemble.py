@@ -128,16 +128,17 @@ class EnsembleVoice:
                 break
             places.append(1 + number)
             rows.append(1 + node)
-        q = torch.cat(self._heard, dim=1)[:, places].transpose(0, 1)
-        p, said = beliefs(logits[rows]), logits[rows].argmax(-1)
+        q = torch.stack([self._heard[place] for place in places])
+        logits = logits[rows]
+        said = logits.argmax(-1)
         if self._chosen is not None and self._table is not None:
-            p, said = p[:, self._chosen], self._table[said]
-        return Heard(q, p[:, : self._num_ids], said)
+            logits, said = logits[:, self._chosen], self._table[said]
+        return Heard(q, beliefs(logits[:, : self._num_ids]), said)
 
     def _expected(self, said: Sequence[torch.Tensor]) -> torch.Tensor:
         """What every row expects [members, tokens, our ids]."""
         q = torch.cat([self._ours(beliefs(logits), place) for logits, place in zip(said, self._places, strict=True)])
-        self._heard.append(q)
+        self._heard += q.unbind(1)
         return q
 
     def _ours(self, q: torch.Tensor, places: torch.Tensor | None) -> torch.Tensor:

@@ -13,10 +13,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-_TOP = 16
-"""Likeliest tokens of each member that are looked at; the others only where these do not settle which is likeliest."""
-_LIKELY, _MOST = 64, 0.99
-"""So many likely tokens of the target are looked at, or all where these have less than that share."""
+_SEEN = 0.02
+"""Tokens that no member gives this much are looked at only where a mixture's likeliest may be among them."""
+_LIKELY = 0.002
+"""The divergence is summed over the target's tokens of at least this probability."""
 _LEAST = 1e-9
 """Added to nothing, put in the place of less: logarithms stay finite."""
 STEP = 10
@@ -26,7 +26,7 @@ STEP = 10
 @dataclass(frozen=True)
 class Heard:
     """Verified positions: `q` [positions, members, draft ids] is what the members expected (zeros: no say), `p`
-    [positions, draft ids] the target's distribution, `said` [positions] its likeliest token, -1 where that is none of
+    [positions, draft ids] what the target did, `said` [positions] its likeliest token, -1 where that is none of
     the draft ids."""
 
     q: Tensor
@@ -54,31 +54,24 @@ class Grid:
         self.points = simplex(num_members)
 
     def judge(self, heard: Heard) -> Tensor:
-        points = self.points.to(heard.q)
-        best = heard.q.topk(min(_TOP, heard.q.shape[-1]))
-        highest = self._mixed(heard.q, best.indices.flatten(1)).amax(-1)
-        # No token outside of these is likelier than the mixture of each member's last of them.
-        if bool((highest < torch.einsum("gm,pm->pg", points, best.values[..., -1])).any()):
-            highest = torch.einsum("gm,pmv->pgv", points, heard.q).amax(-1)
-        said = self._mixed(heard.q, heard.said.clamp_min(0)[:, None])[..., 0]
+        q, points = heard.q, self.points.to(heard.q)
+        # A few tokens settle what is likeliest, where a mixture gives one of them more than any other can have.
+        highest = _mixed(points, q[..., q.amax((0, 1)) >= _SEEN]).amax(-1) if bool((q >= _SEEN).any()) else None
+        if highest is None or bool((highest < _SEEN).any()):
+            highest = _mixed(points, q).amax(-1)
+        rows = torch.arange(len(q), device=q.device)
+        said = _mixed(points, q[rows, :, heard.said.clamp_min(0)][..., None])[..., 0]
         # The same sum in another order may differ in its last bit.
         hits = (said >= highest * (1 - 1e-6)) & (heard.said >= 0)[:, None]
-        likely = heard.p.topk(min(_LIKELY, heard.p.shape[-1]))
-        if bool((likely.values.sum(-1) < _MOST * heard.p.sum(-1)).any()):
-            likely = heard.p.topk(heard.p.shape[-1])
-        having_a_say = torch.einsum("gm,pm->pg", points, heard.q.sum(-1)).clamp_min(_LEAST)
-        share = self._mixed(heard.q, likely.indices) / having_a_say[..., None]
-        far = -(likely.values[:, None] * share.clamp_min(_LEAST).log()).sum(-1)
+        likely = heard.p.amax(0) >= _LIKELY
+        p = heard.p[:, likely]
+        share = _mixed(points, q[..., likely]) / _mixed(points, q.sum(-1, keepdim=True)).clamp_min(_LEAST)
+        far = -(p.where(p >= _LIKELY, 0)[:, None] * share.clamp_min(_LEAST).log()).sum(-1)
         return torch.cat((hits.to(far), far), -1)
 
     def weights(self, total: Tensor, q: Tensor) -> Tensor:
         hits, far = total.chunk(2)
         return self.points.to(total)[far.masked_fill(hits < hits.max(), torch.inf).argmin()]
-
-    def _mixed(self, q: Tensor, columns: Tensor) -> Tensor:
-        """Every mixture's probability [positions, points, columns] of the tokens in `columns` [positions, columns]."""
-        near = q.gather(2, columns[:, None].expand(-1, q.shape[1], -1))
-        return torch.einsum("gm,pmc->pgc", self.points.to(q), near)
 
 
 class Divergence:
@@ -175,6 +168,11 @@ def simplex(num_members: int) -> Tensor:
     bars = itertools.combinations(range(STEP + num_members - 1), num_members - 1)
     ends = [(-1, *chosen, STEP + num_members - 1) for chosen in bars]
     return torch.tensor([[b - a - 1 for a, b in itertools.pairwise(edges)] for edges in ends]) / STEP
+
+
+def _mixed(points: Tensor, q: Tensor) -> Tensor:
+    """Every mixture [positions, points, tokens] of `q` [positions, members, tokens]."""
+    return torch.einsum("gm,pmv->pgv", points, q)
 
 
 def _shares(values: Tensor) -> Tensor:
