@@ -88,7 +88,7 @@ class Sampler:
         """Greedy token of each row of `logits` [nodes, vocabulary] in one copy; None if rows look back on tokens."""
         if not self.params.is_greedy or self.needs_history:
             return None
-        choices: list[int] = logits.argmax(-1).tolist()
+        choices: list[int] = likeliest(logits).tolist()
         return choices
 
     def distribution(self, logits: torch.Tensor, path_tokens: Sequence[int] = ()) -> torch.Tensor:
@@ -139,6 +139,13 @@ def probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
     """What a model itself believes: log softmax of `logits` [..., vocabulary] in float32, no filter applied."""
     return logits.float().log_softmax(-1)
+
+
+def likeliest(logits: torch.Tensor) -> torch.Tensor:
+    """argmax of `logits` [..., vocabulary] over the last side; of several alike the first, as argmax has it.
+
+    On a CPU in bfloat16, `max` with its indices takes a third of argmax's time, milliseconds over a whole tree."""
+    return logits.max(-1).indices
 
 
 def beliefs(logits: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from transformers.generation.logits_process import (
 )
 
 from seeahead.errors import InputError
-from seeahead.sampling import Sampler, SamplingParams, draw, probabilities, residual
+from seeahead.sampling import Sampler, SamplingParams, draw, likeliest, probabilities, residual
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,12 @@ def test_randomness_belongs_to_positions_not_to_calls() -> None:
     assert first.stream(9).random() == second.stream(9).random()
     assert first.stream(9).random() != first.stream(10).random()
     assert first.stream(9).random() != Sampler(SamplingParams(1.0, seed=6), []).stream(9).random()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_of_several_likeliest_tokens_the_first_is_taken(dtype):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(-3, 4, (9, 50_000), generator=generator).to(dtype)
+    first = (logits == logits.amax(-1, keepdim=True)).int().argmax(-1)
+    assert torch.equal(likeliest(logits), first)
+    assert torch.equal(likeliest(logits), logits.argmax(-1))

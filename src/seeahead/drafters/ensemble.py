@@ -20,7 +20,7 @@ from seeahead.drafters.weights import RULES, Heard, Weighing
 from seeahead.drafting import Assignment
 from seeahead.errors import DrafterError
 from seeahead.executor import Executor, Scores
-from seeahead.sampling import beliefs, mixture
+from seeahead.sampling import beliefs, likeliest, mixture
 from seeahead.tree import Verdict
 
 
@@ -130,7 +130,7 @@ class EnsembleVoice:
             rows.append(1 + node)
         q = torch.stack([self._heard[place] for place in places])
         logits = logits[rows]
-        said = logits.argmax(-1)
+        said = likeliest(logits)
         if self._chosen is not None and self._table is not None:
             logits, said = logits[:, self._chosen], self._table[said]
         return Heard(q, beliefs(logits[:, : self._num_ids]), said)

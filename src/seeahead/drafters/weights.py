@@ -56,16 +56,17 @@ class Grid:
     def judge(self, heard: Heard) -> Tensor:
         q, points = heard.q, self.points.to(heard.q)
         # A few tokens settle what is likeliest, where a mixture gives one of them more than any other can have.
-        highest = _mixed(points, q[..., q.amax((0, 1)) >= _SEEN]).amax(-1) if bool((q >= _SEEN).any()) else None
-        if highest is None or bool((highest < _SEEN).any()):
+        near = ((q.amax((0, 1)) >= _SEEN) | (heard.p.amax(0) >= _LIKELY)).nonzero()[:, 0]
+        mixed = _mixed(points, q.index_select(2, near)) if len(near) else _mixed(points, q)
+        highest = mixed.amax(-1)
+        if bool((highest < _SEEN).any()):
             highest = _mixed(points, q).amax(-1)
         rows = torch.arange(len(q), device=q.device)
-        said = _mixed(points, q[rows, :, heard.said.clamp_min(0)][..., None])[..., 0]
+        said = q[rows, :, heard.said.clamp_min(0)] @ points.T
         # The same sum in another order may differ in its last bit.
         hits = (said >= highest * (1 - 1e-6)) & (heard.said >= 0)[:, None]
-        likely = heard.p.amax(0) >= _LIKELY
-        p = heard.p[:, likely]
-        share = _mixed(points, q[..., likely]) / _mixed(points, q.sum(-1, keepdim=True)).clamp_min(_LEAST)
+        p = heard.p.index_select(1, near)
+        share = mixed[..., : len(near)] / (q.sum(-1) @ points.T).clamp_min(_LEAST)[..., None]
         far = -(p.where(p >= _LIKELY, 0)[:, None] * share.clamp_min(_LEAST).log()).sum(-1)
         return torch.cat((hits.to(far), far), -1)
 
