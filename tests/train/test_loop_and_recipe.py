@@ -201,7 +201,8 @@ def test_shipped_recipes_are_read_and_fit_two_hours(name: str) -> None:
     assert all(entry.start in ("", *names[:place]) for place, entry in enumerate(recipe.drafters))
     if not recipe.smoke:
         minutes = sum(stage.limits.minutes for drafter in drafters for stage in drafter.stages)
-        assert minutes + drafters[0].writing.minutes <= 110
+        # Of the two hours that the page promises, five minutes are for reading.
+        assert minutes + drafters[0].writing.minutes <= 115
 
 
 @pytest.mark.parametrize(
