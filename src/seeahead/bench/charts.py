@@ -150,7 +150,7 @@ def plane(ident: str, title: str, dots: Sequence[Dot], curves: Sequence[Line], n
 
 def lines(ident: str, title: str, series: Sequence[Line], names: tuple[str, str], room: int = 92) -> str:
     """Lines over 1, 2, 3, …; heights are shares from 0 to 1. Each line's name stands at its end."""
-    height, left, bottom = 250, 36.0, 212.0
+    height, left, bottom = 250, 42.0, 212.0
     deepest = max((x for entry in series for x, _ in entry.points), default=1.0)
     across, up = _Scale(1, max(2.0, deepest), left + 8, WIDTH - room), _Scale(0, 1, bottom, 10)
     body = _axes(across, up, names, (left, bottom), (_ticks(1, deepest), [0, 0.25, 0.5, 0.75, 1]), _percent)
