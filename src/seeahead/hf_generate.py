@@ -21,7 +21,7 @@ from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.base import Family
 from seeahead.sampling import Sampler, SamplingParams
-from seeahead.stopping import StopRule
+from seeahead.stopping import StopRule, end_tokens_of
 
 _NOT_FOR_FORWARD = (
     "input_ids",
@@ -104,7 +104,6 @@ def _params(config: Any) -> SamplingParams:
 
 
 def _rule(config: Any, criteria: Any, prompt: list[int], family: Family) -> StopRule:
-    ends = config.eos_token_id
     others = [one for one in criteria if not isinstance(one, MaxLengthCriteria | EosTokenCriteria)]
 
     def is_over(answer: Sequence[int]) -> bool:
@@ -113,7 +112,7 @@ def _rule(config: Any, criteria: Any, prompt: list[int], family: Family) -> Stop
 
     return StopRule(
         max_new_tokens=max(1, config.max_length - len(prompt)),
-        end_tokens=frozenset([ends] if isinstance(ends, int) else ends or ()),
+        end_tokens=frozenset(end_tokens_of(config)),
         is_over=is_over if others else None,
     )
 

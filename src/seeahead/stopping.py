@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from seeahead.errors import InputError
 from seeahead.records import FinishReason
+
+
+def end_tokens_of(config: Any) -> tuple[int, ...]:
+    """Tokens that end an answer, by a transformers generation config; it names none, one or several."""
+    ends = config.eos_token_id
+    return () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seeahead.bench.markdown import table
+from seeahead.bench.markdown import measured, table
 
 
 def documents(record: Mapping[str, Any]) -> dict[str, str]:
     """Texts by file name below the folder of documents."""
-    rows, source = record["rows"], record["provenance"]
+    rows = record["rows"]
     efficiency = {(row["shown"], row["task"]): row["num_emitted"] / max(1, row["num_steps"]) for row in rows}
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     lines = [
@@ -19,8 +19,7 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
     ]
     words = [
         "# What the vision drafter's picture is worth",
-        f"Measured by `{' '.join(source['command'])}` at commit `{str(source['commit'])[:12]}` on "
-        f"{source['hardware']['cpu']}: {record['count']} questions of each of the three tasks, greedy. "
+        f"{measured(record['provenance'])}: {record['count']} questions of each of the three tasks, greedy. "
         "The target always sees the picture; the drafter sees what the first column says.",
         table("τ by what the drafter is shown", ["shown", *tasks], lines),
     ]

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 from seeahead.bench import charts
-from seeahead.bench.markdown import table
+from seeahead.bench.markdown import measured, table
 from seeahead.bench.sheet import sheet
 from seeahead.drafters.views_drafter import VIEWS
 
@@ -23,12 +23,10 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
     """Texts by file name below the folder of documents."""
     rows: Sequence[Row] = record["rows"]
     picture = "images/ensembles-weights.svg"
-    source = record["provenance"]
-    where = f"commit `{str(source['commit'])[:12]}` on {source['hardware']['cpu']}"
     asked = f"{record['count']} questions per scenario of the demo's suite, greedy, chains of {record['chain']}"
     words = [
         "# How an ensemble weighs its views",
-        f"Measured by `{' '.join(source['command'])}` at {where}: {asked}. "
+        f"{measured(record['provenance'])}: {asked}. "
         f"Views: {', '.join(f'{letter} {what}' for letter, what in VIEWS.items())}.",
         f"![Mean weight of each view, block by block](../{picture})",
         _costs(rows),

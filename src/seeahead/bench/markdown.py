@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from seeahead.bench.by_method import Against, MethodSummary
 from seeahead.bench.definitions import DEFINITIONS, TABLES, Cell, Column, heading, times
@@ -81,6 +82,12 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Columns that also line up in a terminal: names to the left, figures to the right."""
     first, *others = zip(cells, widths, strict=True)
     return f"| {' | '.join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])} |"
+
+
+def measured(source: Mapping[str, Any]) -> str:
+    """Where the figures of a study come from, by its provenance."""
+    where = f"at commit `{str(source['commit'])[:12]}` on {source['hardware']['cpu']}"
+    return f"Measured by `{' '.join(source['command'])}` {where}"
 
 
 def plain_words(words: str) -> str:

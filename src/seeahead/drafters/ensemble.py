@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 
@@ -58,6 +59,11 @@ class EnsembleDrafter:
     def wants_embeddings(self) -> bool:
         return any(member.wants_embeddings for member in self.members)
 
+    @cached_property
+    def vocabulary(self) -> DraftVocabulary | None:
+        """All tokens that a member with a trimmed vocabulary has; None where every member speaks the target's ids."""
+        return _joint([member.vocabulary for member in self.members if member.vocabulary is not None])
+
     @property
     def networks(self) -> tuple[torch.nn.Module, ...]:
         """What is read at every draft step."""
@@ -83,7 +89,7 @@ class EnsembleVoice:
 
     def __init__(self, drafter: EnsembleDrafter, assignment: Assignment) -> None:
         device = assignment.inputs.token_ids.device
-        joint = _joint([member.vocabulary for member in drafter.members if member.vocabulary is not None])
+        joint = drafter.vocabulary
         self._num_ids = assignment.vocab_size if joint is None else len(joint)
         self.ids = DraftIds(joint, self._num_ids, assignment)
         self._chosen = None if joint is None else joint.target_ids.to(device)

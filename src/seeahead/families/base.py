@@ -20,6 +20,7 @@ from seeahead.executor import ModelInputs, Prefilled, Scores
 from seeahead.families.fused import fused_decoder
 from seeahead.models.decoder import Decoder
 from seeahead.prompt import Prompt
+from seeahead.stopping import end_tokens_of
 
 
 class Family:
@@ -104,8 +105,7 @@ class Family:
     @property
     def end_token_ids(self) -> tuple[int, ...]:
         """Tokens that end an answer, by the model's generation config; the first is the one it is taught to say."""
-        ends = self.model.generation_config.eos_token_id
-        return () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
+        return end_tokens_of(self.model.generation_config)
 
     def encode(self, prompt: Prompt) -> ModelInputs:
         """Token ids and pixels of a conversation, ready for `prefill`."""

@@ -136,7 +136,7 @@ class Decoder(nn.Module):
         read = self.embedding(inputs.token_ids) if given is None else given
         mask = None
         if padding is not None:
-            mask = _after(padding, positions)[:, None]
+            mask = _padded_mask(padding, positions)[:, None]
             positions = (positions - padding[:, None]).clamp_min(0)
         features = self.run(read, positions, mask, cache)
         scores = Scores(
@@ -206,7 +206,7 @@ class Decoder(nn.Module):
         return changed
 
 
-def _after(padding: Tensor, columns: Tensor) -> Tensor:
+def _padded_mask(padding: Tensor, columns: Tensor) -> Tensor:
     """[rows, tokens, tokens]: causal, and `padding` is seen by itself alone, since a softmax needs something."""
     is_there = columns >= padding[:, None]
     itself, causal = columns[..., None] == columns[:, None], columns[..., None] >= columns[:, None]

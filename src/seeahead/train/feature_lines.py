@@ -97,7 +97,7 @@ class Mixture:
 
         Raises InputError when there are no lines of a kind that is needed."""
         self._kinds = {seen: [place for place in places if place.has_pictures == seen] for seen in (False, True)}
-        found = tuple(seen for seen in (False, True) if self._kinds[seen])
+        found = tuple(seen for seen in (False, True) if self._kinds[seen]) or (False, True)
         needed = {"text": (False,), "pictures": (True,), "all": found}.get(mixture, (False, True))
         for seen in needed:
             if not self._kinds[seen]:

@@ -15,6 +15,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor, LogitsPr
 
 from seeahead.cache import batch_cache
 from seeahead.data.prompts import Prompt
+from seeahead.stopping import end_tokens_of
 from seeahead.train.quick_attention import is_plain, quick_attention
 
 Row = dict[str, Any]  # one JSON line: batch, seconds, text, question, ids
@@ -78,7 +79,7 @@ def write_batch(
     with quick_attention(model):
         notes = write(model, inputs, max_new_tokens, sampled)
     ids, top_ids, shares = (notes.whole(parts) for parts in (notes.ids, notes.top_ids, notes.shares))
-    written, last = [], ends_of(model)
+    written, last = [], end_tokens_of(model.generation_config)
     for row, said in enumerate(ids.tolist()):
         end = next((place + 1 for place, token in enumerate(said) if token in last), len(said))
         rounded = [[round(value, 4) for value in step] for step in shares[row, :end].tolist()]
@@ -86,14 +87,12 @@ def write_batch(
     return written, notes
 
 
-def ends_of(model: Any) -> set[int]:
-    ends = model.generation_config.eos_token_id
-    return {ends} if isinstance(ends, int) else set(ends or ())
-
-
 def _write_shrinking(model: Any, inputs: Mapping[str, Tensor], max_new_tokens: int, sampled: bool) -> Notes:
     """Rows that have ended leave the batch, a quarter of it at a time: a long answer does not hold up the others."""
-    notes, ends = Notes([], [], [], []), torch.tensor(sorted(ends_of(model)), device=model.device)
+    notes, ends = (
+        Notes([], [], [], []),
+        torch.tensor(sorted(end_tokens_of(model.generation_config)), device=model.device),
+    )
     mask = inputs["attention_mask"]
     rows, cache = torch.arange(len(mask), device=mask.device), batch_cache()
     fed = {**inputs, "position_ids": (mask.cumsum(-1) - 1).clamp_min(0)}
