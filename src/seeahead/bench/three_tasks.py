@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from string import ascii_uppercase
 
 from seeahead.bench.demo_suite import LONG, LONGEST, NUM_PROMPTS, Draw, Sketch, captions, made, spread
 from seeahead.data.items import photographs
+from seeahead.data.science import REASON, WHICH_KIND, with_options
 from seeahead.demo.scenarios import Turn
 
 INSTRUCTIONS = (
@@ -22,7 +22,6 @@ INSTRUCTIONS = (
     "What stands out in the picture, and why?",
 )
 KINDS = ("animal", "plant", "food", "vehicle", "piece of clothing", "hobby thing", "household thing", "person")
-REASON = "Answer the question and explain in detail how you reach the answer."
 SCIENCE = (
     ("Which of these is a source of light?", ("the moon", "the sun", "a mirror")),
     ("Which of these melts first in the sun?", ("ice", "iron", "glass")),
@@ -50,19 +49,13 @@ def _instructions(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
 def _science(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
     """As in ScienceQA, a third of the questions has no picture."""
     for question, options in SCIENCE:
-        yield Sketch(name, (), (Turn(_with_options(question, options, rng), LONG),))
+        yield Sketch(name, (), (Turn(with_options(question, options, rng), LONG),))
     for photograph in photographs():
         kinds = tuple(rng.sample(KINDS, 4))
-        yield Sketch(name, (photograph,), (Turn(_with_options("Which kind of thing is this?", kinds, rng), LONG),))
+        yield Sketch(name, (photograph,), (Turn(with_options(WHICH_KIND, kinds, rng), LONG),))
     for _ in range(NUM_PROMPTS - len(SCIENCE) - len(photographs())):
         picture, question = made("chart", rng, ("chart", "count"))
         yield Sketch(name, (picture,), (Turn(f"{question}\n{REASON}", LONG),))
-
-
-def _with_options(question: str, options: tuple[str, ...], rng: random.Random) -> str:
-    shuffled = rng.sample(options, len(options))
-    lines = [f"{letter}. {option}" for letter, option in zip(ascii_uppercase, shuffled)]
-    return "\n".join([question, *lines, REASON])
 
 
 SCENARIOS: Mapping[str, Draw] = {

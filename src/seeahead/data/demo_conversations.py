@@ -13,23 +13,25 @@ from seeahead.data.conversations import MARKER, Conversation
 from seeahead.data.dialogues import MORE, Dialogue, Example
 from seeahead.data.examples import EasyVqa, ExampleSource
 from seeahead.data.pictures import build_bank, common_words, read_bank
+from seeahead.data.science import science_conversation
 from seeahead.data.sources import Progress, fetch_all
 from seeahead.data.stories import story
 from seeahead.data.texts import text_questions
 
 KINDS: dict[str, float] = {
-    "picture": 0.4,
-    "shapes": 0.1,
-    "chart": 0.1,
+    "picture": 0.28,
+    "shapes": 0.07,
+    "chart": 0.07,
     "sign": 0.03,
-    "receipt": 0.05,
-    "shape-pair": 0.05,
-    "picture-pair": 0.05,
+    "receipt": 0.04,
+    "shape-pair": 0.04,
+    "picture-pair": 0.04,
     "easy-vqa": 0.03,
-    "story": 0.07,
-    "text": 0.2,
+    "story": 0.05,
+    "science": 0.1,
+    "text": 0.25,
 }
-"""Shares of the conversations."""
+"""Shares of the conversations; one about a picture is asked twice."""
 
 LONG = ("detail", "list", "compare", "brief", "name")
 """Abilities asked for more often: that is where drafting pays."""
@@ -64,6 +66,7 @@ def conversations_of(source: ExampleSource, nouns: list[str], count: int, seed: 
     texts = iter(text_questions(nouns, held_out=False, count=4 * count, seed=seed + 1))
     draws: dict[str, Callable[[], Iterator[Conversation]]] = {
         "story": lambda: iter([_asked(rng.choice(STORIES), Example(story(rng), (), "story"))]),
+        "science": lambda: iter([science_conversation(source, rng)]),
         "text": lambda: iter([Conversation((("user", question),)) for question in [next(texts, "")] if question]),
     }
     found: list[Conversation] = []
