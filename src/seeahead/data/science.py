@@ -1,4 +1,4 @@
-"""Questions of choice whose reason is asked too, in the form of ScienceQA: in words, of a picture's kind, of a chart."""
+"""Questions of choice whose reason is asked too, as in ScienceQA: in words, of a picture's kind, of a chart."""
 
 from __future__ import annotations
 
