@@ -1,6 +1,7 @@
 """Writes measured results into the documents, from the stored records and nothing else.
 
-python benchmarks/render.py            # README between its markers, docs/results/, docs/images/bench-*, docs/claims.md
+python benchmarks/render.py            # README between its markers, docs/results/, docs/images/bench-*, docs/claims.md,
+                                       # docs/choosing-a-drafter.md
 python benchmarks/render.py --check    # exit code 1 if a document is stale
 """
 
@@ -11,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from seeahead.bench import deceived, ensembles, publish
+from seeahead.bench import choosing, deceived, ensembles, publish
 from seeahead.bench.agreement import agreement
 from seeahead.bench.claims import render_claims
 from seeahead.bench.record import read_record
@@ -22,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README = "README.md"
 CLAIMS = "docs/claims.md"
+MAIN = "bench-demo"
+"""The run of everything, which speaks for itself in the README; every other run is a line below it."""
 STUDIES = {
     "pictures": (deceived.documents, "What the vision drafter's picture is worth"),
     "ensembles": (ensembles.documents, "How `tabed` weighs its views, and what that costs"),
@@ -51,8 +54,9 @@ def fresh_documents(root: Path) -> dict[str, str]:
     for path in sorted((root / "results").glob("bench-*.json")):
         record = read_record(path)
         documents |= {f"docs/{name}": text for name, text in publish.documents(path.stem, record).items()}
-        # The suite that ships speaks for itself in the README; every other run is a line below it.
-        is_main = record.settings["suite"] == "demo"
+        is_main = path.stem == MAIN
+        if is_main:
+            documents |= {f"docs/{name}": text for name, text in choosing.documents(path.stem, record).items()}
         (blocks if is_main else more).append((publish.block if is_main else publish.line)(path.stem, record))
         again = root / "results" / "repeats" / path.name
         if again.is_file():

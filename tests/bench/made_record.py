@@ -32,6 +32,7 @@ PROVENANCE = {
 }
 SETTINGS = {
     "suite": "demo",
+    "about": "ten scenarios",
     "model": "demo",
     "model_type": "llava",
     "num_parameters": 140_000_000,

@@ -77,6 +77,15 @@ def test_speed_ups_by_their_definitions(two):
     assert ours.by_scenario["one"].speed_up.low is None, "one question says nothing about the spread"
 
 
+def test_efficiency_is_averaged_over_scenarios_and_told_by_what_is_seen():
+    asked = (Asked("a", "one", "?", ("p.png",)), Asked("b", "two", "?", ("p.png",), (("?", "!"),)))
+    ours = of(summarize(record(TWO, asked)), "ours")
+    assert ours.block_efficiency.value == pytest.approx((2.0 * 3.0) ** 0.5), "4 tokens in 2 steps, 6 in 2"
+    assert ours.by_kind["one picture"].block_efficiency.value == pytest.approx(2.0)
+    assert ours.by_kind["later turn"].block_efficiency.value == pytest.approx(3.0)
+    assert [name for name, speed in ours.by_kind.items() if speed.num_questions] == ["one picture", "later turn"]
+
+
 def test_whole_answers(two):
     ours, base = of(two, "ours"), of(two, PLAIN)
     assert ours.end_to_end.value == pytest.approx(((5 / 3.5) * (7 / 3.0)) ** 0.5)

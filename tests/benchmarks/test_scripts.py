@@ -35,10 +35,13 @@ def test_every_record_gets_its_documents(tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "README.md").write_text(f"{render.BEGIN}\n{render.END}\n")
     assert set(render.fresh_documents(tmp_path)) == {"README.md", "docs/claims.md"}
+    write_record(tmp_path / "results" / "bench-demo.json", made_record())
     write_record(tmp_path / "results" / "bench-x.json", made_record())
     found = render.fresh_documents(tmp_path)
     assert {"docs/results/bench-x.html", "docs/results/bench-x.md", "docs/images/bench-x-speed.svg"} <= set(found)
-    assert "| none (plain) | 1.00 |" in found["README.md"]
+    assert found["README.md"].count("| none (plain) | 1.00 |") == 1, "the main run alone has its table in the README"
+    assert "[all figures](docs/results/bench-x.md)" in found["README.md"]
+    assert "docs/choosing-a-drafter.md" in found
 
 
 def test_the_documents_show_what_is_stored(monkeypatch, capsys):

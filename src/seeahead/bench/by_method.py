@@ -5,14 +5,14 @@ Everything is None that a method cannot have: a peer reports no steps, so it has
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from seeahead.bench.columns import Answers, Mask, Sums, answers_of
 from seeahead.bench.drafts import Drafts, drafts_of
-from seeahead.bench.record import PLAIN, Gap, Record
+from seeahead.bench.record import PLAIN, Asked, Gap, Record
 from seeahead.bench.statistics import Array, Interval, geometric_mean, interval, mean, percentile, ratio
 
 LENGTHS = (("up to 16", 16.0), ("17 to 64", 64.0), ("65 to 256", 256.0), ("over 256", np.inf))
@@ -20,6 +20,15 @@ LENGTHS = (("up to 16", 16.0), ("17 to 64", 64.0), ("65 to 256", 256.0), ("over 
 
 COUNTERPARTS = {"transformers": PLAIN, "transformers assisted": "language", "transformers lookup": "lookup"}
 """Which of our methods does what a peer does. Any other peer is set against the fastest of ours."""
+
+KINDS: Mapping[str, Callable[[Asked], bool]] = {
+    "one picture": lambda asked: len(asked.pictures) == 1 and not asked.earlier,
+    "two pictures": lambda asked: len(asked.pictures) == 2 and not asked.earlier,
+    "more pictures": lambda asked: len(asked.pictures) > 2 and not asked.earlier,
+    "later turn": lambda asked: bool(asked.pictures and asked.earlier),
+    "no picture": lambda asked: not asked.pictures,
+}
+"""Groups of questions by what the target sees, and whether something was said before."""
 
 SHARES = ("prefill", "draft", "target", "host", "not split")
 
@@ -46,6 +55,7 @@ class MethodSummary:
     num_tokens: int
     errors: tuple[str, ...]
     speed_up: Interval | None  # geometric mean over scenarios: the headline
+    block_efficiency: Interval | None  # geometric mean over scenarios; None for peers
     speed_up_of_sums: Interval | None
     speed_up_mean: Interval | None  # of the questions' own ratios
     end_to_end: Interval | None
@@ -61,6 +71,7 @@ class MethodSummary:
     drafts: Drafts | None  # None for peers
     by_scenario: Mapping[str, Speed]
     by_length: Mapping[str, Speed]
+    by_kind: Mapping[str, Speed]
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,9 @@ class AtTemperature:
         self.plain = self.answers.get(PLAIN) or answers_of(record, PLAIN, temperature)
         names = np.array([entry.scenario for entry in record.asked], dtype=object)
         self.scenarios: dict[str, Mask] = {name: names == name for name in scenarios}
+        self.kinds: dict[str, Mask] = {
+            name: np.array([has(entry) for entry in record.asked], dtype=np.bool_) for name, has in KINDS.items()
+        }
         lengths, lowest = self.plain.column("all_tokens"), 0.0
         self.lengths: dict[str, Mask] = {}
         for name, highest in LENGTHS:
@@ -101,6 +115,7 @@ class AtTemperature:
             num_tokens=sum(len(run.token_ids) for run in own.runs),
             errors=own.errors,
             speed_up=self._over_scenarios(own, self.plain, "tokens", "seconds"),
+            block_efficiency=self._efficiency(own, both) if own.has_steps else None,
             speed_up_of_sums=interval(_faster(mine, plain, "tokens", "seconds"), num),
             speed_up_mean=interval(mean(np.where(both, rates, np.nan), self.weights), num),
             end_to_end=self._over_scenarios(own, self.plain, "all_tokens", "total"),
@@ -116,6 +131,7 @@ class AtTemperature:
             drafts=drafts_of(self.record, own, self.plain, self.weights, both) if own.has_steps else None,
             by_scenario={group: self._speed(own, both & chosen) for group, chosen in self.scenarios.items()},
             by_length={group: self._speed(own, both & chosen) for group, chosen in self.lengths.items()},
+            by_kind={group: self._speed(own, both & chosen) for group, chosen in self.kinds.items()},
         )
 
     def against(self, peer: str, methods: tuple[MethodSummary, ...]) -> Against:
@@ -135,6 +151,10 @@ class AtTemperature:
                 mine, theirs = (answers.sums(self.weights, both & chosen) for answers in (own, other))
                 found.append(_faster(mine, theirs, count, seconds))
         return interval(geometric_mean(found), int(both.sum()))
+
+    def _efficiency(self, own: Answers, both: Mask) -> Interval | None:
+        sums = [own.sums(self.weights, both & chosen) for chosen in self.scenarios.values()]
+        return interval(geometric_mean([ratio(part["emitted"], part["steps"]) for part in sums]), int(both.sum()))
 
     def _speed(self, own: Answers, chosen: Mask) -> Speed:
         num = int(chosen.sum())

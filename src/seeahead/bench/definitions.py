@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from seeahead.bench.by_method import MethodSummary
+from seeahead.bench.by_method import MethodSummary, Speed
 from seeahead.bench.drafts import Drafts
 from seeahead.bench.record import PLAIN
 from seeahead.bench.statistics import LEVEL, NUM_DRAWS, Interval
@@ -37,6 +37,7 @@ DEFINITIONS: Mapping[str, str] = {
     "what one leaves behind counts for the next.",
     "τ": "Block efficiency: tokens per pass of the target, its own token included, the first token excluded (sum of "
     "tokens over sum of steps). Plain decoding has τ = 1.",
+    "τ by scenario": "Geometric mean of the τ of every scenario by itself: long answers count no more than short ones.",
     "accepted": "Drafted tokens accepted per step: τ - 1.",
     "γ": "Drafted depth: levels of the drafted tree per step, averaged over steps.",
     "drafted": "Drafted tokens per step, all branches counted.",
@@ -49,6 +50,7 @@ DEFINITIONS: Mapping[str, str] = {
     "ceiling": "Speed-up that the same drafts would give if drafting and host work took no time: plain seconds over "
     "the seconds of all passes, each counted as V(1 + drafted) plain steps.",
     "ceiling, V = 1": "The same if checking any number of tokens cost no more than one: τ.",
+    "draft": "Share of decoding spent drafting.",
     "host": "Share of decoding spent outside the drafter and the target's passes.",
     "where the time goes": "Seconds of a whole answer, averaged over questions. Prefill reads pictures and prompt; "
     "draft includes the drafter's start; target is its passes; host is everything else. A peer's seconds are known "
@@ -136,6 +138,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     ),
     "Drafts, and what they could be worth": (
         _of_drafts("τ", lambda drafts: number(drafts.block_efficiency)),
+        Column("τ by scenario", lambda entry: number(entry.block_efficiency)),
         _of_drafts("accepted", lambda drafts: number(drafts.accepted_per_round)),
         _of_drafts("γ", lambda drafts: number(drafts.depth, 1)),
         _of_drafts("drafted", lambda drafts: number(drafts.num_drafted, 1)),
@@ -145,6 +148,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         _of_drafts("MBSU (measured)", lambda drafts: times(drafts.memory_bound_by_measure)),
         _of_drafts("ceiling", lambda drafts: times(drafts.ceiling)),
         _of_drafts("ceiling, V = 1", lambda drafts: times(drafts.ceiling_if_checking_is_free)),
+        _of_drafts("draft", lambda drafts: percent(drafts.draft_share)),
         _of_drafts("host", lambda drafts: percent(drafts.host_share)),
     ),
     "Waiting and memory": (
@@ -154,6 +158,41 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("peak memory", _memory),
     ),
 }
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """A table of one figure of every method, a column per group of questions."""
+
+    title: str
+    groups: Callable[[MethodSummary], Mapping[str, Speed]]
+    cell: Callable[[Speed], Cell]
+
+    def columns(self, methods: Sequence[MethodSummary]) -> list[str]:
+        """Groups that any method answered a question of."""
+        found = [self.groups(entry) for entry in methods]
+        names = list(found[0]) if found else []
+        return [name for name in names if any(groups[name].num_questions for groups in found)]
+
+    def num_questions(self, methods: Sequence[MethodSummary], group: str) -> int:
+        return max(self.groups(entry)[group].num_questions for entry in methods)
+
+
+def _speed_up(speed: Speed) -> Cell:
+    return times(speed.speed_up)
+
+
+def _efficiency(speed: Speed) -> Cell:
+    return number(speed.block_efficiency)
+
+
+GROUPINGS: tuple[Grouping, ...] = (
+    Grouping("Speed-up by scenario", lambda entry: entry.by_scenario, _speed_up),
+    Grouping("τ by scenario", lambda entry: entry.by_scenario, _efficiency),
+    Grouping("Speed-up by pictures and turn", lambda entry: entry.by_kind, _speed_up),
+    Grouping("τ by pictures and turn", lambda entry: entry.by_kind, _efficiency),
+    Grouping("Speed-up by tokens of the plain answer", lambda entry: entry.by_length, _speed_up),
+)
 
 SHORT = tuple(
     next(column for columns in TABLES.values() for column in columns if column.word == word)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from seeahead.bench.by_method import Against, MethodSummary
-from seeahead.bench.definitions import DEFINITIONS, TABLES, Cell, Column, heading, times
+from seeahead.bench.definitions import DEFINITIONS, GROUPINGS, TABLES, Cell, Column, Grouping, heading, times
 from seeahead.bench.report import machine, origin, temperature_title
 from seeahead.bench.summary import Summary
 
@@ -33,7 +33,7 @@ def _parts(summary: Summary) -> Iterator[str]:
             yield table(title, ["method", *words], rows)
         if summary.against[temperature]:
             yield _peers(summary.against[temperature])
-        yield _scenarios(summary, methods)
+        yield from (_grouped(grouping, methods) for grouping in GROUPINGS)
     known = sorted(summary.costs.seconds)
     if known:
         costs = ", ".join(f"V({k}) = {summary.costs.ratio(k):.2f}" for k in known)
@@ -64,12 +64,13 @@ def _peers(entries: Sequence[Against]) -> str:
     return table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
 
 
-def _scenarios(summary: Summary, methods: Sequence[MethodSummary]) -> str:
+def _grouped(grouping: Grouping, methods: Sequence[MethodSummary]) -> str:
+    names = grouping.columns(methods)
+    counts = [str(grouping.num_questions(methods, group)) for group in names]
     rows = [
-        [plain_words(name), str(num), *(shown(times(entry.by_scenario[name].speed_up)) for entry in methods)]
-        for name, num in summary.scenarios.items()
+        [name(entry), *(shown(grouping.cell(grouping.groups(entry)[group])) for group in names)] for entry in methods
     ]
-    return table("Speed-up by scenario", ["scenario", "questions", *(heading(entry.method) for entry in methods)], rows)
+    return table(grouping.title, ["method", *map(plain_words, names)], [["questions", *counts], *rows])
 
 
 def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

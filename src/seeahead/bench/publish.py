@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from seeahead.bench import report_charts
 from seeahead.bench.definitions import SHORT, heading, times
 from seeahead.bench.markdown import markdown, name, plain_words, row_cells, shown
-from seeahead.bench.record import Record
+from seeahead.bench.record import PLAIN, Record
 from seeahead.bench.report import machine, report
 from seeahead.bench.sheet import sheet
 from seeahead.bench.summary import Summary, summarize
@@ -29,7 +29,8 @@ def block(stem: str, record: Record) -> str:
 
 def line(stem: str, record: Record) -> str:
     """What a README says of a run that has a page of its own."""
-    return f"- {record.settings['about']}: [all figures](docs/results/{stem}.md)"
+    shown = ", ".join(f"`{method}`" for method in record.methods if method != PLAIN)
+    return f"- {record.settings['about']}, with {shown}: [all figures](docs/results/{stem}.md)"
 
 
 def _block(stem: str, summary: Summary) -> Iterator[str]:

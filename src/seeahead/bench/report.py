@@ -11,7 +11,7 @@ from typing import Any
 
 from seeahead.bench import report_charts, report_tables
 from seeahead.bench.by_method import MethodSummary
-from seeahead.bench.definitions import DEFINITIONS, MISSING, anchor, number, times
+from seeahead.bench.definitions import DEFINITIONS, GROUPINGS, MISSING, anchor, number, times
 from seeahead.bench.findings import fastest
 from seeahead.bench.record import PLAIN, Record
 from seeahead.bench.report_examples import examples
@@ -117,8 +117,6 @@ def _temperature(summary: Summary, temperature: float, place: int) -> str:
     panels = [(f"all scenarios, {report_tables.term('speed-up')}", report_charts.overall(f"{ident}o", methods))]
     for name, chart in report_charts.by_scenario(f"{ident}s", methods, summary.scenarios):
         panels.append((escape(name), chart))
-    by_scenario = {entry.method: entry.by_scenario for entry in methods}
-    by_length = {entry.method: entry.by_length for entry in methods}
     return f"""<section class="temperature">
 <h2>{escape(temperature_title(temperature))}</h2>
 <p class="quiet">Filled bars are ours, hollow ones other engines; the upright line is plain.</p>
@@ -132,8 +130,7 @@ def _temperature(summary: Summary, temperature: float, place: int) -> str:
 <h3>All figures</h3>
 {report_tables.figures(methods)}
 {report_tables.against_peers(summary.against[temperature])}
-{report_tables.groups("Speed-up by scenario", methods, by_scenario)}
-{report_tables.groups("Speed-up by tokens of the plain answer", methods, by_length)}
+{"".join(report_tables.grouped(grouping, methods) for grouping in GROUPINGS)}
 </section>"""
 
 

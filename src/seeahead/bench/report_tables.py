@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
-from seeahead.bench.by_method import Against, MethodSummary, Speed
-from seeahead.bench.definitions import TABLES, Cell, anchor, heading, times
+from seeahead.bench.by_method import Against, MethodSummary
+from seeahead.bench.definitions import TABLES, Cell, Grouping, anchor, heading, times
 from seeahead.bench.record import Costs
 
 Methods = Sequence[MethodSummary]
@@ -28,16 +28,15 @@ def figures(methods: Methods) -> str:
     return "\n".join(found)
 
 
-def groups(title: str, methods: Methods, speeds: Mapping[str, Mapping[str, Speed]]) -> str:
-    """Speed-ups by group of questions (a row each) and method. `speeds`: by method, then group."""
-    names = list(next(iter(speeds.values()), {}))
-    rows = []
-    for name in names:
-        num = max(found[name].num_questions for found in speeds.values())
-        if num:
-            cells = [_cell(times(speeds[entry.method][name].speed_up)) for entry in methods]
-            rows.append(_row(name, [f"<td>{num}</td>", *cells]))
-    return _table(title, ["", "questions", *(escape(heading(entry.method)) for entry in methods)], rows)
+def grouped(grouping: Grouping, methods: Methods) -> str:
+    """One figure by method (a row each) and group of questions."""
+    names = grouping.columns(methods)
+    counts = [f"<td>{grouping.num_questions(methods, name)}</td>" for name in names]
+    rows = [_row("questions", counts)]
+    for entry in methods:
+        own = grouping.groups(entry)
+        rows.append(_row(entry.method, [_cell(grouping.cell(own[name])) for name in names]))
+    return _table(grouping.title, ["method", *map(escape, names)], rows)
 
 
 def against_peers(entries: Sequence[Against]) -> str:

@@ -1,0 +1,127 @@
+"""Which drafter to take when: a page made from one record of all of them. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from seeahead.bench.by_method import MethodSummary, Speed
+from seeahead.bench.definitions import number, percent, times
+from seeahead.bench.markdown import name, plain_words, shown, table
+from seeahead.bench.record import PLAIN, Record
+from seeahead.bench.report import machine
+from seeahead.bench.statistics import Interval
+from seeahead.bench.summary import Summary, summarize
+
+NEEDS: Mapping[str, str] = {
+    "lookup": "nothing",
+    "language": "a small language model that speaks the target's tokens",
+    "vision": "a compact VLM trained for the target",
+    "tabed": "nothing more than `vision`; no training of its own",
+    "msd": "one layer trained on the target's features",
+}
+"""What a user must have. Other methods of a record are settings of these."""
+
+WORDS = """\
+## Settings that matter
+
+- `chain=5` drafts one path instead of a tree. Where a pass over many tokens costs more than one over few, such as on a
+  CPU without bfloat16, a chain or a smaller tree (`num_nodes=6`) is safer.
+- `tuned=1` measures the machine when the drafter is loaded and lets trees grow only as far as they pay.
+- `min_probability` is how much a drafter must believe in a path before the target is asked. Lower it on a GPU, where a
+  pass over a whole tree costs little more than one over a token.
+- A drafter trained on what you ask beats every setting:
+  `seeahead train drafter --data YOURS` ([training](training.md)).
+- Answers stay the same with any of them: there is only time to lose, and `seeahead bench --data YOURS` tells.
+"""
+
+
+def documents(stem: str, record: Record) -> dict[str, str]:
+    """The page, by its name below the folder of documents."""
+    return {"choosing-a-drafter.md": _page(stem, summarize(record))}
+
+
+def _page(stem: str, summary: Summary) -> str:
+    by_temperature = {temperature: _ours(methods) for temperature, methods in summary.methods.items()}
+    parts = [
+        "# Choosing a drafter",
+        f"From one run of everything: {plain_words(machine(summary))} ([all figures](results/{stem}.md)). "
+        "Speed-ups are over plain decoding with the same loop, geometric means over scenarios.",
+        "## In short",
+        "\n".join(
+            f"- {line}" for temperature, methods in by_temperature.items() for line in _short(temperature, methods)
+        ),
+        _methods(by_temperature),
+        _scenarios(summary, by_temperature),
+        WORDS.strip(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _ours(methods: Sequence[MethodSummary]) -> list[MethodSummary]:
+    """Drafters with figures, the fastest first."""
+    found = [entry for entry in methods if not entry.is_peer and entry.method != PLAIN and entry.speed_up is not None]
+    return sorted(found, key=lambda entry: -_value(entry.speed_up))
+
+
+def _value(figure: Interval | None) -> float:
+    return 0.0 if figure is None else figure.value
+
+
+def _when(temperature: float) -> str:
+    return "greedy" if temperature == 0 else f"temperature {temperature:g}"
+
+
+def _short(temperature: float, methods: Sequence[MethodSummary]) -> list[str]:
+    if not methods:
+        return []
+    lines = [f"Fastest, {_when(temperature)}: **{name(methods[0])}**, {shown(times(methods[0].speed_up))}."]
+    free = next((entry for entry in methods if entry.method == "lookup"), None)
+    if free is not None:
+        lines.append(f"Without any weights, {_when(temperature)}: lookup, {shown(times(free.speed_up))}.")
+    safe = [name(entry) for entry in methods if _extremes(entry)[0][1] >= 1]
+    lines.append(f"Never slower than plain in any scenario, {_when(temperature)}: {', '.join(safe) or 'none'}.")
+    return lines
+
+
+def _extremes(entry: MethodSummary) -> tuple[tuple[str, float], tuple[str, float]]:
+    """(scenario, speed-up) where the method is slowest, and where it is fastest."""
+    speeds: Mapping[str, Speed] = entry.by_scenario
+    known = [(scenario, _value(speed.speed_up)) for scenario, speed in speeds.items() if speed.speed_up is not None]
+    ordered = sorted(known, key=lambda pair: pair[1])
+    return ordered[0], ordered[-1]
+
+
+def _methods(by_temperature: Mapping[float, Sequence[MethodSummary]]) -> str:
+    first, *others = by_temperature.items()
+    rows = []
+    for entry in first[1]:
+        more = [next((other for other in methods if other.method == entry.method), None) for _, methods in others]
+        worst, best = _extremes(entry)
+        rows.append(
+            [
+                name(entry),
+                NEEDS.get(entry.method, "–"),
+                shown(times(entry.speed_up)),
+                *(shown(times(other.speed_up if other else None)) for other in more),
+                shown(number(entry.block_efficiency)),
+                shown(percent(entry.drafts.draft_share if entry.drafts else None)),
+                f"{plain_words(worst[0])} {worst[1]:.2f}×",
+                f"{plain_words(best[0])} {best[1]:.2f}×",
+            ]
+        )
+    temperatures = [_when(temperature) for temperature in by_temperature]
+    headings = ["drafter", "needs", *temperatures, "τ by scenario", "drafting", "slowest", "fastest"]
+    return table("Every drafter", headings, rows)
+
+
+def _scenarios(summary: Summary, by_temperature: Mapping[float, Sequence[MethodSummary]]) -> str:
+    rows = []
+    for scenario in summary.scenarios:
+        cells = []
+        for methods in by_temperature.values():
+            ranked = sorted(methods, key=lambda entry: -_value(entry.by_scenario[scenario].speed_up))
+            best = [f"{name(entry)} {_value(entry.by_scenario[scenario].speed_up):.2f}×" for entry in ranked[:3]]
+            cells.append(", ".join(best))
+        rows.append([plain_words(scenario), *cells])
+    headings = ["scenario", *(f"fastest three, {_when(temperature)}" for temperature in by_temperature)]
+    return table("By what is asked", headings, rows)
