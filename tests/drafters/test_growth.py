@@ -47,6 +47,14 @@ def test_paths_the_drafter_doubts_are_left_out_and_end_the_growth() -> None:
     assert calls == [1, 1]
 
 
+def test_fixed_trees_have_one_shape_whatever_the_drafter_believes() -> None:
+    limits = GrowthLimits(depth=4, width=2, num_nodes=6, min_probability=0.1, fixed=True)
+    grown = [_grow(limits, root=root)[0] for root in range(4)]
+    # Worth by rank: .7 .49 .343 .24, then .12 and .084 twice, of which the older one is kept.
+    assert {tree.parents for tree in grown} == {(ROOT, ROOT, 0, 0, 2, 4)}
+    assert len({tree.tokens for tree in grown}) == 4, "what stands in the places is the drafter's"
+
+
 @pytest.mark.parametrize("budget", [1, 2, 5])
 def test_the_budget_holds(budget: int) -> None:
     tree, _, calls = _grow(GrowthLimits(depth=6, width=3, num_nodes=30, min_probability=0.0), budget)

@@ -190,7 +190,7 @@ def test_the_rate_rises_then_falls() -> None:
 
 
 @pytest.mark.parametrize("name", ["demo.toml", "demo-smoke.toml"])
-def test_shipped_recipes_are_read_and_fit_two_hours(name: str) -> None:
+def test_shipped_recipes_are_read_and_fit_the_hours_they_promise(name: str) -> None:
     recipe = read_recipe(RECIPES / name)
     assert set(recipe.stages) == set(STAGES)
     assert sum(recipe.shares.values()) == pytest.approx(1)
@@ -201,8 +201,8 @@ def test_shipped_recipes_are_read_and_fit_two_hours(name: str) -> None:
     assert all(entry.start in ("", *names[:place]) for place, entry in enumerate(recipe.drafters))
     if not recipe.smoke:
         minutes = sum(stage.limits.minutes for drafter in drafters for stage in drafter.stages)
-        # Of the two hours that the page promises, five minutes are for reading.
-        assert minutes + drafters[0].writing.minutes <= 115
+        # Of the two and a half hours that the page promises, five minutes are for reading.
+        assert minutes + drafters[0].writing.minutes <= 145
 
 
 @pytest.mark.parametrize(

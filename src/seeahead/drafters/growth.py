@@ -16,6 +16,9 @@ import torch
 from seeahead.sampling import log_probabilities
 from seeahead.tree import ROOT, TokenTree
 
+_BY_RANK = (0.7, 0.12, 0.05, 0.03)
+"""How often the target says what is likeliest, second likeliest, ... to a drafter that is mostly right."""
+
 ScoreLevel = Callable[[Sequence[int], Sequence[int]], torch.Tensor]
 """(tokens, parents as indices into all tokens scored so far, or ROOT) -> logits [tokens, vocabulary]."""
 
@@ -45,6 +48,8 @@ class GrowthLimits:
     """`depth` levels; `width` nodes expanded per level; at most `num_nodes` kept.
 
     `min_probability`: nodes whose path the drafter believes in less are not worth a place in the target's forward.
+    `fixed`: every tree of the same shape, whatever the drafter believes in: a node is worth what its rank among its
+    siblings usually is (EAGLE-1's idea; Li et al. 2024a), the lesser ones fewer levels deep.
     `tuned`: within these limits only as many levels and nodes as pay on this machine; its `prices` are measured when
     the drafter is loaded.
     """
@@ -53,6 +58,7 @@ class GrowthLimits:
     width: int = 2
     num_nodes: int = 12
     min_probability: float = 0.1
+    fixed: bool = False
     tuned: bool = False
     prices: Prices | None = None
 
@@ -76,9 +82,8 @@ class _Candidate:
 def grow(root_logits: torch.Tensor, score_level: ScoreLevel, limits: GrowthLimits, budget: int) -> GrownTree:
     """A tree of at most `budget` nodes from the drafter's logits [vocabulary] after the root."""
     num_nodes = min(limits.num_nodes, budget)
-    lowest = math.log(limits.min_probability) if limits.min_probability > 0 else -math.inf
     candidates: list[_Candidate] = []
-    level = _expand(root_logits[None], [ROOT], [0.0], limits.width, lowest, candidates)
+    level = _expand(root_logits[None], [ROOT], [0.0], limits, candidates)
     num_scored, num_levels = 0, 1
     for _ in range(min(limits.depth, budget) - 1):
         level = sorted(level, key=lambda index: -candidates[index].log_worth)[: limits.width]
@@ -96,7 +101,7 @@ def grow(root_logits: torch.Tensor, score_level: ScoreLevel, limits: GrowthLimit
             candidates[index].scored = num_scored
             num_scored += 1
         worths = [candidates[index].log_worth for index in level]
-        level = _expand(logits, level, worths, limits.width, lowest, candidates)
+        level = _expand(logits, level, worths, limits, candidates)
     if limits.prices is not None:
         num_nodes = min(num_nodes, limits.prices.best(_worths(candidates), num_levels)[0])
     return _keep_best(candidates, num_nodes)
@@ -119,18 +124,23 @@ def _expand(
     logits: torch.Tensor,
     parents: Sequence[int],
     worths: Sequence[float],
-    width: int,
-    lowest: float,
+    limits: GrowthLimits,
     candidates: list[_Candidate],
 ) -> list[int]:
-    """Add the best `width` children of each parent as candidates; returns their indices."""
-    best = log_probabilities(logits).topk(min(width, logits.shape[-1]), dim=-1)
+    """Add the best children of each parent as candidates; returns their indices."""
+    best = log_probabilities(logits).topk(min(limits.width, logits.shape[-1]), dim=-1)
+    lowest = math.log(limits.min_probability) if limits.min_probability > 0 and not limits.fixed else -math.inf
     start = len(candidates)
     for parent, worth, values, tokens in zip(parents, worths, best.values.tolist(), best.indices.tolist(), strict=True):
-        for value, token in zip(values, tokens, strict=True):
-            if worth + value >= lowest and value > -math.inf:
-                candidates.append(_Candidate(token, parent, worth + value))
+        for rank, (value, token) in enumerate(zip(values, tokens, strict=True)):
+            reached = worth + (_worth_of_rank(rank) if limits.fixed else value)
+            if reached >= lowest and value > -math.inf:
+                candidates.append(_Candidate(token, parent, reached))
     return list(range(start, len(candidates)))
+
+
+def _worth_of_rank(rank: int) -> float:
+    return math.log(_BY_RANK[rank] if rank < len(_BY_RANK) else _BY_RANK[-1] / (rank + 1))
 
 
 def _keep_best(candidates: list[_Candidate], num_nodes: int) -> GrownTree:
