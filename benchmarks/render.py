@@ -25,6 +25,12 @@ README = "README.md"
 CLAIMS = "docs/claims.md"
 MAIN = "bench-demo"
 """The run of everything, which speaks for itself in the README; every other run is a line below it."""
+METHODS = {
+    "bench-three-tasks": "docs/methods/language-and-vision-drafters.md",
+    "bench-msd": "docs/methods/msd.md",
+    "bench-tabed": "docs/methods/tabed.md",
+}
+"""Runs that are shown on the page of a method too."""
 STUDIES = {
     "pictures": (deceived.documents, "What the vision drafter's picture is worth"),
     "ensembles": (ensembles.documents, "How `tabed` weighs its views, and what that costs"),
@@ -54,6 +60,10 @@ def fresh_documents(root: Path) -> dict[str, str]:
     for path in sorted((root / "results").glob("bench-*.json")):
         record = read_record(path)
         documents |= {f"docs/{name}": text for name, text in publish.documents(path.stem, record).items()}
+        if path.stem in METHODS:
+            page = METHODS[path.stem]
+            shown = publish.evidence(path.stem, record)
+            documents[page] = rendered((root / page).read_text(encoding="utf-8"), shown)
         is_main = path.stem == MAIN
         if is_main:
             documents |= {f"docs/{name}": text for name, text in choosing.documents(path.stem, record).items()}

@@ -194,8 +194,11 @@ GROUPINGS: tuple[Grouping, ...] = (
     Grouping("Speed-up by tokens of the plain answer", lambda entry: entry.by_length, _speed_up),
 )
 
-SHORT = tuple(
-    next(column for columns in TABLES.values() for column in columns if column.word == word)
-    for word in ("τ", "tokens/s", "speed-up", "end to end", "identical", "host")
-)
+
+def columns(*words: str) -> tuple[Column, ...]:
+    """Those of TABLES, by their words."""
+    return tuple(next(found for table in TABLES.values() for found in table if found.word == word) for word in words)
+
+
+SHORT = columns("τ", "tokens/s", "speed-up", "end to end", "identical", "host")
 """The columns of a short table: the demo's, and the README's."""

@@ -33,7 +33,7 @@ def _parts(summary: Summary) -> Iterator[str]:
             yield table(title, ["method", *words], rows)
         if summary.against[temperature]:
             yield _peers(summary.against[temperature])
-        yield from (_grouped(grouping, methods) for grouping in GROUPINGS)
+        yield from (grouped(grouping, methods) for grouping in GROUPINGS)
     known = sorted(summary.costs.seconds)
     if known:
         costs = ", ".join(f"V({k}) = {summary.costs.ratio(k):.2f}" for k in known)
@@ -64,7 +64,7 @@ def _peers(entries: Sequence[Against]) -> str:
     return table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
 
 
-def _grouped(grouping: Grouping, methods: Sequence[MethodSummary]) -> str:
+def grouped(grouping: Grouping, methods: Sequence[MethodSummary]) -> str:
     names = grouping.columns(methods)
     counts = [str(grouping.num_questions(methods, group)) for group in names]
     rows = [

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seeahead.bench import report_charts
-from seeahead.bench.definitions import SHORT, heading, times
-from seeahead.bench.markdown import markdown, name, plain_words, row_cells, shown
+from seeahead.bench.definitions import GROUPINGS, SHORT, columns, heading, times
+from seeahead.bench.markdown import grouped, markdown, name, plain_words, row_cells, shown, table
 from seeahead.bench.record import PLAIN, Record
-from seeahead.bench.report import machine, report
+from seeahead.bench.report import machine, report, temperature_title
 from seeahead.bench.sheet import sheet
 from seeahead.bench.summary import Summary, summarize
+
+EVIDENCE = columns("speed-up", "τ by scenario", "τ", "draft", "host", "identical")
+"""What a method's page shows: what is not drafting or host are the target's passes."""
 
 
 def documents(stem: str, record: Record) -> dict[str, str]:
@@ -31,6 +34,21 @@ def line(stem: str, record: Record) -> str:
     """What a README says of a run that has a page of its own."""
     shown = ", ".join(f"`{method}`" for method in record.methods if method != PLAIN)
     return f"- {record.settings['about']}, with {shown}: [all figures](docs/results/{stem}.md)"
+
+
+def evidence(stem: str, record: Record) -> str:
+    """What the page of a method says of a run: every temperature's short table, block efficiency by groups."""
+    return "\n\n".join(_evidence(stem, summarize(record)))
+
+
+def _evidence(stem: str, summary: Summary) -> Iterator[str]:
+    yield f"{plain_words(machine(summary))} · [all figures](../results/{stem}.md)"
+    yield f"![{_ALTS[0]}](../images/{stem}-speed.svg)"
+    for temperature, methods in summary.methods.items():
+        rows = [[name(entry), *row_cells(entry, EVIDENCE)] for entry in methods]
+        yield table(temperature_title(temperature), ["method", *(column.word for column in EVIDENCE)], rows)
+    drafted = [entry for entry in summary.headline_methods if entry.method != PLAIN and not entry.is_peer]
+    yield from (grouped(grouping, drafted) for grouping in GROUPINGS if grouping.title.startswith("τ"))
 
 
 def _block(stem: str, summary: Summary) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 
 from seeahead.drafters.growth import GrowthLimits
@@ -21,7 +22,7 @@ from seeahead.drafters.weights import RULES, Heard, Weighing
 from seeahead.drafting import Assignment
 from seeahead.errors import DrafterError
 from seeahead.executor import Executor, Scores
-from seeahead.sampling import beliefs, likeliest, mixture
+from seeahead.sampling import beliefs, mixture
 from seeahead.tree import Verdict
 
 
@@ -111,7 +112,7 @@ class EnsembleVoice:
         q = self._expected(rows)
         if self.weighing is None:
             self.weighing = Weighing(self._drafter.rule, self._first([len(row) for row in rows]), self._drafter.window)
-        self._weights = self.weighing.weights(q[:, 0])
+        self._weights = torch.from_numpy(self.weighing.weights(q[:, 0].cpu().numpy())).to(q)
         return self.ids.allowed(mixture(q, self._weights))
 
     def score(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
@@ -134,12 +135,12 @@ class EnsembleVoice:
                 break
             places.append(1 + number)
             rows.append(1 + node)
-        q = torch.stack([self._heard[place] for place in places])
-        logits = logits[rows]
-        said = likeliest(logits)
-        if self._chosen is not None and self._table is not None:
-            logits, said = logits[:, self._chosen], self._table[said]
-        return Heard(q, beliefs(logits[:, : self._num_ids]), said)
+        # Rows of a chain lie side by side: nothing is copied.
+        logits = logits[: len(rows)] if rows == list(range(len(rows))) else logits[rows]
+        ours = logits[:, : self._num_ids] if self._chosen is None else logits.index_select(1, self._chosen)
+        is_ours = ours.amax(-1) == logits.amax(-1)
+        q, p = torch.stack([self._heard[place] for place in places]).cpu().numpy(), beliefs(ours).cpu().numpy()
+        return Heard(q, p, np.where(is_ours.cpu().numpy(), p.argmax(-1), -1))
 
     def _expected(self, said: Sequence[torch.Tensor]) -> torch.Tensor:
         """What every row expects [members, tokens, our ids]."""
