@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from seeahead.bench.publish import block, documents
+from seeahead.bench.publish import block, documents, evidence
 from tests.bench.made_record import PEERS, SCENARIOS, made_record
 from tests.bench.reader import Reader
 
@@ -48,3 +48,13 @@ def test_the_readme_says_who_was_measured_and_against_whom():
     assert "](docs/images/bench-demo-speed.svg)" in said
     assert "| none (plain) | 1.00 |" in said
     assert all(f"over {peer} " in said for peer in PEERS)
+
+
+def test_a_methods_page_shows_every_temperature_and_block_efficiency_of_ours_by_group():
+    said = evidence("bench-demo", made_record())
+    assert "](../images/bench-demo-speed.svg)" in said
+    assert "### Greedy answers" in said
+    assert "### Sampled answers, temperature 1" in said
+    grouped = said[said.index("### τ by scenario") :]
+    assert "| language" in grouped
+    assert not any(f"| {peer}" in grouped for peer in PEERS)

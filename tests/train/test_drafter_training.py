@@ -19,11 +19,16 @@ from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train import loop
 from seeahead.train.drafter_recipe import Network, read_drafter_recipe
-from seeahead.train.drafters import DrafterTraining
+from seeahead.train.drafters import DrafterTraining, lines_for
+from seeahead.train.lines import Line
 from seeahead.train.own_answers import Writing
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
-OTHERS = ["demo-smoke", "own-pictures", "eagle-cpu", "msd-demo", "msd-no-ramp-cpu", "msd-pictures-cpu", "msd-text-cpu"]
+OTHERS = [
+    *("demo-smoke", "own-pictures", "vision-single-cpu"),
+    *("eagle-cpu", "msd-demo", "msd-no-ramp-cpu", "msd-pictures-cpu", "msd-text-cpu"),
+]
+"""Recipes of the demo, for one's own pictures, and those that another is compared with."""
 TWINS = sorted({path.stem for path in RECIPES.glob("*-cpu.toml")} - set(OTHERS))
 PROSE = "A small bird sat on a branch. It looked around, and then it sang. " * 40
 NUM_STEPS = 100
@@ -209,6 +214,14 @@ def test_what_cannot_be_done_is_said(family, conversations, tmp_path):
         training(shrunk("base-cpu", tmp_path / "nothing.txt")).run()
 
 
+def test_a_stage_may_leave_out_answers_about_several_pictures():
+    lines = [Line((5, 6), 1, visual=None if not count else torch.zeros(16 * count, 4)) for count in (0, 1, 2)]
+    adapter, both = read_drafter_recipe(RECIPES / "vision-single-cpu.toml").stages
+    assert lines_for(both, {"answers": lines}, 16) == lines[:2]
+    assert lines_for(adapter, {"answers": lines}, 16) == lines[1:2]
+    assert lines_for(replace(both, most_pictures=0), {"answers": lines}, 16) == lines
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -221,6 +234,7 @@ def test_what_cannot_be_done_is_said(family, conversations, tmp_path):
         ('name = "both"', 'name = "adapter"', "two stages of one name"),
         ("learning_rate = 1e-3", "leaning_rate = 1e-3", "unknown leaning_rate"),
         ('data = "answers"', 'data = "text"', "learns from text and names none"),
+        ('data = "answers"', 'data = "answers"\nmost_pictures = -1', "most_pictures is -1"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_what_is_allowed(tmp_path, old, new, message):

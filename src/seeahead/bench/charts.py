@@ -12,6 +12,8 @@ from html import escape
 
 WIDTH = 340
 _LETTER = 6.4  # width of a letter at the charts' font size, on the safe side
+_APART, _LED = 14.0, 7.0
+"""Between two names; how far a name may stand from its dot before a line leads to it."""
 _Place = Callable[[float], float]
 
 
@@ -143,7 +145,7 @@ def plane(ident: str, title: str, dots: Sequence[Dot], curves: Sequence[Line], n
             body.append(_line(x, up(dot.low), x, up(dot.high), "whisker"))
         body.append(_circle(x, y, 5, "solid", dot.colour))
         labels.append((x, y, _short(dot.label, 18)))
-    body += _labels(labels, left)
+    body += _labels(labels, left, bottom)
     said = "; ".join(f"{dot.label}: {names[0]} {dot.x:.2f}, {names[1]} {dot.y:.2f}" for dot in dots)
     return svg(ident, height, title, said, body)
 
@@ -166,7 +168,8 @@ def lines(ident: str, title: str, series: Sequence[Line], names: tuple[str, str]
             )
         x, y = entry.points[-1]
         ends.append((across(x), up(y), entry.label))
-    body += [_text(x + 8, y, _short(label, 13), "start") for x, y, label in _apart(ends)]
+    for x, y, moved, label in _apart(ends, bottom):
+        body += [*_led(x, y, x + 7, moved), _text(x + 8, moved, _short(label, 13), "start")]
     said = "; ".join(f"{entry.label}: " + ", ".join(_percent(y) for _, y in entry.points) for entry in series)
     return svg(ident, height, title, said, body)
 
@@ -235,21 +238,31 @@ def _ticks(lowest: float, highest: float) -> list[float]:
     return [lowest + step * number for number in range(int((highest - lowest) / step) + 1)]
 
 
-def _labels(places: Sequence[tuple[float, float, str]], left: float) -> list[str]:
+def _labels(places: Sequence[tuple[float, float, str]], left: float, lowest: float) -> list[str]:
     """Names beside their dots: to the left of those that stand far right; never one over another."""
     found = []
-    for x, y, label in _apart(places):
+    for x, y, moved, label in _apart(places, lowest):
         is_right = x + 10 + len(label) * _LETTER > WIDTH and x - left > len(label) * _LETTER
-        found.append(_text(x - 9 if is_right else x + 9, y, label, "end" if is_right else "start"))
+        beside = x - 9 if is_right else x + 9
+        found += [*_led(x, y, beside, moved), _text(beside, moved, label, "end" if is_right else "start")]
     return found
 
 
-def _apart(places: Sequence[tuple[float, float, str]], distance: float = 14.0) -> list[tuple[float, float, str]]:
-    """From the top down, moved so that no two names share a line."""
-    found: list[tuple[float, float, str]] = []
-    for x, y, label in sorted(places, key=lambda place: place[1]):
-        found.append((x, y if not found else max(y, found[-1][1] + distance), label))
-    return found
+def _led(x: float, y: float, beside: float, moved: float) -> list[str]:
+    """A line to a name that had to move away from its dot."""
+    return [_line(x, y, beside, moved, "faint")] if abs(moved - y) > _LED else []
+
+
+def _apart(places: Sequence[tuple[float, float, str]], lowest: float) -> list[tuple[float, float, float, str]]:
+    """(x, y, y of the name, name), from the top down: moved so that no two names share a line, and none falls below
+    `lowest` as long as there is room above."""
+    ordered = sorted(places, key=lambda place: place[1])
+    moved: list[float] = []
+    for _, y, _ in ordered:
+        moved.append(max(y, moved[-1] + _APART) if moved else y)
+    for number, height in reversed(list(enumerate(moved))):
+        moved[number] = min(height, lowest - _APART * (len(moved) - 1 - number))
+    return [(x, y, to, label) for (x, y, label), to in zip(ordered, moved, strict=True)]
 
 
 def _path(points: Sequence[tuple[float, float]], across: _Place, up: _Place, kind: str, colour: str) -> str:

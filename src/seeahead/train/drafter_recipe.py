@@ -41,6 +41,7 @@ class Network:
 @dataclass(frozen=True)
 class StageRecipe:
     """`data`: of which kinds it learns. `loss`: weights by name. `trained`: the whole drafter or its adapter alone.
+    `most_pictures`: answers about more are left out, 0: none are.
 
     For feature drafters: `mixture` of text and pictures; `ahead`, how often the drafter's own guesses are read in
     place of the target's features."""
@@ -52,6 +53,7 @@ class StageRecipe:
     trained: str = "all"
     mixture: str = "ramp"
     ahead: int = 0
+    most_pictures: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def read_drafter_recipe(path: Path) -> DrafterRecipe:
         int(table.get("line_tokens", 256)),
         path.name,
     )
+    if any(stage.most_pictures for stage in stages) and (kind != "vision" or network.visual_tokens < 1):
+        raise InputError(f'{path}: most_pictures counts by tokens; it needs kind = "vision" and visual_tokens')
     if "text" in recipe.needs and not recipe.text:
         raise InputError(f'{path} learns from text and names none; add text = ["package:dict-gcide"] or files')
     return recipe
@@ -121,7 +125,7 @@ def _stage(row: Any, where: str, path: Path, kind: str) -> StageRecipe:
     if not isinstance(row, dict) or not row.get("name"):
         raise InputError(f"{where} has no name; give each stage one")
     where = f"{where} ({row['name']})"
-    own = {"name", "data", "loss", "trained", "mixture", "ahead"}
+    own = {"name", "data", "loss", "trained", "mixture", "ahead", "most_pictures"}
     data = row.get("data", [])
     data = (data,) if isinstance(data, str) else tuple(data)
     if not data:
@@ -137,6 +141,9 @@ def _stage(row: Any, where: str, path: Path, kind: str) -> StageRecipe:
             f"{where}: steps is {limits.steps}, learning_rate {limits.learning_rate}; "
             "give 1 step or more and a finite rate"
         )
+    most_pictures = row.get("most_pictures", 0)
+    if not isinstance(most_pictures, int) or most_pictures < 0:
+        raise InputError(f"{where}: most_pictures is {most_pictures!r}; give a number of pictures, or 0 for any")
     mixture = _one_of(row.get("mixture", "ramp"), MIXTURES, f"{where}: mixture")
     if kind == "msd" and mixture == "ramp" and math.isfinite(limits.minutes):
         raise InputError(f"{where}: a ramp is laid over the steps of its stage; leave minutes out")
@@ -148,6 +155,7 @@ def _stage(row: Any, where: str, path: Path, kind: str) -> StageRecipe:
         _one_of(row.get("trained", "all"), TRAINED, f"{where}: trained"),
         mixture,
         int(row.get("ahead", 0)),
+        most_pictures,
     )
 
 

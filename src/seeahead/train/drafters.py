@@ -5,7 +5,7 @@ Every step leaves its result in the output folder and is not done twice: a run t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,9 +164,7 @@ class DrafterTraining:
         collator: Collator,
         watch: Callable[[], float],
     ) -> None:
-        lines = [line for kind in entry.data for line in data[kind]]
-        if entry.trained == "adapter":  # what shows no picture has nothing to teach it
-            lines = [line for line in lines if line.visual is not None]
+        lines = lines_for(entry, data, self.recipe.network.visual_tokens)
         supply = Supply(lines, entry.limits.batch_size, self.recipe.seed)
 
         def loss_of(number: int) -> tuple[Tensor, dict[str, float]]:
@@ -198,3 +196,14 @@ class DrafterTraining:
         batches = [self.batch(collator, part) for part in parts]
         num_tokens = sum(len(line.learned) for line in watched)
         return lambda: held_out_agreement(network, batches, num_tokens)
+
+
+def lines_for(entry: StageRecipe, data: Mapping[str, Sequence[Line]], visual_tokens: int) -> list[Line]:
+    """What a stage learns from; `visual_tokens` of every picture are in a line."""
+    lines = [line for kind in entry.data for line in data[kind]]
+    if entry.trained == "adapter":  # what shows no picture has nothing to teach it
+        lines = [line for line in lines if line.visual is not None]
+    if entry.most_pictures:
+        most = entry.most_pictures * visual_tokens
+        lines = [line for line in lines if line.visual is None or len(line.visual) <= most]
+    return lines
