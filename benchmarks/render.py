@@ -68,11 +68,11 @@ def fresh_documents(root: Path) -> dict[str, str]:
         if is_main:
             documents |= {f"docs/{name}": text for name, text in choosing.documents(path.stem, record).items()}
         (blocks if is_main else more).append((publish.block if is_main else publish.line)(path.stem, record))
-        again = root / "results" / "repeats" / path.name
-        if again.is_file():
-            page = f"results/{path.stem}-again.md"
-            documents[f"docs/{page}"] = agreement(summarize(record), summarize(read_record(again)))
-            more.append(f"- The same run again: [do the two agree?](docs/{page})")
+    for again in sorted((root / "results" / "repeats").glob("*-again.json")):
+        first = again.with_name(again.name.replace("-again", ""))
+        page = f"docs/results/{again.stem}.md"
+        documents[page] = agreement(*(summarize(read_record(path)) for path in (first, again)))
+        more.append(f"- One run done twice: [do the two agree?]({page})")
     for name, (pages, words) in STUDIES.items():
         path = root / "results" / f"{name}.json"
         if path.is_file():

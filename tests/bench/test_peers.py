@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from seeahead.api import Engine
 from seeahead.bench.costs import MEASURED, measure_costs
 from seeahead.bench.methods import Ours, parameters_read
-from seeahead.bench.peers import PEERS, assistant
+from seeahead.bench.peers import PEERS, assistant, assistant_of
 from seeahead.drafters import make_drafter
 from seeahead.drafters.empty import EmptyDrafter
 from seeahead.drafters.vocabulary import FILE_NAME
@@ -76,6 +76,18 @@ def test_a_wrapped_assistant_says_what_the_drafter_says(engine, drafter_folder):
 def test_assisted_generation_without_a_drafter_is_refused(engine):
     with pytest.raises(InputError, match="needs a language drafter"):
         PEERS["transformers assisted"](engine, None)
+
+
+def test_the_assistant_is_the_first_language_drafter_that_was_named(drafter_folder, tmp_path, monkeypatch):
+    own, seeing = tmp_path / "own", tmp_path / "vision"
+    seeing.mkdir()
+    (seeing / "config.json").write_text('{"image_adapter": {}}')
+    (tmp_path / "language").symlink_to(drafter_folder)
+    monkeypatch.chdir(tmp_path)
+    named = f"{drafter_folder}:chain=3"
+    assert assistant_of(["vision", str(seeing), "lookup", named], own) == drafter_folder
+    assert assistant_of(["language", str(seeing)], own) == own, "a kind is the model's own, whatever lies in the folder"
+    assert assistant_of([], None) is None
 
 
 def test_our_method_tells_pieces_and_steps(engine):

@@ -6,7 +6,8 @@ network, its ids mapped on the way in and out. Without the wrapping the peer wou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -18,8 +19,11 @@ from transformers.generation.streamers import BaseStreamer
 
 from seeahead.api import Engine
 from seeahead.bench.methods import Messages, Method, Spoken
+from seeahead.drafters import KINDS
+from seeahead.drafters.options import split_options
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import InputError
+from seeahead.models import adapter, feature
 from seeahead.prompt import make_prompt
 
 NUM_LOOKUP_TOKENS = 10
@@ -108,6 +112,19 @@ def assistant(folder: Path, engine: Engine) -> PreTrainedModel:
         unknown = int(model.config.unknown_draft_id)
         model.adopt(DraftVocabulary.load(folder, unknown), family.vocab_size, unknown)
     return lent
+
+
+def assistant_of(specs: Sequence[str], own: Path | None) -> Path | None:
+    """The folder of the first language drafter among the drafters asked for, else the model's `own`; None: there is
+    no assistant to lend."""
+    for spec in specs:
+        name = split_options(spec)[0]
+        config = Path(name) / "config.json"
+        if name not in KINDS and config.is_file():
+            values = json.loads(config.read_text(encoding="utf-8"))
+            if not {adapter.CONFIG_KEY, feature.CONFIG_KEY} & set(values):
+                return Path(name)
+    return own
 
 
 def _assisted(engine: Engine, folder: Path | None) -> Transformers:

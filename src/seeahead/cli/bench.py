@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from seeahead.cli import terminal
 from seeahead.cli.demo import check, describe, load_engines
-from seeahead.drafters.options import split_options
 from seeahead.errors import InputError
 from seeahead.provenance import provenance
 
@@ -151,12 +150,10 @@ def make_methods(args: argparse.Namespace, engines: Mapping[str, Engine]) -> dic
 
     methods: dict[str, Method] = {name: Ours(engine) for name, engine in engines.items()}
     if args.peers is not None:
-        from seeahead.bench.peers import ASSISTED, PEERS
+        from seeahead.bench.peers import ASSISTED, PEERS, assistant_of
 
         plain = next(iter(engines.values()))
-        named = [Path(split_options(spec)[0]) for spec in args.drafter or ()]
-        folder = next((path for path in named if path.is_dir()), plain.own_drafters.get("language"))
-        # Without a language drafter there is no assistant to lend.
+        folder = assistant_of(args.drafter or (), plain.own_drafters.get("language"))
         asked = args.peers or [name for name in PEERS if folder is not None or name != ASSISTED]
         methods |= {name: PEERS[name](plain, folder) for name in asked}
     return methods
