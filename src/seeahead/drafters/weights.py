@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
 
 _SEEN = 0.02
 """Tokens that no member gives this much are looked at only where a mixture's likeliest may be among them."""
@@ -102,7 +102,8 @@ class Matches:
     """Weights as the number of tokens that each member would have guessed alone."""
 
     def judge(self, heard: Heard) -> Array:
-        return (heard.q.argmax(-1) == heard.said[:, None]).astype(np.float32)
+        hits: Array = (heard.q.argmax(-1) == heard.said[:, None]).astype(np.float32)
+        return hits
 
     def weights(self, total: Array, q: Array) -> Array:
         return _shares(total)
@@ -115,7 +116,8 @@ class Confidence:
         return heard.q[:, 0, :0]
 
     def weights(self, total: Array, q: Array) -> Array:
-        return _shares(q.max(-1))
+        sure: Array = q.max(-1)
+        return _shares(sure)
 
 
 class Static:
