@@ -59,15 +59,16 @@ def fresh_documents(root: Path) -> dict[str, str]:
     blocks, more, documents = list[str](), list[str](), {CLAIMS: render_claims(root / "results")}
     for path in sorted((root / "results").glob("bench-*.json")):
         record = read_record(path)
-        documents |= {f"docs/{name}": text for name, text in publish.documents(path.stem, record).items()}
+        summary = summarize(record)
+        documents |= {f"docs/{name}": text for name, text in publish.documents(path.stem, record, summary).items()}
         if path.stem in METHODS:
             page = METHODS[path.stem]
-            shown = publish.evidence(path.stem, record)
+            shown = publish.evidence(path.stem, summary)
             documents[page] = rendered((root / page).read_text(encoding="utf-8"), shown)
         is_main = path.stem == MAIN
         if is_main:
-            documents |= {f"docs/{name}": text for name, text in choosing.documents(path.stem, record).items()}
-        (blocks if is_main else more).append((publish.block if is_main else publish.line)(path.stem, record))
+            documents |= {f"docs/{name}": text for name, text in choosing.documents(path.stem, summary).items()}
+        (blocks if is_main else more).append((publish.block if is_main else publish.line)(path.stem, summary))
     for again in sorted((root / "results" / "repeats").glob("*-again.json")):
         first = again.with_name(again.name.replace("-again", ""))
         page = f"docs/results/{again.stem}.md"

@@ -3,12 +3,13 @@
 import pytest
 
 from seeahead.bench.choosing import documents
+from seeahead.bench.summary import summarize
 from tests.bench.made_record import PEERS, SCENARIOS, made_record
 
 
 @pytest.fixture(scope="module")
 def page():
-    (text,) = documents("bench-demo", made_record()).values()
+    (text,) = documents("bench-demo", summarize(made_record())).values()
     return text
 
 

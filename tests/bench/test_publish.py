@@ -5,13 +5,17 @@ import re
 import pytest
 
 from seeahead.bench.publish import block, documents, evidence
+from seeahead.bench.summary import summarize
 from tests.bench.made_record import PEERS, SCENARIOS, made_record
 from tests.bench.reader import Reader
+
+RECORD = made_record()
+SUMMARY = summarize(RECORD)
 
 
 @pytest.fixture(scope="module")
 def published():
-    return documents("bench-demo", made_record())
+    return documents("bench-demo", RECORD, SUMMARY)
 
 
 def test_there_are_a_page_its_markdown_and_two_pictures(published):
@@ -21,7 +25,8 @@ def test_there_are_a_page_its_markdown_and_two_pictures(published):
         "images/bench-demo-speed.svg",
         "images/bench-demo-scenarios.svg",
     }
-    assert documents("bench-demo", made_record()) == published
+    again = made_record()
+    assert documents("bench-demo", again, summarize(again)) == published
 
 
 def test_what_the_markdown_shows_is_there(published):
@@ -43,7 +48,7 @@ def test_pictures_stand_alone(published):
 
 
 def test_the_readme_says_who_was_measured_and_against_whom():
-    said = block("bench-demo", made_record())
+    said = block("bench-demo", SUMMARY)
     assert said.startswith("**language answers")
     assert "](docs/images/bench-demo-speed.svg)" in said
     assert "| none (plain) | 1.00 |" in said
@@ -51,7 +56,7 @@ def test_the_readme_says_who_was_measured_and_against_whom():
 
 
 def test_a_methods_page_shows_every_temperature_and_block_efficiency_of_ours_by_group():
-    said = evidence("bench-demo", made_record())
+    said = evidence("bench-demo", SUMMARY)
     assert "](../images/bench-demo-speed.svg)" in said
     assert "### Greedy answers" in said
     assert "### Sampled answers, temperature 1" in said

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from seeahead.bench.by_method import MethodSummary, Speed
 from seeahead.bench.definitions import number, percent, times
+from seeahead.bench.findings import ranked
 from seeahead.bench.markdown import name, plain_words, shown, table
-from seeahead.bench.record import PLAIN, Record
 from seeahead.bench.report import machine
 from seeahead.bench.statistics import Interval
-from seeahead.bench.summary import Summary, summarize
+from seeahead.bench.summary import Summary
 
 NEEDS: Mapping[str, str] = {
     "lookup": "nothing",
@@ -35,13 +35,13 @@ WORDS = """\
 """
 
 
-def documents(stem: str, record: Record) -> dict[str, str]:
+def documents(stem: str, summary: Summary) -> dict[str, str]:
     """The page, by its name below the folder of documents."""
-    return {"choosing-a-drafter.md": _page(stem, summarize(record))}
+    return {"choosing-a-drafter.md": _page(stem, summary)}
 
 
 def _page(stem: str, summary: Summary) -> str:
-    by_temperature = {temperature: _ours(methods) for temperature, methods in summary.methods.items()}
+    by_temperature = {temperature: ranked(methods, is_peer=False) for temperature, methods in summary.methods.items()}
     parts = [
         "# Choosing a drafter",
         f"From one run of everything: {plain_words(machine(summary))} ([all figures](results/{stem}.md)). "
@@ -55,12 +55,6 @@ def _page(stem: str, summary: Summary) -> str:
         WORDS.strip(),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _ours(methods: Sequence[MethodSummary]) -> list[MethodSummary]:
-    """Drafters with figures, the fastest first."""
-    found = [entry for entry in methods if not entry.is_peer and entry.method != PLAIN and entry.speed_up is not None]
-    return sorted(found, key=lambda entry: -_value(entry.speed_up))
 
 
 def _value(figure: Interval | None) -> float:

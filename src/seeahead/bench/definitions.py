@@ -186,11 +186,13 @@ def _efficiency(speed: Speed) -> Cell:
     return number(speed.block_efficiency)
 
 
+EFFICIENCY_BY_SCENARIO = Grouping("τ by scenario", lambda entry: entry.by_scenario, _efficiency)
+EFFICIENCY_BY_KIND = Grouping("τ by pictures and turn", lambda entry: entry.by_kind, _efficiency)
 GROUPINGS: tuple[Grouping, ...] = (
     Grouping("Speed-up by scenario", lambda entry: entry.by_scenario, _speed_up),
-    Grouping("τ by scenario", lambda entry: entry.by_scenario, _efficiency),
+    EFFICIENCY_BY_SCENARIO,
     Grouping("Speed-up by pictures and turn", lambda entry: entry.by_kind, _speed_up),
-    Grouping("τ by pictures and turn", lambda entry: entry.by_kind, _efficiency),
+    EFFICIENCY_BY_KIND,
     Grouping("Speed-up by tokens of the plain answer", lambda entry: entry.by_length, _speed_up),
 )
 

@@ -15,10 +15,14 @@ _LARGEST_GAP_IN_HALF_PRECISION = 1.0
 Methods = Mapping[float, Sequence[MethodSummary]]
 
 
-def fastest(methods: Sequence[MethodSummary], *, is_peer: bool) -> MethodSummary | None:
-    """By headline speed-up, the plain loop aside."""
+def ranked(methods: Sequence[MethodSummary], *, is_peer: bool) -> list[MethodSummary]:
+    """By headline speed-up, the fastest first; the plain loop, and what has no speed-up, aside."""
     known = [entry for entry in methods if entry.speed_up and entry.is_peer == is_peer and entry.method != PLAIN]
-    return max(known, key=lambda entry: entry.speed_up.value if entry.speed_up else 0.0, default=None)
+    return sorted(known, key=lambda entry: -entry.speed_up.value if entry.speed_up else 0.0)
+
+
+def fastest(methods: Sequence[MethodSummary], *, is_peer: bool) -> MethodSummary | None:
+    return next(iter(ranked(methods, is_peer=is_peer)), None)
 
 
 def headline(methods: Sequence[MethodSummary]) -> str:

@@ -19,11 +19,10 @@ from transformers.generation.streamers import BaseStreamer
 
 from seeahead.api import Engine
 from seeahead.bench.methods import Messages, Method, Spoken
-from seeahead.drafters import KINDS
+from seeahead.drafters import KINDS, kind_of
 from seeahead.drafters.options import split_options
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import InputError
-from seeahead.models import adapter, feature
 from seeahead.prompt import make_prompt
 
 NUM_LOOKUP_TOKENS = 10
@@ -120,10 +119,10 @@ def assistant_of(specs: Sequence[str], own: Path | None) -> Path | None:
     for spec in specs:
         name = split_options(spec)[0]
         config = Path(name) / "config.json"
-        if name not in KINDS and config.is_file():
-            values = json.loads(config.read_text(encoding="utf-8"))
-            if not {adapter.CONFIG_KEY, feature.CONFIG_KEY} & set(values):
-                return Path(name)
+        if name in KINDS or not config.is_file():
+            continue
+        if kind_of(json.loads(config.read_text(encoding="utf-8"))) == "language":
+            return Path(name)
     return own
 
 

@@ -5,40 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seeahead.bench import report_charts
-from seeahead.bench.definitions import GROUPINGS, SHORT, columns, heading, times
+from seeahead.bench.definitions import EFFICIENCY_BY_KIND, EFFICIENCY_BY_SCENARIO, SHORT, columns, heading, times
 from seeahead.bench.markdown import grouped, markdown, name, plain_words, row_cells, shown, table
 from seeahead.bench.record import PLAIN, Record
 from seeahead.bench.report import machine, report, temperature_title
 from seeahead.bench.sheet import sheet
-from seeahead.bench.summary import Summary, summarize
+from seeahead.bench.summary import Summary
 
 EVIDENCE = columns("speed-up", "τ by scenario", "τ", "draft", "host", "identical")
 """What a method's page shows: what is not drafting or host are the target's passes."""
 
 
-def documents(stem: str, record: Record) -> dict[str, str]:
-    """Texts by file name below the folder of documents; `stem` is the record's name."""
-    summary = summarize(record)
+def documents(stem: str, record: Record, summary: Summary) -> dict[str, str]:
+    """Texts by file name below the folder of documents; `stem` is the name of the record that `summary` is of."""
     pictures = {f"images/{stem}-{kind}.svg": picture for kind, picture in _pictures(summary)}
     seen = "\n\n".join(f"![{alt}](../{file})" for file, alt in zip(pictures, _ALTS, strict=True))
     words = f"# What was measured\n\nThe same as [one page to open in a browser]({stem}.html).\n\n{seen}\n\n"
     return {f"results/{stem}.html": report(record), f"results/{stem}.md": words + markdown(summary), **pictures}
 
 
-def block(stem: str, record: Record) -> str:
+def block(stem: str, summary: Summary) -> str:
     """What a README says of a run: headline, picture, table, peers."""
-    return "\n\n".join(_block(stem, summarize(record)))
+    return "\n\n".join(_block(stem, summary))
 
 
-def line(stem: str, record: Record) -> str:
+def line(stem: str, summary: Summary) -> str:
     """What a README says of a run that has a page of its own."""
-    shown = ", ".join(f"`{method}`" for method in record.methods if method != PLAIN)
-    return f"- {record.settings['about']}, with {shown}: [all figures](docs/results/{stem}.md)"
+    shown = ", ".join(f"`{entry.method}`" for entry in summary.headline_methods if entry.method != PLAIN)
+    return f"- {summary.settings['about']}, with {shown}: [all figures](docs/results/{stem}.md)"
 
 
-def evidence(stem: str, record: Record) -> str:
+def evidence(stem: str, summary: Summary) -> str:
     """What the page of a method says of a run: every temperature's short table, block efficiency by groups."""
-    return "\n\n".join(_evidence(stem, summarize(record)))
+    return "\n\n".join(_evidence(stem, summary))
 
 
 def _evidence(stem: str, summary: Summary) -> Iterator[str]:
@@ -48,7 +47,7 @@ def _evidence(stem: str, summary: Summary) -> Iterator[str]:
         rows = [[name(entry), *row_cells(entry, EVIDENCE)] for entry in methods]
         yield table(temperature_title(temperature), ["method", *(column.word for column in EVIDENCE)], rows)
     drafted = [entry for entry in summary.headline_methods if entry.method != PLAIN and not entry.is_peer]
-    yield from (grouped(grouping, drafted) for grouping in GROUPINGS if grouping.title.startswith("τ"))
+    yield from (grouped(grouping, drafted) for grouping in (EFFICIENCY_BY_SCENARIO, EFFICIENCY_BY_KIND))
 
 
 def _block(stem: str, summary: Summary) -> Iterator[str]:

@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seeahead.drafters.options import split_options, with_options
 from seeahead.errors import DrafterError, ModelError
@@ -60,6 +60,13 @@ def make_drafter(
     return _without_model(name) or _from_weights(_source(name, own or {}), device, dtype)
 
 
+def kind_of(values: Mapping[str, Any]) -> str:
+    """Which kind of drafter a folder holds, from its config.json's `values`."""
+    from seeahead.models import adapter, feature
+
+    return "msd" if feature.CONFIG_KEY in values else "vision" if adapter.CONFIG_KEY in values else "language"
+
+
 def _without_model(kind: str) -> Drafter | None:
     if kind == "none":
         from seeahead.drafters.empty import EmptyDrafter
@@ -101,7 +108,8 @@ def _from_weights(source: str | Path, device: torch.device, dtype: torch.dtype) 
     if (folder / FILE_NAME).is_file():
         values = json.loads((folder / "config.json").read_text())
         vocabulary = DraftVocabulary.load(folder, values["unknown_draft_id"])
-        if feature.CONFIG_KEY in values:
+        kind = kind_of(values)
+        if kind == "msd":
             network = feature.load_feature_network(folder, values, dtype, device)
             return FeatureDrafter(network, vocabulary)
         decoder = load_decoder(folder, DecoderConfig.from_json(values), dtype, device)
@@ -110,7 +118,7 @@ def _from_weights(source: str | Path, device: torch.device, dtype: torch.dtype) 
                 f"'{folder}' maps {len(vocabulary)} draft tokens, its model has {decoder.vocab_size}; "
                 "get the whole drafter folder again"
             )
-        if CONFIG_KEY not in values:
+        if kind == "language":
             return LanguageDrafter(decoder, vocabulary)
         adapter = load_adapter(folder, AdapterConfig.from_json(values[CONFIG_KEY]), dtype, device)
         return VisionDrafter(decoder, vocabulary, adapter=adapter)
