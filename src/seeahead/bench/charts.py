@@ -10,11 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH = 340
-_LETTER = 6.4  # width of a letter at the charts' font size, on the safe side
-_APART, _LED = 14.0, 7.0
-"""Between two names; how far a name may stand from its dot before a line leads to it."""
-_Place = Callable[[float], float]
+from seeahead.bench.marks import LETTER, WIDTH, Name, apart, circle, line, named, path, short, text
 
 
 @dataclass(frozen=True)
@@ -87,12 +83,12 @@ def bars(ident: str, title: str, entries: Sequence[Bar], highest: float) -> str:
     """Horizontal bars with whiskers; the thin upright line is 1, which is plain. `highest` is the scale's end."""
     left, step = 140.0, 24
     scale = _Scale(0, highest, left, WIDTH - 48)
-    body = [_line(scale(1), 2, scale(1), step * len(entries), "one")]
+    body = [line(scale(1), 2, scale(1), step * len(entries), "one")]
     for number, entry in enumerate(entries):
         y = step * number + step / 2
-        body.append(_text(left - 6, y, _short(entry.label, 21), "end"))
+        body.append(text(left - 6, y, short(entry.label, 21), "end"))
         if entry.value is None:
-            body.append(_text(left + 4, y, entry.note or "no figure", "start", "quiet"))
+            body.append(text(left + 4, y, entry.note or "no figure", "start", "quiet"))
             continue
         fill = "hollow" if entry.hollow else "solid"
         width = max(0.5, scale(entry.value) - left)
@@ -100,7 +96,7 @@ def bars(ident: str, title: str, entries: Sequence[Bar], highest: float) -> str:
         body.append(f'width="{width:.1f}" height="14" rx="2"/>')
         body += _whisker(scale, y, entry.low, entry.high)
         end = scale(max(entry.value, entry.high or 0.0))
-        body.append(_text(end + 5, y, f"{entry.value:.2f}×", "start", "value"))
+        body.append(text(end + 5, y, f"{entry.value:.2f}×", "start", "value"))
     return svg(ident, step * len(entries), title, "; ".join(map(_spoken, entries)), body)
 
 
@@ -115,7 +111,7 @@ def _whisker(scale: _Scale, y: float, low: float | None, high: float | None) -> 
     if low is None or high is None:
         return []
     a, b = scale(low), scale(high)
-    return [_line(a, y, b, y, "whisker"), *(_line(x, y - 4, x, y + 4, "whisker") for x in (a, b))]
+    return [line(a, y, b, y, "whisker"), *(line(x, y - 4, x, y + 4, "whisker") for x in (a, b))]
 
 
 def plane(ident: str, title: str, dots: Sequence[Dot], curves: Sequence[Line], names: tuple[str, str]) -> str:
@@ -127,25 +123,25 @@ def plane(ident: str, title: str, dots: Sequence[Dot], curves: Sequence[Line], n
     body = _axes(across, up, names, (left, bottom), (_ticks(1, right), _ticks(0, top)))
     for number, curve in enumerate(curves):
         body.append(
-            _path([(x, y) for x, y in curve.points if x <= right and y <= top], across, up, "curve", curve.colour)
+            path([(x, y) for x, y in curve.points if x <= right and y <= top], across, up, "curve", curve.colour)
         )
         # Their names stand top left, where no dot can be: nothing is faster than its tokens per pass.
         y = 16.0 + 16 * number
-        body.append(_path([(left + 8, y), (left + 26, y)], float, float, "curve", curve.colour))
-        body.append(_text(left + 32, y, curve.label, "start", "quiet"))
-    labels = []
+        body.append(path([(left + 8, y), (left + 26, y)], float, float, "curve", curve.colour))
+        body.append(text(left + 32, y, curve.label, "start", "quiet"))
+    places = []
     for dot in dots:
         x, y = across(dot.x), up(dot.y)
         if dot.reach is not None:
-            body.append(_line(x, y, x, up(dot.reach), "reach"))
+            body.append(line(x, y, x, up(dot.reach), "reach"))
             body.append(
                 f'<circle class="hollow" style="--c:{dot.colour}" cx="{x:.1f}" cy="{up(dot.reach):.1f}" r="4"/>'
             )
         if dot.low is not None and dot.high is not None:
-            body.append(_line(x, up(dot.low), x, up(dot.high), "whisker"))
-        body.append(_circle(x, y, 5, "solid", dot.colour))
-        labels.append((x, y, _short(dot.label, 18)))
-    body += _labels(labels, left, bottom)
+            body.append(line(x, up(dot.low), x, up(dot.high), "whisker"))
+        body.append(circle(x, y, 5, "solid", dot.colour))
+        places.append((x, y, short(dot.label, 18)))
+    body += named(places, left, bottom)
     said = "; ".join(f"{dot.label}: {names[0]} {dot.x:.2f}, {names[1]} {dot.y:.2f}" for dot in dots)
     return svg(ident, height, title, said, body)
 
@@ -160,16 +156,15 @@ def lines(ident: str, title: str, series: Sequence[Line], names: tuple[str, str]
     for number, entry in enumerate(entry for entry in series if entry.points):
         for (x, _), spread in zip(entry.points, entry.spread):
             if spread is not None:
-                body.append(_line(across(x), up(spread[0]), across(x), up(spread[1]), "faint"))
-        body.append(_path(entry.points, across, up, f"series dash{number % 4}", entry.colour))
+                body.append(line(across(x), up(spread[0]), across(x), up(spread[1]), "faint"))
+        body.append(path(entry.points, across, up, f"series dash{number % 4}", entry.colour))
         for x, y in entry.points:
             body.append(
                 f'<circle class="solid" style="--c:{entry.colour}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3"/>'
             )
         x, y = entry.points[-1]
-        ends.append((across(x), up(y), entry.label))
-    for x, y, moved, label in _apart(ends, bottom):
-        body += [*_led(x, y, x + 7, moved), _text(x + 8, moved, _short(label, 13), "start")]
+        ends.append(Name(across(x), up(y), across(x) + 8, short(entry.label, 13)))
+    body += [mark for name, to in apart(ends, bottom) for mark in name.marks(to)]
     said = "; ".join(f"{entry.label}: " + ", ".join(_percent(y) for _, y in entry.points) for entry in series)
     return svg(ident, height, title, said, body)
 
@@ -181,15 +176,15 @@ def stacks(ident: str, title: str, entries: Sequence[Stack]) -> str:
     body, said = [], []
     for number, entry in enumerate(entries):
         y, x, total = step * number, 0.0, sum(seconds for *_, seconds in entry.parts)
-        body.append(_text(0, y + 10, entry.label, "start", "value"))
-        body.append(_text(WIDTH, y + 10, f"{total:.2f} s", "end"))
+        body.append(text(0, y + 10, entry.label, "start", "value"))
+        body.append(text(WIDTH, y + 10, f"{total:.2f} s", "end"))
         for colour, name, seconds in entry.parts:
             width = seconds / longest * WIDTH
             body.append(f'<rect style="fill:{colour}" x="{x:.1f}" y="{y + 20}" width="{max(0.0, width - 1):.1f}" ')
             body.append('height="14"/>')
             for words in (f"{name} {seconds:.2f}", f"{seconds:.2f}"):
-                if len(words) * _LETTER <= width:
-                    body.append(_text(x, y + 43, words, "start", "small"))
+                if len(words) * LETTER <= width:
+                    body.append(text(x, y + 43, words, "start", "small"))
                     break
             x += width
         parts = ", ".join(f"{name} {seconds:.2f}" for _, name, seconds in entry.parts)
@@ -223,10 +218,10 @@ def _axes(
     shown: Callable[[float], str] = "{:g}".format,
 ) -> list[str]:
     left, bottom = corner
-    body = [_line(left, up(y), across.end, up(y), "grid") for y in ticks[1]]
-    body += [_text(left - 5, up(y), shown(y), "end", "quiet") for y in ticks[1]]
-    body += [_text(across(x), bottom + 14, f"{x:g}", "middle", "quiet") for x in ticks[0]]
-    body.append(_text((left + across.end) / 2, bottom + 31, f"{names[0]} →", "middle", "quiet"))
+    body = [line(left, up(y), across.end, up(y), "grid") for y in ticks[1]]
+    body += [text(left - 5, up(y), shown(y), "end", "quiet") for y in ticks[1]]
+    body += [text(across(x), bottom + 14, f"{x:g}", "middle", "quiet") for x in ticks[0]]
+    body.append(text((left + across.end) / 2, bottom + 31, f"{names[0]} →", "middle", "quiet"))
     return body
 
 
@@ -236,55 +231,6 @@ def _ticks(lowest: float, highest: float) -> list[float]:
         if highest - lowest <= 6 * step:
             break
     return [lowest + step * number for number in range(int((highest - lowest) / step) + 1)]
-
-
-def _labels(places: Sequence[tuple[float, float, str]], left: float, lowest: float) -> list[str]:
-    """Names beside their dots: to the left of those that stand far right; never one over another."""
-    found = []
-    for x, y, moved, label in _apart(places, lowest):
-        is_right = x + 10 + len(label) * _LETTER > WIDTH and x - left > len(label) * _LETTER
-        beside = x - 9 if is_right else x + 9
-        found += [*_led(x, y, beside, moved), _text(beside, moved, label, "end" if is_right else "start")]
-    return found
-
-
-def _led(x: float, y: float, beside: float, moved: float) -> list[str]:
-    """A line to a name that had to move away from its dot."""
-    return [_line(x, y, beside, moved, "faint")] if abs(moved - y) > _LED else []
-
-
-def _apart(places: Sequence[tuple[float, float, str]], lowest: float) -> list[tuple[float, float, float, str]]:
-    """(x, y, y of the name, name), from the top down: moved so that no two names share a line, and none falls below
-    `lowest` as long as there is room above."""
-    ordered = sorted(places, key=lambda place: place[1])
-    moved: list[float] = []
-    for _, y, _ in ordered:
-        moved.append(max(y, moved[-1] + _APART) if moved else y)
-    for number, height in reversed(list(enumerate(moved))):
-        moved[number] = min(height, lowest - _APART * (len(moved) - 1 - number))
-    return [(x, y, to, label) for (x, y, label), to in zip(ordered, moved, strict=True)]
-
-
-def _path(points: Sequence[tuple[float, float]], across: _Place, up: _Place, kind: str, colour: str) -> str:
-    joined = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
-    return f'<polyline class="{kind}" style="--c:{colour}" points="{joined}"/>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _circle(x: float, y: float, radius: int, kind: str, colour: str) -> str:
-    return f'<circle class="{kind}" style="--c:{colour}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
-
-
-def _text(x: float, y: float, words: str, anchor: str, kind: str = "") -> str:
-    marked = f' class="{kind}"' if kind else ""
-    return f'<text{marked} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" dy="0.35em">{escape(words)}</text>'
-
-
-def _short(words: str, most: int) -> str:
-    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def _percent(share: float) -> str:
