@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seeahead.bench.record import PLAIN, Costs, Record, Run, read_record
+from seeahead.bench.words import WordCounts, count_words
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Tally:
     is_follow_up: bool
     num_levels: int  # drafted depths, summed over the steps
     seconds_draft: float
+    words: WordCounts
 
 
 @dataclass(frozen=True)
@@ -91,4 +93,5 @@ def _tally(record: Record, run: Run, is_identical: bool, logit_gap: float | None
         is_follow_up=bool(asked.earlier),
         num_levels=sum(step.depth for step in steps),
         seconds_draft=sum(step.seconds_draft for step in steps),
+        words=count_words(run.pieces),
     )

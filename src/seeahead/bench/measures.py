@@ -74,6 +74,16 @@ def step_seconds(sample: Sample) -> float:
     return _over(sum(tally.seconds for tally in sample.mine), _num_steps(sample))
 
 
+def function_words(sample: Sample) -> float:
+    words = [tally.words for tally in sample.mine]
+    return _over(sum(count.drafted_function for count in words), sum(count.num_function for count in words))
+
+
+def other_words(sample: Sample) -> float:
+    words = [tally.words for tally in sample.mine]
+    return _over(sum(count.drafted_others for count in words), sum(count.num_others for count in words))
+
+
 def num_parameters(sample: Sample) -> float:
     return _size(sample, sample.method)
 
@@ -85,6 +95,8 @@ FIGURES: dict[str, Figure] = {
     "identical": Figure("share of identical answers", identical, ".1%"),
     "draft_seconds": Figure("drafting seconds per drafted level", draft_seconds, ".2g", True),
     "step_seconds": Figure("seconds per step", step_seconds, ".2g", True),
+    "function_words": Figure("share of function words drafted", function_words),
+    "other_words": Figure("share of other words drafted", other_words),
     "num_parameters": Figure("drafter parameters", num_parameters, ",.0f", True),
 }
 """By the kind a rule names."""
