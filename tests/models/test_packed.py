@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from seeahead.families.fused import fused_decoder
-from seeahead.models.packed import PackedLinear, can_pack, pack
+from seeahead.models.packed import PackedLinear, RoundedLinear, can_pack, pack, rounded_linear
 from seeahead.testing import tiny_model
 
 WEIGHT = torch.linspace(-1, 1, 96 * 64).reshape(96, 64)
@@ -26,6 +26,28 @@ def test_the_product_is_the_same(num_tokens, bias):
         assert torch.equal(layer(x[:, -1:]), plain(x)[:, -1:])
     assert (layer.in_features, layer.out_features) == (64, 96)
     assert sum(weight.numel() for weight in layer.parameters()) == 64 * 96 + 96 * bias
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("bias", [False, True])
+def test_few_tokens_read_rounded_weights_and_many_the_exact_ones(bias):
+    plain = nn.Linear(64, 96, bias=bias, dtype=torch.bfloat16)
+    x = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(3)).bfloat16()
+    layer = RoundedLinear(plain.weight, plain.bias)
+    with torch.no_grad():
+        few, exact = layer(x[:, :4]), plain(x)
+        assert torch.equal(layer(x), exact)
+    assert few.shape == (1, 4, 96)
+    assert not torch.equal(few, exact[:, :4])
+    assert (few - exact[:, :4]).norm() < 0.02 * exact[:, :4].norm()
+    assert sum(weight.numel() for weight in layer.parameters()) == 64 * 96 + 96 * bias
+
+
+@needs_bfloat16
+def test_a_row_of_zeros_stays_one():
+    weight = torch.zeros(8, 64).bfloat16()
+    weight[1] = 1
+    assert rounded_linear(weight)(torch.ones(1, 64).bfloat16()).tolist() == [[0, 64, *[0] * 6]]
 
 
 def test_other_types_are_left_alone():

@@ -20,7 +20,7 @@ from seeahead.drafting import Assignment, Drafter
 from seeahead.errors import DrafterError
 from seeahead.executor import Executor, ModelInputs, Scores
 from seeahead.models.feature import FeatureNetwork, Slots, shifted
-from seeahead.models.packed import linear
+from seeahead.models.packed import rounded_linear
 from seeahead.session import Session
 from seeahead.tree import ROOT, Verdict
 
@@ -51,7 +51,7 @@ class FeatureDrafter:
                 f"width {theirs} and {target.vocab_size} tokens; take one trained for this target, or drafter='lookup'"
             )
         rows = target.head_rows(self.vocabulary.target_ids)
-        return replace(self, target=target, head=linear(rows))
+        return replace(self, target=target, head=rounded_linear(rows))
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:

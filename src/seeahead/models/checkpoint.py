@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seeahead.errors import ModelError
 from seeahead.models.decoder import Decoder, DecoderConfig, Layer
-from seeahead.models.packed import pack
+from seeahead.models.packed import pack_rounded
 
 
 def load_decoder(folder: Path, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> Decoder:
@@ -34,7 +34,7 @@ def load_decoder(folder: Path, config: DecoderConfig, dtype: torch.dtype, device
     decoder.load_state_dict(fused)
     decoder.to(device, dtype).eval()
     for module in (*decoder.layers, decoder):
-        pack(module)
+        pack_rounded(module)
     return decoder
 
 

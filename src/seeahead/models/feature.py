@@ -19,7 +19,7 @@ from seeahead.errors import ModelError
 from seeahead.models.adapter import pooled
 from seeahead.models.checkpoint import fuse, unfuse
 from seeahead.models.decoder import Decoder, DecoderConfig
-from seeahead.models.packed import pack
+from seeahead.models.packed import pack_rounded
 
 CONFIG_KEY = "feature_drafter"
 """In the drafter's config.json."""
@@ -143,7 +143,7 @@ def load_feature_network(
     """To draft with, from a drafter folder and its config.json's `values`."""
     network = read_feature_network(folder, values).to(device, dtype).eval()
     for module in (network, *network.decoder.layers):
-        pack(module)
+        pack_rounded(module)
     return network
 
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 _NUM_TOKENS = 8
-"""The layout is chosen for passes of about this many tokens; more are not bound by reading weights."""
+"""The layout is chosen for passes of about this many tokens."""
+_FEW = 4
+"""Tokens up to which 8 bits are faster: converting them costs by the token, reading does not."""
 _LARGEST, _LEAST = 127, 1e-30
 """Of 8 bits with a sign; and in the place of a scale of zero."""
 
@@ -35,7 +37,7 @@ class PackedLinear(nn.Module):
 
 
 class RoundedLinear(PackedLinear):
-    """As PackedLinear, but few tokens read W rounded to 8 bits, a scale per row; reading is not what many cost."""
+    """As PackedLinear, but few tokens read W rounded to 8 bits, a scale per row."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__(weight, bias)
@@ -49,7 +51,7 @@ class RoundedLinear(PackedLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, self.in_features)
-        if len(rows) > _NUM_TOKENS:
+        if len(rows) > _FEW:
             return super().forward(x)
         result: Tensor = torch._weight_int8pack_mm(rows, self.rounded, self.scale)
         if self.bias is not None:
@@ -69,18 +71,27 @@ def can_pack(weight: Tensor) -> bool:
     )
 
 
-def linear(weight: Tensor) -> nn.Module:
-    """y = x W^T, packed where this machine can; `weight` [out, in] is not copied where it cannot."""
+def pack(module: nn.Module) -> None:
+    """Packs the linear layers directly below `module` where this machine can."""
+    _replace(module, PackedLinear)
+
+
+def pack_rounded(module: nn.Module) -> None:
+    """The same for a drafter's: rounded where this machine can."""
+    _replace(module, RoundedLinear)
+
+
+def rounded_linear(weight: Tensor) -> nn.Module:
+    """y = x W^T for a drafter, rounded where this machine can; `weight` [out, in] is not copied where it cannot."""
     if can_pack(weight):
-        return PackedLinear(weight)
+        return RoundedLinear(weight)
     with torch.device("meta"):
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     layer.weight = nn.Parameter(weight, requires_grad=False)
     return layer
 
 
-def pack(module: nn.Module) -> None:
-    """Packs the linear layers directly below `module` where this machine can."""
+def _replace(module: nn.Module, kind: type[PackedLinear]) -> None:
     for name, child in list(module.named_children()):
         if type(child) is nn.Linear and can_pack(child.weight):
-            setattr(module, name, PackedLinear(child.weight, child.bias))
+            setattr(module, name, kind(child.weight, child.bias))
