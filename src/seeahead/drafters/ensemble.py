@@ -137,9 +137,9 @@ class EnsembleVoice:
             rows.append(1 + node)
         # Rows of a chain lie side by side: nothing is copied.
         logits = logits[: len(rows)] if rows == list(range(len(rows))) else logits[rows]
-        ours = logits[:, : self._num_ids] if self._chosen is None else logits.index_select(1, self._chosen)
+        ours = logits[:, : self._num_ids] if self._chosen is None else _columns(logits, self._chosen)
         is_ours = ours.amax(-1) == logits.amax(-1)
-        q, p = torch.stack([self._heard[place] for place in places]).cpu().numpy(), beliefs(ours).cpu().numpy()
+        q, p = np.stack([self._heard[place].cpu().numpy() for place in places]), beliefs(ours).cpu().numpy()
         return Heard(q, p, np.where(is_ours.cpu().numpy(), p.argmax(-1), -1))
 
     def _expected(self, said: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -164,6 +164,14 @@ class EnsembleVoice:
             own, given = given[:most], given[most:]
             first += own if number == most else [sum(own)]
         return first
+
+
+def _columns(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """`logits` [rows, vocabulary] at the ids `chosen`. numpy gathers in a third of torch's time, but in bits alone."""
+    if logits.device.type != "cpu":
+        return logits.index_select(1, chosen)
+    bits = logits.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[logits.element_size()])
+    return torch.from_numpy(np.take(bits.numpy(), chosen.numpy(), axis=1)).view(logits.dtype)
 
 
 def _joint(known: Sequence[DraftVocabulary]) -> DraftVocabulary | None:
