@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from seeahead.bench import charts
+from seeahead.bench.marks import WIDTH
 
 _ALONE = """.chart { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 .chart text.heading { font-size: 14px; font-weight: 600; }"""
@@ -20,13 +20,13 @@ def style() -> str:
 def sheet(title: str, drawn: Sequence[tuple[str, str]], num_columns: int) -> str:
     """(heading, chart) in rows and columns, as one picture that stands alone: an SVG file."""
     margin, above = 20.0, 34.0
-    cell = charts.WIDTH + 2 * margin
+    cell = WIDTH + 2 * margin
     body, top = [], 8.0
     for start in range(0, len(drawn), num_columns):
         row = drawn[start : start + num_columns]
         for number, (heading, chart) in enumerate(row):
             left = number * cell + margin
-            place = f'x="{left:g}" y="{top + above:g}" width="{charts.WIDTH}" height="{_height(chart):g}"'
+            place = f'x="{left:g}" y="{top + above:g}" width="{WIDTH}" height="{_height(chart):g}"'
             words = f'<text class="heading" x="{left:g}" y="{top + above / 2:g}">{escape(heading)}</text>'
             body.append(words)
             body.append(chart.replace("<svg ", f"<svg {place} ", 1))
