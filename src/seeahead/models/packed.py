@@ -10,10 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_NUM_TOKENS = 8
-"""The layout is chosen for passes of about this many tokens."""
-_FEW = 4
-"""Tokens up to which 8 bits are faster: converting them costs by the token, reading does not."""
+_FEW = 8
+"""Tokens for whose number the layout is chosen, and up to which 8 bits are faster: reading is what these cost."""
 _LARGEST, _LEAST = 127, 1e-30
 """Of 8 bits with a sign; and in the place of a scale of zero."""
 
@@ -27,7 +25,7 @@ class PackedLinear(nn.Module):
         if not can_pack(weight):
             raise ValueError(f"weights in {weight.dtype} on {weight.device} cannot be packed")
         self.out_features, self.in_features = weight.shape
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _NUM_TOKENS)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _FEW)
         self.weight = nn.Parameter(packed, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
 
