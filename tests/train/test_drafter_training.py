@@ -26,7 +26,8 @@ from seeahead.train.own_answers import Writing
 RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
 OTHERS = [
     *("demo-smoke", "own-pictures", "vision-single-cpu"),
-    *("eagle-cpu", "language-cpu", "msd-both-cpu", "msd-demo", "msd-no-ramp-cpu", "msd-pictures-cpu", "msd-text-cpu"),
+    *("eagle-cpu", "language-cpu", "msd-both-cpu", "msd-demo", "msd-demo-short-cpu"),
+    *("msd-no-ramp-cpu", "msd-pictures-cpu", "msd-text-cpu"),
 ]
 """Recipes of the demo, for one's own pictures, and those that another is compared with."""
 TWINS = sorted({path.stem for path in RECIPES.glob("*-cpu.toml")} - set(OTHERS))
