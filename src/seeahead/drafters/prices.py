@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from time import perf_counter
 from typing import Any
@@ -19,6 +20,8 @@ from seeahead.tree import ROOT
 
 _PROMPT, _REPEATS = 64, 4
 _MEASURED = (1, 2, 4, 8, 12, 16, 24, 32)
+_LEVELS = 4
+"""Drafted at a stretch after a pass of the target, as in a step: the first finds none of its weights in the cache."""
 
 
 def with_prices(drafter: Drafter, target: Executor) -> Drafter:
@@ -33,41 +36,51 @@ def with_prices(drafter: Drafter, target: Executor) -> Drafter:
 
 def measure(drafter: Any, target: Executor) -> Prices:
     """Takes about a second for a target of a hundred million parameters on a CPU."""
-    device = target.device
-    tokens = torch.arange(_PROMPT, device=device)[None] % min(target.vocab_size, 1000)
+    tokens = torch.arange(_PROMPT, device=target.device)[None] % min(target.vocab_size, 1000)
     session = Session(target, _PROMPT + 2 * max(_MEASURED))
     session.prefill(ModelInputs(tokens))
 
-    def seconds(run: Callable[[], object], forget: Callable[[], object]) -> float:
-        best = float("inf")
-        for _ in range(_REPEATS):
-            started = perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            best = min(best, perf_counter() - started)
-            forget()
-        return best
+    def score(length: int) -> None:
+        session.score([1] * length, range(ROOT, length - 1))
 
-    def chain(length: int) -> Callable[[], object]:
-        return lambda: session.score([1] * length, range(ROOT, length - 1))
+    def forget() -> None:
+        session.commit(())
 
-    known = {length: seconds(chain(length), lambda: session.commit(())) for length in _MEASURED}
-    made = torch.zeros(_PROMPT, target.width, device=device, dtype=getattr(target, "dtype", torch.float32))
-    assignment = Assignment(
-        ModelInputs(tokens),
-        frozenset(),
-        target.vocab_size,
-        SamplingParams(),
-        2 * _PROMPT,
-        features=made,
-        embeddings=made,
-    )
-    voice = drafter.voice(assignment)
+    def score_again() -> None:
+        score(1)
+        forget()
+
+    passes = {length: _seconds(partial(score, length), forget, target) for length in _MEASURED}
+    levels = _seconds(_levels(drafter, target, tokens), score_again, target)
+    return Prices(_between(passes), levels / _LEVELS)
+
+
+def _seconds(run: Callable[[], object], between: Callable[[], object], target: Executor) -> float:
+    """The best of some runs, with something done between them."""
+    best = float("inf")
+    for _ in range(_REPEATS):
+        started = perf_counter()
+        run()
+        if target.device.type == "cuda":
+            torch.cuda.synchronize(target.device)
+        best = min(best, perf_counter() - started)
+        between()
+    return best
+
+
+def _levels(drafter: Any, target: Executor, tokens: torch.Tensor) -> Callable[[], None]:
+    """Drafts some levels after the prompt `tokens`."""
+    made = torch.zeros(_PROMPT, target.width, device=target.device, dtype=getattr(target, "dtype", torch.float32))
+    inputs, params = ModelInputs(tokens), SamplingParams()
+    assignment = Assignment(inputs, frozenset(), target.vocab_size, params, 2 * _PROMPT, made, made)
+    voice, width = drafter.voice(assignment), drafter.limits.width
     voice.read([1])
-    width = drafter.limits.width
-    level = seconds(lambda: voice.score([0] * width, [ROOT] * width), lambda: None)
-    return Prices(_between(known), level)
+
+    def draft() -> None:
+        for _ in range(_LEVELS):
+            voice.score([0] * width, [ROOT] * width)
+
+    return draft
 
 
 def _between(known: dict[int, float]) -> tuple[float, ...]:
