@@ -18,7 +18,7 @@ from typing import Any
 import seeahead
 from seeahead.api import Engine, Reply
 from seeahead.bench.harness import question_of
-from seeahead.bench.suites import load_suite
+from seeahead.bench.suites import Item, load_suite
 from seeahead.drafters.ensemble import EnsembleDrafter, EnsembleVoice
 from seeahead.drafters.voice import VoiceDrafting
 from seeahead.drafters.weights import Weighing
@@ -84,30 +84,40 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=6, help="questions per scenario")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     args = parser.parse_args()
-    engine = seeahead.load("demo", drafter="none")
-    rows = [row for views in VIEWS for row in measure(engine, views, args.count)]
+    rows = list(measure(seeahead.load("demo", drafter="none"), args.count))
     write_json(args.output, {"provenance": provenance(SEED), "chain": CHAIN, "count": args.count, "rows": rows})
     return 0
 
 
-def measure(plain: Engine, views: str, count: int) -> Iterator[dict[str, Any]]:
-    """A row per answer: its scenario, steps in numbers, seconds by part, and the weights of every block."""
+def measure(plain: Engine, count: int) -> Iterator[dict[str, Any]]:
+    """A row per answer: its scenario, steps in numbers, seconds by part, and the weights of every block.
+
+    Every question is put to all views in turn, so that a slower minute of the machine is shared by them."""
+    watched = {views: watch(plain, views) for views in VIEWS}
+    with tempfile.TemporaryDirectory() as workspace:
+        suite = load_suite("demo", count=count, seed=SEED, folder=None, workspace=Path(workspace))
+        for item in suite.items:
+            if item.scenario in SCENARIOS:
+                sys.stderr.write(f"\r{item.id}                    ")
+                for views, (engine, keeper) in watched.items():
+                    yield from answers(views, engine, keeper, item)
+
+
+def watch(plain: Engine, views: str) -> tuple[Engine, Kept]:
     made = plain.with_drafter(f"tabed:views={views},captions=own,chain={CHAIN}").drafter
     assert isinstance(made, EnsembleDrafter)
     keeper = Kept(made)
-    engine = Engine(plain.family, keeper, plain.own_drafters)  # type: ignore[arg-type]  # it stands for a drafter
-    with tempfile.TemporaryDirectory() as workspace:
-        suite = load_suite("demo", count=count, seed=SEED, folder=None, workspace=Path(workspace))
-        items = [item for item in suite.items if item.scenario in SCENARIOS]
-        for item in items:
-            earlier: tuple[tuple[str, str], ...] = ()
-            for turn in item.turns:
-                sys.stderr.write(f"\r{views}: {item.id}                    ")
-                messages = question_of(item, earlier).messages()
-                with timed() as spent:
-                    reply = engine.generate(messages, max_new_tokens=turn.max_new_tokens, temperature=0.0)
-                earlier += ((turn.text, reply.text),)
-                yield row(views, item.scenario, reply, keeper.voices.pop().weighing, spent["weighing"])
+    return Engine(plain.family, keeper, plain.own_drafters), keeper  # type: ignore[arg-type]  # it stands for a drafter
+
+
+def answers(views: str, engine: Engine, keeper: Kept, item: Item) -> Iterator[dict[str, Any]]:
+    earlier: tuple[tuple[str, str], ...] = ()
+    for turn in item.turns:
+        messages = question_of(item, earlier).messages()
+        with timed() as spent:
+            reply = engine.generate(messages, max_new_tokens=turn.max_new_tokens, temperature=0.0)
+        earlier += ((turn.text, reply.text),)
+        yield row(views, item.scenario, reply, keeper.voices.pop().weighing, spent["weighing"])
 
 
 def row(views: str, scenario: str, reply: Reply, weighing: Weighing | None, seconds_weighing: float) -> dict[str, Any]:
