@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from seeahead.bench.marks import LETTER, WIDTH, Name, apart, circle, line, named, path, short, text
+from seeahead.bench.marks import LETTER, WIDTH, Name, beside, circle, line, path, short, text, written
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def plane(ident: str, title: str, dots: Sequence[Dot], curves: Sequence[Line], n
             body.append(line(x, up(dot.low), x, up(dot.high), "whisker"))
         body.append(circle(x, y, 5, "solid", dot.colour))
         places.append((x, y, short(dot.label, 18)))
-    body += named(places, left, bottom)
+    body += written(beside(places, left), bottom)
     said = "; ".join(f"{dot.label}: {names[0]} {dot.x:.2f}, {names[1]} {dot.y:.2f}" for dot in dots)
     return svg(ident, height, title, said, body)
 
@@ -164,7 +164,7 @@ def lines(ident: str, title: str, series: Sequence[Line], names: tuple[str, str]
             )
         x, y = entry.points[-1]
         ends.append(Name(across(x), up(y), across(x) + 8, short(entry.label, 13)))
-    body += [mark for name, to in apart(ends, bottom) for mark in name.marks(to)]
+    body += written(ends, bottom)
     said = "; ".join(f"{entry.label}: " + ", ".join(_percent(y) for _, y in entry.points) for entry in series)
     return svg(ident, height, title, said, body)
 

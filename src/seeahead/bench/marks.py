@@ -38,28 +38,26 @@ class Name:
         return (self.beside, self.beside + length) if self.anchor == "start" else (self.beside - length, self.beside)
 
 
-def apart(names: Sequence[Name], lowest: float) -> list[tuple[Name, float]]:
-    """Each with its height, from the top down: moved so that none is written over another, and none falls below
-    `lowest` as long as there is room above."""
-    ordered = sorted(names, key=lambda name: name.y)
-    moved: list[float] = []
-    for name in ordered:
-        above = [to + _APART for other, to in zip(ordered, moved, strict=False) if name.meets(other)]
-        moved.append(max([name.y, *above]))
-    for number, name in reversed(list(enumerate(ordered))):
-        below = [to - _APART for other, to in zip(ordered[number + 1 :], moved[number + 1 :]) if name.meets(other)]
-        moved[number] = min([moved[number], lowest, *below])
-    return list(zip(ordered, moved, strict=True))
+def written(names: Sequence[Name], lowest: float) -> list[str]:
+    """All of them, from the top down: moved so that none is written over another, and none falls below `lowest` as long
+    as there is room above."""
+    down: list[tuple[Name, float]] = []
+    for name in sorted(names, key=lambda name: name.y):
+        down.append((name, max([name.y, *(to + _APART for other, to in down if name.meets(other))])))
+    up: list[tuple[Name, float]] = []
+    for name, height in reversed(down):
+        up.append((name, min([height, lowest, *(to - _APART for other, to in up if name.meets(other))])))
+    return [mark for name, to in reversed(up) for mark in name.marks(to)]
 
 
-def named(places: Sequence[tuple[float, float, str]], left: float, lowest: float) -> list[str]:
-    """Names beside their dots: to the left of those that stand far right; never one over another."""
+def beside(places: Sequence[tuple[float, float, str]], left: float) -> list[Name]:
+    """Names beside their dots: to the left of those that stand far right."""
     names = []
     for x, y, label in places:
         length = len(label) * LETTER
         is_left = x + 10 + length > WIDTH and x - left > length
         names.append(Name(x, y, x - 9 if is_left else x + 9, label, "end" if is_left else "start"))
-    return [mark for name, to in apart(names, lowest) for mark in name.marks(to)]
+    return names
 
 
 def path(points: Sequence[tuple[float, float]], across: Place, up: Place, kind: str, colour: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,18 +35,10 @@ def count_words(pieces: Iterable[tuple[str, str]]) -> WordCounts:
     """Of an answer's `pieces`: (text, who said it first). The first one comes with the prompt, so no one drafts it."""
     pieces = list(pieces)
     text = "".join(words for words, _ in pieces)
-    ends = list(itertools.accumulate(len(words) for words, _ in pieces))
-    refused = [
-        range(end - len(words), end) for end, (words, origin) in zip(ends, pieces, strict=True) if origin != "drafted"
-    ]
-    own = {place for places in refused for place in places}
-    counts = {(is_function, is_drafted): 0 for is_function in (True, False) for is_drafted in (True, False)}
-    for found in _WORD.finditer(text, ends[0] if ends else 0):
-        is_drafted = own.isdisjoint(range(found.start(), found.end()))
-        counts[found.group().lower() in FUNCTION_WORDS, is_drafted] += 1
-    return WordCounts(
-        counts[True, True] + counts[True, False],
-        counts[False, True] + counts[False, False],
-        counts[True, True],
-        counts[False, True],
-    )
+    is_drafted = [origin == "drafted" for words, origin in pieces for _ in words]  # letter by letter
+    found, drafted = Counter[bool](), Counter[bool]()
+    for word in _WORD.finditer(text, len(pieces[0][0]) if pieces else 0):
+        is_function = word.group().lower() in FUNCTION_WORDS
+        found[is_function] += 1
+        drafted[is_function] += all(is_drafted[word.start() : word.end()])
+    return WordCounts(found[True], found[False], drafted[True], drafted[False])
