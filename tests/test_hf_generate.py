@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers import (
+    DynamicCache,
     LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
@@ -11,6 +12,7 @@ from transformers import (
 )
 
 import seeahead
+from seeahead.compat import cache_argument
 from seeahead.errors import InputError
 from seeahead.testing import (
     TEXT_FAMILIES,
@@ -150,6 +152,9 @@ def test_padding_and_filled_caches_are_refused():
         model.generate(
             inputs.token_ids, attention_mask=mask, max_new_tokens=4, custom_generate=seeahead.custom_generate()
         )
-    cache = model(inputs.token_ids[:, :4]).past_key_values
+    cache = DynamicCache()
+    argument = cache_argument(model.forward)
+    model(inputs.token_ids[:, :4], **{argument: cache})
+    assert cache.get_seq_length() == 4
     with pytest.raises(InputError, match="a filled cache; allowed: the whole prompt"):
-        generate(model, inputs, past_key_values=cache, custom_generate=seeahead.custom_generate())
+        generate(model, inputs, **{argument: cache}, custom_generate=seeahead.custom_generate())

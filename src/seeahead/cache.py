@@ -1,6 +1,6 @@
 """Keys and values of a session: allocated once, written in place, rolled back by one gather.
 
-The only file that knows transformers' cache classes, whose interface shifts between versions.
+A transformers cache on the outside, so that its models write into it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
+from seeahead.compat import Cache, CacheLayerMixin, DynamicCache
 from seeahead.errors import ModelError
 
 _RECURRENT_LAYERS = ("linear", "mamba", "recurrent", "ssm", "conv", "hybrid")

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from transformers import EosTokenCriteria, MaxLengthCriteria, PreTrainedModel
-from transformers.generation.configuration_utils import GenerationMode
 
+from seeahead.compat import Cache, GenerationMode, prompt_arguments
 from seeahead.decode import Decoder
 from seeahead.drafters import make_drafter
 from seeahead.drafting import Drafter
@@ -22,16 +22,6 @@ from seeahead.families import family_for
 from seeahead.families.base import Family
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule, end_tokens_of
-
-_NOT_FOR_FORWARD = (
-    "input_ids",
-    "past_key_values",
-    "use_cache",
-    "logits_to_keep",
-    "attention_mask",
-    "output_attentions",
-    "output_hidden_states",
-)
 
 
 def custom_generate(drafter: str | Path | Drafter = "lookup", streamer: Any = None) -> Callable[..., torch.Tensor]:
@@ -77,7 +67,8 @@ def _tell(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:
 
 def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any]) -> None:
     """Raises InputError for what this loop does not do, before anything is computed."""
-    mask, cache = model_kwargs.get("attention_mask"), model_kwargs.get("past_key_values")
+    mask = model_kwargs.get("attention_mask")
+    is_filled = any(isinstance(one, Cache) and one.get_seq_length() > 0 for one in model_kwargs.values())
     one_of = {GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE}
     refusals = (
         (config.get_generation_mode() not in one_of, config.get_generation_mode().value, "greedy search and sampling"),
@@ -85,7 +76,7 @@ def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any]) -
         (config.return_dict_in_generate, "return_dict_in_generate", "plain token ids"),
         (config.guidance_scale not in (None, 1), "guidance_scale", "generation without guidance"),
         (mask is not None and not bool(mask.all()), "padding", "a prompt without padding"),
-        (cache is not None and cache.get_seq_length() > 0, "a filled cache", "the whole prompt, without a cache"),
+        (is_filled, "a filled cache", "the whole prompt, without a cache"),
         (model_kwargs.get("inputs_embeds") is not None, "inputs_embeds", "input_ids"),
     )
     for is_wrong, given, allowed in refusals:
@@ -119,7 +110,4 @@ def _rule(config: Any, criteria: Any, prompt: list[int], family: Family) -> Stop
 
 def _inputs(family: Family, input_ids: torch.Tensor, model_kwargs: dict[str, Any]) -> ModelInputs:
     """The prompt as the model's own preparation makes it: pictures encoded by `generate` already, or still to be."""
-    kwargs = {name: value for name, value in model_kwargs.items() if name != "past_key_values"}
-    prepared = family.model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **kwargs)
-    extras = {name: value for name, value in prepared.items() if value is not None and name not in _NOT_FOR_FORWARD}
-    return ModelInputs(input_ids.to(family.device), extras)
+    return ModelInputs(input_ids.to(family.device), prompt_arguments(family.model, input_ids, model_kwargs))

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedModel
-from transformers.generation.streamers import BaseStreamer
 
 from seeahead.api import Engine
 from seeahead.bench.methods import Messages, Method, Spoken
+from seeahead.compat import BaseStreamer
 from seeahead.drafters import KINDS, kind_of
 from seeahead.drafters.options import split_options
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary

@@ -19,9 +19,8 @@ from transformers import (
     LlavaProcessor,
     PreTrainedTokenizerBase,
 )
-from transformers import modeling_gguf_pytorch_utils as gguf_reader
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from seeahead.compat import clip_image_processor, gguf_reader
 from seeahead.errors import ModelError
 
 IMAGE_TOKEN = "<image>"
@@ -85,7 +84,7 @@ def load_language_model(gguf: Path) -> tuple[LlamaForCausalLM, PreTrainedTokeniz
 @contextmanager
 def _no_bar_of_its_own() -> Iterator[None]:
     """transformers' reader of GGUF files draws a bar that none of its settings turns off, across ours."""
-    names = vars(gguf_reader)
+    names = vars(gguf_reader())
     bar = names.get("tqdm")
     names["tqdm"] = lambda tensors, **settings: tensors
     try:
@@ -112,7 +111,7 @@ def with_image_token(
 
 def build_processor(tokenizer: PreTrainedTokenizerBase) -> LlavaProcessor:
     size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    images = CLIPImageProcessorPil(
+    images = clip_image_processor()(
         size=size, crop_size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
     return LlavaProcessor(

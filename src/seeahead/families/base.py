@@ -11,24 +11,21 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from jinja2 import TemplateError
 from transformers import PreTrainedModel
 
 from seeahead.cache import SessionCache, check_can_roll_back
-from seeahead.errors import InputError, ModelError
+from seeahead.compat import attention_of, cache_argument, rotary_index
+from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs, Prefilled, Scores
+from seeahead.families.encoding import PromptEncoder
 from seeahead.families.fused import fused_decoder
 from seeahead.models.decoder import Decoder
-from seeahead.prompt import Prompt
-from seeahead.stopping import end_tokens_of
 
 
-class Family:
+class Family(PromptEncoder):
     """A transformers model (and, where prompts are to be encoded, its processor or tokenizer) as an `Executor`."""
 
     name: ClassVar[str] = "text"
-    marker_tokens: ClassVar[tuple[str, ...]] = ()
-    """Tokens around image placeholders that mean nothing without the image, such as start and end markers."""
 
     def __init__(self, model: PreTrainedModel, processor: Any = None) -> None:
         """Raises ModelError for a model without language head, without roll-back, or without a tree mask."""
@@ -47,7 +44,7 @@ class Family:
                 f"model type '{model.config.model_type}' has {', '.join(sorted(unknown))} layers, for which no tree "
                 "mask is known; use a model with full_attention and sliding_attention layers"
             )
-        attention = getattr(self.text_config, "_attn_implementation", None)
+        attention = attention_of(self.text_config)
         if attention not in (None, "eager", "sdpa"):
             raise ModelError(
                 f"attention implementation '{attention}' takes no tree mask; "
@@ -57,6 +54,8 @@ class Family:
         self.max_length: int | None = getattr(self.text_config, "max_position_embeddings", None)
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
+        self._cache_argument = cache_argument(model.forward)
+        self._rotary_index = rotary_index(model)
         forward = inspect.signature(model.forward).parameters
         self._fused: Decoder | None = None
         self._last_logits_only = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
@@ -68,106 +67,6 @@ class Family:
         """
         self._fused = fused_decoder(self.model)
         return self._fused is not None
-
-    # ---- prompts
-
-    @property
-    def tokenizer(self) -> Any:
-        """The processor's tokenizer, or the tokenizer that was given itself."""
-        if self.processor is None:
-            raise InputError("no processor or tokenizer was given; pass (model, processor) to encode prompts")
-        return getattr(self.processor, "tokenizer", self.processor)
-
-    @property
-    def can_see(self) -> bool:
-        """Whether prompts may hold pictures."""
-        return getattr(self.model.config, "vision_config", None) is not None
-
-    @property
-    def image_token_ids(self) -> frozenset[int]:
-        """Placeholder ids (never drafted) and the markers around them: what a text-only view leaves out."""
-        config = self.model.config
-        names = (
-            "image_token_id",
-            "image_token_index",
-            "video_token_id",
-            "vision_start_token_id",
-            "vision_end_token_id",
-            "boi_token_index",
-            "eoi_token_index",
-        )
-        ids = {getattr(config, name, None) for name in names}
-        if self.processor is not None and self.marker_tokens:
-            ids.update(self.tokenizer.convert_tokens_to_ids(list(self.marker_tokens)))
-            ids.discard(self.tokenizer.unk_token_id)
-        return frozenset(token for token in ids if token is not None)
-
-    @property
-    def end_token_ids(self) -> tuple[int, ...]:
-        """Tokens that end an answer, by the model's generation config; the first is the one it is taught to say."""
-        return end_tokens_of(self.model.generation_config)
-
-    def encode(self, prompt: Prompt) -> ModelInputs:
-        """Token ids and pixels of a conversation, ready for `prefill`."""
-        if prompt.images and not self.can_see:
-            raise InputError(
-                f"{len(prompt.images)} picture(s) were given, but model type '{self.model.config.model_type}' reads "
-                "text only; leave the pictures out or load a vision-language model"
-            )
-        self._check_text(prompt)
-        try:
-            encoded = self._encode_with_pictures(prompt) if prompt.images else self._encode_text(prompt)
-        except (ValueError, TemplateError) as error:
-            if isinstance(error, InputError):
-                raise
-            reason = str(error).strip().partition("\n")[0]
-            raise InputError(f"the model's processor refuses this prompt: {reason}") from error
-        token_ids = encoded.pop("input_ids")
-        encoded.pop("attention_mask", None)
-        return ModelInputs(token_ids.to(self.device), {name: self._place(value) for name, value in encoded.items()})
-
-    def _check_text(self, prompt: Prompt) -> None:
-        """Raises InputError for a text that spells a token which stands for a picture: nobody could tell them apart."""
-        reserved = self.tokenizer.convert_ids_to_tokens(sorted(self.image_token_ids)) if self.can_see else ()
-        for message in prompt.messages:
-            for token in reserved:
-                if token in message.text:
-                    raise InputError(
-                        f"the text contains '{token}', which stands for a picture here; leave it out and give pictures "
-                        "as `images` or as image parts of a message"
-                    )
-
-    def _encode_with_pictures(self, prompt: Prompt) -> dict[str, Any]:
-        if not hasattr(self.processor, "image_processor"):
-            raise InputError("pictures were given, but no image processor; pass (model, processor), not a tokenizer")
-        pictures = iter(prompt.images)
-        chat = prompt.as_chat()
-        for message in chat:
-            message["content"] = [
-                {**part, "image": next(pictures)} if part["type"] == "image" else part for part in message["content"]
-            ]
-        return dict(
-            self.processor.apply_chat_template(
-                chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-            )
-        )
-
-    def _encode_text(self, prompt: Prompt) -> dict[str, Any]:
-        tokenizer = self.tokenizer
-        template = getattr(self.processor, "chat_template", None) or tokenizer.chat_template
-        if template is None:
-            text = "\n".join(message.text for message in prompt.messages)
-            return {"input_ids": tokenizer(text, return_tensors="pt")["input_ids"]}
-        # Templates of VLMs want parts, those of text models want plain strings.
-        chat = prompt.as_chat() if self.can_see else [{"role": m.role, "content": m.text} for m in prompt.messages]
-        text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
-        return {"input_ids": tokenizer(text, return_tensors="pt", add_special_tokens=not has_bos)["input_ids"]}
-
-    def _place(self, value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value.to(self.device, self.dtype if value.is_floating_point() else None)
-        return value
 
     # ---- the executor seam
 
@@ -191,18 +90,24 @@ class Family:
     def prefill(
         self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
     ) -> Prefilled:
+        extras, shift = dict(inputs.extras), 0
+        positions = self.prompt_positions(inputs)
+        if positions is not None:
+            # A fourth row, where there is one, comes first and counts tokens.
+            shift = int(positions[-3:].max()) + 1 - inputs.token_ids.shape[1]
+            extras["position_ids"] = positions
         outputs = self.model(
             input_ids=inputs.token_ids,
-            past_key_values=cache,
             use_cache=True,
             output_hidden_states=wants_features or wants_embeddings,
-            **inputs.extras,
+            **{self._cache_argument: cache},
+            **extras,
             **self._last_logits_only,
         )
         scores = _scores(outputs, wants_features, last_only=True)
         if wants_embeddings:
             scores = replace(scores, embeddings=outputs.hidden_states[0])
-        return Prefilled(scores, self.position_shift(inputs))
+        return Prefilled(scores, shift)
 
     def forward(
         self,
@@ -220,21 +125,33 @@ class Family:
             input_ids=tokens,
             position_ids=self.positions(positions),
             attention_mask=None if visible is None else self.masks(visible),
-            past_key_values=cache,
             use_cache=True,
             output_hidden_states=wants_features,
+            **{self._cache_argument: cache},
         )
         return _scores(outputs, wants_features)
 
     # ---- where families differ
 
-    def position_shift(self, inputs: ModelInputs) -> int:
-        """How far positions of tokens after the prompt are from their index. Called right after its prefill."""
-        return 0
+    def prompt_positions(self, inputs: ModelInputs) -> torch.Tensor | None:
+        """Position ids [rows, 1, length] of a prompt; None where every token's position is its index.
+
+        M-RoPE models number an image by its grid, so text after it is shifted. Asked of the model's own function and
+        given to its forward, since the model would otherwise keep the shift of its last prompt for all answers.
+        """
+        given = inputs.extras.get("position_ids")
+        if given is not None or self._rotary_index is None:
+            return given
+        known = inspect.signature(self._rotary_index).parameters
+        arguments = {name: value for name, value in inputs.extras.items() if name in known}
+        if not any(name.endswith("grid_thw") for name in arguments):
+            return None
+        positions: torch.Tensor = self._rotary_index(inputs.token_ids, **arguments)[0]
+        return positions
 
     def positions(self, positions: torch.Tensor) -> torch.Tensor:
-        """Position ids as the model takes them, from positions [batch, tokens]."""
-        return positions
+        """Position ids as the model takes them, from positions [batch, tokens]: M-RoPE models want three alike."""
+        return positions if self._rotary_index is None else positions.expand(3, *positions.shape)
 
     def masks(self, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """The attention mask as the model takes it, from `visible` [batch, tokens, cached + tokens].

@@ -22,9 +22,8 @@ from transformers import (
     PreTrainedModel,
     SmolVLMForConditionalGeneration,
 )
-from transformers.models.llama.modeling_llama import LlamaModel
-from transformers.models.mistral.modeling_mistral import MistralModel
 
+from seeahead.compat import plain_llama
 from seeahead.models.decoder import Decoder, DecoderConfig, rotation_table
 from seeahead.models.packed import can_pack, pack
 
@@ -51,7 +50,7 @@ def fused_decoder(model: PreTrainedModel) -> Decoder | None:
     """
     language = model.get_decoder()
     config = model.config.get_text_config()
-    if type(model) not in _HEADS_KNOWN or type(language) not in (LlamaModel, MistralModel):
+    if type(model) not in _HEADS_KNOWN or plain_llama(language) is None:
         return None
     if not _is_plain(model, language, config):
         return None

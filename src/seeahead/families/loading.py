@@ -12,6 +12,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
+from seeahead.compat import set_attention, tied_weights
 from seeahead.errors import ModelError
 from seeahead.families import check_supported
 from seeahead.families.processors import processor_class
@@ -47,7 +48,7 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
     config = _call(source, transformers.AutoConfig.from_pretrained, source)
     check_supported(config.model_type)
     # A checkpoint may ask for flash attention, which takes no tree mask.
-    config._attn_implementation = "sdpa"
+    set_attention(config, "sdpa")
     sees = getattr(config, "vision_config", None) is not None
     auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
     with _quiet(is_local=folder.is_dir()):
@@ -105,8 +106,7 @@ def _call(source: str | Path, function: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _check_complete(source: str | Path, model: Any, report: dict[str, Any]) -> None:
-    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    missing = sorted(set(report.get("missing_keys", ())) - tied)
+    missing = sorted(set(report.get("missing_keys", ())) - tied_weights(model))
     wrong = sorted(str(entry[0]) for entry in report.get("mismatched_keys", ()))
     if missing or wrong:
         names = ", ".join([*missing, *wrong][:5])

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
+from seeahead.compat import set_attention
 from seeahead.data.dialogues import Dialogue, Example
 from seeahead.demo.model import ADAPTER_SCALE, IMAGE_TOKEN, NUM_IMAGE_TOKENS
 from seeahead.train.loop import Stage, fit
@@ -178,7 +179,7 @@ def train_answers(
 ) -> None:
     # A few hundred tokens: plain products are a sixth faster than SDPA, forward and backward together.
     for part in (model.model.vision_tower, model.model.language_model):
-        part.config._attn_implementation = "eager"
+        set_attention(part.config, "eager")
     supply = batches(draw, packer, stage.limits.batch_size, random.Random(seed))
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:

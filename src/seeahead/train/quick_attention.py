@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-from transformers.models.llama.modeling_llama import LlamaModel
 
+from seeahead.compat import attention_of, mask_functions, plain_llama, set_attention
 from seeahead.models.decoder import attend
 
 _NAME = "seeahead"
@@ -18,23 +17,24 @@ _NAME = "seeahead"
 
 def is_plain(model: PreTrainedModel) -> bool:
     """A Llama inside, whose positions are those of its tokens."""
-    return type(model.get_decoder()) is LlamaModel
+    return plain_llama(model.get_decoder()) == "llama"
 
 
 @contextmanager
 def quick_attention(model: PreTrainedModel) -> Iterator[None]:
     """Inside, a plain Llama on a CPU attends through `attend`; other models are left as they are."""
     language = model.get_decoder()
-    if model.device.type != "cpu" or not is_plain(model) or language.config._attn_implementation != "sdpa":
+    if model.device.type != "cpu" or not is_plain(model) or attention_of(language.config) != "sdpa":
         yield
         return
     AttentionInterface.register(_NAME, _attention)
-    AttentionMaskInterface.register(_NAME, sdpa_mask)
-    language.config._attn_implementation = _NAME
+    masks, sdpa_mask = mask_functions()
+    masks.register(_NAME, sdpa_mask)
+    set_attention(language.config, _NAME)
     try:
         yield
     finally:
-        language.config._attn_implementation = "sdpa"
+        set_attention(language.config, "sdpa")
 
 
 def _attention(

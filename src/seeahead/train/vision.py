@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPVisionModel, LlavaForConditionalGeneration
 
+from seeahead.compat import set_attention
 from seeahead.data.dialogues import KIND_WORDS, Example
 from seeahead.data.scenes import SHAPES
 from seeahead.train.loop import Report, Stage, fit
@@ -98,7 +99,7 @@ class VisionTrainer:
 
     def __init__(self, model: LlavaForConditionalGeneration, views: np.ndarray, features: Tensor) -> None:
         self.tower, self.projector = model.model.vision_tower, model.model.multi_modal_projector
-        self.tower.config._attn_implementation = "eager"  # 65 tokens: plain products train 1.6 times faster than SDPA
+        set_attention(self.tower.config, "eager")  # 65 tokens: plain products train 1.6 times faster than SDPA
         self.views, self.features = views, features
         sample = features[:: max(1, len(features) // 512)].float().flatten(0, 1)
         self.mean = sample.mean(0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration, LlavaProcessor, LogitsProcessor, LogitsProcessorList
 
 from seeahead.cache import batch_cache
+from seeahead.compat import cache_argument
 from seeahead.data.prompts import Prompt
 from seeahead.stopping import end_tokens_of
 from seeahead.train.quick_attention import is_plain, quick_attention
@@ -95,9 +96,10 @@ def _write_shrinking(model: Any, inputs: Mapping[str, Tensor], max_new_tokens: i
     )
     mask = inputs["attention_mask"]
     rows, cache = torch.arange(len(mask), device=mask.device), batch_cache()
+    cached = {cache_argument(model.forward): cache}
     fed = {**inputs, "position_ids": (mask.cumsum(-1) - 1).clamp_min(0)}
     for _ in range(max_new_tokens):
-        logits = model(**fed, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        logits = model(**fed, **cached, use_cache=True, logits_to_keep=1).logits[:, -1].float()
         tokens = logits.softmax(-1).multinomial(1)[:, 0] if sampled else logits.argmax(-1)
         notes.rows.append(rows)
         notes.ids.append(tokens)

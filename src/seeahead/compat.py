@@ -1,0 +1,139 @@
+"""Every name that changes between transformers releases: arguments, private helpers, classes without a public home.
+
+A new release is taken in here, and nowhere else (`tests/test_architecture.py` sees to it).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+from transformers.generation.configuration_utils import GenerationMode
+from transformers.generation.streamers import BaseStreamer
+
+from seeahead.errors import ModelError
+
+OLDEST, NEWEST = "5.17", "5.24"
+"""Supported releases of transformers, both ends tested; pyproject.toml states the same range."""
+
+__all__ = [
+    "BaseStreamer",
+    "Cache",
+    "CacheLayerMixin",
+    "DynamicCache",
+    "GenerationMode",
+    "attention_of",
+    "cache_argument",
+    "clip_image_processor",
+    "gguf_reader",
+    "mask_functions",
+    "plain_llama",
+    "prompt_arguments",
+    "rotary_index",
+    "set_attention",
+    "tied_weights",
+]
+
+_CACHE_NAMES = ("cache", "past_key_values")
+
+
+def cache_argument(function: Callable[..., Any]) -> str:
+    """The argument of a model's `forward` that takes its cache: `past_key_values` before 5.24, `cache` since.
+
+    Raises ModelError where there is none: a cache that does not arrive stays empty, and every answer is wrong.
+    """
+    return _cache_argument(getattr(function, "__func__", function))
+
+
+@cache
+def _cache_argument(function: Callable[..., Any]) -> str:
+    parameters = inspect.signature(function).parameters
+    # The next release may rename it again; its type says what it is under any name.
+    by_type = [name for name, one in parameters.items() if "Cache" in str(one.annotation)]
+    for name in (*_CACHE_NAMES, *by_type):
+        if name in parameters:
+            return name
+    raise ModelError(
+        f"{function.__qualname__} takes no cache under a name known here ({', '.join(_CACHE_NAMES)}); "
+        f"install transformers {OLDEST} to {NEWEST}, or a model that decodes with a cache"
+    )
+
+
+def prompt_arguments(model: PreTrainedModel, input_ids: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What `generate` gives `model.forward` for a whole prompt, without ids, cache and what only steers outputs."""
+    given = {name: value for name, value in arguments.items() if not isinstance(value, Cache)}
+    prepared = model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **given)
+    return {
+        name: value
+        for name, value in prepared.items()
+        if value is not None and not isinstance(value, Cache) and name not in _STEERING
+    }
+
+
+_STEERING = (
+    "input_ids",
+    "attention_mask",
+    "use_cache",
+    "logits_to_keep",
+    "output_attentions",
+    "output_hidden_states",
+    *_CACHE_NAMES,
+)
+
+
+def rotary_index(model: PreTrainedModel) -> Callable[..., Any] | None:
+    """M-RoPE models: (input_ids, grids, type ids) -> (position ids [3, 1, length], shift); None for other models.
+
+    A pure function of its inputs, where `forward` without positions keeps the shift on the model that all share.
+    """
+    return getattr(getattr(model, "model", None), "get_rope_index", None)
+
+
+def attention_of(config: Any) -> str | None:
+    """Name of the attention implementation that a text config asks for."""
+    name: str | None = getattr(config, "_attn_implementation", None)
+    return name
+
+
+def set_attention(config: Any, name: str) -> None:
+    config._attn_implementation = name
+
+
+def tied_weights(model: PreTrainedModel) -> set[str]:
+    """Names of weights that a checkpoint may leave out, since others stand for them."""
+    return set(getattr(model, "all_tied_weights_keys", None) or ())
+
+
+def plain_llama(module: nn.Module) -> str | None:
+    """ "llama" or "mistral" for a language model that is exactly transformers' own, not something derived from it."""
+    from transformers.models.llama.modeling_llama import LlamaModel
+    from transformers.models.mistral.modeling_mistral import MistralModel
+
+    return {LlamaModel: "llama", MistralModel: "mistral"}.get(type(module))
+
+
+def mask_functions() -> tuple[Any, Any]:
+    """(registry of mask functions by attention implementation, the one of sdpa)."""
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    return AttentionMaskInterface, sdpa_mask
+
+
+def gguf_reader() -> Any:
+    """The module that reads GGUF files."""
+    from transformers import modeling_gguf_pytorch_utils
+
+    return modeling_gguf_pytorch_utils
+
+
+def clip_image_processor() -> Any:
+    """CLIP's image processor that needs Pillow alone, without torchvision."""
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    return CLIPImageProcessorPil
