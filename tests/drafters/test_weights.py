@@ -41,7 +41,7 @@ def test_the_simplex_has_the_papers_points(members, points):
     assert grid.sum(-1) == pytest.approx(np.ones(points))
 
 
-@pytest.mark.parametrize(("members", "seed", "peak"), itertools.product([2, 3, 4], range(4), [3.0, 12.0]))
+@pytest.mark.parametrize(("members", "seed", "peak"), list(itertools.product([2, 3, 4], range(4), [3.0, 12.0])))
 def test_looking_at_the_likeliest_tokens_chooses_as_the_plain_definition(members, seed, peak):
     """The most hits; among these the smallest divergence, up to the unlikely tokens that are not looked at."""
     heard, rule = _heard(seed, members, peak=peak), Grid(members)

@@ -91,13 +91,15 @@ class EnsembleVoice:
     def __init__(self, drafter: EnsembleDrafter, assignment: Assignment) -> None:
         device = assignment.inputs.token_ids.device
         joint = drafter.vocabulary
-        self._num_ids = assignment.vocab_size if joint is None else len(joint)
+        self._vocab_size = assignment.vocab_size
+        self._num_ids = self._vocab_size if joint is None else len(joint)
         self.ids = DraftIds(joint, self._num_ids, assignment)
         self._chosen = None if joint is None else joint.target_ids.to(device)
         self._table = None if joint is None else joint.table(assignment.vocab_size).to(device)
         self._voices: list[Voice] = [member.voice(assignment) for member in drafter.members]
-        # Where each member's ids are among ours; None: they are ours.
+        # Where each member's ids are among ours; None: they are ours, or the target's.
         self._places = [_places(member.vocabulary, joint, self._table) for member in drafter.members]
+        self._speaks_targets = [member.vocabulary is None for member in drafter.members]
         self._drafter = drafter
         self._weights = torch.zeros(0)
         self._heard: list[torch.Tensor] = []
@@ -144,16 +146,19 @@ class EnsembleVoice:
 
     def _expected(self, said: Sequence[torch.Tensor]) -> torch.Tensor:
         """What every row expects [members, tokens, our ids]."""
-        q = torch.cat([self._ours(beliefs(logits), place) for logits, place in zip(said, self._places, strict=True)])
+        members = zip(said, self._places, self._speaks_targets, strict=True)
+        q = torch.cat([self._ours(beliefs(logits), places, is_target) for logits, places, is_target in members])
         self._heard += q.unbind(1)
         return q
 
-    def _ours(self, q: torch.Tensor, places: torch.Tensor | None) -> torch.Tensor:
+    def _ours(self, q: torch.Tensor, places: torch.Tensor | None, is_target: bool) -> torch.Tensor:
+        """`q` over a member's ids as one over ours; `is_target`: its ids are the target's, without some at the end."""
         if places is not None:
             return q.new_zeros(*q.shape[:-1], self._num_ids).index_copy_(-1, places, q)
-        if self._chosen is not None and q.shape[-1] != self._num_ids:  # the target's own ids: those that are ours
-            return q[..., self._chosen]
-        return torch.nn.functional.pad(q, (0, self._num_ids - q.shape[-1]))
+        if not is_target:
+            return q
+        whole = torch.nn.functional.pad(q, (0, self._vocab_size - q.shape[-1]))
+        return whole if self._chosen is None else whole[..., self._chosen]
 
     def _first(self, num_rows: Sequence[int]) -> list[float]:
         """Weights per row; a member whose views are all alike has one row, which takes the place of all."""

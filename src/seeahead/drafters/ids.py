@@ -27,8 +27,13 @@ def tokenizer_of(executor: Executor | None) -> Any:
 class DraftIds:
     """Maps between draft ids (of `vocabulary`, or the target's own where None) and the target's."""
 
-    def __init__(self, vocabulary: DraftVocabulary | None, num_draft_ids: int, assignment: Assignment) -> None:
+    def __init__(
+        self, vocabulary: DraftVocabulary | None, num_draft_ids: int, assignment: Assignment, unknown: int = 0
+    ) -> None:
+        """`unknown`: where there is no vocabulary, the draft id read for target tokens of `num_draft_ids` and above:
+        those that a target added to its own vocabulary, and the drafter has no embedding for."""
         self._vocabulary, self._vocab_size = vocabulary, assignment.vocab_size
+        self._num_draft_ids, self._unknown = num_draft_ids, unknown
         images = assignment.image_token_ids
         # Image placeholders, and padding the target has no embedding for, must not be proposed.
         forbidden = (
@@ -51,7 +56,10 @@ class DraftIds:
         return torch.nn.functional.pad(q, (0, self._vocab_size - len(q)))
 
     def to_draft(self, tokens: Sequence[int]) -> list[int]:
-        return list(tokens) if self._vocabulary is None else self._vocabulary.to_draft(tokens)
+        """One draft id for each token, so that what is read stays as long as the answer."""
+        if self._vocabulary is not None:
+            return self._vocabulary.to_draft(tokens)
+        return [token if token < self._num_draft_ids else self._unknown for token in tokens]
 
     def to_target(self, tokens: Sequence[int]) -> list[int]:
         return list(tokens) if self._vocabulary is None else self._vocabulary.to_target(tokens)

@@ -66,7 +66,10 @@ class LanguageDrafter:
         return self.voice_of(assignment, ids, [View(ids.to_draft(assignment.text_token_ids))])
 
     def ids(self, assignment: Assignment) -> DraftIds:
-        return DraftIds(self.vocabulary, self.executor.vocab_size, assignment)
+        # Tokens that a target adds to its own vocabulary are ends of turns more often than anything else.
+        size = self.executor.vocab_size
+        unknown = next((token for token in getattr(self.executor, "end_token_ids", ()) if token < size), 0)
+        return DraftIds(self.vocabulary, size, assignment, unknown)
 
     def voice_of(self, assignment: Assignment, ids: DraftIds, views: Sequence[View]) -> LanguageVoice:
         """A row per view of the prompt, all in one batch; several need the compact decoder."""
