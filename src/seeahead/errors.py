@@ -1,5 +1,7 @@
 """Every error a user can cause. Each message is one line: what was given, what is allowed, what to do.
 
+Words of somebody else, which a message repeats, go through `shown` or `escaped`.
+
 SeeaheadError (a ValueError)
 ├── InputError        a setting, prompt or argument is wrong
 │   └── ImageError    a picture cannot be used
@@ -26,3 +28,16 @@ class ModelError(SeeaheadError):
 
 class DrafterError(SeeaheadError):
     """A drafter is unknown, or cannot serve this target."""
+
+
+def escaped(text: str, limit: int = 120) -> str:
+    """Somebody else's words as they may stand in a message: on one line, without control characters, not endless."""
+    # Cut before escaping, so that a huge text costs nothing, and after it, since escaping makes letters longer.
+    ends = text if len(text) <= 2 * limit else text[:limit] + text[-limit:]
+    line = repr(ends)[1:-1]
+    return line if len(line) <= limit else f"{line[: limit // 2]}…{line[1 - limit + limit // 2 :]}"
+
+
+def shown(text: str) -> str:
+    """The same between quotes."""
+    return f"'{escaped(text)}'"

@@ -1,0 +1,157 @@
+"""Pictures from anywhere, made safe: whatever comes in, an upright RGB picture or one ImageError goes out.
+
+Pictures are untrusted input. Only common raster formats are opened, the header is checked before anything is
+decoded, and a web address is followed only where the caller allows it. Knows nothing of models.
+"""
+
+import io
+import struct
+import threading
+import warnings
+import zlib
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from seeahead.errors import ImageError
+from seeahead.pictures.formats import FORMATS, MAX_BYTES, has_negative_width, why_unreadable, without_large_texts
+from seeahead.pictures.sources import PictureSource, PictureSources, as_sources, read_source
+
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "PictureSource", "PictureSources", "as_sources", "load_picture"]
+
+MAX_PIXELS = 50_000_000
+"""Larger pictures are refused before they are decoded: 50 megapixels are 150 MB of RGB."""
+
+# What Pillow raises on broken files, from its many decoders.
+_DECODER_ERRORS = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
+                   RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error)  # fmt: skip
+_BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_DAMAGED = "is truncated or damaged; save or download it again"
+_DAMAGED_OR_CLOSED = "is truncated or damaged, or its file was closed; call its load() before the file is closed"
+
+
+def load_picture(source: PictureSource, *, allow_urls: bool = False) -> Image.Image:
+    """The picture as upright RGB: EXIF rotation applied, transparency on white, first frame of an animation.
+
+    `source` is a path, the bytes of a file or an open binary file (read from its start), a PIL image, an array of
+    uint8 [height, width], [height, width, 3] or [height, width, 4], or a `data:` URL; an http(s) URL only with
+    `allow_urls`, which belongs in a program's own settings and never in what a stranger may send.
+    """
+    if isinstance(source, Image.Image):
+        with _quiet:
+            return _to_rgb(source, "the PIL image", _DAMAGED_OR_CLOSED)
+    if isinstance(source, np.ndarray):
+        with _quiet:
+            return _to_rgb(_from_array(source), "the array")
+    name, data = read_source(source, allow_urls=allow_urls, max_bytes=MAX_BYTES)
+    if not data:
+        raise ImageError(f"{name} is empty; give a picture in one of the formats {', '.join(FORMATS)}")
+    with _quiet, closing(_opened(data, name)) as picture:
+        return _to_rgb(picture, name)
+
+
+class _Quiet:
+    """While it is entered, Pillow does not warn: what is wrong with a picture is said by an error, or does not matter.
+
+    Filters belong to the whole process. So the first thread that comes sets them and the last one restores them, and
+    nobody else's warnings are hidden."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_inside = 0
+        self._saved = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._num_inside == 0:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._num_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._num_inside -= 1
+            if self._num_inside == 0:
+                self._saved.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    """The picture by its header; nothing is decoded yet."""
+    data = without_large_texts(data, name)
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except _BOMB_ERRORS:
+        if has_negative_width(data):
+            raise ImageError(f"{name} {_DAMAGED}") from None
+        raise ImageError(f"{name} has more than {MAX_PIXELS:,} pixels, the limit; make it smaller first") from None
+    except _DECODER_ERRORS:
+        raise ImageError(f"{name} {why_unreadable(data)}") from None
+
+
+def _from_array(values: np.ndarray[Any, Any]) -> Image.Image:
+    kinds = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))
+    if values.dtype != np.uint8 or not kinds:
+        shape = " x ".join(map(str, values.shape)) or "one number"
+        raise ImageError(
+            f"the array is {shape} of type {values.dtype}; give uint8, height x width, with 3 (RGB) or 4 (RGBA) last"
+        )
+    _check_size(values.shape[1], values.shape[0], "the array")
+    return Image.fromarray(np.ascontiguousarray(values))
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} is {width}x{height} pixels; give a picture with at least one pixel")
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has {width}x{height} = {width * height:,} pixels, the limit is {MAX_PIXELS:,}; make it smaller"
+        )
+
+
+def _to_rgb(picture: Image.Image, name: str, damaged: str = _DAMAGED) -> Image.Image:
+    _check_size(*picture.size, name)
+    try:
+        picture.load()
+    except (*_DECODER_ERRORS, *_BOMB_ERRORS):
+        raise ImageError(f"{name} {damaged}") from None
+    try:
+        return _composite(_upright(picture))
+    except (*_DECODER_ERRORS, *_BOMB_ERRORS):
+        raise ImageError(f"{name} has pixels of kind {picture.mode}, which cannot become RGB; convert it") from None
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except _DECODER_ERRORS:
+        return picture  # damaged metadata is no reason to refuse good pixels
+
+
+def _composite(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        picture = _to_8_bit(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    # convert() copies, so the caller's own picture stays untouched, except where there is nothing to convert.
+    return picture.copy() if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _to_8_bit(picture: Image.Image) -> Image.Image:
+    """Grey of 16 bits and more; Pillow's own conversion clips at 255, which turns such pictures white."""
+    values = np.nan_to_num(np.asarray(picture).astype(np.float32))
+    highest = float(values.max())
+    if picture.mode.startswith("I;16") or 255 < highest <= 65535:
+        highest = 65535.0
+    elif picture.mode == "F" and highest <= 1:
+        highest = 1.0
+    elif highest <= 255:
+        highest = 255.0
+    return Image.fromarray((np.clip(values, 0, highest) * (255.0 / highest)).round().astype(np.uint8))

@@ -1,0 +1,129 @@
+"""Which picture files are read, and what their first bytes say before Pillow opens them. Nothing is decoded here."""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+from PIL import features
+
+from seeahead.errors import ImageError
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Larger files are not read, and neither are the texts in a picture where they are larger together."""
+
+SUFFIXES = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif", ".avifs"),
+}
+"""How files end, by format in Pillow's words. Nothing else is opened: its rarer decoders are old and little tried."""
+
+_OPTIONAL = {"WEBP": "webp", "AVIF": "avif"}  # parts that a build of Pillow may lack
+FORMATS = tuple(
+    kind
+    for kind in SUFFIXES
+    if kind not in _OPTIONAL or (_OPTIONAL[kind] in features.modules and features.check_module(_OPTIONAL[kind]))
+)
+PICTURE_SUFFIXES = (*SUFFIXES["JPEG"], *(suffix for kind in FORMATS if kind != "JPEG" for suffix in SUFFIXES[kind]))
+"""How a picture file may end, photographs first."""
+
+# Also where a file ends before its first bytes are complete.
+_STARTS = {
+    "JPEG": rb"\xff\xd8(\xff|\Z)",
+    "PNG": rb"\x89PNG|\x89PN?\Z",
+    "WEBP": rb"RIFF(.{4}WEBP|.{0,7}\Z)",
+    "GIF": rb"GIF8",
+    "BMP": rb"BM(.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0|.{0,15}\Z)",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "PPM": rb"P[1-6fF]\s",
+    "AVIF": rb".{4}ftypavi[fs]",
+    "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
+}
+_START = re.compile(b"|".join(b"(?P<%s>%s)" % (kind.encode(), start) for kind, start in _STARTS.items()), re.DOTALL)
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Pillow refuses a PNG with a longer compressed text or colour profile, and neither is needed for its pixels.
+_MAX_PNG_TEXT = 1024 * 1024
+
+
+def format_of(data: bytes) -> str | None:
+    """The format that the first bytes promise, one of SUFFIXES or HEIC; None where they promise no picture."""
+    found = _START.match(data[:32])
+    return found.lastgroup if found and len(data) > 1 else None
+
+
+def why_unreadable(data: bytes) -> str:
+    """The end of a message about bytes that Pillow does not open: what they are, and what to do."""
+    kind = format_of(data)
+    if kind == "HEIC":
+        return "is a HEIC picture, which cannot be read; convert it to JPEG or PNG"
+    if kind is None:
+        return f"is not a picture in one of the formats {', '.join(FORMATS)}; convert it"
+    if kind not in FORMATS:
+        return f"is a picture in {kind}, which the installed Pillow cannot read; update Pillow, or convert it to PNG"
+    return f"is truncated or damaged, or a rare kind of {kind}; save or download it again"
+
+
+def has_negative_width(data: bytes) -> bool:
+    """Of a BMP file. Pillow takes such a width for one of four billion pixels."""
+    return format_of(data) == "BMP" and data[14:18] > b"\x0c\0\0\0" and struct.unpack("<i", data[18:22])[0] < 0
+
+
+def without_large_texts(data: bytes, name: str) -> bytes:
+    """A PNG file without the texts and colour profiles for which Pillow would refuse it; other files as they are."""
+    if not data.startswith(_PNG):
+        return data
+    kept, num_text_bytes, start = [], 0, 0
+    for place, end, size in _texts(memoryview(data)):
+        num_text_bytes += size
+        if num_text_bytes > MAX_BYTES:
+            raise ImageError(f"{name} holds more than {MAX_BYTES:,} bytes of texts, the limit; save it without them")
+        if size > _MAX_PNG_TEXT:
+            kept.append(data[start:place])
+            start = end
+    return b"".join((*kept, data[start:])) if kept else data
+
+
+def _texts(data: memoryview) -> Iterator[tuple[int, int, int]]:
+    """(start, end, bytes when inflated) of every chunk with compressed text."""
+    place = len(_PNG)
+    while place + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        end = place + 12 + length
+        kind = bytes(data[place + 4 : place + 8])
+        if end > len(data) or kind == b"IEND":
+            return
+        if kind in (b"zTXt", b"iTXt", b"iCCP"):
+            yield place, end, _text_size(kind, data[place + 8 : end - 4])
+        place = end
+
+
+def _text_size(kind: bytes, body: memoryview) -> int:
+    _, _, rest = bytes(body).partition(b"\0")  # after the keyword
+    if kind == b"iTXt":
+        compressed = rest[:1] == b"\1"
+        text = rest[2:].split(b"\0", 2)[-1]  # after the language and the translated keyword
+        return _inflated_size(text) if compressed else len(text)
+    return _inflated_size(rest[1:])
+
+
+def _inflated_size(data: bytes) -> int:
+    """At most a little more than MAX_BYTES. Inflated piece by piece, nothing is kept."""
+    stream, size, step = zlib.decompressobj(), 0, 64 * 1024
+    try:
+        for start in range(0, len(data), step):
+            waiting = data[start : start + step]
+            while waiting and size <= MAX_BYTES:
+                size += len(stream.decompress(waiting, 1024 * 1024))
+                waiting = stream.unconsumed_tail
+            if stream.eof or size > MAX_BYTES:
+                break
+    except zlib.error:  # damaged text is no reason to refuse good pixels, and Pillow does not
+        return size
+    return size

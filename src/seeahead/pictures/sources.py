@@ -1,0 +1,141 @@
+"""Where pictures come from: paths, bytes, open files, data: URLs and, if allowed, web addresses become bytes.
+
+What comes in is untrusted: nothing larger than a limit is read, and only regular files are opened.
+"""
+
+import base64
+import binascii
+import io
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any, TypeGuard
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+from PIL import Image
+
+from seeahead.errors import ImageError, InputError, shown
+from seeahead.fetch import fetch
+
+PictureSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray[Any, Any] | IO[bytes]
+"""What a picture may be given as: a path, a `data:` or web address, the bytes of a file or an open binary file, a PIL
+image, an array of uint8."""
+
+PictureSources = PictureSource | Iterable[PictureSource] | None
+"""Pictures as a caller may give them: several, one, or none."""
+
+ALLOWED = "a path, bytes, an open binary file, a PIL image, an array of uint8 or a data: URL"
+
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):")
+_IS_BASE64 = re.compile(r"; *base64 *\Z", re.IGNORECASE)
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+
+
+def as_sources(pictures: PictureSources) -> list[PictureSource]:
+    """Pictures as a list. A text or an open file is one picture, though it could be iterated."""
+    if pictures is None:
+        return []
+    if isinstance(pictures, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray):
+        return [pictures]
+    if _is_stream(pictures):
+        return [pictures]
+    if isinstance(pictures, Mapping) or not isinstance(pictures, Iterable):
+        raise InputError(f"pictures were given as {type(pictures).__name__}; give a list, each of them {ALLOWED}")
+    return list(pictures)
+
+
+def read_source(source: PictureSource, *, allow_urls: bool, max_bytes: int) -> tuple[str, bytes]:
+    """A short name for messages, and the bytes of the file."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "the picture given as bytes", _limited(bytes(source), "the picture given as bytes", max_bytes)
+    if _is_stream(source):
+        return "the picture given as an open file", _read_stream(source, max_bytes)
+    if isinstance(source, os.PathLike):
+        source = Path(os.fsdecode(source))
+        return shown(str(source)), _read_file(source, max_bytes)
+    if not isinstance(source, str):
+        raise ImageError(f"a picture was given as {type(source).__name__}; give {ALLOWED}")
+    address = source.strip()
+    if not address:
+        raise ImageError("the path of the picture is empty, such a file does not exist; give the path of a picture")
+    scheme = _SCHEME.match(address)
+    kind = scheme.group(1).lower() if scheme else ""
+    if kind == "data":
+        return "the data: URL", _decode_data_url(address, max_bytes)
+    if kind in ("http", "https"):
+        if not allow_urls:
+            raise ImageError(
+                f"{shown(address)} is a web address, which is not allowed here; download the picture, give its path"
+            )
+        return shown(address), fetch(address, max_bytes=max_bytes)
+    if kind and address[len(kind) :].startswith("://"):
+        raise ImageError(f"{shown(address)} is an address of a kind that is not read; give {ALLOWED}")
+    return shown(source), _read_file(Path(source), max_bytes)
+
+
+def _is_stream(source: object) -> TypeGuard[IO[bytes]]:
+    return callable(getattr(source, "read", None)) and not isinstance(source, type)
+
+
+def _read_file(path: Path, max_bytes: int) -> bytes:
+    name = shown(str(path))
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{name} is a folder; give the path of one picture")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{name} is not a regular file; give the path of a picture")
+        with path.open("rb") as stream:
+            return _limited(stream.read(max_bytes + 1), name, max_bytes)
+    except FileNotFoundError:
+        raise ImageError(f"{name} does not exist; give the path of a picture") from None
+    except OSError as error:
+        raise ImageError(f"{name} cannot be read: {error.strerror or error}; give the path of a picture") from None
+    except ImageError:
+        raise
+    except ValueError:  # a null byte in the path
+        raise ImageError(f"{name} is not a path; give the path of a picture") from None
+
+
+def _read_stream(stream: Any, max_bytes: int) -> bytes:
+    """From the start where it can be wound back, as Pillow does: what was just written can be handed over."""
+    name = "the picture given as an open file"
+    if isinstance(stream, io.TextIOBase):
+        raise ImageError(f'{name} was opened as text; open it with mode "rb"')
+    data = bytearray()
+    try:
+        if hasattr(stream, "seekable") and stream.seekable():
+            stream.seek(0)
+        # Some streams give less than they are asked for before they end.
+        while len(data) <= max_bytes and (piece := stream.read(max_bytes + 1 - len(data))):
+            data += piece
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        reason = shown(str(error) or type(error).__name__)
+        raise ImageError(f'{name} cannot be read as bytes: {reason}; open a picture with mode "rb"') from None
+    return _limited(bytes(data), name, max_bytes)
+
+
+def _decode_data_url(url: str, max_bytes: int) -> bytes:
+    """As browsers do: white space does not matter, padding may be missing. The alphabet of URLs is read too."""
+    head, comma, body = url.partition(",")
+    if not comma:
+        raise ImageError("the data: URL has no comma; write data:image/png;base64,…")
+    if len(body) > 3 * max_bytes:  # %XX is the widest spelling of a byte
+        raise ImageError(f"the data: URL is longer than {max_bytes:,} bytes, the limit; make the picture smaller first")
+    try:
+        data = unquote_to_bytes(body)
+        if _IS_BASE64.search(head):
+            digits = b"".join(data.split()).translate(_URL_SAFE).rstrip(b"=")
+            data = base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+    except (binascii.Error, UnicodeError):
+        raise ImageError("the data: URL is not valid base64; write data:image/png;base64,…") from None
+    return _limited(data, "the data: URL", max_bytes)
+
+
+def _limited(data: bytes, name: str, max_bytes: int) -> bytes:
+    if len(data) > max_bytes:
+        raise ImageError(f"{name} is larger than {max_bytes:,} bytes, the limit; make it smaller first")
+    return data
