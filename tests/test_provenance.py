@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from seeahead.provenance import command_line, provenance, write_json, write_text
+from seeahead.errors import InputError
+from seeahead.provenance import check_writable, command_line, provenance, write_json, write_text
 
 
 def test_it_names_what_a_reader_needs():
@@ -81,3 +82,63 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
         write_text(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
+
+
+def no_space(*given):
+    raise OSError(28, "No space left on device")
+
+
+def read_only(*given, **more):
+    raise OSError(30, "Read-only file system")
+
+
+def test_a_failed_write_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space left") as refused:
+        write_text(tmp_path / "x.json", "new")
+    assert refused.value.filename == str(tmp_path / "x.json")
+
+
+def test_cleaning_up_is_never_the_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", no_space)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(tmp_path / "x.json", "new")
+    with pytest.raises(InputError, match="No space left"):
+        check_writable(tmp_path / "x.json")
+
+
+def test_a_device_is_not_replaced_and_a_link_stays_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError):
+        write_text(tmp_path / "pipe", "x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_text(tmp_path / "link", "x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "x"
+
+
+def test_the_longest_name_that_a_disk_takes_is_written(tmp_path):
+    write_text(tmp_path / ("n" * 250), "x")
+    assert (tmp_path / ("n" * 250)).read_text() == "x"
+
+
+@pytest.mark.parametrize("make", ["folder", "pipe", "under a file", "too long", "no folder"])
+def test_a_place_that_cannot_be_written_is_known_before(make, tmp_path):
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    places = {
+        "folder": tmp_path,
+        "pipe": tmp_path / "pipe",
+        "under a file": tmp_path / "file" / "x",
+        "too long": tmp_path / ("n" * 300),
+        "no folder": Path("/proc/seeahead/x.html"),
+    }
+    with pytest.raises(InputError, match="cannot be written as a file") as refused:
+        check_writable(places[make])
+    assert "\n" not in str(refused.value)
+
+
+def test_asking_leaves_nothing_behind(tmp_path):
+    check_writable(tmp_path / "new" / "deeper" / "x.html")
+    assert list(tmp_path.iterdir()) == []

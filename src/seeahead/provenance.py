@@ -1,9 +1,10 @@
 """Where a number or a weight came from: command, commit, versions, hardware, seed, date; and atomic writing.
 
 Written beside every result and checkpoint, and published with it: so it never carries an absolute path,
-a user name or a host name. Knows nothing of the rest of the package.
+a user name or a host name. Knows nothing of the rest of the package but its errors.
 """
 
+import errno
 import json
 import os
 import platform
@@ -11,12 +12,16 @@ import re
 import subprocess
 import sys
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from seeahead.errors import InputError
+
 _PACKAGES = ("seeahead", "torch", "transformers")
 _MAX_ARGUMENT_LENGTH = 200
+_PROBE_BYTES = 64 * 1024
 # An absolute or upward path inside an argument, also after `=`, `,` or `:`; never the slash of "and/or" or of a URL.
 _PATH = re.compile(r"""(?<![\w/.:~-])(?:~?/|\.\./|[A-Za-z]:[\\/])[^\s,;:="']+|(?<=:)/(?!/)[^\s,;:="']+""")
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
@@ -48,20 +53,60 @@ def command_line(argv: list[str]) -> list[str]:
     return head + [_publishable(argument) for argument in argv[1:]]
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` so that a reader, or a crash, sees the old file or the new one and never half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Same folder: a replace is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+def check_writable(path: str | Path) -> None:
+    """Raise InputError where `write_text` could not write `path` now: asked before work whose result goes there."""
     try:
+        real = Path(os.path.realpath(path))
+        if real.exists() and not real.is_file():
+            raise FileExistsError(errno.EEXIST, "it is a folder, a pipe or a device")
+        folder = next(folder for folder in real.parents if folder.exists())
+        probe = folder / _temporary_name()
+        try:
+            with probe.open("xb") as stream:
+                stream.write(bytes(_PROBE_BYTES))  # a full disk takes an empty file
+                os.fsync(stream.fileno())
+        finally:
+            _remove(probe)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"'{path}' cannot be written as a file: {reason}; give the path of a file in a folder you can write to"
+        ) from None
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` so that a reader, or a crash, sees the old file or the new one and never half of it.
+
+    An OSError names the file that was asked for. A link is followed, and stays one.
+    """
+    path = Path(os.path.realpath(path))
+    # Same folder: a replace is atomic only within one file system.
+    temporary = path.with_name(_temporary_name())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # a replace would put a file in the place of a device
+            raise FileExistsError(errno.EEXIST, "it is a folder, a pipe or a device")
         with temporary.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _temporary_name() -> str:
+    return f".{uuid.uuid4().hex}.tmp"
+
+
+def _remove(path: Path) -> None:
+    """Takes away what may be there. Never the reason for an error: a read-only disk refuses even this."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def write_json(path: str | Path, value: object) -> None:

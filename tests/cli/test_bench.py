@@ -93,6 +93,22 @@ def test_a_report_of_nothing_is_refused(capsys, tmp_path):
     assert "cannot read the record" in capsys.readouterr().err
 
 
+def test_a_report_says_where_it_cannot_write_before_it_reads(capsys, tmp_path):
+    record = tmp_path / "bench.html"
+    for words, says in (
+        (["--html", str(tmp_path)], "cannot be written as a file"),
+        (["--html", str(tmp_path / "x"), "--markdown", str(tmp_path)], "cannot be written as a file"),
+        (["--html", str(tmp_path / "x"), "--markdown", "/proc/seeahead/x.md"], "cannot be written as a file"),
+        ([], "is the record already"),
+        (["--html", str(record)], "is the record already"),
+        (["--html", str(tmp_path / "x"), "--markdown", str(tmp_path / "x")], "is the page already"),
+    ):
+        assert main(["report", str(record), *words]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert says in line, words
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("firsts", "num_measured"), [((2.0,), 1), ((1.5, 2.0), 2), ((1.5, 1.6, 1.7, 2.0), 3)])
 def test_a_disturbed_table_is_measured_anew_twice_at_most(monkeypatch, firsts, num_measured):
     measured = iter([Costs(10, {1: 2.0, 4: seconds}) for seconds in firsts])

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from seeahead import api
 from seeahead.bench.compare import Said
-from seeahead.cli import main, terminal
+from seeahead.cli import demo, main, terminal
 from seeahead.cli.board import LineBoard, LiveBoard, board_for
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
@@ -101,6 +101,18 @@ def test_no_word_is_cut_off_in_a_narrow_terminal():
     played(console, exchange())
     assert "…" not in stream.getvalue()
     assert stream.getvalue().count("none (plain)") >= 1
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_no_figure_is_cut_off_in_a_narrow_terminal(width):
+    stream = io.StringIO()
+    names = ("drafter", "τ", "tokens/s", "speed-up", "end to end", "identical", "host")
+    rows = [("none (plain)", "1.00", "37.3", "1.00×", "1.00×", "55 of 55", "1 %"), ("msd", *["3.14"] * 6)]
+    demo.show_figures(Console(file=stream, width=width), names, rows)
+    shown = stream.getvalue()
+    assert "…" not in shown
+    assert all(value in shown for row in rows for value in row)
+    assert all(name in shown for name in names[1:])
 
 
 def test_elsewhere_there_are_lines_without_escape_codes():

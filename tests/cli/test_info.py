@@ -33,7 +33,20 @@ def test_the_tables_show_every_fact(facts, capsys, monkeypatch):
     assert main(["info"]) == 0
     shown = capsys.readouterr().out
     for entries in facts.values():
-        assert all(name in shown for name in entries)
+        assert all(info.LABELS.get(name, name) in shown for name in entries)
+    assert "num_" not in shown
+
+
+def test_in_a_narrow_terminal_a_path_is_broken_and_not_cut(facts, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["info"]) == 0
+    shown = capsys.readouterr().out
+    assert facts["demo_model"]["folder"] in "".join(line.strip() for line in shown.splitlines())
+
+
+@pytest.mark.parametrize(("num", "says"), [(1, "1 core · 1 thread"), (2, "2 cores · 2 threads")])
+def test_one_is_singular(num, says):
+    assert info._words("cpu", {"num_cores": num, "num_threads": num}) == says
 
 
 def test_bytes_and_absences_are_written_for_people():

@@ -59,6 +59,36 @@ def test_an_unknown_verb_names_the_nearest(capsys):
     assert "did you mean" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", ["gen", "gene", "inf", "rep"])
+def test_the_beginning_of_one_verb_names_it(given, capsys):
+    assert cli.main([given]) == 2
+    assert f"did you mean '{next(verb for verb in cli.VERBS if verb.startswith(given))}'?" in capsys.readouterr().err
+
+
+def test_help_explains_one_verb(capsys):
+    assert cli.main(["help", "generate"]) == 0
+    shown = capsys.readouterr().out
+    assert cli.main(["generate", "--help"]) == 0
+    assert shown == capsys.readouterr().out
+    assert cli.main(["help", "genrate"]) == 2
+    assert "did you mean 'generate'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(28, "No space left on device", "out/x"), "'out/x' cannot be used: No space left on device"),
+        (PermissionError(13, "Permission denied", "out/x"), "'out/x' cannot be used: Permission denied"),
+        (OSError(28, "No space left on device"), "cannot read or write: No space left on device"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(error, says, verb, capsys):
+    verb(failing(error))
+    assert cli.main(["probe"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
 def test_wrong_input_is_one_line_and_exit_code_2(verb, capsys):
     verb(failing(ImageError("first\n  second")))
     assert cli.main(["probe"]) == 2
@@ -82,10 +112,34 @@ def test_a_missing_extra_names_what_to_install(verb, capsys):
     assert "pip install 'seeahead[train]'" in capsys.readouterr().err
 
 
-def test_a_bug_keeps_its_traceback(verb):
-    verb(failing(ModuleNotFoundError("No module named 'seeahead.x'", name="seeahead.x")))
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        ("gguf", "'seeahead[demo]'"),
+        ("accelerate.hooks", "'seeahead[demo]'"),
+        ("matplotlib", "'seeahead[train]'"),
+        ("resvg_py", "'seeahead[train]'"),
+        ("pyarrow", "'seeahead[bench]'"),
+        ("some_package.inside", "pip install some_package"),
+    ],
+)
+def test_every_optional_package_names_what_brings_it(module, says, verb, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    verb(failing(ModuleNotFoundError(f"No module named '{module}'", name=module)))
+    assert cli.main(["probe"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"the package {module.partition('.')[0]} is not installed" in line
+    assert says in line
+
+
+@pytest.mark.parametrize("module", ["seeahead.x", "rich.no_such_part"])
+def test_a_missing_module_of_a_package_that_is_there_is_a_bug(module, verb):
+    verb(failing(ModuleNotFoundError(f"No module named '{module}'", name=module)))
     with pytest.raises(ModuleNotFoundError):
         cli.main(["probe"])
+
+
+def test_a_bug_keeps_its_traceback(verb):
     verb(failing(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         cli.main(["probe"])
@@ -114,9 +168,9 @@ def test_a_reader_who_leaves_is_no_error():
 
 def test_help_imports_no_verb_and_no_heavy_package():
     code = (
-        "import sys; from seeahead.cli import main; main(['--help']);"
+        "import sys; from seeahead import cli; cli.main(['--help']);"
         "heavy = {'torch', 'transformers', 'PIL', 'numpy', 'rich'};"
-        "print(sorted(heavy & set(sys.modules)), [m for m in sys.modules if m.startswith('seeahead.cli.')])"
+        "print(sorted(heavy & set(sys.modules)), [verb for verb in cli.VERBS if f'seeahead.cli.{verb}' in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert shown.splitlines()[-1] == "[] []"

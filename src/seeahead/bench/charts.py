@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 from seeahead.bench.marks import LETTER, WIDTH, Name, beside, circle, line, path, short, text, written
+from seeahead.bench.words import counted
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,8 @@ def strip(ident: str, title: str, rounds: Sequence[tuple[int, int]]) -> str:
             body.append(f'<rect class="{kind}" x="{number * width + 0.5:.1f}" y="{y + 0.5:.1f}" ')
             body.append(f'width="{max(0.5, width - gap):.1f}" height="{unit - gap}"/>')
     kept_in_all, refused_in_all = sum(kept for kept, _ in rounds), sum(refused for _, refused in rounds)
-    said = f"{len(rounds)} passes, {kept_in_all} drafted levels kept, {refused_in_all} refused"
+    passes = "1 pass" if len(rounds) == 1 else f"{len(rounds)} passes"
+    said = f"{passes}, {counted(kept_in_all, 'drafted level')} kept, {refused_in_all} refused"
     return svg(ident, tallest * unit, title, said, body)
 
 

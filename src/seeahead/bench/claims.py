@@ -14,6 +14,7 @@ from typing import Any
 from seeahead.bench.evidence import Evidence, read_evidence
 from seeahead.bench.judging import Finding, Outcome, judge, overall
 from seeahead.bench.rules import Bound, Fields, Group, Rule, check_fields, choose, in_words, read_group, read_rule
+from seeahead.bench.words import counted
 from seeahead.errors import InputError
 
 CLAIMS = Path(__file__).with_name("claims.toml")
@@ -169,7 +170,7 @@ def _told(run: Evidence) -> str:
     changes = " with local changes" if origin.get("has_local_changes") else ""
     return (
         f"`results/{run.file}`: {origin.get('date')}, {commit}{changes}; {settings.get('model_type')}, "
-        f"{size:,.0f} M parameters, {settings.get('dtype')}, {where}; {run.num_questions} questions"
+        f"{size:,.0f} M parameters, {settings.get('dtype')}, {where}; {counted(run.num_questions, 'question')}"
     )
 
 

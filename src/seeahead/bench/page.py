@@ -16,6 +16,7 @@ from seeahead.bench.definitions import heading, number, times
 from seeahead.bench.figures import COLUMNS, cells, definitions, difference_line, pace, summary_of
 from seeahead.bench.findings import fastest
 from seeahead.bench.record import PLAIN
+from seeahead.bench.words import counted
 from seeahead.demo.scenarios import PICTURES, picture_facts
 from seeahead.provenance import write_text
 
@@ -47,7 +48,9 @@ def page(rounds: Sequence[Round], found: Iterable[Difference], run: Mapping[str,
 
 def _machine(run: Mapping[str, Any]) -> str:
     hardware = run["provenance"]["hardware"]
-    where = hardware["gpu"] if run["device"] == "cuda" else f"{hardware['cpu']}, {run['num_threads']} threads"
+    where = (
+        hardware["gpu"] if run["device"] == "cuda" else f"{hardware['cpu']}, {counted(run['num_threads'], 'thread')}"
+    )
     size = f"{run['num_parameters'] / 1e6:,.0f} million parameters"
     return f"{run['model_type']} model with {size} in {run['dtype']} · {where} · greedy decoding"
 

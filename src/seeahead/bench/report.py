@@ -17,6 +17,7 @@ from seeahead.bench.record import PLAIN, Record
 from seeahead.bench.report_examples import examples
 from seeahead.bench.sheet import style
 from seeahead.bench.summary import Summary, summarize
+from seeahead.bench.words import counted
 from seeahead.provenance import write_text
 
 _TEMPLATE = Path(__file__).with_name("report.html")
@@ -58,8 +59,8 @@ def machine(summary: Summary) -> str:
         f"{settings.get('model') or settings.get('model_type') or 'model'} in {settings.get('dtype', MISSING)}",
         f"{size / 1e6:,.0f} million parameters" if size else "",
         str(hardware.get("gpu") if settings.get("device") == "cuda" else hardware.get("cpu") or ""),
-        f"{settings['num_threads']} threads" if settings.get("num_threads") else "",
-        f"{summary.num_questions} questions in {len(summary.scenarios)} scenarios",
+        counted(settings["num_threads"], "thread") if settings.get("num_threads") else "",
+        f"{counted(summary.num_questions, 'question')} in {counted(len(summary.scenarios), 'scenario')}",
         f"{settings['num_repeats']} repeats" if settings.get("num_repeats", 1) > 1 else "",
         f"{settings['harness_share']:.1%} of the time spent outside of answers"
         if settings.get("harness_share")

@@ -9,6 +9,7 @@ from seeahead import metrics
 from seeahead.bench import charts
 from seeahead.bench.definitions import heading
 from seeahead.bench.record import PLAIN, Asked, Record, Run
+from seeahead.bench.words import counted
 
 _DRAFTED = "drafted"
 
@@ -52,7 +53,7 @@ def _example(record: Record, place: int, method: str, answers: Answers) -> str:
 <p class="quiet">{escape(_about(asked))}</p>
 <h3>{escape(asked.question)}</h3>
 {_answer(shown, plain, f"e{place}")}
-<details><summary>the answers of all {len(answers)} methods</summary>
+<details><summary>the answers of {f"all {len(answers)} methods" if len(answers) > 1 else "the one method"}</summary>
 {others}
 </details>
 </article>"""
@@ -115,7 +116,7 @@ def _passes(run: Run, ident: str) -> str:
 
 
 def _pace(run: Run) -> str:
-    parts = [f"{len(run.token_ids)} tokens in {run.seconds_total:.2f} s"]
+    parts = [f"{counted(len(run.token_ids), 'token')} in {run.seconds_total:.2f} s"]
     if run.seconds_decode > 0:
         parts.append(f"{run.num_decoded / run.seconds_decode:.1f} tokens/s")
     if run.generation is not None and run.generation.steps:

@@ -1,4 +1,4 @@
-"""Which words of an answer were drafted: function words, which hold a sentence together, and all others. No torch."""
+"""Words: which of an answer were drafted, function words and all others; and counts of things in words. No torch."""
 
 from __future__ import annotations
 
@@ -42,3 +42,8 @@ def count_words(pieces: Iterable[tuple[str, str]]) -> WordCounts:
         found[is_function] += 1
         drafted[is_function] += all(is_drafted[word.start() : word.end()])
     return WordCounts(found[True], found[False], drafted[True], drafted[False])
+
+
+def counted(num: int, noun: str) -> str:
+    """`num` of something that makes its plural with an s: 1 question, 2 questions."""
+    return f"{num} {noun}{'' if num == 1 else 's'}"

@@ -1,72 +1,77 @@
 """The `seeahead` command: one module per verb, imported only when that verb is called.
 
 A verb module has `add_arguments(parser)` and `run(args) -> exit code`. Here live the manners all verbs share:
-help in a blink, one line and exit code 2 for wrong input, no traceback for Ctrl-C or a closed pipe.
+help in a blink, one line and exit code 2 for wrong input or a machine that refuses, no traceback for Ctrl-C or a closed
+pipe.
 """
 
 import argparse
 import difflib
 import os
+import re
 import sys
-import warnings
 from collections.abc import Sequence
-from importlib import import_module
-from typing import NoReturn
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NoReturn
 
 from seeahead import __version__
+from seeahead.cli import streams
 from seeahead.errors import InputError, SeeaheadError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 VERBS = {
     "demo": "pictures in, answers out: the embedded model, plain beside drafted",
     "generate": "answer one prompt, with or without pictures",
     "bench": "measure drafters and peers side by side, and write a report",
     "report": "render the report of a benchmark run again from its record",
-    "train": "rebuild the shipped weights from packages alone",
+    "train": "train a drafter for a model of yours, or rebuild the shipped weights",
     "info": "what is supported here: devices, models, drafters, the demo model",
 }
 """Verb -> one line of help. The verb's module has the verb's name."""
 
-_EXTRAS = {"gguf": "demo", "resvg_py": "train"}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0 well, 2 wrong input, 130 interrupted."""
+    """Run one command line and return its exit code: 0 well, 2 wrong input, 130 interrupted, 141 nobody reads on."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # transformers reads it when it is imported; a user's own setting wins.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Pillow warns of damage in pictures besides raising; our one line says it already.
-    warnings.filterwarnings("ignore", module="PIL")
     try:
+        streams.prepare()
+        streams.quiet_libraries(is_whole_process=argv is None)
         code = _dispatch(words)
-        sys.stdout.flush()  # a reader who left shows here and not at interpreter exit
+        sys.stdout.flush()  # a reader who left, or a full disk, shows here and not at interpreter exit
     except SeeaheadError as error:
         return _refuse(str(error))
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+        if (message := _missing_package(error.name or "")) is None:
             raise
-        return _refuse(f"the package {error.name} is not installed; pip install 'seeahead[{_EXTRAS[error.name]}]'")
+        return _refuse(message)
     except KeyboardInterrupt:
-        print("seeahead: interrupted", file=sys.stderr)
+        streams.note("interrupted")
         return 130
     except BrokenPipeError:
-        # Nothing can be written any more; the flush at interpreter exit must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.give_up_stdout()
         return 141
+    except OSError as error:
+        if error.errno is None:  # raised by a library for something else
+            raise
+        return _refuse(_of_the_system(error))
     return code
 
 
 def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["help"] and words[1:] and not words[1].startswith("-"):
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
     verb, *rest = words
-    if verb in ("-V", "--version"):
+    if verb in ("-V", "--version", "version"):
         print(f"seeahead {__version__}")
         return 0
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise InputError(f"unknown command '{verb}'; {hint}commands are {', '.join(VERBS)}; see seeahead --help")
+        raise InputError(_unknown(verb))
     module = import_module(f"seeahead.cli.{verb}")
     parser = _Parser(prog=f"seeahead {verb}", description=module.__doc__ and module.__doc__.splitlines()[0])
     module.add_arguments(parser)
@@ -77,8 +82,52 @@ def _dispatch(words: list[str]) -> int:
     return int(module.run(arguments))
 
 
+def _unknown(verb: str) -> str:
+    begun = [known for known in VERBS if verb and known.startswith(verb)]
+    near = begun if len(begun) == 1 else difflib.get_close_matches(verb, VERBS, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"unknown command '{verb}'; {hint}commands are {', '.join(VERBS)}; see seeahead --help"
+
+
+def _missing_package(module: str) -> str | None:
+    """What to install for a module that is not there; None for one of ours, or of a package that is installed."""
+    package = module.partition(".")[0]
+    if package in ("", "seeahead") or ("." in module and find_spec(package) is not None):
+        return None
+    extra = _extras().get(package.lower())
+    wanted = f"'seeahead[{extra}]'" if extra else package
+    return f"the package {package} is not installed; pip install {wanted}"
+
+
+def _extras() -> dict[str, str]:
+    """Module -> the extra that brings it, from this package's own metadata: pyproject.toml is the one table."""
+    found: dict[str, str] = {}
+    try:
+        lines = metadata.requires("seeahead") or []
+    except metadata.PackageNotFoundError:  # run from a folder that was never installed
+        return found
+    for line in lines:
+        extra = re.search(r"""extra\s*==\s*["']([\w-]+)["']""", line)
+        package = re.match(r"[\w.-]+", line)
+        if extra and package and extra[1] != "dev":
+            found.setdefault(re.sub(r"[-.]", "_", package[0]).lower(), extra[1])
+    return found
+
+
+def _of_the_system(error: OSError) -> str:
+    """One line for what the machine refused: a full disk, a folder that must not be written to."""
+    reason = error.strerror or os.strerror(error.errno or 0)
+    if error.filename is not None:
+        return f"'{error.filename}' cannot be used: {reason}; mend that, or name another place"
+    streams.give_up_stdout()
+    return f"cannot read or write: {reason}; make sure that there is space, and that output can be written"
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse prints usage and error on two lines and leaves the process; ours is one line, through `main`."""
+
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse's own keeps quiet when it could not be written
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
@@ -95,11 +144,11 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "seeahead <command> --help explains a command; seeahead --version prints the version.",
+            "seeahead help <command> explains a command; seeahead --version prints the version.",
         ]
     )
 
 
 def _refuse(message: str) -> int:
-    print(f"seeahead: error: {' '.join(message.split())}", file=sys.stderr)
+    streams.note(f"error: {message}")
     return 2

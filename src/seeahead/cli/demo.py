@@ -10,8 +10,7 @@ examples:
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seeahead.cli import terminal
+from seeahead.cli import streams, terminal
 from seeahead.cli.generate import check_drafter
-from seeahead.errors import InputError
-from seeahead.provenance import provenance
+from seeahead.provenance import check_writable, provenance
 
 if TYPE_CHECKING:
     from seeahead.api import Engine
@@ -68,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         write_page(args.html, rounds, found, record)
         terminal.note_console().print(f"page: {args.html}", soft_wrap=True)
     if args.json:
-        print(json.dumps({**record, **as_json(rounds, found)}, ensure_ascii=False, allow_nan=False))
+        streams.print_json({**record, **as_json(rounds, found)})
     return 0
 
 
@@ -78,8 +76,8 @@ def check(args: argparse.Namespace) -> list[str]:
 
     pick_dtype(args.dtype)
     pick_device(args.device)
-    if args.html is not None and (args.html.is_dir() or not _can_be_made(args.html)):
-        raise InputError(f"'{args.html}' cannot be written as a file; give the path of a page, such as out/demo.html")
+    if args.html is not None:
+        check_writable(args.html)
     drafters = args.drafter or (["lookup", "language", "msd"] if args.model == "demo" else ["lookup"])
     for spec in drafters:
         check_drafter(spec, has_own=args.model == "demo")
@@ -137,17 +135,32 @@ def summarize(console: Console, rounds: list[Round], found: list[Difference]) ->
     from seeahead.bench.definitions import heading
     from seeahead.bench.figures import COLUMNS, cells, definitions, difference_line, summary_of
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for number, name in enumerate(("drafter", *COLUMNS)):
-        table.add_column(name, justify="right" if number else "left")
-    for entry in summary_of(rounds).headline_methods:
-        table.add_row(heading(entry.method), *cells(entry))
-    console.print(table)
-    console.print()
+    rows = [(heading(entry.method), *cells(entry)) for entry in summary_of(rounds).headline_methods]
+    show_figures(console, ("drafter", *COLUMNS), rows)
     for difference in found:
         console.print(terminal.printable(difference_line(difference)), soft_wrap=True)
     for name, meaning in definitions().items():
         console.print(Text(f"{name}: {meaning}", style="dim"))
+
+
+def show_figures(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table where it fits; else a paragraph per row, so that no figure is cut off."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for number, name in enumerate(names):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    unbounded = console.options.update(width=10_000)
+    if console.measure(table, options=unbounded).maximum <= console.width:
+        console.print(table)
+        console.print()
+        return
+    width = max(map(len, names[1:]), default=0)
+    for first, *figures in rows:
+        console.print(Text(first, style="bold"))
+        for name, figure in zip(names[1:], figures, strict=True):
+            console.print(f"  {name:<{width}}  {figure}", soft_wrap=True)
+        console.print()
 
 
 def describe(engines: Mapping[str, Engine]) -> dict[str, Any]:
@@ -162,8 +175,3 @@ def describe(engines: Mapping[str, Engine]) -> dict[str, Any]:
         "device": family.device.type,
         "num_threads": torch.get_num_threads(),
     }
-
-
-def _can_be_made(path: Path) -> bool:
-    """Whether every folder above `path` is one, or can become one."""
-    return all(folder.is_dir() for folder in path.parents if folder.exists())

@@ -10,14 +10,13 @@ examples:
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seeahead.cli import terminal
+from seeahead.cli import streams, terminal
 from seeahead.provenance import provenance
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     pieces = engine.stream(prompt, max_new_tokens=args.max_new_tokens, stop=args.stop, **_sampling(args))
     reply = _last(pieces) if args.json else _show(pieces)
     if args.json:
-        print(json.dumps(as_json(reply, args.seed), ensure_ascii=False, allow_nan=False))
+        streams.print_json(as_json(reply, args.seed))
     if args.stats:
         if terminal.is_live(notes) and not args.json:
             notes.print(terminal.LEGEND)
@@ -120,9 +119,11 @@ def as_json(reply: Reply, seed: int | None) -> dict[str, Any]:
 
 def stats(reply: Reply) -> str:
     """One line: how long, how fast, how well drafted."""
+    from seeahead.bench.words import counted
+
     generation, figures = reply.generation, reply.metrics
     num_tokens = len(reply.token_ids)
-    parts = [f"{num_tokens} token{'s' * (num_tokens != 1)} after a prompt of {generation.num_prompt_tokens}"]
+    parts = [f"{counted(num_tokens, 'token')} after a prompt of {generation.num_prompt_tokens}"]
     parts.append(f"prefill {figures['seconds_prefill']:.2f} s")
     if reply.steps:
         parts.append(f"{figures['token_rate']:.1f} tokens/s")

@@ -1,12 +1,12 @@
 """Show what is supported here: devices, number formats, model families, drafters, the demo model."""
 
 import argparse
-import json
 from importlib import import_module, metadata
 
-from rich.console import Console
 from rich.table import Table
 
+from seeahead.bench.words import counted
+from seeahead.cli import streams, terminal
 from seeahead.provenance import provenance
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     facts = collect()
     if args.json:
-        print(json.dumps(facts, ensure_ascii=False))
+        streams.print_json(facts)
     else:
         _show(facts)
     return 0
@@ -61,14 +61,20 @@ def _version(package: str) -> str | None:
         return None
 
 
+LABELS = {"is_built": "built", "num_bytes": "size"}
+"""What a fact is called for people, where that is not its name."""
+
+
 def _show(facts: dict[str, dict[str, object]]) -> None:
-    console = Console(highlight=False)
+    console = terminal.result_console()
     for title, entries in facts.items():
         table = Table(
             title=title.replace("_", " "), title_justify="left", title_style="bold", show_header=False, box=None
         )
+        table.add_column()
+        table.add_column(overflow="fold")  # a path that does not fit is broken, not cut off
         for name, value in entries.items():
-            table.add_row(name, _words(name, value))
+            table.add_row(LABELS.get(name, name), _words(name, value))
         console.print(table)
         console.print()
 
@@ -88,5 +94,6 @@ def _words(name: str, value: object) -> str:
 
 
 def _labelled(name: str, value: object) -> str:
-    words = _words(name, value)
-    return f"{words} {name.removeprefix('num_')}" if name in ("num_cores", "num_threads") else words
+    if name in ("num_cores", "num_threads") and isinstance(value, int):
+        return counted(value, name.removeprefix("num_").removesuffix("s"))
+    return _words(name, value)

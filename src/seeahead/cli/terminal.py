@@ -6,6 +6,7 @@ and not where NO_COLOR or TERM=dumb asks for plain text.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from rich.progress import (
 from rich.style import Style
 from rich.text import Text
 
+from seeahead.cli.streams import printable as printable
 from seeahead.errors import InputError
 from seeahead.records import Origin
 
@@ -36,21 +38,28 @@ LEGEND = Text.assemble(
 
 
 def result_console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False)
+    return _console(is_note=False)
 
 
 def note_console() -> Console:
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return _console(is_note=True)
+
+
+def _console(*, is_note: bool) -> Console:
+    # Rich's own reading of NO_COLOR leaves bold and dim in; plain text has no escapes at all.
+    wants_plain = bool(os.environ.get("NO_COLOR"))
+    return Console(
+        stderr=is_note,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system=None if wants_plain else "auto",
+    )
 
 
 def is_live(console: Console) -> bool:
     """Whether colour and redrawing reach a person who did not ask for plain text."""
     return console.is_terminal and not console.is_dumb_terminal and not console.no_color
-
-
-def printable(text: str) -> str:
-    """`text` without control characters: what a model says must not steer the terminal."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd" for sign in text)
 
 
 def coloured(text: str, origin: Origin) -> Text:
@@ -61,12 +70,14 @@ def read_prompt(given: str | None) -> str:
     """The prompt as given, or from stdin for `-` or nothing. Raises InputError if there is none to read."""
     if given is not None and given != "-":
         return given
-    if given is None and sys.stdin.isatty():
+    if sys.stdin is None or (given is None and sys.stdin.isatty()):
         raise InputError("no prompt was given; write it after the options, or pipe it in")
     try:
         return sys.stdin.buffer.read().decode("utf-8").rstrip("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"the text on stdin is not UTF-8 (byte {error.start}); convert it first") from None
+    except OSError as error:
+        raise InputError(f"the prompt cannot be read from stdin: {error.strerror}; pipe a text in") from None
 
 
 @contextmanager
@@ -75,7 +86,6 @@ def progress(console: Console) -> Iterator[ReportProgress]:
 
     Gone before anything is timed: it draws from a thread of its own.
     """
-    hush_transformers()
     if not is_live(console):
         yield _Lines(console)
         return
@@ -137,10 +147,3 @@ class _Lines:
         if what != self._last:
             self._last = what
             self._console.print(f"seeahead: {what} …", soft_wrap=True)
-
-
-def hush_transformers() -> None:
-    """No bar of transformers' own between ours. Costs its import, so not before a model is wanted."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()

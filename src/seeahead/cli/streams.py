@@ -1,0 +1,89 @@
+"""What is done to this process before a verb runs: streams that take any text, libraries that keep quiet.
+
+Imports nothing heavy: help has to come in a blink.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import logging
+import os
+import sys
+import warnings
+from contextlib import suppress
+
+from seeahead.errors import InputError
+
+_QUIET = {
+    "TRANSFORMERS_VERBOSITY": "critical",
+    "HF_HUB_VERBOSITY": "critical",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+"""Read by the libraries when they are imported."""
+
+
+def prepare() -> None:
+    """Let stdout and stderr take every character. Raises InputError where there is no stdout to write to.
+
+    A console that cannot show a character gets its escape, such as \\u03c4: an answer is never lost to an encoding.
+    """
+    # What is closed would be given to the next file that is opened, and written into by whoever prints.
+    for number in (0, 1, 2):
+        _open_if_closed(number)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if sys.stdout is None:
+        raise InputError("standard output is closed, so no result can be written; leave it open, or send it to a file")
+
+
+def _open_if_closed(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        with suppress(OSError):
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+def quiet_libraries(*, is_whole_process: bool) -> None:
+    """No warnings, log lines and bars of other packages among ours; what the user asks for in the environment wins.
+
+    Only where the process is ours are Python's own warnings turned off, and logs without a handler.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if (loaded := sys.modules.get("transformers")) is not None:  # it has read them already
+        loaded.utils.logging.disable_progress_bar()
+    # Pillow warns of damage in pictures besides raising; our one line says it already.
+    warnings.filterwarnings("ignore", module="PIL")
+    if is_whole_process and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+        logging.getLogger().addHandler(logging.NullHandler())  # else Python prints them to stderr
+
+
+def note(message: str) -> None:
+    """One line on stderr, if there is one and it takes it."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(f"seeahead: {printable(' '.join(message.split()))}", file=sys.stderr)
+
+
+def give_up_stdout() -> None:
+    """Where stdout takes no more, the flush when Python ends must not complain again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_json(value: object) -> None:
+    """One line of JSON that any JSON reader takes, whatever the encoding of the stream."""
+    is_unicode = codecs.lookup(getattr(sys.stdout, "encoding", None) or "ascii").name.startswith("utf")
+    print(json.dumps(value, ensure_ascii=not is_unicode, allow_nan=False))
+
+
+def printable(text: str) -> str:
+    """`text` without control characters: what a model or a server says must not steer the terminal."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd" for sign in text)

@@ -1,0 +1,139 @@
+"""Output never fails: any encoding, closed streams, full disks; and stderr has our own lines only."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from seeahead import cli
+from seeahead.cli import terminal
+
+full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+
+
+def shell(words: str, **environment):
+    """A command line through the shell, `seeahead` being this one."""
+    command = words.replace("seeahead", f'"{sys.executable}" -m seeahead', 1)
+    return subprocess.run(
+        command, shell=True, capture_output=True, text=True, errors="replace", env={**os.environ, **environment}
+    )
+
+
+def one_line(result) -> str:
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("seeahead: error: ")
+    assert result.returncode == 2
+    return line
+
+
+@pytest.mark.parametrize("verb", ["", *cli.VERBS])
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "cp1252:strict"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=lambda environment: next(iter(environment.values())),
+)
+def test_every_help_text_is_printed_in_every_encoding(verb, environment):
+    result = shell(f"seeahead {verb} --help", **environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "usage: seeahead" in result.stdout
+
+
+SAYING = """
+import sys, types
+from seeahead import cli
+from seeahead.cli import terminal
+def run(args):
+    terminal.result_console().print("τ 🐱 caf\\udce9", soft_wrap=True)
+    terminal.note_console().print("… ·", soft_wrap=True)
+    streams.print_json({"text": "π 🐱"})
+    return 0
+module = types.ModuleType("seeahead.cli.probe")
+module.add_arguments, module.run = lambda parser: None, run
+sys.modules["seeahead.cli.probe"] = module
+cli.VERBS["probe"] = ""
+sys.exit(cli.main(["probe"]))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1:strict", "utf-8:strict", "cp437"])
+def test_words_of_a_model_and_json_come_out_in_every_encoding(encoding):
+    result = subprocess.run(
+        [sys.executable, "-c", SAYING], capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}
+    )
+    assert result.returncode == 0, result.stderr
+    text, line = result.stdout.decode(encoding.partition(":")[0]).splitlines()
+    assert json.loads(line) == {"text": "π 🐱"}
+    assert text.startswith(("τ", "\\u03c4"))
+    assert text.endswith("caf\\udce9")
+
+
+@full_disk
+@pytest.mark.parametrize("words", ["--version", "--help", "help", "generate --help", "help bench", "info --json"])
+def test_a_full_disk_is_one_line(words):
+    assert "No space left on device" in one_line(shell(f"seeahead {words} >/dev/full"))
+
+
+@full_disk
+def test_a_stderr_that_takes_nothing_changes_no_exit_code():
+    assert shell("seeahead nosuch 2>/dev/full").returncode == 2
+    assert shell("seeahead --version 2>/dev/full").returncode == 0
+
+
+@pytest.mark.parametrize("words", ["--version", "generate hi", "info"])
+def test_a_closed_stdout_is_one_line_before_anything_is_loaded(words):
+    assert "standard output is closed" in one_line(shell(f"seeahead {words} >&-"))
+
+
+def test_a_closed_stdin_has_no_prompt():
+    assert "no prompt was given" in one_line(shell("seeahead generate <&-"))
+    assert "no prompt was given" in one_line(shell("seeahead generate - <&-"))
+
+
+def test_with_every_stream_closed_it_still_ends_in_order():
+    assert shell("seeahead generate hi <&- >&- 2>&-").returncode == 2
+
+
+def test_what_a_message_carries_cannot_steer_the_terminal(capsys):
+    assert cli.main(["\x1b]0;PWNED\x07\x1b[31m"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+
+
+def test_warnings_logs_and_bars_of_libraries_are_not_shown_where_the_process_is_ours():
+    code = (
+        "import sys; sys.argv = ['seeahead', '--version']; from seeahead.cli import main; main();"
+        "import warnings, logging; warnings.warn('later', FutureWarning); warnings.warn('never');"
+        "logging.getLogger('library').warning('a log line');"
+        "from huggingface_hub.utils import are_progress_bars_disabled; print(are_progress_bars_disabled())"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stderr, result.stdout.splitlines()[-1]) == ("", "True")
+
+
+def test_who_asks_python_for_warnings_gets_them():
+    code = (
+        "from seeahead.cli import main; import sys, warnings; sys.argv[1:] = ['--version']; main(); warnings.warn('x')"
+    )
+    result = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True)
+    assert "UserWarning: x" in result.stderr
+
+
+def test_called_from_python_the_filters_stay_as_they_are():
+    assert cli.main(["--version"]) == 0
+    with pytest.raises(UserWarning, match="ours"):
+        warnings.warn("ours", UserWarning, stacklevel=1)
+
+
+def test_no_color_means_plain_text(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    assert terminal.result_console().color_system is None
+    assert terminal.note_console().color_system is None
