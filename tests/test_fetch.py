@@ -1,73 +1,20 @@
-"""Web addresses: only public hosts, only the checked address, limits on size, time and redirects. No network."""
+"""Pictures from the web: only the checked address, limits, redirects, whatever a server says. No network."""
 
 import io
 import socket
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from PIL import Image
 
+from seeahead import __version__
 from seeahead import fetch as fetching
-from seeahead.errors import ImageError
-from seeahead.fetch import fetch, is_public
+from seeahead.fetch import fetch
 from seeahead.pictures import load_picture
-
-PRIVATE = [
-    "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
-    "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1",
-    "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
-]  # fmt: skip
-
-
-def answer_with(addresses):
-    def getaddrinfo(host, port, **_):
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
-
-    return getaddrinfo
-
-
-def refusal(url, **options) -> str:
-    with pytest.raises(ImageError) as caught:
-        fetch(url, **{"max_bytes": 1000, "timeout_seconds": 2, **options})
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize("address", PRIVATE)
-def test_private_addresses_are_not_public(address):
-    assert not is_public(address)
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
-def test_public_addresses_are(address):
-    assert is_public(address)
-
-
-@pytest.mark.parametrize("address", PRIVATE)
-def test_a_name_that_resolves_to_a_private_address_is_refused(address, monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", answer_with([address]))
-    assert "not on the public internet" in refusal("http://innocent.example/a.png")
-
-
-def test_one_private_address_among_public_ones_is_refused(monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", answer_with(["8.8.8.8", "127.0.0.1"]))
-    assert "not on the public internet" in refusal("http://innocent.example/a.png")
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"])
-def test_spellings_of_this_machine_are_refused(host):
-    message = refusal(f"http://{host}/a.png")
-    assert "not on the public internet" in message or "unknown" in message
-
-
-def test_malformed_addresses():
-    assert "malformed" in refusal("http://[::1/a.png")
-    assert "malformed" in refusal("http://host:99999/a.png")
-    assert "host name" in refusal("http:///a.png")
-    assert "user name" in refusal("http://me:secret@example.com/a.png")
-    assert "secret" not in refusal("http://me:secret@example.com/a.png")
+from tests.web import answer_with, refusal
 
 
 class Server(BaseHTTPRequestHandler):
@@ -86,9 +33,12 @@ class Server(BaseHTTPRequestHandler):
             self.end_headers()
         elif self.path == "/picture":
             self.send_response(200)
-            self.send_header("X-Host", self.headers["Host"])
             self.end_headers()
             self.wfile.write(self.body)
+        elif self.path.startswith("/said"):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f"{self.path} {self.headers['Host']} {self.headers['User-Agent']}".encode())
         else:
             self.send_error(404)
 
@@ -103,7 +53,7 @@ def server(monkeypatch):
     Image.new("RGB", (5, 4), "red").save(stream, "PNG")
     monkeypatch.setattr(Server, "body", stream.getvalue())
     running = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     hosts = {"pictures.example": "127.0.0.1", "inside.example": "10.0.0.1"}
     monkeypatch.setattr(
@@ -140,3 +90,158 @@ def test_a_dripping_server_is_left_in_time(server):
     started = time.monotonic()
     assert "no answer within 0.3 seconds" in refusal(f"{server}/slow", timeout_seconds=0.3)
     assert time.monotonic() - started < 1.9
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("/said/a b.png", "/said/a%20b.png"),
+        ("/said/käse.png", "/said/k%C3%A4se.png"),
+        ("/said/猫.png", "/said/%E7%8C%AB.png"),
+        ("/said/a%20b%C3%A4.png", "/said/a%20b%C3%A4.png"),
+        ("/said/a'(b),c;d=e@f:g&h+i!$*~.png", "/said/a'(b),c;d=e@f:g&h+i!$*~.png"),
+        ('/said/<"`{}>', "/said/%3C%22%60%7B%7D%3E"),
+        ("/said?q=a b&n=ä&x=%2F#part", "/said?q=a%20b&n=%C3%A4&x=%2F"),
+        ("/said/caf\udce9.png", "/said/caf%E9.png"),  # a Latin-1 name from a command line
+        ("/said/\x1b[31m", "/said/%1B[31m"),
+    ],
+)
+def test_letters_in_a_path_are_sent_as_browsers_send_them(server, typed, sent):
+    assert fetch(f"  {server}{typed} ", max_bytes=1000).decode().split()[0] == sent
+
+
+def test_the_request_names_the_host_and_who_asks(server):
+    _, host, *agent = fetch(f"{server}/said", max_bytes=1000).decode().split(" ")
+    assert host == server.removeprefix("http://")
+    assert " ".join(agent) == f"seeahead/{__version__} (image fetcher)"
+
+
+@pytest.fixture
+def raw(server, monkeypatch):
+    """A server that answers every request with the bytes given here."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    said = []
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(said[0])
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+
+    def answering(data):
+        said[:] = [data]
+        return f"http://pictures.example:{listener.getsockname()[1]}/a.png"
+
+    yield answering
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+def redirect(location: bytes) -> bytes:
+    return b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [b"http://[", b"http://[::1", b"//[x]/", b"http://x\x1b[31m.example/", b"http://x:99999/", b"http://x:y/",
+     b"http://\xff\xfe/", b"http://\xe2\x84\x80.example/", b"http://" + b"x" * 50_000 + b"\x07/"],
+)  # fmt: skip
+def test_a_redirect_to_a_malformed_address_is_one_line(raw, location):
+    message = refusal(raw(redirect(location)))
+    assert "the address that 'pictures.example' redirects to is malformed" in message
+    assert message.isprintable()
+    assert len(message) < 400
+
+
+def test_a_redirect_may_have_letters_beyond_ascii(raw, server):
+    path = "/said/käse a.png".encode()
+    answer = fetch(raw(redirect(server.encode() + path)), max_bytes=1000)
+    assert answer.split()[0] == b"/said/k%C3%A4se%20a.png"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://169.254.169.254/latest", "http://[::ffff:127.0.0.2]/", "http://[::ffff:7f00:2]/", "http://[fec0::1]/",
+     "http://192.88.99.1/", "http://[3fff::1]/", "//10.0.0.1/", "https://inside.example/"],
+)  # fmt: skip
+def test_a_redirect_to_an_address_that_is_not_public_is_refused(raw, address):
+    assert "not on the public internet" in refusal(raw(redirect(address.encode())))
+
+
+def test_a_redirect_to_a_long_host_makes_a_short_message(raw):
+    assert len(refusal(raw(redirect(b"http://" + b"x" * 60_000 + b".example/")))) < 400
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x1b]0;title\x07\x1b[31mred\r\n\r\n",
+        b"HTTP/1.1 \x1b[31m\r\n\r\n",
+        b"\n" * 9 + b"what\x00\x85\r\n",
+        b"y" * 60_000 + b"\r\n",
+        b"y" * 70_000,
+        b"",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\x1b[31m\r\n",
+    ],
+)
+def test_what_a_server_says_is_shown_on_one_short_line(raw, answer):
+    message = refusal(raw(answer))
+    assert message.startswith("'pictures.example' answers, but not as it should: ")
+    assert message.isprintable()
+    assert len(message) < 300
+
+
+def test_only_a_server_that_was_not_reached_cannot_be_reached(server):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    assert "'pictures.example' cannot be reached: " in refusal(f"http://pictures.example:{port}/a.png")
+    message = refusal(server.replace("http:", "https:") + "/picture")  # reached, but not by TLS
+    assert "cannot be reached" not in message
+
+
+def test_a_secure_server_that_drips_its_greeting_is_left_in_time(server):
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip():
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            for byte in b"\x16\x03\x03\x40\x00" + bytes(100):
+                connection.sendall(bytes([byte]))
+                time.sleep(0.05)
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    url = f"https://pictures.example:{listener.getsockname()[1]}/"
+    assert "no answer within 0.3 seconds" in refusal(url, timeout_seconds=0.3)
+    thread.join()
+    listener.close()
+
+
+def test_every_address_of_a_name_is_tried(server, monkeypatch):
+    monkeypatch.setattr(fetching, "is_public", lambda address: address.startswith("127."))
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, port, *_, **__: answer_with(
+            ["127.0.0.9", "127.0.0.8", "127.0.0.1"] if host == "pictures.example" else [host]
+        )(host, port),
+    )  # fmt: skip
+    tried = []
+    connect = socket.create_connection
+
+    def create_connection(address, **options):
+        tried.append(address[0])
+        if address[0] != "127.0.0.1":
+            raise ConnectionRefusedError
+        return connect(address, **options)
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    assert fetch(f"{server}/picture", max_bytes=1000) == Server.body
+    assert tried == ["127.0.0.9", "127.0.0.8", "127.0.0.1"]

@@ -1,116 +1,219 @@
 """One picture from a public web address, and from nowhere else.
 
 A server that follows addresses sent by strangers must not reach its own network with them. So the name is
-resolved once, every address it has must be public, the connection goes to exactly the checked address, and
+resolved once, every address it has must be public, connections go to the checked addresses alone, and
 every redirect goes through the same check. Proxies are not used: they would resolve the name again.
 """
 
+from __future__ import annotations
+
 import http.client
 import ipaddress
+import queue
+import re
 import socket
 import ssl
 import threading
 import time
+import unicodedata
+from collections.abc import Sequence
 from contextlib import closing
-from urllib.parse import SplitResult, urljoin, urlsplit
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from seeahead.errors import ImageError
+from seeahead import __version__
+from seeahead.errors import ImageError, escaped, shown
 
 MAX_REDIRECTS = 3
+MAX_ADDRESSES = 4  # of one name are tried
 TIMEOUT_SECONDS = 15.0
 
 _REDIRECTS = {301, 302, 303, 307, 308}
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_HEADERS = {"Accept": "image/*", "Connection": "close", "User-Agent": f"seeahead/{__version__} (image fetcher)"}
+_INSTEAD = "download the picture, give its path"
+
+# Written out, since `ipaddress` knows them only in part and each version of Python another part.
+_NOT_PUBLIC = [
+    ipaddress.ip_network(net)
+    for net in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+        "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "168.63.129.16/32",  # a public number for the host of every machine on Azure
+        # Teredo, benchmarks, ORCHID and other special uses; documentation; 6to4; AS112; 6bone; documentation
+        "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3ffe::/16", "3fff::/20",
+    )
+]  # fmt: skip
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all other IPv6 is private, special, or carries an IPv4 address
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)  # in the middle of an IPv6 address: the end is an IPv4 address
+
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+# What browsers leave as it is in a path or query; a % belongs to what is encoded already.
+_PATH_LETTERS, _QUERY_LETTERS = "/%:@!$&'()*+,;=[]|~", "/%:@!$&()*+,;=[]|~?`{}\\^"
 
 
-def fetch(url: str, *, max_bytes: int, timeout_seconds: float = TIMEOUT_SECONDS) -> bytes:
-    """The body behind `url`, at most `max_bytes`, within `timeout_seconds` for connection and transfer together."""
-    deadline = time.monotonic() + timeout_seconds
-    for _ in range(MAX_REDIRECTS + 1):
-        target = _split(url)
-        address = _checked_address(target)
-        try:
-            body = _get(target, address, max_bytes, deadline)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if isinstance(error, ImageError):
-                raise
-            reason = str(error) or type(error).__name__
-            if time.monotonic() >= deadline:
-                reason = f"no answer within {timeout_seconds:g} seconds"
-            raise ImageError(
-                f"{_host(target)} cannot be reached: {reason}; download the picture, give its path"
-            ) from None
-        if isinstance(body, bytes):
-            return body
-        url = urljoin(url, body.location)
-    raise ImageError(f"the address redirects more than {MAX_REDIRECTS} times; download the picture, give its path")
+@dataclass(frozen=True)
+class _Place:
+    """A web address in the letters that are sent: the host in ASCII, everything else percent-encoded."""
+
+    url: str
+    is_secure: bool
+    host: str
+    port: int
+    path: str
+
+    def __str__(self) -> str:
+        """The host as it may stand in a message."""
+        return shown(self.host)
 
 
+@dataclass(frozen=True)
 class _Redirect:
     """Where the server sends us instead of a body."""
 
-    def __init__(self, location: str) -> None:
-        self.location = location
+    location: str
+
+
+def fetch(url: str, *, max_bytes: int, timeout_seconds: float = TIMEOUT_SECONDS) -> bytes:
+    """The body behind `url`, at most `max_bytes`, within `timeout_seconds` for all of it together."""
+    deadline = time.monotonic() + timeout_seconds
+    place = _parse(url)
+    try:
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = _get(place, _checked_addresses(place, deadline), max_bytes, deadline)
+            if isinstance(answer, bytes):
+                return answer
+            place = _parse(answer.location, place)
+    except TimeoutError:
+        raise ImageError(f"{place} gives no answer within {timeout_seconds:g} seconds; {_INSTEAD}") from None
+    raise ImageError(f"the address redirects more than {MAX_REDIRECTS} times; {_INSTEAD}")
 
 
 def is_public(address: str) -> bool:
     """Whether an address is on the open internet, also where it carries another address inside."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        # Each of these reaches an IPv4 address, which may be a private one.
         if ip.ipv4_mapped is not None:
             return is_public(str(ip.ipv4_mapped))
-        if ip.sixtofour is not None or ip.teredo is not None or ip in _NAT64:
+        if ip not in _GLOBAL_UNICAST or (int(ip) >> 32) & 0xFFFF_FFFF in _ISATAP:
             return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    return ip.is_global and not any(ip in net for net in _NOT_PUBLIC if net.version == ip.version)
 
 
-def _split(url: str) -> SplitResult:
+def _parse(url: str, before: _Place | None = None) -> _Place:
+    """The place of an address as typed, or of the redirect that `before` answered with."""
+    what = "the web address" if before is None else f"the address that {before} redirects to"
     try:
-        target = urlsplit(url)
+        target = urlsplit(url.strip() if before is None else urljoin(before.url, url.strip()))
         port = target.port
+        host = _ascii_host(target.hostname or "")
+        path = _encoded(target)
     except ValueError:
-        raise ImageError("the web address is malformed; write https://host/path") from None
-    if target.scheme not in ("http", "https") or not target.hostname or port == 0:
-        raise ImageError("the web address is not http or https with a host name; write https://host/path")
+        raise ImageError(f"{what} is malformed; write https://host/path") from None
     if target.username is not None or target.password is not None:
-        raise ImageError("the web address carries a user name; download the picture, give its path")
-    return target
+        raise ImageError(f"{what} carries a user name; {_INSTEAD}")
+    if target.scheme not in ("http", "https") or not host or port == 0:
+        raise ImageError(f"{what} is not http or https with a host name; write https://host/path")
+    is_secure = target.scheme == "https"
+    return _Place(target.geturl(), is_secure, host, port or (443 if is_secure else 80), path)
 
 
-def _checked_address(target: SplitResult) -> str:
-    host, port = _host(target), _port(target)
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
-    except (OSError, UnicodeError):
-        raise ImageError(f"the host {host} is unknown; check the address, or download the picture") from None
+def _ascii_host(host: str) -> str:
+    """A host's name in the letters of the name system, as browsers write it: not IDNA 2003, which changes ß to ss.
+
+    Raises ValueError for what is no host."""
+    if ":" in host:
+        return str(ipaddress.IPv6Address(host))
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", host).lower()).replace("。", ".")
+    if any(unicodedata.category(letter)[0] in "CZ" for letter in folded):  # control, surrogate, unassigned, blank
+        raise ValueError(host)
+    labels = [
+        label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii") for label in folded.split(".")
+    ]
+    name = ".".join(labels)
+    if name and not _HOST_NAME.fullmatch(name):
+        raise ValueError(host)
+    return name
+
+
+def _encoded(target: SplitResult) -> str:
+    """Path and query. Bytes that are no UTF-8, from a command line or a header, are sent as the bytes they are."""
+    path = quote(target.path or "/", safe=_PATH_LETTERS, errors="surrogateescape")
+    query = quote(target.query, safe=_QUERY_LETTERS, errors="surrogateescape")
+    return path + (f"?{query}" if query else "")
+
+
+def _checked_addresses(place: _Place, deadline: float) -> list[str]:
+    addresses = _resolved(place, deadline)
     # One private address among several is enough to refuse: the caller cannot know which one would be used.
     if not addresses or not all(is_public(address) for address in addresses):
-        raise ImageError(f"the host {host} is not on the public internet; download the picture, give its path")
-    return addresses[0]
+        raise ImageError(f"the host {place} is not on the public internet; {_INSTEAD}")
+    return addresses
+
+
+def _resolved(place: _Place, deadline: float) -> list[str]:
+    """All addresses of the host. The name system knows no time limit, so it is asked in a thread that may be left."""
+    answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+            answers.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
+        except (OSError, ValueError) as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=_remaining(deadline))
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(answer, Exception):
+        raise ImageError(f"the host {place} is unknown; check the address, or download the picture") from None
+    return answer
+
+
+def _remaining(deadline: float) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP to one checked address, under the host's own name."""
+    """HTTP to one of the checked addresses, under the host's own name."""
 
-    def __init__(self, target: SplitResult, address: str, deadline: float) -> None:
-        super().__init__(_host(target), _port(target))
-        self._address = address
-        self._is_secure = target.scheme == "https"
+    def __init__(self, place: _Place, addresses: Sequence[str], deadline: float) -> None:
+        super().__init__(place.host, place.port)
+        self.default_port = 443 if place.is_secure else 80  # not named in the request
+        self._addresses = addresses
+        self._is_secure = place.is_secure
         self._deadline = deadline
         # http.client forgets the socket once it knows that the answer ends with the connection.
         self._open_socket: socket.socket | None = None
 
+    @property
+    def was_reached(self) -> bool:
+        return self._open_socket is not None
+
     def connect(self) -> None:
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        self._open_socket = socket.create_connection((self._address, self.port), timeout=remaining)
+        """Raises ConnectionError where no address answers."""
+        for number, address in enumerate(self._addresses):
+            # What is left is shared, so that an address that never answers leaves time for the others.
+            share = _remaining(self._deadline) / (len(self._addresses) - number)
+            try:
+                self.sock = self._open_socket = socket.create_connection((address, self.port), timeout=share)
+                break
+            except OSError as error:
+                reason = error
+        else:
+            _remaining(self._deadline)
+            raise ConnectionError(reason.strerror or "no answer")
+        self._open_socket.settimeout(_remaining(self._deadline))
         if self._is_secure:
             secure = ssl.create_default_context()
-            self._open_socket = secure.wrap_socket(self._open_socket, server_hostname=self.host)
-        self.sock = self._open_socket
+            secured = secure.wrap_socket(self._open_socket, server_hostname=self.host, do_handshake_on_connect=False)
+            self.sock = self._open_socket = secured  # before the handshake, so that this too can be ended
+            secured.do_handshake()
 
     def abort(self) -> None:
         """End whatever waits on the socket. A timeout per read would let a server drip bytes for ever."""
@@ -121,36 +224,37 @@ class _Connection(http.client.HTTPConnection):
                 return
 
 
-def _get(target: SplitResult, address: str, max_bytes: int, deadline: float) -> bytes | _Redirect:
-    connection = _Connection(target, address, deadline)
-    timer = threading.Timer(max(deadline - time.monotonic(), 0), connection.abort)
+def _get(place: _Place, addresses: Sequence[str], max_bytes: int, deadline: float) -> bytes | _Redirect:
+    connection = _Connection(place, addresses[:MAX_ADDRESSES], deadline)
+    timer = threading.Timer(_remaining(deadline), connection.abort)
     timer.daemon = True
     timer.start()
     try:
-        path = (target.path or "/") + (f"?{target.query}" if target.query else "")
-        connection.request("GET", path, headers={"Accept": "image/*", "Connection": "close", "User-Agent": "seeahead"})
-        with closing(connection.getresponse()) as response:
-            if response.status in _REDIRECTS and response.getheader("Location"):
-                return _Redirect(str(response.getheader("Location")))
-            if response.status != 200:
-                raise ImageError(
-                    f"{_host(target)} answers {response.status}; check the address, or download the picture"
-                )
-            body = response.read(max_bytes + 1)
-        if len(body) > max_bytes:
-            raise ImageError(f"the picture at {_host(target)} is larger than {max_bytes:,} bytes, the limit")
-        # After an abort a read without a length ends as if the body were complete.
-        if time.monotonic() >= deadline:
-            raise TimeoutError
-        return body
+        return _answer(connection, place, max_bytes, deadline)
+    except (ImageError, TimeoutError):
+        raise
+    # AttributeError: a secure socket that is ended in the middle of a read
+    except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+        _remaining(deadline)  # after the deadline it is the abort that is seen here
+        reason = escaped(str(error) or type(error).__name__)
+        what = "answers, but not as it should" if connection.was_reached else "cannot be reached"
+        raise ImageError(f"{place} {what}: {reason}; {_INSTEAD}") from None
     finally:
         timer.cancel()
         connection.close()
 
 
-def _host(target: SplitResult) -> str:
-    return target.hostname or ""
-
-
-def _port(target: SplitResult) -> int:
-    return target.port or (443 if target.scheme == "https" else 80)
+def _answer(connection: _Connection, place: _Place, max_bytes: int, deadline: float) -> bytes | _Redirect:
+    connection.request("GET", place.path, headers=_HEADERS)
+    with closing(connection.getresponse()) as response:
+        location = response.getheader("Location")
+        if response.status in _REDIRECTS and location:
+            # Headers are read as Latin-1, whatever was meant.
+            return _Redirect(str(location).encode("latin-1").decode("utf-8", "surrogateescape"))
+        if response.status != 200:
+            raise ImageError(f"{place} answers {response.status}; check the address, or download the picture")
+        body = response.read(max_bytes + 1)
+    if len(body) > max_bytes:
+        raise ImageError(f"the picture at {place} is larger than {max_bytes:,} bytes, the limit")
+    _remaining(deadline)  # after an abort a read without a length ends as if the body were complete
+    return body
