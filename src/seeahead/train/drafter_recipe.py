@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from seeahead.errors import InputError
+from seeahead.checked import allowed_in, as_table, checked, flag, matching, one_of, real, refuse_unknown, several, whole
+from seeahead.errors import InputError, escaped
 from seeahead.models.feature import VISUAL
 from seeahead.train.feature_drafter import LOSSES as FEATURE_LOSSES
 from seeahead.train.feature_drafter import PAPER as MSD_LOSS
 from seeahead.train.feature_lines import MIXTURES
 from seeahead.train.losses import LOSSES
+from seeahead.train.network import head_width
 from seeahead.train.optimizers import Limits
 from seeahead.train.own_answers import Writing
-from seeahead.train.recipe import read_table, read_toml
+from seeahead.train.recipe import FILE_NAME, HIGHEST_SEED, check_names, read_toml, rows_of
 
 KINDS = ("language", "vision", "msd")
 DATA = ("text", "conversations", "answers")
@@ -29,13 +31,13 @@ class Network:
     A feature drafter has the target's width and one layer. `decoupled`: pictures are kept apart from text (MSD), or not
     (EAGLE-2); `pictures`: what becomes of their slots (full, pooled to `visual_tokens`, query, dropped)."""
 
-    width: int = 320
-    layers: int = 3
-    vocabulary: int = 6144
-    visual_tokens: int = 16
-    adapter_width: int = 640
-    decoupled: bool = True
-    pictures: str = "full"
+    width: Annotated[int, whole(2, 65_536)] = 320
+    layers: Annotated[int, whole(1, 256)] = 3
+    vocabulary: Annotated[int, whole(0, 10_000_000)] = 6144
+    visual_tokens: Annotated[int, whole(0, 1_000_000)] = 16
+    adapter_width: Annotated[int, whole(1, 262_144)] = 640
+    decoupled: Annotated[bool, flag()] = True
+    pictures: Annotated[str, one_of(VISUAL)] = "full"
 
 
 @dataclass(frozen=True)
@@ -46,27 +48,29 @@ class StageRecipe:
     For feature drafters: `mixture` of text and pictures; `ahead`, how often the drafter's own guesses are read in
     place of the target's features."""
 
-    name: str
-    data: tuple[str, ...]
-    loss: dict[str, float]
+    name: Annotated[str, FILE_NAME]
+    data: Annotated[tuple[Annotated[str, one_of(DATA)], ...], several(", ".join(DATA))]
+    loss: Annotated[dict[str, Annotated[float, real(0, 1e6)]], several("a name, or numbers from 0 to 1e+06 by name")]
     limits: Limits
-    trained: str = "all"
-    mixture: str = "ramp"
-    ahead: int = 0
-    most_pictures: int = 0
+    trained: Annotated[str, one_of(TRAINED)] = "all"
+    mixture: Annotated[str, one_of(MIXTURES)] = "ramp"
+    ahead: Annotated[int, whole(0, 16)] = 0
+    most_pictures: Annotated[int, whole(0, 10_000)] = 0
 
 
 @dataclass(frozen=True)
 class DrafterRecipe:
     """`text`: corpora for stages that learn from text (see `data.corpora`), `line_tokens` long lines of them."""
 
-    kind: str
-    seed: int
+    kind: Annotated[str, one_of(KINDS)]
+    seed: Annotated[int, whole(0, HIGHEST_SEED)]
     network: Network
     writing: Writing
     stages: tuple[StageRecipe, ...]
-    text: tuple[str, ...] = ()
-    line_tokens: int = 256
+    text: Annotated[
+        tuple[Annotated[str, matching(r"\S", "")], ...], several('a list such as ["package:dict-gcide"]', 0)
+    ] = ()
+    line_tokens: Annotated[int, whole(2, 1_000_000)] = 256
     source: str = field(default="", compare=False)
 
     @property
@@ -77,89 +81,68 @@ class DrafterRecipe:
 def read_drafter_recipe(path: Path) -> DrafterRecipe:
     """Raises InputError, naming what is allowed, for a recipe that cannot be followed."""
     table = read_toml(path, "recipes/drafters/own-pictures.toml")
-    known = {"kind", "seed", "text", "line_tokens", "network", "writing", "stages"}
-    if unknown := sorted(set(table) - known):
-        raise InputError(f"{path} has unknown {', '.join(unknown)}; allowed here: {', '.join(sorted(known))}")
-    kind = _one_of(table.get("kind"), KINDS, f"{path}: kind")
-    network = read_table(Network, table.get("network", {}), path)
-    writing = read_table(Writing, table.get("writing", {}), path)
+    refuse_unknown(table, [name for name in allowed_in(DrafterRecipe) if name != "source"], str(path))
+    kind = table.get("kind")
+    rows = rows_of(table, "stages", path)
+    parts = {
+        "kind": kind,
+        "seed": table.get("seed", 0),
+        "network": checked(Network, table.get("network", {}), f"{path} [network]"),
+        "writing": checked(Writing, table.get("writing", {}), f"{path} [writing]"),
+        "stages": tuple(_stage(row, f"{path} stage {number}", kind) for number, row in enumerate(rows, 1)),
+    }
+    recipe = replace(checked(DrafterRecipe, {**table, **parts}, str(path)), source=path.name)
+    check_names([stage.name for stage in recipe.stages], "stages", path)
+    _check(recipe, path)
+    return recipe
+
+
+def _stage(row: Any, where: str, kind: Any) -> StageRecipe:
+    own = [name for name in allowed_in(StageRecipe) if name != "limits"]
+    table = as_table(row, where)
+    if isinstance(table.get("name"), str):
+        where = f"{where} ({escaped(table['name'], 64)})"
+    refuse_unknown(table, [*own, *allowed_in(Limits)], where)
+    limits = checked(Limits, {name: value for name, value in table.items() if name not in own}, where)
+    data, loss = table.get("data"), table.get("loss", MSD_LOSS if kind == "msd" else "cross-entropy")
+    if data is None:
+        raise InputError(f"{where} says not what it learns from; data is one or several of {', '.join(DATA)}")
+    given = {
+        **{name: table[name] for name in own if name in table},
+        "data": (data,) if isinstance(data, str) else data,
+        "loss": {loss: 1.0} if isinstance(loss, str) else loss,
+        "limits": limits,
+    }
+    stage = checked(StageRecipe, given, where)
+    losses = FEATURE_LOSSES if kind == "msd" else tuple(LOSSES)
+    for name in stage.loss:
+        if name not in losses:
+            raise InputError(f"{where}: loss is {name!r}; allowed: {', '.join(losses)}")
+    if not any(stage.loss.values()):
+        raise InputError(f"{where}: no loss has a weight above 0, so nothing is learned; allowed: {', '.join(losses)}")
+    if kind == "msd" and stage.mixture == "ramp" and math.isfinite(limits.minutes):
+        raise InputError(f"{where}: a ramp is laid over the steps of its stage; leave minutes out")
+    return stage
+
+
+def _check(recipe: DrafterRecipe, path: Path) -> None:
+    """What several values say together."""
+    kind, network, writing = recipe.kind, recipe.network, recipe.writing
     if kind == "vision" and writing.num_visual not in (0, network.visual_tokens):
         raise InputError(
             f"{path}: the drafter sees {network.visual_tokens} visual tokens, answers keep {writing.num_visual}; "
             "give visual_tokens the same value in [network] and [writing], or 0 in [writing] to keep all"
         )
-    if kind == "msd":
-        _check_features(network, writing, path)
-    rows = table.get("stages", [])
-    if not isinstance(rows, list):
-        raise InputError(f"{path}: stages are written as [[stages]], one after the other")
-    stages = tuple(_stage(row, f"{path} stage {number}", path, kind) for number, row in enumerate(rows, 1))
-    if len({stage.name for stage in stages}) < len(stages):
-        raise InputError(f"{path} has two stages of one name; give each its own")
-    if kind != "vision" and any(stage.trained == "adapter" for stage in stages):
+    if kind == "msd" and not writing.features:
+        raise InputError(f"{path}: an msd drafter learns from the target's features; add features = true to [writing]")
+    if kind != "msd" and head_width(network.width) % 2:
+        raise InputError(
+            f"{path} [network]: width is {network.width}, whose heads are {head_width(network.width)} wide; "
+            "allowed: a multiple of 64, or less than 128 and even"
+        )
+    if kind != "vision" and any(stage.trained == "adapter" for stage in recipe.stages):
         raise InputError(f'{path} trains an adapter, which a {kind} drafter has not; take kind = "vision"')
-    recipe = DrafterRecipe(
-        kind,
-        int(table.get("seed", 0)),
-        network,
-        writing,
-        stages,
-        tuple(table.get("text", ())),
-        int(table.get("line_tokens", 256)),
-        path.name,
-    )
-    if any(stage.most_pictures for stage in stages) and (kind != "vision" or network.visual_tokens < 1):
+    if any(stage.most_pictures for stage in recipe.stages) and (kind != "vision" or network.visual_tokens < 1):
         raise InputError(f'{path}: most_pictures counts by tokens; it needs kind = "vision" and visual_tokens')
     if "text" in recipe.needs and not recipe.text:
         raise InputError(f'{path} learns from text and names none; add text = ["package:dict-gcide"] or files')
-    return recipe
-
-
-def _check_features(network: Network, writing: Writing, path: Path) -> None:
-    _one_of(network.pictures, VISUAL, f"{path}: pictures")
-    if not writing.features:
-        raise InputError(f"{path}: an msd drafter learns from the target's features; add features = true to [writing]")
-
-
-def _stage(row: Any, where: str, path: Path, kind: str) -> StageRecipe:
-    if not isinstance(row, dict) or not row.get("name"):
-        raise InputError(f"{where} has no name; give each stage one")
-    where = f"{where} ({row['name']})"
-    own = {"name", "data", "loss", "trained", "mixture", "ahead", "most_pictures"}
-    data = row.get("data", [])
-    data = (data,) if isinstance(data, str) else tuple(data)
-    if not data:
-        raise InputError(f"{where} says not what it learns from; data is one or several of {', '.join(DATA)}")
-    losses = FEATURE_LOSSES if kind == "msd" else tuple(LOSSES)
-    loss = row.get("loss", MSD_LOSS if kind == "msd" else "cross-entropy")
-    loss = {loss: 1.0} if isinstance(loss, str) else dict(loss)
-    for name in loss:
-        _one_of(name, losses, f"{where}: loss")
-    limits = read_table(Limits, {name: value for name, value in row.items() if name not in own}, path)
-    if limits.steps < 1 or not math.isfinite(limits.learning_rate):
-        raise InputError(
-            f"{where}: steps is {limits.steps}, learning_rate {limits.learning_rate}; "
-            "give 1 step or more and a finite rate"
-        )
-    most_pictures = row.get("most_pictures", 0)
-    if not isinstance(most_pictures, int) or most_pictures < 0:
-        raise InputError(f"{where}: most_pictures is {most_pictures!r}; give a number of pictures, or 0 for any")
-    mixture = _one_of(row.get("mixture", "ramp"), MIXTURES, f"{where}: mixture")
-    if kind == "msd" and mixture == "ramp" and math.isfinite(limits.minutes):
-        raise InputError(f"{where}: a ramp is laid over the steps of its stage; leave minutes out")
-    return StageRecipe(
-        str(row["name"]),
-        tuple(_one_of(name, DATA, f"{where}: data") for name in data),
-        {name: float(weight) for name, weight in loss.items()},
-        limits,
-        _one_of(row.get("trained", "all"), TRAINED, f"{where}: trained"),
-        mixture,
-        int(row.get("ahead", 0)),
-        most_pictures,
-    )
-
-
-def _one_of(value: Any, allowed: tuple[str, ...], what: str) -> str:
-    if value not in allowed:
-        raise InputError(f"{what} is {value!r}; allowed: {', '.join(allowed)}")
-    return str(value)

@@ -67,11 +67,20 @@ class DrafterNetwork(nn.Module):
         self.float()
 
 
+def head_width(width: int) -> int:
+    """Of a drafter of this width; rotary positions need an even one."""
+    return width // _num_heads(width)
+
+
+def _num_heads(width: int) -> int:
+    return max(1, width // HEAD_DIM)
+
+
 def new_network(
     vocabulary: DraftVocabulary, width: int, layers: int, ends: tuple[int, int], adapter: AdapterConfig | None
 ) -> DrafterNetwork:
     """An untrained drafter; `ends` are the target's ids of begin and end."""
-    heads = max(1, width // HEAD_DIM)
+    heads = _num_heads(width)
     begin, end = (vocabulary.known([token]) or [vocabulary.unknown] for token in ends)
     config = LlamaConfig(
         vocab_size=len(vocabulary),
@@ -80,7 +89,7 @@ def new_network(
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        head_dim=width // heads,
+        head_dim=head_width(width),
         max_position_embeddings=8192,
         tie_word_embeddings=True,
         bos_token_id=begin[0],

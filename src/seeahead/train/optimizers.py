@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+from seeahead.checked import real, whole
 
 
 @dataclass(frozen=True)
@@ -20,14 +23,14 @@ class Limits:
     `accumulate`: batches per step. `average`: decay of the average of the weights that is kept in their place; 0: none.
     """
 
-    steps: int
-    batch_size: int
-    learning_rate: float
-    minutes: float = math.inf
-    matrix_rate: float = 0.0
-    warm_up: float = 0.04
-    accumulate: int = 1
-    average: float = 0.0
+    steps: Annotated[int, whole(1, 10**9)]
+    batch_size: Annotated[int, whole(1, 1_000_000)]
+    learning_rate: Annotated[float, real(0, 100, above=True)]
+    minutes: Annotated[float, real(0.001, 1e7)] = math.inf
+    matrix_rate: Annotated[float, real(0, 100)] = 0.0
+    warm_up: Annotated[float, real(0, 0.99)] = 0.04
+    accumulate: Annotated[int, whole(1, 1_000_000)] = 1
+    average: Annotated[float, real(0, 0.999999)] = 0.0
 
 
 def rate_at(share: float, limits: Limits) -> float:

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from seeahead.checked import flag, real, whole
 from seeahead.drafters.views import runs
 from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
@@ -45,12 +46,12 @@ class Writing:
     none. `features`: the target's last hidden states are stored too, and every visual embedding.
     """
 
-    minutes: float = 20.0
-    batch_size: int = 32
-    max_new_tokens: int = 96
-    sampled_every: int = 4
-    visual_tokens: int | None = None
-    features: bool = False
+    minutes: Annotated[float, real(0, 1e7)] = 20.0
+    batch_size: Annotated[int, whole(1, 100_000)] = 32
+    max_new_tokens: Annotated[int, whole(1, 1_000_000)] = 96
+    sampled_every: Annotated[int, whole(0, 1_000_000)] = 4
+    visual_tokens: Annotated[int | None, whole(0, 1_000_000)] = None
+    features: Annotated[bool, flag()] = False
 
     @property
     def num_visual(self) -> int | None:

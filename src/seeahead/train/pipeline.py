@@ -8,6 +8,7 @@ from seeahead.demo.model import save_target
 from seeahead.provenance import provenance, write_json
 from seeahead.train.card import card_of
 from seeahead.train.demo import DemoTraining
+from seeahead.train.drafter_recipe import read_drafter_recipe
 from seeahead.train.evaluate import measure_all, text_perplexity
 from seeahead.train.loop import Report
 from seeahead.train.recipe import read_recipe
@@ -19,6 +20,8 @@ STEPS = ("vision", "writing", "answers", "drafters", "card")
 
 def run_recipe(recipe_path: Path, out: Path, cache: Path, until: str, report: Report) -> None:
     recipe = read_recipe(recipe_path)
+    for entry in recipe.drafters:  # what is wrong with them shows now, not after hours
+        read_drafter_recipe(recipe.folder / entry.recipe)
     world = smoke_world(out / "made", recipe.seed) if recipe.smoke else load_world(cache, report)
     training = DemoTraining(recipe, world, out, report, cache)
     steps = STEPS[: STEPS.index(until) + 1]

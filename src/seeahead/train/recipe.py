@@ -1,41 +1,49 @@
-"""A recipe: every number the training of the demo model needs, read from a TOML file."""
+"""A recipe: every number the training of the demo model needs, read from a TOML file and checked before use."""
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
-from seeahead.errors import InputError
+from seeahead.checked import as_table, checked, flag, matching, read_text, real, refuse_unknown, several, whole
+from seeahead.data.examples import MADE
+from seeahead.errors import InputError, escaped
 from seeahead.train.optimizers import Limits
 
 STAGES = ("features", "soft-words", "answers")
+SHARES = ("picture", "easy-vqa", "shape-pair", "picture-pair", "scene", *MADE, "text")
+"""What an example of stage "answers" may be."""
+HIGHEST_SEED = 2**32 - 1
+FILE_NAME = matching("^[A-Za-z0-9_-]{1,64}$", "up to 64 letters, digits, - and _, since files are called by it")
+"""What a name takes that files of the output folder are called by: it must not lead out of that folder."""
 
 
 @dataclass(frozen=True)
 class Sizes:
     """Shapes of the trained networks."""
 
-    vision_width: int = 256
-    vision_layers: int = 6
-    vision_heads: int = 4
-    adapter_rank: int = 16
+    vision_width: Annotated[int, whole(8, 16_384)] = 256
+    vision_layers: Annotated[int, whole(1, 256)] = 6
+    vision_heads: Annotated[int, whole(1, 256)] = 4
+    adapter_rank: Annotated[int, whole(1, 4096)] = 16
 
 
 @dataclass(frozen=True)
 class Amounts:
     """How much data is made, and how many minutes the writing stages may take."""
 
-    view_rounds: int = 2
-    num_scenes: int = 3000
-    base_writing_minutes: float = 8.0
-    writing_batch: int = 64
-    writing_tokens: int = 96
-    held_out_per_kind: int = 100
-    held_out_texts: int = 40
-    watch_minutes: float = 10.0
-    num_conversations: int = 8000
+    view_rounds: Annotated[int, whole(1, 1000)] = 2
+    num_scenes: Annotated[int, whole(1, 10_000_000)] = 3000
+    base_writing_minutes: Annotated[float, real(0, 1e6)] = 8.0
+    writing_batch: Annotated[int, whole(1, 100_000)] = 64
+    writing_tokens: Annotated[int, whole(1, 100_000)] = 96
+    held_out_per_kind: Annotated[int, whole(1, 1_000_000)] = 100
+    held_out_texts: Annotated[int, whole(1, 1_000_000)] = 40
+    watch_minutes: Annotated[float, real(0, 1e6, above=True)] = 10.0
+    num_conversations: Annotated[int, whole(1, 10_000_000)] = 8000
 
 
 @dataclass(frozen=True)
@@ -44,63 +52,104 @@ class ShippedDrafter:
 
     One that is there only for another to start from is not shipped."""
 
-    name: str
-    recipe: str
-    start: str = ""
-    is_shipped: bool = True
+    name: Annotated[str, FILE_NAME]
+    recipe: Annotated[str, matching(r"\S", "the file of a drafter's recipe, such as drafters/base-cpu.toml")]
+    start: Annotated[str, matching("", "the name of a drafter before it")] = ""
+    is_shipped: Annotated[bool, flag()] = True
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything of one training run; `smoke` replaces packages and SmolLM2 by made pictures and a tiny model."""
 
-    seed: int
-    smoke: bool
     sizes: Sizes
     amounts: Amounts
-    shares: dict[str, float]
+    shares: Annotated[dict[str, Annotated[float, real(0, 1e6)]], several("a number from 0 up for each kind of example")]
     stages: dict[str, Limits]
     drafters: tuple[ShippedDrafter, ...]
     folder: Path
+    seed: Annotated[int, whole(0, HIGHEST_SEED)] = 0
+    smoke: Annotated[bool, flag()] = False
 
 
 def read_toml(path: Path, example: str) -> dict[str, Any]:
     """The recipe's tables. Raises InputError, naming an `example`, where there are none to read."""
-    if not path.is_file():
-        raise InputError(f"no recipe at {path}; give a TOML file such as {example}")
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML ({error}); correct it") from None
+        is_there = path.is_file()
+    except OSError:  # a name that is too long
+        is_there = False
+    if not is_there:
+        raise InputError(f"no recipe at {escaped(str(path))}; give a TOML file such as {example}")
+    written = read_text(path, f"give a TOML file such as {example}", InputError)
+    try:
+        return tomllib.loads(written)
+    except RecursionError:
+        raise InputError(f"{path} is not valid TOML (nested too deep); correct it") from None
+    except ValueError as error:  # also a number of more digits than Python reads
+        raise InputError(f"{path} is not valid TOML ({escaped(str(error))}); correct it") from None
 
 
 def read_recipe(path: Path) -> Recipe:
+    """Raises InputError, naming what is allowed, for a recipe that cannot be followed."""
     table = read_toml(path, "recipes/demo.toml")
-    stages = table.get("stages", {})
+    refuse_unknown(table, ("seed", "smoke", "sizes", "amounts", "shares", "stages", "drafters"), str(path))
+    stages = as_table(table.get("stages", {}), f"{path}: stages")
     missing = [name for name in STAGES if name not in stages]
     if missing or "shares" not in table:
         raise InputError(f"{path} lacks {', '.join(missing) or 'shares'}; stages needed: {', '.join(STAGES)}")
-    return Recipe(
-        seed=int(table.get("seed", 0)),
-        smoke=bool(table.get("smoke", False)),
-        sizes=read_table(Sizes, table.get("sizes", {}), path),
-        amounts=read_table(Amounts, table.get("amounts", {}), path),
-        shares={name: float(value) for name, value in table["shares"].items()},
-        stages={name: read_table(Limits, stages[name], path) for name in STAGES},
-        drafters=tuple(read_table(ShippedDrafter, row, path) for row in table.get("drafters", ())),
-        folder=path.parent,
-    )
+    refuse_unknown(stages, STAGES, f"{path} [stages]")
+    parts = {
+        "sizes": checked(Sizes, table.get("sizes", {}), f"{path} [sizes]"),
+        "amounts": checked(Amounts, table.get("amounts", {}), f"{path} [amounts]"),
+        "stages": {name: checked(Limits, stages[name], f"{path} [stages.{name}]") for name in STAGES},
+        "drafters": _drafters(rows_of(table, "drafters", path), path),
+        "folder": path.parent,
+    }
+    recipe = checked(Recipe, {**table, **parts}, str(path))
+    _check(recipe, path)
+    return recipe
 
 
-T = TypeVar("T")
+def rows_of(table: Mapping[str, Any], name: str, path: Path) -> list[Any]:
+    """Tables that are written one after the other."""
+    rows = table.get(name, [])
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: {name} are written as [[{name}]], one after the other")
+    return rows
 
 
-def read_table(kind: type[T], table: dict[str, object], path: Path) -> T:
-    allowed = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(table) - allowed)
-    if unknown:
-        raise InputError(f"{path} has unknown {', '.join(unknown)}; allowed here: {', '.join(sorted(allowed))}")
-    try:
-        return kind(**table)
-    except TypeError as error:
-        raise InputError(f"{path}: {error}; allowed here: {', '.join(sorted(allowed))}") from None
+def check_names(names: list[str], what: str, path: Path) -> None:
+    """Raises InputError for names that would be those of the same files, also where capitals do not count."""
+    if len({name.casefold() for name in names}) < len(names):
+        raise InputError(f"{path} has two {what} of one name; give each its own")
+
+
+def _drafters(rows: list[Any], path: Path) -> tuple[ShippedDrafter, ...]:
+    read = [checked(ShippedDrafter, row, f"{path} drafter {number}") for number, row in enumerate(rows, 1)]
+    names = [entry.name for entry in read]
+    check_names(names, "drafters", path)
+    for number, entry in enumerate(read):
+        if entry.start not in ("", *names[:number]):
+            before = ", ".join(names[:number]) or "none"
+            raise InputError(f"{path}: {entry.name} starts from {escaped(entry.start)!r}; drafters before it: {before}")
+    return tuple(read)
+
+
+def _check(recipe: Recipe, path: Path) -> None:
+    """What several values say together."""
+    refuse_unknown(recipe.shares, SHARES, f"{path} [shares]")
+    if not any(share for kind, share in recipe.shares.items() if kind != "text") or "text" not in recipe.shares:
+        raise InputError(f"{path} [shares] needs text, and one kind of picture with more than 0: {', '.join(SHARES)}")
+    if not recipe.drafters:
+        raise InputError(f"{path} names no drafter; add [[drafters]] with name and recipe")
+    sizes, fewest = recipe.sizes, 4
+    if sizes.vision_width % sizes.vision_heads:
+        raise InputError(
+            f"{path} [sizes]: vision_width is {sizes.vision_width}, which {sizes.vision_heads} vision_heads do not "
+            "divide; give a multiple"
+        )
+    # A batch of the vision stages is pictures of two kinds, each with halves that are asked different things.
+    for name in STAGES[:2]:
+        if recipe.stages[name].batch_size < fewest:
+            given = recipe.stages[name].batch_size
+            raise InputError(f"{path} [stages.{name}]: batch_size is {given}; allowed: {fewest} or more")

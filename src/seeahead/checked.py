@@ -1,0 +1,163 @@
+"""Values from files that anybody may have written (JSON, TOML), as small frozen classes: right, or one error line.
+
+A class is a dataclass whose fields are annotated with what they take: `Annotated[int, whole(1, 8)]`. Types are strict:
+"3" is no number, and true is not 1.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from seeahead.errors import InputError, SeeaheadError
+
+_MOST_BYTES = 8 << 20
+"""Of a settings file; none that is meant to be one comes near."""
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple = 2, 3, 3, 3
+_SHORT.maxstring = _SHORT.maxother = 80
+_PLAIN = re.compile(r"[\w.+-]{1,60}", re.ASCII)
+T = TypeVar("T")
+
+
+def whole(least: int, most: int) -> Any:
+    """What an int field takes."""
+    return Field(strict=True, ge=least, le=most, description=f"a whole number from {least:,} to {most:,}")
+
+
+def real(least: float, most: float, *, above: bool = False) -> Any:
+    """What a float field takes: finite, `above` the least or from it on."""
+    told = f"a number {'above' if above else 'from'} {least:g} {'up ' * above}to {most:g}"
+    limits = {"gt" if above else "ge": least, "le": most}
+    return Field(strict=True, allow_inf_nan=False, description=told, **limits)  # type: ignore[call-overload,unused-ignore]
+
+
+def flag() -> Any:
+    """What a bool field takes."""
+    return Field(strict=True, description="true or false")
+
+
+def one_of(allowed: Iterable[str]) -> Any:
+    """What a str field takes that is one of a few words."""
+    words = tuple(allowed)
+    return Field(strict=True, pattern=f"^(?:{'|'.join(map(re.escape, words))})$", description=", ".join(words))
+
+
+def matching(pattern: str, told: str) -> Any:
+    """What a str field takes; `told` says what `pattern` wants."""
+    return Field(strict=True, pattern=pattern, description=told)
+
+
+def several(told: str, least: int = 1) -> Any:
+    """What a tuple or dict field takes: at least so many entries, which say themselves what they are."""
+    return Field(min_length=least, description=told)
+
+
+def checked(
+    kind: type[T], values: object, where: str, error: type[SeeaheadError] = InputError, *, is_open: bool = False
+) -> T:
+    """`values` as a `kind`. Raises `error`, in one line that starts with `where`, for anything that is not one.
+
+    `is_open`: keys that `kind` has not are somebody else's and are left out; else they are refused."""
+    table = as_table(values, where, error)
+    known = allowed_in(kind)
+    if not is_open:
+        refuse_unknown(table, known, where, error)
+    try:
+        return _adapter(kind).validate_python({name: table[name] for name in known if name in table})
+    except ValidationError as refused:
+        first = refused.errors(include_url=False, include_context=False)[0]
+        key = str(first["loc"][0])
+        allowed = _told(kind)[key]
+        if first["type"] == "missing":
+            raise error(f"{where} lacks {key}; give it {allowed}") from None
+        is_inside = len(first["loc"]) > 1 and isinstance(table[key], Mapping)
+        name = f"{key} {shown_value(first['loc'][1])}" if is_inside else key
+        raise error(f"{where}: {name} is {shown_value(first['input'])}; allowed: {allowed}") from None
+
+
+def as_table(values: object, where: str, error: type[SeeaheadError] = InputError) -> dict[str, Any]:
+    """`values`, where they are a table (an object of JSON) with texts for keys."""
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise error(f"{where} is {shown_value(values)}; allowed: a table of names and values")
+    return values
+
+
+def allowed_in(kind: type) -> tuple[str, ...]:
+    """Names of the fields of a `kind`."""
+    return tuple(field.name for field in fields(kind) if field.init)
+
+
+def refuse_unknown(
+    table: Mapping[str, object], known: Collection[str], where: str, error: type[SeeaheadError] = InputError
+) -> None:
+    """Raises `error` for keys of `table` that are not among the `known`."""
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        told = ", ".join(shown_value(name) if not _PLAIN.fullmatch(name) else name for name in unknown[:5])
+        raise error(f"{where} has unknown {told}; allowed here: {', '.join(sorted(known))}")
+
+
+def read_json(path: Path, what: str, error: type[SeeaheadError]) -> dict[str, Any]:
+    """The object in a JSON file. Raises `error`, naming the file and `what` it should be, where there is none."""
+    written = read_text(path, what, error)
+    try:
+        values = json.loads(written)
+    except (ValueError, RecursionError) as refused:
+        reason = (
+            f"column {refused.colno}" if isinstance(refused, json.JSONDecodeError) else "nested too deep or too long"
+        )
+        raise error(f"{_placed(path)} is not JSON ({reason}); {what}") from None
+    if not isinstance(values, dict):
+        raise error(f"{_placed(path)} is {shown_value(values)}, not an object; {what}")
+    return values
+
+
+def read_text(path: Path, what: str, error: type[SeeaheadError]) -> str:
+    """The text of a file of settings, without a byte order mark. Raises `error` as `read_json` does."""
+    try:
+        if not path.is_file():
+            raise error(f"{_placed(path)} is missing; {what}")
+        if path.stat().st_size > _MOST_BYTES:
+            raise error(f"{_placed(path)} is larger than {_MOST_BYTES:,} bytes; {what}")
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as refused:
+        raise error(f"{_placed(path)} cannot be read: {refused.strerror or refused}; {what}") from None
+    except UnicodeDecodeError as refused:
+        raise error(f"{_placed(path)} is not UTF-8 text (byte {refused.start}); {what}") from None
+
+
+def shown_value(value: object) -> str:
+    """A value as it may stand in a message: on one line and not endless."""
+    try:
+        return _SHORT.repr(value)
+    except (ValueError, RecursionError):  # a whole number of too many digits
+        return "something too long to show"
+
+
+def _placed(path: Path) -> str:
+    return f"{shown_value(path.name)} in {shown_value(str(path.parent))}"
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
+
+
+@cache
+def _told(kind: type) -> dict[str, str]:
+    """Of every field, what it takes in words."""
+    told: dict[str, str] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        notes = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, FieldInfo)]
+        told[name] = next((note.description for note in notes if note.description), "another value")
+    return told
