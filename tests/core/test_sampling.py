@@ -35,6 +35,18 @@ def test_filters_are_those_of_transformers(params: SamplingParams, warpers: list
     torch.testing.assert_close(probabilities(logits, params), theirs)
 
 
+@pytest.mark.parametrize("num_tokens", [2, 4, 8, 16])
+def test_top_p_keeps_what_transformers_keeps_where_masses_are_exactly_equal(num_tokens: int) -> None:
+    """Powers of two are exact in every sum, so that here the comparison itself decides."""
+    logits = torch.full((1, 20), -torch.inf)
+    logits[:, :num_tokens] = 0.0
+    for number in range(1, num_tokens + 1):
+        params = SamplingParams(temperature=1.0, top_p=number / num_tokens)
+        kept = probabilities(logits, params)
+        assert torch.equal(kept, TopPLogitsWarper(params.top_p)(torch.zeros(1, 1), logits).softmax(-1))
+        assert torch.equal(kept[kept > 0], torch.full((number,), 1 / number)), f"{number} of {num_tokens}"
+
+
 def test_repetition_penalty_looks_back_on_prompt_answer_and_path() -> None:
     logits = torch.randn(20, generator=torch.Generator().manual_seed(2))
     sampler = Sampler(SamplingParams(temperature=1.0, repetition_penalty=1.5), prompt=[3, 5])
@@ -84,6 +96,13 @@ def test_residual_is_the_part_of_p_above_q() -> None:
     p, q = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.6, 0.2])
     assert residual(p, q).tolist() == [1, 0, 0]
     assert residual(p, p).tolist() == p.tolist(), "p = q leaves nothing to refuse"
+
+
+@pytest.mark.parametrize("gap", [2.0**-power for power in (2, 5, 6, 7, 10, 16, 20)])
+def test_a_residual_counts_however_small_it_is(gap: float) -> None:
+    p = torch.tensor([0.5, 0.25, 0.25])
+    assert residual(p, p + torch.tensor([gap, -gap, 0])).tolist() == [0, 1, 0]
+    assert residual(p, p + torch.tensor([gap, -gap / 2, -gap / 2])).tolist() == [0, 0.5, 0.5]
 
 
 def test_randomness_belongs_to_positions_not_to_calls() -> None:

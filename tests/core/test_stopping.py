@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import pytest
+from transformers import GenerationConfig
 
 from seeahead.errors import InputError
-from seeahead.stopping import StopRule
+from seeahead.stopping import StopRule, end_tokens_of
 
 _WORDS = ["", "a", "b", "ab", " end", "é"]
 
@@ -16,6 +17,18 @@ def _text(tokens: Sequence[int]) -> str:
 
 def test_the_end_token_is_the_last_token() -> None:
     assert StopRule(10, frozenset([0])).cut([1, 1], [1, 0, 2]) == (2, "end")
+
+
+@pytest.mark.parametrize("end", [0, 4, 5])
+def test_every_end_token_of_several_ends_an_answer(end: int) -> None:
+    rule = StopRule(10, frozenset([5, 0, 4]))
+    assert rule.cut([1, 1], [1, end, 2]) == (2, "end")
+    assert rule.cut([], [end]) == (1, "end")
+
+
+@pytest.mark.parametrize(("named", "ends"), [(None, ()), (7, (7,)), ([7], (7,)), ([7, 3, 9], (7, 3, 9))])
+def test_a_generation_config_names_no_end_token_or_one_or_several(named: object, ends: tuple[int, ...]) -> None:
+    assert set(end_tokens_of(GenerationConfig(eos_token_id=named))) == set(ends)
 
 
 def test_the_limit_cuts_a_block() -> None:

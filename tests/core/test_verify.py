@@ -1,6 +1,8 @@
 """The walk over a draft, greedy: what is accepted, what is refused, what the bonus is."""
 
+import pytest
 import torch
+from transformers import RepetitionPenaltyLogitsProcessor
 
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.tree import ROOT, Draft, TokenTree, Verdict
@@ -43,3 +45,38 @@ def test_the_walk_follows_the_branch_the_target_takes() -> None:
 def test_greedy_accepts_a_drawn_token_exactly_when_it_is_the_targets() -> None:
     proposal = torch.full((2, 10), 0.1)
     assert _verify(TokenTree.chain([1, 2]), [1, 3, 0], proposal) == Verdict((0,), 3)
+
+
+@pytest.mark.parametrize("penalty", [0.5, 0.8, 1.25, 2.0])
+@pytest.mark.parametrize("is_drawn", [False, True])
+def test_a_greedy_walk_is_penalised_at_every_node_for_prompt_answer_and_path(penalty: float, is_drawn: bool) -> None:
+    """Below 1 a penalty makes repetition likelier: those who leave it out as well as those who forget it are seen."""
+    rule, prompt, answer, depth = RepetitionPenaltyLogitsProcessor(penalty), [3, 5], [7], 4
+    num_changed = 0
+    for seed in range(40):
+        logits = torch.randn(1 + depth, 10, generator=torch.Generator().manual_seed(seed))
+        expected: list[int] = []
+        for row in logits:
+            seen = torch.tensor([[*prompt, *answer, *expected]])
+            expected.append(int(rule(seen, row[None])[0].argmax()))
+        unpenalised = logits.argmax(-1).tolist()
+        num_changed += expected != unpenalised
+        sampler = Sampler(SamplingParams(repetition_penalty=penalty), prompt)
+        sampler.extend(answer)
+        proposal = torch.full((depth, 10), 0.1) if is_drawn else None
+        draft = Draft(TokenTree.chain(expected[:depth]), proposal)
+        assert verify(draft, logits, sampler, position=1) == Verdict(tuple(range(depth)), expected[depth])
+    assert num_changed > 10, "the penalty changes too little to be tested"
+
+
+@pytest.mark.parametrize("gap", [0.02, 0.005, 0.001])
+def test_what_is_refused_by_a_hair_gives_way_to_the_residual_alone(gap: float) -> None:
+    """Token 0 is drafted `gap` too often, token 1 as much too seldom: whenever 0 is refused, 1 must follow."""
+    p = torch.tensor([0.5, 0.3, 0.2])
+    draft = Draft(TokenTree.chain([0]), (p + torch.tensor([gap, -gap, 0.0]))[None])
+    logits = p.log().expand(2, -1)
+    num_positions = int(40 / gap)
+    verdicts = [verify(draft, logits, Sampler(SamplingParams(1.0), []), position) for position in range(num_positions)]
+    instead = [verdict.bonus for verdict in verdicts if not verdict.path]
+    assert 40 < len(instead) < 120, "refused as often as by gap / q"
+    assert set(instead) == {1}

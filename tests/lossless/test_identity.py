@@ -11,6 +11,9 @@ from seeahead.sampling import SamplingParams
 from seeahead.testing import answer, assert_same_answer, tiny_model, tiny_processor
 from tests.lossless.cases import DRAFTERS, FAMILIES, NUM_TOKENS, image_counts, plain, prompt, tabed, target
 
+# Above 1 what was said becomes less likely, below 1 more.
+PENALTIES = (1.3, 0.7)
+
 
 def generate(model_type, inputs, **settings):
     """The answer of transformers' own greedy loop."""
@@ -32,11 +35,11 @@ def test_plain_is_what_transformers_generates(model_type):
         inputs, own = prompt(model_type, num_images), plain(model_type, num_images)
         assert own.token_ids == generate(model_type, inputs)
         assert len(set(own.token_ids)) > NUM_TOKENS // 3, "an answer of one repeated token proves nothing"
-        penalised = answer(
-            target(model_type), inputs, max_new_tokens=NUM_TOKENS, params=SamplingParams(repetition_penalty=1.3)
-        )
-        assert penalised.token_ids == generate(model_type, inputs, repetition_penalty=1.3)
-        is_changed |= penalised.token_ids != own.token_ids
+        for penalty in PENALTIES:
+            params = SamplingParams(repetition_penalty=penalty)
+            penalised = answer(target(model_type), inputs, max_new_tokens=NUM_TOKENS, params=params)
+            assert penalised.token_ids == generate(model_type, inputs, repetition_penalty=penalty)
+            is_changed |= penalised.token_ids != own.token_ids
     assert is_changed, "the penalty changed nothing, so it is not tested"
 
 
@@ -72,9 +75,26 @@ def test_one_token_prompt_and_a_penalty(model_type, drafter):
     assert inputs.token_ids.shape == (1, 1)
     assert_same_answer(answer(family, inputs, drafting, max_new_tokens=NUM_TOKENS), truth)
 
-    params = SamplingParams(repetition_penalty=1.3)
+    params = SamplingParams(repetition_penalty=PENALTIES[FAMILIES.index(model_type) % len(PENALTIES)])
     alone = answer(family, inputs, params=params)
     assert_same_answer(answer(family, inputs, DRAFTERS[drafter](family, alone.token_ids), params=params), alone)
+
+
+@pytest.mark.parametrize("drafter", ["none", "lookup", "all right", "sometimes right"])
+def test_every_end_token_that_the_model_names_ends_an_answer(drafter):
+    """Through the engine, which reads the model's generation config; whichever of them comes first, as transformers."""
+    model, processor = tiny_model("llama"), tiny_processor("llama")
+    family = family_for(model, processor)
+    truth = Engine(family, EmptyDrafter()).generate("What is 7?", max_new_tokens=NUM_TOKENS).token_ids
+    engine = Engine(family, DRAFTERS[drafter](family, truth))
+    never = next(token for token in range(100, 160) if token not in truth)
+    for place in (index for index in range(6) if truth.index(truth[index]) == index):
+        for ends in ([truth[place], never], [never, truth[place]], [truth[-1], never, truth[place]]):
+            model.generation_config.eos_token_id = ends
+            reply = engine.generate("What is 7?", max_new_tokens=NUM_TOKENS)
+            first = min(truth.index(end) for end in ends if end in truth)
+            assert reply.token_ids == truth[: first + 1]
+            assert reply.finish_reason == "end"
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
