@@ -4,6 +4,8 @@ import base64
 import io
 import os
 import struct
+import threading
+import warnings
 import zlib
 from pathlib import Path
 
@@ -14,30 +16,7 @@ from PIL import Image
 from seeahead import pictures
 from seeahead.errors import ImageError
 from seeahead.pictures import MAX_PIXELS, load_picture
-
-RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
-
-
-def encoded(picture, kind="PNG", **options) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def plain(color=RED, size=(8, 6), mode="RGB"):
-    return Image.new(mode, size, color)
-
-
-def refusal(source, **options) -> str:
-    with pytest.raises(ImageError) as caught:
-        load_picture(source, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+from tests.picture_files import GREEN, RED, WHITE, encoded, plain, png_chunk, refusal
 
 
 def png_with_header(width, height) -> bytes:
@@ -47,7 +26,7 @@ def png_with_header(width, height) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + rest
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF"])
 def test_every_format_becomes_rgb(kind):
     picture = load_picture(encoded(plain(), kind))
     assert (picture.mode, picture.size) == ("RGB", (8, 6))
@@ -81,10 +60,61 @@ def test_exif_rotation_is_applied(orientation):
     assert load_picture(encoded(stored, "PNG", exif=exif)).tobytes() == upright.tobytes()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow also warns of damage
 def test_damaged_exif_does_not_refuse_good_pixels():
     picture = load_picture(encoded(plain(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\x01" * 30))
     assert picture.size == (8, 6)
+
+
+CORRUPT_EXIF = b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\x01" * 30
+
+
+def test_warnings_of_pillow_stay_inside_and_those_of_others_do_not():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lazy = Image.open(io.BytesIO(encoded(plain(), "JPEG", exif=CORRUPT_EXIF)))
+    before = list(warnings.filters)
+    for source in (encoded(plain(), "JPEG", exif=CORRUPT_EXIF), lazy):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load_picture(source)
+        assert caught == []
+    assert warnings.filters == before
+    with pytest.warns(UserWarning, match="mine"):
+        warnings.warn("mine", stacklevel=1)
+
+
+def test_warnings_stay_inside_in_several_threads_at_once():
+    data, before, failed = encoded(plain(), "JPEG", exif=CORRUPT_EXIF), list(warnings.filters), []
+
+    def load():
+        try:
+            for _ in range(30):
+                load_picture(data)
+        except UserWarning as warning:
+            failed.append(warning)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert warnings.filters == before
+
+
+def test_numbers_beyond_all_bounds_become_black_and_white():
+    values = np.array([[-np.inf, np.nan, 1.0, 0.5, np.inf]], dtype=np.float32)
+    assert np.asarray(load_picture(Image.fromarray(values)))[0, :, 0].tolist() == [0, 0, 0, 0, 255]
+    values = np.array([[-np.inf, np.nan, 1.0, 0.5]], dtype=np.float32)
+    assert np.asarray(load_picture(Image.fromarray(values)))[0, :, 0].tolist() == [0, 0, 255, 128]
+
+
+def test_a_pil_picture_whose_file_was_closed(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(plain()))
+    with Image.open(path) as picture:
+        pass
+    assert "the PIL image is truncated or damaged, or its file was closed" in refusal(picture)
 
 
 def test_cmyk_jpeg():
@@ -156,7 +186,8 @@ def test_what_is_not_a_picture(data):
 
 def test_nothing():
     assert "empty" in refusal(b"")
-    assert "not exist" in refusal("") or "folder" in refusal("")
+    for blank in ("", " ", "\n"):
+        assert "the path of the picture is empty" in refusal(blank)
 
 
 def test_a_rare_format_that_pillow_knows_is_refused_too():
@@ -176,7 +207,6 @@ def test_truncated(kind):
     assert "truncated" in message or "not a picture" in message
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow also warns of damage
 def test_random_damage_is_refused_or_read_but_never_crashes():
     random = np.random.default_rng(1)
     noise = Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8))

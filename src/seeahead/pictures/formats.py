@@ -76,22 +76,24 @@ def has_negative_width(data: bytes) -> bool:
 
 
 def without_large_texts(data: bytes, name: str) -> bytes:
-    """A PNG file without the texts and colour profiles for which Pillow would refuse it; other files as they are."""
+    """A PNG file without the texts and colour profiles for which Pillow would refuse it: large or damaged ones.
+
+    Other files as they are. Raises ImageError for a bomb."""
     if not data.startswith(_PNG):
         return data
     kept, num_text_bytes, start = [], 0, 0
     for place, end, size in _texts(memoryview(data)):
-        num_text_bytes += size
+        num_text_bytes += size or 0
         if num_text_bytes > MAX_BYTES:
             raise ImageError(f"{name} holds more than {MAX_BYTES:,} bytes of texts, the limit; save it without them")
-        if size > _MAX_PNG_TEXT:
+        if size is None or size > _MAX_PNG_TEXT:
             kept.append(data[start:place])
             start = end
     return b"".join((*kept, data[start:])) if kept else data
 
 
-def _texts(data: memoryview) -> Iterator[tuple[int, int, int]]:
-    """(start, end, bytes when inflated) of every chunk with compressed text."""
+def _texts(data: memoryview) -> Iterator[tuple[int, int, int | None]]:
+    """(start, end, bytes when inflated or None where it is damaged) of every chunk that may be compressed."""
     place = len(_PNG)
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
@@ -104,13 +106,12 @@ def _texts(data: memoryview) -> Iterator[tuple[int, int, int]]:
         place = end
 
 
-def _text_size(kind: bytes, body: memoryview) -> int:
+def _text_size(kind: bytes, body: memoryview) -> int | None:
     _, _, rest = bytes(body).partition(b"\0")  # after the keyword
     if kind == b"iTXt":
-        compressed = rest[:1] == b"\1"
         text = rest[2:].split(b"\0", 2)[-1]  # after the language and the translated keyword
-        return _inflated_size(text) if compressed else len(text)
-    return _inflated_size(rest[1:])
+        return len(text) if rest[:1] == b"\0" else _inflated_size(text)
+    return _inflated_size(rest[1:]) if rest[:1] == b"\0" else None  # another compression: there is none
 
 
 def _inflated_size(data: bytes) -> int:

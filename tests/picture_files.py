@@ -1,0 +1,35 @@
+"""Shared by the tests of pictures: files made here, and what is said of one that is refused."""
+
+import io
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from seeahead.errors import ImageError
+from seeahead.pictures import load_picture
+
+RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
+
+
+def encoded(picture, kind="PNG", **options) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def plain(color=RED, size=(8, 6), mode="RGB"):
+    return Image.new(mode, size, color)
+
+
+def refusal(source, **options) -> str:
+    with pytest.raises(ImageError) as caught:
+        load_picture(source, **options)
+    message = str(caught.value)
+    assert message.isprintable()
+    return message
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

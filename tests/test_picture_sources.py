@@ -1,0 +1,191 @@
+"""What a picture may be given as: paths, bytes, open files, arrays, data: URLs; one, several or none."""
+
+import base64
+import io
+import os
+from pathlib import Path, PurePath
+
+import numpy as np
+import pytest
+
+from seeahead import pictures
+from seeahead.errors import InputError
+from seeahead.pictures import as_sources, load_picture
+from tests.picture_files import RED, encoded, plain, refusal
+
+DATA = encoded(plain())
+ROWS = np.arange(4 * 5 * 4, dtype=np.uint8).reshape(4, 5, 4)
+
+
+class Named:
+    """A path of somebody else's class."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return self.path
+
+
+class Stream:
+    """The least that is read like a file: a read that gives a few bytes at a time."""
+
+    def __init__(self, pieces):
+        self.pieces = list(pieces)
+
+    def read(self, _size=-1):
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+class Unwinding(io.RawIOBase):
+    """A pipe: it can be read, not wound back, and gives at most ten bytes at once."""
+
+    def __init__(self, data):
+        self.inner = io.BytesIO(data)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        piece = self.inner.read(min(10, len(buffer)))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def test_arrays_of_uint8_become_rgb():
+    assert np.array_equal(np.asarray(load_picture(ROWS[..., :3])), ROWS[..., :3])
+    assert np.array_equal(np.asarray(load_picture(ROWS[..., 0])), np.repeat(ROWS[..., :1], 3, 2))
+    seen = ROWS.copy()
+    seen[..., 3] = 255
+    assert np.array_equal(np.asarray(load_picture(seen)), ROWS[..., :3])
+    assert load_picture(np.zeros((2, 3, 4), np.uint8)).getpixel((0, 0)) == (255, 255, 255)
+    assert np.array_equal(np.asarray(load_picture(ROWS[::-1, ::2, 2::-1])), ROWS[::-1, ::2, 2::-1])
+
+
+def test_an_array_is_copied_not_shared():
+    values = ROWS[..., :3].copy()
+    load_picture(values).putpixel((0, 0), (9, 9, 9))
+    assert np.array_equal(values, ROWS[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "4 x 4 x 3 of type float32"),
+        (np.zeros((4, 4, 3), np.int64), "of type int64"),
+        (np.zeros((4, 4), bool), "of type bool"),
+        (np.zeros((3, 4, 4, 3), np.uint8), "3 x 4 x 4 x 3 of type uint8"),
+        (np.zeros((3, 4, 5), np.uint8), "3 x 4 x 5 of type uint8"),
+        (np.zeros((4, 4, 2), np.uint8), "4 x 4 x 2"),
+        (np.zeros(4, np.uint8), "is 4 of type"),
+        (np.zeros((), np.uint8), "one number"),
+        (np.array([["a"]]), "of type <U1"),
+        (np.array([[None]]), "of type object"),
+        (np.zeros((0, 4), np.uint8), "4x0 pixels"),
+        (np.zeros((4, 0, 3), np.uint8), "0x4 pixels"),
+        (np.broadcast_to(np.uint8(0), (10_000, 10_000, 3)), "100,000,000 pixels"),
+    ],
+)
+def test_other_arrays_are_refused(values, said):
+    message = refusal(values)
+    assert message.startswith("the array ")
+    assert said in message
+
+
+def test_open_files_and_buffers_are_read_from_their_start(tmp_path):
+    (tmp_path / "a.png").write_bytes(DATA)
+    written = io.BytesIO()
+    plain().save(written, "PNG")  # stands at its end now
+    with (tmp_path / "a.png").open("rb") as file, (tmp_path / "a.png").open("rb", buffering=0) as raw:
+        for source in (written, written, file, raw, Unwinding(DATA), Stream([DATA[:9], DATA[9:]])):
+            assert load_picture(source).getpixel((0, 0)) == RED
+
+
+def test_files_that_cannot_be_read_as_a_picture(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(DATA)
+    with (tmp_path / "a.png").open(encoding="utf-8") as text:
+        assert "was opened as text" in refusal(text)
+    assert "was opened as text" in refusal(io.StringIO("x"))
+    assert "cannot be read as bytes" in refusal(file_that_was_closed())
+    assert "cannot be read as bytes" in refusal(Stream(["text"]))
+    assert "cannot be read as bytes" in refusal(Stream([3]))
+    with (tmp_path / "a.png").open("ab") as only_written:
+        assert "cannot be read as bytes" in refusal(only_written)
+    assert "is empty" in refusal(io.BytesIO())
+    assert "is empty" in refusal(Stream([None]))
+    monkeypatch.setattr(pictures, "MAX_BYTES", 40)
+    for source in (io.BytesIO(DATA), Unwinding(DATA), Stream([DATA] * 9)):
+        assert "larger than 40 bytes" in refusal(source)
+
+
+def file_that_was_closed():
+    file = io.BytesIO(DATA)
+    file.close()
+    return file
+
+
+def test_everything_that_names_a_path_or_holds_bytes(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(DATA)
+    held = (bytearray(DATA), memoryview(DATA), memoryview(DATA + DATA)[: len(DATA)])
+    for source in (path, str(path), PurePath(path), Named(str(path)), Named(os.fsencode(path)), *held):
+        assert load_picture(source).getpixel((0, 0)) == RED
+
+
+def test_other_things_are_no_picture():
+    for source in (None, 7, 2.5, True, [], {}, object(), io.BytesIO, {"url": "a.png"}, [DATA]):
+        assert f"a picture was given as {type(source).__name__}; give a path, bytes" in refusal(source)
+
+
+# A file with every kind of letter that base64 knows, padding too.
+TEXT = base64.b64encode(encoded(plain((190, 239, 255), size=(7, 5)), "BMP") + b"\xfb\xef\xbe\0").decode()
+SAFE = TEXT.replace("+", "-").replace("/", "_")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:image/bmp;base64," + TEXT.rstrip("="),
+        "data:image/bmp;base64," + TEXT.rstrip("=") + "%3D%3D",
+        "data:image/bmp;base64," + SAFE,
+        "data:image/bmp;base64," + SAFE.rstrip("="),
+        "  \n data:image/bmp;base64," + TEXT,
+        "data:image/bmp;base64, " + TEXT[:50] + "\r\n\t " + TEXT[50:] + " ",
+        "DATA:image/bmp; BASE64 ," + TEXT,
+        "data:;base64," + TEXT,
+        "data:image/bmp;name=a;base64," + TEXT.replace("+", "%2B").replace("/", "%2f"),
+    ],
+)
+def test_data_urls_are_read_as_browsers_read_them(url):
+    assert set("+/=") < set(TEXT)
+    assert load_picture(url).size == (7, 5)
+
+
+@pytest.mark.parametrize("body", ["####", "A", "AAAAA", "AA=A", "ä", "\ud800", "A" * 9 + "!"])
+def test_data_urls_that_are_no_base64(body):
+    assert "not valid base64" in refusal("data:image/png;base64," + body)
+
+
+def test_a_path_may_hold_what_looks_like_an_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a:b.png", "1:a.png", " blank.png", "data", "http"):
+        Path(name).write_bytes(DATA)
+        assert load_picture(name).size == (8, 6)
+
+
+@pytest.mark.parametrize("name", ["\ud800.png", "a\0b", "\x1b[31m.png", "x" * 70_000, "\u202e.png", "a/" * 3000])
+def test_paths_that_cannot_be_are_said_on_one_short_line(name):
+    for source in (name, Path(name)):
+        assert len(refusal(source)) < 300
+
+
+def test_one_picture_several_or_none():
+    one = ("cat.jpg", Path("cat.jpg"), DATA, bytearray(DATA), memoryview(DATA), plain(), ROWS, io.BytesIO(DATA))
+    for source in one:
+        assert len(as_sources(source)) == 1
+        assert as_sources(source)[0] is source
+    assert as_sources(None) == as_sources([]) == as_sources(()) == []
+    assert as_sources(["a", "b"]) == as_sources(name for name in "ab") == ["a", "b"]
+    for wrong in (3, True, {"a": 1}, object()):
+        with pytest.raises(InputError, match=f"pictures were given as {type(wrong).__name__}; give a list"):
+            as_sources(wrong)
