@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, Protocol, TypeAlias
 
 from PIL.Image import Image
 
-from seeahead.errors import InputError
-from seeahead.pictures import PictureSource, load_picture
+from seeahead.errors import InputError, shown
+from seeahead.pictures import PictureSources, as_sources, load_picture
 
 ROLES = ("system", "user", "assistant")
+_EXAMPLE = '{"role": "user", "content": "What is this?"}'
 
 
 @dataclass(frozen=True)
@@ -51,64 +53,179 @@ class Prompt:
         ]
 
 
+class MessageLike(Protocol):
+    """A message as an object, such as clients of chat servers return."""
+
+    @property
+    def role(self) -> Any: ...
+
+    @property
+    def content(self) -> Any: ...
+
+
+_AnyMessage: TypeAlias = Mapping[str, Any] | MessageLike | Message
+PromptLike: TypeAlias = str | Prompt | _AnyMessage | Iterable[_AnyMessage]
+"""A text, a prompt that is made already, one message, or the messages of a conversation."""
+
+
 def make_prompt(
-    prompt: str | Prompt | Sequence[Mapping[str, Any]],
-    images: Iterable[PictureSource] = (),
-    captions: Sequence[str] = (),
+    prompt: PromptLike,
+    images: PictureSources = None,
+    captions: str | Iterable[str] | None = None,
     *,
     allow_urls: bool = False,
 ) -> Prompt:
     """A prompt from a text, or from chat messages as transformers' chat templates take them.
 
-    A message's content is a text or a list of parts: `{"type": "text", "text": …}`, `{"type": "image", "image": …}`
-    (or `url`/`path`), or a bare `{"type": "image"}`, which takes the next of `images`. Images that no part claims come
-    first in the first user message. Raises InputError (ImageError for a picture that cannot be used).
+    A message is a mapping or an object with `role` and `content`. Its content is a text or a list of parts:
+    `{"type": "text", "text": …}` or just a text, `{"type": "image", "image": …}` (or `url`/`path`), or a bare
+    `{"type": "image"}`, which takes the next of `images`. Images that no part claims come first in the first user
+    message. Raises InputError (ImageError for a picture that cannot be used).
     """
+    sources, texts = as_sources(images), _captions(captions)
     if isinstance(prompt, Prompt):
-        if tuple(images) or captions:
+        if sources or texts:
             raise InputError("a Prompt was given together with images or captions; put them into the Prompt")
-        return prompt
-    waiting = [load_picture(image, allow_urls=allow_urls) for image in images]
+        return _checked(prompt)
+    listed = _listed(prompt)
+    waiting = [load_picture(source, allow_urls=allow_urls) for source in sources]
+    messages = [_message(number, message, waiting, allow_urls) for number, message in enumerate(listed, 1)]
+    first = next((place for place, message in enumerate(messages) if message.role == "user"), None)
+    if waiting and first is not None:
+        messages[first] = Message("user", (*waiting, *messages[first].parts))
+    return _checked(Prompt(tuple(messages), texts))
+
+
+def _listed(prompt: Any) -> list[Any]:
+    """The messages of whatever may be a prompt."""
     if isinstance(prompt, str):
-        prompt = [{"role": "user", "content": prompt}]
-    messages = [_message(number, message, waiting, allow_urls) for number, message in enumerate(prompt, 1)]
+        return [{"role": "user", "content": prompt}]
+    if isinstance(prompt, Message) or _has_fields(prompt, "role"):
+        return [prompt]
+    if not _is_list(prompt):
+        raise InputError(f"the prompt is {_kind(prompt)}; give a text, or a list of messages such as {_EXAMPLE}")
+    return list(prompt)
+
+
+def _captions(captions: Any) -> tuple[str, ...]:
+    if captions is None:
+        return ()
+    listed = list(captions) if _is_list(captions) else [captions]
+    for caption in listed:
+        if not isinstance(caption, str):
+            raise InputError(f"a caption is {_kind(caption)}; give a text for each picture, in order")
+    return tuple(listed)
+
+
+def _checked(prompt: Prompt) -> Prompt:
+    messages, captions, num_images = prompt.messages, prompt.captions, len(prompt.images)
     if not messages or messages[-1].role != "user":
         raise InputError("the conversation does not end with a user message; add the question as the last message")
-    if waiting:
-        first = next(index for index, message in enumerate(messages) if message.role == "user")
-        messages[first] = Message("user", (*waiting, *messages[first].parts))
-    if not messages[-1].text.strip() and not any(not isinstance(part, str) for part in messages[-1].parts):
+    if not messages[-1].text.strip() and all(isinstance(part, str) for part in messages[-1].parts):
         raise InputError("the prompt is empty; give a question or a picture")
-    made = Prompt(tuple(messages), tuple(captions))
-    if captions and len(captions) != len(made.images):
+    if captions and len(captions) != num_images:
         raise InputError(
-            f"{len(captions)} captions were given for {len(made.images)} pictures; give one per picture, in order"
+            f"{len(captions)} captions were given for {num_images} pictures; give one per picture, in order"
         )
-    return made
+    for number, message in enumerate(messages, 1):
+        _check_letters(message.text, "the prompt" if len(messages) == 1 else f"message {number}")
+    for number, caption in enumerate(captions, 1):
+        _check_letters(caption, f"caption {number}")
+    return prompt
 
 
-def _message(number: int, message: Mapping[str, Any], waiting: list[Image], allow_urls: bool) -> Message:
-    role, content = message.get("role"), message.get("content")
-    if role not in ROLES:
-        raise InputError(f"message {number} has role {role!r}; allowed are {', '.join(ROLES)}")
-    if isinstance(content, str):
-        return Message(role, (content,))
-    if not isinstance(content, Sequence):
+def _check_letters(text: str, where: str) -> None:
+    """A lone surrogate is what Python makes of a byte that is no UTF-8; no tokenizer takes it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        letter = shown(text[error.start])
+        raise InputError(
+            f"{where} is not valid text: letter {error.start + 1} is {letter}, half a character; give UTF-8"
+        ) from None
+
+
+def _message(number: int, message: Any, waiting: list[Image], allow_urls: bool) -> Message:
+    role: Any
+    content: Any
+    if isinstance(message, Message):
+        role, content = message.role, message.parts
+    elif _has_fields(message, "role"):
+        role, content = _field(message, "role"), _field(message, "content")
+    else:
+        raise InputError(f"message {number} is {_kind(message)}; give one such as {_EXAMPLE}")
+    if not isinstance(role, str) or role not in ROLES:
+        raise InputError(
+            f"message {number} has {_named('role', role)}; allowed are {', '.join(ROLES)}: "
+            "give instructions as system, and what a tool says as user"
+        )
+    if isinstance(content, str | Image) or _has_fields(content, "type"):
+        content = (content,)
+    if not _is_list(content):
         raise InputError(f"message {number} has no content; give a text or a list of text and image parts")
     return Message(role, tuple(_part(number, part, waiting, allow_urls) for part in content))
 
 
-def _part(number: int, part: Mapping[str, Any], waiting: list[Image], allow_urls: bool) -> str | Image:
-    kind = part.get("type")
-    if kind == "text" and isinstance(part.get("text"), str):
-        return str(part["text"])
-    if kind in ("image", "image_url"):
-        source = next((part[key] for key in ("image", "path", "url", "image_url") if part.get(key) is not None), None)
-        if isinstance(source, Mapping):
-            source = source.get("url")
-        if source is not None:
-            return load_picture(source, allow_urls=allow_urls)
+def _part(number: int, part: Any, waiting: list[Image], allow_urls: bool) -> str | Image:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Image):
+        return load_picture(part)
+    if not _has_fields(part, "type"):
+        raise InputError(f"message {number} has a part that is {_kind(part)}; allowed are text and image parts")
+    kind = _field(part, "type")
+    if not isinstance(kind, str) or kind not in ("text", "image", "image_url"):
+        raise InputError(f"message {number} has a part with {_named('type', kind)}; allowed are text and image")
+    if kind != "text":
+        return _picture(number, part, waiting, allow_urls)
+    text = _field(part, "text")
+    if not isinstance(text, str):
+        raise InputError(f'message {number} has a text part whose "text" is {_kind(text)}; give a text')
+    return text
+
+
+def _picture(number: int, part: Any, waiting: list[Image], allow_urls: bool) -> Image:
+    values = (_field(part, key) for key in ("image", "path", "url", "image_url"))
+    source = next((value for value in values if value is not None), None)
+    if source is None:
         if not waiting:
             raise InputError(f"message {number} asks for one picture more than were given; add it to `images`")
         return waiting.pop(0)
-    raise InputError(f"message {number} has a part of type {kind!r}; allowed are text and image")
+    if _has_fields(source, "url"):
+        source = _field(source, "url")
+        if source is None:
+            raise InputError(f'message {number} has an image part without "url"; give the address of the picture')
+    return load_picture(source, allow_urls=allow_urls)
+
+
+def _has_fields(value: object, name: str) -> bool:
+    """Whether it is a mapping, or an object with the field `name` or with pydantic's way of becoming a mapping."""
+    return isinstance(value, Mapping) or hasattr(value, name) or callable(getattr(value, "model_dump", None))
+
+
+def _field(value: Any, name: str) -> Any:
+    """The field `name` of what has fields; None where it is missing."""
+    if not isinstance(value, Mapping) and not hasattr(value, name) and hasattr(value, "model_dump"):
+        value = value.model_dump()
+    field = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    return field.value if isinstance(field, Enum) else field
+
+
+def _is_list(value: object) -> bool:
+    if isinstance(value, str | bytes | bytearray | memoryview | Mapping):
+        return False
+    try:
+        iter(value)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
+
+
+def _named(what: str, value: object) -> str:
+    if value is None:
+        return f"no {what}"
+    return f"{what} {shown(value)}" if isinstance(value, str) else f"a {what} {_kind(value)}"

@@ -42,9 +42,13 @@ def as_sources(pictures: PictureSources) -> list[PictureSource]:
         return [pictures]
     if _is_stream(pictures):
         return [pictures]
-    if isinstance(pictures, Mapping) or not isinstance(pictures, Iterable):
+    try:
+        listed = iter(pictures)
+    except TypeError:
+        listed = None
+    if listed is None or isinstance(pictures, Mapping):
         raise InputError(f"pictures were given as {type(pictures).__name__}; give a list, each of them {ALLOWED}")
-    return list(pictures)
+    return list(listed)
 
 
 def read_source(source: PictureSource, *, allow_urls: bool, max_bytes: int) -> tuple[str, bytes]:
