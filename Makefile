@@ -3,16 +3,20 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+OLDEST := .venv-oldest
+OLDEST_STAMP := $(OLDEST)/.stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help demo test check fix results clean
+.PHONY: help demo test test-oldest check fix lock results clean
 
 help:
 	@echo "make demo    ask the embedded model about real pictures; writes out/demo.html"
 	@echo "make test    run the tests"
+	@echo "make test-oldest  run the tests of exactness with the oldest supported transformers"
 	@echo "make check   lint, format and types"
 	@echo "make fix     repair what the linter and the formatter can repair"
 	@echo "make results run the whole benchmark here and render it into the documents"
+	@echo "make lock    take in new releases: resolve and pin everything anew"
 	@echo "make clean   remove the environment, caches and out/"
 
 demo: $(STAMP)
@@ -21,6 +25,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest --numprocesses $(TEST_WORKERS)
+
+# What a release of transformers can break: the doors, token identity, rollback, the control.
+test-oldest: $(OLDEST_STAMP)
+	$(OLDEST)/bin/pytest --numprocesses $(TEST_WORKERS) tests/lossless/test_identity.py tests/lossless/test_rollback.py \
+	  tests/lossless/test_control.py tests/test_hf_generate.py tests/test_api.py tests/families
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -36,8 +45,11 @@ results: $(STAMP)
 	mkdir -p results && cp out/bench/bench.json results/bench-demo.json
 	$(BIN)/python benchmarks/render.py
 
+lock: $(STAMP)
+	$(BIN)/python tools/lock.py
+
 clean:
-	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) out build dist .mypy_cache .pytest_cache .ruff_cache
 
 # A Python counts only if it is new enough and can make an environment with pip in it.
 $(STAMP): pyproject.toml constraints.txt
@@ -51,5 +63,17 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	echo "Setting up $(VENV) with $$($$python --version); the first time takes a few minutes"; \
 	$$python -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	@$(call install,$(VENV),constraints.txt)
 	@touch $@
+
+$(OLDEST_STAMP): $(STAMP) constraints-oldest.txt
+	@echo "Setting up $(OLDEST) with the oldest supported transformers"
+	@$(BIN)/python -m venv --clear $(OLDEST)
+	@$(call install,$(OLDEST),constraints-oldest.txt)
+	@touch $@
+
+# The build tool comes first and pinned: in an environment of its own pip would take its newest release.
+define install
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(2) setuptools && \
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(2) --no-build-isolation --editable '.[demo,dev]'
+endef

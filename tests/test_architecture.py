@@ -12,10 +12,10 @@ PACKAGE = ROOT / "src" / "seeahead"
 # A module imports only from lower levels. The first part of its name decides: seeahead.drafters.lookup is "drafters".
 LEVELS = [
     {"errors"},
-    {"compat", "provenance", "fetch", "tree", "records"},
+    {"checked", "compat", "provenance", "fetch", "tree", "records"},
     {"pictures", "sampling", "metrics"},
     {"verify", "stopping", "prompt", "cache"},
-    {"executor"},
+    {"executor", "generation_config"},
     {"models"},
     {"families", "session"},
     {"drafting"},

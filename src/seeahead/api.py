@@ -18,11 +18,12 @@ from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.base import Family
 from seeahead.families.loading import load_model
+from seeahead.generation_config import Prepared, check_settings, prepare
 from seeahead.pictures import PictureSource
 from seeahead.prompt import Prompt, make_prompt
 from seeahead.records import Generation, Origin, Step
-from seeahead.sampling import Sampler, SamplingParams
-from seeahead.stopping import StopRule
+from seeahead.sampling import Sampler, new_seed
+from seeahead.stopping import StopRule, check_stop_texts
 
 DEFAULT_MAX_NEW_TOKENS = 256
 
@@ -35,6 +36,8 @@ class Reply:
 
     text: str
     generation: Generation
+    seed: int = 0
+    """The seed that was given, or drawn where none was: with it the same answer can be had again."""
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -102,58 +105,80 @@ class Engine:
         min_p: float | None = None,
         repetition_penalty: float | None = None,
         seed: int | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] | None = (),
         captions: Sequence[str] = (),
         allow_urls: bool = False,
+        special_tokens: bool = False,
+        **options: Any,
     ) -> Iterator[Piece]:
         """The answer in pieces, as the target confirms them.
 
         `prompt` is a text or chat messages; `images` are paths, bytes, PIL images or data: URLs (http(s) only with
-        `allow_urls`). Settings left out are those of the model's own generation config. A stop string ends the answer
-        and is not part of its text. `captions`, one per picture, are for drafters that are shown words in its place;
-        the target never reads them. Raises InputError before the first token for wrong input.
+        `allow_urls`). Settings left out are those of the model's own generation config; `options` are further fields
+        of it (docs/options.md says what becomes of each). Without a seed answers differ from call to call; the reply
+        says which it had. A stop text ends the answer and is not part of its text. `captions`, one per picture, are for
+        drafters that are shown words in its place; the target never reads them. `special_tokens` shows them in the
+        text. Raises InputError before the first token for wrong input.
         """
-        params = SamplingParams.from_generation_config(
-            self.family.model.generation_config,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-        )
-        rule = self._stop_rule(max_new_tokens, (stop,) if isinstance(stop, str) else tuple(stop))
+        settings: dict[str, Any] = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "temperature": temperature}
+        settings |= {"repetition_penalty": repetition_penalty, **options}
+        settings = {name: value for name, value in settings.items() if value is not None}
+        check_settings(self.family.model.generation_config, settings, max_new_tokens, seed)
+        stop_texts = check_stop_texts(stop)
         asked = make_prompt(prompt, images, captions, allow_urls=allow_urls)
         inputs = self.family.encode(asked)
-        rule = replace(rule, num_prompt_tokens=inputs.token_ids.shape[1], max_length=self.family.max_length)
-        return self._answer(asked, inputs, params, rule)
+        prepared = self._prepare(inputs, settings, max_new_tokens)
+        rule = self._stop_rule(prepared, stop_texts, special_tokens)
+        # Where the model's own stop texts end an answer is transformers' to say; they are cut off like the caller's.
+        teller = _Teller(rule, (*stop_texts, *check_stop_texts(prepared.config.stop_strings)))
+        if seed is None:
+            seed = new_seed() if prepared.config.do_sample else 0
+        return self._answer(asked, inputs, prepared.sampler(seed), rule, teller)
 
-    def _answer(self, prompt: Prompt, inputs: ModelInputs, params: SamplingParams, rule: StopRule) -> Iterator[Piece]:
-        sampler = Sampler(params, inputs.token_ids[0].tolist())
+    def _answer(
+        self, prompt: Prompt, inputs: ModelInputs, sampler: Sampler, rule: StopRule, teller: _Teller
+    ) -> Iterator[Piece]:
         decoder = Decoder(self.family, self.drafter, sampler, rule, self.family.image_token_ids)
         progress = decoder.start(inputs, prompt)
-        teller = _Teller(rule)
         yield from teller.tell(progress.answer, ("target",), progress.finish_reason is not None)
         for step in decoder.steps(progress):
             yield from teller.tell(step.emitted, step.origins, progress.finish_reason is not None)
-        yield Piece("", reply=Reply(teller.text, progress.generation(rule.num_prompt_tokens, self.drafter.name)))
+        generation = progress.generation(rule.num_prompt_tokens, self.drafter.name)
+        yield Piece("", reply=Reply(teller.text, generation, sampler.params.seed))
 
-    def _stop_rule(self, max_new_tokens: int | None, stop: tuple[str, ...]) -> StopRule:
-        if max_new_tokens is None:
-            max_new_tokens = self.family.model.generation_config.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
-        return StopRule(max_new_tokens, frozenset(self.family.end_token_ids), stop, self._text)
+    def _prepare(self, inputs: ModelInputs, settings: dict[str, Any], max_new_tokens: int | None) -> Prepared:
+        own = self.family.model.generation_config
+        limits = (max_new_tokens, settings.get("max_length"), own.max_new_tokens, own.max_length)
+        if max_new_tokens is not None or all(limit is None for limit in limits):
+            settings["max_new_tokens"] = max_new_tokens or DEFAULT_MAX_NEW_TOKENS
+        if "temperature" in settings:
+            settings["do_sample"] = settings["temperature"] > 0
+            if settings["temperature"] == 0:
+                del settings["temperature"]
+        return prepare(self.family.model, inputs.token_ids, self.family.tokenizer, settings)
 
-    def _text(self, tokens: Sequence[int]) -> str:
-        text: str = self.family.tokenizer.decode(list(tokens), skip_special_tokens=True)
-        return text
+    def _stop_rule(self, prepared: Prepared, stop: tuple[str, ...], special_tokens: bool) -> StopRule:
+        tokenizer = self.family.tokenizer
+
+        def to_text(tokens: Sequence[int]) -> str:
+            text: str = tokenizer.decode(list(tokens), skip_special_tokens=not special_tokens)
+            return text
+
+        rule = prepared.stop_rule(
+            self.family.device, stop_strings=stop, to_text=to_text, max_length=self.family.max_length
+        )
+        # A special token is not part of the text that stop texts are looked for in.
+        special = tokenizer.get_added_vocab()
+        return replace(rule, end_tokens=rule.end_tokens | {special[text] for text in stop if text in special})
 
 
 class _Teller:
     """Turns growing token ids into text: a piece per run of tokens of one origin, never half a character."""
 
-    def __init__(self, rule: StopRule) -> None:
+    def __init__(self, rule: StopRule, stop_texts: Sequence[str]) -> None:
+        """`stop_texts`: what the answer's text ends before."""
         assert rule.to_text is not None
-        self._to_text, self._rule = rule.to_text, rule
+        self._to_text, self._stop_texts = rule.to_text, stop_texts
         self._tokens: list[int] = []
         self._held: list[tuple[int, Origin]] = []
         self.text = ""
@@ -178,14 +203,14 @@ class _Teller:
 
     def _begun_stop(self, text: str) -> int:
         """Length of the end of `text` that may yet become a stop string, and so is not told."""
-        longest = max((len(stop) for stop in self._rule.stop_strings), default=1) - 1
+        longest = max((len(stop) for stop in self._stop_texts), default=1) - 1
         for length in range(min(longest, len(text)), 0, -1):
-            if any(stop.startswith(text[-length:]) for stop in self._rule.stop_strings):
+            if any(stop.startswith(text[-length:]) for stop in self._stop_texts):
                 return length
         return 0
 
     def _before_stop(self, text: str) -> str:
-        places = [place for stop in self._rule.stop_strings if (place := text.find(stop)) >= 0]
+        places = [place for stop in self._stop_texts if (place := text.find(stop)) >= 0]
         return text[: min(places)] if places else text
 
 

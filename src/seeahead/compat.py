@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 from transformers.generation.configuration_utils import GenerationMode
 from transformers.generation.streamers import BaseStreamer
@@ -31,6 +31,7 @@ __all__ = [
     "attention_of",
     "cache_argument",
     "clip_image_processor",
+    "generation_defaults",
     "gguf_reader",
     "mask_functions",
     "plain_llama",
@@ -68,7 +69,8 @@ def _cache_argument(function: Callable[..., Any]) -> str:
 def prompt_arguments(model: PreTrainedModel, input_ids: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:
     """What `generate` gives `model.forward` for a whole prompt, without ids, cache and what only steers outputs."""
     given = {name: value for name, value in arguments.items() if not isinstance(value, Cache)}
-    prepared = model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **given)
+    prepare: Any = model.prepare_inputs_for_generation
+    prepared = prepare(input_ids, is_first_iteration=True, **given)
     return {
         name: value
         for name, value in prepared.items()
@@ -85,6 +87,12 @@ _STEERING = (
     "output_hidden_states",
     *_CACHE_NAMES,
 )
+
+
+def generation_defaults() -> dict[str, Any]:
+    """What `generate` fills in where neither the caller nor the model says anything."""
+    defaults: dict[str, Any] = GenerationConfig._get_default_generation_params()
+    return defaults
 
 
 def rotary_index(model: PreTrainedModel) -> Callable[..., Any] | None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EosTokenCriteria, MaxLengthCriteria, PreTrainedModel
+from transformers import PreTrainedModel
 
-from seeahead.compat import Cache, GenerationMode, prompt_arguments
+from seeahead.compat import Cache, prompt_arguments
 from seeahead.decode import Decoder
 from seeahead.drafters import make_drafter
 from seeahead.drafting import Drafter
@@ -20,8 +20,7 @@ from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.base import Family
-from seeahead.sampling import Sampler, SamplingParams
-from seeahead.stopping import StopRule, end_tokens_of
+from seeahead.generation_config import check, prepared
 
 
 def custom_generate(drafter: str | Path | Drafter = "lookup", streamer: Any = None) -> Callable[..., torch.Tensor]:
@@ -40,14 +39,16 @@ def custom_generate(drafter: str | Path | Drafter = "lookup", streamer: Any = No
         generation_config: Any,
         **model_kwargs: Any,
     ) -> torch.Tensor:
+        check(generation_config)
         _check(input_ids, generation_config, model_kwargs)
         family = family_for(model)
         place = family.device, family.dtype
         if place not in made:
             made[place] = make_drafter(drafter, device=family.device, dtype=family.dtype)
-        prompt: list[int] = input_ids[0].tolist()
-        sampler = Sampler(_params(generation_config), prompt, logits_processor if len(logits_processor) else None)
-        rule = _rule(generation_config, stopping_criteria, prompt, family)
+        settings = prepared(generation_config, logits_processor, stopping_criteria, input_ids[0].tolist())
+        # One draw from the global generator, so that torch.manual_seed means here what it means for generate.
+        sampler = settings.sampler(int(torch.randint(0, 2**62, ())) if generation_config.do_sample else 0)
+        rule = settings.stop_rule(family.device)
         decoder = Decoder(family, made[place], sampler, rule, family.image_token_ids)
         progress = decoder.start(_inputs(family, input_ids, model_kwargs))
         _tell(streamer, input_ids, progress.answer)
@@ -69,12 +70,9 @@ def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any]) -
     """Raises InputError for what this loop does not do, before anything is computed."""
     mask = model_kwargs.get("attention_mask")
     is_filled = any(isinstance(one, Cache) and one.get_seq_length() > 0 for one in model_kwargs.values())
-    one_of = {GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE}
     refusals = (
-        (config.get_generation_mode() not in one_of, config.get_generation_mode().value, "greedy search and sampling"),
         (input_ids.shape[0] != 1, f"a batch of {input_ids.shape[0]}", "one prompt and one answer at a time"),
         (config.return_dict_in_generate, "return_dict_in_generate", "plain token ids"),
-        (config.guidance_scale not in (None, 1), "guidance_scale", "generation without guidance"),
         (mask is not None and not bool(mask.all()), "padding", "a prompt without padding"),
         (is_filled, "a filled cache", "the whole prompt, without a cache"),
         (model_kwargs.get("inputs_embeds") is not None, "inputs_embeds", "input_ids"),
@@ -84,28 +82,6 @@ def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any]) -
             raise InputError(
                 f"custom_generate was given {given}; allowed: {allowed}; leave custom_generate out for this"
             )
-
-
-def _params(config: Any) -> SamplingParams:
-    """Temperature and the like are logits processors here; what is left to decide is whether to draw, and the seed."""
-    if not config.do_sample:
-        return SamplingParams()
-    # One draw from the global generator, so that torch.manual_seed means here what it means for generate.
-    return SamplingParams(temperature=1.0, seed=int(torch.randint(0, 2**62, ())))
-
-
-def _rule(config: Any, criteria: Any, prompt: list[int], family: Family) -> StopRule:
-    others = [one for one in criteria if not isinstance(one, MaxLengthCriteria | EosTokenCriteria)]
-
-    def is_over(answer: Sequence[int]) -> bool:
-        tokens = torch.tensor([[*prompt, *answer]], device=family.device)
-        return any(bool(criterion(tokens, None).all()) for criterion in others)
-
-    return StopRule(
-        max_new_tokens=max(1, config.max_length - len(prompt)),
-        end_tokens=frozenset(end_tokens_of(config)),
-        is_over=is_over if others else None,
-    )
 
 
 def _inputs(family: Family, input_ids: torch.Tensor, model_kwargs: dict[str, Any]) -> ModelInputs:

@@ -1,19 +1,22 @@
 """The one place where logits become probabilities and where the target's tokens are drawn.
 
-Order of the filters, and their meaning, are those of transformers' `generate`: repetition penalty, temperature, top-k,
-top-p, min-p. Greedy decoding is the one-hot distribution.
+A target's logits are shaped by transformers' own processors where its settings come from a generation config. The
+filters here (repetition penalty, temperature, top-k, top-p, min-p: their order and meaning are those of `generate`) are
+for drafters and for targets that are no transformers models. Greedy decoding is the one-hot distribution.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 
-from seeahead.errors import InputError
+from seeahead.errors import InputError, ModelError, SeeaheadError
 
 LogitsFilter = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(token ids [1, length], logits [1, vocabulary]) -> logits [1, vocabulary], as transformers' logits processors."""
@@ -31,35 +34,38 @@ class SamplingParams:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks = (
-            ("temperature", self.temperature >= 0, "0 (greedy) or above"),
-            ("top_k", self.top_k >= 0, "0 (off) or a number of tokens"),
-            ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
-            ("min_p", 0 <= self.min_p < 1, "from 0 (off) to below 1"),
-            ("repetition_penalty", self.repetition_penalty > 0, "above 0 (1 is off)"),
-            ("seed", self.seed >= 0, "0 or above"),
-        )
-        for name, is_valid, allowed in checks:
-            if not is_valid:
-                raise InputError(f"{name} is {getattr(self, name)}; allowed is {allowed}")
+        for name, (kind, is_valid, allowed) in _CHECKS.items():
+            value = getattr(self, name)
+            # numpy's numbers are fine; True and False are numbers to Python, but nobody means them as such.
+            if isinstance(value, bool) or not isinstance(value, kind) or not is_valid(value):
+                shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+                raise InputError(f"{name} is {shown}; allowed is {allowed}")
 
     @property
     def is_greedy(self) -> bool:
         return self.temperature == 0
 
-    @classmethod
-    def from_generation_config(cls, config: object, **overrides: Any) -> SamplingParams:
-        """The model's own defaults, with every override that is not None. A config with do_sample off is greedy."""
-        values: dict[str, Any] = {}
-        for field in fields(cls):
-            value = getattr(config, field.name, None)
-            if value is not None and field.name != "seed":
-                values[field.name] = value
-        if not getattr(config, "do_sample", False):
-            values = {"repetition_penalty": values.get("repetition_penalty", 1.0)}
-        elif "temperature" not in values:
-            values["temperature"] = 1.0
-        return replace(cls(**values), **{name: value for name, value in overrides.items() if value is not None})
+
+_LEAST_TEMPERATURE, _MOST_TEMPERATURE = 1e-6, 1e6
+"""Beyond these, logits divided by the temperature leave what float32 can tell apart."""
+
+_CHECKS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
+    "temperature": (
+        Real,
+        lambda value: value == 0 or _LEAST_TEMPERATURE <= value <= _MOST_TEMPERATURE,
+        f"0 (greedy) or a number from {_LEAST_TEMPERATURE:g} to {_MOST_TEMPERATURE:g}",
+    ),
+    "top_k": (Integral, lambda value: value >= 0, "0 (off) or a whole number of tokens"),
+    "top_p": (Real, lambda value: 0 < value <= 1, "a number above 0, at most 1"),
+    "min_p": (Real, lambda value: 0 <= value < 1, "a number from 0 (off) to below 1"),
+    "repetition_penalty": (Real, lambda value: 0 < value < float("inf"), "a number above 0 (1 is off)"),
+    "seed": (Integral, lambda value: 0 <= value < 2**64, "a whole number from 0 to 2**64 - 1"),
+}
+
+
+def new_seed() -> int:
+    """A seed from the system's randomness, for answers that nobody gave one for."""
+    return secrets.randbits(63)
 
 
 class Sampler:
@@ -70,15 +76,23 @@ class Sampler:
     token, the one the target would have sampled without any draft.
     """
 
-    def __init__(self, params: SamplingParams, prompt: Sequence[int], filters: LogitsFilter | None = None) -> None:
-        """`prompt`: ids that a repetition penalty or `filters` look back on; `filters` runs before our own filters."""
+    def __init__(
+        self,
+        params: SamplingParams,
+        prompt: Sequence[int],
+        filters: LogitsFilter | None = None,
+        *,
+        looks_back: bool = True,
+    ) -> None:
+        """`prompt`: ids that a repetition penalty or `filters` look back on.
+
+        `filters`, where given, shape the logits in the place of the filters of `params`, which then only say whether
+        tokens are drawn, and with which seed. `looks_back`: whether they read the tokens so far.
+        """
         self.params = params
         self.filters = filters
+        self._looks_back = looks_back if filters is not None else params.repetition_penalty != 1
         self._history = list(prompt)
-
-    @property
-    def needs_history(self) -> bool:
-        return self.filters is not None or self.params.repetition_penalty != 1
 
     def extend(self, tokens: Sequence[int]) -> None:
         """Tokens were committed: later distributions look back on them."""
@@ -86,35 +100,59 @@ class Sampler:
 
     def greedy_choices(self, logits: torch.Tensor) -> list[int] | None:
         """Greedy token of each row of `logits` [nodes, vocabulary] in one copy; None if rows look back on tokens."""
-        if not self.params.is_greedy or self.needs_history:
+        if not self.params.is_greedy or self._looks_back:
             return None
-        choices: list[int] = likeliest(logits).tolist()
+        if self.filters is not None:
+            logits = self.filters(_NO_HISTORY.to(logits.device).expand(len(logits), 1), logits.float())
+        # On a CPU in bfloat16, `max` takes a third of argmax's time; of several alike both take the first.
+        best = logits.max(-1)
+        # In the one copy: -1 where the best is no number or nothing is left.
+        choices: list[int] = torch.where(best.values > -torch.inf, best.indices, -1).tolist()
+        if -1 in choices:
+            raise _no_token(logits)
         return choices
 
     def distribution(self, logits: torch.Tensor, path_tokens: Sequence[int] = ()) -> torch.Tensor:
         """Probabilities [vocabulary] in float32 of the token after history + `path_tokens`, from its `logits`."""
-        logits = logits.float()
-        if self.needs_history:
-            logits = self._look_back(logits, path_tokens)
-        if self.params.is_greedy:
-            return torch.zeros_like(logits).index_fill_(0, logits.argmax(-1, keepdim=True), 1.0)
-        return probabilities(logits, self.params)
-
-    def _look_back(self, logits: torch.Tensor, path_tokens: Sequence[int]) -> torch.Tensor:
-        history = torch.tensor([*self._history, *path_tokens], device=logits.device)
-        if self.params.repetition_penalty != 1:
-            seen = torch.unique(history)
-            seen = seen[seen < logits.shape[-1]]
-            scores = logits[seen]
-            penalty = self.params.repetition_penalty
-            logits = logits.index_copy(0, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
+        raw, logits = logits, logits.float()
+        history = _NO_HISTORY.to(logits.device)[0]
+        if self._looks_back:
+            history = torch.tensor([*self._history, *path_tokens], device=logits.device)
         if self.filters is not None:
             logits = self.filters(history[None], logits[None])[0]
-        return logits
+        elif self._looks_back:
+            logits = _penalised(logits, history, self.params.repetition_penalty)
+        best = logits.max(-1)
+        if not best.values > -torch.inf or (not self.params.is_greedy and best.values.isinf()):
+            raise _no_token(raw)
+        if self.params.is_greedy:
+            return torch.zeros_like(logits).index_fill_(0, best.indices[None], 1.0)
+        if self.filters is not None:
+            return logits.softmax(-1)
+        return probabilities(logits, self.params)
 
     def stream(self, position: int) -> np.random.Generator:
         """The random numbers of answer position `position`: the first draws its token, later ones accept or refuse."""
         return np.random.Generator(np.random.Philox(key=np.array([self.params.seed, position], dtype=np.uint64)))
+
+
+_NO_HISTORY = torch.zeros(1, 1, dtype=torch.int64)
+
+
+def _penalised(logits: torch.Tensor, history: torch.Tensor, penalty: float) -> torch.Tensor:
+    seen = torch.unique(history)
+    seen = seen[seen < logits.shape[-1]]
+    scores = logits[seen]
+    return logits.index_copy(0, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
+
+
+def _no_token(logits: torch.Tensor) -> SeeaheadError:
+    if bool(logits.isnan().any()) or bool(logits.isposinf().any()):
+        return ModelError(
+            f"the model's logits are not finite numbers in {str(logits.dtype).removeprefix('torch.')}; load it with "
+            "dtype 'bfloat16' or 'float32', or check its weights"
+        )
+    return InputError("the settings leave no token to choose: all are suppressed; allow at least one")
 
 
 def probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
@@ -139,13 +177,6 @@ def probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
     """What a model itself believes: log softmax of `logits` [..., vocabulary] in float32, no filter applied."""
     return logits.float().log_softmax(-1)
-
-
-def likeliest(logits: torch.Tensor) -> torch.Tensor:
-    """argmax of `logits` [..., vocabulary] over the last side; of several alike the first, as argmax has it.
-
-    On a CPU in bfloat16, `max` with its indices takes a third of argmax's time, milliseconds over a whole tree."""
-    return logits.max(-1).indices
 
 
 def beliefs(logits: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from seeahead.errors import InputError
@@ -14,6 +15,16 @@ def end_tokens_of(config: Any) -> tuple[int, ...]:
     """Tokens that end an answer, by a transformers generation config; it names none, one or several."""
     ends = config.eos_token_id
     return () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
+
+
+def check_stop_texts(stop: Any) -> tuple[str, ...]:
+    """`stop` as a tuple of texts: None, one text, or several. Raises InputError for anything else."""
+    texts = () if stop is None else (stop,) if isinstance(stop, str) else stop
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"stop is given as {type(stop).__name__}; give one text or a list of texts")
+    if "" in texts:
+        raise InputError("a stop string is empty; give at least one character")
+    return tuple(texts)
 
 
 @dataclass(frozen=True)
@@ -33,10 +44,10 @@ class StopRule:
     is_over: Callable[[Sequence[int]], bool] | None = None
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens <= 0:
-            raise InputError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1")
-        if "" in self.stop_strings:
-            raise InputError("a stop string is empty; give at least one character")
+        limit: Any = self.max_new_tokens
+        if isinstance(limit, bool) or not isinstance(limit, Integral) or int(limit) < 1:
+            raise InputError(f"max_new_tokens is {limit!r}; it must be a whole number of at least 1")
+        check_stop_texts(self.stop_strings)
         assert not self.stop_strings or self.to_text is not None
 
     @property

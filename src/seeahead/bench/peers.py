@@ -61,7 +61,8 @@ class Transformers:
         # Their loop draws from the global generator, which is put back as it was.
         with torch.inference_mode(), torch.random.fork_rng(devices=_devices(family.device)):
             torch.default_generator.manual_seed(seed)
-            ids = family.model.generate(
+            generate: Any = family.model.generate
+            ids = generate(
                 input_ids=prompt.token_ids,
                 attention_mask=torch.ones_like(prompt.token_ids),
                 **prompt.extras,
