@@ -69,14 +69,14 @@ def test_a_greedy_walk_is_penalised_at_every_node_for_prompt_answer_and_path(pen
     assert num_changed > 10, "the penalty changes too little to be tested"
 
 
-@pytest.mark.parametrize("gap", [0.02, 0.005, 0.001])
+@pytest.mark.parametrize("gap", [0.02, 0.005])
 def test_what_is_refused_by_a_hair_gives_way_to_the_residual_alone(gap: float) -> None:
     """Token 0 is drafted `gap` too often, token 1 as much too seldom: whenever 0 is refused, 1 must follow."""
     p = torch.tensor([0.5, 0.3, 0.2])
     draft = Draft(TokenTree.chain([0]), (p + torch.tensor([gap, -gap, 0.0]))[None])
     logits = p.log().expand(2, -1)
-    num_positions = int(40 / gap)
+    num_positions = int(20 / gap)
     verdicts = [verify(draft, logits, Sampler(SamplingParams(1.0), []), position) for position in range(num_positions)]
     instead = [verdict.bonus for verdict in verdicts if not verdict.path]
-    assert 40 < len(instead) < 120, "refused as often as by gap / q"
+    assert 20 < len(instead) < 60, "refused as often as by gap / q"
     assert set(instead) == {1}
