@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from seeahead.errors import InputError, SeeaheadError
+from seeahead.errors import InputError, SeeaheadError, shown
 
 _MOST_BYTES = 8 << 20
 """Of a settings file; none that is meant to be one comes near."""
@@ -72,17 +72,19 @@ def checked(
     known = allowed_in(kind)
     if not is_open:
         refuse_unknown(table, known, where, error)
+    of: Any = kind
     try:
-        return _adapter(kind).validate_python({name: table[name] for name in known if name in table})
+        read: T = _adapter(of).validate_python({name: table[name] for name in known if name in table})
     except ValidationError as refused:
         first = refused.errors(include_url=False, include_context=False)[0]
         key = str(first["loc"][0])
-        allowed = _told(kind)[key]
+        allowed = _told(of)[key]
         if first["type"] == "missing":
             raise error(f"{where} lacks {key}; give it {allowed}") from None
         is_inside = len(first["loc"]) > 1 and isinstance(table[key], Mapping)
         name = f"{key} {shown_value(first['loc'][1])}" if is_inside else key
         raise error(f"{where}: {name} is {shown_value(first['input'])}; allowed: {allowed}") from None
+    return read
 
 
 def as_table(values: object, where: str, error: type[SeeaheadError] = InputError) -> dict[str, Any]:
@@ -116,9 +118,9 @@ def read_json(path: Path, what: str, error: type[SeeaheadError]) -> dict[str, An
         reason = (
             f"column {refused.colno}" if isinstance(refused, json.JSONDecodeError) else "nested too deep or too long"
         )
-        raise error(f"{_placed(path)} is not JSON ({reason}); {what}") from None
+        raise error(f"{placed(path)} is not JSON ({reason}); {what}") from None
     if not isinstance(values, dict):
-        raise error(f"{_placed(path)} is {shown_value(values)}, not an object; {what}")
+        raise error(f"{placed(path)} is {shown_value(values)}, not an object; {what}")
     return values
 
 
@@ -126,14 +128,14 @@ def read_text(path: Path, what: str, error: type[SeeaheadError]) -> str:
     """The text of a file of settings, without a byte order mark. Raises `error` as `read_json` does."""
     try:
         if not path.is_file():
-            raise error(f"{_placed(path)} is missing; {what}")
+            raise error(f"{placed(path)} is missing; {what}")
         if path.stat().st_size > _MOST_BYTES:
-            raise error(f"{_placed(path)} is larger than {_MOST_BYTES:,} bytes; {what}")
+            raise error(f"{placed(path)} is larger than {_MOST_BYTES:,} bytes; {what}")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as refused:
-        raise error(f"{_placed(path)} cannot be read: {refused.strerror or refused}; {what}") from None
+        raise error(f"{placed(path)} cannot be read: {refused.strerror or refused}; {what}") from None
     except UnicodeDecodeError as refused:
-        raise error(f"{_placed(path)} is not UTF-8 text (byte {refused.start}); {what}") from None
+        raise error(f"{placed(path)} is not UTF-8 text (byte {refused.start}); {what}") from None
 
 
 def shown_value(value: object) -> str:
@@ -144,12 +146,13 @@ def shown_value(value: object) -> str:
         return "something too long to show"
 
 
-def _placed(path: Path) -> str:
-    return f"{shown_value(path.name)} in {shown_value(str(path.parent))}"
+def placed(path: Path) -> str:
+    """A file as it may stand in a message."""
+    return f"{shown(path.name)} in {shown(str(path.parent))}"
 
 
 @cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

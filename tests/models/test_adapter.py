@@ -48,5 +48,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
     save_file({"direct.weight": torch.zeros(6, 8)}, tmp_path / FILE_NAME)
     with pytest.raises(ModelError, match="does not fit its config"):
         load_adapter(tmp_path, AdapterConfig(8, 6, 5), torch.float32, CPU)
-    with pytest.raises(ModelError, match=r"has depth; it takes input_width, width"):
+    with pytest.raises(
+        ModelError, match=r"has unknown depth; allowed here: hidden_width, input_width, num_tokens, width"
+    ):
         AdapterConfig.from_json({"depth": 3})

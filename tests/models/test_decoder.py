@@ -62,7 +62,7 @@ def test_missing_and_unknown_tensors_are_named(folder: Path) -> None:
     state = load_file(path)
     state["stray"] = state.pop("model.layers.1.mlp.down_proj.weight")
     save_file(state, path)
-    with pytest.raises(ModelError, match=r"layers\.1\.down.*stray"):
+    with pytest.raises(ModelError, match=r"layers\.1\.mlp\.down_proj\.weight.*stray"):
         _load(folder)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seeahead.drafters.options import split_options, with_options
-from seeahead.errors import DrafterError, ModelError
+from seeahead.errors import DrafterError
 
 if TYPE_CHECKING:
     import torch
@@ -95,35 +94,12 @@ def _source(name: str, own: Mapping[str, Path]) -> str | Path:
 
 
 def _from_weights(source: str | Path, device: torch.device, dtype: torch.dtype) -> Drafter:
-    from seeahead.drafters.feature import FeatureDrafter
+    from seeahead.drafters import folder
     from seeahead.drafters.language import LanguageDrafter
-    from seeahead.drafters.vision import VisionDrafter
-    from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
-    from seeahead.models import feature
-    from seeahead.models.adapter import CONFIG_KEY, AdapterConfig, load_adapter
-    from seeahead.models.checkpoint import load_decoder
-    from seeahead.models.decoder import DecoderConfig
-
-    folder = Path(source)
-    if (folder / FILE_NAME).is_file():
-        values = json.loads((folder / "config.json").read_text())
-        vocabulary = DraftVocabulary.load(folder, values["unknown_draft_id"])
-        kind = kind_of(values)
-        if kind == "msd":
-            network = feature.load_feature_network(folder, values, dtype, device)
-            return FeatureDrafter(network, vocabulary)
-        decoder = load_decoder(folder, DecoderConfig.from_json(values), dtype, device)
-        if len(vocabulary) != decoder.vocab_size:
-            raise ModelError(
-                f"'{folder}' maps {len(vocabulary)} draft tokens, its model has {decoder.vocab_size}; "
-                "get the whole drafter folder again"
-            )
-        if kind == "language":
-            return LanguageDrafter(decoder, vocabulary)
-        adapter = load_adapter(folder, AdapterConfig.from_json(values[CONFIG_KEY]), dtype, device)
-        return VisionDrafter(decoder, vocabulary, adapter=adapter)
     from seeahead.families import family_for
     from seeahead.families.loading import load_model
 
+    if (found := folder.find(source)) is not None:
+        return folder.make(found, dtype, device)
     model, tokenizer = load_model(source, dtype, str(device))
     return LanguageDrafter(family_for(model, tokenizer))

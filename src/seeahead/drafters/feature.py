@@ -44,12 +44,13 @@ class FeatureDrafter:
         if self.target is target:
             return self
         width, theirs = self.network.decoder.config.hidden_size, target.width
-        highest = int(self.vocabulary.target_ids.max())
+        highest = self.vocabulary.highest
         if theirs != width or highest >= target.vocab_size:
             raise DrafterError(
                 f"the feature drafter is made for features of width {width} and tokens up to {highest}; the target has "
                 f"width {theirs} and {target.vocab_size} tokens; take one trained for this target, or drafter='lookup'"
             )
+        self.vocabulary.check_target(target.vocab_size)
         rows = target.head_rows(self.vocabulary.target_ids)
         return replace(self, target=target, head=rounded_linear(rows))
 

@@ -45,11 +45,8 @@ class LanguageDrafter:
                     f"the drafter's {self.executor.vocab_size} tokens are not the target's {target.vocab_size}: from "
                     "another vocabulary nothing can be drafted; take one of the target's tokenizer, or drafter='lookup'"
                 )
-        elif int(self.vocabulary.target_ids.max()) >= target.vocab_size:
-            raise DrafterError(
-                f"the drafter's vocabulary map reaches token {int(self.vocabulary.target_ids.max())}, the target has "
-                f"{target.vocab_size}; take a drafter trained for this target, or drafter='lookup'"
-            )
+        else:
+            self.vocabulary.check_target(target.vocab_size)
         return self
 
     @property

@@ -8,36 +8,85 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
-from safetensors.torch import load_file
 
-from seeahead.errors import ModelError
+from seeahead.checked import checked, placed, whole
+from seeahead.errors import DrafterError, ModelError
+from seeahead.models.checkpoint import WHOLE, read_tensors
 
 FILE_NAME = "draft_vocabulary.safetensors"
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a drafter's config.json says of its vocabulary."""
+
+    unknown_draft_id: Annotated[int, whole(0, 1 << 24)]
+    target_vocab_size: Annotated[int | None, whole(1, 1 << 24)] = None
 
 
 class DraftVocabulary:
     """Draft id <-> target id. Target tokens outside it read as the unknown one, and are never drafted."""
 
-    def __init__(self, target_ids: torch.Tensor, unknown_draft_id: int) -> None:
-        """`target_ids` [draft vocabulary]: the target id of each draft id."""
+    def __init__(self, target_ids: torch.Tensor, unknown_draft_id: int, target_vocab_size: int | None = None) -> None:
+        """`target_ids` [draft vocabulary]: the target id of each draft id; `target_vocab_size`: of the target it was
+        made for, where that is known."""
         self.target_ids = target_ids
         self._target_list: list[int] = target_ids.tolist()
         self._draft_ids = {target: draft for draft, target in enumerate(self._target_list)}
         self.unknown = unknown_draft_id
+        self.target_vocab_size = target_vocab_size
 
     def __len__(self) -> int:
         return len(self._target_list)
 
     @classmethod
-    def load(cls, folder: Path, unknown_draft_id: int) -> DraftVocabulary:
-        """From a drafter folder: tensor `d2t`, where target id = draft id + d2t[draft id]."""
-        offsets = load_file(folder / FILE_NAME).get("d2t")
-        if offsets is None:
-            raise ModelError(f"'{FILE_NAME}' in '{folder}' has no tensor 'd2t'; get the whole drafter folder again")
-        return cls(torch.arange(len(offsets)) + offsets, unknown_draft_id)
+    def load(cls, folder: Path, unknown_draft_id: int, target_vocab_size: int | None = None) -> DraftVocabulary:
+        """From a drafter folder: tensor `d2t`, where target id = draft id + d2t[draft id].
+
+        Raises ModelError for a map that is none: two draft ids of one target id would make a drawn draft inexact."""
+        offsets = read_tensors(folder / FILE_NAME, {"d2t": (None,)}, kinds=WHOLE)["d2t"].long()
+        ids = torch.arange(len(offsets)) + offsets
+        if not len(ids) or int(ids.min()) < 0 or len(ids.unique()) < len(ids):
+            raise ModelError(
+                f"{placed(folder / FILE_NAME)} does not map every draft token to a target token of its "
+                "own; get the whole drafter folder again"
+            )
+        if not 0 <= unknown_draft_id < len(ids):
+            raise ModelError(
+                f"{placed(folder / 'config.json')}: unknown_draft_id is {unknown_draft_id}; allowed: 0 to "
+                f"{len(ids) - 1}, the draft tokens there are"
+            )
+        return cls(ids, unknown_draft_id, target_vocab_size)
+
+    @classmethod
+    def read(cls, folder: Path, values: dict[str, Any]) -> DraftVocabulary:
+        """From a drafter folder and its config.json's `values`. Raises ModelError for what is none."""
+        told = checked(_Facts, values, placed(folder / "config.json"), ModelError, is_open=True)
+        return cls.load(folder, told.unknown_draft_id, told.target_vocab_size)
+
+    @property
+    def highest(self) -> int:
+        """The highest target id."""
+        return int(self.target_ids.max())
+
+    def check_target(self, vocab_size: int) -> None:
+        """Raises DrafterError for a target of `vocab_size` tokens whose tokens these are not."""
+        wanted = self.target_vocab_size
+        if self.highest >= vocab_size:
+            raise DrafterError(
+                f"the drafter's vocabulary map reaches token {self.highest}, the target has {vocab_size}; take a "
+                "drafter trained for this target, or drafter='lookup'"
+            )
+        if wanted is not None and wanted != vocab_size:
+            raise DrafterError(
+                f"the drafter was trained for a target of {wanted} tokens, this one has {vocab_size}; take a drafter "
+                "trained for this target, or drafter='lookup'"
+            )
 
     @classmethod
     def most_frequent(cls, counts: Counter[int], size: int, always: Iterable[int], vocab_size: int) -> DraftVocabulary:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from seeahead.checked import checked, whole
 from seeahead.errors import ModelError
+from seeahead.models.checkpoint import read_tensors
 
 FILE_NAME = "adapter.safetensors"
 CONFIG_KEY = "image_adapter"
@@ -27,21 +29,15 @@ CONFIG_KEY = "image_adapter"
 class AdapterConfig:
     """Widths of the target, of the drafter and between; a picture becomes at most `num_tokens` tokens (0: no limit)."""
 
-    input_width: int
-    width: int
-    hidden_width: int
-    num_tokens: int = 0
+    input_width: Annotated[int, whole(1, 1 << 17)]
+    width: Annotated[int, whole(1, 1 << 17)]
+    hidden_width: Annotated[int, whole(1, 1 << 20)]
+    num_tokens: Annotated[int, whole(0, 1 << 20)] = 0
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> AdapterConfig:
+    def from_json(cls, values: object) -> AdapterConfig:
         """Raises ModelError for a config that is not one of an adapter."""
-        try:
-            return cls(**values)
-        except TypeError:
-            known = ", ".join(cls.__dataclass_fields__)
-            raise ModelError(
-                f"'{CONFIG_KEY}' in the drafter's config.json has {', '.join(values)}; it takes {known}"
-            ) from None
+        return checked(cls, values, f"'{CONFIG_KEY}' in the drafter's config.json", ModelError)
 
     def to_json(self) -> dict[str, int]:
         return asdict(self)
@@ -99,12 +95,12 @@ def save_adapter(adapter: ImageAdapter, folder: Path) -> None:
 
 def load_adapter(folder: Path, config: AdapterConfig, dtype: torch.dtype, device: torch.device) -> ImageAdapter:
     """Raises ModelError for a file whose tensors are not those of `config`."""
-    adapter, saved = ImageAdapter(config), load_file(folder / FILE_NAME)
-    wanted = {name: tuple(value.shape) for name, value in adapter.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in saved.items()}
-    if wanted != found:
-        raise ModelError(
-            f"'{FILE_NAME}' in '{folder}' does not fit its config.json; get the whole drafter folder again"
-        )
+    shapes = {
+        "direct.weight": (config.width, config.input_width),
+        "up.weight": (config.hidden_width, config.input_width),
+        "down.weight": (config.width, config.hidden_width),
+    }
+    saved = read_tensors(folder / FILE_NAME, shapes)
+    adapter = ImageAdapter(config)
     adapter.load_state_dict(saved)
     return adapter.to(device, dtype).eval()

@@ -2,35 +2,128 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from seeahead.errors import ModelError
+from seeahead.checked import placed
+from seeahead.errors import ModelError, shown
 from seeahead.models.decoder import Decoder, DecoderConfig, Layer
 from seeahead.models.packed import pack_rounded
 
+WEIGHTS = "model.safetensors"
+FLOATS = ("F64", "F32", "F16", "BF16")
+WHOLE = ("I64", "I32", "I16", "U16", "U32")
+"""Kinds of numbers, by their names in safetensors files."""
+Shapes = Mapping[str, tuple[int | None, ...]]
+"""By the tensor's name; None: any length."""
+_AGAIN = "get the whole drafter folder again"
+_MOST_POSITIONS = 1 << 25
+"""Of a drafter's table of positions, numbers: this table is the only thing whose size no tensor of the file tells."""
+
+
+def read_tensors(
+    path: Path, wanted: Shapes, optional: Shapes | None = None, kinds: tuple[str, ...] = FLOATS
+) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, all of them, each of the shape and one of the `kinds` it should have.
+
+    What the file says of itself is checked before a tensor is read. Raises ModelError, in one line naming the file, for
+    a file that is missing, damaged or another one, and for weights that are not finite."""
+    where = placed(path)
+    try:
+        if not path.is_file():
+            raise ModelError(f"{where} is missing; {_AGAIN}")
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            parts = {name: file.get_slice(name) for name in names}
+            _check_names(names, wanted, optional or {}, where)
+            for name, part in parts.items():
+                shape = wanted[name] if name in wanted else (optional or {})[name]
+                _check_shape(name, tuple(part.get_shape()), shape, where)
+                if part.get_dtype() not in kinds:
+                    raise ModelError(f"{where}: {name} holds {part.get_dtype()}; allowed: {', '.join(kinds)}; {_AGAIN}")
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or "it is cut off or no such file"
+        raise ModelError(f"{where} cannot be read: {reason}; {_AGAIN}") from None
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ModelError(f"{where}: {name} holds values that are no finite numbers; {_AGAIN}")
+    return tensors
+
+
+def _check_names(names: Iterable[str], wanted: Shapes, optional: Shapes, where: str) -> None:
+    missing, unknown = sorted(wanted.keys() - set(names)), sorted(set(names) - wanted.keys() - optional.keys())
+    if missing or unknown:
+        raise ModelError(
+            f"{where} does not fit its config.json: missing {_few(missing)}, unknown {_few(unknown)}; {_AGAIN}"
+        )
+
+
+def _few(names: list[str]) -> str:
+    told = ", ".join(shown(name)[1:-1] for name in names[:3]) or "nothing"
+    return told if len(names) <= 3 else f"{told} and {len(names) - 3:,} more"
+
+
+def _check_shape(name: str, found: tuple[int, ...], wanted: tuple[int | None, ...], where: str) -> None:
+    if len(found) != len(wanted) or any(size not in (None, own) for own, size in zip(found, wanted, strict=True)):
+        told = " x ".join("any" if size is None else str(size) for size in wanted)
+        given = " x ".join(map(str, found))
+        raise ModelError(f"{where} does not fit its config.json: {name} is {given}, not {told}; {_AGAIN}")
+
+
+def read_layers(
+    folder: Path, config: DecoderConfig, others: Shapes, optional: Shapes | None = None
+) -> dict[str, Tensor]:
+    """The tensors in a drafter's folder: those of the layers that `config` tells, their last norm, and `others`."""
+    most = _MOST_POSITIONS // config.head_dim
+    if config.max_position_embeddings > most:
+        raise ModelError(
+            f"{placed(folder / 'config.json')}: max_position_embeddings is {config.max_position_embeddings}; "
+            f"allowed: up to {most:,}"
+        )
+    return read_tensors(folder / WEIGHTS, {**layer_shapes(config), **others}, optional)
+
+
+def layer_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """Of the tensors that `unfuse` gives."""
+    width, inner = config.hidden_size, config.intermediate_size
+    heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+    of_layer = {
+        "self_attn.q_proj": (heads, width),
+        "self_attn.k_proj": (kv, width),
+        "self_attn.v_proj": (kv, width),
+        "self_attn.o_proj": (width, heads),
+        "mlp.gate_proj": (inner, width),
+        "mlp.up_proj": (inner, width),
+        "mlp.down_proj": (width, inner),
+        "input_layernorm": (width,),
+        "post_attention_layernorm": (width,),
+    }
+    layers = range(config.num_hidden_layers)
+    shapes = {f"model.layers.{index}.{name}.weight": shape for index in layers for name, shape in of_layer.items()}
+    return {"model.norm.weight": (width,), **shapes}
+
+
+def read_language(folder: Path, config: DecoderConfig) -> dict[str, Tensor]:
+    """All tensors of a Hugging Face Llama folder. Raises ModelError where they are not those that `config` tells."""
+    table = (config.vocab_size, config.hidden_size)
+    head = {"lm_head.weight": table}
+    embedding = {"model.embed_tokens.weight": table}
+    if config.tie_word_embeddings:
+        return read_layers(folder, config, embedding, head)
+    return read_layers(folder, config, {**embedding, **head})
+
 
 def load_decoder(folder: Path, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> Decoder:
-    """The decoder of a Hugging Face Llama folder. Raises ModelError naming tensors that are missing or not known."""
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise ModelError(
-            f"'{path.name}' is missing in '{folder}'; a drafter folder holds config.json and model.safetensors"
-        )
-    state = load_file(path)
-    fused = fuse(state, config)
-    if config.tie_word_embeddings and "embedding.weight" in fused:
+    """The decoder of a Hugging Face Llama folder. Raises ModelError as `read_language` does."""
+    fused = fuse(read_language(folder, config), config)
+    if config.tie_word_embeddings:
         fused["head.weight"] = fused["embedding.weight"]
     decoder = Decoder(config)
-    missing = sorted(decoder.state_dict().keys() - fused.keys())
-    if missing or state:
-        raise ModelError(
-            f"checkpoint '{path.name}' does not fit its config: missing {missing or 'nothing'}, "
-            f"unknown {sorted(state) or 'nothing'}; get the whole folder again"
-        )
     decoder.load_state_dict(fused)
     decoder.to(device, dtype).eval()
     for module in (*decoder.layers, decoder):

@@ -7,13 +7,14 @@ the number of operator calls, not the arithmetic, is most of the cost.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seeahead.cache import SessionCache
+from seeahead.checked import as_table, checked, flag, real, shown_value, whole
 from seeahead.errors import ModelError
 from seeahead.executor import PADDING, ModelInputs, Prefilled, Scores
 
@@ -25,40 +26,47 @@ _FEW = 4
 class DecoderConfig:
     """Shape of a Llama-type decoder; field names are those of its `config.json`."""
 
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    max_position_embeddings: int
-    rms_norm_eps: float = 1e-5
-    rope_theta: float = 10000.0
-    tie_word_embeddings: bool = True
+    vocab_size: Annotated[int, whole(1, 1 << 24)]
+    hidden_size: Annotated[int, whole(1, 1 << 17)]
+    intermediate_size: Annotated[int, whole(1, 1 << 20)]
+    num_hidden_layers: Annotated[int, whole(1, 1024)]
+    num_attention_heads: Annotated[int, whole(1, 1024)]
+    num_key_value_heads: Annotated[int, whole(1, 1024)]
+    head_dim: Annotated[int, whole(2, 1 << 14)]
+    max_position_embeddings: Annotated[int, whole(1, 1 << 30)]
+    rms_norm_eps: Annotated[float, real(0, 1)] = 1e-5
+    rope_theta: Annotated[float, real(0, 1e15, above=True)] = 10000.0
+    tie_word_embeddings: Annotated[bool, flag()] = True
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> DecoderConfig:
-        """Raises ModelError for a Llama variant that this decoder does not run."""
-        rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
-        rope_type = rope.get("rope_type", "default")
+    def from_json(cls, values: dict[str, Any], where: str = "the model's config.json") -> DecoderConfig:
+        """Raises ModelError for a Llama variant that this decoder does not run, and for sizes that are none."""
+        rope = as_table(values.get("rope_parameters") or values.get("rope_scaling") or {}, f"{where}: rope", ModelError)
         odd = [name for name in ("attention_bias", "mlp_bias") if values.get(name)]
-        if rope_type != "default":
-            odd.append(f"rope type {rope_type}")
+        if (rope_type := rope.get("rope_type", rope.get("type", "default"))) != "default":
+            odd.append(f"rope type {shown_value(rope_type)}")
+        if (activation := values.get("hidden_act", "silu")) != "silu":
+            odd.append(f"activation {shown_value(activation)}")
         if odd or values.get("model_type") != "llama":
+            other = ", ".join(odd) or shown_value(values.get("model_type"))
             raise ModelError(
-                f"the compact decoder runs plain Llama checkpoints, not {', '.join(odd) or values.get('model_type')}; "
-                "load this model through transformers instead"
+                f"{where}: the compact decoder runs plain Llama checkpoints, not {other}; load this model through "
+                "transformers instead"
             )
-        heads = values["num_attention_heads"]
+        heads, width = values.get("num_attention_heads"), values.get("hidden_size")
+        defaults: dict[str, Any] = {"num_key_value_heads": heads, "tie_word_embeddings": False}
+        defaults["rope_theta"] = rope.get("rope_theta", 10000.0)
+        if isinstance(heads, int) and isinstance(width, int) and heads > 0:
+            defaults["head_dim"] = width // heads
         known = {name: values[name] for name in cls.__dataclass_fields__ if values.get(name) is not None}
-        defaults = {
-            "head_dim": values["hidden_size"] // heads,
-            "num_key_value_heads": heads,
-            "rope_theta": rope.get("rope_theta", 10000.0),
-            "tie_word_embeddings": False,
-        }
-        return cls(**{**defaults, **known})
+        config = checked(cls, {**defaults, **known}, where, ModelError)
+        heads, kv_heads, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+        if heads % kv_heads or width % 2:
+            raise ModelError(
+                f"{where}: {heads} attention heads do not share {kv_heads} keys, or their width {width} is odd; "
+                "get the whole folder again"
+            )
+        return config
 
     @classmethod
     def for_features(cls, text_config: Any, longest: int) -> DecoderConfig:

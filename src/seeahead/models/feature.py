@@ -7,23 +7,22 @@ every slot goes through fc: plain EAGLE-2.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from seeahead.checked import checked, flag, one_of, placed, whole
 from seeahead.errors import ModelError
 from seeahead.models.adapter import pooled
-from seeahead.models.checkpoint import fuse, unfuse
+from seeahead.models.checkpoint import fuse, read_layers, unfuse
 from seeahead.models.decoder import Decoder, DecoderConfig
 from seeahead.models.packed import pack_rounded
 
 CONFIG_KEY = "feature_drafter"
 """In the drafter's config.json."""
-WEIGHTS = "model.safetensors"
 VISUAL = ("full", "pooled", "query", "dropped")
 
 
@@ -31,21 +30,14 @@ VISUAL = ("full", "pooled", "query", "dropped")
 class FeatureOptions:
     """`visual`: what becomes of a picture's slots; pooled to `num_tokens`, one learned query, or none at all."""
 
-    is_decoupled: bool = True
-    visual: str = "full"
-    num_tokens: int = 16
+    is_decoupled: Annotated[bool, flag()] = True
+    visual: Annotated[str, one_of(VISUAL)] = "full"
+    num_tokens: Annotated[int, whole(0, 1 << 20)] = 16
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> FeatureOptions:
+    def from_json(cls, values: object) -> FeatureOptions:
         """Raises ModelError for what is no such table."""
-        unknown = set(values) - set(cls.__dataclass_fields__)
-        if unknown or values.get("visual", "full") not in VISUAL:
-            known = ", ".join(cls.__dataclass_fields__)
-            raise ModelError(
-                f"'{CONFIG_KEY}' in the drafter's config.json is {values}; it takes {known}; visual is one of "
-                f"{', '.join(VISUAL)}"
-            )
-        return cls(**values)
+        return checked(cls, values, f"'{CONFIG_KEY}' in the drafter's config.json", ModelError)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -149,16 +141,19 @@ def load_feature_network(
 
 def read_feature_network(folder: Path, values: dict[str, Any]) -> FeatureNetwork:
     """In float32, as it can be trained on. Raises ModelError for tensors that do not fit the config."""
-    config = DecoderConfig.from_json(values)
-    network = FeatureNetwork(config, FeatureOptions.from_json(values[CONFIG_KEY]))
-    state = load_file(folder / WEIGHTS)
+    where = placed(folder / "config.json")
+    config = DecoderConfig.from_json(values, where)
+    options = FeatureOptions.from_json(values[CONFIG_KEY])
+    if config.num_hidden_layers != 1:
+        raise ModelError(f"{where}: num_hidden_layers is {config.num_hidden_layers}; a feature drafter has 1")
+    width = config.hidden_size
+    own: dict[str, tuple[int, ...]] = {"fc.weight": (width, 2 * width), "fc.bias": (width,)}
+    if options.visual == "query":
+        own["query"] = (width,)
+    state = read_layers(folder, config, own)
+    # The embedding is the target's, whatever number of tokens the config names.
+    network = FeatureNetwork(replace(config, vocab_size=1), options)
     found = {f"decoder.{name}": value for name, value in fuse(state, config).items()} | state
-    wanted = {name for name in network.state_dict() if name != "decoder.embedding.weight"}
-    if wanted != found.keys():
-        raise ModelError(
-            f"'model.safetensors' in '{folder}' does not fit its config: missing {sorted(wanted - found.keys())}, "
-            f"unknown {sorted(found.keys() - wanted)}; get the whole folder again"
-        )
     network.load_state_dict(found, strict=False)
     return network
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 _FEW = 8
 """Tokens for whose number the layout is chosen, and up to which 8 bits are faster: reading is what these cost."""
+_OPERATORS = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
 _LARGEST, _LEAST = 127, 1e-30
 """Of 8 bits with a sign; and in the place of a scale of zero."""
 
@@ -58,13 +59,14 @@ class RoundedLinear(PackedLinear):
 
 
 def can_pack(weight: Tensor) -> bool:
-    """bfloat16 on a CPU for which torch has such products."""
+    """bfloat16 on a CPU for which torch has such products: all that are called here, since none of them is public."""
     ops = torch.ops.mkldnn
     return (
         weight.device.type == "cpu"
         and weight.dtype == torch.bfloat16
         and torch.backends.mkldnn.is_available()
-        and all(hasattr(ops, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
+        and all(hasattr(ops, name) for name in _OPERATORS)
+        and hasattr(torch, "_weight_int8pack_mm")
         and bool(ops._is_mkldnn_bf16_supported())
     )
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+from seeahead.drafters.folder import read_config
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError
-from seeahead.models.checkpoint import unfuse
-from seeahead.models.feature import CONFIG_KEY, WEIGHTS, FeatureNetwork, read_feature_network
+from seeahead.models.checkpoint import WEIGHTS, unfuse
+from seeahead.models.feature import CONFIG_KEY, FeatureNetwork, read_feature_network
 from seeahead.provenance import write_json
 
 
@@ -38,15 +38,14 @@ def save_feature_network(
 
 def load_to_train(folder: Path, width: int, vocab_size: int) -> tuple[FeatureNetwork, DraftVocabulary]:
     """A feature drafter to go on from. Raises ModelError for what is none, or is one for another target."""
-    config = folder / "config.json"
-    values = json.loads(config.read_text()) if config.is_file() else {}
+    values = read_config(folder) if (folder / "config.json").is_file() else {}
     if CONFIG_KEY not in values:
         raise ModelError(
             f"'{folder}' is no feature drafter to start from; give the folder of one, or leave --start out"
         )
     network = read_feature_network(folder, values)
-    vocabulary = DraftVocabulary.load(folder, values["unknown_draft_id"])
-    highest, theirs = int(vocabulary.target_ids.max()), network.decoder.config.hidden_size
+    vocabulary = DraftVocabulary.read(folder, values)
+    highest, theirs = vocabulary.highest, network.decoder.config.hidden_size
     if theirs != width or highest >= vocab_size:
         raise ModelError(
             f"'{folder}' is for features of width {theirs} and tokens up to {highest}; the target has width {width}, "

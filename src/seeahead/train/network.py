@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -10,10 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from seeahead.drafters.folder import read_config, shape_of
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.errors import ModelError
+from seeahead.errors import ModelError, escaped
 from seeahead.models.adapter import CONFIG_KEY, AdapterConfig, ImageAdapter, load_adapter, save_adapter
+from seeahead.models.checkpoint import read_language
 from seeahead.train.lines import Batch
 from seeahead.train.losses import Taught
 
@@ -106,14 +107,18 @@ def load_network(folder: Path, adapter: AdapterConfig | None, vocab_size: int) -
     of a drafter for another target."""
     if not (folder / VOCABULARY_FILE).is_file():
         raise ModelError(f"'{folder}' is no drafter to start from: it lacks {VOCABULARY_FILE}; train one first")
-    values = json.loads((folder / "config.json").read_text())
-    vocabulary = DraftVocabulary.load(folder, values["unknown_draft_id"])
-    if int(vocabulary.target_ids.max()) >= vocab_size:
+    values = read_config(folder)
+    vocabulary = DraftVocabulary.read(folder, values)
+    if vocabulary.highest >= vocab_size:
         raise ModelError(
-            f"'{folder}' drafts token {int(vocabulary.target_ids.max())}, the target has {vocab_size}; "
+            f"'{folder}' drafts token {vocabulary.highest}, the target has {vocab_size}; "
             "start from a drafter for a target with the same tokenizer, or from scratch"
         )
-    language = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    read_language(folder, shape_of(folder, values, vocabulary))  # transformers would not say what is damaged
+    try:
+        language = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"'{folder}' cannot be started from: {escaped(str(error))}; train one first") from None
     made = ImageAdapter(adapter) if adapter else None
     if adapter and values.get(CONFIG_KEY) == adapter.to_json():
         made = load_adapter(folder, adapter, torch.float32, torch.device("cpu"))

@@ -1,0 +1,81 @@
+"""Where a drafter comes from and whom it serves: the target it was made for, from a folder or by a hub id."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from seeahead.errors import DrafterError, SeeaheadError
+from seeahead.models.decoder import Decoder, DecoderConfig
+from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_TARGET, change_config, make, write
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("whole")
+    return {kind: write(kind, root / kind) for kind in KINDS}
+
+
+@pytest.fixture
+def copy_of(whole: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    def copied(kind: str) -> Path:
+        return shutil.copytree(whole[kind], tmp_path / f"bad {kind}")
+
+    return copied
+
+
+# ---- another target
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_drafter_for_a_target_of_more_or_fewer_tokens_is_refused(whole: dict[str, Path], kind: str) -> None:
+    """Of the same width; every token that it drafts is there."""
+    drafter = make(whole[kind])
+    assert drafter.bound_to(Decoder(DecoderConfig(NUM_TARGET, 16, 24, 1, 2, 1, 8, 64)))
+    for size in (NUM_TARGET + 1, NUM_TARGET + 40):
+        with pytest.raises(DrafterError, match=rf"for a target of {NUM_TARGET} tokens, this one has {size}.*lookup"):
+            drafter.bound_to(Decoder(DecoderConfig(size, 16, 24, 1, 2, 1, 8, 64)))
+
+
+def test_a_folder_that_does_not_say_serves_any_target_that_has_its_tokens(copy_of) -> None:
+    folder = copy_of("language")
+    change_config(folder, target_vocab_size=...)
+    assert make(folder).bound_to(Decoder(DecoderConfig(NUM_TARGET + 3, 16, 24, 1, 2, 1, 8, 64)))
+
+
+# ---- the hub
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's copy on this machine; nothing else is asked."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def put(hub: Path, name: str, folder: Path) -> None:
+    place, commit = hub / f"models--{name.replace('/', '--')}", "0" * 40
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    shutil.copytree(folder, place / "snapshots" / commit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_drafter_is_loaded_by_its_hub_id(hub: Path, whole: dict[str, Path], kind: str) -> None:
+    put(hub, "somebody/drafter", whole[kind])
+    assert make("somebody/drafter").name == kind
+
+
+def test_what_the_hub_does_not_give_is_one_line(hub: Path, whole: dict[str, Path], copy_of) -> None:
+    with pytest.raises(DrafterError, match="'no/such' is no folder here, and the hub does not give it"):
+        make("no/such")
+    with pytest.raises(DrafterError, match="check the id, or give a folder"):
+        make("no/such thing")
+    folder = copy_of("language")
+    (folder / CONFIG).write_text("[]")
+    put(hub, "somebody/damaged", folder)
+    with pytest.raises(SeeaheadError, match="not an object"):
+        make("somebody/damaged")

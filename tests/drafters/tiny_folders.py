@@ -1,0 +1,51 @@
+"""Tiny drafter folders, one of each kind, to be damaged or sent about."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from seeahead.drafters import make_drafter
+from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.models.adapter import AdapterConfig, ImageAdapter, save_adapter
+from seeahead.models.checkpoint import WEIGHTS, unfuse
+from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.models.feature import FeatureNetwork, FeatureOptions
+from seeahead.train.feature_network import save_feature_network
+
+NUM_TARGET, NUM_OWN = 160, 60
+KINDS = ("language", "vision", "msd")
+CONFIG = "config.json"
+
+
+def make(source: str | Path) -> Any:
+    return make_drafter(source, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def write(kind: str, folder: Path) -> Path:
+    """A tiny drafter of one kind."""
+    torch.manual_seed(0)
+    vocabulary = DraftVocabulary(torch.arange(40, 40 + 2 * NUM_OWN, 2), 0)
+    if kind == "msd":
+        network = FeatureNetwork(DecoderConfig(1, 16, 24, 1, 2, 1, 8, 64), FeatureOptions())
+        save_feature_network(network, vocabulary, NUM_TARGET, folder)
+        return folder
+    folder.mkdir()
+    decoder = Decoder(DecoderConfig(NUM_OWN, 16, 24, 2, 2, 1, 8, 64))
+    values = {"model_type": "llama", **vars(decoder.config), "unknown_draft_id": 0, "target_vocab_size": NUM_TARGET}
+    if kind == "vision":
+        adapter = ImageAdapter(AdapterConfig(12, 16, 8, 4))
+        save_adapter(adapter, folder)
+        values["image_adapter"] = adapter.config.to_json()
+    (folder / CONFIG).write_text(json.dumps(values))
+    save_file({**unfuse(decoder), "model.embed_tokens.weight": decoder.embedding.weight.detach()}, folder / WEIGHTS)
+    save_file({"d2t": vocabulary.offsets()}, folder / VOCABULARY)
+    return folder
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    values = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({name: v for name, v in {**values, **changes}.items() if v is not ...}))
