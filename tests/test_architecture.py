@@ -12,7 +12,7 @@ PACKAGE = ROOT / "src" / "seeahead"
 # A module imports only from lower levels. The first part of its name decides: seeahead.drafters.lookup is "drafters".
 LEVELS = [
     {"errors"},
-    {"checked", "compat", "provenance", "fetch", "tree", "records"},
+    {"checked", "compat", "option_table", "provenance", "fetch", "picture_formats", "tree", "records"},
     {"pictures", "sampling", "metrics"},
     {"verify", "stopping", "prompt", "cache"},
     {"executor", "generation_config"},
@@ -36,6 +36,7 @@ FORBIDDEN = {
     "records": {"torch", "transformers", "numpy", "PIL"},
     "metrics": {"torch", "transformers", "numpy", "PIL"},
     "fetch": {"torch", "transformers", "numpy", "PIL"},
+    "picture_formats": {"torch", "transformers", "numpy", "PIL"},
     "pictures": {"torch", "transformers"},
     "tree": {"transformers", "PIL"},
     "sampling": {"transformers", "PIL"},

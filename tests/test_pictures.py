@@ -26,7 +26,7 @@ def png_with_header(width, height) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + rest
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF"])
+@pytest.mark.parametrize("kind", pictures.FORMATS)
 def test_every_format_becomes_rgb(kind):
     picture = load_picture(encoded(plain(), kind))
     assert (picture.mode, picture.size) == ("RGB", (8, 6))

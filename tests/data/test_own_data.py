@@ -1,14 +1,19 @@
 """One's own data: a folder of pictures or a .jsonl file. Whatever is wrong is one line with file and line number."""
 
+import io
 import json
+import os
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from seeahead.data.items import DESCRIBE
+from seeahead.data.items import DESCRIBE, store_bytes
 from seeahead.data.own_data import load_own
 from seeahead.demo.scenarios import PICTURES
 from seeahead.errors import InputError
+from seeahead.picture_formats import PICTURE_SUFFIXES, SUFFIXES
+from seeahead.pictures import FORMATS, load_picture
 from tests.sizes import ROOT
 
 
@@ -78,6 +83,14 @@ WRONG = [
     ("{", "not JSON"),
     ("[" * 100_000, "not JSON"),
     ("[1]", "a list; allowed: one object"),
+    ('{"id": ' + "7" * 5000 + ', "turns": ["?"]}', "a number with more digits than can be read; write it as a text"),
+    ('{"turns": ["?"], "n": [{"m": ' + "7" * 5000 + "}]}", "a number with more digits"),
+    ('{"id": "2", "turns": ["a"], "turns": ["b"]}', "the key 'turns' stands twice; keep one"),
+    ('{"id": "2", "turns": ["a"], "more": {"x\\n": 1, "x\\n": 1}}', "stands twice"),
+    ('{"id": "2", "turns": ["caf\\ud800"]}', r"'\ud800' is half a character"),
+    ('{"id": "2", "turns": ["?"], "category": "\\uDCE9"}', r"'\udce9' is half a character"),
+    ('{"id": "2", "turns": ["?"], "\\udfff": 1}', r"'\udfff' is half a character"),
+    ("\0", "not JSON"),
     ({"id": "2"}, '"turns" is missing'),
     ({**GOOD, "turns": []}, '"turns" is an empty list'),
     ({**GOOD, "turns": "What is it?"}, '"turns" is a text'),
@@ -105,7 +118,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("row", "said"), WRONG, ids=[said for _, said in WRONG])
+@pytest.mark.parametrize(
+    ("row", "said"), WRONG, ids=[f"{number} {said[:30]}" for number, (_, said) in enumerate(WRONG)]
+)
 def test_a_wrong_line_is_named_by_file_and_number(tmp_path, row, said):
     folder = tmp_path / "data"
     picture(folder / "cat.jpg")
@@ -157,6 +172,81 @@ def test_numbers_and_encodings_that_cannot_be(tmp_path):
         load(file)
     file.write_bytes(b'\xef\xbb\xbf{"id": "1", "turns": ["?"]}\r\n')  # as some editors save it
     assert load(file).items[0].id == "1"
+    mark = b"\xef\xbb\xbf"
+    file.write_bytes(
+        mark + b'{"id": 1, "turns": ["?"]}\n' + mark + b'{"id": 2, "turns": ["?"]}\n' + mark
+    )  # joined files
+    assert [item.id for item in load(file).items] == ["1", "2"]
+    file.write_text('{"id": "1", "turns": ["?"]}', "utf-16")
+    with pytest.raises(InputError, match="is not UTF-8"):
+        load(file)
+
+
+def test_pairs_of_surrogates_are_a_character(tmp_path):
+    suite = load(lines(tmp_path, r'{"id": "\ud83d\udc08", "turns": ["\\ud800 \u00e9"]}'))
+    assert suite.items[0].id == "\U0001f408"
+    assert suite.items[0].turns[0].text == "\\ud800 é"
+
+
+def test_a_folder_has_pictures_under_every_ending_that_is_read(tmp_path):
+    for suffix in PICTURE_SUFFIXES:
+        (tmp_path / f"a{suffix.upper()}").write_bytes(b"not opened here")
+    assert {item.id.lower() for item in load(tmp_path).items} == {f"a{suffix}" for suffix in PICTURE_SUFFIXES}
+    assert {".jpg", ".png", ".tif", ".tiff", ".jfif", ".ppm", ".avif"} <= set(PICTURE_SUFFIXES)
+
+
+def refusal(path):
+    with pytest.raises(InputError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message) < 1000
+    return message
+
+
+def test_paths_that_cannot_be(tmp_path):
+    for name in ("x" * 5000, "x" * 300 + ".jsonl", "x/" * 2500):
+        assert "cannot be read: File name too long" in refusal(tmp_path / name)
+    for name in ("a\0b.jsonl", "\ud800.jsonl"):
+        assert "is not a path" in refusal(tmp_path / name)
+    lines(tmp_path, GOOD)
+    assert "does not exist" in refusal(tmp_path / "questions.jsonl" / "more.jsonl")
+    assert "does not exist" in refusal(tmp_path / "\x1b[31m\n.jsonl")
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path):
+    assert "is a pipe or a device, which is not read" in refusal(Path(os.devnull))
+    os.mkfifo(tmp_path / "questions.jsonl")
+    assert "is a pipe or a device, which is not read" in refusal(tmp_path / "questions.jsonl")
+    assert "is not a regular file" in refusal(tmp_path)
+
+
+def test_names_that_are_no_utf_8_are_refused(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
+    assert r"the name of the picture 'caf\udce9.png' is not UTF-8; rename it" in refusal(folder)
+    (folder / os.fsdecode(b"caf\xe9.png")).unlink()
+    picture(folder / "a.png")
+    assert "is not UTF-8; rename it" in refusal(folder.rename(tmp_path / os.fsdecode(b"caf\xe9")))
+
+
+def test_many_files_make_a_short_message(tmp_path):
+    for number in range(400):
+        (tmp_path / f"{number}.jsonl").touch()
+    assert "holds 400 .jsonl files; name one of them: 0.jsonl, 1.jsonl" in refusal(tmp_path)
+
+
+def test_bytes_of_a_picture_are_kept_under_the_ending_of_their_format(tmp_path):
+    for kind in FORMATS:
+        stream = io.BytesIO()
+        Image.new("RGB", (8, 8), "red").save(stream, kind)
+        path = store_bytes(tmp_path, stream.getvalue(), "row 1")
+        assert path.suffix == SUFFIXES[kind][0]
+        assert load_picture(path).size == (8, 8)
+    for data in (b"", b"\0" * 40, b"\0\0\0\x18ftypheic" + bytes(40)):
+        with pytest.raises(InputError, match="row 1: the picture in it is none of png, jpg, gif, webp, bmp, tif"):
+            store_bytes(tmp_path, data, "row 1")
 
 
 @pytest.mark.parametrize(

@@ -16,17 +16,18 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, TypeVar
 
 from seeahead.demo.scenarios import PICTURES, Turn, picture_facts
-from seeahead.errors import InputError
+from seeahead.errors import InputError, escaped
+from seeahead.errors import shown as shown
+from seeahead.picture_formats import PICTURE_SUFFIXES as PICTURE_SUFFIXES
+from seeahead.picture_formats import SUFFIXES, format_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 T = TypeVar("T")
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 DESCRIBE = "Describe the picture in detail."
-_MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
-_MAX_NAME_SHOWN = 100
+_MAX_PATH_SHOWN = 300
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,9 @@ def photographs() -> list[Path]:
     return [PICTURES / name for name, facts in picture_facts().items() if facts["kind"] == "photograph"]
 
 
-def shown(name: str) -> str:
-    """A name from a data file as it may stand in a message: quoted, on one line, not endless."""
-    text = repr(name)
-    return text if len(text) <= _MAX_NAME_SHOWN else text[:_MAX_NAME_SHOWN] + "…"
+def told(path: Path) -> str:
+    """The path of a data file as it may stand in a message."""
+    return escaped(str(path), _MAX_PATH_SHOWN)
 
 
 def find_picture(
@@ -97,9 +97,11 @@ def find_picture(
         if not _is_file(path):
             continue
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{where}: the picture {shown(name)} is a link out of the folder {folder}; copy it there")
+            raise InputError(
+                f"{where}: the picture {shown(name)} is a link out of the folder {told(folder)}; copy it there"
+            )
         return path
-    looked = " or ".join(dict.fromkeys(str(root) for root in roots))
+    looked = " or ".join(dict.fromkeys(told(root) for root in roots))
     raise InputError(f"{where}: no picture {shown(name)} in {looked}; put it there or correct the name")
 
 
@@ -112,11 +114,11 @@ def _is_file(path: Path) -> bool:
 
 def store_bytes(workspace: Path, data: bytes, where: str) -> Path:
     """The bytes of a picture file, kept under a name made from their hash."""
-    suffix = next((ending for magic, ending in _MAGIC.items() if data.startswith(magic)), None)
-    if suffix is None:
-        kinds = ", ".join(ending[1:] for ending in _MAGIC.values())
+    kind = format_of(data)
+    if kind not in SUFFIXES:
+        kinds = ", ".join(suffixes[0][1:] for suffixes in SUFFIXES.values())
         raise InputError(f"{where}: the picture in it is none of {kinds}; convert it first")
-    return _store(workspace, hashlib.sha256(data).hexdigest()[:20] + suffix, lambda: data)
+    return _store(workspace, hashlib.sha256(data).hexdigest()[:20] + SUFFIXES[kind][0], lambda: data)
 
 
 def store_picture(workspace: Path, picture: Picture) -> Path:
@@ -144,5 +146,6 @@ def _store(workspace: Path, name: str, content: Callable[[], bytes]) -> Path:
         with suppress(OSError):
             temporary.unlink()
         reason = error.strerror or error
-        raise InputError(f"cannot write a picture into {workspace}: {reason}; choose a folder to write to") from None
+        where = told(workspace)
+        raise InputError(f"cannot write a picture into {where}: {reason}; choose a folder to write to") from None
     return path

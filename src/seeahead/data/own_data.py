@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seeahead.data.items import DESCRIBE, PICTURE_SUFFIXES, Item, Suite, find_picture, sampled, shown
+from seeahead.data.items import DESCRIBE, PICTURE_SUFFIXES, Item, Suite, find_picture, sampled, shown, told
 from seeahead.demo.scenarios import Turn
-from seeahead.errors import InputError
+from seeahead.errors import InputError, escaped
 
 KEYS = ("id", "image", "turns", "category", "topic")
 EXAMPLE = '{"id": "1", "image": "cat.jpg", "turns": ["What is this?"], "category": "question"}'
@@ -24,20 +25,42 @@ def load_own(path: Path, *, count: int | None, seed: int, max_new_tokens: int) -
     Raises InputError for whatever is wrong, with file and line."""
     if max_new_tokens < 1:
         raise InputError(f"the limit of new tokens is {max_new_tokens}; give 1 or more")
-    if path.is_dir():
+    name = told(path)
+    mode = _mode(path)
+    _check_name(path.name, f"the name of {name}")
+    if stat.S_ISDIR(mode):
         questions = sorted(file for file in path.glob("*.jsonl") if not file.name.startswith("."))
         if len(questions) > 1:
-            names = ", ".join(file.name for file in questions)
-            raise InputError(f"{path} holds {len(questions)} .jsonl files; name one of them: {names}")
+            names = escaped(", ".join(file.name for file in questions))
+            raise InputError(f"{name} holds {len(questions)} .jsonl files; name one of them: {names}")
         items = _from_lines(questions[0], max_new_tokens) if questions else _from_pictures(path, max_new_tokens)
-    elif not path.is_file():
-        raise InputError(f"{path} does not exist; give a folder with {EXPECTED}")
-    elif path.suffix.lower() != ".jsonl":
-        raise InputError(f"{path} is neither a folder nor a .jsonl file; give a folder with {EXPECTED}")
+    elif path.suffix.lower() != ".jsonl" or not stat.S_ISREG(mode):
+        kind = "neither a folder nor a .jsonl file" if stat.S_ISREG(mode) else "a pipe or a device, which is not read"
+        raise InputError(f"{name} is {kind}; give a folder with {EXPECTED}")
     else:
         items = _from_lines(path, max_new_tokens)
     chosen = sampled(items, lambda item: item.scenario, count, f"{seed} bench own data")
     return Suite(path.stem, f"own data: {path.name}", tuple(chosen))
+
+
+def _mode(path: Path) -> int:
+    """What is at `path`, for the functions of `stat`."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{told(path)} does not exist; give a folder with {EXPECTED}") from None
+    except OSError as error:
+        raise InputError(f"{told(path)} cannot be read: {error.strerror or error}; give another path") from None
+    except ValueError:  # a null byte, or letters that no file can have
+        raise InputError(f"{told(path)} is not a path; give a folder with {EXPECTED}") from None
+
+
+def _check_name(name: str, what: str) -> None:
+    """A name becomes part of the record, which is UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{what} is not UTF-8; rename it") from None
 
 
 def _from_pictures(folder: Path, max_new_tokens: int) -> list[Item]:
@@ -48,10 +71,12 @@ def _from_pictures(folder: Path, max_new_tokens: int) -> list[Item]:
     visible = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
     files = [name for name in visible if not (folder / name).is_dir()]
     if not files:
-        raise InputError(f"{folder} holds no pictures; put into it {EXPECTED}")
+        raise InputError(f"{told(folder)} holds no pictures; put into it {EXPECTED}")
+    for name in files:
+        _check_name(name, f"{told(folder)}: the name of the picture {shown(name)}")
     turns = (Turn(DESCRIBE, max_new_tokens),)
     return [
-        Item(name, PICTURES_SCENARIO, (find_picture(name, [folder], folder, str(folder)),), turns) for name in files
+        Item(name, PICTURES_SCENARIO, (find_picture(name, [folder], folder, told(folder)),), turns) for name in files
     ]
 
 
@@ -62,41 +87,68 @@ def _from_lines(file: Path, max_new_tokens: int) -> list[Item]:
         item = _item(row, file, number, max_new_tokens)
         if item.id in lines:
             before = lines[item.id]
-            raise InputError(f"{file} line {number}: the id {shown(item.id)} is already that of line {before}")
+            raise InputError(f"{told(file)} line {number}: the id {shown(item.id)} is already that of line {before}")
         lines[item.id] = number
         items.append(item)
     if not items:
-        raise InputError(f"{file} has no lines; write one JSON object per line, such as {EXAMPLE}")
+        raise InputError(f"{told(file)} has no lines; write one JSON object per line, such as {EXAMPLE}")
     return items
 
 
 def read_lines(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
     """(line number, object) of every line that is not blank. Raises InputError for a line that is no JSON object."""
+    name = told(file)
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
+            raise InputError(f"{name} is not a regular file; save it as one")
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from None
+        raise InputError(f"cannot read {name}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        raise InputError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     rows: list[tuple[int, Mapping[str, Any]]] = []
     # Not splitlines(): it also splits at characters that may stand inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deep")
-            column = getattr(error, "colno", 1)
-            raise InputError(f"{file} line {number}: not JSON ({reason}, column {column}); such as {EXAMPLE}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{file} line {number}: {_kind(row)}; allowed: one object a line, such as {EXAMPLE}")
-        rows.append((number, row))
+        # Some editors put a mark before the text; where files were joined it is in the middle.
+        if line := line.strip().removeprefix("\ufeff").strip():
+            rows.append((number, _parsed(line, f"{name} line {number}")))
     return rows
 
 
+def _parsed(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line, object_pairs_hook=_without_repeats)
+        if "\\u" in line:  # else there is no way to write one
+            json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except InputError as error:
+        raise InputError(f"{where}: {error}; keep one of them") from None
+    except UnicodeEncodeError as error:
+        letter = shown(error.object[error.start])
+        raise InputError(f"{where}: {letter} is half a character, which is no text; write the whole one") from None
+    except RecursionError:
+        raise InputError(f"{where}: not JSON (nested too deep); such as {EXAMPLE}") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not JSON ({error.msg}, column {error.colno}); such as {EXAMPLE}") from None
+    except ValueError:
+        raise InputError(
+            f"{where}: a number with more digits than can be read; write it as a text, in quotes"
+        ) from None
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: {_kind(row)}; allowed: one object a line, such as {EXAMPLE}")
+    return row
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object, refused where a key stands twice: one of the two values would be lost without a word."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise InputError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} stands twice")
+    return made
+
+
 def _item(row: Mapping[str, Any], file: Path, number: int, max_new_tokens: int) -> Item:
-    where = f"{file} line {number}"
+    where = f"{told(file)} line {number}"
     for key in row:
         near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.8)
         # "images" would silently make a question without a picture.

@@ -13,16 +13,23 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from seeahead.errors import ImageError
-from seeahead.pictures.formats import FORMATS, MAX_BYTES, has_negative_width, why_unreadable, without_large_texts
+from seeahead.picture_formats import MAX_BYTES, SUFFIXES, has_negative_width, why_unreadable, without_large_texts
 from seeahead.pictures.sources import PictureSource, PictureSources, as_sources, read_source
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "PictureSource", "PictureSources", "as_sources", "load_picture"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "PictureSource", "PictureSources", "as_sources", "load_picture"]
 
 MAX_PIXELS = 50_000_000
 """Larger pictures are refused before they are decoded: 50 megapixels are 150 MB of RGB."""
+
+_OPTIONAL = {"WEBP": "webp", "AVIF": "avif"}  # parts that a build of Pillow may lack, by its names
+FORMATS = tuple(
+    kind
+    for kind in SUFFIXES
+    if kind not in _OPTIONAL or (_OPTIONAL[kind] in features.modules and features.check_module(_OPTIONAL[kind]))
+)
 
 # What Pillow raises on broken files, from its many decoders.
 _DECODER_ERRORS = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
@@ -91,7 +98,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
             raise ImageError(f"{name} {_DAMAGED}") from None
         raise ImageError(f"{name} has more than {MAX_PIXELS:,} pixels, the limit; make it smaller first") from None
     except _DECODER_ERRORS:
-        raise ImageError(f"{name} {why_unreadable(data)}") from None
+        raise ImageError(f"{name} {why_unreadable(data, FORMATS)}") from None
 
 
 def _from_array(values: np.ndarray[Any, Any]) -> Image.Image:

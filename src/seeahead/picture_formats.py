@@ -1,11 +1,9 @@
-"""Which picture files are read, and what their first bytes say before Pillow opens them. Nothing is decoded here."""
+"""Which picture files are read, and what their first bytes say before Pillow opens them. No Pillow, nothing decoded."""
 
 import re
 import struct
 import zlib
-from collections.abc import Iterator
-
-from PIL import features
+from collections.abc import Iterator, Sequence
 
 from seeahead.errors import ImageError
 
@@ -15,8 +13,8 @@ MAX_BYTES = 64 * 1024 * 1024
 SUFFIXES = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "WEBP": (".webp",),
     "GIF": (".gif",),
+    "WEBP": (".webp",),
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
@@ -24,13 +22,7 @@ SUFFIXES = {
 }
 """How files end, by format in Pillow's words. Nothing else is opened: its rarer decoders are old and little tried."""
 
-_OPTIONAL = {"WEBP": "webp", "AVIF": "avif"}  # parts that a build of Pillow may lack
-FORMATS = tuple(
-    kind
-    for kind in SUFFIXES
-    if kind not in _OPTIONAL or (_OPTIONAL[kind] in features.modules and features.check_module(_OPTIONAL[kind]))
-)
-PICTURE_SUFFIXES = (*SUFFIXES["JPEG"], *(suffix for kind in FORMATS if kind != "JPEG" for suffix in SUFFIXES[kind]))
+PICTURE_SUFFIXES = (*SUFFIXES["JPEG"], *(suffix for kind in SUFFIXES if kind != "JPEG" for suffix in SUFFIXES[kind]))
 """How a picture file may end, photographs first."""
 
 # Also where a file ends before its first bytes are complete.
@@ -58,14 +50,14 @@ def format_of(data: bytes) -> str | None:
     return found.lastgroup if found and len(data) > 1 else None
 
 
-def why_unreadable(data: bytes) -> str:
-    """The end of a message about bytes that Pillow does not open: what they are, and what to do."""
+def why_unreadable(data: bytes, readable: Sequence[str]) -> str:
+    """The end of a message about bytes that Pillow does not open, though it reads the `readable` formats."""
     kind = format_of(data)
     if kind == "HEIC":
         return "is a HEIC picture, which cannot be read; convert it to JPEG or PNG"
     if kind is None:
-        return f"is not a picture in one of the formats {', '.join(FORMATS)}; convert it"
-    if kind not in FORMATS:
+        return f"is not a picture in one of the formats {', '.join(readable)}; convert it"
+    if kind not in readable:
         return f"is a picture in {kind}, which the installed Pillow cannot read; update Pillow, or convert it to PNG"
     return f"is truncated or damaged, or a rare kind of {kind}; save or download it again"
 
