@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from seeahead.errors import InputError
 
 Origin = Literal["drafted", "target"]
 """Who said a token first: the drafter (and the target agreed), or the target itself."""
 
 FinishReason = Literal["end", "length", "stop", "context"]
 """Why an answer ended: end token, max_new_tokens, stop string, or the model's context was full."""
+
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+"""Of values that come back from a file: "3" is no number, true is not 1, and nobody has keys that we do not know."""
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Seconds = Annotated[float, Field(ge=0, le=10**9)]
 
 
 @dataclass(frozen=True)
@@ -20,30 +33,44 @@ class Step:
     answer's end cut off). `host` time is `seconds` minus the two forward shares.
     """
 
-    emitted: tuple[int, ...]
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    emitted: tuple[Count, ...]
     origins: tuple[Origin, ...]
-    num_drafted: int
-    depth: int
-    num_accepted: int
-    seconds_draft: float
-    seconds_target: float
-    seconds: float
+    num_drafted: Count
+    depth: Count
+    num_accepted: Count
+    seconds_draft: Seconds
+    seconds_target: Seconds
+    seconds: Seconds
 
     @property
     def seconds_host(self) -> float:
         return self.seconds - self.seconds_draft - self.seconds_target
+
+    def faults(self) -> Iterator[str]:
+        """What cannot be, of a step that was read from a file."""
+        if len(self.origins) != len(self.emitted):
+            yield f"its tokens ({len(self.emitted)}) and their origins ({len(self.origins)}) differ in number"
+        if len(self.emitted) > self.num_accepted + 1:
+            yield f"it emits more tokens ({len(self.emitted)}) than it accepted ({self.num_accepted}) and one"
+        if max(self.num_accepted, self.depth) > self.num_drafted:
+            more = f"accepted nodes ({self.num_accepted}) or levels ({self.depth})"
+            yield f"it has more {more} than nodes ({self.num_drafted})"
 
 
 @dataclass(frozen=True)
 class Generation:
     """One answer: the prefill token first, then the tokens of every step."""
 
-    num_prompt_tokens: int
-    first_token: int
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    num_prompt_tokens: Count
+    first_token: Count
     steps: tuple[Step, ...] = ()
     finish_reason: FinishReason = "length"
-    seconds_prefill: float = 0.0
-    seconds_drafter_start: float = 0.0
+    seconds_prefill: Seconds = 0.0
+    seconds_drafter_start: Seconds = 0.0
     drafter: str = "none"
     notes: tuple[str, ...] = field(default=())
 
@@ -59,10 +86,37 @@ class Generation:
         """Plain JSON values; `from_json` is the inverse."""
         return asdict(self)
 
+    def faults(self) -> Iterator[str]:
+        """What cannot be, of an answer that was read from a file."""
+        for number, step in enumerate(self.steps):
+            yield from (f"steps.{number}: {fault}" for fault in step.faults())
+
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Generation:
-        steps = tuple(
-            Step(**{**step, "emitted": tuple(step["emitted"]), "origins": tuple(step["origins"])})
-            for step in value["steps"]
-        )
-        return cls(**{**value, "steps": steps, "notes": tuple(value["notes"])})
+    def from_json(cls, value: object) -> Generation:
+        """Raises InputError for what `to_json` cannot have made."""
+        try:
+            generation = _adapter().validate_json(json.dumps(value))
+        except ValidationError as error:
+            raise InputError(f"this is no record of an answer: {fault_of(error)}") from None
+        except (TypeError, ValueError, RecursionError):
+            raise InputError("this is no record of an answer: it is not made of JSON values") from None
+        if fault := next(generation.faults(), None):
+            raise InputError(f"this record of an answer does not add up: {fault}")
+        return generation
+
+
+@cache
+def _adapter() -> TypeAdapter[Generation]:
+    return TypeAdapter(Generation)
+
+
+def fault_of(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line that shows no value."""
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, fault["loc"]))[:200]
+    if fault["type"] == "missing":
+        return f"it lacks {place}"
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"it has an unknown {ascii(place)[1:-1]}"
+    words = fault["msg"].removeprefix("Value error, ")
+    return ascii(f"{place}: {words}" if place else words)[1:-1][:300]

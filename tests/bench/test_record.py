@@ -1,11 +1,15 @@
 """A record survives its own JSON, and says what is wrong with another's."""
 
 import json
+import operator
 from dataclasses import replace
 
 import pytest
 
+from seeahead.bench import statistics
+from seeahead.bench.markdown import markdown
 from seeahead.bench.record import Asked, Costs, Gap, Record, Run, read_record, without_words, write_record
+from seeahead.bench.summary import summarize
 from seeahead.errors import InputError
 from seeahead.records import Generation, Step
 
@@ -19,14 +23,17 @@ RECORD = Record(
     {"suite": "demo"},
     {"target": 100, "language": 5},
     Costs(200, {1: 0.02, 4: 0.02, 8: 0.03}),
-    ("none", "language"),
-    (),
-    (Asked("a/1", "short", "What?", ("cat.jpg",), (("Who?", "A cat."),), 32),),
+    ("none", "language", "peer"),
+    ("peer",),
+    (
+        Asked("a/0", "short", "Who?", ("cat.jpg",)),
+        Asked("a/1", "short", "What?", ("cat.jpg",), (("Who?", "A cat."),), 32),
+    ),
     (
         Run(0, "language", 0, 0.0, (4, 5, 6, 7), "yes", 0.11, 0.16, 7, GENERATION, pieces=(("yes", "drafted"),)),
         Run(0, "peer", 0, 1.0, error="no"),
     ),
-    (Gap(0, "language", 1, 2, None),),
+    (Gap(0, "language", 0, 2, None),),
 )
 
 
@@ -51,7 +58,7 @@ def test_decode_seconds_are_those_of_the_steps_or_what_follows_the_first_token()
     [
         ("{", "cannot read the record"),
         ('{"schema": "other/1"}', "no benchmark record of schema seeahead-bench/1"),
-        ('{"schema": "seeahead-bench/1", "costs": {}}', "lacks or misnames 'seconds'"),
+        ('{"schema": "seeahead-bench/1", "costs": {}}', "it lacks provenance"),
     ],
 )
 def test_a_file_that_is_no_record_is_refused_in_one_line(tmp_path, text, message):
@@ -60,6 +67,122 @@ def test_a_file_that_is_no_record_is_refused_in_one_line(tmp_path, text, message
     with pytest.raises(InputError, match=message) as refused:
         read_record(path)
     assert "\n" not in str(refused.value)
+
+
+def stored():
+    """RECORD as its file has it, to be spoiled."""
+    return json.loads(json.dumps(RECORD.to_json()))
+
+
+def places(value, place=()):
+    """Where every value is: the keys that lead to it."""
+    yield place
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in entries:
+        yield from places(entry, (*place, key))
+
+
+def spoiled(place, change):
+    value = inner = stored()
+    for key in place[:-1]:
+        inner = inner[key]
+    change(inner, place[-1])
+    return value
+
+
+def replaced_by(new):
+    return lambda inner, key: operator.setitem(inner, key, new)
+
+
+PLACES = sorted((place for place in places(stored()) if place), key=str)
+WRONG = [None, -1, 10**30, 1.5, float("nan"), 1e300, "x", "\ud800", True, [], {}, [[1]]]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
+def test_whatever_is_spoiled_in_a_record_is_one_line_or_can_be_shown(place, monkeypatch):
+    monkeypatch.setattr(statistics, "NUM_DRAWS", 5)
+    changes = [replaced_by(new) for new in WRONG] + [operator.delitem]
+    for change in changes:
+        message = ""
+        try:
+            markdown(summarize(Record.from_json(spoiled(place, change))))
+        except InputError as error:
+            message = str(error)
+        assert "\n" not in message
+        assert len(message) < 600
+
+
+@pytest.mark.parametrize(
+    ("place", "new", "says"),
+    [
+        (("runs",), [], "holds no answers"),
+        (("runs",), 3, "runs: Input should be a valid"),
+        (("runs", 0, "asked"), 7, "runs.0 answers question 7 of 2"),
+        (("runs", 0, "method"), "other", "runs.0 is of a method that is not listed"),
+        (("runs", 0, "asked"), "0", "runs.0.asked: Input should be a valid integer"),
+        (("runs", 0, "asked"), True, "runs.0.asked: Input should be a valid integer"),
+        (("runs", 0, "token_ids"), [4, 5], "runs.0: its tokens are not those of its steps"),
+        (("runs", 0, "error"), "failed", "runs.0: it failed and has an answer"),
+        (("runs", 0, "seconds_total"), -1.0, "runs.0.seconds_total: Input should be greater"),
+        (("runs", 0, "pieces"), [["a"]], "it lacks runs.0.pieces.0.1"),
+        (("runs", 0, "pieces"), [["a", "me"]], "runs.0.pieces.0.1"),
+        (("runs", 0, "generation", "finish_reason"), "bored", "runs.0.generation.finish_reason"),
+        (("runs", 0, "generation", "steps", "emitted"), [3], "its columns differ in length"),
+        (("runs", 0, "generation", "steps", "emitted"), [2, 2], "its tokens and their origins differ in number"),
+        (("runs", 0, "generation", "steps", "origins"), "dxt", "origins"),
+        (("runs", 0, "generation", "steps", "num_accepted"), [9, 0], "runs.0.steps.0: it has more accepted nodes (9)"),
+        (("runs", 0, "generation", "steps", "depth"), [2, 10**9], "depth.1: Input should be less"),
+        (("gaps", 0, "repeat"), 5, "gaps.0 is of an answer that is not there"),
+        (("gaps", 0, "logit_gap"), "none", "gaps.0.logit_gap"),
+        (("methods",), ["language", "none", "peer"], "methods do not begin with none"),
+        (("methods",), ["none", "language", "peer", "peer"], "or name one twice"),
+        (("peers",), ["stranger"], "its peers are not among its methods"),
+        (("peers",), ["none"], "its plain loop is named as a peer"),
+        (("asked", 1, "earlier"), [["Who?"]], "it lacks asked.1.earlier.0.1"),
+        (("asked", 0, "earlier"), [["Who?", "A cat."]], "its first question follows another one"),
+        (("costs", "seconds"), {}, "lack those of one token"),
+        (("costs", "seconds"), {"1": 0.0}, "costs.seconds.1: Input should be greater than 0"),
+        (("costs", "seconds"), {"one": 1.0}, "costs.seconds.one"),
+        (("gaps", 0, "position"), 5, "gaps.0 lies beyond its answer"),
+        (("num_parameters",), {"language": 3}, "its sizes lack that of the target"),
+        (("num_parameters",), {"target": "many"}, "num_parameters.target"),
+        (("provenance", "command"), [3], "provenance.command.0"),
+        (("provenance", "hardware"), "fast", "provenance.hardware"),
+        (("settings", "num_repeats"), None, "settings.num_repeats"),
+        (("settings", "num_questions"), 4, "its number of questions"),
+        (("settings", "temperatures"), [0.0], "a temperature is not among"),
+        (("settings", "seed"), -3, "settings.seed"),
+        (("more",), 1, "it has an unknown more"),
+    ],
+)
+def test_what_does_not_add_up_is_named(place, new, says):
+    with pytest.raises(InputError) as refused:
+        Record.from_json(spoiled(place, replaced_by(new)))
+    assert says in str(refused.value)
+
+
+def test_an_answer_that_is_there_twice_is_refused():
+    value = stored()
+    value["runs"].append(value["runs"][0])
+    with pytest.raises(InputError, match=r"runs\.2 is there twice"):
+        Record.from_json(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[" * 10**5, "3", "[]", "null", '"x"', "\x00" * 9, '{"schema": ' + "9" * 5000 + "}"]
+)
+def test_a_file_of_anything_is_one_line(tmp_path, text):
+    (tmp_path / "bench.json").write_text(text)
+    with pytest.raises(InputError, match="cannot read the record") as refused:
+        read_record(tmp_path / "bench.json")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_no_text_and_a_folder_are_one_line(tmp_path):
+    (tmp_path / "bench.json").write_bytes(b"\xff\xfe{")
+    for path in (tmp_path / "bench.json", tmp_path):
+        with pytest.raises(InputError, match="cannot read the record"):
+            read_record(path)
 
 
 def test_a_record_without_file_is_refused(tmp_path):

@@ -7,34 +7,36 @@ question and per answer; steps are stored as columns, which is a tenth of the si
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import ConfigDict, Field, ValidationError
+
+from seeahead.bench import schema
+from seeahead.bench.schema import COUNTS, MICROS, SECONDS, Part, StoredRun
 from seeahead.errors import InputError
 from seeahead.provenance import write_text
-from seeahead.records import Generation, Origin, Step
+from seeahead.records import STRICT, Count, Generation, fault_of
 
 SCHEMA = "seeahead-bench/1"
 PLAIN = "none"
 """The method every other one is compared with: the same loop without drafts."""
-
-_SECONDS = {"seconds_draft": "micros_draft", "seconds_target": "micros_target", "seconds": "micros"}
-_MICROS = 1_000_000
-_COUNTS = ("num_drafted", "depth", "num_accepted")
 
 
 @dataclass(frozen=True)
 class Asked:
     """One question as it was put to every method; a follow-up carries what was said before."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     id: str
     scenario: str
     question: str
     pictures: tuple[str, ...] = ()  # file names, for people
     earlier: tuple[tuple[str, str], ...] = ()
-    max_new_tokens: int = 128
+    max_new_tokens: Count = 128
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,12 @@ class Gap:
     None where one answer merely ends earlier. In half precision a gap near zero is a tie that rounding broke.
     """
 
-    asked: int
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    asked: Count
     method: str
-    repeat: int
-    position: int
+    repeat: Count
+    position: Count
     logit_gap: float | None
 
 
@@ -91,8 +95,10 @@ _LEAST_RATIO = 0.93
 class Costs:
     """V(k): median seconds of one forward of k tokens of the target after `num_cached` cached ones, on this machine."""
 
-    num_cached: int
-    seconds: Mapping[int, float]
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    num_cached: Count
+    seconds: Mapping[Annotated[int, Field(ge=1, le=10**6)], Annotated[float, Field(gt=0, le=10**6)]]
 
     def ratio(self, num_tokens: int) -> float:
         """V(k) = time(k) / time(1), interpolated between measured k."""
@@ -134,31 +140,60 @@ class Record:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Record:
-        """Raises InputError for another schema."""
-        if value.get("schema") != SCHEMA:
-            raise InputError(f"this is no benchmark record of schema {SCHEMA} (it says {value.get('schema')!r})")
-        seconds = {int(k): float(taken) for k, taken in value["costs"]["seconds"].items()}
-        return cls(
+        """Raises InputError for another schema, and for whatever a run cannot have left behind."""
+        found = value.get("schema") if isinstance(value, Mapping) else None
+        if found != SCHEMA:
+            raise InputError(f"this is no benchmark record of schema {SCHEMA} (it says {str(found)[:50]!r})")
+        try:
+            stored = StoredRecord.model_validate_json(json.dumps(value))
+        except ValidationError as error:
+            raise InputError(f"this record is damaged: {fault_of(error)}; run seeahead bench again") from None
+        record = cls(
             value["provenance"],
             value["settings"],
-            value["num_parameters"],
-            Costs(value["costs"]["num_cached"], seconds),
-            tuple(value["methods"]),
-            tuple(value["peers"]),
-            tuple(_asked(entry) for entry in value["asked"]),
-            tuple(run_from_json(entry) for entry in value["runs"]),
-            tuple(Gap(**entry) for entry in value["gaps"]),
+            stored.num_parameters,
+            stored.costs,
+            stored.methods,
+            stored.peers,
+            stored.asked,
+            tuple(map(_run, stored.runs)),
+            stored.gaps,
         )
+        if fault := next(schema.faults(record), None):
+            raise InputError(f"this record does not add up: {fault}; run seeahead bench again")
+        return record
+
+
+class StoredRecord(Part):
+    """A `Record` as its file has it."""
+
+    schema_: Annotated[Literal["seeahead-bench/1"], Field(alias="schema")]
+    provenance: schema.Origins
+    settings: schema.Settings
+    num_parameters: dict[str, Count]
+    methods: tuple[str, ...]
+    peers: tuple[str, ...]
+    costs: Costs
+    asked: tuple[Asked, ...]
+    gaps: tuple[Gap, ...]
+    runs: tuple[StoredRun, ...]
 
 
 def read_record(path: Path) -> Record:
-    """Raises InputError for a file that is not there, not JSON, or no record."""
+    """Raises InputError for a file that is not there, not JSON, or no record that adds up."""
     try:
-        return Record.from_json(json.loads(path.read_text(encoding="utf-8")))
+        value = json.loads(path.read_bytes())
+    except RecursionError:
+        raise InputError(
+            f"cannot read the record {path}: nested too deep; give a JSON file of seeahead bench"
+        ) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the record {path}: {error}; give a JSON file of seeahead bench") from None
-    except (KeyError, TypeError) as error:
-        raise InputError(f"the record {path} lacks or misnames {error}; run seeahead bench again") from None
+        reason = getattr(error, "strerror", None) or str(error)[:200]
+        raise InputError(f"cannot read the record {path}: {reason}; give a JSON file of seeahead bench") from None
+    try:
+        return Record.from_json(value)
+    except InputError as error:
+        raise InputError(f"cannot read the record {path}: {error}") from None
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -189,15 +224,16 @@ def run_to_json(run: Run) -> dict[str, Any]:
 
 
 def run_from_json(value: Mapping[str, Any]) -> Run:
-    tokens = tuple(value.get("token_ids", ()))
-    pieces = tuple((text, origin) for text, origin in value.get("pieces", ()))
-    given = {**value, "token_ids": tokens, "pieces": pieces}
-    return Run(**{**given, "generation": _generation(value["generation"], tokens) if "generation" in value else None})
+    """Raises InputError for what `run_to_json` cannot have made."""
+    try:
+        return _run(StoredRun.model_validate_json(json.dumps(value)))
+    except ValidationError as error:
+        raise InputError(f"this is no answer of a benchmark run: {fault_of(error)}") from None
 
 
-def _asked(value: Mapping[str, Any]) -> Asked:
-    earlier = tuple((question, answer) for question, answer in value["earlier"])
-    return Asked(**{**value, "pictures": tuple(value["pictures"]), "earlier": earlier})
+def _run(stored: StoredRun) -> Run:
+    generation = stored.generation.generation(stored.token_ids) if stored.generation is not None else None
+    return Run(**{**dict(stored), "generation": generation})
 
 
 def _columns(generation: Generation) -> dict[str, Any]:
@@ -206,24 +242,9 @@ def _columns(generation: Generation) -> dict[str, Any]:
     columns: dict[str, Any] = {
         "emitted": [len(step.emitted) for step in steps],
         "origins": "".join(origin[0] for step in steps for origin in step.origins),
-        **{name: [getattr(step, name) for step in steps] for name in _COUNTS},
-        **{short: [round(getattr(step, name) * _MICROS) for step in steps] for name, short in _SECONDS.items()},
+        **{name: [getattr(step, name) for step in steps] for name in COUNTS},
+        **{short: [round(getattr(step, name) * MICROS) for step in steps] for name, short in SECONDS.items()},
     }
     whole = {name: value for name, value in vars(generation).items() if name not in ("steps", "first_token")}
     whole |= {name: round(value, 6) for name, value in whole.items() if isinstance(value, float)}
     return {**whole, "steps": columns}
-
-
-def _generation(value: Mapping[str, Any], token_ids: Sequence[int]) -> Generation:
-    columns, steps, start = value["steps"], [], 1
-    names = ("emitted", *_COUNTS, *_SECONDS.values())
-    for row in zip(*(columns[name] for name in names), strict=True):
-        entry = dict(zip(names, row, strict=True))
-        end = start + entry.pop("emitted")
-        seconds = {name: entry.pop(short) / _MICROS for name, short in _SECONDS.items()}
-        origins = columns["origins"][start - 1 : end - 1]
-        named: tuple[Origin, ...] = tuple("drafted" if letter == "d" else "target" for letter in origins)
-        steps.append(Step(tuple(token_ids[start:end]), named, **entry, **seconds))
-        start = end
-    whole = {**value, "first_token": token_ids[0], "steps": tuple(steps), "notes": tuple(value["notes"])}
-    return Generation(**whole)
