@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from jinja2 import TemplateError
 from transformers import PreTrainedModel
 
 from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
-from seeahead.prompt import Prompt
+from seeahead.families.processors import check_placeholders, completed
+from seeahead.families.quoting import SpecialTokens
+from seeahead.families.templates import PLAIN, as_parts, as_strings, refusals_told, takes_parts, template_of
+from seeahead.prompt import Message, Prompt
 from seeahead.stopping import end_tokens_of
+
+_IMAGE_ID = re.compile(r"([a-z]+_)*(image|video|vision|boi|eoi|img)(_[a-z]+)*_(token_id|token_index|id)")
+"""Settings of configs that name a token which stands for an image or a video, or at an end of one."""
+
+_IMAGE_WORD = re.compile(r"([a-z]+_)*(image|video|vision|boi|eoi|img|tile)(_[a-z]+)*_token")
+"""Attributes of processors that hold such a token's spelling."""
 
 
 class PromptEncoder:
@@ -19,6 +33,9 @@ class PromptEncoder:
 
     marker_tokens: ClassVar[tuple[str, ...]] = ()
     """Tokens around image placeholders that mean nothing without the image, such as start and end markers."""
+
+    chat_template: str | None = None
+    """A chat template that counts instead of the processor's and the tokenizer's."""
 
     model: PreTrainedModel
     processor: Any
@@ -41,20 +58,16 @@ class PromptEncoder:
     def image_token_ids(self) -> frozenset[int]:
         """Placeholder ids (never drafted) and the markers around them: what a text-only view leaves out."""
         config = self.model.config
-        names = (
-            "image_token_id",
-            "image_token_index",
-            "video_token_id",
-            "vision_start_token_id",
-            "vision_end_token_id",
-            "boi_token_index",
-            "eoi_token_index",
-        )
-        ids = {getattr(config, name, None) for name in names}
-        if self.processor is not None and self.marker_tokens:
-            ids.update(self.tokenizer.convert_tokens_to_ids(list(self.marker_tokens)))
-            ids.discard(self.tokenizer.unk_token_id)
-        return frozenset(token for token in ids if token is not None)
+        named = {name: value for name, value in vars(config).items() if _IMAGE_ID.fullmatch(name)}
+        # transformers reads some under a second name, which the stored ones leave out.
+        named |= {name: getattr(config, name, None) for name in ("image_token_id", "video_token_id")}
+        ids = {value for value in named.values() if isinstance(value, int)}
+        if self.processor is not None:
+            known = self.tokenizer.get_added_vocab()
+            ids.update(
+                known[word] for word in (*self.marker_tokens, *_words_for_images(self.processor)) if word in known
+            )
+        return frozenset(ids)
 
     @property
     def end_token_ids(self) -> tuple[int, ...]:
@@ -68,57 +81,148 @@ class PromptEncoder:
                 f"{len(prompt.images)} picture(s) were given, but model type '{self.model.config.model_type}' reads "
                 "text only; leave the pictures out or load a vision-language model"
             )
-        self._check_text(prompt)
-        try:
-            encoded = self._encode_with_pictures(prompt) if prompt.images else self._encode_text(prompt)
-        except (ValueError, TemplateError) as error:
-            if isinstance(error, InputError):
-                raise
-            reason = str(error).strip().partition("\n")[0]
-            raise InputError(f"the model's processor refuses this prompt: {reason}") from error
+        tokenizer = self.tokenizer
+        if prompt.images and not hasattr(self.processor, "image_processor"):
+            raise InputError("pictures were given, but no image processor; pass (model, processor), not a tokenizer")
+        template = template_of(self.processor, tokenizer, self.chat_template)
+        messages, reader = self._without_special_tokens(prompt.messages, template)
+        if prompt.images:
+            encoded = self._encode_with_images(reader, template, messages)
+        else:
+            encoded = self._encode_text(reader, template, messages)
         token_ids = encoded.pop("input_ids")
         encoded.pop("attention_mask", None)
         return ModelInputs(token_ids.to(self.device), {name: self._place(value) for name, value in encoded.items()})
 
-    def _check_text(self, prompt: Prompt) -> None:
-        """Raises InputError for a text that spells a token which stands for a picture: nobody could tell them apart."""
-        reserved = self.tokenizer.convert_ids_to_tokens(sorted(self.image_token_ids)) if self.can_see else ()
-        for message in prompt.messages:
-            for token in reserved:
-                if token in message.text:
-                    raise InputError(
-                        f"the text contains '{token}', which stands for a picture here; leave it out and give pictures "
-                        "as `images` or as image parts of a message"
-                    )
+    def _without_special_tokens(self, messages: Sequence[Message], template: str) -> tuple[Sequence[Message], Any]:
+        """Messages that spell no special token, and the processor that reads them.
 
-    def _encode_with_pictures(self, prompt: Prompt) -> dict[str, Any]:
-        if not hasattr(self.processor, "image_processor"):
-            raise InputError("pictures were given, but no image processor; pass (model, processor), not a tokenizer")
-        pictures = iter(prompt.images)
-        chat = prompt.as_chat()
-        for message in chat:
-            message["content"] = [
-                {**part, "image": next(pictures)} if part["type"] == "image" else part for part in message["content"]
-            ]
-        return dict(
-            self.processor.apply_chat_template(
-                chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        Texts that spell none, which is nearly all, and the processor stay as they are.
+        """
+        texts = [part for message in messages for part in message.parts if isinstance(part, str)]
+        special = self._special_tokens(template)
+        if not special.are_spelled("".join(texts)):
+            return messages, self.processor
+        marked, tokenizer = special.stand_ins(texts)
+        left = iter(marked)
+        marked_messages = [
+            replace(message, parts=tuple(next(left) if isinstance(part, str) else part for part in message.parts))
+            for message in messages
+        ]
+        if self.tokenizer is self.processor:
+            return marked_messages, tokenizer
+        reader = copy.copy(self.processor)
+        reader.tokenizer = tokenizer
+        return marked_messages, reader
+
+    @cached_property
+    def _special_tokens_known(self) -> dict[tuple[str, int], SpecialTokens]:
+        return {}
+
+    def _special_tokens(self, template: str) -> SpecialTokens:
+        """What no text may stand for: special tokens, placeholders, ends, and what a template marks turns with."""
+        key = (template, len(self.tokenizer))
+        if key not in self._special_tokens_known:
+            processor, tokenizer = self.processor, self.tokenizer
+            ids = sorted({*self.image_token_ids, *self.end_token_ids})
+            words = [getattr(processor, name, None) for name in ("image_token", "video_token", "boi_token")]
+            turns = ""
+            with suppress(InputError):
+                chat = [Message(role, ("",)) for role in ("user", "assistant", "user")]
+                turns = self._write(processor, template, chat, add_generation_prompt=False)
+            self._special_tokens_known[key] = SpecialTokens(
+                tokenizer,
+                [word for word in words if word],
+                tokenizer.convert_ids_to_tokens(ids),
+                turns,
             )
-        )
+        return self._special_tokens_known[key]
 
-    def _encode_text(self, prompt: Prompt) -> dict[str, Any]:
-        tokenizer = self.tokenizer
-        template = getattr(self.processor, "chat_template", None) or tokenizer.chat_template
-        if template is None:
-            text = "\n".join(message.text for message in prompt.messages)
-            return {"input_ids": tokenizer(text, return_tensors="pt")["input_ids"]}
-        # Templates of VLMs want parts, those of text models want plain strings.
-        chat = prompt.as_chat() if self.can_see else [{"role": m.role, "content": m.text} for m in prompt.messages]
-        text = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
-        return {"input_ids": tokenizer(text, return_tensors="pt", add_special_tokens=not has_bos)["input_ids"]}
+    def _encode_with_images(self, reader: Any, template: str, messages: Sequence[Message]) -> dict[str, Any]:
+        config = self.model.config
+        reader = completed(reader, config)
+        images = [part for message in messages for part in message.parts if not isinstance(part, str)]
+        if self._takes_parts(template, with_images=True):
+            with refusals_told():
+                encoded = reader.apply_chat_template(
+                    as_parts(messages),
+                    chat_template=template,
+                    add_generation_prompt=True,
+                    tokenize=True,
+                    return_dict=True,
+                    return_tensors="pt",
+                )
+        else:
+            # transformers takes pictures out of parts alone.
+            text = self._write(reader, template, messages, with_images=True)
+            settings = {} if self._adds_special_tokens(text) else {"add_special_tokens": False}
+            with refusals_told():
+                encoded = reader(text=text, images=[images], return_tensors="pt", **settings)
+        check_placeholders(reader, config, encoded)
+        return dict(encoded)
+
+    def _encode_text(self, reader: Any, template: str, messages: Sequence[Message]) -> dict[str, Any]:
+        text = self._write(reader, template, messages)
+        is_tokenizer = self.tokenizer is self.processor
+        # A tokenizer adds nothing to what a template says; a processor adds the beginning where it says none.
+        adds = template == PLAIN or (not is_tokenizer and self._adds_special_tokens(text))
+        with refusals_told():
+            ids = getattr(reader, "tokenizer", reader)(text, add_special_tokens=adds, return_tensors="pt")["input_ids"]
+        if template == PLAIN and ids.shape[1] > 1 and int(ids[0, -1]) == self.tokenizer.eos_token_id:
+            # Nothing can follow a text that has ended.
+            ids = ids[:, :-1]
+        return {"input_ids": ids}
+
+    def _adds_special_tokens(self, text: str) -> bool:
+        bos = self.tokenizer.bos_token
+        return bos is None or not text.startswith(bos)
+
+    def _takes_parts(self, template: str, *, with_images: bool) -> bool:
+        def render(chat: list[dict[str, Any]]) -> str:
+            return _render(self.processor, template, chat)
+
+        placeholder = getattr(self.processor, "image_token", None) if with_images else None
+        return takes_parts(render, placeholder, is_usual=self.can_see)
+
+    def _write(
+        self,
+        reader: Any,
+        template: str,
+        messages: Sequence[Message],
+        *,
+        with_images: bool = False,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """The conversation as the template writes it."""
+        if self._takes_parts(template, with_images=with_images):
+            chat = as_parts(messages)
+        else:
+            chat = as_strings(messages, self._image_text, "" if template == PLAIN else "\n")
+        return _render(reader, template, chat, add_generation_prompt)
+
+    @property
+    def _image_text(self) -> str:
+        """What stands for an image in a prompt that no template writes."""
+        config = self.model.config
+        ends = [(f"vision_{end}_token_id", f"image_{end}_token_id") for end in ("start", "end")]
+        ids = [next((getattr(config, name) for name in names if hasattr(config, name)), None) for names in ends]
+        start, end = ("" if index is None else self.tokenizer.convert_ids_to_tokens(index) for index in ids)
+        return f"{start}{getattr(self.processor, 'image_token', None) or ''}{end}"
 
     def _place(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return value.to(self.device, self.dtype if value.is_floating_point() else None)
         return value
+
+
+def _words_for_images(processor: Any) -> list[str]:
+    named = vars(processor).items()
+    return [word for name, word in named if isinstance(word, str) and _IMAGE_WORD.fullmatch(name)]
+
+
+def _render(processor: Any, template: str, chat: list[dict[str, Any]], add_generation_prompt: bool = True) -> str:
+    with refusals_told():
+        text = processor.apply_chat_template(
+            chat, chat_template=template, add_generation_prompt=add_generation_prompt, tokenize=False
+        )
+    return str(text)

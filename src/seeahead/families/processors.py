@@ -1,4 +1,4 @@
-"""Processor classes of the families, without what only videos need.
+"""Processor classes of the families, without what only videos need; and processors that count image features right.
 
 A processor that also takes videos insists on torchvision (and SmolVLM's on num2words) when it is made, though pictures
 need neither. Those processors are made here without their video part.
@@ -6,10 +6,18 @@ need neither. Those processors are made here without their video part.
 
 from __future__ import annotations
 
+import copy
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import torch
 import transformers
+
+from seeahead.errors import InputError
 
 _NAMES = {
     "llava": "LlavaProcessor",
@@ -52,3 +60,94 @@ def _pictures_only(theirs: Any) -> Any:
     # Saved under the name of the class it stands for, it loads anywhere.
     PicturesOnly.__name__ = PicturesOnly.__qualname__ = theirs.__name__
     return PicturesOnly
+
+
+COUNTING = (
+    "patch_size",
+    "vision_feature_select_strategy",
+    "num_additional_image_tokens",
+    "num_image_tokens",
+    "image_seq_len",
+    "image_seq_length",
+)
+"""Settings of processors by which they count how many features the model makes of an image."""
+
+_CLASS_TOKEN_TOWERS = ("clip_vision_model",)
+
+
+def completed(processor: Any, config: Any) -> Any:
+    """The processor, or a copy that counts image features by the model's config where older checkpoints say nothing.
+
+    Raises InputError where the config does not say it either.
+    """
+    said = {name: getattr(processor, name) for name in COUNTING[:3] if hasattr(processor, name)}
+    if None not in said.values():
+        return processor
+    tower = config.vision_config
+    known = {
+        "patch_size": getattr(tower, "patch_size", None),
+        "vision_feature_select_strategy": getattr(config, "vision_feature_select_strategy", None),
+        "num_additional_image_tokens": int(tower.model_type in _CLASS_TOKEN_TOWERS),
+    }
+    other = copy.copy(processor)
+    for name, value in said.items():
+        # A count of 0 is what the class fills in: a processor that names no patch size has not been asked for it.
+        if value is None or (name == "num_additional_image_tokens" and value == 0):
+            if known[name] is None:
+                raise InputError(f"neither the processor nor the model's config says {name}; set it on the processor")
+            setattr(other, name, known[name])
+    return other
+
+
+def num_image_features(config: Any, pixel_values: Any) -> int | None:
+    """How many features the model makes of a prompt's pixels; None where only the model itself can say it."""
+    tower: Any = getattr(config, "vision_config", None)
+    if tower is None or not isinstance(pixel_values, torch.Tensor):
+        return None
+    if config.model_type == "llava" and tower.model_type in (*_CLASS_TOKEN_TOWERS, "siglip_vision_model"):
+        num_images, _, height, width = pixel_values.shape
+        num_patches = (height // tower.patch_size) * (width // tower.patch_size)
+        num_patches += int(tower.model_type in _CLASS_TOKEN_TOWERS)
+        return int(num_images * (num_patches - int(config.vision_feature_select_strategy == "default")))
+    if config.model_type in ("idefics3", "smolvlm"):
+        # Every tile has the tower's size. Up to transformers 5.17 the model itself does not notice a wrong number.
+        side = tower.image_size // tower.patch_size
+        return int(pixel_values.shape[0] * pixel_values.shape[1] * (side**2 // config.scale_factor**2))
+    return None
+
+
+def check_placeholders(processor: Any, config: Any, encoded: Mapping[str, Any]) -> None:
+    """Raises InputError for a prompt with more or fewer placeholders than the model makes features of its images."""
+    index = getattr(config, "image_token_id", None)
+    if index is None:
+        return
+    num_tokens = int((encoded["input_ids"] == index).sum())
+    if num_tokens == 0:
+        raise InputError("the chat template writes nothing where the pictures stand; give another as chat_template")
+    num_features = num_image_features(config, encoded.get("pixel_values"))
+    if num_features is not None and num_features != num_tokens:
+        raise InputError(_mismatch(processor, num_tokens, num_features))
+
+
+@contextmanager
+def mismatch_told(processor: Any) -> Iterator[None]:
+    """Raises InputError where the model finds, in its forward, that placeholders and image features differ."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        found = _MODELS_OWN_WORDS.search(str(error))
+        if found is None:
+            raise
+        raise InputError(_mismatch(processor, found[1], found[2])) from error
+
+
+_MODELS_OWN_WORDS = re.compile(r"features and image tokens do not match, tokens: (\S+), features: (\S+)")
+
+
+def _mismatch(processor: Any, num_tokens: int | str, num_features: int | str) -> str:
+    taken = inspect.signature(type(processor).__init__).parameters
+    names = [name for name in COUNTING if name in taken] or ["patch_size", "merge_size"]
+    return (
+        f"the prompt has {num_tokens} placeholders for its images, but the model makes {num_features} features of "
+        f"them; check the processor's settings ({', '.join(names)})"
+    )

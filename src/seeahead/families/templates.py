@@ -1,0 +1,97 @@
+"""How a conversation is written down: the chat template that counts, and the form of messages that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from jinja2 import TemplateError
+from PIL.Image import Image
+
+from seeahead.errors import InputError, SeeaheadError, escaped
+from seeahead.prompt import Message
+
+PLAIN = "{% for message in messages %}{% if not loop.first %}{{ '\n' }}{% endif %}{{ message['content'] }}{% endfor %}"
+"""For checkpoints without a template, such as base models: the texts alone, and every message a string."""
+
+Render = Callable[[list[dict[str, Any]]], str]
+
+_PROBE = "quince"
+_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RuntimeError, TemplateError)
+"""What templates and processors raise for prompts and settings that they are not made for."""
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Raises InputError, in one line, for whatever a template or a processor raises inside."""
+    try:
+        yield
+    except SeeaheadError:
+        raise
+    except _ERRORS as error:
+        reason = escaped(str(error).strip().partition("\n")[0], 300)
+        if not isinstance(error, ValueError | TemplateError):
+            # A KeyError says no more than the key.
+            reason = f"{type(error).__name__}: {reason}"
+        raise InputError(f"the model's processor refuses this prompt: {reason}") from error
+
+
+def template_of(processor: Any, tokenizer: Any, given: str | None) -> str:
+    """The template given, or the processor's, or its tokenizer's, or the plain one."""
+    theirs = (getattr(one, "chat_template", None) for one in (processor, tokenizer))
+    first = next((template for template in (given, *theirs) if template is not None), PLAIN)
+    if not isinstance(first, dict):
+        return str(first)
+    if "default" not in first:
+        raise InputError(
+            f"of the chat templates {escaped(', '.join(sorted(first)))} none is named 'default'; pass chat_template"
+        )
+    return str(first["default"])
+
+
+def takes_parts(render: Render, placeholder: str | None, *, is_usual: bool) -> bool:
+    """Whether messages are to be lists of parts, which templates of VLMs want, and else strings, which those of text
+    models and older VLMs want. Tried out: a form is right if a text arrives as it is, and so does an image's
+    `placeholder`. What is usual is tried first, and also what is used where neither arrives.
+    """
+    text = {"type": "text", "text": _PROBE}
+    parts = [text] if placeholder is None else [{"type": "image"}, text]
+    usual, other = (parts, (placeholder or "") + _PROBE)[:: 1 if is_usual else -1]
+    return is_usual != (not _arrives(render, usual, placeholder) and _arrives(render, other, placeholder))
+
+
+def _arrives(render: Render, content: Any, placeholder: str | None) -> bool:
+    try:
+        written = render([{"role": "user", "content": content}])
+    except _ERRORS:
+        return False
+    # A list that is printed, or dumped as JSON, arrives too.
+    is_printed = any(key in written for key in ("'type'", '"type"'))
+    return not is_printed and _PROBE in written.lower() and (placeholder or "") in written
+
+
+def as_parts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages whose content is a list of parts, with the pictures in them."""
+    return [
+        {
+            "role": message.role,
+            "content": [
+                {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
+                for part in message.parts
+            ],
+        }
+        for message in messages
+    ]
+
+
+def as_strings(messages: Sequence[Message], placeholder: str | None, after: str) -> list[dict[str, Any]]:
+    """Messages whose content is a string: a placeholder where a picture stands, and `after` between it and a text."""
+    return [{"role": message.role, "content": _joined(message.parts, placeholder or "", after)} for message in messages]
+
+
+def _joined(parts: Sequence[str | Image], placeholder: str, after: str) -> str:
+    pieces = [part if isinstance(part, str) else placeholder + after for part in parts]
+    if parts and not isinstance(parts[-1], str):
+        pieces[-1] = placeholder
+    return "".join(pieces)
