@@ -138,6 +138,14 @@ def read_text(path: Path, what: str, error: type[SeeaheadError]) -> str:
         raise error(f"{placed(path)} is not UTF-8 text (byte {refused.start}); {what}") from None
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder of that name; none where it cannot be a path, such as a text of 5,000 letters."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def shown_value(value: object) -> str:
     """A value as it may stand in a message: on one line and not endless."""
     try:

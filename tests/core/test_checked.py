@@ -11,6 +11,7 @@ import pytest
 from seeahead.checked import (
     checked,
     flag,
+    is_folder,
     matching,
     one_of,
     read_json,
@@ -78,7 +79,7 @@ def test_missing_and_unknown_keys_are_named() -> None:
 
 @pytest.mark.parametrize("value", [None, 3, "x", [], [1], {1: 2}])
 def test_what_is_no_table_is_refused_as_the_error_asked_for(value: object) -> None:
-    with pytest.raises(ModelError, match="^f is .*; allowed: a table of names and values$"):
+    with pytest.raises(ModelError, match=r"^f is .*; allowed: a table of names and values$"):
         checked(Settings, value, "f", ModelError)
 
 
@@ -111,7 +112,7 @@ def test_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
 
 def test_a_folder_or_nothing_in_the_place_of_a_file_is_missing(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none", tmp_path / ("x" * 5000)):
-        with pytest.raises(ModelError, match="is missing|cannot be read"):
+        with pytest.raises(ModelError, match=r"is missing|cannot be read"):
             read_json(path, "get it again", ModelError)
 
 
@@ -124,3 +125,10 @@ def test_whatever_is_shown_is_short_and_on_one_line() -> None:
         assert shown_value(value).isprintable()
     while deep:  # taken apart: freeing it at once would need as many calls
         (deep,) = deep
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "\0", "\ud800", "", "no/such"])
+def test_what_cannot_be_a_path_is_no_folder(name: str, tmp_path: Path) -> None:
+    assert is_folder(tmp_path)
+    assert not is_folder(tmp_path / name / "below")
+    assert name == "" or not is_folder(name)

@@ -50,8 +50,35 @@ def test_a_kind_takes_settings_too():
         ("language:depth=0", "'0' .* is too small"),
         ("language:depth=", "'depth=' in drafter .* is no setting; write settings as language:depth=5"),
         ("language:depth=2,depth=3", "is no setting"),
+        ("language:min_probability=nan", "'nan' .* is too small or endless"),
+        ("language:min_probability=inf", "'inf' .* is too small or endless"),
     ],
 )
 def test_what_is_no_setting_is_said(spec, message):
     with pytest.raises(DrafterError, match=message):
         made(spec)
+
+
+@pytest.mark.parametrize("nasty", ["\x1b[31mred", "two\nlines", "\ud800", "x" * 5000])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "{}",
+        "language:{}=1",
+        "language:depth={}",
+        "{}:depth=0",
+        "{}:depth=",
+        "tabed:members={}",
+        "tabed:views=none,members=lookup,rule={}",
+        "tabed:views={}",
+        "tabed:vision={}",
+    ],
+)
+def test_what_was_typed_is_repeated_on_one_line(spec, nasty):
+    def make(name):
+        return make_drafter(name, device=torch.device("cpu"), dtype=torch.float32)
+
+    with pytest.raises(DrafterError) as caught:
+        make(spec.format(nasty)) if spec.startswith(("{}", "tabed")) else made(spec.format(nasty))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000

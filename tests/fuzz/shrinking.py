@@ -22,20 +22,22 @@ def shrunk(value, still_fails, seconds=MOST_SECONDS):
     return value
 
 
-def smaller(value):
+def smaller(value, levels=30):
     """A part of `value` alone, or what is left without some of its parts."""
+    if not levels:
+        return
     if isinstance(value, dict):
         yield from value.values()
         for key in value:
             yield {other: inner for other, inner in value.items() if other != key}
         for key, inner in value.items():
-            yield from ({**value, key: less} for less in smaller(inner))
-    elif isinstance(value, list | tuple) and not is_deep(value):
+            yield from ({**value, key: less} for less in smaller(inner, levels - 1))
+    elif isinstance(value, list | tuple):
         kind = type(value)
         yield from value[:100]
         yield from (kind((*value[:place], *value[place + 1 :])) for place in range(min(len(value), 100)))
         for place, inner in enumerate(value[:100]):
-            yield from (kind((*value[:place], less, *value[place + 1 :])) for less in smaller(inner))
+            yield from (kind((*value[:place], less, *value[place + 1 :])) for less in smaller(inner, levels - 1))
     elif isinstance(value, bytes | str):
         size = len(value) // 2
         while size >= max(1, len(value) // 64):

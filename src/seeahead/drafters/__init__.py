@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seeahead.drafters.options import split_options, with_options
-from seeahead.errors import DrafterError
+from seeahead.errors import DrafterError, shown
 
 if TYPE_CHECKING:
     import torch
@@ -86,11 +86,13 @@ def _source(name: str, own: Mapping[str, Path]) -> str | Path:
                 f"the {name} drafter needs a model made for this target; give its folder or hub id as drafter"
             )
         return own[name]
-    if Path(name).is_dir() or name.count("/") == 1:
+    from seeahead.checked import is_folder
+
+    if is_folder(name) or name.count("/") == 1:
         return name
     near = difflib.get_close_matches(name, KINDS, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    raise DrafterError(f"unknown drafter '{name}'; {hint}allowed are {', '.join(KINDS)}, a folder or a hub id")
+    raise DrafterError(f"unknown drafter {shown(name)}; {hint}allowed are {', '.join(KINDS)}, a folder or a hub id")
 
 
 def _from_weights(source: str | Path, device: torch.device, dtype: torch.dtype) -> Drafter:

@@ -20,7 +20,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafters.voice import Voice, VoiceDrafter, VoiceDrafting
 from seeahead.drafters.weights import RULES, Heard, Weighing
 from seeahead.drafting import Assignment
-from seeahead.errors import DrafterError
+from seeahead.errors import DrafterError, shown
 from seeahead.executor import Executor, Scores
 from seeahead.sampling import beliefs, mixture
 from seeahead.tree import Verdict
@@ -42,7 +42,7 @@ class EnsembleDrafter:
     def __post_init__(self) -> None:
         """Raises DrafterError for an unknown rule, and for weights that are none."""
         if self.rule not in RULES:
-            raise DrafterError(f"unknown rule '{self.rule}' for weights; allowed are {', '.join(RULES)}")
+            raise DrafterError(f"unknown rule {shown(self.rule)} for weights; allowed are {', '.join(RULES)}")
         num_rows = sum(getattr(member, "num_rows", 1) for member in self.members)
         if num_rows < 1:
             raise DrafterError("an ensemble needs members; give views (views=MT) or other drafters (members=lookup)")

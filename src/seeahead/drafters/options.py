@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from seeahead.errors import DrafterError
+from seeahead.errors import DrafterError, escaped, shown
 
 if TYPE_CHECKING:
     from seeahead.drafting import Drafter
@@ -22,7 +23,10 @@ def split_options(spec: str) -> tuple[str, dict[str, str]]:
     for part in tail.split(","):
         key, equals, value = part.partition("=")
         if not (key and equals and value) or key in options:
-            raise DrafterError(f"'{part}' in drafter '{spec}' is no setting; write settings as {name}:depth=5,width=1")
+            raise DrafterError(
+                f"{shown(part)} in drafter {shown(spec)} is no setting; "
+                f"write settings as {escaped(name)}:depth=5,width=1"
+            )
         options[key] = value
     return name, options
 
@@ -46,12 +50,12 @@ def with_options(drafter: Drafter, options: Mapping[str, str], spec: str) -> Dra
             changes[key] = number(value, own[key], spec)
         else:
             known = [*(["chain"] if limits is not None else []), *of_limits, *own, "as"]
-            raise DrafterError(f"drafter '{spec}' has no setting '{key}'; it has {', '.join(known)}")
+            raise DrafterError(f"drafter {shown(spec)} has no setting {shown(key)}; it has {', '.join(known)}")
     if limits is not None:
         changes["limits"] = limits
     settings: Any = drafter
     if not hasattr(settings, "__dataclass_fields__"):
-        raise DrafterError(f"drafter '{spec}' has no settings; leave out what follows the colon")
+        raise DrafterError(f"drafter {shown(spec)} has no settings; leave out what follows the colon")
     changed: Drafter = replace(settings, **changes)
     return changed
 
@@ -70,7 +74,9 @@ def number(text: str, kind: type, spec: str) -> Any:
     try:
         value = bool(int(text)) if kind is bool else kind(text)
     except ValueError:
-        raise DrafterError(f"'{text}' in drafter '{spec}' is no number") from None
-    if value < 0 or (kind is int and value < 1):
-        raise DrafterError(f"'{text}' in drafter '{spec}' is too small; allowed is 1 or more, for probabilities 0")
+        raise DrafterError(f"{shown(text)} in drafter {shown(spec)} is no number") from None
+    if not 0 <= value < math.inf or (kind is int and value < 1):
+        raise DrafterError(
+            f"{shown(text)} in drafter {shown(spec)} is too small or endless; allowed is 1 or more, for probabilities 0"
+        )
     return value

@@ -10,7 +10,7 @@ from seeahead.drafters.options import number, with_options
 from seeahead.drafters.views_drafter import ViewsDrafter
 from seeahead.drafters.vision import VisionDrafter
 from seeahead.drafting import Drafter
-from seeahead.errors import DrafterError
+from seeahead.errors import DrafterError, shown
 
 NO_VIEWS = "none"
 
@@ -30,13 +30,13 @@ def make_tabed(options: Mapping[str, str], make: Callable[[str], Drafter], spec:
         vision = make(source)
         if not isinstance(vision, VisionDrafter):
             raise DrafterError(
-                f"'{source}' is no vision drafter, so it has no views; give the folder of one as vision="
+                f"{shown(source)} is no vision drafter, so it has no views; give the folder of one as vision="
             )
         members.append(ViewsDrafter(vision, views, **of_views))
     for name in filter(None, given.pop("members", "").split("+")):
         member = make(name)
         if not hasattr(member, "voice"):
-            raise DrafterError(f"'{name}' cannot be a member of an ensemble; lookup, language, vision and msd can")
+            raise DrafterError(f"{shown(name)} cannot be a member of an ensemble; lookup, language, vision and msd can")
         members.append(member)
     weights = tuple(number(weight, float, spec) for weight in filter(None, given.pop("weights", "").split("+")))
     drafter = EnsembleDrafter(tuple(members), given.pop("rule", "grid"), weights=weights)

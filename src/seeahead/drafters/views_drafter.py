@@ -18,7 +18,7 @@ from seeahead.drafters.views import Shown, View, make_view
 from seeahead.drafters.vision import VisionDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Assignment
-from seeahead.errors import DrafterError
+from seeahead.errors import DrafterError, shown
 from seeahead.executor import Executor
 
 VIEWS = {"M": "the image", "T": "text only", "C": "a caption", "P": "the image, pooled"}
@@ -44,9 +44,9 @@ class ViewsDrafter:
         """Raises DrafterError for what is no view."""
         if not self.views or set(self.views) - set(VIEWS) or len(set(self.views)) < len(self.views):
             told = ", ".join(f"{letter} ({what})" for letter, what in VIEWS.items())
-            raise DrafterError(f"views '{self.views}' are none; give letters of {told}, each at most once")
+            raise DrafterError(f"views {shown(self.views)} are none; give letters of {told}, each at most once")
         if isinstance(self.captions, str) and self.captions not in ("given", "own"):
-            raise DrafterError(f"captions '{self.captions}' are none; allowed are given and own")
+            raise DrafterError(f"captions {shown(self.captions)} are none; allowed are given and own")
 
     @property
     def num_rows(self) -> int:
