@@ -8,14 +8,10 @@ from PIL import Image
 
 import seeahead
 from seeahead.errors import InputError
-from seeahead.families import family_for
 from seeahead.prompt import make_prompt
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model, tiny_processor
 from seeahead.testing.configs import IMAGE
-from tests.families.processors import processor_or_skip
-
-SQUARE = Image.effect_noise((40, 40), 60).convert("RGB")
-WIDE = Image.effect_noise((50, 24), 90).convert("RGB")
+from tests.families.processors import SQUARE, WIDE, processor_or_skip
 
 TURNS = [
     {"role": "user", "content": [{"type": "image", "image": SQUARE}, {"type": "text", "text": "What is this?"}]},
@@ -92,19 +88,6 @@ def test_another_picture_gives_another_answer(model_type):
     assert len(answers) > 1
 
 
-def test_a_conversation_without_template_is_its_text():
-    processor = tiny_processor("llama")
-    processor.chat_template = None
-    family = family_for(tiny_model("llama"), processor)
-    assert family.tokenizer.decode(family.encode(make_prompt("Hello you.")).token_ids[0]) == "Hello you."
-
-
-def test_the_beginning_token_comes_once():
-    family = engine("gemma3_text").family
-    inputs = family.encode(make_prompt("Hello."))
-    assert inputs.token_ids[0].tolist().count(family.tokenizer.bos_token_id) == 1
-
-
 def test_wrong_prompts_are_refused_in_one_line():
     with pytest.raises(InputError, match="'llama' reads text only; leave the pictures out"):
         engine("llama").generate("What is this?", [SQUARE])
@@ -113,18 +96,3 @@ def test_wrong_prompts_are_refused_in_one_line():
         blind.generate("What is this?", [SQUARE])
     with pytest.raises(InputError, match="no processor or tokenizer"):
         seeahead.load((tiny_model("llava"), None)).generate("What is this?")
-    for pictures in ([], [SQUARE]):
-        with pytest.raises(
-            InputError, match="the text contains '<image>', which stands for a picture here; leave it out"
-        ):
-            engine("llava").generate("What is <image>?", pictures)
-
-
-def test_what_a_template_refuses_is_told_in_one_line():
-    processor = tiny_processor("llava")
-    processor.chat_template = "{{ raise_exception('roles must\\nalternate') }}"
-    refusing = seeahead.load((tiny_model("llava"), processor))
-    for pictures in ([], [SQUARE]):
-        with pytest.raises(InputError, match="processor refuses this prompt: roles must") as caught:
-            refusing.generate("What is this?", pictures)
-        assert "\n" not in str(caught.value)

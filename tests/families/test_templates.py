@@ -1,0 +1,208 @@
+"""The chat template that counts, the form of messages it takes, and what it may be without."""
+
+import pytest
+import torch
+from tokenizers import processors
+
+import seeahead
+from seeahead.errors import InputError
+from seeahead.families.templates import takes_parts
+from seeahead.prompt import make_prompt
+from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES
+from tests.families.processors import SQUARE, WIDE, family_with, words
+
+WRITTEN_OUT = {
+    "llava": "<image>",
+    "qwen2_vl": "<|vision_start|><|image_pad|><|vision_end|>",
+    "gemma3": "\n\n<start_of_image><image_soft_token><end_of_image>\n\n",
+    "internvl": "<img><IMG_CONTEXT></img>",
+}
+HISTORY = [("user", "One?"), ("assistant", "two"), ("user", "Three?")]
+
+
+def chat(history=HISTORY):
+    return [{"role": role, "content": text} for role, text in history]
+
+
+def read(family, prompt, pictures=()):
+    return words(family, make_prompt(prompt, pictures))
+
+
+# ---- the form of messages
+
+LOOP = "{% for m in messages %}<u>CONTENT{% endfor %}"
+STRINGS = {
+    "joined": LOOP.replace("CONTENT", "{{ '' + m['content'] }}"),
+    "printed": LOOP.replace("CONTENT", "{{ m['content'] }}"),
+    "dumped": LOOP.replace("CONTENT", "{{ m['content'] if m['content'] is string else m['content'] | tojson }}"),
+    "looked into": LOOP.replace("CONTENT", "{{ m['content'].split('~') | last }}"),
+}
+
+
+@pytest.mark.parametrize("form", STRINGS)
+@pytest.mark.parametrize("model_type", WRITTEN_OUT)
+def test_a_template_that_wants_strings_gets_strings(model_type, form):
+    family = family_with(model_type, chat_template=STRINGS[form])
+    assert read(family, chat()) == "<u>One?<u>two<u>Three?"
+    image = WRITTEN_OUT[model_type]
+    parts = [{"type": "image"}, {"type": "text", "text": "One?"}, {"type": "image"}]
+    assert read(family, [{"role": "user", "content": parts}], [SQUARE, WIDE]) == f"<u>{image}\nOne?{image}"
+
+
+def test_a_template_in_capitals_gets_its_form():
+    family = family_with("qwen2_vl", chat_template=LOOP.replace("CONTENT", "{{ m['content'].upper() }}"))
+    assert read(family, chat()) == "<u>ONE?<u>TWO<u>THREE?"
+
+
+@pytest.mark.parametrize("model_type", ["llava", "gemma3"])
+def test_text_models_and_models_that_see_may_share_a_template_of_either_form(model_type):
+    parts = "{% for m in messages %}{% for p in m['content'] %}[{{ p['text'] }}]{% endfor %}{% endfor %}"
+    assert read(family_with(model_type, chat_template=parts), chat()) == "[One?][two][Three?]"
+    assert read(family_with("llama", chat_template=parts), chat()) == "[One?][two][Three?]"
+    assert read(family_with("llama", chat_template=STRINGS["joined"]), chat()) == "<u>One?<u>two<u>Three?"
+
+
+def test_a_template_of_parts_that_knows_no_images_is_asked_for_strings():
+    def of(content):
+        return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+    def render(messages):
+        return of(messages[0]["content"])
+
+    assert takes_parts(render, None, is_usual=True)
+    assert not takes_parts(render, "<image>", is_usual=True)
+    assert not takes_parts(render, None, is_usual=False)
+
+
+def test_a_template_that_writes_no_image_is_one_line():
+    family = family_with("llava", chat_template="{% for m in messages %}{{ m['content'][0]['text'] }}{% endfor %}")
+    with pytest.raises(InputError) as told:
+        family.encode(make_prompt("One?", [SQUARE]))
+    assert "\n" not in str(told.value)
+
+
+# ---- which template counts
+
+OWN = "{% for m in messages %}{% for p in m['content'] %}{% if p['type'] == 'image' %}IMAGE{% else %}{{ p['text'] }}"
+OWN += "{% endif %}{% endfor %}!{% endfor %}"
+
+
+@pytest.mark.parametrize("model_type", WRITTEN_OUT)
+def test_a_tokenizers_template_stands_in_for_the_processors(model_type):
+    with_own = family_with(model_type)
+    without = family_with(model_type, chat_template=None)
+    for pictures in ([], [SQUARE]):
+        assert read(without, chat(), pictures) == read(with_own, chat(), pictures)
+
+
+@pytest.mark.parametrize("model_type", WRITTEN_OUT)
+def test_base_checkpoints_without_any_template_read_texts_with_images_in_place(model_type):
+    family = family_with(model_type, chat_template=None)
+    family.tokenizer.chat_template = None
+    assert read(family, chat()) == "One?\ntwo\nThree?"
+    between = [{"type": "text", "text": "this "}, {"type": "image"}, {"type": "text", "text": " shows"}]
+    prompt = [{"role": "user", "content": between}]
+    assert read(family, prompt, [SQUARE]) == f"this {WRITTEN_OUT[model_type]} shows"
+    answer = seeahead.load((family.model, family.processor)).generate(prompt, [SQUARE], max_new_tokens=2)
+    assert len(answer.token_ids) == 2
+
+
+def test_a_conversation_without_template_is_its_text():
+    assert read(family_with("llama", chat_template=None), "Hello you.") == "Hello you."
+
+
+def test_the_template_given_counts_before_all_others():
+    family = family_with("llava")
+    family.chat_template = "{% for m in messages %}({{ m['content'] }}){% endfor %}"
+    assert read(family, chat()) == "(One?)(two)(Three?)"
+    assert read(family, "One?", [SQUARE]) == "(<image>\nOne?)"
+    text_model = family_with("llama")
+    text_model.chat_template = family.chat_template
+    assert read(text_model, chat()) == "(One?)(two)(Three?)"
+
+
+def test_of_several_templates_the_default_counts():
+    several = {"default": OWN.replace("IMAGE", "<image>"), "other": "no"}
+    assert read(family_with("llava", chat_template=several), "One?", [SQUARE]) == "<image>One?!"
+    del several["default"]
+    with pytest.raises(InputError, match="of the chat templates other none is named 'default'; pass chat_template"):
+        family_with("llava", chat_template=several).encode(make_prompt("One?"))
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ raise_exception('roles must\\nalternate') }}", "roles must$"),
+        ("{{ 1 + 'a' }}", "TypeError: unsupported operand"),
+        ("{{ messages[0].nothing.more }}", "'dict object' has no attribute 'nothing'"),
+        ("{% for %}", "[Ee]xpected"),
+    ],
+)
+def test_what_a_template_refuses_is_told_in_one_line(template, reason):
+    family = family_with("llava", chat_template=template)
+    for pictures in ([], [SQUARE]):
+        with pytest.raises(InputError, match=f"the model's processor refuses this prompt: .*({reason})") as told:
+            family.encode(make_prompt("What is this?", pictures))
+        assert "\n" not in str(told.value)
+
+
+# ---- the same ids as in transformers
+
+
+def adding(family, *, beginning=True, end=True):
+    """The same with a tokenizer that adds tokens around texts."""
+    tokenizer = family.tokenizer
+    around = f"{'<s> ' if beginning else ''}$A{' </s>' if end else ''}"
+    tokens = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<s>", "</s>")]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=tokens)
+    return family
+
+
+@pytest.mark.parametrize("model_type", TEXT_FAMILIES)
+def test_text_models_read_the_ids_of_their_tokenizers_template(model_type):
+    for family in (
+        family_with(model_type),
+        adding(family_with(model_type)),
+        adding(family_with(model_type), end=False),
+    ):
+        expected = family.tokenizer.apply_chat_template(
+            chat(), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        )["input_ids"]
+        assert family.encode(make_prompt(chat())).token_ids.equal(expected)
+        quoting = family.encode(make_prompt("</s>")).token_ids[0].tolist()
+        assert quoting.count(family.tokenizer.eos_token_id) == 0
+
+
+def test_texts_without_template_begin_as_the_tokenizer_says_and_never_end():
+    family = adding(family_with("llama", chat_template=None))
+    ids = family.encode(make_prompt("Hello. </s>")).token_ids[0].tolist()
+    assert ids[0] == family.tokenizer.bos_token_id
+    assert family.tokenizer.decode(ids[1:]) == "Hello. </s>"
+    assert family.tokenizer.eos_token_id not in ids
+
+
+def test_the_beginning_token_comes_once():
+    for model_type in ("gemma3_text", "gemma3"):
+        family = adding(family_with(model_type), end=False)
+        ids = family.encode(make_prompt("Hello.")).token_ids[0].tolist()
+        assert ids.count(family.tokenizer.bos_token_id) == 1
+
+
+@pytest.mark.parametrize("model_type", VISION_FAMILIES)
+def test_models_that_see_read_the_ids_of_their_processors_template(model_type):
+    for family in (family_with(model_type), adding(family_with(model_type), end=False)):
+        if family.processor.chat_template is None:
+            continue
+        for pictures in ([], [SQUARE], [WIDE, SQUARE]):
+            content = [*({"type": "image", "image": one} for one in pictures), {"type": "text", "text": "What?"}]
+            expected = family.processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+            inputs = family.encode(make_prompt("What?", pictures))
+            assert inputs.token_ids.equal(expected["input_ids"])
+            for name, value in inputs.extras.items():
+                assert torch.equal(value, expected[name])
