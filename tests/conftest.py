@@ -5,6 +5,7 @@ Set here and not in fixtures, because torch and transformers read the environmen
 
 import os
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,6 +23,15 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 _LOCAL = ("127.", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _proofs_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test run proves, it proves anew, and leaves nothing in anybody's home."""
+    folder = tmp_path_factory.getbasetemp() / "proofs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seeahead.proven.proofs_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(autouse=True)

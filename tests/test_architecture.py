@@ -21,6 +21,8 @@ LEVELS = [
     {"drafting"},
     {"drafters", "decode"},
     {"demo"},
+    {"proof"},
+    {"proven"},
     {"api", "hf_generate", "testing"},
     {"data"},
     {"train", "bench", "export", "serve"},

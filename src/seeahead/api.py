@@ -21,6 +21,7 @@ from seeahead.families.loading import load_model
 from seeahead.generation_config import Prepared, check_settings, prepare
 from seeahead.pictures import PictureSource
 from seeahead.prompt import Prompt, make_prompt
+from seeahead.proven import Prover
 from seeahead.records import Generation, Origin, Step
 from seeahead.sampling import Sampler, new_seed
 from seeahead.stopping import StopRule, check_stop_texts
@@ -74,16 +75,23 @@ class Piece:
 class Engine:
     """A target with a drafter. Answers are those of the target alone; only the time to them changes."""
 
-    def __init__(self, family: Family, drafter: Drafter, own_drafters: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        drafter: Drafter,
+        own_drafters: Mapping[str, Path] | None = None,
+        prover: Prover | None = None,
+    ) -> None:
         self.family = family
         self.drafter = drafter
         self.own_drafters = own_drafters or {}
+        self.prover = prover or Prover(family)
 
     def with_drafter(self, drafter: str | Path | Drafter) -> Engine:
         """The same target with another drafter; the target is not loaded again."""
         made = make_drafter(drafter, device=self.family.device, dtype=self.family.dtype, own=self.own_drafters)
         bound = with_prices(made.bound_to(self.family), self.family)
-        return Engine(self.family, bound, self.own_drafters)
+        return Engine(self.family, bound, self.own_drafters, self.prover)
 
     def generate(self, prompt: PromptLike, images: Iterable[PictureSource] = (), **settings: Any) -> Reply:
         """The whole answer. Settings are those of `stream`."""
@@ -127,10 +135,11 @@ class Engine:
         stop_texts = check_stop_texts(stop)
         asked = make_prompt(prompt, images, captions, allow_urls=allow_urls)
         inputs = self.family.encode(asked)
+        self.prover.before(inputs)
         prepared = self._prepare(inputs, settings, max_new_tokens)
         rule = self._stop_rule(prepared, stop_texts, special_tokens)
         # Where the model's own stop texts end an answer is transformers' to say; they are cut off like the caller's.
-        teller = _Teller(rule, (*stop_texts, *check_stop_texts(prepared.config.stop_strings)))
+        teller = _Teller(rule, (*stop_texts, *prepared.stop_texts))
         if seed is None:
             seed = new_seed() if prepared.config.do_sample else 0
         return self._answer(asked, inputs, prepared.sampler(seed), rule, teller)
@@ -220,13 +229,15 @@ def load(
     *,
     dtype: str | torch.dtype = "auto",
     device: str = "auto",
+    self_check: bool = True,
     progress: Callable[[str, float], None] | None = None,
 ) -> Engine:
     """An engine for a target: "demo" (built on first use), a hub id, a local folder, or a (model, processor) pair.
 
     `drafter`: a kind (none, lookup, language, vision, tabed, msd), a folder, a hub id, or an object; by default the
-    demo's own msd for the demo, else lookup. `progress` is told (what is being done, share done). Raises ModelError or
-    DrafterError.
+    demo's own msd for the demo, else lookup. `self_check`: a model that has not passed it here is proven on itself,
+    in a few passes, before any answer (docs/losslessness.md). `progress` is told (what is being done, share done).
+    Raises ModelError or DrafterError.
     """
     own: Mapping[str, Path] = {}
     if isinstance(target, tuple):
@@ -244,7 +255,11 @@ def load(
         family.fuse()  # a model that was given stays as it is: others may hold it too
     if drafter is None:
         drafter = next((kind for kind in FASTEST if kind in own), "lookup")
-    return Engine(family, _no_drafter(), own).with_drafter(drafter)
+    prover = Prover(family, is_on=self_check)
+    if progress is not None:
+        progress("checking the model", 0.0)
+    prover.at_load()
+    return Engine(family, _no_drafter(), own, prover).with_drafter(drafter)
 
 
 def _no_drafter() -> Drafter:

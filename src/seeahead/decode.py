@@ -102,6 +102,8 @@ class Decoder:
         started = perf_counter()
         # The target adds a token of its own to whatever is accepted: drafting up to the limit itself is waste.
         budget = self.stop.limit - len(answer) - 1
+        most = self._session.most_nodes
+        budget = budget if most is None else min(budget, most)
         draft = drafting.propose(answer, budget) if budget > 0 else Draft()
         assert len(draft.tree) <= max(budget, 0), f"{self.drafter.name} drafted more than its budget"
         drafted = perf_counter()

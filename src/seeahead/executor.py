@@ -6,6 +6,7 @@ faster runtime stands behind it is nobody's business there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +28,17 @@ class ModelInputs:
 
     token_ids: torch.Tensor
     extras: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def extended(self, tokens: Sequence[int], type_id: int) -> ModelInputs:
+        """The prompt with `tokens` after it. Type ids run along the tokens: what follows is of type `type_id`."""
+        more = self.token_ids.new_tensor([list(tokens)])
+        extras = {
+            name: torch.cat([value, torch.full_like(more, type_id, dtype=value.dtype)], 1)
+            if value.shape == self.token_ids.shape
+            else value
+            for name, value in self.extras.items()
+        }
+        return ModelInputs(torch.cat([self.token_ids, more], 1), extras)
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,10 @@ class Executor(Protocol):
     @property
     def width(self) -> int:
         """Of embeddings and features."""
+        ...
+
+    def most_nodes(self, position: int) -> int | None:
+        """Most nodes that a pass may hold beside a root at `position`; None: any number."""
         ...
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:

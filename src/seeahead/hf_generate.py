@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import PreTrainedModel
@@ -21,15 +22,20 @@ from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.base import Family
 from seeahead.generation_config import check, prepared
+from seeahead.proven import Prover
 
 
-def custom_generate(drafter: str | Path | Drafter = "lookup", streamer: Any = None) -> Callable[..., torch.Tensor]:
+def custom_generate(
+    drafter: str | Path | Drafter = "lookup", streamer: Any = None, *, self_check: bool = True
+) -> Callable[..., torch.Tensor]:
     """A value for `generate`'s argument `custom_generate`. `drafter` is whatever `seeahead.load` takes as one.
 
     One sequence, greedy or sampled, with any logits processors and stopping criteria. Sampled tokens are reproducible
-    with `torch.manual_seed`. A `streamer` is given here: transformers does not hand its own argument on.
+    with `torch.manual_seed`. A `streamer` is given here: transformers does not hand its own argument on. `self_check`:
+    a model that has not passed it here is proven on itself, in a few passes, before its first answer.
     """
     made: dict[tuple[torch.device, torch.dtype], Drafter] = {}
+    provers: WeakKeyDictionary[PreTrainedModel, Prover] = WeakKeyDictionary()
 
     def generate(
         model: PreTrainedModel,
@@ -41,7 +47,12 @@ def custom_generate(drafter: str | Path | Drafter = "lookup", streamer: Any = No
     ) -> torch.Tensor:
         check(generation_config)
         _check(input_ids, generation_config, model_kwargs)
-        family = family_for(model)
+        prover = provers.get(model)
+        if prover is None:
+            prover = provers[model] = Prover(family_for(model), is_on=self_check)
+        family = prover.family
+        inputs = _inputs(family, input_ids, model_kwargs)
+        prover.before(inputs)
         place = family.device, family.dtype
         if place not in made:
             made[place] = make_drafter(drafter, device=family.device, dtype=family.dtype)
@@ -50,7 +61,7 @@ def custom_generate(drafter: str | Path | Drafter = "lookup", streamer: Any = No
         sampler = settings.sampler(int(torch.randint(0, 2**62, ())) if generation_config.do_sample else 0)
         rule = settings.stop_rule(family.device)
         decoder = Decoder(family, made[place], sampler, rule, family.image_token_ids)
-        progress = decoder.start(_inputs(family, input_ids, model_kwargs))
+        progress = decoder.start(inputs)
         _tell(streamer, input_ids, progress.answer)
         for step in decoder.steps(progress):
             _tell(streamer, step.emitted)

@@ -92,6 +92,11 @@ class Session:
                 embeddings,
             )
 
+    @property
+    def most_nodes(self) -> int | None:
+        """Most nodes that the next pass may hold beside its root; None: any number."""
+        return self.executor.most_nodes(self.length + self._shift)
+
     def commit(self, path: Sequence[int]) -> None:
         """Keep the pending nodes of `path` (ascending) as committed tokens; drop every other pending node."""
         with torch.inference_mode():

@@ -1,4 +1,7 @@
-"""The model families we serve, by transformers' `model_type`. Implementations are imported when first needed."""
+"""Which transformers models are served: any decoder, with or without images, but those known not to work.
+
+Implementations are imported when first needed.
+"""
 
 from __future__ import annotations
 
@@ -11,55 +14,173 @@ from seeahead.errors import ModelError
 if TYPE_CHECKING:
     from seeahead.families.base import Family
 
-SUPPORTED: dict[str, str] = {
+TESTED: dict[str, str] = {
     "llava": "LLaVA-1.5",
     "llava_next": "LLaVA-NeXT",
+    "llava_onevision": "LLaVA-OneVision",
     "qwen2_vl": "Qwen2-VL",
     "qwen2_5_vl": "Qwen2.5-VL",
     "qwen3_vl": "Qwen3-VL",
+    "qwen3_vl_moe": "Qwen3-VL-MoE",
     "idefics3": "Idefics3",
     "smolvlm": "SmolVLM",
     "gemma3": "Gemma3",
     "internvl": "InternVL",
+    "mistral3": "Mistral 3 (Pixtral)",
+    "glm4v": "GLM-4V",
+    "glm46v": "GLM-4.6V",
+    "aya_vision": "Aya Vision",
+    "paligemma": "PaliGemma",
     "llama": "Llama",
     "mistral": "Mistral",
     "qwen2": "Qwen2",
     "qwen3": "Qwen3",
+    "qwen3_moe": "Qwen3-MoE",
+    "gemma2": "Gemma2",
     "gemma3_text": "Gemma3 (text)",
+    "phi3": "Phi-3",
+    "olmo2": "OLMo 2",
+    "granite": "Granite",
+    "gpt_oss": "gpt-oss",
+    "llama4_text": "Llama 4 (text)",
+    "cohere2": "Command R7B",
+    "smollm3": "SmolLM3",
+    "exaone4": "EXAONE 4",
+    "ministral": "Ministral",
 }
-"""Model type -> the family's name for people."""
+"""Model type -> name for people, of the families that run through the whole matrix of tests. Others are proven at load."""
 
 _CLASSES = {
     "qwen2_vl": "qwen_vl:QwenVL",
     "qwen2_5_vl": "qwen_vl:QwenVL",
     "qwen3_vl": "qwen_vl:QwenVL",
+    "qwen3_vl_moe": "qwen_vl:QwenVL",
     "idefics3": "idefics3:Idefics3",
     "smolvlm": "idefics3:Idefics3",
     "gemma3": "gemma3:Gemma3",
     "internvl": "internvl:InternVL",
+    "aya_vision": "aya_vision:AyaVision",
+    "paligemma": "paligemma:PaliGemma",
+    "llama4": "llama4:Llama4",
+    "llama4_text": "llama4:Llama4",
 }
+_REGISTERED: dict[str, type[Family]] = {}
 
-_RECURRENT = ("mamba", "jamba", "bamba", "zamba", "rwkv", "xlstm", "recurrent_gemma", "qwen3_next", "qwen3_5", "lfm2")
+_RECURRENT = (
+    "bailing_hybrid",
+    "bamba",
+    "falcon_h1",
+    "jamba",
+    "kimi_linear",
+    "lfm2",
+    "lfm3",
+    "mamba",
+    "nemotron_h",
+    "olmo_hybrid",
+    "qwen3_5",
+    "qwen3_next",
+    "recurrent_gemma",
+    "rwkv",
+    "xlstm",
+    "zamba",
+)
 """Model types, or parts of them, whose layers carry a state that no refused token can be taken out of again."""
+
+_ALIBI = "it weighs tokens by their distance in the cache (ALiBi), where those of a drafted tree lie side by side"
+_CROSS = "it reads images through cross-attention, whose keys lie in the cache beside those of the text"
+_ENCODER = "it is an encoder, whose tokens see what comes after them"
+_REFUSED = {
+    "bloom": _ALIBI,
+    "mpt": _ALIBI,
+    "idefics": _CROSS,
+    "mllama": _CROSS,
+    **dict.fromkeys(
+        (
+            "bert",
+            "bert-generation",
+            "big_bird",
+            "camembert",
+            "data2vec-text",
+            "electra",
+            "ernie",
+            "megatron-bert",
+            "reformer",
+            "rembert",
+            "roberta",
+            "roberta-prelayernorm",
+            "roc_bert",
+            "roformer",
+            "xlm",
+            "xlm-roberta",
+            "xlm-roberta-xl",
+            "xlnet",
+            "xmod",
+        ),
+        _ENCODER,
+    ),
+}
+"""Model type -> why drafted trees cannot be scored by it."""
+
+
+def register_family(model_type: str, family_class: type[Family]) -> None:
+    """Serve models of `model_type` through `family_class`; the last one registered for a type counts.
+
+    Raises ModelError for a class that is not derived from `seeahead.families.base.Family`.
+    """
+    from seeahead.families.base import Family  # here and not above: it needs torch and transformers
+
+    if not isinstance(model_type, str) or not model_type:
+        raise ModelError(f"a model type is a name like 'llava', as in a model's config.json, not {model_type!r}")
+    if not isinstance(family_class, type) or not issubclass(family_class, Family):
+        raise ModelError(
+            f"the family of '{model_type}' has to be a class derived from seeahead.families.base.Family, "
+            f"not {family_class!r}"
+        )
+    _REGISTERED[model_type] = family_class
 
 
 def check_supported(model_type: str) -> None:
-    """Raises ModelError, with the supported model types, for one we do not know."""
-    if model_type not in SUPPORTED:
-        if any(part in model_type for part in _RECURRENT):
-            raise ModelError(
-                f"model type '{model_type}' has recurrent layers, whose cache cannot roll back refused tokens; use a "
-                f"model whose layers are all attention: {', '.join(SUPPORTED)}"
-            )
-        near = difflib.get_close_matches(model_type, SUPPORTED, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise ModelError(f"model type '{model_type}' is not supported; {hint}supported are {', '.join(SUPPORTED)}")
+    """Raises ModelError, with the reason, for a model type that is known not to work."""
+    if model_type in _REGISTERED or model_type in TESTED:
+        return
+    if any(part in model_type for part in _RECURRENT):
+        raise ModelError(
+            f"model type '{model_type}' has recurrent layers, whose cache cannot roll back refused tokens; use a "
+            f"model whose layers are all attention, such as {', '.join(TESTED)}"
+        )
+    if model_type in _REFUSED:
+        raise ModelError(
+            f"model type '{model_type}' is not supported: {_REFUSED[model_type]}; use another decoder, such as "
+            f"{', '.join(TESTED)}"
+        )
+
+
+def check_loadable(model_type: str) -> None:
+    """Raises ModelError for a model type that is known not to work, or that transformers loads no decoder for."""
+    from seeahead.compat import decoder_types, known_types
+
+    check_supported(model_type)
+    decoders = decoder_types()
+    if model_type in _REGISTERED or model_type in decoders:
+        return
+    if model_type in known_types():
+        raise ModelError(
+            f"model type '{model_type}' is neither a text decoder nor a vision-language model (an encoder-decoder, a "
+            f"speech model or another); use a decoder, such as {', '.join(TESTED)}"
+        )
+    near = difflib.get_close_matches(model_type, decoders, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise ModelError(f"model type '{model_type}' is not known to transformers; {hint}tested are {', '.join(TESTED)}")
 
 
 def family_for(model: Any, processor: Any = None) -> Family:
     """The family object that runs `model` (a transformers model with its language head)."""
-    model_type = model.config.model_type
+    from seeahead.families.inspection import unwrapped
+
+    model_type = unwrapped(model).config.model_type
     check_supported(model_type)
-    module, _, name = _CLASSES.get(model_type, "base:Family").partition(":")
-    family: type[Family] = getattr(import_module(f".{module}", __name__), name)
+    family = _REGISTERED.get(model_type)
+    if family is None:
+        module, _, name = _CLASSES.get(model_type, "base:Family").partition(":")
+        family = getattr(import_module(f".{module}", __name__), name)
     return family(model, processor)

@@ -7,19 +7,31 @@ which they differ: positions, masks, image markers.
 from __future__ import annotations
 
 import inspect
+import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import PreTrainedModel
 
-from seeahead.cache import SessionCache, check_can_roll_back
-from seeahead.compat import attention_of, cache_argument, rotary_index
+from seeahead.cache import SessionCache
+from seeahead.compat import cache_argument, rotary_index
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs, Prefilled, Scores
 from seeahead.families.encoding import PromptEncoder
-from seeahead.families.fused import fused_decoder
-from seeahead.models.decoder import Decoder
+from seeahead.families.fused import FusedDecoder, fused_decoder
+from seeahead.families.inspection import (
+    check_model,
+    context_of,
+    fingerprint,
+    place_of,
+    position_border,
+    rope_of,
+    unwrapped,
+)
+from seeahead.families.processors import mismatch_told
 
 
 class Family(PromptEncoder):
@@ -27,46 +39,77 @@ class Family(PromptEncoder):
 
     name: ClassVar[str] = "text"
 
+    answer_type: ClassVar[int] = 0
+    """Type id of an answer's tokens, in models that take type ids beside token ids."""
+
     def __init__(self, model: PreTrainedModel, processor: Any = None) -> None:
-        """Raises ModelError for a model without language head, without roll-back, or without a tree mask."""
-        if model.get_output_embeddings() is None:
-            raise ModelError(
-                f"{type(model).__name__} has no language head; load the model with AutoModelForImageTextToText or "
-                "AutoModelForCausalLM"
-            )
-        self.model = model.eval()
+        """`model` may be wrapped by torch.compile or PEFT; it is left as it is. Raises ModelError (`inspection`)."""
+        self.given = model
         self.processor = processor
-        self.text_config = model.config.get_text_config()
-        check_can_roll_back(self.text_config)
-        unknown = set(getattr(self.text_config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-        if unknown:
-            raise ModelError(
-                f"model type '{model.config.model_type}' has {', '.join(sorted(unknown))} layers, for which no tree "
-                "mask is known; use a model with full_attention and sliding_attention layers"
-            )
-        attention = attention_of(self.text_config)
-        if attention not in (None, "eager", "sdpa"):
-            raise ModelError(
-                f"attention implementation '{attention}' takes no tree mask; "
-                "load the model with attn_implementation='sdpa'"
-            )
+        self._fused: FusedDecoder | None = None
+        self._wants_fused = False
+        self._look()
+
+    def _look(self) -> None:
+        self.model = unwrapped(self.given)
+        check_model(self.model)
+        self._seen = fingerprint(self.model)
+        self.text_config = self.model.config.get_text_config()
         self.vocab_size: int = self.text_config.vocab_size
-        self.max_length: int | None = getattr(self.text_config, "max_position_embeddings", None)
-        self.device: torch.device = model.device
-        self.dtype: torch.dtype = model.dtype
-        self._cache_argument = cache_argument(model.forward)
-        self._rotary_index = rotary_index(model)
-        forward = inspect.signature(model.forward).parameters
-        self._fused: Decoder | None = None
+        self.max_length: int | None = context_of(self.text_config)
+        self.device: torch.device = place_of(self.model)
+        self.dtype: torch.dtype = self.model.dtype
+        self._cache_argument = cache_argument(self.model.forward)
+        self._rotary_index = rotary_index(self.model)
+        self._border = position_border(self.text_config)
+        forward = inspect.signature(self.model.forward).parameters
         self._last_logits_only = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+
+    def follow(self) -> bool:
+        """Look at the model again before an answer; whether it has changed since the last look.
+
+        An adapter, a hook, other weights or another attention are followed; a model that cannot be exact any more, or
+        that was moved to another device or type, is refused with ModelError: drafters were made for where it was.
+        """
+        model = unwrapped(self.given)
+        is_same = model is self.model and fingerprint(model) == self._seen
+        if is_same and (self._fused is None or self._fused.is_current()):
+            return False
+        place = self.device, self.dtype
+        self._look()
+        if (self.device, self.dtype) != place:
+            raise ModelError(
+                f"the model was moved from {place[0]} in {place[1]} to {self.device} in {self.dtype} after it was "
+                "loaded; load it again where it is now"
+            )
+        if self._wants_fused:
+            self.fuse()
+        return True
 
     def fuse(self) -> bool:
         """Let decoding steps run through fused projections where the language model is a plain Llama.
 
         Says whether it was. The model's weights become views of fused ones: for models that nobody else rearranges.
         """
+        self._wants_fused = True
         self._fused = fused_decoder(self.model)
         return self._fused is not None
+
+    @property
+    def is_fused(self) -> bool:
+        return self._fused is not None
+
+    def most_nodes(self, position: int) -> int | None:
+        """Most nodes that a pass may hold beside a root at `position`; None: any number.
+
+        Some rotary factors change once a pass reaches a border: LongRoPE's for all rows of it, dynamic ones with every
+        further position. So drafts end before the border, and beyond a dynamic one there are none.
+        """
+        if self._border is None:
+            return None
+        if position < self._border:
+            return self._border - 1 - position
+        return 0 if rope_of(self.text_config).get("rope_type") == "dynamic" else None
 
     # ---- the executor seam
 
@@ -96,14 +139,15 @@ class Family(PromptEncoder):
             # A fourth row, where there is one, comes first and counts tokens.
             shift = int(positions[-3:].max()) + 1 - inputs.token_ids.shape[1]
             extras["position_ids"] = positions
-        outputs = self.model(
-            input_ids=inputs.token_ids,
-            use_cache=True,
-            output_hidden_states=wants_features or wants_embeddings,
-            **{self._cache_argument: cache},
-            **extras,
-            **self._last_logits_only,
-        )
+        with mismatch_told(self.processor):
+            outputs = self.model(
+                input_ids=inputs.token_ids,
+                use_cache=True,
+                output_hidden_states=wants_features or wants_embeddings,
+                **{self._cache_argument: cache},
+                **extras,
+                **self._last_logits_only,
+            )
         scores = _scores(outputs, wants_features, last_only=True)
         if wants_embeddings:
             scores = replace(scores, embeddings=outputs.hidden_states[0])
@@ -120,8 +164,8 @@ class Family(PromptEncoder):
     ) -> Scores:
         assert embeddings is None, "transformers models read tokens here"
         if self._fused is not None:
-            return self._fused.forward(tokens, positions, visible, cache, wants_features)
-        outputs = self.model(
+            return self._fused.decoder.forward(tokens, positions, visible, cache, wants_features)
+        outputs = self._run(
             input_ids=tokens,
             position_ids=self.positions(positions),
             attention_mask=None if visible is None else self.masks(visible),
@@ -130,6 +174,11 @@ class Family(PromptEncoder):
             **{self._cache_argument: cache},
         )
         return _scores(outputs, wants_features)
+
+    def _run(self, **arguments: Any) -> Any:
+        # Rotary factors that change with the longest row are kept on the model: one pass at a time, over all threads.
+        with _one_at_a_time(self.model) if self._border is not None else nullcontext():
+            return self.model(**arguments)
 
     # ---- where families differ
 
@@ -156,25 +205,50 @@ class Family(PromptEncoder):
     def masks(self, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """The attention mask as the model takes it, from `visible` [batch, tokens, cached + tokens].
 
-        Where sliding and full attention layers mix, each type of layer takes a mask of its own; one mask for all would
-        be silently wrong once the text is longer than the window.
+        Where layers of several types mix, each type takes a mask of its own; one mask for all would be silently wrong
+        once the text is longer than the window.
         """
-        window = getattr(self.text_config, "sliding_window", None)
-        layer_types = getattr(self.text_config, "layer_types", None)
-        if window is None or (layer_types and "sliding_attention" not in layer_types):
-            return self.additive_mask(visible)
-        # A window counts the tokens a token sees, along its own branch: not columns (siblings lie between), and not
-        # positions (M-RoPE ones jump at pictures).
-        num_seen_from = visible.flip(-1).cumsum(-1).flip(-1)
-        sliding = self.additive_mask(visible & (num_seen_from <= window))
-        if not layer_types:
-            return sliding
-        return {"full_attention": self.additive_mask(visible), "sliding_attention": sliding}
+        masks = {kind: self.additive_mask(self.visible_in(kind, visible)) for kind in self.layer_types}
+        return masks if len(masks) > 1 else next(iter(masks.values()))
+
+    @property
+    def layer_types(self) -> tuple[str, ...]:
+        """The types of attention layers, each once; a config without a list of them has one type."""
+        named = getattr(self.text_config, "layer_types", None)
+        if named:
+            return tuple(sorted(set(named)))
+        for kind, setting in (("sliding_attention", "sliding_window"), ("chunked_attention", "attention_chunk_size")):
+            if getattr(self.text_config, setting, None) is not None:
+                return (kind,)
+        return ("full_attention",)
+
+    def visible_in(self, kind: str, visible: torch.Tensor) -> torch.Tensor:
+        """What is left of `visible` in a layer of this type.
+
+        Windows and chunks count the tokens a token sees, along its own branch: not columns (siblings lie between), and
+        not positions (M-RoPE ones jump at pictures).
+        """
+        if kind == "sliding_attention":
+            num_seen_from = visible.flip(-1).cumsum(-1).flip(-1)
+            kept: torch.Tensor = visible & (num_seen_from <= self.text_config.sliding_window)
+            return kept
+        if kind == "chunked_attention":
+            chunks = (visible.cumsum(-1) - 1) // self.text_config.attention_chunk_size
+            kept = visible & (chunks == chunks[..., -1:])
+            return kept
+        return visible
 
     def additive_mask(self, visible: torch.Tensor) -> torch.Tensor:
         """[batch, 1, tokens, cached + tokens]: 0 where visible, the type's lowest number elsewhere."""
         mask = torch.zeros(visible.shape, dtype=self.dtype, device=self.device)
         return mask.masked_fill_(~visible, torch.finfo(self.dtype).min)[:, None]
+
+
+_locks: WeakKeyDictionary[PreTrainedModel, threading.Lock] = WeakKeyDictionary()
+
+
+def _one_at_a_time(model: PreTrainedModel) -> threading.Lock:
+    return _locks.setdefault(model, threading.Lock())
 
 
 def _scores(outputs: Any, wants_features: bool, last_only: bool = False) -> Scores:

@@ -9,6 +9,7 @@ On a CPU in bfloat16 the fused projections are packed, which costs a second copy
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from transformers import (
 )
 
 from seeahead.compat import plain_llama
+from seeahead.errors import SeeaheadError
 from seeahead.models.decoder import Decoder, DecoderConfig, rotation_table
 from seeahead.models.packed import can_pack, pack
 
@@ -41,7 +43,22 @@ _SMALL = 1 << 30
 """Bytes; the second copy that is made where the size of the memory is not known."""
 
 
-def fused_decoder(model: PreTrainedModel) -> Decoder | None:
+@dataclass(frozen=True)
+class FusedDecoder:
+    """A compact decoder on a model's weights, and what these were when it was made."""
+
+    decoder: Decoder
+    model: PreTrainedModel
+    is_packed: bool
+    seen: tuple[Any, ...]
+
+    def is_current(self) -> bool:
+        """Whether the decoder still says what the model does: nothing hooked, adapted, moved or replaced since."""
+        language, config = self.model.get_decoder(), self.model.config.get_text_config()
+        return _is_plain(self.model, language, config) and _weights_seen(self.model, self.is_packed) == self.seen
+
+
+def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     """The model's language model as a compact decoder, or None where anything about it is not plain Llama.
 
     Where weights can be packed and a second copy is small beside this machine's memory, the decoder gets packed ones.
@@ -54,7 +71,11 @@ def fused_decoder(model: PreTrainedModel) -> Decoder | None:
         return None
     if not _is_plain(model, language, config):
         return None
-    shape = DecoderConfig.from_json({**config.to_dict(), "model_type": "llama", "head_dim": _head_width(config)})
+    values = {**config.to_dict(), "model_type": "llama", "head_dim": _head_width(config)}
+    try:
+        shape = DecoderConfig.from_json(values)
+    except SeeaheadError:  # a config with a key that a plain Llama has not
+        return None
     with torch.device("meta"):
         decoder = Decoder(shape)
     is_packed = can_pack(model.lm_head.weight) and _copy_is_small(language)
@@ -72,7 +93,19 @@ def fused_decoder(model: PreTrainedModel) -> Decoder | None:
     if is_packed:
         pack(decoder)
     decoder.register_buffer("_rotation", rotation_table(shape).to(model.device, model.dtype), persistent=False)
-    return decoder.eval()
+    return FusedDecoder(decoder.eval(), model, is_packed, _weights_seen(model, is_packed))
+
+
+def _weights_seen(model: PreTrainedModel, is_packed: bool) -> tuple[Any, ...]:
+    """Where the weights lie; of packed ones, which are copies, also how often they were written and some values."""
+    parameters = [*model.get_decoder().parameters(), *model.lm_head.parameters()]
+    places = tuple(parameter.data_ptr() for parameter in parameters)
+    if not is_packed:
+        return places
+    with torch.no_grad():
+        flat = [parameter.view(-1) for parameter in parameters]
+        samples = [one[:: max(1, len(one) // 16)][:16].float().sum() for one in flat]
+        return (*places, *(parameter._version for parameter in parameters), *torch.stack(samples).tolist())
 
 
 def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
@@ -83,6 +116,8 @@ def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
     return (
         len(projections) == 7 * config.num_hidden_layers
         and all(type(module) is nn.Linear and not _has_bias(module) for module in projections)
+        # Quantised weights are subclasses of a tensor inside plain linear layers.
+        and all(type(weight.data) is Tensor for weight in (*language.parameters(), *model.lm_head.parameters()))
         and type(language.embed_tokens) is nn.Embedding
         and type(model.lm_head) is nn.Linear
         and not _has_bias(model.lm_head)

@@ -125,6 +125,10 @@ class Decoder(nn.Module):
     def width(self) -> int:
         return self.config.hidden_size
 
+    def most_nodes(self, position: int) -> int | None:
+        """Any number."""
+        return None
+
     def embed(self, tokens: Tensor) -> Tensor:
         embedded: Tensor = self.embedding(tokens)
         return embedded

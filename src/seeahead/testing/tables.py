@@ -44,6 +44,10 @@ class TableExecutor:
     def width(self) -> int:
         return 0
 
+    def most_nodes(self, position: int) -> int | None:
+        """Any number."""
+        return None
+
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError("a table has no embeddings")
 

@@ -1,0 +1,135 @@
+"""What can be seen of a model before it runs: what it is inside its wrappers, and what no draft can be exact on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from seeahead.cache import check_can_roll_back
+from seeahead.compat import attention_of
+from seeahead.errors import ModelError
+
+LAYER_TYPES = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+"""Types of attention layers for which the mask of a tree is known."""
+
+
+def unwrapped(model: Any) -> PreTrainedModel:
+    """The transformers model inside torch.compile's and PEFT's wrappers. Raises ModelError where there is none.
+
+    Adapters live in the layers, so the model inside has them. Learned prompts do not: those are refused.
+    """
+    model = getattr(model, "_orig_mod", model)
+    if hasattr(model, "get_base_model"):
+        kinds = getattr(model, "peft_config", {}).values()
+        if any(getattr(kind, "is_prompt_learning", False) for kind in kinds):
+            raise ModelError("the model has a learned prompt before its own (PEFT), which drafts cannot see; use LoRA")
+        model = unwrapped(model.get_base_model())
+    if not isinstance(model, PreTrainedModel):
+        raise ModelError(f"a {type(model).__name__} was given; give a transformers model with its language head")
+    return model
+
+
+def check_model(model: PreTrainedModel) -> None:
+    """Raises ModelError, with the reason and the way out, for a model on which no draft could be exact."""
+    if model.get_output_embeddings() is None:
+        raise ModelError(
+            f"{type(model).__name__} has no language head; load the model with AutoModelForImageTextToText or "
+            "AutoModelForCausalLM"
+        )
+    config = model.config.get_text_config()
+    check_can_roll_back(config)
+    unknown = set(getattr(config, "layer_types", None) or ()) - LAYER_TYPES
+    if unknown:
+        raise ModelError(
+            f"model type '{model.config.model_type}' has {', '.join(sorted(unknown))} layers, for which no tree "
+            f"mask is known; use a model whose layers are {', '.join(sorted(LAYER_TYPES))}"
+        )
+    attention = attention_of(config)
+    if attention not in (None, "eager", "sdpa"):
+        raise ModelError(
+            f"attention implementation '{attention}' takes no tree mask; load the model with "
+            "attn_implementation='sdpa', or call model.set_attn_implementation('sdpa')"
+        )
+    _check_activations(model)
+    if model.training:
+        _check_training(model)
+
+
+def _check_activations(model: nn.Module) -> None:
+    """Refuses layers whose scales or outliers are found over all rows of a pass: a draft would change the target."""
+    for name, module in model.named_modules():
+        kind = type(module)
+        shares_rows = kind.__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.qat", "torch.nn.quantized"))
+        if shares_rows or (kind.__name__ == "Linear8bitLt" and getattr(module, "threshold", 6.0) > 0):
+            raise ModelError(
+                f"layer {name} is {kind.__module__}.{kind.__name__}, which quantises activations over all rows of a "
+                "pass, so that a draft changes the model's own answer; quantise weights only, or activations by row"
+            )
+
+
+def _check_training(model: PreTrainedModel) -> None:
+    """A model in training mode is left in it; refuses what makes its passes random or leaves out the cache."""
+    for name, module in model.named_modules():
+        # Attention layers of transformers drop weights by a number of their own.
+        rate = (
+            module.p if isinstance(module, nn.modules.dropout._DropoutNd) else getattr(module, "attention_dropout", 0)
+        )
+        if module.training and isinstance(rate, float) and rate > 0:
+            raise ModelError(f"the model is in training mode and {name} drops values at random; call model.eval()")
+    if getattr(model, "is_gradient_checkpointing", False):
+        raise ModelError("the model is training with gradient checkpointing, which uses no cache; call model.eval()")
+
+
+def context_of(config: Any) -> int | None:
+    """Most tokens of prompt and answer together: what the positions reach, scaled ones included; None without limit."""
+    longest: int | None = getattr(config, "max_position_embeddings", None)
+    rope = rope_of(config)
+    if longest is None or rope.get("rope_type") not in _SCALED:
+        return longest
+    original = rope.get("original_max_position_embeddings") or longest
+    factor = float(rope.get("factor") or 1.0)
+    return max(longest, math.floor(original * factor)) if rope["rope_type"] != "dynamic" else None
+
+
+_SCALED = ("linear", "dynamic", "yarn", "longrope", "llama3")
+
+
+def rope_of(config: Any) -> dict[str, Any]:
+    """The rotary settings of a text config; of several, by layer type, the one that scales."""
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    if "rope_type" not in rope and any(isinstance(one, dict) for one in rope.values()):
+        several = [one for one in rope.values() if isinstance(one, dict)]
+        rope = next((one for one in several if one.get("rope_type") in _SCALED), several[0])
+    return dict(rope)
+
+
+def position_border(config: Any) -> int | None:
+    """A position at which rotary factors change with the longest row of a pass, so that no pass may cross it."""
+    rope = rope_of(config)
+    if rope.get("rope_type") not in ("longrope", "dynamic"):
+        return None
+    named = getattr(config, "original_max_position_embeddings", None) or rope.get("original_max_position_embeddings")
+    return int(named or config.max_position_embeddings)
+
+
+def fingerprint(model: PreTrainedModel) -> tuple[Any, ...]:
+    """What of a model must not change unseen between two answers; equal as long as nothing did. Costs under 1 ms."""
+    kinds = tuple((id(module), type(module), _num_hooks(module)) for module in model.modules())
+    return attention_of(model.config.get_text_config()), model.dtype, model.device, model.training, hash(kinds)
+
+
+def _num_hooks(module: nn.Module) -> int:
+    return len(module._forward_hooks) + len(module._forward_pre_hooks) + hasattr(module, "_hf_hook")
+
+
+def place_of(model: PreTrainedModel) -> torch.device:
+    """Where inputs go: the model's first weight, or where an offloaded model runs."""
+    hook = getattr(model, "_hf_hook", None)
+    running = getattr(hook, "execution_device", None)
+    if model.device.type == "meta" and running is not None:
+        return torch.device(running)
+    return model.device

@@ -1,0 +1,162 @@
+"""A proof on the model itself, before its first answer: its passes over trees say what whole passes over paths say.
+
+The reference is the model's own forward over prompt and path at once, without cache, mask or positions of ours. So what
+a new release of transformers, a family that nobody has tried, or a change of ours breaks is refused at load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from seeahead.errors import ModelError
+from seeahead.executor import ModelInputs
+from seeahead.families.base import Family
+from seeahead.session import Session
+from seeahead.tree import ROOT, TokenTree
+
+BOUNDS = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
+"""Largest root mean square difference of a token's logits, in parts of their spread, by the model's type."""
+
+NUM_WORDS = 24
+"""Tokens of a prompt made for a proof, where no window asks for more."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part of the proof: the largest difference found, the bound, and what a failure points to."""
+
+    part: str
+    error: float
+    bound: float
+    suspect: str
+
+    @property
+    def holds(self) -> bool:
+        return self.error <= self.bound
+
+
+def prove(family: Family, prompts: Sequence[tuple[str, ModelInputs]]) -> Iterator[Finding]:
+    """The findings for each of `prompts`, (what it shows, inputs), in order. Runs some ten passes of the model each."""
+    for what, inputs in prompts:
+        yield from _prove_prompt(family, what, inputs)
+
+
+def require(findings: Iterator[Finding]) -> list[Finding]:
+    """All findings, if they hold. Raises ModelError for the first that does not: no token may be emitted then."""
+    held = []
+    for finding in findings:
+        if not finding.holds:
+            raise ModelError(
+                f"self-check failed at {finding.part}: logits differ from a whole pass by {finding.error:.2g} of their "
+                f"spread, the bound is {finding.bound:g}; this model would answer wrongly with drafts. Suspect: "
+                f"{finding.suspect}. Decode it with transformers alone, or register a family for it "
+                "(docs/add-a-family.md)"
+            )
+        held.append(finding)
+    return held
+
+
+def prompts_for(family: Family, *, is_long: bool = False) -> list[tuple[str, ModelInputs]]:
+    """Prompts of made-up tokens: a short text, and one longer than the model's window or chunk where there is one.
+
+    A window so long that passes over it take minutes on a CPU is left to the long form (`is_long`).
+    """
+    prompts = [("text", _words(family, NUM_WORDS))]
+    window = window_of(family)
+    if window is None or (family.max_length is not None and window + 2 * NUM_WORDS > family.max_length):
+        return prompts
+    work = window * sum(parameter.numel() for parameter in family.model.get_decoder().parameters())
+    if is_long or family.device.type != "cpu" or work <= MOST_WORK:
+        prompts.append((f"a text longer than the window of {window}", _words(family, window + NUM_WORDS)))
+    return prompts
+
+
+MOST_WORK = 2e12
+"""Tokens times weights of one pass: some seconds of two cores."""
+
+
+def window_of(family: Family) -> int | None:
+    """The shortest window or chunk that any layer of the model attends to."""
+    settings = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+    named = [getattr(family.text_config, settings[kind], None) for kind in family.layer_types if kind in settings]
+    return min((window for window in named if window is not None), default=None)
+
+
+def _prove_prompt(family: Family, what: str, inputs: ModelInputs) -> Iterator[Finding]:
+    bound = BOUNDS.get(family.dtype, BOUNDS[torch.bfloat16])
+    tokens = _tokens(family, 10)
+    session = Session(family, capacity=4)
+    prefilled = session.prefill(inputs).logits[0, -1:]
+    # Two branches of three below the root: a node has wrong tokens beside it, before it and after it.
+    tree = TokenTree(tokens[:7], (ROOT, 0, 0, 1, 2, 3, 4))
+    logits = session.score(tree.tokens, tree.parents).logits[0]
+    prompt_error, tree_error = _errors(family, inputs, tree, logits, (), prefilled)
+    yield Finding(
+        f"the prefill of {what}", prompt_error, bound, "what the model is given for a prompt, or its positions"
+    )
+    yield Finding(f"a tree after {what}", tree_error, bound, "the cache argument, the tree's mask, or its positions")
+    kept = (0, 2, 4)
+    session.commit(kept)
+    error = float("inf")
+    if session.length == inputs.token_ids.shape[1] + len(kept):
+        again = TokenTree(tokens[7:], (ROOT, 0, 0))
+        logits = session.score(again.tokens, again.parents).logits[0]
+        committed = [tree.tokens[node] for node in kept]
+        error = max(_errors(family, inputs, again, logits, committed, logits[:0]))
+    yield Finding(f"a second tree, after a commit, after {what}", error, bound, "the cache's rollback to a path")
+
+
+def _errors(
+    family: Family,
+    inputs: ModelInputs,
+    tree: TokenTree,
+    logits: torch.Tensor,
+    before: Sequence[int],
+    prefilled: torch.Tensor,
+) -> tuple[float, float]:
+    """Largest errors of `prefilled` (logits before the tree: one row, or none) and of the tree's own `logits`."""
+    errors = ([0.0], [0.0])
+    for leaf in sorted(set(range(len(tree))) - set(tree.parents)):
+        path = tree.path_to(leaf)
+        tokens = [*before, *(tree.tokens[node] for node in path)]
+        said = whole_pass(family, inputs, tokens, len(path) + len(prefilled))
+        errors[0].extend(_differences(prefilled, said[: len(prefilled)]))
+        errors[1].extend(_differences(logits[list(path)], said[len(prefilled) :]))
+    return max(errors[0]), max(errors[1])
+
+
+@torch.inference_mode()
+def whole_pass(family: Family, inputs: ModelInputs, tokens: Sequence[int], num_last: int) -> torch.Tensor:
+    """Logits [num_last, vocabulary] of the last tokens of prompt and `tokens`, by the model alone, without a cache."""
+    longer = inputs.extended(tokens, family.answer_type)
+    longer.extras.pop("position_ids", None)
+    positions = family.prompt_positions(longer)
+    if positions is not None:
+        longer.extras["position_ids"] = positions
+    outputs = family.model(input_ids=longer.token_ids, use_cache=False, **longer.extras)
+    logits: torch.Tensor = outputs.logits[0, -num_last:]
+    return logits
+
+
+def _differences(ours: torch.Tensor, theirs: torch.Tensor) -> list[float]:
+    """Per token: root mean square of the difference, in parts of the standard deviation of `theirs`."""
+    ours, theirs = ours.double(), theirs.double()
+    errors = (ours - theirs).square().mean(-1).sqrt() / theirs.std(-1).clamp_min(1e-12)
+    # What is no number is no small difference.
+    values: list[float] = errors.nan_to_num(torch.inf, torch.inf, torch.inf).tolist()
+    return values
+
+
+def _words(family: Family, number: int) -> ModelInputs:
+    return ModelInputs(torch.tensor([_tokens(family, number + 64)[64:]], device=family.device))
+
+
+def _tokens(family: Family, number: int) -> tuple[int, ...]:
+    """Ordinary tokens, the same every time: spread over the vocabulary, none that stands for an image."""
+    special = family.image_token_ids | set(getattr(family.tokenizer, "all_special_ids", ())) if family.processor else ()
+    steps = (index * 7919 + 101 for index in range(8 * number + 512))
+    ordinary = [token % family.vocab_size for token in steps if token % family.vocab_size not in special]
+    return tuple(ordinary[:number])

@@ -1,0 +1,128 @@
+"""Which models have passed the proof: asked before every answer, remembered on disk, so that a second load is free."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from PIL import Image
+
+from seeahead import proof
+from seeahead.compat import attention_of
+from seeahead.demo.build import default_cache
+from seeahead.errors import InputError, SeeaheadError
+from seeahead.executor import ModelInputs
+from seeahead.families.base import Family
+from seeahead.prompt import make_prompt
+from seeahead.provenance import write_json
+
+_TEXT_ONLY = {"position_ids", "token_type_ids", "mm_token_type_ids"}
+_NOT_OF_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+_OURS = ("cache.py", "compat.py", "executor.py", "session.py", "proof.py", "families/*.py", "models/*.py")
+
+
+def proofs_folder() -> Path:
+    """Where passed proofs are remembered."""
+    return default_cache() / "proofs"
+
+
+class Prover:
+    """Proves one loaded model, each kind of prompt (text, image) once; `is_on` False trusts it."""
+
+    def __init__(self, family: Family, *, is_on: bool = True) -> None:
+        self.family, self._is_on = family, is_on
+        self._held: set[str] = set()
+        self._lock = Lock()
+
+    def at_load(self) -> None:
+        """Prove text, and images where the processor makes a prompt of one. Raises ModelError."""
+        self._require("text", None)
+        inputs = image_prompt(self.family)
+        if inputs is not None:
+            self._require("image", inputs)
+
+    def before(self, inputs: ModelInputs) -> None:
+        """Before an answer to `inputs`: what changed about the model is followed and proven, or ModelError says why not."""
+        if self.family.follow():
+            self._held.clear()
+        self._require("text", None)
+        if inputs.extras.keys() - _TEXT_ONLY:
+            self._require("image", inputs)
+
+    def _require(self, kind: str, inputs: ModelInputs | None) -> None:
+        if not self._is_on or kind in self._held:
+            return
+        with self._lock:
+            path = _path(self.family, kind)
+            if path is None or not path.is_file():
+                held = proof.require(proof.prove(self.family, _prompts(self.family, inputs)))
+                _remember(path, held)
+            self._held.add(kind)
+
+
+def image_prompt(family: Family) -> ModelInputs | None:
+    """A question about a small made image; None for a model, or a processor, that takes none."""
+    if not family.can_see or not hasattr(family.processor, "image_processor"):
+        return None
+    image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+    try:
+        return family.encode(make_prompt("What is this?", [image]))
+    except InputError:  # the first prompt with an image will say it again, to the one who can mend it
+        return None
+
+
+def _prompts(family: Family, inputs: ModelInputs | None) -> list[tuple[str, ModelInputs]]:
+    return proof.prompts_for(family) if inputs is None else [("an image", inputs)]
+
+
+def _path(family: Family, kind: str) -> Path | None:
+    """The file that a passed proof leaves; None where no folder can be had."""
+    try:
+        return proofs_folder() / f"{hashlib.sha256(json.dumps(_identity(family, kind)).encode()).hexdigest()[:32]}.json"
+    except SeeaheadError:
+        return None
+
+
+def _identity(family: Family, kind: str) -> list[Any]:
+    """Everything that the outcome of a proof depends on, the weights' values apart."""
+    model = family.model
+    config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_OF_THE_MODEL}
+    kinds = Counter(f"{type(module).__module__}.{type(module).__qualname__}" for module in model.modules())
+    device = torch.cuda.get_device_name(family.device) if family.device.type == "cuda" else platform.machine()
+    return [
+        kind,
+        [f"{type(one).__module__}.{type(one).__qualname__}" for one in (family, model)],
+        family.is_fused,
+        json.dumps(config, sort_keys=True, default=str),
+        sorted(kinds.items()),
+        [metadata.version("transformers"), torch.__version__, _own_code()],
+        [str(family.dtype), family.device.type, device, attention_of(family.text_config)],
+    ]
+
+
+@cache
+def _own_code() -> str:
+    """A hash of what runs a model here: other code is another proof."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in _OURS for path in folder.glob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _remember(path: Path | None, held: list[proof.Finding]) -> None:
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {finding.part: finding.error for finding in held})
+    except OSError:
+        return  # proven again next time
