@@ -85,12 +85,15 @@ class _Progress:
 def _stay_alone():
     """No network, no library's own words, and no more memory than is sensible."""
 
+    from transformers.utils import logging as transformers_logging
+
     def refuse(*_):
         raise AssertionError("a parser reached for the network")
 
     socket.socket.connect = refuse
     socket.getaddrinfo = refuse
     logging.disable()
+    transformers_logging.disable_progress_bar()
     resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESS_SPACE, resource.RLIM_INFINITY))
 
 

@@ -1,6 +1,6 @@
 """Every public parser, by name."""
 
-from tests.fuzz import asked, files
+from tests.fuzz import asked, files, folders, records
 from tests.fuzz.running import Parser
 
 PARSERS = {
@@ -12,9 +12,9 @@ PARSERS = {
         Parser("settings", asked.make_settings, asked.read_settings),
         Parser("own-rows", files.make_rows, files.read_rows),
         Parser("recipes", files.make_recipe, files.read_recipes),
-        Parser("drafter-folders", files.make_folder, files.read_folder),
-        Parser("model-folders", files.make_config, files.read_config),
-        Parser("generations", files.make_generation, files.read_generation),
-        Parser("records", files.make_record, files.read_whole_record),
+        Parser("drafter-folders", folders.make_folder, folders.read_folder),
+        Parser("model-folders", folders.make_model, folders.read_model),
+        Parser("generations", records.make_generation, records.read_generation),
+        Parser("records", records.make_record, records.read_whole_record),
     )
 }
