@@ -188,6 +188,7 @@ def test_the_beginning_token_comes_once():
         assert ids.count(family.tokenizer.bos_token_id) == 1
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("model_type", VISION_FAMILIES)
 def test_models_that_see_read_the_ids_of_their_processors_template(model_type):
     for family in (family_with(model_type), adding(family_with(model_type), end=False)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,9 +25,14 @@ _ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, Arithmet
 
 @contextmanager
 def refusals_told() -> Iterator[None]:
-    """Raises InputError, in one line, for whatever a template or a processor raises inside."""
+    """Raises InputError, in one line, for whatever a template or a processor raises inside.
+
+    Their warnings of what numpy will once refuse are nobody's business here.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     except SeeaheadError:
         raise
     except _ERRORS as error:
