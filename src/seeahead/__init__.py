@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from seeahead.api import Engine, Piece, Reply, load
     from seeahead.errors import DrafterError, ImageError, InputError, ModelError, SeeaheadError
+    from seeahead.families import register_family
     from seeahead.hf_generate import custom_generate
     from seeahead.sampling import SamplingParams
 
@@ -22,6 +23,7 @@ __all__ = [
     "Piece",
     "SamplingParams",
     "custom_generate",
+    "register_family",
     "SeeaheadError",
     "InputError",
     "ImageError",
@@ -36,6 +38,7 @@ _HOMES = {
     "Reply": "seeahead.api",
     "Piece": "seeahead.api",
     "custom_generate": "seeahead.hf_generate",
+    "register_family": "seeahead.families",
     "SamplingParams": "seeahead.sampling",
     "SeeaheadError": "seeahead.errors",
     "InputError": "seeahead.errors",

@@ -31,10 +31,13 @@ __all__ = [
     "attention_of",
     "cache_argument",
     "clip_image_processor",
+    "decoder_types",
     "generation_defaults",
     "gguf_reader",
+    "known_types",
     "mask_functions",
     "plain_llama",
+    "processor_type",
     "prompt_arguments",
     "rotary_index",
     "set_attention",
@@ -109,7 +112,7 @@ def attention_of(config: Any) -> str | None:
     return name
 
 
-def set_attention(config: Any, name: str) -> None:
+def set_attention(config: Any, name: str | None) -> None:
     config._attn_implementation = name
 
 
@@ -145,3 +148,30 @@ def clip_image_processor() -> Any:
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     return CLIPImageProcessorPil
+
+
+def decoder_types() -> frozenset[str]:
+    """Model types that transformers loads as text decoders or vision-language models.
+
+    It also loads halves of encoder-decoders and of speech models as decoders; those are not meant.
+    """
+    from transformers.models.auto import modeling_auto as auto
+
+    halves = (*auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, *auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES)
+    texts = frozenset(auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES).difference(halves)
+    return texts | frozenset(auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+
+
+def known_types() -> frozenset[str]:
+    """All model types of transformers."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return frozenset(CONFIG_MAPPING_NAMES)
+
+
+def processor_type(model_type: str) -> Any:
+    """The class that reads prompts with images for models of a type; AutoProcessor where none is named."""
+    import transformers
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+
+    return getattr(transformers, PROCESSOR_MAPPING_NAMES.get(model_type) or "AutoProcessor")

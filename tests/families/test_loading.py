@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 import seeahead
 from seeahead.errors import ModelError
-from seeahead.families import SUPPORTED, family_for
+from seeahead.families import TESTED, check_loadable, check_supported, family_for, register_family
+from seeahead.families.base import Family
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model
 from tests.families.processors import processor_or_skip
 
@@ -37,8 +38,8 @@ def test_a_folder_gives_the_same_answers_as_the_pair(tmp_path, capfd, model_type
     assert loaded.generate("What is this?", pictures, max_new_tokens=8).token_ids == expected.token_ids
 
 
-def test_every_supported_type_has_a_tiny_model():
-    assert set(SUPPORTED) == {*VISION_FAMILIES, *TEXT_FAMILIES}
+def test_every_tested_type_has_a_tiny_model():
+    assert set(TESTED) == {*VISION_FAMILIES, *TEXT_FAMILIES}
 
 
 def test_loading_leaves_transformers_as_it_was(tmp_path):
@@ -67,9 +68,74 @@ def refusal(target, **settings):
     return str(caught.value)
 
 
-def test_an_unknown_model_type_lists_the_supported_ones(tmp_path):
+def test_an_unknown_model_type_lists_the_tested_ones(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "lava"}))
-    assert "'lava' is not supported; did you mean 'llava'? supported are llava, " in refusal(tmp_path)
+    assert "'lava' is not known to transformers; did you mean 'llava'? tested are llava, " in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("model_type", ["t5", "whisper", "clip", "wav2vec2"])
+def test_what_is_no_decoder_is_refused_before_it_is_loaded(tmp_path, model_type):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    assert f"'{model_type}' is neither a text decoder nor a vision-language model" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "reason"), [("mpt", "ALiBi"), ("mllama", "cross-attention"), ("roberta", "is an encoder")]
+)
+def test_what_is_known_not_to_work_is_refused_with_the_reason(tmp_path, model_type, reason):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    assert reason in refusal(tmp_path)
+
+
+def test_a_decoder_that_nobody_has_tested_is_loaded(tmp_path):
+    config = transformers.AutoConfig.for_model(
+        "starcoder2",
+        vocab_size=160,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        eos_token_id=2,
+    )
+    assert config.model_type not in TESTED
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    processor_or_skip("llama").save_pretrained(tmp_path)
+    assert type(seeahead.load(tmp_path, device="cpu").family) is Family
+
+
+class Own(Family):
+    name = "own"
+
+
+class Newer(Family):
+    name = "newer"
+
+
+def test_a_registered_family_serves_its_model_type_and_the_last_one_counts(monkeypatch, tmp_path):
+    monkeypatch.setattr("seeahead.families._REGISTERED", {})
+    model = save(tmp_path, "llama")[0]
+    assert type(family_for(model)) is Family
+    for family in (Own, Newer):
+        seeahead.register_family("llama", family)
+        assert type(family_for(model)) is family
+    assert type(seeahead.load(tmp_path, device="cpu").family) is Newer
+    register_family("mamba", Own)
+    register_family("of_my_own", Own)
+    for model_type in ("mamba", "of_my_own"):
+        check_supported(model_type)
+        check_loadable(model_type)
+
+
+@pytest.mark.parametrize("family", [None, "own", Own.__mro__[-1], torch.nn.Linear, Own.name])
+def test_what_is_no_family_is_not_registered(monkeypatch, family):
+    monkeypatch.setattr("seeahead.families._REGISTERED", {})
+    with pytest.raises(ModelError, match="has to be a class derived from seeahead.families.base.Family"):
+        register_family("llama", family)
+    for name in ("", None, 3):
+        with pytest.raises(ModelError, match="a model type is a name like 'llava'"):
+            register_family(name, Own)
+    assert type(family_for(tiny_model("llama"))) is Family
 
 
 def test_an_incomplete_checkpoint_names_the_tensors(tmp_path):
@@ -122,8 +188,9 @@ def test_layer_types_decide_for_a_supported_type():
     model = tiny_model("qwen3")
     model.config.layer_types = ["full_attention", "linear_attention"]
     assert "has linear_attention layers, whose cache cannot roll back" in refusal((model, None))
-    model.config.layer_types = ["full_attention", "chunked_attention"]
-    assert "has chunked_attention layers, for which no tree mask is known" in refusal((model, None))
+    for unknown in ("indexed_attention", "minimax_m3_sparse", "compressed_sparse_attention"):
+        model.config.layer_types = ["full_attention", unknown]
+        assert f"has {unknown} layers, for which no tree mask is known" in refusal((model, None))
 
 
 def test_attention_without_a_tree_mask_is_refused():

@@ -48,7 +48,7 @@ def collect() -> dict[str, dict[str, object]]:
     return {
         "versions": versions | {name: _version(name) for name in ("numpy", "pillow", "safetensors")},
         "devices": devices,
-        "families": dict(import_module("seeahead.families").SUPPORTED),
+        "families": dict(import_module("seeahead.families").TESTED),
         "drafters": dict(import_module("seeahead.drafters").KINDS),
         "demo_model": dict(import_module("seeahead.demo.build").state()),
     }

@@ -91,7 +91,8 @@ class PromptEncoder:
         else:
             encoded = self._encode_text(reader, template, messages)
         token_ids = encoded.pop("input_ids")
-        encoded.pop("attention_mask", None)
+        for name in ("attention_mask", "labels"):  # PaliGemma's processor adds labels for training to every prompt
+            encoded.pop(name, None)
         return ModelInputs(token_ids.to(self.device), {name: self._place(value) for name, value in encoded.items()})
 
     def _without_special_tokens(self, messages: Sequence[Message], template: str) -> tuple[Sequence[Message], Any]:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from seeahead.compat import set_attention, tied_weights
 from seeahead.errors import ModelError
-from seeahead.families import check_supported
+from seeahead.families import check_loadable
 from seeahead.families.processors import processor_class
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -46,9 +46,10 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
         raise ModelError(f"'{source}' is neither a folder nor a hub id (owner/name); check the path")
     check_model_type(source)
     config = _call(source, transformers.AutoConfig.from_pretrained, source)
-    check_supported(config.model_type)
-    # A checkpoint may ask for flash attention, which takes no tree mask.
-    set_attention(config, "sdpa")
+    check_loadable(config.model_type)
+    # A checkpoint may ask for flash attention, which takes no tree mask. Unasked, transformers takes sdpa, or eager for
+    # a model that has no other.
+    set_attention(config, None)
     sees = getattr(config, "vision_config", None) is not None
     auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
     with _quiet(is_local=folder.is_dir()):
@@ -78,7 +79,7 @@ def check_model_type(source: str | Path) -> None:
         raise ModelError(
             f"'{source}' has no readable config.json ({type(error).__name__}); give a model folder"
         ) from error
-    check_supported(str(values.get("model_type")))
+    check_loadable(str(values.get("model_type")))
 
 
 @contextmanager

@@ -15,47 +15,49 @@ from functools import cache
 from typing import Any
 
 import torch
-import transformers
 
+from seeahead.compat import processor_type
 from seeahead.errors import InputError
-
-_NAMES = {
-    "llava": "LlavaProcessor",
-    "llava_next": "LlavaNextProcessor",
-    "idefics3": "Idefics3Processor",
-    # SmolVLM's prompts for pictures are those of Idefics3, token by token.
-    "smolvlm": "Idefics3Processor",
-    "gemma3": "Gemma3Processor",
-}
-_TAKES_VIDEOS = {
-    "qwen2_vl": "Qwen2VLProcessor",
-    "qwen2_5_vl": "Qwen2_5_VLProcessor",
-    "qwen3_vl": "Qwen3VLProcessor",
-    "internvl": "InternVLProcessor",
-}
 
 
 @cache
 def processor_class(model_type: str) -> Any:
     """The class whose `from_pretrained` gives a processor for texts and pictures."""
-    if model_type in _TAKES_VIDEOS:
-        return _pictures_only(getattr(transformers, _TAKES_VIDEOS[model_type]))
-    return getattr(transformers, _NAMES[model_type])
+    # SmolVLM's prompts for pictures are those of Idefics3, token by token.
+    theirs = processor_type("idefics3" if model_type == "smolvlm" else model_type)
+    takes_videos = "video_processor" in inspect.signature(theirs.__init__).parameters
+    return _pictures_only(theirs) if takes_videos else theirs
 
 
 def _pictures_only(theirs: Any) -> Any:
+    known = inspect.signature(theirs.__init__).parameters
+
     class PicturesOnly(theirs):
-        """transformers finds a processor's parts by the names of its constructor's parameters: no video, no part."""
+        """transformers finds a processor's parts by the names of its constructor's parameters: no video, no part.
+
+        What a checkpoint stores for other parameters is given only under names that stand here.
+        """
 
         def __init__(
             self,
             image_processor: Any = None,
             tokenizer: Any = None,
             image_seq_length: int = 256,
+            num_image_tokens: int | None = None,
+            vision_feature_select_strategy: str | None = None,
+            vision_aspect_ratio: str = "anyres_max_9",
             chat_template: str | None = None,
         ) -> None:
-            settings = {"image_seq_length": image_seq_length, "chat_template": chat_template}
-            super().__init__(image_processor, tokenizer, None, **settings)
+            settings = {
+                "image_seq_length": image_seq_length,
+                "num_image_tokens": num_image_tokens,
+                "vision_feature_select_strategy": vision_feature_select_strategy,
+                "vision_aspect_ratio": vision_aspect_ratio,
+                "chat_template": chat_template,
+            }
+            super().__init__(
+                image_processor, tokenizer, None, **{name: value for name, value in settings.items() if name in known}
+            )
 
     # Saved under the name of the class it stands for, it loads anywhere.
     PicturesOnly.__name__ = PicturesOnly.__qualname__ = theirs.__name__
@@ -80,12 +82,14 @@ def completed(processor: Any, config: Any) -> Any:
 
     Raises InputError where the config does not say it either.
     """
-    said = {name: getattr(processor, name) for name in COUNTING[:3] if hasattr(processor, name)}
+    said = {name: getattr(processor, name) for name in COUNTING[:4] if hasattr(processor, name)}
     if None not in said.values():
         return processor
     tower = config.vision_config
+    side = getattr(tower, "patch_size", None)
     known = {
-        "patch_size": getattr(tower, "patch_size", None),
+        "patch_size": side,
+        "num_image_tokens": (tower.image_size // side) ** 2 if side else None,
         "vision_feature_select_strategy": getattr(config, "vision_feature_select_strategy", None),
         "num_additional_image_tokens": int(tower.model_type in _CLASS_TOKEN_TOWERS),
     }

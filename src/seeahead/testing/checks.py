@@ -92,9 +92,12 @@ def _prefill_logits(target: Executor, inputs: ModelInputs, tokens: Sequence[int]
     """Logits [vocabulary] after the prompt and `tokens`, from a fresh session."""
     more = torch.tensor([list(tokens)], device=inputs.token_ids.device)
     shape = inputs.token_ids.shape
-    # Type ids run along the tokens: what follows the prompt is text.
+    # Type ids run along the tokens: what follows the prompt is of the type of answers.
+    answer_type: int = getattr(target, "answer_type", 0)
     extras = {
-        name: torch.cat([value, torch.zeros_like(more, dtype=value.dtype)], 1) if value.shape == shape else value
+        name: torch.cat([value, torch.full_like(more, answer_type, dtype=value.dtype)], 1)
+        if value.shape == shape
+        else value
         for name, value in inputs.extras.items()
     }
     longer = ModelInputs(torch.cat([inputs.token_ids, more], 1), extras)
@@ -105,7 +108,7 @@ def _suspects(number: int, node: int, tree: TokenTree, error: float) -> str:
     if tree.parents[node] == ROOT:
         where = "the root"
         suspect = (
-            "position shift after a picture (family.position_shift), or what prefill was given"
+            "position shift after a picture (family.prompt_positions), or what prefill was given"
             if number == 0
             else "gather (cache.keep): the last commit left other rows than the path's, or another length"
         )

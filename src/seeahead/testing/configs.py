@@ -29,8 +29,32 @@ VISION_FAMILIES = (
     "smolvlm",
     "gemma3",
     "internvl",
+    "llava_onevision",
+    "mistral3",
+    "glm4v",
+    "glm46v",
+    "aya_vision",
+    "paligemma",
+    "qwen3_vl_moe",
 )
-TEXT_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
+TEXT_FAMILIES = (
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma3_text",
+    "phi3",
+    "olmo2",
+    "granite",
+    "gemma2",
+    "qwen3_moe",
+    "gpt_oss",
+    "llama4_text",
+    "cohere2",
+    "smollm3",
+    "exaone4",
+    "ministral",
+)
 
 _MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
 
@@ -71,6 +95,22 @@ _GEMMA3_TEXT = _sliding(
 )
 
 
+_COHERE2 = _sliding("cohere2", ("sliding_attention", "full_attention"), logit_scale=1.0, tie_word_embeddings=False)
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "norm_topk_prob": True}
+_LLAMA4 = _text(
+    "llama4_text",
+    num_hidden_layers=3,
+    no_rope_layers=[1, 0, 1],
+    attention_chunk_size=SLIDING_WINDOW,
+    intermediate_size_mlp=96,
+    interleave_moe_layer_step=2,
+    num_local_experts=4,
+    # Queries of layers without rotary positions are scaled anew every five tokens.
+    floor_scale=5,
+    attn_scale=1.0,
+)
+
+
 def _vision(model_type: str, **more: Any) -> dict[str, Any]:
     """A vision tower for pictures of 16 x 16 in patches of 8."""
     return {
@@ -91,8 +131,10 @@ def _qwen(vision_type: str, text_type: str, vision: dict[str, Any]) -> dict[str,
     if text_type == "qwen2_vl_text":
         # One of the three with a sliding layer: windows count tokens, not M-RoPE positions.
         text |= {"use_sliding_window": True, "sliding_window": SLIDING_WINDOW, "max_window_layers": 1}
-    if text_type == "qwen3_vl_text":
+    if text_type.startswith("qwen3_vl"):
         text["rope_parameters"] = {**_MROPE, "mrope_interleaved": True}
+    if text_type == "qwen3_vl_moe_text":
+        text |= _EXPERTS
     tower = {"model_type": vision_type, "depth": 2, "num_heads": 2, "in_channels": 3, "patch_size": 4, **vision}
     return {
         "text_config": text,
@@ -101,6 +143,33 @@ def _qwen(vision_type: str, text_type: str, vision: dict[str, Any]) -> dict[str,
         "video_token_id": VIDEO,
         "vision_start_token_id": IMAGE_START,
         "vision_end_token_id": IMAGE_END,
+    }
+
+
+def _glm(part: str) -> dict[str, Any]:
+    # Only half of a head is rotated, and its pairs lie side by side.
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2], "partial_rotary_factor": 0.5}
+    return {
+        "text_config": _text(f"{part}_text", rope_parameters=rope),
+        "vision_config": {
+            "model_type": f"{part}_vision",
+            "depth": 2,
+            "num_heads": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "out_hidden_size": WIDTH,
+            "image_size": 16,
+            "patch_size": 4,
+            "in_channels": 3,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+        "image_token_id": IMAGE,
+        "video_token_id": VIDEO,
+        "image_start_token_id": IMAGE_START,
+        "image_end_token_id": IMAGE_END,
+        "video_start_token_id": IMAGE_START,
+        "video_end_token_id": IMAGE_END,
     }
 
 
@@ -171,10 +240,97 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "image_seq_length": 4,
         "tie_word_embeddings": False,
     },
+    "llava_onevision": {
+        "text_config": _text("qwen2"),
+        "vision_config": _vision("siglip_vision_model"),
+        "image_token_index": IMAGE,
+        "video_token_index": VIDEO,
+        "image_grid_pinpoints": [[16, 32], [32, 16], [32, 32]],
+    },
+    "mistral3": {
+        "text_config": _text("mistral"),
+        "vision_config": _vision("pixtral", patch_size=4, image_size=32),
+        "image_token_index": IMAGE,
+        "spatial_merge_size": 2,
+        "tie_word_embeddings": False,
+    },
+    "glm4v": _glm("glm4v"),
+    "glm46v": _glm("glm4v"),
+    "aya_vision": {
+        "text_config": _COHERE2,
+        "vision_config": _vision("siglip_vision_model", patch_size=4),
+        "image_token_index": IMAGE,
+        "downsample_factor": 2,
+        "tie_word_embeddings": False,
+    },
+    "paligemma": {
+        "text_config": _text("gemma", tie_word_embeddings=False),
+        "vision_config": _vision("siglip_vision_model"),
+        "image_token_index": IMAGE,
+        "projection_dim": WIDTH,
+        "tie_word_embeddings": False,
+    },
+    "qwen3_vl_moe": _qwen(
+        "qwen3_vl_moe_vision",
+        "qwen3_vl_moe_text",
+        {
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "out_hidden_size": WIDTH,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0, 1],
+        },
+    ),
+    "llama4": {
+        "text_config": _LLAMA4,
+        "vision_config": {
+            "model_type": "llama4_vision_model",
+            "hidden_size": 32,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 16,
+            "patch_size": 4,
+            "vision_output_dim": 48,
+            "projector_input_dim": 48,
+            "projector_output_dim": 48,
+        },
+        "image_token_index": IMAGE,
+        "boi_token_index": IMAGE_START,
+        "eoi_token_index": IMAGE_END,
+    },
     "llama": _text("llama"),
     "mistral": _text("mistral", sliding_window=SLIDING_WINDOW),
     "qwen2": _text("qwen2", use_sliding_window=True, sliding_window=SLIDING_WINDOW, max_window_layers=1),
     "qwen3": _text("qwen3"),
     "gemma3_text": _GEMMA3_TEXT,
+    "phi3": _text("phi3", sliding_window=SLIDING_WINDOW),
+    "olmo2": _text("olmo2"),
+    "granite": _text(
+        "granite", embedding_multiplier=1.5, residual_multiplier=0.7, attention_multiplier=0.2, logits_scaling=0.5
+    ),
+    "gemma2": _sliding(
+        "gemma2",
+        ("sliding_attention", "full_attention"),
+        query_pre_attn_scalar=16,
+        attn_logit_softcapping=2.0,
+        final_logit_softcapping=30.0,
+        tie_word_embeddings=False,
+    ),
+    "qwen3_moe": _text("qwen3_moe", use_sliding_window=True, sliding_window=SLIDING_WINDOW, **_EXPERTS),
+    "gpt_oss": _sliding("gpt_oss", ("sliding_attention", "full_attention"), num_local_experts=4, num_experts_per_tok=2),
+    "llama4_text": _LLAMA4,
+    "cohere2": _COHERE2,
+    "smollm3": _sliding(
+        "smollm3",
+        ("sliding_attention", "full_attention"),
+        use_sliding_window=True,
+        no_rope_layers=[1, 0],
+        tie_word_embeddings=False,
+    ),
+    "exaone4": _sliding(
+        "exaone4", ("sliding_attention", "sliding_attention", "full_attention"), sliding_window_pattern=3
+    ),
+    "ministral": _sliding("ministral", ("sliding_attention", "full_attention")),
 }
 """Model type -> the values of its config.json."""

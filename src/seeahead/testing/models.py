@@ -26,15 +26,16 @@ from seeahead.testing.configs import (
     IMAGE_START,
     PAD,
     VIDEO,
-    VISION_FAMILIES,
     VOCAB_SIZE,
 )
 
 SPECIAL = (PAD, BOS, END, IMAGE, IMAGE_START, IMAGE_END, VIDEO)
 
 
-def tiny_model(model_type: str, seed: int = 0, attention: str = "sdpa", **changes: Any) -> PreTrainedModel:
+def tiny_model(model_type: str, seed: int = 0, attention: str | None = None, **changes: Any) -> PreTrainedModel:
     """A float32 model with weights that depend on `seed` alone; `changes` go into its (text) config.
+
+    `attention` None is what transformers takes by itself: `sdpa`, or `eager` where that is all a model has.
 
     Its greedy answers wander through the vocabulary and never contain a special token, so that end tokens and
     placeholders appear only where a test puts them.
@@ -45,7 +46,7 @@ def tiny_model(model_type: str, seed: int = 0, attention: str = "sdpa", **change
     else:
         values |= changes
     config = AutoConfig.for_model(model_type, **values)
-    auto = AutoModelForImageTextToText if model_type in VISION_FAMILIES else AutoModelForCausalLM
+    auto = AutoModelForImageTextToText if "vision_config" in values else AutoModelForCausalLM
     # Building draws from the global generator; what it drew is overwritten.
     with torch.random.fork_rng(devices=[]):
         model: PreTrainedModel = auto.from_config(config, attn_implementation=attention, dtype=torch.float32)
@@ -85,18 +86,19 @@ def tiny_inputs(model_type: str, num_images: int = 0, num_words: int = 8, seed: 
     """A prompt of `num_words` random words with `num_images` pictures spread through it, each of other pixels."""
     generator = torch.Generator().manual_seed(1000 + seed)
     words = torch.randint(FIRST_WORD, VOCAB_SIZE, (num_words,), generator=generator).tolist()
-    if num_images == 0:
-        return ModelInputs(torch.tensor([words]))
-    sizes, extras = _PIXELS[model_type](num_images, generator)
+    sizes, extras = _PIXELS[model_type](num_images, generator) if num_images else ([], {})
     tokens = words[:2]
     for number, size in enumerate(sizes):
         tokens += [IMAGE_START, *[IMAGE] * size, IMAGE_END, *words[2 + number : 3 + number]]
     tokens += words[2 + num_images :]
     token_ids = torch.tensor([tokens])
-    if model_type.startswith("qwen"):
-        extras["mm_token_type_ids"] = (token_ids == IMAGE).int()
-    if model_type == "gemma3":
-        extras["token_type_ids"] = (token_ids == IMAGE).int()
+    is_image = (token_ids == IMAGE).int()
+    if model_type == "paligemma":
+        extras["token_type_ids"] = torch.zeros_like(token_ids)  # prompts with images and others
+    elif num_images and model_type == "gemma3":
+        extras["token_type_ids"] = is_image
+    elif num_images and model_type.startswith(("qwen", "glm")):
+        extras["mm_token_type_ids"] = is_image
     return ModelInputs(token_ids, extras)
 
 
@@ -136,6 +138,15 @@ def _qwen(num_images: int, generator: torch.Generator) -> Pixels:
     }
 
 
+def _pixtral(num_images: int, generator: torch.Generator) -> Pixels:
+    """Pictures of 16 x 24 and 16 x 16 in patches of 4, merged two by two; the smaller ones are padded."""
+    sizes = [[16, 24] if number % 2 == 0 else [16, 16] for number in range(num_images)]
+    return [height * width // 64 for height, width in sizes], {
+        "pixel_values": torch.randn(num_images, 3, 16, 24, generator=generator),
+        "image_sizes": torch.tensor(sizes),
+    }
+
+
 _PIXELS = {
     "llava": _flat,
     "llava_next": _llava_next,
@@ -146,4 +157,12 @@ _PIXELS = {
     "smolvlm": _tiles,
     "gemma3": _flat,
     "internvl": _flat,
+    "llava_onevision": _llava_next,
+    "mistral3": _pixtral,
+    "glm4v": _qwen,
+    "glm46v": _qwen,
+    "aya_vision": _flat,
+    "paligemma": _flat,
+    "qwen3_vl_moe": _qwen,
+    "llama4": _flat,
 }

@@ -38,6 +38,12 @@ _QWEN_TOKENS = {
     IMAGE_END: "<|vision_end|>",
 }
 _IDEFICS_TOKENS = {IMAGE: "<image>", IMAGE_START: "<fake_token_around_image>", IMAGE_END: "<global-img>"}
+_GLM_TOKENS = {
+    IMAGE: "<|image|>",
+    VIDEO: "<|video|>",
+    IMAGE_START: "<|begin_of_image|>",
+    IMAGE_END: "<|end_of_image|>",
+}
 _TOKENS = {
     "llava": {IMAGE: "<image>"},
     "llava_next": {IMAGE: "<image>"},
@@ -48,6 +54,19 @@ _TOKENS = {
     "smolvlm": _IDEFICS_TOKENS,
     "gemma3": {IMAGE: "<image_soft_token>", IMAGE_START: "<start_of_image>", IMAGE_END: "<end_of_image>"},
     "internvl": {IMAGE: "<IMG_CONTEXT>", IMAGE_START: "<img>", IMAGE_END: "</img>", VIDEO: "<video>"},
+    "llava_onevision": {IMAGE: "<image>", VIDEO: "<video>"},
+    "mistral3": {IMAGE: "[IMG]", IMAGE_START: "[IMG_BREAK]", IMAGE_END: "[IMG_END]"},
+    "glm4v": _GLM_TOKENS,
+    "glm46v": _GLM_TOKENS,
+    # A picture is asked for by one token and then spelled by others.
+    "aya_vision": {
+        IMAGE: "<|IMG_PATCH|>",
+        IMAGE_START: "<|START_OF_IMG|>",
+        IMAGE_END: "<|END_OF_IMG|>",
+        VIDEO: "<image>",
+    },
+    "paligemma": {IMAGE: "<image>"},
+    "qwen3_vl_moe": _QWEN_TOKENS,
 }
 _MARKERS = (
     "<|im_start|>",
@@ -55,6 +74,12 @@ _MARKERS = (
     "<end_of_utterance>",
     "<start_of_turn>",
     "<end_of_turn>",
+    "[INST]",
+    "[/INST]",
+    "<|user|>",
+    "<|assistant|>",
+    "TILE_GLOBAL",
+    *(f"TILE_{tile}" for tile in range(1, 5)),
     *(f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)),
 )
 _NAMED = {
@@ -93,8 +118,18 @@ _GEMMA = (
     "{{ '<start_of_image>' }}{% else %}{{ part['text'] | trim }}{% endif %}{% endfor %}{% endif %}"
     "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
+_MISTRAL = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ ' ' + message['content'][0]['text'] + eos_token }}{% else %}[INST]{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}[IMG]{% else %}{{ part['text'] }}{% endif %}{% endfor %}[/INST]{% endif %}{% endfor %}"
+)
+_GLM = (
+    "{% for message in messages %}<|{{ message['role'] }}|>\n{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|begin_of_image|><|image|><|end_of_image|>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
 _QWEN = _CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
-_TEMPLATES = {
+_TEMPLATES: dict[str, str | None] = {
     "llava": _LLAVA,
     "llava_next": _LLAVA,
     "qwen2_vl": _QWEN,
@@ -105,10 +140,23 @@ _TEMPLATES = {
     "gemma3": _GEMMA,
     "gemma3_text": _GEMMA,
     "internvl": _CHATML.replace("IMAGE", "<IMG_CONTEXT>\n"),
+    "llava_onevision": _CHATML.replace("IMAGE", "<image>\n"),
+    "mistral3": _MISTRAL,
+    "glm4v": _GLM,
+    "glm46v": _GLM,
+    "aya_vision": _CHATML.replace("IMAGE", "<image>"),
+    "paligemma": None,
+    "qwen3_vl_moe": _QWEN,
 }
 
 _SQUARE = {"height": 16, "width": 16}
 _QWEN_PICTURES = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 128, "max_pixels": 1024}
+_GLM_PICTURES = {
+    "patch_size": 4,
+    "merge_size": 2,
+    "temporal_patch_size": 2,
+    "size": {"shortest_edge": 128, "longest_edge": 1024},
+}
 _TILES = {"size": {"longest_edge": 32}, "max_image_size": {"longest_edge": 16}}
 _IMAGE_PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "llava": ("CLIPImageProcessorPil", {"size": {"shortest_edge": 16}, "crop_size": _SQUARE}),
@@ -127,6 +175,16 @@ _IMAGE_PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "smolvlm": ("SmolVLMImageProcessorPil", _TILES),
     "gemma3": ("Gemma3ImageProcessorPil", {"size": _SQUARE}),
     "internvl": ("GotOcr2ImageProcessorPil", {"size": _SQUARE, "max_patches": 4}),
+    "llava_onevision": (
+        "LlavaOnevisionImageProcessorPil",
+        {"size": _SQUARE, "image_grid_pinpoints": CONFIGS["llava_onevision"]["image_grid_pinpoints"]},
+    ),
+    "mistral3": ("PixtralImageProcessorPil", {"size": {"longest_edge": 32}, "patch_size": 4}),
+    "glm4v": ("Glm4vImageProcessorPil", _GLM_PICTURES),
+    "glm46v": ("Glm46VImageProcessorPil", _GLM_PICTURES),
+    "aya_vision": ("GotOcr2ImageProcessorPil", {"size": _SQUARE, "max_patches": 4, "crop_to_patches": True}),
+    "paligemma": ("SiglipImageProcessorPil", {"size": _SQUARE, "image_seq_length": 4}),
+    "qwen3_vl_moe": ("Qwen2VLImageProcessorPil", _QWEN_PICTURES),
 }
 _CLIP_LIKE = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -136,6 +194,9 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "smolvlm": {"image_seq_len": 4},
     "gemma3": {"image_seq_length": 4},
     "internvl": {"image_seq_length": 4},
+    "llava_onevision": {"num_image_tokens": 4, "vision_feature_select_strategy": "full"},
+    "mistral3": {"patch_size": 4, "spatial_merge_size": 2},
+    "aya_vision": {"patch_size": 4, "img_size": 16, "downsample_factor": 2},
 }
 
 

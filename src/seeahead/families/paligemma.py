@@ -1,0 +1,34 @@
+"""PaliGemma and PaliGemma 2: positions count from 1, and the tokens of a prompt see each other both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from seeahead.executor import ModelInputs
+from seeahead.families.base import Family
+
+
+class PaliGemma(Family):
+    """What the prompt's tokens see is the prefill's own business; an answer's tokens see what came before."""
+
+    name = "paligemma"
+    answer_type = 1
+
+    def __init__(self, model: PreTrainedModel, processor: Any = None) -> None:
+        """A PaliGemma 2 ends where its window does: its forward takes one mask for layers of all types."""
+        super().__init__(model, processor)
+        window = getattr(self.text_config, "sliding_window", None)
+        if window is not None:
+            self.max_length = window if self.max_length is None else min(window, self.max_length)
+
+    def prompt_positions(self, inputs: ModelInputs) -> torch.Tensor | None:
+        given: torch.Tensor | None = inputs.extras.get("position_ids")
+        if given is not None:
+            return given
+        return torch.arange(1, inputs.token_ids.shape[1] + 1, device=inputs.token_ids.device)[None]
+
+    def masks(self, visible: torch.Tensor) -> torch.Tensor:
+        return self.additive_mask(visible)
