@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from seeahead.errors import InputError, SeeaheadError, shown
+from seeahead.errors import InputError, SeeaheadError, escaped, shown
 
 _MOST_BYTES = 8 << 20
 """Of a settings file; none that is meant to be one comes near."""
@@ -146,12 +146,21 @@ def is_folder(path: str | Path) -> bool:
         return False
 
 
+def exists(path: Path) -> bool:
+    """Whether there is anything at `path`; not where it is too long to be one."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def shown_value(value: object) -> str:
     """A value as it may stand in a message: on one line and not endless."""
     try:
-        return _SHORT.repr(value)
+        text = _SHORT.repr(value)
     except (ValueError, RecursionError):  # a whole number of too many digits
         return "something too long to show"
+    return text if text.isprintable() else escaped(text)
 
 
 def placed(path: Path) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from transformers import EosTokenCriteria, GenerationConfig, MaxLengthCriteria, StopStringCriteria
 
+from seeahead.checked import shown_value
 from seeahead.compat import GenerationMode, generation_defaults, rotary_index
-from seeahead.errors import InputError
+from seeahead.errors import InputError, escaped
 from seeahead.option_table import NEVER_READ, OPTIONS
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule, check_stop_texts, end_tokens_of
@@ -175,21 +176,16 @@ def check(config: Any) -> None:
             continue
         if option is None and value is not None and (name not in defaults or value != defaults[name]):
             raise InputError(
-                f"the generation config sets {name}={_shown(value)}, which is unknown here and may change answers; "
-                f"set it to None if it does not"
+                f"the generation config sets {escaped(name)}={shown_value(value)}, which is unknown here and may "
+                "change answers; set it to None if it does not"
             )
         if option is not None and option.treatment == "refused" and not _is_in(value, option.allowed):
             if name == "penalty_alpha" and mode is not GenerationMode.CONTRASTIVE_SEARCH:
                 continue
-            raise InputError(f"{name}={_shown(value)} is not supported: {option.why}")
+            raise InputError(f"{name}={shown_value(value)} is not supported: {option.why}")
     if mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
         raise InputError(f"{mode.value} is not supported; allowed are greedy search and sampling")
 
 
 def _is_in(value: Any, allowed: Sequence[Any]) -> bool:
     return any(value is one or (type(value) is type(one) and value == one) for one in allowed)
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."

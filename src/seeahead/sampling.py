@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seeahead.checked import shown_value
 from seeahead.errors import InputError, ModelError, SeeaheadError
 
 LogitsFilter = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -38,8 +39,7 @@ class SamplingParams:
             value = getattr(self, name)
             # numpy's numbers are fine; True and False are numbers to Python, but nobody means them as such.
             if isinstance(value, bool) or not isinstance(value, kind) or not is_valid(value):
-                shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-                raise InputError(f"{name} is {shown}; allowed is {allowed}")
+                raise InputError(f"{name} is {shown_value(value)}; allowed is {allowed}")
 
     @property
     def is_greedy(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+from seeahead.checked import shown_value
 from seeahead.errors import InputError
 from seeahead.records import FinishReason
 
@@ -46,7 +47,7 @@ class StopRule:
     def __post_init__(self) -> None:
         limit: Any = self.max_new_tokens
         if isinstance(limit, bool) or not isinstance(limit, Integral) or int(limit) < 1:
-            raise InputError(f"max_new_tokens is {limit!r}; it must be a whole number of at least 1")
+            raise InputError(f"max_new_tokens is {shown_value(limit)}; it must be a whole number of at least 1")
         check_stop_texts(self.stop_strings)
         assert not self.stop_strings or self.to_text is not None
 

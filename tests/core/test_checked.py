@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
+import torch
 
 from seeahead.checked import (
     checked,
@@ -132,3 +133,13 @@ def test_what_cannot_be_a_path_is_no_folder(name: str, tmp_path: Path) -> None:
     assert is_folder(tmp_path)
     assert not is_folder(tmp_path / name / "below")
     assert name == "" or not is_folder(name)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**5000, "x" * 5000, "two\nlines", "\ud800", [["\x1b"]] * 50, torch.zeros(9, 9), {"a": {"b": {"c": 1}}}],
+    ids=type,
+)
+def test_a_value_is_shown_on_one_short_line(value: object) -> None:
+    assert shown_value(value).isprintable()
+    assert len(shown_value(value)) < 500

@@ -1,7 +1,5 @@
 """Probabilities equal those of transformers' own filters; settings are checked; draws follow the distribution."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
@@ -13,7 +11,7 @@ from transformers.generation.logits_process import (
 )
 
 from seeahead.errors import InputError
-from seeahead.sampling import Sampler, SamplingParams, draw, likeliest, probabilities, residual
+from seeahead.sampling import Sampler, SamplingParams, draw, probabilities, residual
 
 
 @pytest.mark.parametrize(
@@ -77,15 +75,6 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(wrong: dict[str, float]) 
         SamplingParams(**wrong)
 
 
-def test_defaults_come_from_the_generation_config_unless_it_is_greedy() -> None:
-    config = SimpleNamespace(do_sample=True, temperature=0.6, top_k=40, top_p=None, repetition_penalty=1.1)
-    assert SamplingParams.from_generation_config(config) == SamplingParams(0.6, 40, repetition_penalty=1.1)
-    assert SamplingParams.from_generation_config(config, temperature=0.0, top_k=None).is_greedy
-    greedy = SimpleNamespace(do_sample=False, temperature=0.6, top_k=40)
-    assert SamplingParams.from_generation_config(greedy) == SamplingParams()
-    assert SamplingParams.from_generation_config(greedy, temperature=1.0, seed=4) == SamplingParams(1.0, seed=4)
-
-
 def test_draw_is_the_inverse_of_the_cumulative_distribution() -> None:
     distribution = torch.tensor([0.0, 0.25, 0.0, 0.5, 0.25, 0.0])
     assert [draw(distribution, u) for u in (0.0, 0.2, 0.25, 0.74, 0.75, 0.999999)] == [1, 1, 3, 3, 4, 4]
@@ -119,5 +108,7 @@ def test_of_several_likeliest_tokens_the_first_is_taken(dtype):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randint(-3, 4, (9, 50_000), generator=generator).to(dtype)
     first = (logits == logits.amax(-1, keepdim=True)).int().argmax(-1)
-    assert torch.equal(likeliest(logits), first)
-    assert torch.equal(likeliest(logits), logits.argmax(-1))
+    assert Sampler(SamplingParams(), []).greedy_choices(logits) == first.tolist()
+    looking_back = Sampler(SamplingParams(), [], lambda tokens, row: row)
+    assert looking_back.greedy_choices(logits) is None
+    assert [int(looking_back.distribution(row).argmax()) for row in logits] == first.tolist()

@@ -5,9 +5,9 @@ import math
 from random import Random
 
 NESTED_DEEP = 5000
-HUGE_DIGITS = 4000
-"""Python writes and reads whole numbers of at most 4,300 digits."""
-HUGE = "9" * 5000
+HUGE_DIGITS = 5000
+"""More than Python reads or writes of a whole number."""
+HUGE = "9" * HUGE_DIGITS
 ODD_VALUES = (
     None, True, False, 0, 1, -1, 2, 7, 255, 2**31, -(2**31), 2**63, 2**64, 10**30, 0.0, -0.0, 0.5, 1.5, 1e-39, 1e308,
     -1e308, math.inf, -math.inf, math.nan, "", " ", "0", "1", "-1", "nan", "true", "None", "\0", "\ud800", "é", "𝔘",
@@ -81,7 +81,7 @@ class Mutator:
         if self.chance(0.02):
             return deep(NESTED_DEEP)
         if self.chance(0.1):
-            return int("9" * HUGE_DIGITS) * self.pick((1, -1))
+            return self.pick((1, -1)) * (10 ** self.pick((400, HUGE_DIGITS)) - 1)
         return copied(self.pick(ODD_VALUES))
 
     def _number(self):
@@ -181,7 +181,7 @@ def written(value):
         return "{" + ", ".join(f"{key!r}: {written(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(written, value)) + "]"
-    return repr(value) if not _is_huge(value) else f"{'-' * (value < 0)}int('9' * {HUGE_DIGITS})"
+    return repr(value) if not _is_huge(value) else f"{'-' * (value < 0)}(10**{math.log10(abs(value)):.0f} - 1)"
 
 
 def _as_text(value):
