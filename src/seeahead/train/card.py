@@ -12,6 +12,7 @@ from seeahead.provenance import provenance
 
 if TYPE_CHECKING:
     from seeahead.train.demo import DemoTraining
+    from seeahead.train.loop import StageRecord
     from seeahead.train.recipe import Recipe
 
 Figures = dict[str, Any]  # nested JSON, written by train/evaluate.py
@@ -27,9 +28,13 @@ def card_of(recipe: Recipe, training: DemoTraining, figures: Figures) -> dict[st
         "weights_bytes": {
             path.relative_to(weights).as_posix(): path.stat().st_size for path in sorted(weights.rglob("*.safetensors"))
         },
-        "stages": {name: json.loads((training.out / f"{name}.json").read_text()) for name in recipe.stages},
+        "stages": {name: _told(training.stage(name).record()) for name in recipe.stages},
         "provenance": provenance(recipe.seed),
     }
+
+
+def _told(record: StageRecord) -> dict[str, float]:
+    return {"step": record.step, "seconds": record.seconds, "done": record.done}
 
 
 def targets(figures: Figures) -> list[dict[str, object]]:

@@ -6,10 +6,11 @@ import json
 import random
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
@@ -32,7 +33,8 @@ from seeahead.train.answers import Packer, add_adapters, train_answers
 from seeahead.train.drafter_recipe import read_drafter_recipe
 from seeahead.train.drafters import training_of
 from seeahead.train.evaluate import brief_line
-from seeahead.train.loop import Report, Stage
+from seeahead.train.loop import Report, Stage, load_tensors
+from seeahead.train.origins import origin_of_limits
 from seeahead.train.recipe import Recipe
 from seeahead.train.vision import VisionTrainer, heard_right, initialise_tower, train_features, train_soft_words
 from seeahead.train.words import Views, Words, bank_views, heavy_words
@@ -56,7 +58,9 @@ class DemoTraining:
         self.packer = Packer(world.tokenizer)
 
     def stage(self, name: str) -> Stage:
-        return Stage(name, self.out, self.recipe.stages[name], self.report)
+        limits, sizes = self.recipe.stages[name], asdict(self.recipe.sizes)
+        origin = {"seed": str(self.recipe.seed), **{key: str(value) for key, value in sizes.items()}}
+        return Stage(name, self.out, limits, self.report, {**origin, **origin_of_limits(limits)})
 
     def fresh_target(self) -> LlavaForConditionalGeneration:
         return build_target(self.world.language, self.world.tokenizer, self.vision)
@@ -72,7 +76,7 @@ class DemoTraining:
         last = self.stage("soft-words")
         if last.done:
             self.report("features and soft-words: done before")
-            saved = load_file(last.weights)
+            saved = load_tensors(last.weights)
             with torch.no_grad():
                 for name, value in tower_and_projector(model).items():
                     value.copy_(saved[name])

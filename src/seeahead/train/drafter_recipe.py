@@ -17,7 +17,7 @@ from seeahead.train.losses import LOSSES
 from seeahead.train.network import head_width
 from seeahead.train.optimizers import Limits
 from seeahead.train.own_answers import Writing
-from seeahead.train.recipe import FILE_NAME, HIGHEST_SEED, check_names, read_toml, rows_of
+from seeahead.train.recipe import HIGHEST_SEED, NAME_OF_FILES, check_names, read_toml, rows_of
 
 KINDS = ("language", "vision", "msd")
 DATA = ("text", "conversations", "answers")
@@ -48,7 +48,7 @@ class StageRecipe:
     For feature drafters: `mixture` of text and pictures; `ahead`, how often the drafter's own guesses are read in
     place of the target's features."""
 
-    name: Annotated[str, FILE_NAME]
+    name: Annotated[str, NAME_OF_FILES]
     data: Annotated[tuple[Annotated[str, one_of(DATA)], ...], several(", ".join(DATA))]
     loss: Annotated[dict[str, Annotated[float, real(0, 1e6)]], several("a name, or numbers from 0 to 1e+06 by name")]
     limits: Limits

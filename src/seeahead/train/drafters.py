@@ -14,9 +14,12 @@ from torch import Tensor
 
 from seeahead.api import load
 from seeahead.data.conversations import Conversation
+from seeahead.data.corpora import check_text
 from seeahead.data.to_learn import conversations_from
 from seeahead.demo.build import default_cache
-from seeahead.errors import InputError
+from seeahead.drafters import kind_of
+from seeahead.drafters.folder import is_ours, read_config
+from seeahead.errors import InputError, ModelError
 from seeahead.families.base import Family
 from seeahead.models.adapter import AdapterConfig
 from seeahead.train.drafter_recipe import DrafterRecipe, StageRecipe, read_drafter_recipe
@@ -24,8 +27,9 @@ from seeahead.train.feature_training import FeatureTraining
 from seeahead.train.lines import Batch, Collator, Line, Supply
 from seeahead.train.loop import Report, Stage, fit
 from seeahead.train.losses import LOSSES
-from seeahead.train.material import HELD_OUT, Material, store_provenance
+from seeahead.train.material import HELD_OUT, Material, check_conversations, store_provenance
 from seeahead.train.network import DrafterNetwork, held_out_agreement, load_network, new_network
+from seeahead.train.origins import Origin, origin_of_stage
 from seeahead.train.workers import Workers
 
 NUM_CONVERSATIONS = 8000
@@ -52,14 +56,34 @@ def train_drafter(
     and data are checked before the target is loaded.
     """
     read = read_drafter_recipe(recipe)
+    if count < 1:
+        raise InputError(f"at most {count} conversations of each source are nothing; give a count of 1 or more")
     texts = cache or default_cache() / "packages"
+    for name in read.text if "text" in read.needs else ():
+        check_text(name)
     conversations = [
         entry
         for source in data
         for entry in conversations_from(source, texts, read.seed, count, lambda what, share: report(what))
     ]
+    check_conversations(read, conversations)
+    check_start(read, start)
     family = load(target, drafter="none", device=Workers().device(device)).family
     return training_of(read, family, conversations, out, report, texts, answers).run(start)
+
+
+def check_start(recipe: DrafterRecipe, start: Path | None) -> None:
+    """Raises SeeaheadError where there is nothing to train, or `start` is no drafter of the recipe's kind."""
+    if start is None and not recipe.stages:
+        raise InputError(f"{recipe.source} trains nothing by itself; give the drafter to take with --start")
+    if start is None:
+        return
+    values = read_config(start) if (start / "config.json").is_file() else {}
+    if not is_ours(start, values):
+        raise ModelError(f"'{start}' is no drafter to start from; train one first")
+    kind = kind_of(values)
+    if (kind == "msd") != (recipe.kind == "msd"):
+        raise ModelError(f"'{start}' is {kind}, which {recipe.kind} cannot start from; give another --start")
 
 
 def training_of(recipe: DrafterRecipe, *rest: Any) -> DrafterTraining | FeatureTraining:
@@ -83,17 +107,18 @@ class DrafterTraining:
         """`answers`: where the target's own are kept, so that several drafters learn from the same (`out`/answers)."""
         self.recipe, self.family, self.out, self.report = recipe, family, out, report
         self.material = Material(recipe, family, conversations, answers or out / "answers", report, cache)
+        self.given: Origin = {}
         out.mkdir(parents=True, exist_ok=True)
 
     def run(self, start: Path | None = None) -> Path:
         """Trains, from `start` (another drafter's folder) or from scratch; returns the finished drafter's folder.
 
         Raises InputError for a recipe without stages that starts from nothing."""
-        if start is None and not self.recipe.stages:
-            raise InputError(f"{self.recipe.source} trains nothing by itself; give the drafter to take with --start")
+        check_start(self.recipe, start)
         recipe, folder, workers = self.recipe, self.out / "drafter", Workers()
         with workers.first_goes_first():
             data = self.material.gather()
+        self.given = self.material.given(start)
         answers = data.get("answers", [])
         watched, data["answers"] = answers[::HELD_OUT], [row for place, row in enumerate(answers) if place % HELD_OUT]
         size = self.family.vocab_size
@@ -154,7 +179,8 @@ class DrafterTraining:
     # ---- stages
 
     def stage(self, entry: StageRecipe) -> Stage:
-        return Stage(entry.name, self.out, entry.limits, self.report)
+        origin = origin_of_stage(self.recipe, entry, self.given)
+        return Stage(entry.name, self.out, entry.limits, self.report, origin)
 
     def train(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from seeahead.errors import InputError
-from seeahead.train.own_answers import features_of
+from seeahead.train.left_out import LeftOut
+from seeahead.train.stored_answers import answers_in, features_of
 
 MIXTURES = ("text", "pictures", "both", "ramp", "all")
 _WINDOW = 8
@@ -48,16 +48,21 @@ class Place:
 class RecordedFeatures:
     """A folder of own answers that were written with features; these stay on disk until a line is drawn."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises InputError for a folder whose answers were written without features."""
+    def __init__(self, folder: Path, longest: int | None = None) -> None:
+        """Lines of more than `longest` tokens are left out. Raises InputError for a folder whose answers were written
+        without features."""
         self.places: list[Place] = []
-        for path in sorted(folder.glob("*.jsonl")):
-            for row, text in enumerate(path.read_text("utf-8").splitlines()):
-                said = json.loads(text)
-                ids = (*said["view"], *said["ids"])
+        self.left_out = LeftOut()
+        for path, rows in answers_in(folder):
+            for row, said in enumerate(rows):
                 # An answer of one token has nothing in it that could have been drafted.
-                if len(said["ids"]) > 1:
-                    self.places.append(Place(path.with_suffix(".safetensors"), row, ids, len(said["view"])))
+                if len(said.ids) < 2:
+                    continue
+                ids = (*said.view, *said.ids)
+                if longest is not None and len(ids) > longest:
+                    self.left_out.add(f"they are longer than the {longest} tokens that a feature drafter reads")
+                else:
+                    self.places.append(Place(path.with_suffix(".safetensors"), row, ids, len(said.view)))
         if not self.places:
             raise InputError(f"no answers in {folder}; let the target write some first")
         for file in sorted({place.file for place in self.places}):

@@ -20,7 +20,8 @@ from seeahead.train.feature_drafter import FeatureLearner
 from seeahead.train.feature_lines import FeatureLine, Mixture, Place, RecordedFeatures
 from seeahead.train.feature_network import load_to_train, save_feature_network
 from seeahead.train.loop import Report, Stage, fit
-from seeahead.train.material import HELD_OUT, Material, store_provenance
+from seeahead.train.material import HELD_OUT, Material, check_conversations, store_provenance
+from seeahead.train.origins import Origin, origin_of_stage
 from seeahead.train.workers import Workers
 
 _LONGEST = 8192
@@ -44,15 +45,18 @@ class FeatureTraining:
         """`answers`: where the target's own are kept, so that several drafters learn from the same (`out`/answers)."""
         self.recipe, self.family, self.out, self.report = recipe, family, out, report
         self.material = Material(recipe, family, conversations, answers or out / "answers", report, cache)
+        self.given: Origin = {}
         out.mkdir(parents=True, exist_ok=True)
 
     def run(self, start: Path | None = None) -> Path:
         """Trains, from `start` (another feature drafter's folder) or afresh; returns the finished drafter's folder."""
         folder, workers = self.out / "drafter", Workers()
         with workers.first_goes_first():
-            self.material.check_conversations()
+            check_conversations(self.recipe, self.material.conversations)
             self.material.written()
-        recorded = RecordedFeatures(self.material.answers)
+        self.given = self.material.given(start)
+        recorded = RecordedFeatures(self.material.answers, _LONGEST)
+        recorded.left_out.tell(self.report, "own answers")
         watched = recorded.places[::HELD_OUT]
         places = [place for number, place in enumerate(recorded.places) if number % HELD_OUT]
         network, vocabulary = self.network(recorded, start)
@@ -89,7 +93,8 @@ class FeatureTraining:
     # ---- stages
 
     def stage(self, entry: StageRecipe) -> Stage:
-        return Stage(entry.name, self.out, entry.limits, self.report)
+        origin = origin_of_stage(self.recipe, entry, self.given)
+        return Stage(entry.name, self.out, entry.limits, self.report, origin)
 
     def train(
         self,

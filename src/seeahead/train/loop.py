@@ -10,17 +10,20 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from seeahead.checked import checked, read_json, real, several, whole
 from seeahead.errors import SeeaheadError
 from seeahead.provenance import write_text
 from seeahead.train.optimizers import Limits, Optimizers
+from seeahead.train.origins import LIMITS, Origin, differences
 from seeahead.train.workers import Workers
 
 Report = Callable[[str], None]
@@ -32,14 +35,28 @@ class TrainingStoppedError(SeeaheadError):
     """The loss was no longer a number, or memory ran out; the message names the way to go on."""
 
 
+@dataclass(frozen=True)
+class StageRecord:
+    """What is kept of a stage: how far it came, and what it came from."""
+
+    step: Annotated[int, whole(0, 10**12)] = 0
+    seconds: Annotated[float, real(0, 1e12)] = 0.0
+    done: Annotated[int, whole(0, 1)] = 0
+    origin: Annotated[dict[str, str], several("texts by name", 0)] = field(default_factory=dict)
+
+
 @dataclass
 class Stage:
-    """A stage's name, limits and folder; knows whether it is done and how far it came."""
+    """A stage's name, limits and folder; knows whether it is done and how far it came.
+
+    `origin`: what it is trained by and from. What is there of another is not gone on with, and not taken for done; but
+    limits may be others while a stage is under way, since that is how a stage that stopped is helped on."""
 
     name: str
     folder: Path
     limits: Limits
     report: Report
+    origin: Origin = field(default_factory=dict)
 
     @property
     def weights(self) -> Path:
@@ -61,27 +78,56 @@ class Stage:
 
     @property
     def done(self) -> bool:
-        return self.state.is_file() and bool(json.loads(self.state.read_text())["done"])
+        return bool(self.record().done)
 
-    def load(self, parameters: Mapping[str, Tensor]) -> dict[str, float]:
-        """Copies the last checkpoint into the parameters; an empty record when there is none."""
+    def record(self) -> StageRecord:
+        """Of the last checkpoint; an empty one where there is none. Raises SeeaheadError for one of another origin."""
         if not (self.weights.is_file() and self.state.is_file()):
-            return {"step": 0, "seconds": 0.0, "done": 0}
-        saved = load_file(self.weights)
-        if saved.keys() != parameters.keys():
+            return StageRecord()
+        anew = f"delete {self.state} to train this stage anew"
+        record = checked(StageRecord, read_json(self.state, anew, SeeaheadError), str(self.state), SeeaheadError)
+        may_differ = frozenset() if record.done else LIMITS
+        kept, wanted = (
+            {name: value for name, value in origin.items() if name not in may_differ}
+            for origin in (record.origin, self.origin)
+        )
+        if kept and wanted and (told := differences(kept, wanted)):
+            raise SeeaheadError(
+                f"{self.name} was {'finished' if record.done else 'begun'} in {self.folder} otherwise: {told}; choose "
+                f"another --out, or {anew}"
+            )
+        return record
+
+    def load(self, parameters: Mapping[str, Tensor]) -> StageRecord:
+        """Copies the last checkpoint into the parameters; an empty record when there is none."""
+        record = self.record()
+        if record == StageRecord():
+            return record
+        saved = load_tensors(self.weights)
+        if {name: value.shape for name, value in saved.items()} != {n: v.shape for n, v in parameters.items()}:
             raise SeeaheadError(
                 f"{self.weights} holds other tensors than this recipe trains; delete it or use another --out"
             )
         with torch.no_grad():
             for name, value in parameters.items():
                 value.copy_(saved[name])
-        record: dict[str, float] = json.loads(self.state.read_text())
         return record
 
     def save(self, parameters: Mapping[str, Tensor], step: int, seconds: float, done: bool) -> None:
         """Each file is written beside and renamed; the state, written last, is what counts."""
         save_tensors(parameters, self.weights)
-        write_text(self.state, json.dumps({"step": step, "seconds": round(seconds, 1), "done": int(done)}))
+        record: dict[str, object] = {"step": step, "seconds": round(seconds, 1), "done": int(done)}
+        if self.origin:
+            record["origin"] = dict(self.origin)
+        write_text(self.state, json.dumps(record))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Of a checkpoint. Raises SeeaheadError for a file that is damaged."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        raise SeeaheadError(f"{path} is damaged; delete it to train this stage anew") from None
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -144,12 +190,12 @@ def fit(
     `scale_of(name)` is the share of the learning rate a parameter gets. The values that come with a loss are averaged
     in reports; "tokens" is summed."""
     record = stage.load(parameters)
-    if record["done"]:
-        stage.report(f"{stage.name}: done before, {int(record['step'])} steps")
+    if record.done:
+        stage.report(f"{stage.name}: done before, {record.step} steps")
         return
     stage.folder.mkdir(parents=True, exist_ok=True)
     limits, meter, workers = stage.limits, Meter(stage), Workers()
-    step, start = int(record["step"]), time.monotonic() - record["seconds"]
+    step, start = record.step, time.monotonic() - record.seconds
     optimizers = Optimizers(parameters, limits, scale_of)
     optimizers.remember(step, stage.memory)
     saved = watched = time.monotonic()

@@ -13,11 +13,14 @@ from seeahead.data.corpora import read_texts
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
 from seeahead.families.base import Family
+from seeahead.models.checkpoint import WEIGHTS
 from seeahead.prompt import Prompt
 from seeahead.provenance import provenance, write_json
 from seeahead.train.drafter_recipe import DrafterRecipe
+from seeahead.train.left_out import LeftOut
 from seeahead.train.lines import Line, packed
 from seeahead.train.loop import Report, Stage
+from seeahead.train.origins import FILE_NAME, check_answers, digest_of_file, origin_of_answers
 from seeahead.train.own_answers import Exchange, OwnAnswers
 from seeahead.train.plot import plot_losses
 
@@ -41,8 +44,7 @@ class Material:
         gathered: dict[str, list[Line]] = {}
         if "text" in self.recipe.needs:
             gathered["text"] = self.text_lines()
-        if self.recipe.needs & {"answers", "conversations"}:
-            self.check_conversations()
+        check_conversations(self.recipe, self.conversations)
         if "conversations" in self.recipe.needs:
             gathered["conversations"] = self.conversation_lines()
         # A trimmed vocabulary is chosen by what the target says, also for stages that learn from something else.
@@ -58,30 +60,43 @@ class Material:
                 )
         return gathered
 
-    def check_conversations(self) -> None:
-        if not self.conversations:
-            raise InputError("this recipe learns from conversations; give --data a .jsonl file or a folder of pictures")
-
     def written(self) -> OwnAnswers:
         """The target's answers to every question, as many as it may write."""
-        own = OwnAnswers(self.answers, self.family, self.recipe.writing, self.report)
-        own.write(self.exchanges())
+        writing, seed = self.recipe.writing, self.recipe.seed
+        check_answers(self.answers, origin_of_answers(self.family, self.conversations, writing, seed))
+        own = OwnAnswers(self.answers, self.family, writing, self.report)
+        order = random.Random(f"{seed} prompts").sample(self.conversations, len(self.conversations))
+        own.write(exchanges_of(order, own.left_out))
         return own
 
-    def exchanges(self) -> Iterator[Exchange]:
-        """Every question of every conversation, in a random order that depends on the seed alone."""
-        order = random.Random(f"{self.recipe.seed} prompts").sample(self.conversations, len(self.conversations))
-        return (exchange for conversation in order for exchange in conversation.exchanges())
+    def given(self, start: Path | None) -> dict[str, str]:
+        """What a training starts from and learns from, as its stages keep it in mind."""
+        answers, weights = self.answers / FILE_NAME, None if start is None else start / WEIGHTS
+        return {
+            "drafter to start from": "none" if weights is None else digest_of_file(weights),
+            "answers": digest_of_file(answers),
+        }
 
     def conversation_lines(self) -> list[Line]:
         """Given answers after the text-only view of what comes before them."""
         lines: list[Line] = []
-        for conversation in self.conversations:
-            for prompt, answer in conversation.exchanges():
-                if answer is not None:
-                    view = self.text_view(prompt)
-                    ids = self.family.tokenizer(answer, add_special_tokens=False).input_ids
-                    lines.append(Line((*view, *ids, self.end), len(view)))
+        left_out, longest = LeftOut(), self.family.max_length
+        for prompt, answer in exchanges_of(self.conversations, left_out):
+            if answer is None:
+                continue
+            try:
+                view = self.text_view(prompt)
+            except InputError as error:
+                left_out.add(str(error))
+                continue
+            line = Line(
+                (*view, *self.family.tokenizer(answer, add_special_tokens=False).input_ids, self.end), len(view)
+            )
+            if longest is not None and len(line.ids) > longest:
+                left_out.add(f"question and answer are longer than the target's context of {longest} tokens")
+            else:
+                lines.append(line)
+        left_out.tell(self.report, "given answers")
         if not lines:
             raise InputError(
                 'no conversation has an answer to learn from; take a recipe without data = "conversations"'
@@ -115,6 +130,23 @@ class Material:
         padding = self.family.model.generation_config.pad_token_id
         special = [self.end if padding is None else padding, self.begin, self.end]
         return DraftVocabulary.most_frequent(counts, self.recipe.network.vocabulary, special, self.family.vocab_size)
+
+
+def check_conversations(recipe: DrafterRecipe, conversations: Sequence[Conversation]) -> None:
+    """Raises InputError where a recipe learns from conversations and there are none."""
+    if recipe.needs & {"answers", "conversations"} and not conversations:
+        raise InputError("this recipe learns from conversations; give --data a .jsonl file or a folder of pictures")
+
+
+def exchanges_of(conversations: Iterable[Conversation], left_out: LeftOut) -> Iterator[Exchange]:
+    """Every question of every conversation. One whose pictures can no longer be opened is left out."""
+    for conversation in conversations:
+        try:
+            exchanges = list(conversation.exchanges())
+        except InputError as error:
+            left_out.add(str(error))
+            continue
+        yield from exchanges
 
 
 def store_provenance(

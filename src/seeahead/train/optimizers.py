@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -78,8 +79,11 @@ class Optimizers:
         return held
 
     def remember(self, step: int, path: Path) -> None:
-        """Takes over what `memory` gave; without it, or with that of another step, all starts anew."""
-        held = load_file(path) if path.is_file() else {}
+        """Takes over what `memory` gave; without it, with that of another step or a damaged one, all starts anew."""
+        try:
+            held = load_file(path) if path.is_file() else {}
+        except (OSError, SafetensorError):
+            held = {}
         if int(held.pop("step", torch.tensor(-1))) != step:
             return
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self._all]

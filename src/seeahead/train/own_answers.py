@@ -28,8 +28,10 @@ from seeahead.families.base import Family
 from seeahead.models.adapter import pooled
 from seeahead.prompt import Prompt
 from seeahead.provenance import write_text
+from seeahead.train.left_out import LeftOut
 from seeahead.train.lines import MARK, SLOT, Line
-from seeahead.train.loop import Report, save_tensors
+from seeahead.train.loop import Report, TrainingStoppedError, is_out_of_memory, save_tensors
+from seeahead.train.stored_answers import StoredAnswer, answers_in, batches_in, features_of, name_of, read_batch
 from seeahead.train.write import write_batch
 
 _WINDOW = 8
@@ -119,18 +121,22 @@ class OwnAnswers:
 
     def __init__(self, folder: Path, family: Family, writing: Writing, report: Report) -> None:
         self.folder, self.family, self.writing, self.report = folder, family, writing, report
+        self.left_out = LeftOut()
 
     def write(self, exchanges: Iterable[Exchange]) -> None:
-        """Lets the target answer, window by window, until all is answered or the minutes are used up."""
+        """Lets the target answer, window by window, until all is answered or the minutes are used up.
+
+        Questions that the target does not take are left out; how many is said at the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        spent, batches = self._spent(), self._batches(exchanges)
+        spent, batches = self._sound_seconds(), self._batches(exchanges)
         # Encoding a window takes seconds: only while there is time to answer it.
         for number in count():
             batch = next(batches, None) if spent < 60 * self.writing.minutes else None
             if batch is None:
                 break
-            if not (self.folder / f"{number:05d}.jsonl").is_file():
+            if not (self.folder / name_of(number)).is_file():
                 spent += self._write_one(number, batch)
+        self.left_out.tell(self.report, "own answers")
 
     def _batches(self, exchanges: Iterable[Exchange]) -> Iterator[list[ModelInputs]]:
         """Prompts of one form whose answers may be equally long; the same prompts give the same batches.
@@ -140,12 +146,14 @@ class OwnAnswers:
         size, waiting = self.writing.batch_size, iter(exchanges)
         for number in count():
             by_form: dict[tuple[object, ...], list[tuple[int, int, ModelInputs]]] = {}
-            for prompt, given in islice(waiting, size * _WINDOW):
-                inputs, most = self.family.encode(prompt), 8 * self.writing.max_new_tokens  # characters
-                expected = most if given is None else len(given)
-                by_form.setdefault(form_of(inputs), []).append((expected, inputs.token_ids.shape[1], inputs))
-            if not by_form:
+            window = list(islice(waiting, size * _WINDOW))
+            if not window:
                 return
+            for prompt, given in window:
+                inputs, most = self._encoded(prompt), 8 * self.writing.max_new_tokens  # characters
+                expected = most if given is None else len(given)
+                if inputs is not None:
+                    by_form.setdefault(form_of(inputs), []).append((expected, inputs.token_ids.shape[1], inputs))
             batches: list[list[ModelInputs]] = []
             for alike in by_form.values():
                 ordered = [inputs for *_, inputs in sorted(alike, key=lambda entry: entry[:2])]
@@ -154,7 +162,31 @@ class OwnAnswers:
             random.Random(f"window {number}").shuffle(batches)
             yield from batches
 
+    def _encoded(self, prompt: Prompt) -> ModelInputs | None:
+        """None for a prompt that the target refuses, or that leaves no room for an answer."""
+        longest = self.family.max_length
+        try:
+            inputs = self.family.encode(prompt)
+        except InputError as error:
+            self.left_out.add(str(error))
+            return None
+        if longest is not None and inputs.token_ids.shape[1] + self.writing.max_new_tokens > longest:
+            self.left_out.add(f"question and answer are longer than the target's context of {longest} tokens")
+            return None
+        return inputs
+
     def _write_one(self, number: int, batch: list[ModelInputs]) -> float:
+        try:
+            return self._written(number, batch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingStoppedError(
+                f"own answers: out of memory at batch {number}; lower batch_size under [writing] (now "
+                f"{self.writing.batch_size}), and delete {self.folder} or choose another --answers"
+            ) from None
+
+    def _written(self, number: int, batch: list[ModelInputs]) -> float:
         started, writing, model = time.monotonic(), self.writing, self.family.model
         is_sampled = writing.sampled_every > 0 and number % writing.sampled_every == writing.sampled_every - 1
         joined = batched(batch, padding=model.generation_config.pad_token_id or 0)
@@ -178,9 +210,9 @@ class OwnAnswers:
                 stored[features_of(place)] = on_disk(features[place, padding:end])
         seconds = round(time.monotonic() - started, 2)
         if stored:
-            save_tensors(stored, self.folder / f"{number:05d}.safetensors")
+            save_tensors(stored, (self.folder / name_of(number)).with_suffix(".safetensors"))
         lines = [json.dumps({"seconds": seconds, "is_sampled": is_sampled, **row}) for row in rows]
-        write_text(self.folder / f"{number:05d}.jsonl", "\n".join(lines) + "\n")
+        write_text(self.folder / name_of(number), "\n".join(lines) + "\n")
         num_tokens = sum(len(answer.ids) for answer in written)
         size = sum(value.nbytes for value in stored.values()) / 1e6
         told = f"{num_tokens / seconds:.0f} tokens/s, {size:.0f} MB"
@@ -201,34 +233,35 @@ class OwnAnswers:
                 kept.append(visual)
         return view, torch.cat(kept)
 
-    def _spent(self) -> float:
-        """Seconds that the batches took; every line of a batch has them."""
+    def _sound_seconds(self) -> float:
+        """Seconds that the batches took; every line of a batch has them. Damaged batches are taken away."""
         seconds = 0.0
-        for path in self.folder.glob("*.jsonl"):
-            with path.open(encoding="utf-8") as stream:
-                seconds += json.loads(stream.readline())["seconds"]
+        for path in batches_in(self.folder):
+            rows = read_batch(path, self.writing.features)
+            if rows is None:
+                self.report(f"own answers: {path.name} is damaged and is written anew")
+                path.unlink()
+            else:
+                seconds += rows[0].seconds
         return seconds
 
     def lines(self, num_visual: int | None = None) -> list[Line]:
         """Everything written so far, with at most `num_visual` embeddings of a picture (0: all that are there; None:
         none). Raises InputError when nothing was written."""
         found: list[Line] = []
-        for path in sorted(self.folder.glob("*.jsonl")):
+        for path, rows in answers_in(self.folder):
             visual = {} if num_visual is None else _stored_visual(path.with_suffix(".safetensors"))
-            for place, line in enumerate(path.read_text("utf-8").splitlines()):
-                found.append(_line(json.loads(line), visual.get(str(place)), num_visual or 0))
+            found += [_line(row, visual.get(str(place)), num_visual or 0) for place, row in enumerate(rows)]
         if not found:
-            raise InputError(f"no answers in {self.folder}; the target wrote nothing within the minutes allowed")
+            reason = f" ({self.left_out})" if len(self.left_out) else ""
+            raise InputError(
+                f"no answers in {self.folder}; the target wrote nothing within the minutes allowed{reason}"
+            )
         return found
 
 
 def on_disk(values: Tensor) -> Tensor:
     return values.to("cpu", torch.bfloat16).contiguous()
-
-
-def features_of(place: int) -> str:
-    """Name of a row's features in its batch's file: [tokens - 1, width], at every position but the last."""
-    return f"{place} features"
 
 
 def _stored_visual(file: Path) -> dict[str, Tensor]:
@@ -239,12 +272,12 @@ def _stored_visual(file: Path) -> dict[str, Tensor]:
         return {name: stored.get_tensor(name) for name in stored.keys() if name.isdigit()}  # noqa: SIM118
 
 
-def _line(row: Mapping[str, Any], visual: Tensor | None, num_visual: int) -> Line:
+def _line(row: StoredAnswer, visual: Tensor | None, num_visual: int) -> Line:
     """`visual` [slots and marks, width]; None leaves all of these out."""
     view: list[int] = []
     kept: list[Tensor] = []
     place = 0
-    for special, group in groupby(row["view"], lambda token: min(token, 0)):
+    for special, group in groupby(row.view, lambda token: min(token, 0)):
         tokens = list(group)
         if special == 0:
             view += tokens
@@ -255,9 +288,9 @@ def _line(row: Mapping[str, Any], visual: Tensor | None, num_visual: int) -> Lin
                 kept.append(pooled(own, num_visual))
                 view += [SLOT] * len(kept[-1])
     return Line(
-        (*view, *row["ids"]),
+        (*view, *row.ids),
         len(view),
-        tuple(map(tuple, row["top_ids"])),
-        tuple(map(tuple, row["top_shares"])),
+        row.top_ids,
+        row.top_shares,
         torch.cat(kept) if kept else None,
     )

