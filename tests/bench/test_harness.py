@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from seeahead.bench.harness import Log, Plan, asked_of, fingerprint, question_of, run, warm_up
+from seeahead.bench.harness import Plan, asked_of, fingerprint, question_of, run, warm_up
+from seeahead.bench.log import Log
 from seeahead.bench.methods import Spoken
+from seeahead.bench.record import Run
 from seeahead.bench.suites import Item, Suite
 from seeahead.demo.scenarios import Turn
 from seeahead.errors import InputError
@@ -48,12 +50,14 @@ def methods():
 
 @pytest.fixture
 def log_at(tmp_path):
-    """Opens the log of that name; what is open when the test ends is closed."""
+    """Opens the log of that name, as a process does after another one ended; what is open in the end is closed."""
     with ExitStack() as stack:
 
         def opened(name: str, plan=PLAN) -> Log:
-            settings = fingerprint(plan, ["none", "language", "peer"], {"model": "demo"})
-            return stack.enter_context(Log(tmp_path / name, settings))
+            stack.close()
+            log = stack.enter_context(Log(tmp_path / name, fingerprint(plan, model="demo")))
+            log.begin({"methods": ["none", "language", "peer"]})
+            return log
 
         yield opened
 
@@ -112,6 +116,16 @@ def test_a_log_of_other_settings_is_refused(log_at):
     log_at("log.jsonl")
     with pytest.raises(InputError, match="of other settings"):
         log_at("log.jsonl", Plan(SUITE, (0.0,), 1, seed=4))
+
+
+@pytest.mark.parametrize("stranger", [(9, "none", 0, 0), (0, "other", 0, 0), (0, "none", 5, 0), (0, "none", 0, 0.5)])
+def test_answers_that_this_run_does_not_ask_for_are_refused_before_it_asks(log_at, stranger):
+    log = log_at("log.jsonl")
+    log.add(Run(*stranger, (1,)))
+    asked = methods()
+    with pytest.raises(InputError, match="holds answers that this run does not ask for"):
+        next(run(PLAN, asked, log))
+    assert not any(method.heard for method in asked.values())
 
 
 def test_a_finished_log_is_gone(tmp_path, log_at):

@@ -1,10 +1,14 @@
 """Stored records as documents: complete, well formed, and the same again."""
 
 import re
+from dataclasses import replace
+from itertools import groupby
 
 import pytest
 
-from seeahead.bench.publish import block, documents, evidence
+from seeahead.bench.markdown import markdown, plain_words, short
+from seeahead.bench.publish import block, documents, evidence, line
+from seeahead.bench.report import report
 from seeahead.bench.summary import summarize
 from tests.bench.made_record import PEERS, SCENARIOS, made_record
 from tests.bench.reader import Reader
@@ -53,6 +57,42 @@ def test_the_readme_says_who_was_measured_and_against_whom():
     assert "](docs/images/bench-demo-speed.svg)" in said
     assert "| none (plain) | 1.00 |" in said
     assert all(f"over {peer} " in said for peer in PEERS)
+
+
+def test_a_warning_of_the_run_stands_beside_its_figures():
+    assert SUMMARY.warnings
+    for shown in (block("bench-demo", SUMMARY), evidence("bench-demo", SUMMARY), short(SUMMARY)):
+        assert all(plain_words(warning) in shown for warning in SUMMARY.warnings)
+    few = replace(RECORD, runs=tuple(run for run in RECORD.runs if run.method != PEERS[0] or run.asked < 5))
+    for shown in (block("bench-demo", summarize(few)), markdown(summarize(few)), report(few)):
+        assert "on 5 of 16 questions" in shown
+
+
+NASTY = ["</p><script>alert('no')</script>", "a | b", "[x](https://e.example)", "`x` *y* &lt;"]
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_whatever_stands_in_a_record_its_markdown_shows_it_as_text(nasty):
+    renamed = {**dict.fromkeys(RECORD.methods), "language": nasty, PEERS[0]: f"peer {nasty}"}
+    new = {name: other or name for name, other in renamed.items()}
+    record = replace(
+        RECORD,
+        provenance={**RECORD.provenance, "command": ["seeahead", nasty, "```\n# no"], "date": nasty},
+        settings={**RECORD.settings, "model": nasty, "suite": nasty, "about": nasty, "drafters": {nasty: nasty}},
+        methods=tuple(new[name] for name in RECORD.methods),
+        peers=tuple(new[name] for name in RECORD.peers),
+        asked=tuple(replace(asked, scenario=f"{asked.scenario} {nasty}") for asked in RECORD.asked),
+        runs=tuple(replace(run, method=new[run.method], error=run.error and nasty) for run in RECORD.runs),
+        gaps=(),
+    )
+    summary = summarize(record)
+    for shown in (markdown(summary), block("x", summary), evidence("x", summary), line("x", summary), short(summary)):
+        outside = re.sub(r"\n````\n.*\n````\n|`[^`\\\n]*`", "", shown)  # code is shown as it is
+        assert "<script" not in outside
+        assert not re.search(r"(?<!\\)\[x(?<!\\)\]\(https", outside)
+        for is_table, rows in groupby(shown.splitlines(), lambda row: row.startswith("|")):
+            widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
+            assert not is_table or len(widths) == 1
 
 
 def test_a_methods_page_shows_every_temperature_and_block_efficiency_of_ours_by_group():

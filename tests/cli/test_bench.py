@@ -5,9 +5,12 @@ import shutil
 
 import pytest
 
+from seeahead import api
 from seeahead.bench.record import Costs, read_record
+from seeahead.bench.weights import digest, weights_of
 from seeahead.cli import bench, main
 from seeahead.demo.scenarios import PICTURES
+from seeahead.errors import ModelError
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 
@@ -86,6 +89,124 @@ def test_wrong_input_is_one_line_and_exit_code_2(words, says, capsys, tmp_path):
     error = capsys.readouterr().err
     assert says in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.fixture
+def some_broken(pictures, tmp_path):
+    """Two whole pictures, one cut in half and one of words."""
+    folder = tmp_path / "some broken"
+    shutil.copytree(pictures, folder)
+    whole = (folder / "cat.jpg").read_bytes()
+    (folder / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "words.png").write_text("no picture")
+    return folder
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_said(tiny, some_broken, tmp_path, capsys):
+    words = ["bench", "--data", str(some_broken), "-m", tiny, "--temperature", "0", "--max-new-tokens", "4"]
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert "'half.jpg' is left out: " in told.err
+    assert "'words.png' is left out: " in told.err
+    assert "2 questions were left out, because a picture could not be read: half.jpg, words.png" in told.out
+    record = read_record(tmp_path / "out" / "bench.json")
+    assert record.settings["left_out"] == ["half.jpg", "words.png"]
+    assert len(record.asked) == 2
+    assert str(tmp_path) not in (tmp_path / "out" / "bench.json").read_text()
+
+
+def test_where_no_picture_can_be_read_nothing_is_loaded(some_broken, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(api, "load", None)
+    for name in ("cat.jpg", "bus.jpg"):
+        (some_broken / name).unlink()
+    assert main(["bench", "--data", str(some_broken), "-o", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no picture of some broken can be read" in line
+
+
+def test_what_needs_no_model_to_be_wrong_is_refused_before_one_is_loaded(pictures, tmp_path, capsys, monkeypatch):
+    def load(*given, **more):
+        raise ModelError("loaded")
+
+    monkeypatch.setattr(api, "load", load)
+    words = ["bench", "--data", str(pictures), "-o", str(tmp_path)]
+    partial = tmp_path / "bench.partial.jsonl"
+    for text, says in (
+        ('{"asked": {"seed": 3}, "found": {}}\n', "holds a run of other settings"),
+        ("garbage\n", "is damaged in line 1; delete it"),
+    ):
+        partial.write_text(text)
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert says in line
+        assert partial.read_text() == text
+    partial.unlink()
+    (tmp_path / "bench.html").mkdir()
+    assert main(words) == 2
+    assert "cannot write into" in capsys.readouterr().err
+    (tmp_path / "bench.html").rmdir()
+    assert main(words) == 2
+    assert "error: loaded" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_with_changed_settings_does_not_go_on_with_the_answers_of_another(tiny, pictures, tmp_path, capsys):
+    words = ["bench", "--data", str(pictures), "-m", tiny, "--temperature", "0", "-o", str(tmp_path)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bench, "make_record", _interrupted)
+        assert main([*words, "--max-new-tokens", "4"]) == 130
+    assert (tmp_path / "bench.partial.jsonl").is_file()
+    capsys.readouterr()
+    for change in (["--max-new-tokens", "5"], ["--seed", "3"], ["--count", "1"], ["-d", "none"], ["--peers"]):
+        given = [*words, *([] if "--max-new-tokens" in change else ["--max-new-tokens", "4"]), *change]
+        assert main(given) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "holds a run of other settings" in line
+    assert main([*words, "--max-new-tokens", "4"]) == 0
+
+
+def _interrupted(*given):
+    raise KeyboardInterrupt
+
+
+def test_the_record_keeps_a_hash_of_the_weights_of_every_drafter(tiny, pictures, tmp_path):
+    tiny_model("llama", max_position_embeddings=1024).save_pretrained(tmp_path / "drafter")
+    tiny_processor("llama").save_pretrained(tmp_path / "drafter")
+    words = [
+        "bench",
+        "--quick",
+        "--data",
+        str(pictures),
+        "-m",
+        tiny,
+        "--max-new-tokens",
+        "4",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    assert main([*words, "-d", "lookup", "-d", f"{tmp_path / 'drafter'}:as=mine"]) == 0
+    record = read_record(tmp_path / "out" / "bench.json")
+    assert record.settings["drafters"] == {"mine": digest(tmp_path / "drafter")}
+    assert f"mine {digest(tmp_path / 'drafter')}" in (tmp_path / "out" / "bench.html").read_text()
+    before = digest(tmp_path / "drafter")
+    (tmp_path / "drafter" / "config.json").write_text("{}")
+    assert digest(tmp_path / "drafter") != before
+
+
+def test_where_the_weights_of_a_drafter_lie(tmp_path):
+    (tmp_path / "mine").mkdir()
+    own = {"vision": tmp_path / "vision", "msd": tmp_path / "msd"}
+    mine = str(tmp_path / "mine")
+    for spec, expected in (
+        ("none", None),
+        ("lookup:chain=3", None),
+        ("msd:depth=3", tmp_path / "msd"),
+        ("tabed", tmp_path / "vision"),
+        (f"tabed:vision={mine}", tmp_path / "mine"),
+        (f"{mine}:as=x", tmp_path / "mine"),
+        ("nobody/has-this", None),
+    ):
+        assert weights_of(spec, own) == expected, spec
 
 
 def test_a_report_of_nothing_is_refused(capsys, tmp_path):

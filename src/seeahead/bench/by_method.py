@@ -81,6 +81,12 @@ class Against:
     method: str
     peer: str
     ratio: Interval | None
+    num_questions: int  # that both answered
+    num_asked: int
+
+    @property
+    def is_of_all(self) -> bool:
+        return self.num_questions == self.num_asked
 
 
 class AtTemperature:
@@ -141,7 +147,10 @@ class AtTemperature:
             ours.sort(key=lambda entry: -entry.speed_up.value if entry.speed_up else 0.0)
             counterpart = ours[0].method if ours else PLAIN
         own = self.answers.get(counterpart, self.plain)
-        return Against(counterpart, peer, self._over_scenarios(own, self.answers[peer], "tokens", "seconds"))
+        other = self.answers[peer]
+        num_both = int((own.is_answered & other.is_answered).sum())
+        faster = self._over_scenarios(own, other, "tokens", "seconds")
+        return Against(counterpart, peer, faster, num_both, len(self.record.asked))
 
     def _over_scenarios(self, own: Answers, other: Answers, count: str, seconds: str) -> Interval | None:
         both = own.is_answered & other.is_answered

@@ -12,6 +12,8 @@ _LARGEST_GAP = {"float32": 0.1}
 _LARGEST_GAP_IN_HALF_PRECISION = 1.0
 """Logits: rounding alone does not make the target prefer its own token by more."""
 
+_MOST_NAMED = 5
+
 Methods = Mapping[float, Sequence[MethodSummary]]
 
 
@@ -64,6 +66,10 @@ def warnings(record: Record, methods: Methods, against: Mapping[float, Sequence[
             "Something else ran on the machine while the table V(k) was measured (a pass over several tokens took less "
             "time than one over a single token): the ceilings below are not to be trusted."
         )
+    if left_out := record.settings.get("left_out"):
+        names = ", ".join(left_out[:_MOST_NAMED]) + (", …" if len(left_out) > _MOST_NAMED else "")
+        num = "1 question was" if len(left_out) == 1 else f"{len(left_out)} questions were"
+        found.append(f"{num} left out, because a picture could not be read: {names}.")
     for temperature, entries in methods.items():
         at = f"at temperature {temperature:g}"
         found += (line for entry in entries for line in _of_method(record, entry, at))

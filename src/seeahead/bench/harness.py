@@ -6,16 +6,15 @@ be the one who finds warm caches. What was answered is written down at once; a r
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from seeahead.bench.gaps import logit_gap, parting
+from seeahead.bench.log import Key, Log
 from seeahead.bench.methods import Method, peak_bytes, reset_peak
-from seeahead.bench.record import PLAIN, Asked, Gap, Run, run_from_json, run_to_json
+from seeahead.bench.record import PLAIN, Asked, Gap, Run
 from seeahead.bench.suites import Item, Suite
 from seeahead.demo.scenarios import Question
 from seeahead.errors import InputError
@@ -46,67 +45,11 @@ class Plan:
         return self.num_questions * num_methods * self.num_repeats * len(self.temperatures)
 
 
-Key = tuple[int, str, int, float]
-
-
-class Log:
-    """Answers so far, one JSON line each, after a first line that says what was asked of whom."""
-
-    def __init__(self, path: Path, fingerprint: Mapping[str, Any]) -> None:
-        """Raises InputError when the file belongs to another run or cannot be written."""
-        self.path, self.runs = path, dict[Key, Run]()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._read(fingerprint) if path.exists() else ""
-            self._stream: TextIO = path.open("w" if not whole else "r+", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}; choose another --output") from None
-        # What was cut in the middle of a line is written over.
-        self._stream.seek(len(whole.encode()))
-        self._stream.truncate()
-        if not whole:
-            self._line(fingerprint)
-
-    def _read(self, fingerprint: Mapping[str, Any]) -> str:
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        complete = [line for line in lines if line.endswith("\n")]
-        if complete and json.loads(complete[0]) != json.loads(json.dumps(fingerprint)):
-            raise InputError(
-                f"{self.path} holds a run of other settings; finish that one, delete it, or choose another --output"
-            )
-        for line in complete[1:]:
-            self._keep(run_from_json(json.loads(line)))
-        return "".join(complete)
-
-    def _keep(self, run: Run) -> None:
-        self.runs[run.asked, run.method, run.repeat, run.temperature] = run
-
-    def add(self, run: Run) -> None:
-        self._keep(run)
-        self._line(run_to_json(run))
-
-    def _line(self, value: Mapping[str, Any]) -> None:
-        self._stream.write(json.dumps(value, ensure_ascii=False) + "\n")
-        self._stream.flush()
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stream.close()
-
-    def finish(self) -> None:
-        """The run is over and stored elsewhere: the file goes."""
-        self._stream.close()
-        self.path.unlink()
-
-
-def fingerprint(plan: Plan, methods: Sequence[str], target: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal for an interrupted run to be continued."""
+def fingerprint(plan: Plan, **given: object) -> dict[str, Any]:
+    """What must be equal for an interrupted run to be continued; `given` are settings that the plan does not have."""
     items = [[item.id, item.scenario, [asdict(turn) for turn in item.turns]] for item in plan.suite.items]
     return {
-        "target": dict(target),
-        "methods": list(methods),
+        **given,
         "items": items,
         "temperatures": list(plan.temperatures),
         "num_repeats": plan.num_repeats,
@@ -131,6 +74,7 @@ def run(plan: Plan, methods: Mapping[str, Method], log: Log) -> Iterator[Run]:
     """Asks what the log does not hold yet; yields every answer, also those of before."""
     assert PLAIN in methods, "there is nothing to compare with"
     assert plan.temperatures[0] == 0, "follow-ups build on greedy answers"
+    _refuse_strangers(plan, methods, log)
     places: dict[str, list[tuple[int, Item, int]]] = {}
     for place in plan.turns():
         places.setdefault(place[1].id, []).append(place)
@@ -140,6 +84,14 @@ def run(plan: Plan, methods: Mapping[str, Method], log: Log) -> Iterator[Run]:
             for name in shuffle.sample(list(places), len(places)):
                 for place in places[name]:
                     yield from _one_question(plan, methods, log, place, repeat, temperature, shuffle)
+
+
+def _refuse_strangers(plan: Plan, methods: Mapping[str, Method], log: Log) -> None:
+    numbers = range(plan.num_questions)
+    for index, name, repeat, temperature in log.runs:
+        is_known = index in numbers and name in methods and repeat < plan.num_repeats
+        if not is_known or temperature not in plan.temperatures:
+            raise InputError(f"{log.path} holds answers that this run does not ask for; delete it and start again")
 
 
 def _one_question(

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from seeahead.bench.by_method import Against, MethodSummary
-from seeahead.bench.definitions import DEFINITIONS, GROUPINGS, TABLES, Cell, Column, Grouping, heading, times
+from seeahead.bench.definitions import DEFINITIONS, GROUPINGS, SHORT, TABLES, Cell, Column, Grouping, heading, times
 from seeahead.bench.report import machine, origin, temperature_title
 from seeahead.bench.summary import Summary
+from seeahead.bench.words import counted
 
 _WIDEST = 40
 """Cells longer than this, such as error messages, do not widen their column."""
@@ -20,11 +21,31 @@ def markdown(summary: Summary) -> str:
     return "\n\n".join(_parts(summary)) + "\n"
 
 
+def short(summary: Summary) -> str:
+    """The result on one screen: headline, machine, a table of the first temperature, warnings, ours over peers."""
+    parts = [f"**{plain_words(summary.headline)}**", plain_words(machine(summary))]
+    rows = [[name(entry), *row_cells(entry, SHORT)] for entry in summary.headline_methods]
+    parts.append(_table(["method", *(column.word for column in SHORT)], rows))
+    return "\n\n".join([*parts, *warnings(summary), *over_peers(summary)]) + "\n"
+
+
+def over_peers(summary: Summary) -> Iterator[str]:
+    """One sentence about the first temperature, where there are peers."""
+    if against := next(iter(summary.against.values()), ()):
+        parts = (f"{_rivals(entry, 'over')} {_ratio(entry)}" for entry in against)
+        yield f"Ours over peers on the same weights, by token rate: {'; '.join(parts)}."
+
+
+def warnings(summary: Summary) -> Iterator[str]:
+    """What has to be known of a run beside its figures, as one list, if there is anything."""
+    if summary.warnings:
+        yield "\n".join(["Know before you believe it:", "", *(f"- {plain_words(line)}" for line in summary.warnings)])
+
+
 def _parts(summary: Summary) -> Iterator[str]:
     yield f"**{plain_words(summary.headline)}**"
     yield plain_words(machine(summary))
-    if summary.warnings:
-        yield "\n".join(["Know before you believe it:", "", *(f"- {plain_words(line)}" for line in summary.warnings)])
+    yield from warnings(summary)
     for temperature, methods in summary.methods.items():
         yield f"## {temperature_title(temperature)}"
         for title, columns in TABLES.items():
@@ -40,7 +61,7 @@ def _parts(summary: Summary) -> Iterator[str]:
         yield f"One pass over k tokens, after {summary.costs.num_cached} cached ones: {costs}."
     yield "\n".join(["## What the words mean", "", *(f"- **{word}**: {text}" for word, text in DEFINITIONS.items())])
     command = shlex.join(summary.provenance.get("command") or ["seeahead", "bench"])
-    yield f"## Run it again\n\n```\n{command}\n```"
+    yield f"## Run it again\n\n{fenced(command)}"
     yield plain_words(origin(summary))
 
 
@@ -60,8 +81,18 @@ def shown(cell: Cell) -> str:
 
 
 def _peers(entries: Sequence[Against]) -> str:
-    rows = [[plain_words(f"{heading(entry.method)} / {entry.peer}"), shown(times(entry.ratio))] for entry in entries]
+    rows = [[_rivals(entry, "/"), _ratio(entry)] for entry in entries]
     return table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
+
+
+def _rivals(entry: Against, between: str) -> str:
+    return plain_words(f"{heading(entry.method)} {between} {entry.peer}")
+
+
+def _ratio(entry: Against) -> str:
+    """With the number of questions it rests on, where that is not all of them."""
+    few = "" if entry.is_of_all else f", on {entry.num_questions} of {counted(entry.num_asked, 'question')}"
+    return f"{shown(times(entry.ratio))}{few}"
 
 
 def grouped(grouping: Grouping, methods: Sequence[MethodSummary]) -> str:
@@ -74,9 +105,13 @@ def grouped(grouping: Grouping, methods: Sequence[MethodSummary]) -> str:
 
 
 def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return f"### {title}\n\n{_table(headings, rows)}"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(3, *(len(cell) for cell in column if len(cell) <= _WIDEST)) for column in zip(headings, *rows)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([f"### {title}", "", *(_line(row, widths) for row in (headings, rule, *rows))])
+    return "\n".join(_line(row, widths) for row in (headings, rule, *rows))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -93,4 +128,14 @@ def measured(source: Mapping[str, Any]) -> str:
 
 def plain_words(words: str) -> str:
     """One line that Markdown takes literally, as far as it needs to."""
-    return re.sub(r"([\\`*|<])", r"\\\1", " ".join(words.split()))
+    words = re.sub(r"([\\`*|\[\]])", r"\\\1", " ".join(words.split()))
+    # As entities and not behind a backslash: not every reader of Markdown knows that one before a tag.
+    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def fenced(words: str) -> str:
+    """One line of code in a block that nothing in it can close."""
+    words = " ".join(words.split("\n"))
+    longest = max((len(run) for run in re.findall("`+", words)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{words}\n{fence}"

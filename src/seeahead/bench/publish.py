@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from seeahead.bench import report_charts
-from seeahead.bench.definitions import EFFICIENCY_BY_KIND, EFFICIENCY_BY_SCENARIO, SHORT, columns, heading, times
-from seeahead.bench.markdown import grouped, markdown, name, plain_words, row_cells, shown, table
+from seeahead.bench.definitions import EFFICIENCY_BY_KIND, EFFICIENCY_BY_SCENARIO, SHORT, columns
+from seeahead.bench.markdown import grouped, markdown, name, over_peers, plain_words, row_cells, table, warnings
 from seeahead.bench.record import PLAIN, Record
 from seeahead.bench.report import machine, report, temperature_title
 from seeahead.bench.sheet import sheet
@@ -31,8 +31,10 @@ def block(stem: str, summary: Summary) -> str:
 
 def line(stem: str, summary: Summary) -> str:
     """What a README says of a run that has a page of its own."""
-    shown = ", ".join(f"`{entry.method}`" for entry in summary.headline_methods if entry.method != PLAIN)
-    return f"- {summary.settings['about']}, with {shown}: [all figures](docs/results/{stem}.md)"
+    methods = (entry.method.replace("`", "") for entry in summary.headline_methods if entry.method != PLAIN)
+    shown = ", ".join(f"`{method}`" for method in methods)
+    about = plain_words(summary.settings.get("about") or stem)
+    return f"- {about}, with {shown}: [all figures](docs/results/{stem}.md)"
 
 
 def evidence(stem: str, summary: Summary) -> str:
@@ -43,6 +45,7 @@ def evidence(stem: str, summary: Summary) -> str:
 def _evidence(stem: str, summary: Summary) -> Iterator[str]:
     yield f"{plain_words(machine(summary))} · [all figures](../results/{stem}.md)"
     yield f"![{_ALTS[0]}](../images/{stem}-speed.svg)"
+    yield from warnings(summary)
     for temperature, methods in summary.methods.items():
         rows = [[name(entry), *row_cells(entry, EVIDENCE)] for entry in methods]
         yield table(temperature_title(temperature), ["method", *(column.word for column in EVIDENCE)], rows)
@@ -51,15 +54,14 @@ def _evidence(stem: str, summary: Summary) -> Iterator[str]:
 
 
 def _block(stem: str, summary: Summary) -> Iterator[str]:
-    temperature, methods = next(iter(summary.methods.items()))
     yield f"**{plain_words(summary.headline)}**"
     yield f"{plain_words(machine(summary))} · [all figures](docs/results/{stem}.md)"
     yield f"![{_ALTS[0]}](docs/images/{stem}-speed.svg)"
     lines = ["| method | " + " | ".join(column.word for column in SHORT) + " |", "|---|" + "---:|" * len(SHORT)]
-    yield "\n".join([*lines, *(f"| {' | '.join([name(entry), *row_cells(entry, SHORT)])} |" for entry in methods)])
-    if against := summary.against[temperature]:
-        parts = (f"{heading(entry.method)} over {entry.peer} {shown(times(entry.ratio))}" for entry in against)
-        yield f"Ours over peers on the same weights, by token rate: {'; '.join(parts)}."
+    rows = ([name(entry), *row_cells(entry, SHORT)] for entry in summary.headline_methods)
+    yield "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    yield from warnings(summary)
+    yield from over_peers(summary)
 
 
 _ALTS = (

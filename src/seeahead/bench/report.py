@@ -72,12 +72,13 @@ def machine(summary: Summary) -> str:
 def origin(summary: Summary) -> str:
     """Where the figures come from, in a line."""
     known: Mapping[str, Any] = summary.provenance
-    versions = known.get("versions") or {}
+    versions, weights = known.get("versions") or {}, summary.settings.get("drafters") or {}
     parts = [
         str(known.get("date") or ""),
         f"commit {known['commit'][:12]}" if known.get("commit") else "",
         "with local changes" if known.get("has_local_changes") else "",
         ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+        f"drafter weights {', '.join(f'{name} {digest}' for name, digest in weights.items())}" if weights else "",
         f"seed {known['seed']}" if known.get("seed") is not None else "",
         str((known.get("hardware") or {}).get("system") or ""),
     ]

@@ -8,6 +8,7 @@ from html import escape
 from seeahead.bench.by_method import Against, MethodSummary
 from seeahead.bench.definitions import TABLES, Cell, Grouping, anchor, heading, times
 from seeahead.bench.record import Costs
+from seeahead.bench.words import counted
 
 Methods = Sequence[MethodSummary]
 
@@ -43,6 +44,8 @@ def against_peers(entries: Sequence[Against]) -> str:
     rows = []
     for entry in entries:
         verdict = "peer failed or lacks answers" if entry.ratio is None else _verdict(entry)
+        if entry.ratio is not None and not entry.is_of_all:
+            verdict += f", on {entry.num_questions} of {counted(entry.num_asked, 'question')}"
         name = f"{heading(entry.method)} / {entry.peer}"
         rows.append(_row(name, [_cell(times(entry.ratio)), f'<td class="left">{escape(verdict)}</td>']))
     return _table("Ours over peers, by token rate", ["ours / peer", "ratio", ""], rows) if rows else ""

@@ -10,26 +10,33 @@ examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from seeahead.cli import terminal
+from seeahead.cli import streams, terminal
 from seeahead.cli.demo import check, describe, load_engines
 from seeahead.errors import InputError
-from seeahead.provenance import provenance
+from seeahead.provenance import check_writable, provenance
 
 if TYPE_CHECKING:
     from seeahead.api import Engine
-    from seeahead.bench.harness import Log, Plan
+    from seeahead.bench.harness import Plan
+    from seeahead.bench.log import Log
     from seeahead.bench.methods import Method
     from seeahead.bench.record import Costs, Record
     from seeahead.bench.suites import Suite
 
+RECORD, PAGE, PARTIAL = "bench.json", "bench.html", "bench.partial.jsonl"
 QUICK_COUNT = 2
 NUM_COST_REPEATS = 15
+_MANY_PICTURES = 100
+_MOST_TOLD = 10
+_OF_THE_RUN = ("model", "peers", "dtype", "device")
+"""Arguments that have to be equal for an interrupted run to go on, besides drafters and what the plan has."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,20 +62,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seeahead.bench.markdown import markdown
+    from seeahead.bench.harness import fingerprint
+    from seeahead.bench.log import Log
+    from seeahead.bench.markdown import short
     from seeahead.bench.report import write_report
     from seeahead.bench.summary import summarize
 
     drafters = check(args)
     check_peers(args)
     check_output(args.output)
-    plan = make_plan(args)
-    record = measure(args, plan, drafters)
-    write_report(args.output / "bench.html", record)
-    terminal.result_console().print(markdown(summarize(record)), soft_wrap=True)
-    for name in ("bench.json", "bench.html"):
+    plan, left_out = open_pictures(make_plan(args))
+    asked = fingerprint(plan, drafters=drafters, **{name: getattr(args, name) for name in _OF_THE_RUN})
+    with Log(args.output / PARTIAL, asked) as log:
+        record = measure(args, plan, drafters, log, left_out)
+    write_report(args.output / PAGE, record)
+    terminal.result_console().print(short(summarize(record)), soft_wrap=True)
+    for name in (RECORD, PAGE):
         terminal.note_console().print(f"written: {args.output / name}", soft_wrap=True)
     return 0
+
+
+def open_pictures(plan: Plan) -> tuple[Plan, list[str]]:
+    """The plan without questions whose pictures cannot be read, and which those are; they are told about."""
+    from seeahead.bench.opened import pictures_of, with_readable_pictures
+
+    total, bar = len(pictures_of(plan.suite)), nullcontext[Callable[[], None]](lambda: None)
+    with (
+        terminal.still_progress(terminal.note_console(), "opening pictures", total)
+        if total > _MANY_PICTURES
+        else bar as advance
+    ):
+        suite, left_out = with_readable_pictures(plan.suite, advance)
+    for name, reason in list(left_out.items())[:_MOST_TOLD]:
+        streams.note(f"'{name}' is left out: {reason}")
+    if len(left_out) > _MOST_TOLD:
+        streams.note(f"{len(left_out) - _MOST_TOLD} more are left out for pictures that cannot be read")
+    return replace(plan, suite=suite), list(left_out)
 
 
 def make_plan(args: argparse.Namespace) -> Plan:
@@ -107,32 +136,44 @@ def check_peers(args: argparse.Namespace) -> None:
 
 def check_output(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".can_write"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror}; choose another --output") from None
+        for name in (RECORD, PAGE):
+            check_writable(folder / name)
+    except InputError as error:
+        raise InputError(f"cannot write into {folder}: {error}") from None
 
 
-def measure(args: argparse.Namespace, plan: Plan, drafters: list[str]) -> Record:
-    from seeahead.bench.harness import Log, fingerprint, warm_up
+def measure(args: argparse.Namespace, plan: Plan, drafters: list[str], log: Log, left_out: list[str]) -> Record:
+    from seeahead.bench.harness import warm_up
     from seeahead.bench.record import read_record, write_record
 
     with terminal.progress(terminal.note_console()) as report:
         engines = load_engines(args, drafters, report)
         plan = what_it_can_read(plan, engines)
         methods = make_methods(args, engines)
-        target = {**describe(engines), "model": args.model if args.model == "demo" else Path(args.model).name}
+        target = {
+            **describe(engines),
+            "model": args.model if args.model == "demo" else Path(args.model).name,
+            "drafters": drafters_of(engines, drafters),
+        }
+        log.begin({"target": target, "methods": list(methods)})
         for share in warm_up(methods, plan.suite):
             report("warming up", share)
     costs = measure_table(next(iter(engines.values())))
-    with Log(args.output / "bench.partial.jsonl", fingerprint(plan, list(methods), target)) as log:
-        outside = ask(plan, methods, log)
-        record = make_record(plan, engines, methods, log, costs, {**target, "harness_share": outside})
-        write_record(args.output / "bench.json", record)
-        log.finish()
-    return read_record(args.output / "bench.json")  # rounded as stored, so that the page can be rendered again
+    outside = ask(plan, methods, log)
+    settings = {**target, "harness_share": outside, **({"left_out": left_out} if left_out else {})}
+    record = make_record(plan, engines, methods, log, costs, settings)
+    write_record(args.output / RECORD, record)
+    log.finish()
+    return read_record(args.output / RECORD)  # rounded as stored, so that the page can be rendered again
+
+
+def drafters_of(engines: Mapping[str, Engine], specs: list[str]) -> dict[str, str]:
+    """A hash of the weights of every drafter that has any, by method; `engines` are plain, then one per spec."""
+    from seeahead.bench.weights import digest, weights_of
+
+    plain, *others = engines
+    folders = {name: weights_of(spec, engines[plain].own_drafters) for name, spec in zip(others, specs, strict=True)}
+    return {name: digest(folder) for name, folder in folders.items() if folder is not None}
 
 
 def what_it_can_read(plan: Plan, engines: Mapping[str, Engine]) -> Plan:

@@ -1,0 +1,129 @@
+"""Answers of a run under way, one JSON line each: what was interrupted goes on, and two runs never share a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seeahead.bench.record import Run, run_from_json, run_to_json
+from seeahead.errors import InputError
+from seeahead.provenance import try_lock
+
+Key = tuple[int, str, int, float]
+"""Question, method, repeat, temperature."""
+
+_START = b'{"asked": '
+_NOT_BEGUN: Mapping[str, Any] = {}
+
+
+class Log:
+    """Answers so far, after a first line that says what was asked of whom. Locked for this process while it is open."""
+
+    def __init__(self, path: Path, asked: Mapping[str, Any]) -> None:
+        """`asked`: what has to be equal for a run to go on, as far as it is known before a model is loaded.
+
+        Raises InputError when the file belongs to another run, is damaged or cannot be written."""
+        self.path, self.runs = path, dict[Key, Run]()
+        self._asked, self._found = _as_stored(asked), _NOT_BEGUN
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: nothing that could not be written comes up again when the file is closed.
+            self._stream = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}; choose another --output") from None
+        try:
+            self._lock()
+            self._read()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def begin(self, found: Mapping[str, Any]) -> None:
+        """Say the rest of what has to be equal, once the model is loaded, and compare it or write it down."""
+        stored = _as_stored(found)
+        if self._found == _NOT_BEGUN:
+            self._line({"asked": self._asked, "found": stored})
+        elif self._found != stored:
+            raise self._other(self._found, stored)
+        self._found = stored
+
+    def add(self, run: Run) -> None:
+        self._keep(run)
+        self._line(run_to_json(run))
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+        if self._found == _NOT_BEGUN:  # nothing was begun, so nothing is worth keeping
+            self.path.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """The run is over and stored elsewhere: the file goes."""
+        self._stream.close()
+        self.path.unlink(missing_ok=True)
+
+    def _lock(self) -> None:
+        is_ours = try_lock(self._stream) is not False
+        # Opened just before the other run was done and removed it: what is written into it would be lost.
+        is_there = self.path.exists() and os.path.samestat(os.fstat(self._stream.fileno()), self.path.stat())
+        if not is_ours or not is_there:
+            raise InputError(f"another run is writing {self.path}; wait for its end, or choose another --output")
+
+    def _read(self) -> None:
+        self._stream.seek(0)
+        data = self._stream.readall() or b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if not whole and data and not data.startswith(_START) and not _START.startswith(data):
+            raise self._damaged(1)
+        head, *lines = whole.split(b"\n")[:-1] or [b""]
+        if head:
+            self._read_head(head)
+        for number, line in enumerate(lines, 2):
+            try:
+                self._keep(run_from_json(json.loads(line)))
+            except (ValueError, RecursionError):
+                raise self._damaged(number) from None
+        self._stream.truncate(len(whole))  # what was cut in the middle of a line
+
+    def _read_head(self, line: bytes) -> None:
+        try:
+            head = json.loads(line)
+            asked, self._found = head["asked"], head["found"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise self._damaged(1) from None
+        if asked != self._asked:
+            raise self._other(asked, self._asked)
+
+    def _keep(self, run: Run) -> None:
+        self.runs[run.asked, run.method, run.repeat, run.temperature] = run
+
+    def _line(self, value: Mapping[str, Any]) -> None:
+        left = memoryview(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+        try:
+            while left:
+                left = left[self._stream.write(left) :]
+        except OSError as error:
+            raise InputError(
+                f"cannot write {self.path}: {error.strerror}; what was answered is kept; once that is mended, "
+                "the same command goes on"
+            ) from None
+
+    def _damaged(self, line: int) -> InputError:
+        return InputError(f"{self.path} is damaged in line {line}; delete it, or choose another --output")
+
+    def _other(self, before: object, now: Mapping[str, Any]) -> InputError:
+        others = before if isinstance(before, Mapping) else {}
+        names = ", ".join(name for name in now if others.get(name) != now[name])
+        return InputError(
+            f"{self.path} holds a run of other settings ({names or 'more of them'}); finish that one, delete it, or "
+            "choose another --output"
+        )
+
+
+def _as_stored(value: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(value))
