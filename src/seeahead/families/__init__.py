@@ -48,7 +48,7 @@ TESTED: dict[str, str] = {
     "exaone4": "EXAONE 4",
     "ministral": "Ministral",
 }
-"""Model type -> name for people, of the families that run through the whole matrix of tests. Others are proven at load."""
+"""Model type -> name for people, of the families that run through the matrix of tests. Others are proven at load."""
 
 _CLASSES = {
     "qwen2_vl": "qwen_vl:QwenVL",

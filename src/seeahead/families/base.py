@@ -198,6 +198,10 @@ class Family(PromptEncoder):
         positions: torch.Tensor = self._rotary_index(inputs.token_ids, **arguments)[0]
         return positions
 
+    def text_inputs(self, token_ids: torch.Tensor) -> ModelInputs:
+        """Inputs of a prompt without images, from its tokens [1, length]."""
+        return ModelInputs(token_ids)
+
     def positions(self, positions: torch.Tensor) -> torch.Tensor:
         """Position ids as the model takes them, from positions [batch, tokens]: M-RoPE models want three alike."""
         return positions if self._rotary_index is None else positions.expand(3, *positions.shape)
@@ -230,12 +234,11 @@ class Family(PromptEncoder):
         """
         if kind == "sliding_attention":
             num_seen_from = visible.flip(-1).cumsum(-1).flip(-1)
-            kept: torch.Tensor = visible & (num_seen_from <= self.text_config.sliding_window)
-            return kept
+            is_near: torch.Tensor = num_seen_from <= self.text_config.sliding_window
+            return visible & is_near
         if kind == "chunked_attention":
-            chunks = (visible.cumsum(-1) - 1) // self.text_config.attention_chunk_size
-            kept = visible & (chunks == chunks[..., -1:])
-            return kept
+            chunks: torch.Tensor = (visible.cumsum(-1) - 1) // self.text_config.attention_chunk_size
+            return visible & (chunks == chunks[..., -1:])
         return visible
 
     def additive_mask(self, visible: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
+from seeahead.prompt import Prompt
 
 
 class PaliGemma(Family):
@@ -23,6 +24,13 @@ class PaliGemma(Family):
         window = getattr(self.text_config, "sliding_window", None)
         if window is not None:
             self.max_length = window if self.max_length is None else min(window, self.max_length)
+
+    def encode(self, prompt: Prompt) -> ModelInputs:
+        inputs = super().encode(prompt)
+        return inputs if "token_type_ids" in inputs.extras else self.text_inputs(inputs.token_ids)
+
+    def text_inputs(self, token_ids: torch.Tensor) -> ModelInputs:
+        return ModelInputs(token_ids, {"token_type_ids": torch.zeros_like(token_ids)})
 
     def prompt_positions(self, inputs: ModelInputs) -> torch.Tensor | None:
         given: torch.Tensor | None = inputs.extras.get("position_ids")

@@ -164,5 +164,4 @@ _PIXELS = {
     "aya_vision": _flat,
     "paligemma": _flat,
     "qwen3_vl_moe": _qwen,
-    "llama4": _flat,
 }

@@ -121,7 +121,8 @@ _GEMMA = (
 _MISTRAL = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
     "{{ ' ' + message['content'][0]['text'] + eos_token }}{% else %}[INST]{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}[IMG]{% else %}{{ part['text'] }}{% endif %}{% endfor %}[/INST]{% endif %}{% endfor %}"
+    "{% if part['type'] == 'image' %}[IMG]{% else %}{{ part['text'] }}{% endif %}{% endfor %}[/INST]{% endif %}"
+    "{% endfor %}"
 )
 _GLM = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{% for part in message['content'] %}"
