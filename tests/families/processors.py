@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from seeahead.families import family_for
+from seeahead.session import Session
 from seeahead.testing import tiny_model, tiny_processor
 
 SQUARE = Image.effect_noise((40, 40), 60).convert("RGB")
@@ -38,3 +39,9 @@ def words(family, prompt):
     decoded = [family.tokenizer.decode([token]) for token in family.encode(prompt).token_ids[0].tolist()]
     kept = [word for place, word in enumerate(decoded) if len(word) < 2 or word != decoded[place - 1]]
     return "".join(kept)
+
+
+def prefill(family, prompt):
+    """Runs a prompt through the model."""
+    inputs = family.encode(prompt)
+    return Session(family, inputs.token_ids.shape[1] + 1).prefill(inputs)

@@ -3,13 +3,13 @@
 import pytest
 from PIL import Image
 
-import seeahead
 from seeahead.errors import InputError
+from seeahead.families import family_for
+from seeahead.families.loading import load_model
 from seeahead.families.processors import completed, mismatch_told, num_image_features
 from seeahead.prompt import make_prompt
-from seeahead.session import Session
 from seeahead.testing import tiny_model
-from tests.families.processors import SQUARE, WIDE, family_with
+from tests.families.processors import SQUARE, WIDE, family_with, prefill
 
 LLAVA = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
 
@@ -48,9 +48,9 @@ def test_a_saved_processor_without_its_counts_is_read(tmp_path):
     family = family_with("llava", **dict.fromkeys(LLAVA))
     family.model.save_pretrained(tmp_path)
     family.processor.save_pretrained(tmp_path)
-    loaded = seeahead.load(tmp_path)
+    loaded = family_for(*load_model(tmp_path, "float32", "cpu"))
     prompt = make_prompt("What?", [SQUARE])
-    assert loaded.family.encode(prompt).token_ids.equal(family_with("llava").encode(prompt).token_ids)
+    assert loaded.encode(prompt).token_ids.equal(family_with("llava").encode(prompt).token_ids)
 
 
 WRONG = [
@@ -68,10 +68,10 @@ WRONG = [
 
 @pytest.mark.parametrize(("model_type", "settings", "numbers"), WRONG)
 def test_other_numbers_of_placeholders_than_features_are_one_line_before_the_first_token(model_type, settings, numbers):
-    engine = seeahead.load((family_with(model_type).model, family_with(model_type, **settings).processor))
+    family = family_with(model_type, **settings)
     name = next(iter(settings)).replace("full_image_sequence", "image_seq_length")
     with pytest.raises(InputError, match=rf"^the prompt has {numbers}.*settings \(.*{name}.*\)$") as told:
-        next(engine.stream("What?", [SQUARE]))
+        prefill(family, make_prompt("What?", [SQUARE]))
     assert "\n" not in str(told.value)
 
 
@@ -99,5 +99,4 @@ def test_numbers_are_known_beforehand_where_the_pixels_say_it():
 def test_long_thin_pictures_have_as_many_placeholders_as_features(size):
     for model_type in ("llava_next", "llava"):
         family = family_with(model_type)
-        inputs = family.encode(make_prompt("What?", [Image.new("RGB", size, "red")]))
-        Session(family, capacity=inputs.token_ids.shape[1] + 1).prefill(inputs)
+        prefill(family, make_prompt("What?", [Image.new("RGB", size, "red")]))

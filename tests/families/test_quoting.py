@@ -4,13 +4,12 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-import seeahead
 from seeahead.errors import InputError
 from seeahead.families import family_for
 from seeahead.families.quoting import SpecialTokens
 from seeahead.prompt import make_prompt
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model
-from tests.families.processors import SQUARE, WIDE, family_with
+from tests.families.processors import SQUARE, WIDE, family_with, prefill
 
 DOORS = [
     *((model_type, number) for model_type in VISION_FAMILIES for number in (0, 2)),
@@ -26,7 +25,8 @@ def ids(family, prompt, pictures=()):
 def test_every_special_token_is_text_in_every_role_and_door(model_type, num_images):
     family = family_with(model_type)
     pictures = [SQUARE, WIDE][:num_images]
-    special = family.tokenizer.added_tokens_decoder
+    # PaliGemma's places are added tokens too, but words that it takes and says.
+    special = {index: token for index, token in family.tokenizer.added_tokens_decoder.items() if token.special}
     quotes = "|".join(token.content for token in special.values())
 
     def conversation(text):
@@ -68,8 +68,7 @@ def test_a_question_about_a_special_token_is_answered(model_type, text):
     family = family_with(model_type)
     for pictures in ([], [SQUARE])[: 1 + family.can_see]:
         assert text in family.tokenizer.decode(ids(family, text, pictures))
-        answer = seeahead.load((family.model, family.processor)).generate(text, pictures, max_new_tokens=2)
-        assert len(answer.token_ids) == 2
+        prefill(family, make_prompt(text, pictures))
 
 
 def test_a_conversation_goes_on_after_the_model_named_a_placeholder():

@@ -102,12 +102,21 @@ class LiteralTokenizer:
         return getattr(self._theirs, name)
 
     def __call__(
-        self, text: str | list[str], add_special_tokens: bool = True, return_tensors: Any = None, **_: Any
+        self,
+        text: str | list[str],
+        add_special_tokens: bool = True,
+        return_tensors: Any = None,
+        return_token_type_ids: bool | None = None,
+        **_: Any,
     ) -> BatchEncoding:
-        """What the tokenizer answers for texts that need neither padding nor truncation."""
+        """What the tokenizer answers for single texts that need neither padding nor truncation."""
         read = [self._encode(one, add_special_tokens) for one in ([text] if isinstance(text, str) else text)]
         ids = [row for row, _ in read]
         encoded = {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
+        if return_token_type_ids or (
+            return_token_type_ids is None and "token_type_ids" in self._theirs.model_input_names
+        ):
+            encoded["token_type_ids"] = [[0] * len(row) for row in ids]
         if isinstance(text, str) and return_tensors is None:
             return BatchEncoding({name: rows[0] for name, rows in encoded.items()})
         return _Located([place for _, place in read], encoded, tensor_type=return_tensors)
