@@ -87,6 +87,24 @@ def test_what_is_known_not_to_work_is_refused_with_the_reason(tmp_path, model_ty
     assert reason in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("is_alibi", [True, False])
+def test_a_falcon_that_weighs_by_distance_is_refused_and_others_are_not(is_alibi):
+    shape = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.AutoConfig.for_model("falcon", **shape, alibi=is_alibi)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    if is_alibi:
+        with pytest.raises(ModelError, match="ALiBi"):
+            family_for(model)
+    else:
+        assert type(family_for(model)) is Family
+
+
+def test_scores_that_are_capped_are_computed_by_the_attention_that_caps_them(tmp_path):
+    """Up to transformers 5.17 a Gemma2 loads with sdpa unless told otherwise, and its caps are forgotten."""
+    save(tmp_path, "gemma2")
+    assert seeahead.load(tmp_path, device="cpu").family.text_config._attn_implementation == "eager"
+
+
 def test_a_decoder_that_nobody_has_tested_is_loaded(tmp_path):
     config = transformers.AutoConfig.for_model(
         "starcoder2",
@@ -130,7 +148,7 @@ def test_a_registered_family_serves_its_model_type_and_the_last_one_counts(monke
 @pytest.mark.parametrize("family", [None, "own", Own.__mro__[-1], torch.nn.Linear, Own.name])
 def test_what_is_no_family_is_not_registered(monkeypatch, family):
     monkeypatch.setattr("seeahead.families._REGISTERED", {})
-    with pytest.raises(ModelError, match="has to be a class derived from seeahead.families.base.Family"):
+    with pytest.raises(ModelError, match="has to be a class derived from seeahead"):
         register_family("llama", family)
     for name in ("", None, 3):
         with pytest.raises(ModelError, match="a model type is a name like 'llava'"):
@@ -211,3 +229,51 @@ def test_a_config_that_asks_for_flash_attention_is_loaded_without(tmp_path):
 def test_a_model_without_language_head_is_refused():
     with pytest.raises(ModelError, match="LlamaModel has no language head; load the model with"):
         family_for(tiny_model("llama").model)
+
+
+@pytest.mark.parametrize("written", ["[]", "3", '"x"', "null", "[" * 100_000, "\ufeff{}", '{"a": 1', "", "9" * 5000])
+def test_a_config_that_is_no_object_is_named(tmp_path, written):
+    (tmp_path / "config.json").write_text(written, encoding="utf-8")
+    assert "no readable config.json" in refusal(tmp_path)
+
+
+def test_a_config_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00")
+    assert "no readable config.json" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "owner/" + "x" * 5000, "\0", "a/\x1b[31m", "two\nlines", "\ud800"])
+def test_what_cannot_be_a_path_is_refused_on_one_short_line(source):
+    message = refusal(source)
+    assert message.isprintable()
+    assert len(message) < 500
+
+
+@pytest.mark.parametrize("model_type", ["\x1b[31m", "two\nlines", "x" * 5000, ["llama"], {"a": 1}, 10**400])
+def test_a_model_type_that_is_none_is_shown_on_one_short_line(tmp_path, model_type):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    message = refusal(tmp_path)
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("config.json", "initializer_range", 1e308),
+        ("config.json", "hidden_act", ["silu"]),
+        ("config.json", "num_attention_heads", 0),
+        ("config.json", "vocab_size", "many"),
+        ("tokenizer.json", "added_tokens", [{"id": "-1"}]),
+        ("tokenizer.json", "model", 3),
+        ("tokenizer_config.json", "tokenizer_class", {"a": 1}),
+    ],
+)
+def test_whatever_transformers_raises_about_a_folder_is_one_line(tmp_path, file, key, value):
+    tiny_model("llama").save_pretrained(tmp_path)
+    processor_or_skip("llama").save_pretrained(tmp_path)
+    path = tmp_path / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    message = refusal(tmp_path)
+    assert "cannot be loaded: " in message
+    assert message.isprintable()

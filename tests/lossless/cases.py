@@ -36,11 +36,32 @@ from seeahead.testing import (
 
 FUSED = ("llava fused", "llama fused")
 FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES, *FUSED)
+# These meet every drafter and every edge; the others a drafter of every kind, on fewer prompts.
+WITH_EVERY_DRAFTER = (
+    "llava",
+    "llava_next",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "idefics3",
+    "smolvlm",
+    "gemma3",
+    "internvl",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma3_text",
+    *FUSED,
+)
+OTHERS = tuple(family for family in FAMILIES if family not in WITH_EVERY_DRAFTER)
 NUM_TOKENS = 24
 
 
 def image_counts(model_type):
-    return (2, 0, 1) if plain_type(model_type) in VISION_FAMILIES else (0,)
+    if plain_type(model_type) not in VISION_FAMILIES:
+        return (0,)
+    return (2, 0) if model_type in OTHERS else (2, 0, 1)
 
 
 def plain_type(model_type):
@@ -144,3 +165,21 @@ DRAFTERS = {
     "sometimes right": lambda family, truth: ScriptedDrafter("sometimes right", sometimes_right(truth)),
     "self": lambda family, truth: SelfDrafter(family),
 }
+
+KINDS = (
+    ("none",),
+    ("lookup",),
+    ("language", "language with a window", "language, trimmed", "language, itself"),
+    ("vision", "vision, few tokens"),
+    ("msd", "msd, pooled", "msd, one query", "msd, no pictures", "eagle"),
+    ("tabed", "tabed, static", "tabed and others"),
+    ("random tree", "random chain"),
+    ("sometimes right", "all right", "all wrong"),
+    ("self",),
+)
+
+
+def one_of_each_kind(model_type):
+    """Names of drafters for a family that does not meet all of them; families take turns within each kind."""
+    turn = OTHERS.index(model_type)
+    return [kind[turn % len(kind)] for kind in KINDS]

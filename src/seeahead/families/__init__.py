@@ -149,10 +149,13 @@ def check_supported(model_type: str) -> None:
             f"model whose layers are all attention, such as {', '.join(TESTED)}"
         )
     if model_type in _REFUSED:
-        raise ModelError(
-            f"model type '{model_type}' is not supported: {_REFUSED[model_type]}; use another decoder, such as "
-            f"{', '.join(TESTED)}"
-        )
+        raise _refusal(model_type, _REFUSED[model_type])
+
+
+def _refusal(model_type: str, reason: str) -> ModelError:
+    return ModelError(
+        f"model type '{model_type}' is not supported: {reason}; use another decoder, such as {', '.join(TESTED)}"
+    )
 
 
 def check_loadable(model_type: str) -> None:
@@ -179,6 +182,8 @@ def family_for(model: Any, processor: Any = None) -> Family:
 
     model_type = unwrapped(model).config.model_type
     check_supported(model_type)
+    if getattr(model.config, "alibi", False):
+        raise _refusal(model_type, _ALIBI)
     family = _REGISTERED.get(model_type)
     if family is None:
         module, _, name = _CLASSES.get(model_type, "base:Family").partition(":")
