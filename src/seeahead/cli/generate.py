@@ -13,7 +13,6 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seeahead.cli import streams, terminal
@@ -94,11 +93,12 @@ def check(args: argparse.Namespace, text: str) -> Prompt:
 
 def check_drafter(spec: str, *, has_own: bool) -> None:
     """Refuse a drafter that cannot be, before a model is loaded for it."""
+    from seeahead.checked import is_folder
     from seeahead.drafters import KINDS, NEEDS_MODEL, make_drafter
     from seeahead.drafters.options import split_options
 
     spec, options = split_options(spec)
-    is_source = Path(spec).is_dir() or spec.count("/") == 1
+    is_source = is_folder(spec) or spec.count("/") == 1
     if is_source or (spec in KINDS and (spec not in NEEDS_MODEL or has_own or "vision" in options)):
         return
     import torch

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 
+from seeahead.checked import exists, is_folder
 from seeahead.compat import set_attention, tied_weights
-from seeahead.errors import ModelError
+from seeahead.errors import ModelError, escaped, shown
 from seeahead.families import check_loadable
 from seeahead.families.processors import processor_class
 
@@ -41,18 +41,19 @@ def pick_dtype(dtype: str | torch.dtype) -> torch.dtype | str:
 
 def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tuple[Any, Any]:
     """(model, processor or tokenizer) of a hub id or a local folder. Raises ModelError."""
-    folder = Path(source)
-    if not folder.is_dir() and (folder.exists() or str(source).count("/") != 1):
-        raise ModelError(f"'{source}' is neither a folder nor a hub id (owner/name); check the path")
+    is_local = is_folder(source)
+    if not is_local and (exists(Path(source)) or str(source).count("/") != 1):
+        raise ModelError(f"{shown(str(source))} is neither a folder nor a hub id (owner/name); check the path")
     check_model_type(source)
     config = _call(source, transformers.AutoConfig.from_pretrained, source)
     check_loadable(config.model_type)
     # A checkpoint may ask for flash attention, which takes no tree mask. Unasked, transformers takes sdpa, or eager for
-    # a model that has no other.
-    set_attention(config, None)
+    # a model that has no other; but up to 5.17 it takes sdpa for Gemma2 too, which forgets to cap the scores.
+    has_caps = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+    set_attention(config, "eager" if has_caps else None)
     sees = getattr(config, "vision_config", None) is not None
     auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
-    with _quiet(is_local=folder.is_dir()):
+    with _quiet(is_local=is_local):
         model, report = _call(
             source,
             auto.from_pretrained,
@@ -70,16 +71,20 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
 
 def check_model_type(source: str | Path) -> None:
     """Raises ModelError for a local folder without config or of an unknown type, before transformers looks at it."""
-    if not Path(source).is_dir():
-        return
-    path = Path(source) / "config.json"
+    if is_folder(source):
+        check_loadable(escaped(str(_config_of(Path(source)).get("model_type"))))
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"'{source}' has no readable config.json ({type(error).__name__}); give a model folder"
-        ) from error
-    check_loadable(str(values.get("model_type")))
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = type(error).__name__
+    else:
+        if isinstance(values, dict):
+            return values
+        reason = "it holds no object"
+    raise ModelError(f"{shown(str(folder))} has no readable config.json ({reason}); give a model folder")
 
 
 @contextmanager
@@ -101,9 +106,9 @@ def _quiet(*, is_local: bool) -> Iterator[None]:
 def _call(source: str | Path, function: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         return function(*args, **kwargs)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise ModelError(f"'{source}' cannot be loaded: {first_line or type(error).__name__}") from error
+    except Exception as error:  # what somebody else's folder makes transformers raise may be anything
+        reason = escaped(str(error).strip().partition("\n")[0], 300) or type(error).__name__
+        raise ModelError(f"{shown(str(source))} cannot be loaded: {reason}") from error
 
 
 def _check_complete(source: str | Path, model: Any, report: dict[str, Any]) -> None:
@@ -112,4 +117,6 @@ def _check_complete(source: str | Path, model: Any, report: dict[str, Any]) -> N
     if missing or wrong:
         names = ", ".join([*missing, *wrong][:5])
         more = f" and {len(missing) + len(wrong) - 5} more" if len(missing) + len(wrong) > 5 else ""
-        raise ModelError(f"checkpoint '{source}' is incomplete: {names}{more}; download it again")
+        raise ModelError(
+            f"checkpoint {shown(str(source))} is incomplete: {escaped(names, 300)}{more}; download it again"
+        )
