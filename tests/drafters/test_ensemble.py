@@ -22,6 +22,7 @@ from seeahead.models.adapter import AdapterConfig, ImageAdapter
 from seeahead.models.decoder import Decoder, DecoderConfig
 from seeahead.prompt import Message, Prompt
 from seeahead.sampling import SamplingParams
+from seeahead.testing import answer, assert_same_answer
 from seeahead.tree import ROOT, Verdict
 
 NUM_TOKENS, IMAGE, WIDTH = 40, 30, 12
@@ -102,6 +103,19 @@ def test_rows_are_read_anew_where_a_context_ends():
         assert len(draft.tree) == 5
         drafting.observe(Verdict((), token), Scores(torch.randn(1, 6, NUM_TOKENS)))
         answer.append(token)
+
+
+@pytest.mark.parametrize("context", [8, 24, 32])
+def test_an_ensemble_deeper_than_its_members_stays_within_their_contexts(context):
+    shallow = GrowthLimits(1, 1, 1, 0.0)
+    members = (LanguageDrafter(_decoder(3, context), limits=shallow), LanguageDrafter(_decoder(4), limits=shallow))
+    drafter = EnsembleDrafter(members, limits=GrowthLimits(9, 2, 20, 0.0))
+    inputs = ModelInputs(torch.tensor([[5, 6, 7, 8]]))
+    drafted = answer(TARGET, inputs, drafter, max_new_tokens=40)
+    assert_same_answer(drafted, answer(TARGET, inputs, max_new_tokens=40))
+    assert any(step.num_drafted for step in drafted.steps) == (context > 8)
+    bound = drafter.bound_to(TARGET)
+    assert bound.bound_to(TARGET) is bound
 
 
 def test_a_view_shows_what_its_letter_says():

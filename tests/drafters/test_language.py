@@ -13,6 +13,7 @@ from seeahead.errors import DrafterError
 from seeahead.executor import ModelInputs
 from seeahead.models.decoder import Decoder, DecoderConfig
 from seeahead.sampling import SamplingParams
+from seeahead.testing import answer, assert_same_answer
 from seeahead.tree import Verdict
 
 LIMITS = GrowthLimits(depth=3, width=2, num_nodes=5, min_probability=0.0)
@@ -58,6 +59,18 @@ def test_an_answer_longer_than_its_context_is_still_drafted() -> None:
         assert len(drafting.propose(answer, 5).tree) == 5
         drafting.observe(Verdict((), token), None)
         answer.append(token)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 20])
+@pytest.mark.parametrize("context", [1, 2, 3, 4, 7, 12, 23, 40])
+def test_a_context_too_small_for_the_tree_leaves_plain_steps(context: int, depth: int) -> None:
+    target, inputs = _decoder(), ModelInputs(torch.tensor([[5, 6, 7, 8]]))
+    drafter = LanguageDrafter(_decoder(context=context), limits=GrowthLimits(depth, 2, 30, 0.0))
+    drafted = answer(target, inputs, drafter, max_new_tokens=40)
+    assert_same_answer(drafted, answer(target, inputs, max_new_tokens=40))
+    is_drafted = any(step.num_drafted for step in drafted.steps)
+    assert is_drafted or context < 2 * depth + 2
+    assert not is_drafted or context > depth
 
 
 @torch.inference_mode()

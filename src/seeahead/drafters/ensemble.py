@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
 from seeahead.drafters.growth import GrowthLimits
 from seeahead.drafters.ids import DraftIds
+from seeahead.drafters.views_drafter import ViewsDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafters.voice import Voice, VoiceDrafter, VoiceDrafting
 from seeahead.drafters.weights import RULES, Heard, Weighing
@@ -72,7 +74,7 @@ class EnsembleDrafter:
 
     def bound_to(self, target: Executor) -> EnsembleDrafter:
         """Raises DrafterError for a member that cannot serve `target`."""
-        bound = tuple(member.bound_to(target) for member in self.members)
+        bound = tuple(_with_room(member.bound_to(target), self.limits.depth) for member in self.members)
         if all(new is old for new, old in zip(bound, self.members, strict=True)):
             return self
         members: tuple[VoiceDrafter, ...] = bound  # type: ignore[assignment]  # binding changes no one's kind
@@ -169,6 +171,15 @@ class EnsembleVoice:
             own, given = given[:most], given[most:]
             first += own if number == most else [sum(own)]
         return first
+
+
+def _with_room(member: Any, depth: int) -> Any:
+    """`member`, so that it leaves room in its context for trees of `depth` levels: the ensemble's, not its own."""
+    if isinstance(member, ViewsDrafter):
+        vision = _with_room(member.vision, depth)
+        return member if vision is member.vision else replace(member, vision=vision)
+    limits = getattr(member, "limits", None)
+    return member if limits is None or limits.depth >= depth else replace(member, limits=replace(limits, depth=depth))
 
 
 def _columns(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

@@ -71,24 +71,24 @@ class LanguageDrafter:
     def voice_of(self, assignment: Assignment, ids: DraftIds, views: Sequence[View]) -> LanguageVoice:
         """A row per view of the prompt, all in one batch; several need the compact decoder."""
         capacity = min(assignment.max_new_tokens, 4096)
-        return LanguageVoice(self.executor, ids, views, capacity, self.limits.depth * self.limits.width)
+        return LanguageVoice(self.executor, ids, views, capacity, self.limits.depth)
 
 
 class LanguageVoice:
     """One session: a row per view, which holds that view and every accepted token but the newest."""
 
-    def __init__(
-        self, executor: Executor, ids: DraftIds, views: Sequence[View], capacity: int, most_drafted: int
-    ) -> None:
-        """`capacity`: expected tokens of the answer; `most_drafted`: of a tree while it grows."""
+    def __init__(self, executor: Executor, ids: DraftIds, views: Sequence[View], capacity: int, depth: int) -> None:
+        """`capacity`: expected tokens of the answer; `depth`: levels of a tree, each one position further."""
         self.ids = ids
-        self._executor, self._views, self._capacity, self._most_drafted = executor, views, capacity, most_drafted
+        self._executor, self._views, self._capacity, self._depth = executor, views, capacity, depth
         self._num_fed = 0
         self._read_anew([])
 
-    def read(self, answer: Sequence[int]) -> torch.Tensor:
+    def read(self, answer: Sequence[int]) -> torch.Tensor | None:
         if not self._has_room(len(answer) - self._num_fed):
             self._read_anew(answer[:-1])
+            if not self._has_room(1):
+                return None  # so deep a tree has no place in the model's context
         unread = self.ids.to_draft(answer[self._num_fed :])
         logits = self.score(unread, range(ROOT, len(unread) - 1))[:, -1]
         self._session.commit(range(len(unread)))
@@ -106,7 +106,7 @@ class LanguageVoice:
 
     def _has_room(self, num_unread: int) -> bool:
         longest = self._executor.max_length
-        return longest is None or self._session.length + num_unread + self._most_drafted <= longest
+        return longest is None or self._session.length + num_unread + self._depth <= longest
 
     def _read_anew(self, answer: Sequence[int]) -> None:
         """Start a session over prompt and `answer`; of a text too long for the model's context, over its end."""
