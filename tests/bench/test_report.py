@@ -83,7 +83,7 @@ def test_every_method_scenario_and_definition_is_there(said):
 def test_a_failed_peer_is_shown_with_its_error(said, marked_down):
     assert f"failed: {ERROR}" in said
     assert f"{FAILED} failed on 32 of 32 answers" in said
-    assert re.search(rf"\| {FAILED} \(peer\) +\| failed: ValueError: the prompt is \\<too> long", marked_down)
+    assert re.search(rf"\| {FAILED} \(peer\) +\| failed: ValueError: the prompt is &lt;too&gt; long", marked_down)
 
 
 def test_page_and_markdown_carry_the_same_headline(summary, said, marked_down):

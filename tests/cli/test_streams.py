@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import warnings
@@ -49,7 +50,7 @@ def test_every_help_text_is_printed_in_every_encoding(verb, environment):
 SAYING = """
 import sys, types
 from seeahead import cli
-from seeahead.cli import terminal
+from seeahead.cli import streams, terminal
 def run(args):
     terminal.result_console().print("τ 🐱 caf\\udce9", soft_wrap=True)
     terminal.note_console().print("… ·", soft_wrap=True)
@@ -85,6 +86,9 @@ def test_a_full_disk_is_one_line(words):
 def test_a_stderr_that_takes_nothing_changes_no_exit_code():
     assert shell("seeahead nosuch 2>/dev/full").returncode == 2
     assert shell("seeahead --version 2>/dev/full").returncode == 0
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run([sys.executable, "-c", SAYING], stdout=subprocess.PIPE, stderr=full, text=True)
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, '{"text": "π 🐱"}')
 
 
 @pytest.mark.parametrize("words", ["--version", "generate hi", "info"])
@@ -95,6 +99,14 @@ def test_a_closed_stdout_is_one_line_before_anything_is_loaded(words):
 def test_a_closed_stdin_has_no_prompt():
     assert "no prompt was given" in one_line(shell("seeahead generate <&-"))
     assert "no prompt was given" in one_line(shell("seeahead generate - <&-"))
+
+
+def test_notes_do_not_go_to_stdout_where_stderr_is_closed():
+    result = subprocess.run(
+        f"{shlex.quote(sys.executable)} -c {shlex.quote(SAYING)} 2>&-", shell=True, capture_output=True, text=True
+    )
+    assert result.returncode == 0
+    assert len(result.stdout.splitlines()) == 2
 
 
 def test_with_every_stream_closed_it_still_ends_in_order():

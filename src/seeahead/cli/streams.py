@@ -13,6 +13,8 @@ import os
 import sys
 import warnings
 from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
 
 from seeahead.errors import InputError
 
@@ -35,6 +37,8 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is None:  # else print() takes stdout for it
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (as long as the process)
     if sys.stdout is None:
         raise InputError("standard output is closed, so no result can be written; leave it open, or send it to a file")
 
@@ -63,11 +67,28 @@ def quiet_libraries(*, is_whole_process: bool) -> None:
         logging.getLogger().addHandler(logging.NullHandler())  # else Python prints them to stderr
 
 
-def note(message: str) -> None:
-    """One line on stderr, if there is one and it takes it."""
-    if sys.stderr is not None:
+class Notes:
+    """stderr, where what it does not take is lost and nothing else is: an answer does not fail for a note about it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
         with suppress(OSError):
-            print(f"seeahead: {printable(' '.join(message.split()))}", file=sys.stderr)
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def note(message: str) -> None:
+    """One line on stderr."""
+    print(f"seeahead: {printable(' '.join(message.split()))}", file=Notes(sys.stderr))
 
 
 def give_up_stdout() -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -24,6 +25,7 @@ from rich.progress import (
 from rich.style import Style
 from rich.text import Text
 
+from seeahead.cli.streams import Notes
 from seeahead.cli.streams import printable as printable
 from seeahead.errors import InputError
 from seeahead.records import Origin
@@ -49,7 +51,7 @@ def _console(*, is_note: bool) -> Console:
     # Rich's own reading of NO_COLOR leaves bold and dim in; plain text has no escapes at all.
     wants_plain = bool(os.environ.get("NO_COLOR"))
     return Console(
-        stderr=is_note,
+        file=cast("TextIO", Notes(sys.stderr)) if is_note else None,
         highlight=False,
         markup=False,
         emoji=False,

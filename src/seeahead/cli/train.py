@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from seeahead.cli import streams
 from seeahead.errors import InputError
 
 MSD_RECIPE = Path("recipes/drafters/msd-cpu.toml")
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("no recipe given; add --recipe FILE, such as recipes/drafters/own-pictures.toml")
     try:
         return train(args)
+    except BrokenPipeError:  # nobody reads on
+        raise
     except OSError as error:  # a full disk, a folder that must not be written
         where = Path(error.filename).name if isinstance(error.filename, str) else args.out.name
         raise InputError(f"{where}: {error.strerror or error}; once that is mended the same command goes on") from None
@@ -59,7 +62,7 @@ def train(args: argparse.Namespace) -> int:
         def report(line: str) -> None:
             stamped = f"{time.strftime('%H:%M:%S')} {line}"
             print(stamped, file=log, flush=True)
-            print(stamped, file=sys.stderr, flush=True)
+            print(stamped, file=streams.Notes(sys.stderr), flush=True)
 
         if args.what == "drafter":
             from seeahead.train.drafters import train_drafter
