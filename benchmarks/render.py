@@ -1,7 +1,7 @@
-"""Writes measured results into the documents, from the stored records and nothing else.
+"""Writes measured results, and the table of settings, into the documents.
 
 python benchmarks/render.py            # README between its markers, docs/results/, docs/images/bench-*, docs/claims.md,
-                                       # docs/choosing-a-drafter.md
+                                       # docs/choosing-a-drafter.md, docs/options.md
 python benchmarks/render.py --check    # exit code 1 if a document is stale
 """
 
@@ -12,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+from seeahead import option_table
 from seeahead.bench import choosing, deceived, ensembles, publish
 from seeahead.bench.agreement import agreement
 from seeahead.bench.claims import render_claims
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README = "README.md"
 CLAIMS = "docs/claims.md"
+OPTIONS = "docs/options.md"
 MAIN = "bench-demo"
 """The run of everything, which speaks for itself in the README; every other run is a line below it."""
 METHODS = {
@@ -56,7 +58,8 @@ def main() -> int:
 
 def fresh_documents(root: Path) -> dict[str, str]:
     """What every document that shows results should say, by its name."""
-    blocks, more, documents = list[str](), list[str](), {CLAIMS: render_claims(root / "results")}
+    documents = {CLAIMS: render_claims(root / "results"), OPTIONS: option_table.as_markdown()}
+    blocks, more = list[str](), list[str]()
     for path in sorted((root / "results").glob("bench-*.json")):
         record = read_record(path)
         summary = summarize(record)

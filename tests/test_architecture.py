@@ -24,7 +24,7 @@ LEVELS = [
     {"proof"},
     {"proven"},
     {"api", "hf_generate", "testing"},
-    {"data"},
+    {"data", "self_check"},
     {"train", "bench", "export", "serve"},
     {"cli"},
 ]

@@ -19,16 +19,14 @@ from seeahead.families import family_for
 from seeahead.families.base import Family
 from seeahead.families.loading import load_model
 from seeahead.generation_config import Prepared, check_settings, prepare
-from seeahead.pictures import PictureSource
-from seeahead.prompt import Prompt, make_prompt
+from seeahead.pictures import PictureSources
+from seeahead.prompt import Prompt, PromptLike, make_prompt
 from seeahead.proven import Prover
 from seeahead.records import Generation, Origin, Step
 from seeahead.sampling import Sampler, new_seed
 from seeahead.stopping import StopRule, check_stop_texts
 
 DEFAULT_MAX_NEW_TOKENS = 256
-
-PromptLike = str | Prompt | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Engine:
         bound = with_prices(made.bound_to(self.family), self.family)
         return Engine(self.family, bound, self.own_drafters, self.prover)
 
-    def generate(self, prompt: PromptLike, images: Iterable[PictureSource] = (), **settings: Any) -> Reply:
+    def generate(self, prompt: PromptLike, images: PictureSources = None, **settings: Any) -> Reply:
         """The whole answer. Settings are those of `stream`."""
         reply = None
         for piece in self.stream(prompt, images, **settings):
@@ -104,7 +102,7 @@ class Engine:
     def stream(
         self,
         prompt: PromptLike,
-        images: Iterable[PictureSource] = (),
+        images: PictureSources = None,
         *,
         max_new_tokens: int | None = None,
         temperature: float | None = None,
@@ -114,7 +112,7 @@ class Engine:
         repetition_penalty: float | None = None,
         seed: int | None = None,
         stop: str | Sequence[str] | None = (),
-        captions: Sequence[str] = (),
+        captions: str | Iterable[str] | None = None,
         allow_urls: bool = False,
         special_tokens: bool = False,
         **options: Any,
@@ -128,9 +126,9 @@ class Engine:
         drafters that are shown words in its place; the target never reads them. `special_tokens` shows them in the
         text. Raises InputError before the first token for wrong input.
         """
-        settings: dict[str, Any] = {"top_k": top_k, "top_p": top_p, "min_p": min_p, "temperature": temperature}
-        settings |= {"repetition_penalty": repetition_penalty, **options}
-        settings = {name: value for name, value in settings.items() if value is not None}
+        options |= {"top_k": top_k, "top_p": top_p, "min_p": min_p, "temperature": temperature}
+        options |= {"repetition_penalty": repetition_penalty}
+        settings = {name: value for name, value in options.items() if value is not None}
         check_settings(self.family.model.generation_config, settings, max_new_tokens, seed)
         stop_texts = check_stop_texts(stop)
         asked = make_prompt(prompt, images, captions, allow_urls=allow_urls)
@@ -140,9 +138,13 @@ class Engine:
         rule = self._stop_rule(prepared, stop_texts, special_tokens)
         # Where the model's own stop texts end an answer is transformers' to say; they are cut off like the caller's.
         teller = _Teller(rule, (*stop_texts, *prepared.stop_texts))
-        if seed is None:
-            seed = new_seed() if prepared.config.do_sample else 0
-        return self._answer(asked, inputs, prepared.sampler(seed), rule, teller)
+        return self._answer(asked, inputs, prepared.sampler(self._seed(seed, prepared)), rule, teller)
+
+    @staticmethod
+    def _seed(given: int | None, prepared: Prepared) -> int:
+        if given is not None:
+            return given
+        return new_seed() if prepared.config.do_sample else 0
 
     def _answer(
         self, prompt: Prompt, inputs: ModelInputs, sampler: Sampler, rule: StopRule, teller: _Teller

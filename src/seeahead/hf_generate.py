@@ -22,7 +22,7 @@ from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.base import Family
 from seeahead.generation_config import check, prepared
-from seeahead.proven import Prover
+from seeahead.proven import Held, Prover
 
 
 def custom_generate(
@@ -30,14 +30,22 @@ def custom_generate(
 ) -> Callable[..., torch.Tensor]:
     """A value for `generate`'s argument `custom_generate`. `drafter` is whatever `seeahead.load` takes as one.
 
-    One sequence, greedy or sampled, with any logits processors and stopping criteria. Sampled tokens are reproducible
-    with `torch.manual_seed`. A `streamer` is given here: transformers does not hand its own argument on. `self_check`:
-    a model that has not passed it here is proven on itself, in a few passes, before its first answer.
+    One sequence, greedy or sampled, with any logits processors and stopping criteria that depend on the tokens alone.
+    Sampled tokens are reproducible with `torch.manual_seed`. A `streamer` is given here: transformers does not hand its
+    own argument on. `self_check`: a model that has not passed it here is proven on itself, in a few passes, before its
+    first answer.
     """
-    made: dict[tuple[torch.device, torch.dtype], Drafter] = {}
-    provers: WeakKeyDictionary[PreTrainedModel, Prover] = WeakKeyDictionary()
+    return _Loop(drafter, streamer, self_check)
 
-    def generate(
+
+class _Loop:
+    def __init__(self, drafter: str | Path | Drafter, streamer: Any, self_check: bool) -> None:
+        self._drafter, self._streamer, self._self_check = drafter, streamer, self_check
+        self._made: dict[tuple[torch.device, torch.dtype], Drafter] = {}
+        self._held: WeakKeyDictionary[PreTrainedModel, Held] = WeakKeyDictionary()
+
+    def __call__(
+        self,
         model: PreTrainedModel,
         input_ids: torch.Tensor,
         logits_processor: Any,
@@ -47,29 +55,27 @@ def custom_generate(
     ) -> torch.Tensor:
         check(generation_config)
         _check(input_ids, generation_config, model_kwargs)
-        prover = provers.get(model)
-        if prover is None:
-            prover = provers[model] = Prover(family_for(model), is_on=self_check)
-        family = prover.family
-        inputs = _inputs(family, input_ids, model_kwargs)
-        prover.before(inputs)
-        place = family.device, family.dtype
-        if place not in made:
-            made[place] = make_drafter(drafter, device=family.device, dtype=family.dtype)
+        family = family_for(model)
+        inputs = ModelInputs(input_ids.to(family.device), prompt_arguments(family.model, input_ids, model_kwargs))
+        Prover(family, is_on=self._self_check, held=self._held.setdefault(model, Held())).before(inputs)
         settings = prepared(generation_config, logits_processor, stopping_criteria, input_ids[0].tolist())
         # One draw from the global generator, so that torch.manual_seed means here what it means for generate.
         sampler = settings.sampler(int(torch.randint(0, 2**62, ())) if generation_config.do_sample else 0)
         rule = settings.stop_rule(family.device)
-        decoder = Decoder(family, made[place], sampler, rule, family.image_token_ids)
+        decoder = Decoder(family, self._drafter_for(family), sampler, rule, family.image_token_ids)
         progress = decoder.start(inputs)
-        _tell(streamer, input_ids, progress.answer)
+        _tell(self._streamer, input_ids, progress.answer)
         for step in decoder.steps(progress):
-            _tell(streamer, step.emitted)
-        if streamer is not None:
-            streamer.end()
+            _tell(self._streamer, step.emitted)
+        if self._streamer is not None:
+            self._streamer.end()
         return torch.cat([input_ids, input_ids.new_tensor([progress.answer])], dim=1)
 
-    return generate
+    def _drafter_for(self, family: Family) -> Drafter:
+        place = family.device, family.dtype
+        if place not in self._made:
+            self._made[place] = make_drafter(self._drafter, device=family.device, dtype=family.dtype)
+        return self._made[place]
 
 
 def _tell(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:
@@ -93,8 +99,3 @@ def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any]) -
             raise InputError(
                 f"custom_generate was given {given}; allowed: {allowed}; leave custom_generate out for this"
             )
-
-
-def _inputs(family: Family, input_ids: torch.Tensor, model_kwargs: dict[str, Any]) -> ModelInputs:
-    """The prompt as the model's own preparation makes it: pictures encoded by `generate` already, or still to be."""
-    return ModelInputs(input_ids.to(family.device), prompt_arguments(family.model, input_ids, model_kwargs))

@@ -17,7 +17,7 @@ from seeahead.families.base import Family
 from seeahead.session import Session
 from seeahead.tree import ROOT, TokenTree
 
-BOUNDS = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
+BOUNDS = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.06, torch.bfloat16: 0.3}
 """Largest root mean square difference of a token's logits, in parts of their spread, by the model's type."""
 
 NUM_WORDS = 24
@@ -150,8 +150,10 @@ def whole_pass(family: Family, inputs: ModelInputs, tokens: Sequence[int], num_l
 
 def _differences(ours: torch.Tensor, theirs: torch.Tensor) -> list[float]:
     """Per token: root mean square of the difference, in parts of the standard deviation of `theirs`."""
+    if not len(ours):
+        return []
     ours, theirs = ours.double(), theirs.double()
-    errors = (ours - theirs).square().mean(-1).sqrt() / theirs.std(-1, correction=0).clamp_min(1e-12)
+    errors = (ours - theirs).square().mean(-1).sqrt() / theirs.std(-1).clamp_min(1e-12)
     # What is no number is no small difference.
     values: list[float] = errors.nan_to_num(torch.inf, torch.inf, torch.inf).tolist()
     return values

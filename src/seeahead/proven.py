@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -34,13 +35,20 @@ def proofs_folder() -> Path:
     return default_cache() / "proofs"
 
 
-class Prover:
-    """Proves one loaded model, each kind of prompt (text, image) once; `is_on` False trusts it."""
+@dataclass
+class Held:
+    """Kinds of prompts (text, image) proven on a model as it was seen last."""
 
-    def __init__(self, family: Family, *, is_on: bool = True) -> None:
-        self.family, self._is_on = family, is_on
-        self._held: set[str] = set()
-        self._lock = Lock()
+    seen: tuple[Any, ...] = ()
+    kinds: set[str] = field(default_factory=set)
+    lock: Lock = field(default_factory=Lock)
+
+
+class Prover:
+    """Proves a model, each kind of prompt once; `is_on` False trusts it. `held`: what is proven of it already."""
+
+    def __init__(self, family: Family, *, is_on: bool = True, held: Held | None = None) -> None:
+        self.family, self._is_on, self._held = family, is_on, held or Held()
 
     def at_load(self) -> None:
         """Prove text, and images where the processor makes a prompt of one. Raises ModelError."""
@@ -50,33 +58,41 @@ class Prover:
             self._require("image", inputs)
 
     def before(self, inputs: ModelInputs) -> None:
-        """Before an answer to `inputs`: what changed about the model is followed and proven, or ModelError says why not."""
-        if self.family.follow():
-            self._held.clear()
+        """Before an answer to `inputs`: what changed about the model is followed and proven. Raises ModelError."""
+        self.family.follow()
         self._require("text", None)
         if inputs.extras.keys() - _TEXT_ONLY:
             self._require("image", inputs)
 
     def _require(self, kind: str, inputs: ModelInputs | None) -> None:
-        if not self._is_on or kind in self._held:
+        held = self._held
+        if held.seen != self.family.seen:
+            held.seen, held.kinds = self.family.seen, set()
+        if not self._is_on or kind in held.kinds:
             return
-        with self._lock:
+        with held.lock:
             path = _path(self.family, kind)
             if path is None or not path.is_file():
-                held = proof.require(proof.prove(self.family, _prompts(self.family, inputs)))
-                _remember(path, held)
-            self._held.add(kind)
+                findings = proof.require(proof.prove(self.family, _prompts(self.family, inputs)))
+                if not findings:  # nothing of it could be proven on this prompt: the next may do
+                    return
+                _remember(path, findings)
+            held.kinds.add(kind)
 
 
 def image_prompt(family: Family) -> ModelInputs | None:
     """A question about a small made image; None for a model, or a processor, that takes none."""
     if not family.can_see or not hasattr(family.processor, "image_processor"):
         return None
-    image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     try:
-        return family.encode(make_prompt("What is this?", [image]))
+        return family.encode(make_prompt("What is this?", [made_image()]))
     except InputError:  # the first prompt with an image will say it again, to the one who can mend it
         return None
+
+
+def made_image() -> Image.Image:
+    """A small one with something to see."""
+    return Image.linear_gradient("L").resize((64, 64)).convert("RGB")
 
 
 def _prompts(family: Family, inputs: ModelInputs | None) -> list[tuple[str, ModelInputs]]:
@@ -118,11 +134,11 @@ def _own_code() -> str:
     return digest.hexdigest()
 
 
-def _remember(path: Path | None, held: list[proof.Finding]) -> None:
+def _remember(path: Path | None, findings: list[proof.Finding]) -> None:
     if path is None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {finding.part: finding.error for finding in held})
+        write_json(path, {finding.part: finding.error for finding in findings})
     except OSError:
         return  # proven again next time

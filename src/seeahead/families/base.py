@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from seeahead.cache import SessionCache
 from seeahead.compat import cache_argument, rotary_index
-from seeahead.errors import ModelError
+from seeahead.errors import InputError, ModelError
 from seeahead.executor import ModelInputs, Prefilled, Scores
 from seeahead.families.encoding import PromptEncoder
 from seeahead.families.fused import FusedDecoder, fused_decoder
@@ -53,7 +53,7 @@ class Family(PromptEncoder):
     def _look(self) -> None:
         self.model = unwrapped(self.given)
         check_model(self.model)
-        self._seen = fingerprint(self.model)
+        self.seen = fingerprint(self.model)
         self.text_config = self.model.config.get_text_config()
         self.vocab_size: int = self.text_config.vocab_size
         self.max_length: int | None = context_of(self.text_config)
@@ -72,7 +72,7 @@ class Family(PromptEncoder):
         that was moved to another device or type, is refused with ModelError: drafters were made for where it was.
         """
         model = unwrapped(self.given)
-        is_same = model is self.model and fingerprint(model) == self._seen
+        is_same = model is self.model and fingerprint(model) == self.seen
         if is_same and (self._fused is None or self._fused.is_current()):
             return False
         place = self.device, self.dtype
@@ -109,7 +109,7 @@ class Family(PromptEncoder):
             return None
         if position < self._border:
             return self._border - 1 - position
-        return 0 if rope_of(self.text_config).get("rope_type") == "dynamic" else None
+        return 0 if self._is_dynamic else None
 
     # ---- the executor seam
 
@@ -133,6 +133,7 @@ class Family(PromptEncoder):
     def prefill(
         self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
     ) -> Prefilled:
+        self._check_length(inputs.token_ids.shape[1])
         extras, shift = dict(inputs.extras), 0
         positions = self.prompt_positions(inputs)
         if positions is not None:
@@ -174,6 +175,18 @@ class Family(PromptEncoder):
             **{self._cache_argument: cache},
         )
         return _scores(outputs, wants_features)
+
+    def _check_length(self, length: int) -> None:
+        """Dynamic factors of a longer prompt depend on the prompts before it: no answer could be had twice."""
+        if self._border is not None and self._is_dynamic and length >= self._border:
+            raise InputError(
+                f"the prompt has {length} tokens; from {self._border} on, this model's dynamic rotary factors depend on "
+                "what it read before, so that its answers cannot be reproduced; shorten the prompt"
+            )
+
+    @property
+    def _is_dynamic(self) -> bool:
+        return rope_of(self.text_config).get("rope_type") == "dynamic"
 
     def _run(self, **arguments: Any) -> Any:
         # Rotary factors that change with the longest row are kept on the model: one pass at a time, over all threads.

@@ -1,0 +1,102 @@
+"""The long form of the proof, for `seeahead check`: every part of it, then whole answers against `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from seeahead import proof
+from seeahead.api import Engine
+from seeahead.drafting import Drafter
+from seeahead.errors import InputError
+from seeahead.executor import ModelInputs
+from seeahead.prompt import Prompt, make_prompt
+from seeahead.proven import image_prompt, made_image
+from seeahead.testing.drafters import ScriptedDrafter, random_tree
+
+NUM_TOKENS = 32
+
+QUESTION = "Count from one to twenty, and then from one to twenty again."
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was checked, whether it holds, and the figure that says so."""
+
+    check: str
+    holds: bool
+    figure: str
+
+
+def check(engine: Engine, drafter: str | None, report: Callable[[str, float], None]) -> Iterator[Row]:
+    """The rows, as they are found. `drafter`: one more to answer with, beside lookup and random trees."""
+    family = engine.family
+    prompts = proof.prompts_for(family, is_long=True)
+    image = image_prompt(family)
+    if image is not None:
+        prompts.append(("an image", image))
+    report("comparing trees with whole passes", 0.0)
+    for finding in proof.prove(family, prompts):
+        figure = f"error {finding.error:.2g} of the logits' spread, bound {finding.bound:g}"
+        yield Row(finding.part, finding.holds, figure if finding.holds else f"{figure}; suspect: {finding.suspect}")
+    kinds: list[str | Drafter] = ["none", "lookup", ScriptedDrafter("random tree", random_tree())]
+    report("comparing answers with generate", 0.0)
+    for what, prompt in _questions(engine, has_image=image is not None):
+        truth = _answer_of_generate(engine, prompt)
+        for kind in [*kinds, *([drafter] if drafter else [])]:
+            yield _compared(engine, kind, what, prompt, truth)
+
+
+def _questions(engine: Engine, *, has_image: bool) -> Iterator[tuple[str, Prompt]]:
+    if engine.family.processor is None:
+        return
+    yield "a text", make_prompt(QUESTION)
+    if has_image:
+        yield "an image", make_prompt("What is this? Describe it twice.", [made_image()])
+
+
+def _answer_of_generate(engine: Engine, prompt: Prompt) -> Sequence[int]:
+    """Greedy, by transformers alone."""
+    inputs, generate = engine.family.encode(prompt), _generate_of(engine)
+    with torch.inference_mode():
+        output = generate(
+            inputs.token_ids,
+            attention_mask=torch.ones_like(inputs.token_ids),
+            max_new_tokens=NUM_TOKENS,
+            do_sample=False,
+            **inputs.extras,
+        )
+    answer: list[int] = output[0, inputs.token_ids.shape[1] :].tolist()
+    return answer
+
+
+def _generate_of(engine: Engine) -> Any:
+    return engine.family.model.generate
+
+
+def _compared(engine: Engine, kind: str | Drafter, what: str, prompt: Prompt, truth: Sequence[int]) -> Row:
+    name = kind if isinstance(kind, str) else kind.name
+    check = f"{len(truth)} tokens after {what}, drafter {name}"
+    try:
+        said = engine.with_drafter(kind).generate(prompt, temperature=0, max_new_tokens=NUM_TOKENS).token_ids
+    except InputError as error:
+        return Row(check, False, str(error))
+    if list(said) == list(truth):
+        return Row(check, True, "identical to generate")
+    place = next((i for i, (ours, theirs) in enumerate(zip(said, truth, strict=False)) if ours != theirs), len(truth))
+    gap = _gap(engine, engine.family.encode(prompt), said, truth, place)
+    bound = proof.BOUNDS.get(engine.family.dtype, proof.BOUNDS[torch.bfloat16])
+    figure = f"parts from generate at token {place + 1}, where its two best logits lie {gap:.2g} of their spread apart"
+    # In 16 bits a near tie may fall either way with the number of rows of a pass; in 32 bits none may.
+    return Row(check, gap <= 2 * bound and engine.family.dtype != torch.float32, figure)
+
+
+def _gap(engine: Engine, inputs: ModelInputs, said: Sequence[int], truth: Sequence[int], place: int) -> float:
+    """How far the token said lies below generate's own, in parts of the logits' standard deviation."""
+    if place >= min(len(said), len(truth)):
+        return float("inf")
+    logits = proof.whole_pass(engine.family, inputs, truth[:place], 1)[0].float()
+    return float((logits[truth[place]] - logits[said[place]]).abs() / logits.std())

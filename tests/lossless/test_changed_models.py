@@ -1,0 +1,206 @@
+"""A model that is changed between two answers, or wrapped, or in training: the next answer follows, or is refused."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import seeahead
+from seeahead.errors import ModelError
+from seeahead.families import family_for
+from seeahead.prompt import make_prompt
+from seeahead.testing import ScriptedDrafter, answer, random_tree, tiny_inputs, tiny_model, tiny_processor
+
+PROMPT = "one two one two"
+
+
+def truth(engine, num_tokens=12):
+    """What transformers alone says now."""
+    model, ids = engine.family.given, engine.family.encode(make_prompt(PROMPT)).token_ids
+    output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens)
+    return tuple(output[0, ids.shape[1] :].tolist())
+
+
+def engine(model_type="llama", *, fused=False, model=None):
+    made = seeahead.load((model or tiny_model(model_type), tiny_processor(model_type)))
+    if fused:
+        assert made.family.fuse()
+    return made.with_drafter(ScriptedDrafter("tree", random_tree()))
+
+
+def assert_follows(own, change):
+    before = truth(own)
+    assert own.generate(PROMPT, max_new_tokens=12).token_ids == before
+    change(own.family.model)
+    after = truth(own)
+    assert after != before, "the change changed nothing, so following it proves nothing"
+    assert own.generate(PROMPT, max_new_tokens=12).token_ids == after
+
+
+def other_values(model):
+    model.load_state_dict(tiny_model("llama", seed=3).state_dict())
+
+
+def other_tensors(model):
+    other = tiny_model("llama", seed=3)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        ours.data = theirs.data
+
+
+def added_to_in_place(model):
+    for parameter in model.parameters():
+        parameter.data.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+
+
+def another_layer(model):
+    mlp = model.model.layers[0].mlp
+    mlp.down_proj = nn.Linear(mlp.down_proj.in_features, mlp.down_proj.out_features, bias=False)
+
+
+def a_hook(model):
+    model.model.layers[1].register_forward_hook(lambda module, args, output: output * 0.5)
+
+
+def an_adapter(model):
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(target_modules=["q_proj", "down_proj"], r=4, init_lora_weights=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model.add_adapter(config)
+    model.eval()
+
+
+CHANGES = (other_values, other_tensors, added_to_in_place, another_layer, a_hook, an_adapter)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_next_answer_follows(change, fused):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        assert_follows(engine(fused=fused), change)
+
+
+def test_packed_copies_follow_too():
+    """On a CPU in bfloat16 the fused decoder has copies of the weights of its own."""
+    own = engine(model=tiny_model("llama").to(torch.bfloat16), fused=True)
+    for change in (other_values, added_to_in_place):
+        change(own.family.model)
+        own.generate(PROMPT, max_new_tokens=2)
+        assert own.family._fused.is_current()
+        fresh = engine(model=copy.deepcopy(own.family.model), fused=True)
+        said = [one.generate(PROMPT, max_new_tokens=12).token_ids for one in (own, fresh)]
+        assert said[0] == said[1]
+
+
+def test_attention_may_be_switched_to_one_that_takes_trees_and_to_no_other():
+    own = engine()
+    own.family.model.set_attn_implementation("eager")
+    assert own.generate(PROMPT, max_new_tokens=12).token_ids == truth(own)
+    own.family.model.set_attn_implementation("flex_attention")
+    with pytest.raises(ModelError, match="'flex_attention' takes no tree mask; load the model with"):
+        own.generate(PROMPT)
+    inputs = tiny_inputs("llama")
+    with pytest.raises(ModelError, match="takes no tree mask"):
+        own.family.model.generate(inputs.token_ids, custom_generate=seeahead.custom_generate(), max_new_tokens=4)
+    own.family.model.set_attn_implementation("sdpa")
+    assert own.generate(PROMPT, max_new_tokens=12).token_ids == truth(own)
+
+
+def test_a_model_that_was_moved_is_refused():
+    own = engine()
+    own.family.model.to(torch.bfloat16)
+    with pytest.raises(
+        ModelError, match=r"was moved from cpu in torch.float32 to .*load it again"
+    ):
+        own.generate(PROMPT)
+
+
+def test_a_model_in_training_stays_in_training():
+    model, inputs = tiny_model("llama"), tiny_inputs("llama")
+    expected = model.generate(inputs.token_ids, max_new_tokens=8)
+    model.train()
+    ours = model.generate(inputs.token_ids, max_new_tokens=8, custom_generate=seeahead.custom_generate())
+    assert torch.equal(ours, expected)
+    assert model.training
+    assert engine(model=model).generate(PROMPT, max_new_tokens=8).token_ids
+    assert model.training
+
+
+def test_training_that_is_random_or_without_a_cache_is_refused():
+    random, checkpointed = tiny_model("llama", attention_dropout=0.1).train(), tiny_model("llama").train()
+    checkpointed.gradient_checkpointing_enable()
+    for model, told in ((random, "drops values at random; call model.eval"), (checkpointed, "uses no cache")):
+        with pytest.raises(ModelError, match=told):
+            engine(model=model)
+        assert model.training
+        model.eval()
+        assert engine(model=model).generate(PROMPT, max_new_tokens=4).token_ids
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen2_vl", "llava"])
+def test_adapters_around_a_model_are_seen_through(model_type):
+    peft = pytest.importorskip("peft")
+    model, inputs = tiny_model(model_type), tiny_inputs(model_type, int(model_type != "llama"))
+    config = peft.LoraConfig(target_modules=["q_proj"], r=4, init_lora_weights=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        wrapped = peft.get_peft_model(model, config).eval()
+    family = family_for(wrapped)
+    mask = torch.ones_like(inputs.token_ids)
+    output = wrapped.generate(
+        input_ids=inputs.token_ids, attention_mask=mask, max_new_tokens=12, do_sample=False, **inputs.extras
+    )
+    said = answer(family, inputs, ScriptedDrafter("tree", random_tree()), max_new_tokens=12)
+    assert said.token_ids == tuple(output[0, inputs.token_ids.shape[1] :].tolist())
+
+
+def test_a_learned_prompt_before_the_prompt_is_refused():
+    peft = pytest.importorskip("peft")
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    wrapped = peft.get_peft_model(tiny_model("llama"), config)
+    with pytest.raises(ModelError, match="has a learned prompt before its own"):
+        family_for(wrapped)
+
+
+def test_a_compiled_model_is_seen_through():
+    model, inputs = tiny_model("llama"), tiny_inputs("llama")
+    plain = answer(family_for(model), inputs)
+    compiled = torch.compile(model, backend="eager")
+    assert answer(family_for(compiled), inputs, ScriptedDrafter("t", random_tree())).token_ids == plain.token_ids
+
+
+def test_activations_quantised_over_all_rows_are_refused():
+    with pytest.warns(DeprecationWarning, match="quantiz"):
+        quantised = torch.ao.quantization.quantize_dynamic(tiny_model("llama"), {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(ModelError, match="quantises activations over all rows of a pass"):
+        family_for(quantised)
+
+
+def test_what_is_no_model_is_told():
+    for thing in (None, 3, nn.Linear(2, 2), "x"):
+        with pytest.raises(ModelError, match="give a transformers model with its language head"):
+            seeahead.load((thing, None))
+
+
+class Weight(torch.Tensor):
+    """As quantised weights are: a subclass of a tensor inside a plain linear layer."""
+
+
+def test_weights_of_their_own_kind_are_not_fused():
+    model = tiny_model("llama")
+    layer = model.model.layers[0].self_attn.q_proj
+    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Weight), requires_grad=False)
+    own = engine(model=model)
+    assert not own.family.fuse()
+    assert own.generate(PROMPT, max_new_tokens=12).token_ids == truth(own)
+
+
+def test_an_offloaded_model_answers_as_generate():
+    accelerate = pytest.importorskip("accelerate")
+    model, inputs = tiny_model("llama"), tiny_inputs("llama")
+    expected = model.generate(inputs.token_ids, max_new_tokens=12)[0, inputs.token_ids.shape[1] :].tolist()
+    offloaded = accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
+    said = answer(family_for(offloaded), inputs, ScriptedDrafter("t", random_tree()), max_new_tokens=12)
+    assert list(said.token_ids) == expected
