@@ -26,8 +26,14 @@ class PaliGemma(Family):
             self.max_length = window if self.max_length is None else min(window, self.max_length)
 
     def encode(self, prompt: Prompt) -> ModelInputs:
+        """Text without images is spelled as the processor, which takes none without, spells text beside images."""
         inputs = super().encode(prompt)
-        return inputs if "token_type_ids" in inputs.extras else self.text_inputs(inputs.token_ids)
+        if prompt.images:
+            return inputs
+        start, end = [self.tokenizer.bos_token_id], self.tokenizer("\n", add_special_tokens=False)["input_ids"]
+        ids = inputs.token_ids[0].tolist()
+        spelled = [*(start if ids[:1] != start else []), *ids, *end]
+        return self.text_inputs(torch.tensor([spelled], device=self.device))
 
     def text_inputs(self, token_ids: torch.Tensor) -> ModelInputs:
         return ModelInputs(token_ids, {"token_type_ids": torch.zeros_like(token_ids)})
