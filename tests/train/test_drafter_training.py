@@ -66,7 +66,7 @@ def shrunk(name, corpus, **changes):
         limits = replace(stage.limits, steps=NUM_STEPS, minutes=float("inf"), batch_size=8, learning_rate=1e-2)
         stages.append(replace(stage, limits=limits))
     network = Network(width=32, layers=1, vocabulary=0, visual_tokens=2, adapter_width=8)
-    writing = Writing(minutes=1.0, batch_size=16, max_new_tokens=20, visual_tokens=2)
+    writing = Writing(minutes=60.0, batch_size=16, max_new_tokens=20, visual_tokens=2)
     text = (str(corpus),) if recipe.text else ()
     return replace(recipe, network=network, writing=writing, stages=tuple(stages), text=text, **changes)
 

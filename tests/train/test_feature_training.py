@@ -56,7 +56,7 @@ def shrunk(**changes):
     recipe = read_drafter_recipe(RECIPE)
     (stage,) = recipe.stages
     limits = replace(stage.limits, steps=NUM_STEPS, batch_size=8, learning_rate=1e-2, matrix_rate=0.0)
-    writing = Writing(minutes=1.0, batch_size=16, max_new_tokens=20, features=True)
+    writing = Writing(minutes=60.0, batch_size=16, max_new_tokens=20, features=True)
     stages = (replace(stage, limits=limits, **changes),)
     return replace(recipe, network=Network(vocabulary=0), writing=writing, stages=stages)
 
@@ -245,7 +245,7 @@ def test_answers_without_features_are_refused(family, conversations, tmp_path):
     from seeahead.train.own_answers import OwnAnswers
 
     prompts = [prompt for conversation in conversations[:4] for prompt, _ in conversation.exchanges()]
-    writing = Writing(minutes=1.0, batch_size=4, max_new_tokens=4)
+    writing = Writing(minutes=60.0, batch_size=4, max_new_tokens=4)
     OwnAnswers(tmp_path, family, writing, lambda line: None).write((prompt, None) for prompt in prompts)
     with pytest.raises(InputError, match="were written without features; choose another --answers"):
         RecordedFeatures(tmp_path)

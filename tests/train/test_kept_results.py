@@ -23,7 +23,7 @@ from seeahead.train.origins import FILE_NAME
 from seeahead.train.own_answers import Writing
 from seeahead.train.stored_answers import batches_in, read_batch
 
-WRITING = Writing(minutes=1.0, batch_size=4, max_new_tokens=4, visual_tokens=2)
+WRITING = Writing(minutes=60.0, batch_size=4, max_new_tokens=4, visual_tokens=2)
 LIMITS_OF_STAGE = Limits(steps=5, batch_size=2, learning_rate=0.1)
 STAGE = StageRecipe("words", ("answers",), {"cross-entropy": 1.0}, LIMITS_OF_STAGE)
 RECIPE = DrafterRecipe("vision", 7, Network(visual_tokens=2), WRITING, (STAGE,))
@@ -121,7 +121,7 @@ def test_answers_to_other_data_are_refused(family, answers) -> None:
 
 def test_the_same_run_with_more_minutes_uses_them_again(family, answers) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in answers.iterdir()}
-    more = replace(RECIPE, writing=replace(WRITING, minutes=2.0))
+    more = replace(RECIPE, writing=replace(WRITING, minutes=90.0))
     assert len(gather(family_of(), answers, recipe=more)) == 6
     assert {path.name: path.stat().st_mtime_ns for path in answers.iterdir()} == before
 

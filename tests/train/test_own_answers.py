@@ -25,7 +25,7 @@ def family(request):
 
 
 def written(family, folder, pictures, **settings):
-    writing = Writing(minutes=1.0, batch_size=2, max_new_tokens=6, sampled_every=0, **settings)
+    writing = Writing(minutes=60.0, batch_size=2, max_new_tokens=6, sampled_every=0, **settings)
     prompts = [make_prompt(question, pictures) for question in QUESTIONS]
     own = OwnAnswers(folder, family, writing, lambda line: None)
     own.write((prompt, None) for prompt in prompts)
