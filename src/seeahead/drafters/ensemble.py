@@ -77,8 +77,7 @@ class EnsembleDrafter:
         bound = tuple(_with_room(member.bound_to(target), self.limits.depth) for member in self.members)
         if all(new is old for new, old in zip(bound, self.members, strict=True)):
             return self
-        members: tuple[VoiceDrafter, ...] = bound  # type: ignore[assignment]  # binding changes no one's kind
-        return replace(self, members=members)
+        return replace(self, members=bound)
 
     def voice(self, assignment: Assignment) -> EnsembleVoice:
         return EnsembleVoice(self, assignment)
