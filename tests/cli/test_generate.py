@@ -169,7 +169,7 @@ def test_control_characters_never_reach_a_terminal():
         (["--min-p", "1", "hi"], "min_p is 1.0"),
         (["--repetition-penalty", "0", "hi"], "repetition_penalty is 0.0"),
         (["--seed", "-1", "hi"], "seed is -1"),
-        (["--max-new-tokens", "0", "hi"], "max_new_tokens is 0; it must be at least 1"),
+        (["--max-new-tokens", "0", "hi"], "max_new_tokens is 0; it must be a whole number of at least 1"),
         (["--max-new-tokens", "-4", "hi"], "max_new_tokens is -4"),
         (["--max-new-tokens", "many", "hi"], "see seeahead generate --help"),
         (["--temperature", "warm", "hi"], "see seeahead generate --help"),
