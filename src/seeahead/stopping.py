@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import Any
 
 from seeahead.checked import shown_value
-from seeahead.errors import InputError
+from seeahead.errors import InputError, shown
 from seeahead.records import FinishReason
 
 
@@ -25,6 +25,9 @@ def check_stop_texts(stop: Any) -> tuple[str, ...]:
         raise InputError(f"stop is given as {type(stop).__name__}; give one text or a list of texts")
     if "" in texts:
         raise InputError("a stop string is empty; give at least one character")
+    for text in texts:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError(f"the stop string {shown(text)} holds half a character; give UTF-8 text")
     return tuple(texts)
 
 

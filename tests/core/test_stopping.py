@@ -53,7 +53,7 @@ def test_an_end_token_before_the_stop_string_wins() -> None:
     assert StopRule(10, frozenset([5]), ("ab",), _text).cut([], [5, 3]) == (1, "end")
 
 
-@pytest.mark.parametrize(("limit", "stop"), [(0, ()), (-3, ()), (5, ("",))])
+@pytest.mark.parametrize(("limit", "stop"), [(0, ()), (-3, ()), (5, ("",)), (5, ("ab", "\ud800")), (5, ("a\udfffb",))])
 def test_wrong_settings_are_refused(limit: int, stop: tuple[str, ...]) -> None:
     with pytest.raises(InputError):
         StopRule(limit, stop_strings=stop, to_text=_text)
