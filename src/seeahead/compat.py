@@ -39,6 +39,7 @@ __all__ = [
     "plain_llama",
     "processor_type",
     "prompt_arguments",
+    "recomputes",
     "rotary_index",
     "set_attention",
     "tied_weights",
@@ -116,6 +117,13 @@ def set_attention(config: Any, name: str | None) -> None:
     config._attn_implementation = name
 
 
+def recomputes(model: PreTrainedModel) -> bool:
+    """Whether training recomputes activations (gradient checkpointing), for which models turn their cache off."""
+    names = ("is_activation_checkpointing", "is_gradient_checkpointing")
+    name = next((name for name in names if hasattr(type(model), name)), None)
+    return name is not None and bool(getattr(model, name))
+
+
 def tied_weights(model: PreTrainedModel) -> set[str]:
     """Names of weights that a checkpoint may leave out, since others stand for them."""
     return set(getattr(model, "all_tied_weights_keys", None) or ())
@@ -164,14 +172,14 @@ def decoder_types() -> frozenset[str]:
 
 def known_types() -> frozenset[str]:
     """All model types of transformers."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto import configuration_auto
 
-    return frozenset(CONFIG_MAPPING_NAMES)
+    return frozenset(vars(configuration_auto)["CONFIG_MAPPING_NAMES"])
 
 
 def processor_type(model_type: str) -> Any:
     """The class that reads prompts with images for models of a type; AutoProcessor where none is named."""
     import transformers
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+    from transformers.models.auto import processing_auto
 
-    return getattr(transformers, PROCESSOR_MAPPING_NAMES.get(model_type) or "AutoProcessor")
+    return getattr(transformers, vars(processing_auto)["PROCESSOR_MAPPING_NAMES"].get(model_type) or "AutoProcessor")
