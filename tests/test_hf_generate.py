@@ -27,6 +27,7 @@ from seeahead.testing import (
     tiny_model,
     tiny_tokenizer,
 )
+from tests.lossless.cases import image_counts
 
 
 def generate(model, inputs, **settings):
@@ -38,7 +39,7 @@ def generate(model, inputs, **settings):
 @pytest.mark.parametrize("model_type", [*VISION_FAMILIES, *TEXT_FAMILIES])
 def test_greedy_is_what_generate_says(model_type):
     family = tiny_family(model_type)
-    for num_images in (1, 2, 0) if model_type in VISION_FAMILIES else (0,):
+    for num_images in image_counts(model_type):
         inputs = tiny_inputs(model_type, num_images)
         expected = generate(family.model, inputs)
         truth = expected[0, inputs.token_ids.shape[1] :].tolist()

@@ -15,11 +15,12 @@ from seeahead.testing import VISION_FAMILIES, tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train.lines import MARK, SLOT
 from seeahead.train.own_answers import OwnAnswers, Writing, features_of, watched
+from tests.lossless.cases import WITH_EVERY_DRAFTER
 
 QUESTIONS = ("What is this?", "And what would a bird say of what is to be seen here?")
 
 
-@pytest.fixture(scope="module", params=VISION_FAMILIES)
+@pytest.fixture(scope="module", params=[name for name in VISION_FAMILIES if name in WITH_EVERY_DRAFTER])
 def family(request):
     return family_for(tiny_model(request.param), tiny_processor(request.param))
 
