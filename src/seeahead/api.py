@@ -231,15 +231,16 @@ def load(
     *,
     dtype: str | torch.dtype = "auto",
     device: str = "auto",
+    chat_template: str | None = None,
     self_check: bool = True,
     progress: Callable[[str, float], None] | None = None,
 ) -> Engine:
     """An engine for a target: "demo" (built on first use), a hub id, a local folder, or a (model, processor) pair.
 
     `drafter`: a kind (none, lookup, language, vision, tabed, msd), a folder, a hub id, or an object; by default the
-    demo's own msd for the demo, else lookup. `self_check`: a model that has not passed it here is proven on itself,
-    in a few passes, before any answer (docs/losslessness.md). `progress` is told (what is being done, share done).
-    Raises ModelError or DrafterError.
+    demo's own msd for the demo, else lookup. `chat_template` takes the place of the checkpoint's own. `self_check`: a
+    model that has not passed it here is proven on itself, in a few passes, before any answer (docs/losslessness.md).
+    `progress` is told (what is being done, share done). Raises ModelError or DrafterError.
     """
     own: Mapping[str, Path] = {}
     if isinstance(target, tuple):
@@ -253,6 +254,7 @@ def load(
     else:
         model, processor = load_model(target, dtype, device)
     family = family_for(model, processor)
+    family.chat_template = chat_template
     if not isinstance(target, tuple):
         family.fuse()  # a model that was given stays as it is: others may hold it too
     if drafter is None:

@@ -124,7 +124,7 @@ def test_json_is_one_line_with_everything(loaded, capsys):
 
 
 def test_a_figure_that_does_not_exist_is_null():
-    value = generate.as_json(Reply("A", Generation(num_prompt_tokens=1, first_token=4)), None)
+    value = generate.as_json(Reply("A", Generation(num_prompt_tokens=1, first_token=4)))
     assert value["metrics"]["token_rate"] is None
     json.dumps(value, allow_nan=False)
 

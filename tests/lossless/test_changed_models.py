@@ -59,11 +59,11 @@ def another_layer(model):
 
 
 def a_hook(model):
-    model.model.layers[1].register_forward_hook(lambda module, args, output: output * 0.5)
+    model.model.layers[0].register_forward_hook(lambda module, args, output: output.roll(1, -1))
 
 
 def an_adapter(model):
-    peft = pytest.importorskip("peft")
+    peft = pytest.importorskip("peft", minversion="0.22", reason="transformers takes adapters of newer releases only")
     config = peft.LoraConfig(target_modules=["q_proj", "down_proj"], r=4, init_lora_weights=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -130,7 +130,8 @@ def test_a_model_in_training_stays_in_training():
 
 def test_training_that_is_random_or_without_a_cache_is_refused():
     random, checkpointed = tiny_model("llama", attention_dropout=0.1).train(), tiny_model("llama").train()
-    checkpointed.gradient_checkpointing_enable()
+    names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+    next(getattr(checkpointed, name) for name in names if hasattr(checkpointed, name))()
     for model, told in ((random, "drops values at random; call model.eval"), (checkpointed, "uses no cache")):
         with pytest.raises(ModelError, match=told):
             engine(model=model)
@@ -139,6 +140,11 @@ def test_training_that_is_random_or_without_a_cache_is_refused():
         assert engine(model=model).generate(PROMPT, max_new_tokens=4).token_ids
 
 
+# Between releases of PEFT and transformers each warns of the other's old names.
+between_releases = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+
+@between_releases
 @pytest.mark.parametrize("model_type", ["llama", "qwen2_vl", "llava"])
 def test_adapters_around_a_model_are_seen_through(model_type):
     peft = pytest.importorskip("peft")
@@ -156,6 +162,7 @@ def test_adapters_around_a_model_are_seen_through(model_type):
     assert said.token_ids == tuple(output[0, inputs.token_ids.shape[1] :].tolist())
 
 
+@between_releases
 def test_a_learned_prompt_before_the_prompt_is_refused():
     peft = pytest.importorskip("peft")
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
@@ -171,9 +178,9 @@ def test_a_compiled_model_is_seen_through():
     assert answer(family_for(compiled), inputs, ScriptedDrafter("t", random_tree())).token_ids == plain.token_ids
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_activations_quantised_over_all_rows_are_refused():
-    with pytest.warns(DeprecationWarning, match="quantiz"):
-        quantised = torch.ao.quantization.quantize_dynamic(tiny_model("llama"), {nn.Linear}, dtype=torch.qint8)
+    quantised = torch.ao.quantization.quantize_dynamic(tiny_model("llama"), {nn.Linear}, dtype=torch.qint8)
     with pytest.raises(ModelError, match="quantises activations over all rows of a pass"):
         family_for(quantised)
 

@@ -28,6 +28,7 @@ VERBS = {
     "bench": "measure drafters and peers side by side, and write a report",
     "report": "render the report of a benchmark run again from its record",
     "train": "train a drafter for a model of yours, or rebuild the shipped weights",
+    "check": "prove on the model itself that drafts change no answer",
     "info": "what is supported here: devices, models, drafters, the demo model",
 }
 """Verb -> one line of help. The verb's module has the verb's name."""

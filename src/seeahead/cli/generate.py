@@ -10,12 +10,15 @@ examples:
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seeahead.cli import streams, terminal
+from seeahead.errors import InputError, escaped, shown
 from seeahead.provenance import provenance
 
 if TYPE_CHECKING:
@@ -45,8 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that together have mass P")
     add("--min-p", type=float, metavar="P", help="draw from tokens at least P times as likely as the likeliest")
     add("--repetition-penalty", type=float, metavar="R", help="above 1 makes used tokens less likely")
-    add("--seed", type=int, metavar="S", help="same seed, same answer, whatever the drafter (default 0)")
+    add("--seed", type=int, metavar="S", help="same seed, same answer, whatever the drafter")
     add("--stop", action="append", default=[], metavar="TEXT", help="end the answer before TEXT; repeat it for several")
+    add(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other field of a generation config, as in --option no_repeat_ngram_size=3; repeat it for several",
+    )
+    add("--special-tokens", action="store_true", help="show special tokens in the text")
+    add("--chat-template", metavar="FILE", help="a chat template (Jinja) in the place of the model's own")
+    add("--no-check", action="store_true", help="skip the self-check of a model that has not passed it here")
     add("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     add("--stats", action="store_true", help="say on stderr how fast it went")
@@ -59,10 +72,17 @@ def run(args: argparse.Namespace) -> int:
     with terminal.progress(notes) as report:
         prompt = check(args, text)
         engine = _load(args, report)
-    pieces = engine.stream(prompt, max_new_tokens=args.max_new_tokens, stop=args.stop, **_sampling(args))
+    pieces = engine.stream(
+        prompt,
+        max_new_tokens=args.max_new_tokens,
+        stop=args.stop,
+        special_tokens=args.special_tokens,
+        **_sampling(args),
+        **_options(args),
+    )
     reply = _last(pieces) if args.json else _show(pieces)
     if args.json:
-        streams.print_json(as_json(reply, args.seed))
+        streams.print_json(as_json(reply))
     if args.stats:
         if terminal.is_live(notes) and not args.json:
             notes.print(terminal.LEGEND)
@@ -73,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace, text: str) -> Prompt:
     """The prompt, pictures opened. Refuses here what needs no model to be known wrong."""
     from seeahead.families.loading import check_model_type, pick_device, pick_dtype
+    from seeahead.generation_config import check_names
     from seeahead.prompt import make_prompt
     from seeahead.sampling import SamplingParams
     from seeahead.stopping import StopRule
@@ -81,6 +102,8 @@ def check(args: argparse.Namespace, text: str) -> Prompt:
     if args.max_new_tokens is not None:
         StopRule(args.max_new_tokens)
     StopRule(1, stop_strings=tuple(args.stop), to_text=str)
+    check_names(_options(args))
+    _template(args)
     pick_dtype(args.dtype)
     pick_device(args.device)
     prompt = make_prompt(text, args.image, args.caption, allow_urls=args.allow_urls)
@@ -106,14 +129,15 @@ def check_drafter(spec: str, *, has_own: bool) -> None:
     make_drafter(spec, device=torch.device("cpu"), dtype=torch.float32)
 
 
-def as_json(reply: Reply, seed: int | None) -> dict[str, Any]:
+def as_json(reply: Reply) -> dict[str, Any]:
     """The reply as JSON values; a figure that does not exist (a rate of no steps) is null."""
     return {
         "text": reply.text,
         "token_ids": list(reply.token_ids),
         "metrics": {name: value if math.isfinite(value) else None for name, value in reply.metrics.items()},
         **reply.generation.to_json(),
-        "provenance": provenance(seed),
+        "seed": reply.seed,
+        "provenance": provenance(reply.seed),
     }
 
 
@@ -140,10 +164,45 @@ def _sampling(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in _SAMPLING if getattr(args, name) is not None}
 
 
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of a generation config; a value is JSON, or a text where it is none."""
+    options: dict[str, Any] = {}
+    for given in args.option:
+        name, equals, value = given.partition("=")
+        if not equals or name in (*_SAMPLING, "max_new_tokens", "stop"):
+            instead = "write NAME=VALUE" if not equals else f"write --{name.replace('_', '-')} {value}"
+            raise InputError(f"--option {escaped(given, 100)} cannot be read; {instead}")
+        try:
+            options[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            options[name] = value
+    return options
+
+
+def _template(args: argparse.Namespace) -> str | None:
+    if args.chat_template is None:
+        return None
+    try:
+        return Path(args.chat_template).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise InputError(
+            f"the chat template {shown(args.chat_template)} cannot be read ({reason}); give a text file"
+        ) from None
+
+
 def _load(args: argparse.Namespace, report: terminal.ReportProgress) -> Engine:
     from seeahead.api import load
 
-    return load(args.model, args.drafter, dtype=args.dtype, device=args.device, progress=report)
+    return load(
+        args.model,
+        args.drafter,
+        dtype=args.dtype,
+        device=args.device,
+        chat_template=_template(args),
+        self_check=not args.no_check,
+        progress=report,
+    )
 
 
 def _show(pieces: Iterator[Piece]) -> Reply:

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from seeahead.cache import check_can_roll_back
-from seeahead.compat import attention_of
+from seeahead.compat import attention_of, recomputes
 from seeahead.errors import ModelError
 
 LAYER_TYPES = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
@@ -80,7 +80,7 @@ def _check_training(model: PreTrainedModel) -> None:
         )
         if module.training and isinstance(rate, float) and rate > 0:
             raise ModelError(f"the model is in training mode and {name} drops values at random; call model.eval()")
-    if getattr(model, "is_gradient_checkpointing", False):
+    if recomputes(model):
         raise ModelError("the model is training with gradient checkpointing, which uses no cache; call model.eval()")
 
 
@@ -128,8 +128,11 @@ def _num_hooks(module: nn.Module) -> int:
 
 def place_of(model: PreTrainedModel) -> torch.device:
     """Where inputs go: the model's first weight, or where an offloaded model runs."""
-    hook = getattr(model, "_hf_hook", None)
-    running = getattr(hook, "execution_device", None)
-    if model.device.type == "meta" and running is not None:
-        return torch.device(running)
-    return model.device
+    if model.device.type != "meta":
+        return model.device
+    for module in model.modules():
+        hook = getattr(module, "_hf_hook", None)
+        for one in getattr(hook, "hooks", (hook,)):
+            if (place := getattr(one, "execution_device", None)) is not None:
+                return torch.device(place)
+    raise ModelError("the model's weights are not loaded (they are on the meta device); load them first")

@@ -76,6 +76,11 @@ def check_model_type(source: str | Path) -> None:
 
 
 def _config_of(folder: Path) -> dict[str, Any]:
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{shown(str(folder))} holds an adapter (PEFT), not a model; in Python put it on its base model and give "
+            "(model, processor), or save the merged model and give its folder"
+        )
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
