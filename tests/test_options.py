@@ -231,7 +231,7 @@ def test_a_field_that_nobody_knows_is_refused(monkeypatch):
         lambda: ENGINE.generate(PROMPT),
         lambda: generate(custom_generate=seeahead.custom_generate()),
     ):
-        with pytest.raises(InputError, match="sampling_of_tomorrow=0.5, which is unknown here"):
+        with pytest.raises(InputError, match=r"sampling_of_tomorrow=0\.5, which is unknown here"):
             ask()
     with pytest.raises(InputError, match="unknown setting 'top_q'; did you mean 'top_p'"):
         ENGINE.generate(PROMPT, top_q=0.5)

@@ -192,6 +192,10 @@ class _Teller:
         self._to_text, self._stop_texts = rule.to_text, stop_texts
         self._tokens: list[int] = []
         self._held: list[tuple[int, Origin]] = []
+        # Text is made of the tokens from `_context` on: those up to `_told` are told already, and only there so that
+        # what follows is spelled as it is in the whole (a leading blank, a character of several tokens).
+        self._context = self._told = 0
+        self._whole = ""
         self.text = ""
 
     def tell(self, tokens: Sequence[int], origins: Sequence[Origin], is_last: bool) -> Iterator[Piece]:
@@ -201,24 +205,30 @@ class _Teller:
             is_end = is_last and index == len(tokens) - 1
             if not is_end and index + 1 < len(origins) and origins[index + 1] == origin:
                 continue
-            whole = self._to_text(self._tokens)
-            if is_end:
-                whole = self._before_stop(whole)
-            elif whole.endswith("\ufffd"):
+            if not self._read(is_end):
                 continue
-            else:
-                whole = whole[: len(whole) - self._begun_stop(whole)]
+            whole = self._before_stop(self._whole) if is_end else self._without_begun_stop(self._whole)
             new, self.text = whole[len(self.text) :], whole
             held, self._held = self._held, []
             yield Piece(new, tuple(token for token, _ in held), tuple(origin for _, origin in held))
 
-    def _begun_stop(self, text: str) -> int:
-        """Length of the end of `text` that may yet become a stop string, and so is not told."""
+    def _read(self, is_end: bool) -> bool:
+        """Add the text of the tokens not yet told; False where they end inside a character."""
+        told = self._to_text(self._tokens[self._context : self._told])
+        longer = self._to_text(self._tokens[self._context :])
+        if longer.endswith("\ufffd") and not is_end:
+            return False
+        self._whole += longer[len(told) :]
+        self._context, self._told = self._told, len(self._tokens)
+        return True
+
+    def _without_begun_stop(self, text: str) -> str:
+        """`text` without an end that may yet become a stop string."""
         longest = max((len(stop) for stop in self._stop_texts), default=1) - 1
         for length in range(min(longest, len(text)), 0, -1):
             if any(stop.startswith(text[-length:]) for stop in self._stop_texts):
-                return length
-        return 0
+                return text[:-length]
+        return text
 
     def _before_stop(self, text: str) -> str:
         places = [place for stop in self._stop_texts if (place := text.find(stop)) >= 0]
@@ -260,9 +270,7 @@ def load(
     if drafter is None:
         drafter = next((kind for kind in FASTEST if kind in own), "lookup")
     prover = Prover(family, is_on=self_check)
-    if progress is not None:
-        progress("checking the model", 0.0)
-    prover.at_load()
+    prover.at_load(progress)
     return Engine(family, _no_drafter(), own, prover).with_drafter(drafter)
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedModel
@@ -16,13 +15,14 @@ from transformers import PreTrainedModel
 from seeahead.compat import Cache, prompt_arguments
 from seeahead.decode import Decoder
 from seeahead.drafters import make_drafter
+from seeahead.drafters.prices import with_prices
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
-from seeahead.families.base import Family
+from seeahead.families.inspection import fingerprint
 from seeahead.generation_config import check, prepared
-from seeahead.proven import Held, Prover
+from seeahead.proven import Prover
 
 
 def custom_generate(
@@ -33,7 +33,7 @@ def custom_generate(
     One sequence, greedy or sampled, with any logits processors and stopping criteria that depend on the tokens alone.
     Sampled tokens are reproducible with `torch.manual_seed`. A `streamer` is given here: transformers does not hand its
     own argument on. `self_check`: a model that has not passed it here is proven on itself, in a few passes, before its
-    first answer.
+    first answer. It keeps hold of the last model that it served.
     """
     return _Loop(drafter, streamer, self_check)
 
@@ -42,7 +42,7 @@ class _Loop:
     def __init__(self, drafter: str | Path | Drafter, streamer: Any, self_check: bool) -> None:
         self._drafter, self._streamer, self._self_check = drafter, streamer, self_check
         self._made: dict[tuple[torch.device, torch.dtype], Drafter] = {}
-        self._held: WeakKeyDictionary[PreTrainedModel, Held] = WeakKeyDictionary()
+        self._last: _Bound | None = None
 
     def __call__(
         self,
@@ -55,14 +55,15 @@ class _Loop:
     ) -> torch.Tensor:
         check(generation_config)
         _check(input_ids, generation_config, model_kwargs)
-        family = family_for(model)
+        bound = self._bound(model)
+        family = bound.prover.family
         inputs = ModelInputs(input_ids.to(family.device), prompt_arguments(family.model, input_ids, model_kwargs))
-        Prover(family, is_on=self._self_check, held=self._held.setdefault(model, Held())).before(inputs)
+        bound.prover.before(inputs)
         settings = prepared(generation_config, logits_processor, stopping_criteria, input_ids[0].tolist())
         # One draw from the global generator, so that torch.manual_seed means here what it means for generate.
         sampler = settings.sampler(int(torch.randint(0, 2**62, ())) if generation_config.do_sample else 0)
         rule = settings.stop_rule(family.device)
-        decoder = Decoder(family, self._drafter_for(family), sampler, rule, family.image_token_ids)
+        decoder = Decoder(family, bound.drafter, sampler, rule, family.image_token_ids)
         progress = decoder.start(inputs)
         _tell(self._streamer, input_ids, progress.answer)
         for step in decoder.steps(progress):
@@ -71,11 +72,26 @@ class _Loop:
             self._streamer.end()
         return torch.cat([input_ids, input_ids.new_tensor([progress.answer])], dim=1)
 
-    def _drafter_for(self, family: Family) -> Drafter:
+    def _bound(self, model: PreTrainedModel) -> _Bound:
+        """The model and the drafter made ready for it: once, as long as it is the same model, unchanged."""
+        if self._last is not None and self._last.is_of(model):
+            return self._last
+        family = family_for(model)
         place = family.device, family.dtype
         if place not in self._made:
             self._made[place] = make_drafter(self._drafter, device=family.device, dtype=family.dtype)
-        return self._made[place]
+        drafter = with_prices(self._made[place].bound_to(family), family)
+        self._last = _Bound(Prover(family, is_on=self._self_check), drafter)
+        return self._last
+
+
+class _Bound(NamedTuple):
+    prover: Prover
+    drafter: Drafter
+
+    def is_of(self, model: PreTrainedModel) -> bool:
+        family = self.prover.family
+        return family.given is model and family.seen == fingerprint(family.model)
 
 
 def _tell(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:

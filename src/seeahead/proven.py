@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +25,9 @@ from seeahead.families.base import Family
 from seeahead.prompt import make_prompt
 from seeahead.provenance import write_json
 
+_SMALL = 20_000_000
+"""Weights."""
+
 _TEXT_ONLY = {"position_ids", "token_type_ids", "mm_token_type_ids"}
 _NOT_OF_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 _OURS = ("cache.py", "compat.py", "executor.py", "session.py", "proof.py", "families/*.py", "models/*.py")
@@ -35,23 +38,21 @@ def proofs_folder() -> Path:
     return default_cache() / "proofs"
 
 
-@dataclass
-class Held:
-    """Kinds of prompts (text, image) proven on a model as it was seen last."""
-
-    seen: tuple[Any, ...] = ()
-    kinds: set[str] = field(default_factory=set)
-    lock: Lock = field(default_factory=Lock)
-
-
 class Prover:
-    """Proves a model, each kind of prompt once; `is_on` False trusts it. `held`: what is proven of it already."""
+    """Proves a model, each kind of prompt (text, image) once, as long as it stays as it is; `is_on` False trusts it."""
 
-    def __init__(self, family: Family, *, is_on: bool = True, held: Held | None = None) -> None:
-        self.family, self._is_on, self._held = family, is_on, held or Held()
+    def __init__(self, family: Family, *, is_on: bool = True) -> None:
+        self.family, self._is_on = family, is_on
+        self._seen, self._held = family.seen, set[str]()
+        self._lock = Lock()
 
-    def at_load(self) -> None:
+    def at_load(self, progress: Callable[[str, float], None] | None = None) -> None:
         """Prove text, and images where the processor makes a prompt of one. Raises ModelError."""
+        size = sum(parameter.numel() for parameter in self.family.model.parameters())
+        path = _path(self.family, "text")
+        # A small model is proven before anybody could read a line about it.
+        if progress is not None and self._is_on and size > _SMALL and not (path and path.is_file()):
+            progress("checking the model on itself", 0.0)
         self._require("text", None)
         inputs = image_prompt(self.family)
         if inputs is not None:
@@ -65,19 +66,18 @@ class Prover:
             self._require("image", inputs)
 
     def _require(self, kind: str, inputs: ModelInputs | None) -> None:
-        held = self._held
-        if held.seen != self.family.seen:
-            held.seen, held.kinds = self.family.seen, set()
-        if not self._is_on or kind in held.kinds:
+        if self._seen != self.family.seen:
+            self._seen, self._held = self.family.seen, set()
+        if not self._is_on or kind in self._held:
             return
-        with held.lock:
+        with self._lock:
             path = _path(self.family, kind)
             if path is None or not path.is_file():
                 findings = proof.require(proof.prove(self.family, _prompts(self.family, inputs)))
                 if not findings:  # nothing of it could be proven on this prompt: the next may do
                     return
                 _remember(path, findings)
-            held.kinds.add(kind)
+            self._held.add(kind)
 
 
 def image_prompt(family: Family) -> ModelInputs | None:

@@ -17,7 +17,7 @@ from seeahead.records import Generation, Step
 
 STEP = Step((5, 6), ("drafted", "target"), 3, 2, 1, 0.01, 0.02, 0.04)
 GENERATION = Generation(num_prompt_tokens=7, first_token=4, steps=(STEP,), finish_reason="end", drafter="lookup")
-REPLY = Reply("A red cat.", GENERATION)
+REPLY = Reply("A red cat.", GENERATION, seed=5)
 PIECES = [
     Piece("A", (4,), ("target",)),
     Piece(" red", (5,), ("drafted",)),
@@ -81,13 +81,17 @@ def test_the_answer_is_on_stdout_and_nothing_else(loaded, picture, capsys):
     ((prompt, settings),) = loaded.calls
     assert len(prompt.images) == 1
     assert prompt.messages[-1].text == "What is this?"
-    assert settings == {"max_new_tokens": None, "stop": []}
+    assert settings == {"max_new_tokens": None, "stop": [], "special_tokens": False}
     assert loaded.asked[0][:2] == ("demo", None)
 
 
 def test_every_setting_reaches_the_engine(loaded, tmp_path, capsys):
     words = "--max-new-tokens 9 --temperature 0.5 --top-k 4 --top-p 0.9 --min-p 0.1 --repetition-penalty 1.1 --seed 3"
     rest = ["--stop", "x", "--stop", "y", "-d", "lookup", "--dtype", "float32", "--device", "cpu", "hi"]
+    rest += ["--special-tokens", "--option", "no_repeat_ngram_size=3", "--option", "stop_strings=end", "--no-check"]
+    template = tmp_path / "chat.jinja"
+    template.write_text("{{ messages }}")
+    rest += ["--chat-template", str(template)]
     assert main(["generate", *words.split(), *rest]) == 0
     settings = loaded.calls[0][1]
     assert settings == {
@@ -99,9 +103,28 @@ def test_every_setting_reaches_the_engine(loaded, tmp_path, capsys):
         "min_p": 0.1,
         "repetition_penalty": 1.1,
         "seed": 3,
+        "special_tokens": True,
+        "no_repeat_ngram_size": 3,
+        "stop_strings": "end",
     }
     model, drafter, where = loaded.asked[0]
     assert (model, drafter, where["dtype"], where["device"]) == ("demo", "lookup", "float32", "cpu")
+    assert (where["chat_template"], where["self_check"]) == ("{{ messages }}", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--option", "top_k"], "--option top_k cannot be read; write NAME=VALUE"),
+        (["--option", "top_k=4"], "write --top-k 4"),
+        (["--option", "top_q=4"], "unknown setting 'top_q'; did you mean 'top_p'?"),
+        (["--chat-template", "nowhere.jinja"], "the chat template 'nowhere.jinja' cannot be read (No such file"),
+    ],
+)
+def test_options_that_cannot_be_are_told(words, told, loaded, capsys):
+    assert main(["generate", *words, "hi"]) == 2
+    assert told in capsys.readouterr().err
+    assert not loaded.asked
 
 
 @pytest.mark.parametrize("words", [[], ["-"]])

@@ -79,7 +79,7 @@ def test_no_step_crosses_the_border_where_factors_change(model_type, kind, lengt
 
 def test_a_prompt_whose_positions_depend_on_earlier_ones_is_refused():
     family = family_for(scaled("llama", "dynamic", ORIGINAL))
-    with pytest.raises(InputError, match=f"has {ORIGINAL} tokens; from {ORIGINAL} on, this model's dynamic rotary"):
+    with pytest.raises(InputError, match=f"has {ORIGINAL} tokens; from {ORIGINAL} on, its dynamic rotary"):
         answer(family, tiny_inputs("llama", num_words=ORIGINAL))
 
 

@@ -111,9 +111,7 @@ def test_attention_may_be_switched_to_one_that_takes_trees_and_to_no_other():
 def test_a_model_that_was_moved_is_refused():
     own = engine()
     own.family.model.to(torch.bfloat16)
-    with pytest.raises(
-        ModelError, match=r"was moved from cpu in torch.float32 to .*load it again"
-    ):
+    with pytest.raises(ModelError, match=r"was moved from cpu in torch.float32 to .*load it again"):
         own.generate(PROMPT)
 
 

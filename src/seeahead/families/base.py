@@ -180,7 +180,7 @@ class Family(PromptEncoder):
         """Dynamic factors of a longer prompt depend on the prompts before it: no answer could be had twice."""
         if self._border is not None and self._is_dynamic and length >= self._border:
             raise InputError(
-                f"the prompt has {length} tokens; from {self._border} on, this model's dynamic rotary factors depend on "
+                f"the prompt has {length} tokens; from {self._border} on, its dynamic rotary factors depend on "
                 "what it read before, so that its answers cannot be reproduced; shorten the prompt"
             )
 
