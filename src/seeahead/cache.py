@@ -26,7 +26,10 @@ class _Block:
 
     def fits(self, states: torch.Tensor) -> bool:
         _, batch, heads, _, width = self.data.shape
-        return self.num_used < len(self.data) and (batch, heads, width) == (*states.shape[:2], states.shape[3])
+        # Layers of one shape may lie on several devices.
+        is_like = (states.device, states.dtype) == (self.data.device, self.data.dtype)
+        shape = (*states.shape[:2], states.shape[3])
+        return is_like and self.num_used < len(self.data) and (batch, heads, width) == shape
 
     def take(self) -> int:
         self.num_used += 1
