@@ -28,7 +28,6 @@ from seeahead.provenance import write_json
 _SMALL = 20_000_000
 """Weights."""
 
-_TEXT_ONLY = {"position_ids", "token_type_ids", "mm_token_type_ids"}
 _NOT_OF_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 _OURS = ("cache.py", "compat.py", "executor.py", "session.py", "proof.py", "families/*.py", "models/*.py")
 
@@ -62,7 +61,7 @@ class Prover:
         """Before an answer to `inputs`: what changed about the model is followed and proven. Raises ModelError."""
         self.family.follow()
         self._require("text", None)
-        if inputs.extras.keys() - _TEXT_ONLY:
+        if self.family.image_token_ids.intersection(inputs.token_ids[0].tolist()):
             self._require("image", inputs)
 
     def _require(self, kind: str, inputs: ModelInputs | None) -> None:

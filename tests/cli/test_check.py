@@ -1,0 +1,59 @@
+"""`seeahead check`: the table of the long proof, its JSON, and the exit codes."""
+
+import json
+
+import pytest
+
+from seeahead.cache import SessionCache
+from seeahead.cli import main
+from seeahead.testing import tiny_model, tiny_processor
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("llava")
+    tiny_model("llava").save_pretrained(path)
+    tiny_processor("llava").save_pretrained(path)
+    return str(path)
+
+
+def test_everything_holds_for_a_sound_model(folder, capsys):
+    assert main(["check", "-m", folder, "-d", "lookup:min_match=1", "--json"]) == 0
+    captured = capsys.readouterr()
+    (line,) = captured.out.splitlines()
+    found = json.loads(line)
+    assert found["holds"]
+    checks = [row["check"] for row in found["rows"]]
+    assert any("a tree after an image" in check for check in checks)
+    assert any("after an image, drafter random tree" in check for check in checks)
+    assert any("drafter lookup:min_match=1" in check for check in checks)
+    assert all(row["figure"] == "identical to generate" for row in found["rows"] if "drafter" in row["check"])
+    assert main(["check", "-m", folder]) == 0
+    shown = capsys.readouterr().out
+    assert "everything holds" in shown
+    assert "identical to generate" in shown
+
+
+def test_a_fault_is_in_the_table_and_in_the_exit_code(folder, monkeypatch, capsys):
+    keep = SessionCache.keep
+    monkeypatch.setattr(SessionCache, "keep", lambda self, start, rows: keep(self, start, range(len(rows))))
+    assert main(["check", "-m", folder, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["holds"]
+    failed = [row["check"] for row in found["rows"] if not row["holds"]]
+    assert any("a second tree" in check for check in failed)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-m", "nowhere"], "is neither a folder nor a hub id"),
+        (["-d", "lokup"], "did you mean 'lookup'"),
+        (["--dtype", "int3"], "dtype 'int3' is not supported"),
+        (["--device", "tpu"], "device 'tpu' is not available here"),
+    ],
+)
+def test_wrong_input_is_one_line(words, told, capsys):
+    assert main(["check", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
