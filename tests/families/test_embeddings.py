@@ -13,7 +13,7 @@ def test_words_are_the_tables_and_pictures_are_not(model_type):
     family, inputs = target(model_type), prompt(model_type, image_counts(model_type)[0])
     scores = Session(family, 64).prefill(inputs, wants_embeddings=True)
     assert scores.features is None
-    found, table = scores.embeddings[0], family.model.get_input_embeddings()(inputs.token_ids)[0]
+    found, table = scores.embeddings[0], family.embed(inputs.token_ids)[0]
     placeholders = torch.isin(inputs.token_ids[0], torch.tensor(sorted(family.image_token_ids)))
     torch.testing.assert_close(found[~placeholders], table[~placeholders])
     is_own = (found - table).abs().amax(-1) < 1e-6

@@ -120,7 +120,8 @@ class Family(PromptEncoder):
     @torch.inference_mode()
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         embedded: torch.Tensor = self.model.get_input_embeddings()(tokens)
-        return embedded
+        # Granite scales what its first layer reads outside of the table.
+        return embedded * float(getattr(self.text_config, "embedding_multiplier", 1.0))
 
     def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
         head: Any = self.model.get_output_embeddings()
