@@ -139,13 +139,25 @@ def _errors(
 def whole_pass(family: Family, inputs: ModelInputs, tokens: Sequence[int], num_last: int) -> torch.Tensor:
     """Logits [num_last, vocabulary] of the last tokens of prompt and `tokens`, by the model alone, without a cache."""
     longer = inputs.extended(tokens, family.answer_type)
-    longer.extras.pop("position_ids", None)
+    given = longer.extras.pop("position_ids", None)
     positions = family.prompt_positions(longer)
+    if positions is None and given is not None and given.ndim == 3:
+        # `generate` has encoded the images, and of what they were only their positions are left.
+        positions = _continued(given, len(tokens))
     if positions is not None:
         longer.extras["position_ids"] = positions
     outputs = family.model(input_ids=longer.token_ids, use_cache=False, **longer.extras)
     logits: torch.Tensor = outputs.logits[0, -num_last:]
     return logits
+
+
+def _continued(positions: torch.Tensor, num_more: int) -> torch.Tensor:
+    """M-RoPE positions [3 or 4, 1, length] with those of text after them; the first of four rows counts tokens."""
+    steps = torch.arange(num_more, device=positions.device)
+    more = (positions[-3:].max() + 1 + steps).expand(len(positions), 1, -1).clone()
+    if len(positions) == 4:
+        more[0] = positions.shape[-1] + steps
+    return torch.cat([positions, more], -1)
 
 
 def _differences(ours: torch.Tensor, theirs: torch.Tensor) -> list[float]:
