@@ -19,7 +19,7 @@ def test_the_weights_are_shared_and_the_model_computes_what_it_did():
     with torch.no_grad():
         assert torch.equal(before, model(input_ids=inputs.token_ids, **inputs.extras).logits)
     assert fused is not None
-    ours = fused.layers[0]
+    ours = fused.decoder.layers[0]
     assert ours.qkv.weight.data_ptr() == layer.self_attn.q_proj.weight.data_ptr()
     assert ours.gate_up.weight.data_ptr() == layer.mlp.gate_proj.weight.data_ptr()
     assert ours.down.weight is layer.mlp.down_proj.weight

@@ -107,7 +107,7 @@ def test_every_end_token_that_the_model_names_ends_an_answer(drafter):
             reply = engine.generate("What is 7?", max_new_tokens=NUM_TOKENS)
             first = min(truth.index(end) for end in ends if end in truth)
             assert reply.token_ids == truth[: first + 1]
-            assert reply.finish_reason == "end"
+            assert reply.generation.finish_reason == "end"
 
 
 @pytest.mark.parametrize("model_type", OTHERS)
