@@ -17,10 +17,13 @@ from seeahead.families.base import Family
 from seeahead.session import Session
 from seeahead.tree import ROOT, TokenTree
 
+IMAGE = "an image"
+"""What a prompt with an image is called; such prompts are long, and trees are proven on texts."""
+
 BOUNDS = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.06, torch.bfloat16: 0.3}
 """Largest root mean square difference of a token's logits, in parts of their spread, by the model's type."""
 
-NUM_WORDS = 24
+NUM_WORDS = 12
 """Tokens of a prompt made for a proof, where no window asks for more."""
 
 
@@ -39,16 +42,16 @@ class Finding:
 
 
 def prove(family: Family, prompts: Sequence[tuple[str, ModelInputs]]) -> Iterator[Finding]:
-    """The findings for each of `prompts`, (what it shows, inputs), in order. Runs some ten passes of the model each."""
+    """The findings for each of `prompts`, (what it shows, inputs), in order. Four or six passes of the model each."""
     for what, inputs in prompts:
         if not _crosses_border(family, inputs.token_ids.shape[1]):
-            yield from _prove_prompt(family, what, inputs)
+            yield from _prove_prompt(family, what, inputs, is_brief=what == IMAGE)
 
 
 def _crosses_border(family: Family, length: int) -> bool:
     """Whether rotary factors change along the proof: what a whole pass says is then not what steps say."""
     most = family.most_nodes(length)
-    return most is not None and most < NUM_WORDS
+    return most is not None and most < 2 * NUM_WORDS
 
 
 def require(findings: Iterator[Finding]) -> list[Finding]:
@@ -92,47 +95,42 @@ def window_of(family: Family) -> int | None:
     return min((window for window in named if window is not None), default=None)
 
 
-def _prove_prompt(family: Family, what: str, inputs: ModelInputs) -> Iterator[Finding]:
+_FIRST = (ROOT, 0, 0, 1, 2)
+"""Two branches of two below the root: a node has wrong tokens beside it, before it and after it."""
+
+_KEPT = (0, 2, 4)
+"""The path of the first tree that is committed: none of its rows lies where it must end up, but the first."""
+
+_SECOND = (ROOT, 0, 0)
+
+
+def _prove_prompt(family: Family, what: str, inputs: ModelInputs, *, is_brief: bool) -> Iterator[Finding]:
+    """`is_brief`: one whole pass over the path that is committed, without the branches beside it."""
     bound = BOUNDS.get(family.dtype, BOUNDS[torch.bfloat16])
-    tokens = _tokens(family, 10)
+    tokens = _tokens(family, len(_FIRST) + len(_SECOND))
+    first, second = TokenTree(tokens[: len(_FIRST)], _FIRST), TokenTree(tokens[len(_FIRST) :], _SECOND)
+    kept, leaf = [first.tokens[node] for node in _KEPT], second.path_to(2)
+    said = whole_pass(family, inputs, [*kept, *(second.tokens[node] for node in leaf)], 1 + len(kept) + len(leaf))
     session = Session(family, capacity=4)
-    prefilled = session.prefill(inputs).logits[0, -1:]
-    # Two branches of three below the root: a node has wrong tokens beside it, before it and after it.
-    tree = TokenTree(tokens[:7], (ROOT, 0, 0, 1, 2, 3, 4))
-    logits = session.score(tree.tokens, tree.parents).logits[0]
-    prompt_error, tree_error = _errors(family, inputs, tree, logits, (), prefilled)
-    yield Finding(
-        f"the prefill of {what}", prompt_error, bound, "what the model is given for a prompt, or its positions"
-    )
-    yield Finding(f"a tree after {what}", tree_error, bound, "the cache argument, the tree's mask, or its positions")
-    kept = (0, 2, 4)
-    session.commit(kept)
-    error = float("inf")
+    errors = _differences(session.prefill(inputs).logits[0, -1:], said[:1])
+    yield Finding(f"the prefill of {what}", max(errors), bound, "a prompt's inputs, or its positions")
+    logits = session.score(first.tokens, first.parents).logits[0]
+    errors = _differences(logits[list(_KEPT)], said[1 : 1 + len(kept)])
+    if not is_brief:
+        path = first.path_to(3)
+        beside = whole_pass(family, inputs, [first.tokens[node] for node in path], len(path))
+        errors += _differences(logits[list(path)], beside)
+    yield Finding(f"a tree after {what}", max(errors), bound, "the cache argument, the tree's mask, or its positions")
+    session.commit(_KEPT)
+    errors = [float("inf")]
     if session.length == inputs.token_ids.shape[1] + len(kept):
-        again = TokenTree(tokens[7:], (ROOT, 0, 0))
-        logits = session.score(again.tokens, again.parents).logits[0]
-        committed = [tree.tokens[node] for node in kept]
-        error = max(_errors(family, inputs, again, logits, committed, logits[:0]))
-    yield Finding(f"a second tree, after a commit, after {what}", error, bound, "the cache's rollback to a path")
-
-
-def _errors(
-    family: Family,
-    inputs: ModelInputs,
-    tree: TokenTree,
-    logits: torch.Tensor,
-    before: Sequence[int],
-    prefilled: torch.Tensor,
-) -> tuple[float, float]:
-    """Largest errors of `prefilled` (logits before the tree: one row, or none) and of the tree's own `logits`."""
-    errors = ([0.0], [0.0])
-    for leaf in sorted(set(range(len(tree))) - set(tree.parents)):
-        path = tree.path_to(leaf)
-        tokens = [*before, *(tree.tokens[node] for node in path)]
-        said = whole_pass(family, inputs, tokens, len(path) + len(prefilled))
-        errors[0].extend(_differences(prefilled, said[: len(prefilled)]))
-        errors[1].extend(_differences(logits[list(path)], said[len(prefilled) :]))
-    return max(errors[0]), max(errors[1])
+        logits = session.score(second.tokens, second.parents).logits[0]
+        errors = _differences(logits[list(leaf)], said[1 + len(kept) :])
+        if not is_brief:
+            path = second.path_to(1)
+            beside = whole_pass(family, inputs, [*kept, *(second.tokens[node] for node in path)], len(path))
+            errors += _differences(logits[list(path)], beside)
+    yield Finding(f"a second tree, after a commit, after {what}", max(errors), bound, "the cache's rollback to a path")
 
 
 @torch.inference_mode()
@@ -162,8 +160,6 @@ def _continued(positions: torch.Tensor, num_more: int) -> torch.Tensor:
 
 def _differences(ours: torch.Tensor, theirs: torch.Tensor) -> list[float]:
     """Per token: root mean square of the difference, in parts of the standard deviation of `theirs`."""
-    if not len(ours):
-        return []
     ours, theirs = ours.double(), theirs.double()
     errors = (ours - theirs).square().mean(-1).sqrt() / theirs.std(-1).clamp_min(1e-12)
     # What is no number is no small difference.

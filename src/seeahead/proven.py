@@ -95,7 +95,7 @@ def made_image() -> Image.Image:
 
 
 def _prompts(family: Family, inputs: ModelInputs | None) -> list[tuple[str, ModelInputs]]:
-    return proof.prompts_for(family) if inputs is None else [("an image", inputs)]
+    return proof.prompts_for(family) if inputs is None else [(proof.IMAGE, inputs)]
 
 
 def _path(family: Family, kind: str) -> Path | None:

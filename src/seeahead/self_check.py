@@ -37,7 +37,7 @@ def check(engine: Engine, drafter: str | None, report: Callable[[str, float], No
     prompts = proof.prompts_for(family, is_long=True)
     image = image_prompt(family)
     if image is not None:
-        prompts.append(("an image", image))
+        prompts.append((proof.IMAGE, image))
     report("comparing trees with whole passes", 0.0)
     for finding in proof.prove(family, prompts):
         figure = f"error {finding.error:.2g} of the logits' spread, bound {finding.bound:g}"

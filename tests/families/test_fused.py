@@ -23,7 +23,7 @@ def test_the_weights_are_shared_and_the_model_computes_what_it_did():
     assert ours.qkv.weight.data_ptr() == layer.self_attn.q_proj.weight.data_ptr()
     assert ours.gate_up.weight.data_ptr() == layer.mlp.gate_proj.weight.data_ptr()
     assert ours.down.weight is layer.mlp.down_proj.weight
-    assert fused.head is model.lm_head
+    assert fused.decoder.head is model.lm_head
 
 
 @pytest.mark.parametrize("model_type", ["llava", "llava_next", "idefics3", "smolvlm", "llama", "mistral"])
