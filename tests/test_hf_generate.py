@@ -135,7 +135,10 @@ def test_a_streamer_hears_every_token():
     ("settings", "told"),
     [
         ({"num_beams": 2}, "num_beams=2 is not supported: beam search"),
-        ({"do_sample": True, "num_return_sequences": 2}, "num_return_sequences=2 is not supported: one answer at a time"),
+        (
+            {"do_sample": True, "num_return_sequences": 2},
+            "num_return_sequences=2 is not supported: one answer at a time",
+        ),
         ({"return_dict_in_generate": True}, "return_dict_in_generate; allowed: plain token ids"),
         ({"guidance_scale": 1.5}, "guidance_scale=1.5 is not supported"),
     ],
