@@ -173,7 +173,9 @@ def _words(family: Family, number: int) -> ModelInputs:
 
 def _tokens(family: Family, number: int) -> tuple[int, ...]:
     """Ordinary tokens, the same every time: spread over the vocabulary, none that stands for an image."""
-    special = family.image_token_ids | set(getattr(family.tokenizer, "all_special_ids", ())) if family.processor else ()
+    special = set(family.image_token_ids)
+    if family.processor is not None:
+        special |= set(getattr(family.tokenizer, "all_special_ids", ()))
     steps = (index * 7919 + 101 for index in range(8 * number + 512))
     ordinary = [token % family.vocab_size for token in steps if token % family.vocab_size not in special]
     return tuple(ordinary[:number])

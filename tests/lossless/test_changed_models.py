@@ -71,7 +71,30 @@ def an_adapter(model):
     model.eval()
 
 
-CHANGES = (other_values, other_tensors, added_to_in_place, another_layer, a_hook, an_adapter)
+def a_forward_of_its_own(model):
+    layer = model.model.layers[0]
+    forward = layer.forward
+    layer.forward = lambda *args, **settings: forward(*args, **settings).roll(1, -1)
+
+
+def other_frequencies(model):
+    model.model.rotary_emb.inv_freq.mul_(0.3)
+
+
+def another_head(model):
+    model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().roll(1, 0))
+
+
+CHANGES = (
+    a_forward_of_its_own,
+    another_head,
+    other_values,
+    other_tensors,
+    added_to_in_place,
+    another_layer,
+    a_hook,
+    an_adapter,
+)
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -84,7 +107,13 @@ def test_the_next_answer_follows(change, fused):
 
 def test_packed_copies_follow_too():
     """On a CPU in bfloat16 the fused decoder has copies of the weights of its own."""
-    own = engine(model=tiny_model("llama").to(torch.bfloat16), fused=True)
+    model = tiny_model("llama")
+    frequencies = model.model.rotary_emb.inv_freq.clone()
+    model.to(torch.bfloat16)
+    # As in a model that is loaded in 16 bits: frequencies stay in 32. Rounded ones are not those of our decoder.
+    assert not family_for(model).fuse()
+    model.model.rotary_emb.inv_freq = frequencies
+    own = engine(model=model, fused=True)
     for change in (other_values, added_to_in_place):
         change(own.family.model)
         own.generate(PROMPT, max_new_tokens=2)

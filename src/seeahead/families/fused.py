@@ -26,6 +26,7 @@ from transformers import (
 
 from seeahead.compat import plain_llama
 from seeahead.errors import SeeaheadError
+from seeahead.families.inspection import num_hooks
 from seeahead.models.decoder import Decoder, DecoderConfig, rotation_table
 from seeahead.models.packed import can_pack, pack
 
@@ -99,7 +100,8 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
 def _weights_seen(model: PreTrainedModel, is_packed: bool) -> tuple[Any, ...]:
     """Where the weights lie; of packed ones, which are copies, also how often they were written and some values."""
     parameters = [*model.get_decoder().parameters(), *model.lm_head.parameters()]
-    places = tuple(parameter.data_ptr() for parameter in parameters)
+    buffers = tuple((buffer.data_ptr(), buffer._version) for buffer in model.get_decoder().buffers())
+    places = (*(parameter.data_ptr() for parameter in parameters), buffers)
     if not is_packed:
         return places
     with torch.no_grad():
@@ -121,21 +123,27 @@ def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
         and type(language.embed_tokens) is nn.Embedding
         and type(model.lm_head) is nn.Linear
         and not _has_bias(model.lm_head)
-        and not any(_is_hooked(module) for module in language.modules())
+        and not any(num_hooks(module) for module in (*language.modules(), model.lm_head))
         and len(weights) == 1
         and next(iter(weights))[1].is_floating_point
         and (config.rope_parameters or {}).get("rope_type", "default") == "default"
+        and _turns_as_configured(language, config)
         and getattr(config, "sliding_window", None) is None
         and config.hidden_act == "silu"
     )
 
 
+def _turns_as_configured(language: nn.Module, config: Any) -> bool:
+    """Whether the model's rotary frequencies are those of its config, from which ours are made."""
+    width = _head_width(config)
+    steps = torch.arange(0, width, 2, dtype=torch.float32)
+    expected = float(config.rope_parameters["rope_theta"]) ** (-steps / width)
+    found = [buffer for name, buffer in language.named_buffers() if name.rpartition(".")[2] == "inv_freq"]
+    return all(buffer.shape == expected.shape and torch.allclose(buffer.float().cpu(), expected) for buffer in found)
+
+
 def _has_bias(module: nn.Module) -> bool:
     return getattr(module, "bias", None) is not None
-
-
-def _is_hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"))
 
 
 def _head_width(config: Any) -> int:

@@ -118,12 +118,14 @@ def position_border(config: Any) -> int | None:
 
 def fingerprint(model: PreTrainedModel) -> tuple[Any, ...]:
     """What of a model must not change unseen between two answers; equal as long as nothing did. Costs under 1 ms."""
-    kinds = tuple((id(module), type(module), _num_hooks(module)) for module in model.modules())
+    kinds = tuple((id(module), type(module), num_hooks(module)) for module in model.modules())
     return attention_of(model.config.get_text_config()), model.dtype, model.device, model.training, hash(kinds)
 
 
-def _num_hooks(module: nn.Module) -> int:
-    return len(module._forward_hooks) + len(module._forward_pre_hooks) + hasattr(module, "_hf_hook")
+def num_hooks(module: nn.Module) -> int:
+    """What runs beside the module's own forward, or in its place."""
+    replaced = "forward" in vars(module)
+    return len(module._forward_hooks) + len(module._forward_pre_hooks) + hasattr(module, "_hf_hook") + replaced
 
 
 def place_of(model: PreTrainedModel) -> torch.device:
