@@ -175,9 +175,7 @@ class Engine:
             text: str = tokenizer.decode(list(tokens), skip_special_tokens=not special_tokens)
             return text
 
-        rule = prepared.stop_rule(
-            self.family.device, stop_strings=stop, to_text=to_text, max_length=self.family.max_length
-        )
+        rule = prepared.stop_rule(stop_strings=stop, to_text=to_text, max_length=self.family.max_length)
         # A special token is not part of the text that stop texts are looked for in.
         special = tokenizer.get_added_vocab()
         return replace(rule, end_tokens=rule.end_tokens | {special[text] for text in stop if text in special})

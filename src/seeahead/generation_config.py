@@ -33,6 +33,7 @@ class Prepared:
     criteria: tuple[Any, ...]
 
     prompt: tuple[int, ...]
+    device: torch.device
     stop_texts: tuple[str, ...] = ()
 
     def params(self, seed: int) -> SamplingParams:
@@ -52,13 +53,18 @@ class Prepared:
 
     def sampler(self, seed: int) -> Sampler:
         looks_back = any(type(one).__name__ not in _LOOK_AT_LOGITS_ALONE for one in self.processors or ())
-        return Sampler(self.params(seed), self.prompt, self.processors, looks_back=looks_back)
+        return Sampler(self.params(seed), self.prompt, self.processors and self._filters, looks_back=looks_back)
 
-    def stop_rule(self, device: torch.device, **more: Any) -> StopRule:
+    def _filters(self, token_ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        # Processors hold tensors where the prompt was given, which need not be where the model is.
+        filtered: torch.Tensor = self.processors(token_ids.to(self.device), logits.to(self.device))
+        return filtered.to(logits.device)
+
+    def stop_rule(self, **more: Any) -> StopRule:
         """When the answer ends; `more` are further fields of a StopRule."""
 
         def is_over(answer: Sequence[int]) -> bool:
-            tokens = torch.tensor([[*self.prompt, *answer]], device=device)
+            tokens = torch.tensor([[*self.prompt, *answer]], device=self.device)
             return any(bool(criterion(tokens, None).all()) for criterion in self.criteria)
 
         return StopRule(
@@ -98,7 +104,7 @@ def prepare(model: Any, prompt_ids: torch.Tensor, tokenizer: Any, settings: Mapp
     def catch(
         model: Any, input_ids: Any, logits_processor: Any, stopping_criteria: Any, generation_config: Any, **_: Any
     ) -> Any:
-        caught.append(prepared(generation_config, logits_processor, stopping_criteria, input_ids[0].tolist()))
+        caught.append(prepared(generation_config, logits_processor, stopping_criteria, input_ids))
         return input_ids
 
     # Given, so that M-RoPE models do not work them out, which would change a state that all answers share.
@@ -122,7 +128,7 @@ def prepare(model: Any, prompt_ids: torch.Tensor, tokenizer: Any, settings: Mapp
     return replace(caught[0], criteria=caught[0].criteria + more, stop_texts=stop_texts)
 
 
-def prepared(config: Any, processors: Any, criteria: Any, prompt: Sequence[int]) -> Prepared:
+def prepared(config: Any, processors: Any, criteria: Any, prompt_ids: torch.Tensor) -> Prepared:
     """The settings that `generate` has made. Raises InputError for what this loop does not do."""
     check(config)
     for processor in processors:
@@ -133,7 +139,9 @@ def prepared(config: Any, processors: Any, criteria: Any, prompt: Sequence[int])
             )
     own = (MaxLengthCriteria, EosTokenCriteria)
     others = tuple(criterion for criterion in criteria if not isinstance(criterion, own))
-    return Prepared(config, processors if len(processors) else None, others, tuple(prompt))
+    return Prepared(
+        config, processors if len(processors) else None, others, tuple(prompt_ids[0].tolist()), prompt_ids.device
+    )
 
 
 _STATEFUL = ("SynthIDTextWatermarkLogitsProcessor", "UnbatchedClassifierFreeGuidanceLogitsProcessor")

@@ -59,10 +59,10 @@ class _Loop:
         family = bound.prover.family
         inputs = ModelInputs(input_ids.to(family.device), prompt_arguments(family.model, input_ids, model_kwargs))
         bound.prover.before(inputs)
-        settings = prepared(generation_config, logits_processor, stopping_criteria, input_ids[0].tolist())
+        settings = prepared(generation_config, logits_processor, stopping_criteria, input_ids)
         # One draw from the global generator, so that torch.manual_seed means here what it means for generate.
         sampler = settings.sampler(int(torch.randint(0, 2**62, ())) if generation_config.do_sample else 0)
-        rule = settings.stop_rule(family.device)
+        rule = settings.stop_rule()
         decoder = Decoder(family, bound.drafter, sampler, rule, family.image_token_ids)
         progress = decoder.start(inputs)
         _tell(self._streamer, input_ids, progress.answer)
