@@ -62,6 +62,8 @@ def test_special_tokens_are_shown_on_request_and_end_answers_as_stop_texts():
         {"repetition_penalty": 0}, {"suppress_tokens": "x"}, {"bad_words_ids": []},
         {"temperature": 1.0, "top_h": 9.0}, {"watermarking_config": 5},
         {"stop_strings": [1]}, {"sequence_bias": {"x": 1}},
+        {"forced_eos_token_id": 99999}, {"forced_bos_token_id": -1}, {"bad_words_ids": [[99999]]},
+        {"sequence_bias": {(99999,): 1.0}},
     ],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_one_line(settings):

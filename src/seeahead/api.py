@@ -14,6 +14,7 @@ from seeahead.decode import Decoder
 from seeahead.drafters import FASTEST, make_drafter
 from seeahead.drafters.prices import with_prices
 from seeahead.drafting import Drafter
+from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.base import Family
@@ -163,8 +164,10 @@ class Engine:
         if max_new_tokens is not None or all(limit is None for limit in limits):
             settings["max_new_tokens"] = max_new_tokens or DEFAULT_MAX_NEW_TOKENS
         if "temperature" in settings:
-            settings["do_sample"] = settings["temperature"] > 0
+            draws = settings.setdefault("do_sample", settings["temperature"] > 0)
             if settings["temperature"] == 0:
+                if draws:
+                    raise InputError("do_sample is on and temperature is 0, which is greedy; leave out one of them")
                 del settings["temperature"]
         return prepare(self.family.model, inputs.token_ids, self.family.tokenizer, settings)
 
@@ -175,7 +178,9 @@ class Engine:
             text: str = tokenizer.decode(list(tokens), skip_special_tokens=not special_tokens)
             return text
 
-        rule = prepared.stop_rule(stop_strings=stop, to_text=to_text, max_length=self.family.max_length)
+        rule = prepared.stop_rule(
+            stop_strings=stop, to_text=to_text, max_length=self.family.longest_after(len(prepared.prompt))
+        )
         # A special token is not part of the text that stop texts are looked for in.
         special = tokenizer.get_added_vocab()
         return replace(rule, end_tokens=rule.end_tokens | {special[text] for text in stop if text in special})

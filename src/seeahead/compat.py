@@ -38,6 +38,7 @@ __all__ = [
     "mask_functions",
     "plain_llama",
     "processor_type",
+    "prepares_on_its_own",
     "prompt_arguments",
     "recomputes",
     "rotary_index",
@@ -91,6 +92,11 @@ _STEERING = (
     "output_hidden_states",
     *_CACHE_NAMES,
 )
+
+
+def prepares_on_its_own(model: PreTrainedModel) -> bool:
+    """Whether a model prepares the inputs of each step of `generate` in a way of its own, as Phi-3 does."""
+    return "prepare_inputs_for_generation" in vars(type(model))
 
 
 def generation_defaults() -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Prepared:
 
     prompt: tuple[int, ...]
     device: torch.device
+    max_length: int
+    end_tokens: frozenset[int]
     stop_texts: tuple[str, ...] = ()
 
     def params(self, seed: int) -> SamplingParams:
@@ -52,7 +54,7 @@ class Prepared:
         )
 
     def sampler(self, seed: int) -> Sampler:
-        looks_back = any(type(one).__name__ not in _LOOK_AT_LOGITS_ALONE for one in self.processors or ())
+        looks_back = not all(_is_theirs(one, _LOOK_AT_LOGITS_ALONE) for one in self.processors or ())
         return Sampler(self.params(seed), self.prompt, self.processors and self._filters, looks_back=looks_back)
 
     def _filters(self, token_ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -65,11 +67,11 @@ class Prepared:
 
         def is_over(answer: Sequence[int]) -> bool:
             tokens = torch.tensor([[*self.prompt, *answer]], device=self.device)
-            return any(bool(criterion(tokens, None).all()) for criterion in self.criteria)
+            return any(bool(torch.as_tensor(criterion(tokens, None)).all()) for criterion in self.criteria)
 
         return StopRule(
-            max_new_tokens=max(1, self.config.max_length - len(self.prompt)),
-            end_tokens=frozenset(end_tokens_of(self.config)),
+            max_new_tokens=max(1, self.max_length - len(self.prompt)),
+            end_tokens=self.end_tokens,
             is_over=is_over if self.criteria else None,
             num_prompt_tokens=len(self.prompt),
             **more,
@@ -125,23 +127,54 @@ def prepare(model: Any, prompt_ids: torch.Tensor, tokenizer: Any, settings: Mapp
             raise
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"transformers refuses these settings: {reason}") from error
+    _try(caught[0], prompt_ids, model.config.get_text_config().vocab_size)
     return replace(caught[0], criteria=caught[0].criteria + more, stop_texts=stop_texts)
+
+
+def _try(made: Prepared, prompt_ids: torch.Tensor, vocab_size: int) -> None:
+    """Raises InputError for settings that name tokens which the model has not: processors find out at work only."""
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        named = getattr(made.config, name)
+        for token in named if isinstance(named, list | tuple) else [] if named is None else [named]:
+            if not 0 <= token < vocab_size:
+                raise InputError(f"{name} names token {token}; the model has tokens 0 to {vocab_size - 1}")
+    if made.processors is None:
+        return
+    try:
+        made.processors(prompt_ids, torch.zeros(1, vocab_size, device=prompt_ids.device))
+    except (IndexError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"these settings do not fit the model's {vocab_size} tokens: {reason}") from error
 
 
 def prepared(config: Any, processors: Any, criteria: Any, prompt_ids: torch.Tensor) -> Prepared:
     """The settings that `generate` has made. Raises InputError for what this loop does not do."""
     check(config)
     for processor in processors:
-        if type(processor).__name__ in _STATEFUL:
+        if _is_theirs(processor, _STATEFUL):
             raise InputError(
                 f"{type(processor).__name__} keeps a state from token to token, which drafts would disturb; "
                 "leave it out"
             )
-    own = (MaxLengthCriteria, EosTokenCriteria)
-    others = tuple(criterion for criterion in criteria if not isinstance(criterion, own))
+    # Read off the criteria and not off the config: one of the caller's own takes the place of the config's.
+    lengths = [one.max_length for one in criteria if type(one) is MaxLengthCriteria]
+    ends = [end for one in criteria if type(one) is EosTokenCriteria for end in end_tokens_of(one)]
+    others = tuple(one for one in criteria if type(one) not in (MaxLengthCriteria, EosTokenCriteria))
     return Prepared(
-        config, processors if len(processors) else None, others, tuple(prompt_ids[0].tolist()), prompt_ids.device
+        config,
+        processors if len(processors) else None,
+        others,
+        tuple(prompt_ids[0].tolist()),
+        prompt_ids.device,
+        min(lengths),
+        frozenset(ends),
     )
+
+
+def _is_theirs(processor: Any, names: Sequence[str]) -> bool:
+    """Whether this is one of transformers' own processors of these names, and not somebody's of the same name."""
+    kind = type(processor)
+    return kind.__name__ in names and kind.__module__.startswith("transformers.")
 
 
 _STATEFUL = ("SynthIDTextWatermarkLogitsProcessor", "UnbatchedClassifierFreeGuidanceLogitsProcessor")

@@ -54,15 +54,21 @@ class _Loop:
         **model_kwargs: Any,
     ) -> torch.Tensor:
         check(generation_config)
-        _check(input_ids, generation_config, model_kwargs)
         bound = self._bound(model)
         family = bound.prover.family
+        _check(input_ids, generation_config, model_kwargs, can_see=family.can_see)
         inputs = ModelInputs(input_ids.to(family.device), prompt_arguments(family.model, input_ids, model_kwargs))
         bound.prover.before(inputs)
         settings = prepared(generation_config, logits_processor, stopping_criteria, input_ids)
         # One draw from the global generator, so that torch.manual_seed means here what it means for generate.
         sampler = settings.sampler(int(torch.randint(0, 2**62, ())) if generation_config.do_sample else 0)
         rule = settings.stop_rule()
+        longest = family.longest_after(input_ids.shape[1])
+        if longest != family.max_length and settings.max_length > (longest or 0):
+            raise InputError(
+                f"custom_generate was asked for up to {settings.max_length} tokens of prompt and answer; it reads "
+                f"everything anew at {longest}, where its rotary factors change; allow fewer tokens"
+            )
         decoder = Decoder(family, bound.drafter, sampler, rule, family.image_token_ids)
         progress = decoder.start(inputs)
         _tell(self._streamer, input_ids, progress.answer)
@@ -99,13 +105,16 @@ def _tell(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:
         streamer.put(torch.as_tensor(tokens).cpu())
 
 
-def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any]) -> None:
+def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any], *, can_see: bool) -> None:
     """Raises InputError for what this loop does not do, before anything is computed."""
     mask = model_kwargs.get("attention_mask")
     is_filled = any(isinstance(one, Cache) and one.get_seq_length() > 0 for one in model_kwargs.values())
+    types, positions = model_kwargs.get("token_type_ids"), model_kwargs.get("position_ids")
     refusals = (
         (input_ids.shape[0] != 1, f"a batch of {input_ids.shape[0]}", "one prompt and one answer at a time"),
         (config.return_dict_in_generate, "return_dict_in_generate", "plain token ids"),
+        (types is not None and not can_see, "token_type_ids", "a text model without them"),
+        (positions is not None and not _ascend(positions), "position_ids out of order", "positions that ascend by one"),
         (mask is not None and not bool(mask.all()), "padding", "a prompt without padding"),
         (is_filled, "a filled cache", "the whole prompt, without a cache"),
         (model_kwargs.get("inputs_embeds") is not None, "inputs_embeds", "input_ids"),
@@ -115,3 +124,10 @@ def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any]) -
             raise InputError(
                 f"custom_generate was given {given}; allowed: {allowed}; leave custom_generate out for this"
             )
+
+
+def _ascend(positions: torch.Tensor) -> bool:
+    """Whether what follows `positions` ([1, length], or M-RoPE's [rows, 1, length]) follows the largest of them."""
+    if positions.ndim == 2:
+        return bool((positions.diff(dim=-1) == 1).all())
+    return bool(positions[-3:].max() == positions[-3:, :, -1].max())

@@ -44,14 +44,9 @@ class Finding:
 def prove(family: Family, prompts: Sequence[tuple[str, ModelInputs]]) -> Iterator[Finding]:
     """The findings for each of `prompts`, (what it shows, inputs), in order. Four or six passes of the model each."""
     for what, inputs in prompts:
-        if not _crosses_border(family, inputs.token_ids.shape[1]):
+        # Where rotary factors change along the way, a whole pass does not say what steps say.
+        if not family.crosses_border(inputs.token_ids.shape[1], NUM_WORDS):
             yield from _prove_prompt(family, what, inputs, is_brief=what == IMAGE)
-
-
-def _crosses_border(family: Family, length: int) -> bool:
-    """Whether rotary factors change along the proof: what a whole pass says is then not what steps say."""
-    most = family.most_nodes(length)
-    return most is not None and most < 2 * NUM_WORDS
 
 
 def require(findings: Iterator[Finding]) -> list[Finding]:

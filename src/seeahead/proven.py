@@ -22,6 +22,7 @@ from seeahead.demo.build import default_cache
 from seeahead.errors import InputError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
+from seeahead.families.inspection import is_customised
 from seeahead.prompt import make_prompt
 from seeahead.provenance import write_json
 
@@ -99,7 +100,9 @@ def _prompts(family: Family, inputs: ModelInputs | None) -> list[tuple[str, Mode
 
 
 def _path(family: Family, kind: str) -> Path | None:
-    """The file that a passed proof leaves; None where no folder can be had."""
+    """The file that a passed proof leaves; None where no folder can be had, or for code that has no name to go by."""
+    if is_customised(family.model):
+        return None
     try:
         return proofs_folder() / f"{hashlib.sha256(json.dumps(_identity(family, kind)).encode()).hexdigest()[:32]}.json"
     except SeeaheadError:

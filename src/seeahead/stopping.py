@@ -15,7 +15,11 @@ from seeahead.records import FinishReason
 def end_tokens_of(config: Any) -> tuple[int, ...]:
     """Tokens that end an answer, by a transformers generation config; it names none, one or several."""
     ends = config.eos_token_id
-    return () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
+    if ends is None:
+        return ()
+    # A list, or whatever numpy and torch make of one or of a single number.
+    several = ends if isinstance(ends, list | tuple) else getattr(ends, "tolist", lambda: ends)()
+    return tuple(int(end) for end in (several if isinstance(several, list | tuple) else [several]))
 
 
 def check_stop_texts(stop: Any) -> tuple[str, ...]:

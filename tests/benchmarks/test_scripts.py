@@ -34,7 +34,7 @@ def test_results_stand_between_the_markers():
 def test_every_record_gets_its_documents(tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "README.md").write_text(f"{render.BEGIN}\n{render.END}\n")
-    assert set(render.fresh_documents(tmp_path)) == {"README.md", "docs/claims.md"}
+    assert set(render.fresh_documents(tmp_path)) == {"README.md", "docs/claims.md", "docs/options.md"}
     write_record(tmp_path / "results" / "bench-demo.json", made_record())
     write_record(tmp_path / "results" / "bench-x.json", made_record())
     found = render.fresh_documents(tmp_path)

@@ -77,6 +77,37 @@ def a_forward_of_its_own(model):
     layer.forward = lambda *args, **settings: forward(*args, **settings).roll(1, -1)
 
 
+def a_hook_on_the_whole(model):
+    def hook(module, args, output):
+        output.logits = output.logits.roll(1, -1)
+        return output
+
+    model.register_forward_hook(hook)
+
+
+def another_scale(model):
+    model.model.layers[0].self_attn.scaling = 2.0
+
+
+def another_epsilon(model):
+    for module in model.modules():
+        if hasattr(module, "variance_epsilon"):
+            module.variance_epsilon = 5.0
+
+
+class Negative(nn.Module):
+    def forward(self, weight):
+        return -weight
+
+
+def a_parametrised_norm(model):
+    nn.utils.parametrize.register_parametrization(model.model.norm, "weight", Negative())
+
+
+def another_activation(model):
+    model.model.layers[0].mlp.act_fn = nn.ReLU()
+
+
 def other_frequencies(model):
     model.model.rotary_emb.inv_freq.mul_(0.3)
 
@@ -88,6 +119,11 @@ def another_head(model):
 CHANGES = (
     a_forward_of_its_own,
     another_head,
+    a_hook_on_the_whole,
+    another_scale,
+    another_epsilon,
+    a_parametrised_norm,
+    another_activation,
     other_values,
     other_tensors,
     added_to_in_place,
@@ -103,6 +139,54 @@ def test_the_next_answer_follows(change, fused):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         assert_follows(engine(fused=fused), change)
+
+
+def test_hooks_that_transformers_sets_to_collect_hidden_states_change_nothing():
+    own = engine(fused=True)
+    own.generate(PROMPT, max_new_tokens=2)
+    seen, fused = own.family.seen, own.family._fused
+    ids = own.family.encode(make_prompt(PROMPT)).token_ids
+    own.family.model(input_ids=ids, output_hidden_states=True)
+    own.generate(PROMPT, max_new_tokens=2)
+    assert (own.family.seen, own.family._fused) == (seen, fused)
+
+
+def test_a_hook_that_looks_at_the_last_row_is_refused_though_the_model_without_it_was_proven():
+    own, other = engine(), tiny_model("llama")
+    own.generate(PROMPT, max_new_tokens=2)
+
+    def steer(module, args, output):
+        output = output.clone()
+        output[:, -1] += 2 * torch.linspace(-1, 1, output.shape[-1])
+        return output
+
+    for model in (own.family.model, other):
+        model.model.layers[0].register_forward_hook(steer)
+    for ask in (lambda: own.generate(PROMPT), lambda: engine(model=other)):
+        with pytest.raises(ModelError, match="self-check failed at"):
+            ask()
+
+
+def test_hooks_on_every_module_are_followed():
+    own = engine(fused=True)
+    before = own.generate(PROMPT, max_new_tokens=12).token_ids
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, args, output: -output if type(module).__name__ == "LlamaMLP" else None
+    )
+    try:
+        after = truth(own)
+        assert after != before
+        assert own.generate(PROMPT, max_new_tokens=12).token_ids == after
+    finally:
+        hook.remove()
+
+
+def test_a_config_edited_in_place_is_proven_anew():
+    own = engine()
+    own.generate(PROMPT, max_new_tokens=2)
+    own.family.model.config.sliding_window = 5
+    with pytest.raises(ModelError, match="self-check failed"):
+        own.generate(PROMPT)
 
 
 def test_packed_copies_follow_too():
@@ -140,8 +224,11 @@ def test_attention_may_be_switched_to_one_that_takes_trees_and_to_no_other():
 def test_a_model_that_was_moved_is_refused():
     own = engine()
     own.family.model.to(torch.bfloat16)
-    with pytest.raises(ModelError, match=r"was moved from cpu in torch.float32 to .*load it again"):
-        own.generate(PROMPT)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"was moved from cpu in torch.float32 to .*load it again"):
+            own.generate(PROMPT)
+    own.family.model.to(torch.float32)
+    assert own.generate(PROMPT, max_new_tokens=4).token_ids
 
 
 def test_a_model_in_training_stays_in_training():

@@ -17,18 +17,17 @@ import torch
 from transformers import PreTrainedModel
 
 from seeahead.cache import SessionCache
-from seeahead.compat import cache_argument, rotary_index
+from seeahead.compat import cache_argument, prepares_on_its_own, rotary_index
 from seeahead.errors import InputError, ModelError
 from seeahead.executor import ModelInputs, Prefilled, Scores
 from seeahead.families.encoding import PromptEncoder
 from seeahead.families.fused import FusedDecoder, fused_decoder
 from seeahead.families.inspection import (
+    borders_of,
     check_model,
     context_of,
     fingerprint,
     place_of,
-    position_border,
-    rope_of,
     unwrapped,
 )
 from seeahead.families.processors import mismatch_told
@@ -53,7 +52,6 @@ class Family(PromptEncoder):
     def _look(self) -> None:
         self.model = unwrapped(self.given)
         check_model(self.model)
-        self.seen = fingerprint(self.model)
         self.text_config = self.model.config.get_text_config()
         self.vocab_size: int = self.text_config.vocab_size
         self.max_length: int | None = context_of(self.text_config)
@@ -61,9 +59,11 @@ class Family(PromptEncoder):
         self.dtype: torch.dtype = self.model.dtype
         self._cache_argument = cache_argument(self.model.forward)
         self._rotary_index = rotary_index(self.model)
-        self._border = position_border(self.text_config)
+        self._borders = borders_of(self.text_config)
+        self._reads_anew = bool(self._borders) and prepares_on_its_own(self.model)
         forward = inspect.signature(self.model.forward).parameters
         self._last_logits_only = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+        self.seen = fingerprint(self.model)
 
     def follow(self) -> bool:
         """Look at the model again before an answer; whether it has changed since the last look.
@@ -75,13 +75,14 @@ class Family(PromptEncoder):
         is_same = model is self.model and fingerprint(model) == self.seen
         if is_same and (self._fused is None or self._fused.is_current()):
             return False
-        place = self.device, self.dtype
-        self._look()
-        if (self.device, self.dtype) != place:
+        device, dtype = self.device, self.dtype
+        self.seen = ()  # what is refused now is looked at again, and refused again, before the next answer
+        if (place_of(model), model.dtype) != (device, dtype):
             raise ModelError(
-                f"the model was moved from {place[0]} in {place[1]} to {self.device} in {self.dtype} after it was "
-                "loaded; load it again where it is now"
+                f"the model was moved from {device} in {dtype} to {model.device} in {model.dtype} after it was loaded; "
+                "load it again where it is now"
             )
+        self._look()
         if self._wants_fused:
             self.fuse()
         return True
@@ -103,13 +104,31 @@ class Family(PromptEncoder):
         """Most nodes that a pass may hold beside a root at `position`; None: any number.
 
         Some rotary factors change once a pass reaches a border: LongRoPE's for all rows of it, dynamic ones with every
-        further position. So drafts end before the border, and beyond a dynamic one there are none.
+        further position. So drafts end before the border, and beyond a dynamic one there are none. Nor do they reach
+        beyond the context, where learned positions have no row.
         """
-        if self._border is None:
-            return None
-        if position < self._border:
-            return self._border - 1 - position
-        return 0 if self._is_dynamic else None
+        most = [border.position - 1 - position for border in self._borders if position < border.position]
+        most += [0 for border in self._borders if border.is_dynamic and position >= border.position]
+        if self.max_length is not None:
+            most.append(max(0, self.max_length - 1 - position))
+        return min(most, default=None)
+
+    def crosses_border(self, length: int, num_more: int) -> bool:
+        """Whether rotary factors change somewhere from the prefill of `length` tokens to `num_more` tokens later."""
+        return any(
+            length <= border.position < length + num_more or (border.is_dynamic and length >= border.position)
+            for border in self._borders
+        )
+
+    def longest_after(self, length: int) -> int | None:
+        """Most tokens of prompt and answer together, after a prompt of `length`; None without limit.
+
+        Phi-3 reads everything anew where its LongRoPE factors change: an answer ends there.
+        """
+        if self._reads_anew:
+            borders = [border.position for border in self._borders if length <= border.position]
+            return min([*borders, *([] if self.max_length is None else [self.max_length])], default=None)
+        return self.max_length
 
     # ---- the executor seam
 
@@ -179,19 +198,16 @@ class Family(PromptEncoder):
 
     def _check_length(self, length: int) -> None:
         """Dynamic factors of a longer prompt depend on the prompts before it: no answer could be had twice."""
-        if self._border is not None and self._is_dynamic and length >= self._border:
+        border = min((one.position for one in self._borders if one.is_dynamic), default=None)
+        if border is not None and length >= border:
             raise InputError(
-                f"the prompt has {length} tokens; from {self._border} on, its dynamic rotary factors depend on "
+                f"the prompt has {length} tokens; from {border} on, its dynamic rotary factors depend on "
                 "what it read before, so that its answers cannot be reproduced; shorten the prompt"
             )
 
-    @property
-    def _is_dynamic(self) -> bool:
-        return rope_of(self.text_config).get("rope_type") == "dynamic"
-
     def _run(self, **arguments: Any) -> Any:
         # Rotary factors that change with the longest row are kept on the model: one pass at a time, over all threads.
-        with _one_at_a_time(self.model) if self._border is not None else nullcontext():
+        with _one_at_a_time(self.model) if self._borders else nullcontext():
             return self.model(**arguments)
 
     # ---- where families differ

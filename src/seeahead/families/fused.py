@@ -26,7 +26,7 @@ from transformers import (
 
 from seeahead.compat import plain_llama
 from seeahead.errors import SeeaheadError
-from seeahead.families.inspection import num_hooks
+from seeahead.families.inspection import has_global_hooks, num_hooks
 from seeahead.models.decoder import Decoder, DecoderConfig, rotation_table
 from seeahead.models.packed import can_pack, pack
 
@@ -56,7 +56,11 @@ class FusedDecoder:
     def is_current(self) -> bool:
         """Whether the decoder still says what the model does: nothing hooked, adapted, moved or replaced since."""
         language, config = self.model.get_decoder(), self.model.config.get_text_config()
-        return _is_plain(self.model, language, config) and _weights_seen(self.model, self.is_packed) == self.seen
+        return (
+            not has_global_hooks()
+            and _is_plain(self.model, language, config)
+            and _weights_seen(self.model, self.is_packed) == self.seen
+        )
 
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
@@ -70,7 +74,7 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     config = model.config.get_text_config()
     if type(model) not in _HEADS_KNOWN or plain_llama(language) is None:
         return None
-    if not _is_plain(model, language, config):
+    if has_global_hooks() or not _is_plain(model, language, config):
         return None
     values = {**config.to_dict(), "model_type": "llama", "head_dim": _head_width(config)}
     try:
@@ -126,10 +130,24 @@ def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
         and not any(num_hooks(module) for module in (*language.modules(), model.lm_head))
         and len(weights) == 1
         and next(iter(weights))[1].is_floating_point
+        and not num_hooks(model)
+        and all(_is_as_configured(module, config) for module in language.modules())
         and (config.rope_parameters or {}).get("rope_type", "default") == "default"
         and _turns_as_configured(language, config)
         and getattr(config, "sliding_window", None) is None
         and config.hidden_act == "silu"
+    )
+
+
+def _is_as_configured(module: nn.Module, config: Any) -> bool:
+    """Whether a part is of a class that the library or torch ships, with the numbers that the config states."""
+    scaling, epsilon = getattr(module, "scaling", None), getattr(module, "variance_epsilon", None)
+    activation = getattr(module, "act_fn", None)
+    return (
+        type(module).__module__.startswith(("torch.nn.modules", "transformers."))
+        and (scaling is None or abs(scaling - _head_width(config) ** -0.5) < 1e-9)
+        and (epsilon is None or epsilon == config.rms_norm_eps)
+        and (activation is None or type(activation).__name__.startswith("SiLU"))
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -48,6 +49,12 @@ def check_model(model: PreTrainedModel) -> None:
             f"model type '{model.config.model_type}' has {', '.join(sorted(unknown))} layers, for which no tree "
             f"mask is known; use a model whose layers are {', '.join(sorted(LAYER_TYPES))}"
         )
+    local = [kind for kind in getattr(config, "attention_layers", None) or () if kind != "global"]
+    if local and not hasattr(config, "layer_types"):
+        raise ModelError(
+            f"model type '{model.config.model_type}' has {local[0]} attention whose window counts cache columns, "
+            "so that a tree would push tokens out of it; use a model without"
+        )
     attention = attention_of(config)
     if attention not in (None, "eager", "sdpa"):
         raise ModelError(
@@ -74,11 +81,10 @@ def _check_activations(model: nn.Module) -> None:
 def _check_training(model: PreTrainedModel) -> None:
     """A model in training mode is left in it; refuses what makes its passes random or leaves out the cache."""
     for name, module in model.named_modules():
-        # Attention layers of transformers drop weights by a number of their own.
-        rate = (
-            module.p if isinstance(module, nn.modules.dropout._DropoutNd) else getattr(module, "attention_dropout", 0)
-        )
-        if module.training and isinstance(rate, float) and rate > 0:
+        rates = [module.p] if isinstance(module, nn.modules.dropout._DropoutNd) else []
+        # Layers of transformers also drop by numbers of their own, under several names.
+        rates += [value for key, value in vars(module).items() if "dropout" in key and isinstance(value, float)]
+        if module.training and any(rate > 0 for rate in rates):
             raise ModelError(f"the model is in training mode and {name} drops values at random; call model.eval()")
     if recomputes(model):
         raise ModelError("the model is training with gradient checkpointing, which uses no cache; call model.eval()")
@@ -87,45 +93,81 @@ def _check_training(model: PreTrainedModel) -> None:
 def context_of(config: Any) -> int | None:
     """Most tokens of prompt and answer together: what the positions reach, scaled ones included; None without limit."""
     longest: int | None = getattr(config, "max_position_embeddings", None)
-    rope = rope_of(config)
-    if longest is None or rope.get("rope_type") not in _SCALED:
-        return longest
-    original = rope.get("original_max_position_embeddings") or longest
-    factor = float(rope.get("factor") or 1.0)
-    return max(longest, math.floor(original * factor)) if rope["rope_type"] != "dynamic" else None
+    if longest is None:
+        return None
+    reach = longest
+    for rope in ropes_of(config):
+        if rope.get("rope_type") == "dynamic":
+            return None
+        original = rope.get("original_max_position_embeddings") or longest
+        if rope.get("rope_type") in _SCALED:
+            reach = max(reach, math.floor(original * float(rope.get("factor") or 1.0)))
+    return reach
 
 
-_SCALED = ("linear", "dynamic", "yarn", "longrope", "llama3")
+_SCALED = ("linear", "yarn", "longrope", "llama3")
 
 
-def rope_of(config: Any) -> dict[str, Any]:
-    """The rotary settings of a text config; of several, by layer type, the one that scales."""
+def ropes_of(config: Any) -> list[dict[str, Any]]:
+    """The rotary settings of a text config: one, or one for each type of layer."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     if "rope_type" not in rope and any(isinstance(one, dict) for one in rope.values()):
-        several = [one for one in rope.values() if isinstance(one, dict)]
-        rope = next((one for one in several if one.get("rope_type") in _SCALED), several[0])
-    return dict(rope)
+        return [dict(one) for one in rope.values() if isinstance(one, dict)]
+    return [dict(rope)]
 
 
-def position_border(config: Any) -> int | None:
+@dataclass(frozen=True)
+class Border:
     """A position at which rotary factors change with the longest row of a pass, so that no pass may cross it."""
-    rope = rope_of(config)
-    if rope.get("rope_type") not in ("longrope", "dynamic"):
-        return None
-    named = getattr(config, "original_max_position_embeddings", None) or rope.get("original_max_position_embeddings")
-    return int(named or config.max_position_embeddings)
+
+    position: int
+    is_dynamic: bool
+    """Whether they go on changing with every further position."""
+
+
+def borders_of(config: Any) -> tuple[Border, ...]:
+    found = []
+    for rope in ropes_of(config):
+        kind = rope.get("rope_type")
+        if kind in ("longrope", "dynamic"):
+            stated = getattr(config, "original_max_position_embeddings", None)
+            original = rope.get("original_max_position_embeddings") or stated or config.max_position_embeddings
+            found.append(Border(int(original), kind == "dynamic"))
+    return tuple(found)
 
 
 def fingerprint(model: PreTrainedModel) -> tuple[Any, ...]:
     """What of a model must not change unseen between two answers; equal as long as nothing did. Costs under 1 ms."""
     kinds = tuple((id(module), type(module), num_hooks(module)) for module in model.modules())
-    return attention_of(model.config.get_text_config()), model.dtype, model.device, model.training, hash(kinds)
+    config = model.config.get_text_config()
+    # A config may be edited in place, and models read it at every pass.
+    stated = hash(repr(sorted(vars(config).items(), key=str)))
+    return attention_of(config), model.dtype, model.device, model.training, hash(kinds), stated, has_global_hooks()
+
+
+def has_global_hooks() -> bool:
+    hooks = nn.modules.module
+    return bool(hooks._global_forward_hooks or hooks._global_forward_pre_hooks)
+
+
+def is_customised(model: PreTrainedModel) -> bool:
+    """Whether code that nobody can name takes part in the model's passes: hooks, forwards of its own, other classes."""
+    known = ("torch.", "transformers.", "peft.", "accelerate.", "torchao.", "bitsandbytes.")
+    return has_global_hooks() or any(
+        num_hooks(module) > hasattr(module, "_hf_hook") + (hasattr(module, "_hf_hook") and "forward" in vars(module))
+        or not type(module).__module__.startswith(known)
+        for module in model.modules()
+    )
 
 
 def num_hooks(module: nn.Module) -> int:
-    """What runs beside the module's own forward, or in its place."""
-    replaced = "forward" in vars(module)
-    return len(module._forward_hooks) + len(module._forward_pre_hooks) + hasattr(module, "_hf_hook") + replaced
+    """What runs beside the module's own forward, or in its place.
+
+    transformers' own hooks, which come with the first pass that returns hidden states, only look on.
+    """
+    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    others = [hook for hook in hooks if not str(getattr(hook, "__module__", "")).startswith("transformers.")]
+    return len(others) + hasattr(module, "_hf_hook") + ("forward" in vars(module))
 
 
 def place_of(model: PreTrainedModel) -> torch.device:
