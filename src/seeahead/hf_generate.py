@@ -113,11 +113,11 @@ def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any], *
     refusals = (
         (input_ids.shape[0] != 1, f"a batch of {input_ids.shape[0]}", "one prompt and one answer at a time"),
         (config.return_dict_in_generate, "return_dict_in_generate", "plain token ids"),
-        (types is not None and not can_see, "token_type_ids", "a text model without them"),
-        (positions is not None and not _ascend(positions), "position_ids out of order", "positions that ascend by one"),
         (mask is not None and not bool(mask.all()), "padding", "a prompt without padding"),
         (is_filled, "a filled cache", "the whole prompt, without a cache"),
         (model_kwargs.get("inputs_embeds") is not None, "inputs_embeds", "input_ids"),
+        (types is not None and not can_see, "token_type_ids", "a text model without them"),
+        (positions is not None and not _ascend(positions), "position_ids out of order", "positions that ascend by one"),
     )
     for is_wrong, given, allowed in refusals:
         if is_wrong:

@@ -104,14 +104,19 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
 def _weights_seen(model: PreTrainedModel, is_packed: bool) -> tuple[Any, ...]:
     """Where the weights lie; of packed ones, which are copies, also how often they were written and some values."""
     parameters = [*model.get_decoder().parameters(), *model.lm_head.parameters()]
-    buffers = tuple((buffer.data_ptr(), buffer._version) for buffer in model.get_decoder().buffers())
+    buffers = tuple((buffer.data_ptr(), _writes(buffer)) for buffer in model.get_decoder().buffers())
     places = (*(parameter.data_ptr() for parameter in parameters), buffers)
     if not is_packed:
         return places
     with torch.no_grad():
         flat = [parameter.view(-1) for parameter in parameters]
         samples = [one[:: max(1, len(one) // 16)][:16].float().sum() for one in flat]
-        return (*places, *(parameter._version for parameter in parameters), *torch.stack(samples).tolist())
+        return (*places, *(_writes(parameter) for parameter in parameters), *torch.stack(samples).tolist())
+
+
+def _writes(tensor: Tensor) -> int:
+    """How often a tensor was written in place; one made in inference mode is not counted."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
