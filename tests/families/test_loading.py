@@ -30,6 +30,9 @@ def save(folder, model_type, **changes):
 def test_a_folder_gives_the_same_answers_as_the_pair(tmp_path, capfd, model_type):
     pictures = [PICTURE] if model_type in VISION_FAMILIES else []
     pair = seeahead.load(save(tmp_path, model_type))
+    if model_type == "gemma2":
+        # A folder is loaded with the attention that honours soft caps; some releases' sdpa drops them.
+        pair.family.model.set_attn_implementation("eager")
     expected = pair.generate("What is this?", pictures, max_new_tokens=8)
     capfd.readouterr()
     loaded = seeahead.load(tmp_path, device="cpu")
