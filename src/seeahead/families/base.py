@@ -161,7 +161,7 @@ class Family(PromptEncoder):
             shift = int(positions[-3:].max()) + 1 - inputs.token_ids.shape[1]
             extras["position_ids"] = positions
         with mismatch_told(self.processor):
-            outputs = self.model(
+            outputs = self._run(
                 input_ids=inputs.token_ids,
                 use_cache=True,
                 output_hidden_states=wants_features or wants_embeddings,

@@ -56,11 +56,7 @@ class FusedDecoder:
     def is_current(self) -> bool:
         """Whether the decoder still says what the model does: nothing hooked, adapted, moved or replaced since."""
         language, config = self.model.get_decoder(), self.model.config.get_text_config()
-        return (
-            not has_global_hooks()
-            and _is_plain(self.model, language, config)
-            and _weights_seen(self.model, self.is_packed) == self.seen
-        )
+        return _is_plain(self.model, language, config) and _weights_seen(self.model, self.is_packed) == self.seen
 
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
@@ -74,7 +70,7 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     config = model.config.get_text_config()
     if type(model) not in _HEADS_KNOWN or plain_llama(language) is None:
         return None
-    if has_global_hooks() or not _is_plain(model, language, config):
+    if not _is_plain(model, language, config):
         return None
     values = {**config.to_dict(), "model_type": "llama", "head_dim": _head_width(config)}
     try:
@@ -136,6 +132,7 @@ def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
         and len(weights) == 1
         and next(iter(weights))[1].is_floating_point
         and not num_hooks(model)
+        and not has_global_hooks()
         and all(_is_as_configured(module, config) for module in language.modules())
         and (config.rope_parameters or {}).get("rope_type", "default") == "default"
         and _turns_as_configured(language, config)
