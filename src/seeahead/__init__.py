@@ -8,10 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seeahead.api import Engine, Piece, Reply, load
+    from seeahead.api import Engine, load
     from seeahead.errors import DrafterError, ImageError, InputError, ModelError, SeeaheadError
     from seeahead.families import register_family
     from seeahead.hf_generate import custom_generate
+    from seeahead.reply import Piece, Reply
     from seeahead.sampling import SamplingParams
 
 __version__ = "0.1.0"
@@ -35,8 +36,8 @@ __all__ = [
 _HOMES = {
     "load": "seeahead.api",
     "Engine": "seeahead.api",
-    "Reply": "seeahead.api",
-    "Piece": "seeahead.api",
+    "Reply": "seeahead.reply",
+    "Piece": "seeahead.reply",
     "custom_generate": "seeahead.hf_generate",
     "register_family": "seeahead.families",
     "SamplingParams": "seeahead.sampling",

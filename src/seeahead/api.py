@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seeahead import metrics
-from seeahead.decode import Decoder
-from seeahead.drafters import FASTEST, make_drafter
-from seeahead.drafters.prices import with_prices
+from seeahead.checked import shown_value
+from seeahead.decode import Request, run
+from seeahead.detokenize import Detokenizer
+from seeahead.drafters import FASTEST, bind
+from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
-from seeahead.errors import InputError
+from seeahead.errors import InputError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.base import Family
@@ -23,52 +24,13 @@ from seeahead.generation_config import Prepared, check_settings, prepare
 from seeahead.pictures import PictureSources
 from seeahead.prompt import Prompt, PromptLike, make_prompt
 from seeahead.proven import Prover
-from seeahead.records import Generation, Origin, Step
-from seeahead.sampling import Sampler, new_seed
+from seeahead.reply import Answer, Piece, Reply
+from seeahead.sampling import new_seed
 from seeahead.stopping import StopRule, check_stop_texts
+from seeahead.target import Target
 
 DEFAULT_MAX_NEW_TOKENS = 256
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer: its text, and the record of how it came about."""
-
-    text: str
-    generation: Generation
-    seed: int = 0
-    """The seed that was given, or drawn where none was: with it the same answer can be had again."""
-
-    @property
-    def token_ids(self) -> tuple[int, ...]:
-        """The answer's tokens, the end token included where there was one."""
-        return self.generation.token_ids
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        return self.generation.steps
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Block efficiency (tokens per target forward, bonus included), token rate (per second, prefill excluded), …"""
-        own = [self.generation]
-        return {
-            "block_efficiency": metrics.block_efficiency(own),
-            "token_rate": metrics.token_rate(own),
-            "draft_share": metrics.draft_share(own),
-            "host_share": metrics.host_share(own),
-            "seconds_prefill": self.generation.seconds_prefill,
-        }
-
-
-@dataclass(frozen=True)
-class Piece:
-    """New text of an answer under way, with who said each of its tokens first. The last piece carries the reply."""
-
-    text: str
-    token_ids: tuple[int, ...] = ()
-    origins: tuple[Origin, ...] = ()
-    reply: Reply | None = None
+DEFAULT_NUM_AT_ONCE = 8
 
 
 class Engine:
@@ -81,16 +43,16 @@ class Engine:
         own_drafters: Mapping[str, Path] | None = None,
         prover: Prover | None = None,
     ) -> None:
+        """`drafter` is bound to the family's executor; `own_drafters`: folders of drafters made for it, by kind."""
         self.family = family
+        self.target = Target.of(family)
         self.drafter = drafter
         self.own_drafters = own_drafters or {}
         self.prover = prover or Prover(family)
 
-    def with_drafter(self, drafter: str | Path | Drafter) -> Engine:
+    def with_drafter(self, drafter: str | Path | DrafterSpec | Drafter) -> Engine:
         """The same target with another drafter; the target is not loaded again."""
-        made = make_drafter(drafter, device=self.family.device, dtype=self.family.dtype, own=self.own_drafters)
-        bound = with_prices(made.bound_to(self.family), self.family)
-        return Engine(self.family, bound, self.own_drafters, self.prover)
+        return Engine(self.family, bind(drafter, self.target, self.own_drafters), self.own_drafters, self.prover)
 
     def generate(self, prompt: PromptLike, images: PictureSources = None, **settings: Any) -> Reply:
         """The whole answer. Settings are those of `stream`."""
@@ -130,33 +92,110 @@ class Engine:
         options |= {"top_k": top_k, "top_p": top_p, "min_p": min_p, "temperature": temperature}
         options |= {"repetition_penalty": repetition_penalty}
         settings = {name: value for name, value in options.items() if value is not None}
+        asked = make_prompt(prompt, images, captions, allow_urls=allow_urls)
+        return self._pieces(self._answer(asked, settings, max_new_tokens, seed, stop, special_tokens))
+
+    def generate_batch(
+        self, requests: Iterable[Mapping[str, Any]], *, num_at_once: int = DEFAULT_NUM_AT_ONCE
+    ) -> list[Reply]:
+        """The answers to many requests, in their order, `num_at_once` at a time through one pass of the target.
+
+        A request is a mapping with `prompt`, and `images`, `drafter` and settings of `stream` where wanted. Each answer
+        is what the request alone would get. One that fails has its `error` in its reply; the others go on.
+        """
+        replies: dict[int, Reply] = {}
+        for number, piece in self.stream_batch(requests, num_at_once=num_at_once):
+            if piece.reply is not None:
+                replies[number] = piece.reply
+        return [replies[number] for number in sorted(replies)]
+
+    def stream_batch(
+        self, requests: Iterable[Mapping[str, Any]], *, num_at_once: int = DEFAULT_NUM_AT_ONCE
+    ) -> Iterator[tuple[int, Piece]]:
+        """As `generate_batch`, in pieces with the number of their request. As one answer ends, the next request joins.
+
+        A request is read when it joins: `requests` may be a generator."""
+        if isinstance(num_at_once, bool) or not isinstance(num_at_once, int) or num_at_once < 1:
+            raise InputError(f"num_at_once is {shown_value(num_at_once)}; it must be a whole number of at least 1")
+        return self._batch(requests, num_at_once)
+
+    def _batch(self, requests: Iterable[Mapping[str, Any]], num_at_once: int) -> Iterator[tuple[int, Piece]]:
+        answers: dict[Request, tuple[int, Answer]] = {}
+        failed: list[tuple[int, Piece]] = []
+        engines: dict[Any, Engine] = {}  # so that requests with the same drafter share its passes
+
+        def joining() -> Iterator[Request]:
+            for number, asked in enumerate(requests):
+                try:
+                    answer = self._joined(asked, engines)
+                    answer.start()
+                except SeeaheadError as error:
+                    failed.append((number, Piece("", reply=Reply("", None, error=error))))
+                    continue
+                answers[answer.request] = number, answer
+                yield answer.request
+
+        for request, step in run(joining(), num_at_once):
+            yield from _taken(failed)
+            number, answer = answers[request]
+            for piece in answer.pieces(step):
+                yield number, piece
+            if request.finish_reason is not None:
+                del answers[request]
+        yield from _taken(failed)
+
+    def _joined(self, asked: Mapping[str, Any], engines: dict[Any, Engine]) -> Answer:
+        """A request of a batch, as `stream` would have it."""
+        if not isinstance(asked, Mapping) or "prompt" not in asked:
+            raise InputError(f"a request is {shown_value(asked)}; give a mapping with a prompt")
+        given = {name: value for name, value in asked.items() if value is not None}
+        drafter = given.pop("drafter", self.drafter)
+        key = drafter if isinstance(drafter, str | Path) else id(drafter)
+        if key not in engines:
+            engines[key] = self if drafter is self.drafter else self.with_drafter(drafter)
+        engine = engines[key]
+        prompt, images = given.pop("prompt"), given.pop("images", None)
+        asked_prompt = make_prompt(
+            prompt, images, given.pop("captions", None), allow_urls=given.pop("allow_urls", False)
+        )
+        named = {name: given.pop(name, None) for name in ("max_new_tokens", "seed", "stop")}
+        special_tokens = given.pop("special_tokens", False)
+        return engine._answer(asked_prompt, given, special_tokens=special_tokens, **named)
+
+    def _answer(
+        self,
+        prompt: Prompt,
+        settings: dict[str, Any],
+        max_new_tokens: int | None,
+        seed: int | None,
+        stop: str | Sequence[str] | None,
+        special_tokens: bool,
+    ) -> Answer:
         check_settings(self.family.model.generation_config, settings, max_new_tokens, seed)
         stop_texts = check_stop_texts(stop)
-        asked = make_prompt(prompt, images, captions, allow_urls=allow_urls)
-        inputs = self.family.encode(asked)
+        inputs = self.family.encode(prompt)
         self.prover.before(inputs)
         prepared = self._prepare(inputs, settings, max_new_tokens)
         rule = self._stop_rule(prepared, stop_texts, special_tokens)
+        assert rule.to_text is not None
+        sampler = prepared.sampler(self._seed(seed, prepared))
+        request = Request(self.target.executor, self.drafter, sampler, rule, self.target.image_token_ids)
         # Where the model's own stop texts end an answer is transformers' to say; they are cut off like the caller's.
-        teller = _Teller(rule, (*stop_texts, *prepared.stop_texts))
-        return self._answer(asked, inputs, prepared.sampler(self._seed(seed, prepared)), rule, teller)
+        detokenizer = Detokenizer(rule.to_text, (*stop_texts, *prepared.stop_texts))
+        return Answer(request, detokenizer, inputs, prompt)
+
+    @staticmethod
+    def _pieces(answer: Answer) -> Iterator[Piece]:
+        answer.start()
+        yield from answer.pieces(None)
+        for step in answer.request.steps():
+            yield from answer.pieces(step)
 
     @staticmethod
     def _seed(given: int | None, prepared: Prepared) -> int:
         if given is not None:
             return given
         return new_seed() if prepared.config.do_sample else 0
-
-    def _answer(
-        self, prompt: Prompt, inputs: ModelInputs, sampler: Sampler, rule: StopRule, teller: _Teller
-    ) -> Iterator[Piece]:
-        decoder = Decoder(self.family, self.drafter, sampler, rule, self.family.image_token_ids)
-        progress = decoder.start(inputs, prompt)
-        yield from teller.tell(progress.answer, ("target",), progress.finish_reason is not None)
-        for step in decoder.steps(progress):
-            yield from teller.tell(step.emitted, step.origins, progress.finish_reason is not None)
-        generation = progress.generation(rule.num_prompt_tokens, self.drafter.name)
-        yield Piece("", reply=Reply(teller.text, generation, sampler.params.seed))
 
     def _prepare(self, inputs: ModelInputs, settings: dict[str, Any], max_new_tokens: int | None) -> Prepared:
         own = self.family.model.generation_config
@@ -186,56 +225,11 @@ class Engine:
         return replace(rule, end_tokens=rule.end_tokens | {special[text] for text in stop if text in special})
 
 
-class _Teller:
-    """Turns growing token ids into text: a piece per run of tokens of one origin, never half a character."""
-
-    def __init__(self, rule: StopRule, stop_texts: Sequence[str]) -> None:
-        """`stop_texts`: what the answer's text ends before."""
-        assert rule.to_text is not None
-        self._to_text, self._stop_texts = rule.to_text, stop_texts
-        self._tokens: list[int] = []
-        self._held: list[tuple[int, Origin]] = []
-        # Text is made of the tokens from `_context` on: those up to `_told` are told already, and only there so that
-        # what follows is spelled as it is in the whole (a leading blank, a character of several tokens).
-        self._context = self._told = 0
-        self._whole = ""
-        self.text = ""
-
-    def tell(self, tokens: Sequence[int], origins: Sequence[Origin], is_last: bool) -> Iterator[Piece]:
-        for index, (token, origin) in enumerate(zip(tokens, origins, strict=True)):
-            self._tokens.append(token)
-            self._held.append((token, origin))
-            is_end = is_last and index == len(tokens) - 1
-            if not is_end and index + 1 < len(origins) and origins[index + 1] == origin:
-                continue
-            if not self._read(is_end):
-                continue
-            whole = self._before_stop(self._whole) if is_end else self._without_begun_stop(self._whole)
-            new, self.text = whole[len(self.text) :], whole
-            held, self._held = self._held, []
-            yield Piece(new, tuple(token for token, _ in held), tuple(origin for _, origin in held))
-
-    def _read(self, is_end: bool) -> bool:
-        """Add the text of the tokens not yet told; False where they end inside a character."""
-        told = self._to_text(self._tokens[self._context : self._told])
-        longer = self._to_text(self._tokens[self._context :])
-        if longer.endswith("\ufffd") and not is_end:
-            return False
-        self._whole += longer[len(told) :]
-        self._context, self._told = self._told, len(self._tokens)
-        return True
-
-    def _without_begun_stop(self, text: str) -> str:
-        """`text` without an end that may yet become a stop string."""
-        longest = max((len(stop) for stop in self._stop_texts), default=1) - 1
-        for length in range(min(longest, len(text)), 0, -1):
-            if any(stop.startswith(text[-length:]) for stop in self._stop_texts):
-                return text[:-length]
-        return text
-
-    def _before_stop(self, text: str) -> str:
-        places = [place for stop in self._stop_texts if (place := text.find(stop)) >= 0]
-        return text[: min(places)] if places else text
+def _taken(failed: list[tuple[int, Piece]]) -> list[tuple[int, Piece]]:
+    """What is in the list, which is then empty."""
+    taken = list(failed)
+    failed.clear()
+    return taken
 
 
 def load(
@@ -274,10 +268,4 @@ def load(
         drafter = next((kind for kind in FASTEST if kind in own), "lookup")
     prover = Prover(family, is_on=self_check)
     prover.at_load(progress)
-    return Engine(family, _no_drafter(), own, prover).with_drafter(drafter)
-
-
-def _no_drafter() -> Drafter:
-    from seeahead.drafters.empty import EmptyDrafter
-
-    return EmptyDrafter()
+    return Engine(family, bind(drafter, Target.of(family), own), own, prover)

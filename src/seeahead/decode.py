@@ -1,139 +1,275 @@
-"""The loop: propose, score, verify, commit, emit. A generator of steps; plain decoding is an empty draft."""
+"""The loop: propose, score, verify, commit, emit. One request in the list is a single answer, eight are a batch.
+
+Plain decoding is an empty draft. Requests join and leave between steps; what one says depends on no other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 
 import torch
 
-from seeahead.drafting import Assignment, Drafter, Drafting
-from seeahead.executor import Executor, ModelInputs
+from seeahead.drafting import DraftContext, Drafter, Feedback, PlannedDrafting, run_plans
+from seeahead.errors import DrafterError, SeeaheadError
+from seeahead.executor import Executor, ModelInputs, Scores, TreeInputs
 from seeahead.prompt import Prompt
 from seeahead.records import FinishReason, Generation, Origin, Step
-from seeahead.sampling import Sampler, draw
+from seeahead.sampling import Sampler, checked_choices, draw
 from seeahead.session import Session
 from seeahead.stopping import StopRule
 from seeahead.tree import ROOT, Draft, Verdict
-from seeahead.verify import verify
+from seeahead.verify import verify, verify_greedy
 
-_CHUNK = 64
-"""Room in the cache, beyond prompt and answer, for the widest draft."""
-
-
-@dataclass
-class Progress:
-    """An answer under way: filled in by `decode`, complete when its generator is exhausted."""
-
-    answer: list[int]
-    steps: list[Step]
-    seconds_prefill: float
-    seconds_drafter_start: float
-    finish_reason: FinishReason | None = None
-
-    def generation(self, num_prompt_tokens: int, drafter: str) -> Generation:
-        return Generation(
-            num_prompt_tokens=num_prompt_tokens,
-            first_token=self.answer[0],
-            steps=tuple(self.steps),
-            finish_reason=self.finish_reason or "length",
-            seconds_prefill=self.seconds_prefill,
-            seconds_drafter_start=self.seconds_drafter_start,
-            drafter=drafter,
-        )
+_ROOM = 256
+"""Tokens beyond the prompt to make room for at first; the slot grows with the answer."""
 
 
-class Decoder:
-    """One answer of `target` with drafts of `drafter`: `start` yields the first token, `steps` the rest."""
+class Request:
+    """One answer under way: `start` has its first token, then each `plan` and `apply` are a step."""
 
     def __init__(
         self,
-        target: Executor,
+        executor: Executor,
         drafter: Drafter,
         sampler: Sampler,
         stop: StopRule,
         image_token_ids: frozenset[int] = frozenset(),
     ) -> None:
-        self.target, self.drafter, self.sampler, self.stop = target, drafter, sampler, stop
+        """`drafter` is bound to the target that `executor` runs."""
+        self.executor, self.drafter, self.sampler, self.stop = executor, drafter, sampler, stop
         self.image_token_ids = image_token_ids
+        self.answer: list[int] = []
+        self.records: list[Step] = []
+        self.finish_reason: FinishReason | None = None
+        self.error: SeeaheadError | None = None
+        self.draft = Draft()
+        self._seconds_prefill = self._seconds_drafter_start = 0.0
+        self._num_prompt_tokens = 0
 
-    def start(self, inputs: ModelInputs, prompt: Prompt | None = None) -> Progress:
+    def start(self, inputs: ModelInputs, prompt: Prompt | None = None) -> None:
         """Prefill, the first token, and the drafter's own start. Raises DrafterError before any token is emitted.
 
-        `prompt`: what `inputs` were made of, where that is known."""
-        self.drafter = self.drafter.bound_to(self.target)
-        capacity = inputs.token_ids.shape[1] + min(self.stop.limit, 4096) + _CHUNK
-        self._session = Session(self.target, capacity)
+        `prompt`: what `inputs` were made of, where that is known.
+        """
+        self._num_prompt_tokens = inputs.length
+        self._session = Session(self.executor, inputs.length + min(self.stop.limit, _ROOM))
         started = perf_counter()
-        scores = self._session.prefill(inputs, self.drafter.wants_features, self.drafter.wants_embeddings)
         with torch.inference_mode():
-            distribution = self.sampler.distribution(scores.logits[0, -1])
+            scores = self._session.prefill(inputs, self.drafter.want)
+            distribution = self.sampler.distribution(scores.logits[-1])
             first = draw(distribution, self.sampler.stream(0).random())
         prefilled = perf_counter()
-        progress = Progress([first], [], prefilled - started, 0.0)
+        self._seconds_prefill = prefilled - started
+        self.answer.append(first)
         self.sampler.extend([first])
-        _, progress.finish_reason = self.stop.cut([], [first])
-        if progress.finish_reason is None:
-            assignment = Assignment(
-                inputs=inputs,
-                image_token_ids=self.image_token_ids,
-                vocab_size=scores.logits.shape[-1],
-                params=self.sampler.params,
-                max_new_tokens=self.stop.limit,
-                features=None if scores.features is None else scores.features[0],
-                embeddings=None if scores.embeddings is None else scores.embeddings[0],
-                prompt=prompt,
-            )
-            self._drafting = self.drafter.start(assignment)
-            progress.seconds_drafter_start = perf_counter() - prefilled
-        return progress
+        _, self.finish_reason = self.stop.cut([], [first])
+        if self.finish_reason is not None:
+            self.close()
+            return
+        context = DraftContext(
+            inputs=inputs,
+            first_token=first,
+            image_token_ids=self.image_token_ids,
+            vocab_size=scores.logits.shape[-1],
+            params=self.sampler.params,
+            max_new_tokens=self.stop.limit,
+            features=scores.features,
+            embeddings=scores.embeddings,
+            prompt=prompt,
+        )
+        with torch.inference_mode():
+            self.drafting = self.drafter.start(context)
+        self._seconds_drafter_start = perf_counter() - prefilled
 
-    def steps(self, progress: Progress) -> Iterator[Step]:
-        """The rest of the answer, step by step; each is also added to `progress`."""
-        while progress.finish_reason is None:
-            step = self._step(self._drafting, progress)
-            progress.steps.append(step)
+    @property
+    def budget(self) -> int:
+        """Nodes that the next draft may have: the target adds a token to whatever is accepted, so drafting up to the
+        limit itself is waste."""
+        left, most = self.stop.limit - len(self.answer) - 1, self._session.most_nodes
+        return left if most is None else min(left, most)
+
+    def plan(self, draft: Draft) -> TreeInputs:
+        """What a step asks of the target's pass, to check `draft`. Raises DrafterError for one over the budget."""
+        if len(draft.tree) > max(self.budget, 0):
+            raise DrafterError(
+                f"drafter '{self.drafter.name}' drafted {len(draft.tree)} nodes, its budget was {max(self.budget, 0)}; "
+                "a draft has at most as many nodes as `propose` is given"
+            )
+        self.draft = draft
+        parents = (ROOT, *(parent + 1 for parent in draft.tree.parents))
+        return self._session.tree((self.answer[-1], *draft.tree.tokens), parents)
+
+    def apply(self, scores: Scores, choices: list[int] | None = None) -> tuple[int, ...]:
+        """Verify the draft against the target's `scores`, keep what is accepted; returns what was emitted.
+
+        `choices`: the greedy token of each row, where these were read already.
+        """
+        draft, position = self.draft, len(self.answer)
+        if choices is None:
+            verdict = verify(draft, scores.logits, self.sampler, position)
+        else:
+            verdict = verify_greedy(draft, checked_choices(choices, scores.logits))
+        self._session.commit((0, *(node + 1 for node in verdict.path)))
+        emitted = self._emit(verdict)
+        verified = perf_counter()
+        if self.finish_reason is None:
+            self.drafting.accept(_feedback(draft, verdict, scores))
+        self.seconds_accept = perf_counter() - verified
+        return emitted
+
+    def _emit(self, verdict: Verdict) -> tuple[int, ...]:
+        emitted = [*(self.draft.tree.tokens[node] for node in verdict.path), verdict.bonus]
+        num_kept, self.finish_reason = self.stop.cut(self.answer, emitted)
+        self.answer.extend(emitted[:num_kept])
+        self.sampler.extend(emitted[:num_kept])
+        self.num_accepted = len(verdict.path)
+        return tuple(emitted[:num_kept])
+
+    def fail(self, error: SeeaheadError) -> None:
+        """The answer ends here; what was emitted stays."""
+        self.error, self.finish_reason = error, "error"
+        self.close()
+
+    def close(self) -> None:
+        """Give the slot back. What was emitted stays."""
+        self._session.close()
+
+    def steps(self) -> Iterator[Step]:
+        """The rest of the answer, step by step, alone. Raises the error that ends it."""
+        while self.finish_reason is None:
+            [step] = run_step([self])
+            if self.error is not None:
+                raise self.error
+            assert step is not None
             yield step
 
-    @torch.inference_mode()
-    def _step(self, drafting: Drafting, progress: Progress) -> Step:
-        answer = progress.answer
-        started = perf_counter()
-        # The target adds a token of its own to whatever is accepted: drafting up to the limit itself is waste.
-        budget = self.stop.limit - len(answer) - 1
-        most = self._session.most_nodes
-        budget = budget if most is None else min(budget, most)
-        draft = drafting.propose(answer, budget) if budget > 0 else Draft()
-        assert len(draft.tree) <= max(budget, 0), f"{self.drafter.name} drafted more than its budget"
-        drafted = perf_counter()
-        tokens, parents = (answer[-1], *draft.tree.tokens), (ROOT, *(parent + 1 for parent in draft.tree.parents))
-        scores = self._session.score(tokens, parents, self.drafter.wants_features)
-        if self.target.device.type == "cuda":
-            torch.cuda.synchronize(self.target.device)
-        scored = perf_counter()
-        verdict = verify(draft, scores.logits[0], self.sampler, len(answer))
-        self._session.commit((0, *(node + 1 for node in verdict.path)))
-        emitted = self._emit(draft, verdict, progress)
-        verified = perf_counter()
-        if progress.finish_reason is None:
-            drafting.observe(verdict, scores)
-        finished = perf_counter()
-        drafted_origins: list[Origin] = ["drafted"] * len(verdict.path)
-        return Step(
-            emitted=tuple(emitted),
-            origins=(*drafted_origins, "target")[: len(emitted)],
-            num_drafted=len(draft.tree),
-            depth=draft.tree.depth,
-            num_accepted=len(verdict.path),
-            seconds_draft=drafted - started + finished - verified,
-            seconds_target=scored - drafted,
-            seconds=finished - started,
+    def generation(self) -> Generation:
+        """The record of the answer."""
+        return Generation(
+            num_prompt_tokens=self._num_prompt_tokens,
+            first_token=self.answer[0],
+            steps=tuple(self.records),
+            finish_reason=self.finish_reason or "length",
+            seconds_prefill=self._seconds_prefill,
+            seconds_drafter_start=self._seconds_drafter_start,
+            drafter=self.drafter.name,
         )
 
-    def _emit(self, draft: Draft, verdict: Verdict, progress: Progress) -> list[int]:
-        emitted = [*(draft.tree.tokens[node] for node in verdict.path), verdict.bonus]
-        num_kept, progress.finish_reason = self.stop.cut(progress.answer, emitted)
-        progress.answer.extend(emitted[:num_kept])
-        self.sampler.extend(emitted[:num_kept])
-        return emitted[:num_kept]
+
+def _feedback(draft: Draft, verdict: Verdict, scores: Scores) -> Feedback:
+    """Rows of root and path: gathered, or a view where they lie side by side."""
+    rows = [0, *(node + 1 for node in verdict.path)]
+    tokens = (*(draft.tree.tokens[node] for node in verdict.path), verdict.bonus)
+    chosen = slice(0, len(rows)) if rows == list(range(len(rows))) else rows
+    return Feedback(tokens, scores.logits[chosen], {layer: hidden[chosen] for layer, hidden in scores.features.items()})
+
+
+@torch.inference_mode()
+def run_step(requests: Sequence[Request]) -> list[Step | None]:
+    """One step of every request: their drafts, one pass of the target for all, their verdicts.
+
+    A request that fails ends with its error (`Request.fail`) and has no step; the others go on.
+    """
+    started = perf_counter()
+    _draft(requests)
+    drafted = perf_counter()
+    asked: list[tuple[Request, TreeInputs]] = []
+    for request in requests:
+        if request.error is None:
+            try:
+                asked.append((request, request.plan(request.draft)))
+            except SeeaheadError as error:
+                request.fail(error)
+    if not asked:
+        return [None for _ in requests]
+    want = asked[0][0].drafter.want
+    for request, _ in asked[1:]:
+        want |= request.drafter.want
+    scored = asked[0][0].executor.forward([tree for _, tree in asked], want)
+    choices = _choices([request for request, _ in asked], scored)
+    forwarded = perf_counter()
+    emitted: dict[int, tuple[int, ...]] = {}
+    for (request, _), scores, own in zip(asked, scored, choices, strict=True):
+        try:
+            emitted[id(request)] = request.apply(scores, own)
+        except SeeaheadError as error:
+            request.fail(error)
+    finished = perf_counter()
+    seconds = drafted - started, forwarded - drafted, finished - started
+    return [_record(request, emitted[id(request)], seconds) if request.error is None else None for request in requests]
+
+
+def _draft(requests: Sequence[Request]) -> None:
+    """Drafts of all requests; those that are planned share passes."""
+    planned: list[tuple[Request, PlannedDrafting]] = []
+    for request in requests:
+        request.draft = Draft()
+        if request.budget <= 0:
+            continue
+        if isinstance(request.drafting, PlannedDrafting):
+            planned.append((request, request.drafting))
+            continue
+        try:
+            request.draft = request.drafting.propose(request.budget)
+        except SeeaheadError as error:
+            request.fail(error)
+    results = run_plans([drafting.plan(request.budget) for request, drafting in planned])
+    for (request, _), result in zip(planned, results, strict=True):
+        if isinstance(result, SeeaheadError):
+            request.fail(result)
+        else:
+            request.draft = result
+
+
+def _choices(requests: Sequence[Request], scored: Sequence[Scores]) -> list[list[int] | None]:
+    """The greedy tokens of each request's rows, all in one copy to the host; None for requests that draw.
+
+    On a GPU this is where the pass is waited for.
+    """
+    tokens = [request.sampler.greedy_tokens(scores.logits) for request, scores in zip(requests, scored, strict=True)]
+    found = [one for one in tokens if one is not None]
+    if not found:
+        return [None] * len(requests)
+    flat: list[int] = (torch.cat(found) if len(found) > 1 else found[0]).tolist()
+    choices: list[list[int] | None] = []
+    for one in tokens:
+        choices.append(None if one is None else flat[: len(one)])
+        flat = flat if one is None else flat[len(one) :]
+    return choices
+
+
+def _record(request: Request, emitted: tuple[int, ...], seconds: tuple[float, float, float]) -> Step:
+    drafted: list[Origin] = ["drafted"] * request.num_accepted
+    step = Step(
+        emitted=emitted,
+        origins=(*drafted, "target")[: len(emitted)],
+        num_drafted=len(request.draft.tree),
+        depth=request.draft.tree.depth,
+        num_accepted=request.num_accepted,
+        seconds_draft=seconds[0] + request.seconds_accept,
+        seconds_target=seconds[1],
+        seconds=seconds[2],
+    )
+    request.records.append(step)
+    if request.finish_reason is not None:
+        request.close()
+    return step
+
+
+def run(waiting: Iterator[Request], num_at_once: int) -> Iterator[tuple[Request, Step | None]]:
+    """Steps of many requests, `num_at_once` at a time: as one ends, the next of `waiting` (started ones) joins.
+
+    Yields each request after each of its steps; with None where it ended before its first or by an error.
+    """
+    active: list[Request] = []
+    while True:
+        while len(active) < num_at_once and (request := next(waiting, None)) is not None:
+            yield request, None
+            if request.finish_reason is None:
+                active.append(request)
+        if not active:
+            return
+        steps = run_step(active)
+        yield from zip(list(active), steps, strict=True)
+        active = [request for request in active if request.finish_reason is None]

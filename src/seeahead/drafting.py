@@ -1,81 +1,163 @@
-"""The contract between the loop and whatever proposes tokens. The loop knows drafters only through it."""
+"""The contract between the loop and whatever proposes tokens. The loop knows drafters only through it.
+
+A drafter that is a model does not run it: it asks for passes, so that those of several requests become one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections import defaultdict
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from seeahead.executor import Executor, ModelInputs, Scores
+from seeahead.errors import SeeaheadError
+from seeahead.executor import NOTHING, Executor, ModelInputs, Scores, TreeInputs, Want
 from seeahead.prompt import Prompt
 from seeahead.sampling import SamplingParams
-from seeahead.tree import Draft, Verdict
+from seeahead.tree import Draft
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """The answer to be drafted: the prompt as the target got it, and how the target's tokens are chosen.
+class DraftContext:
+    """The answer to be drafted: the prompt as the target got it, the first token, and how tokens are chosen.
 
-    `features` and `embeddings` [prompt tokens, width] are the target's last and first hidden states, for drafters
-    that want them; at placeholders the latter are the visual embeddings. `image_token_ids` stand for
-    pictures in `inputs.token_ids`: a drafter must never propose one. `vocab_size` is the target's. `prompt`: what the
-    inputs were made of, with its pictures, where that is known.
+    `features` (by layer) and `embeddings` [prompt tokens, width] are the target's hidden states, for drafters that want
+    them; at placeholders the latter are visual embeddings. `image_token_ids` stand for images in `inputs.token_ids`: a
+    drafter must never propose one. `vocab_size` is the target's. `prompt`: what the inputs were made of, with its
+    images, where that is known.
     """
 
     inputs: ModelInputs
+    first_token: int
     image_token_ids: frozenset[int]
     vocab_size: int
     params: SamplingParams
     max_new_tokens: int
-    features: torch.Tensor | None = None
+    features: Mapping[int, torch.Tensor] = field(default_factory=dict)
     embeddings: torch.Tensor | None = None
     prompt: Prompt | None = None
 
     @property
     def text_token_ids(self) -> list[int]:
-        """The text-only view: the prompt's ids without those that stand for pictures."""
+        """The text-only view: the prompt's ids without those that stand for images."""
         return [token for token in self.inputs.token_ids[0].tolist() if token not in self.image_token_ids]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What the target answered to a draft, in tokens: those accepted, then one of its own (the bonus).
+
+    `logits` [tokens, vocabulary] and, by layer, `features` [tokens, width]: row i follows what precedes `tokens[i]`, so
+    the first row is the root's. The bonus is the next root, and has not been read yet.
+    """
+
+    tokens: tuple[int, ...]
+    logits: torch.Tensor
+    features: Mapping[int, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> tuple[int, ...]:
+        return self.tokens[:-1]
 
 
 class Drafting(Protocol):
     """A drafter at work on one answer."""
 
-    def propose(self, answer: Sequence[int], budget: int) -> Draft:
-        """A draft of at most `budget` nodes (1 or more) that continues `answer`, whose last token is the root.
+    def propose(self, budget: int) -> Draft:
+        """A draft of at most `budget` nodes (1 or more) that continues the answer, whose last token is the root.
 
-        `answer` is everything emitted so far. The empty draft means a plain step. If tokens are drawn at random, the
-        draws must not share random numbers with the target, and the draft says what they were drawn from.
+        The empty draft means a plain step. If tokens are drawn at random, the draws must not share random numbers with
+        the target, and the draft says what they were drawn from.
         """
         ...
 
-    def observe(self, verdict: Verdict, scores: Scores) -> None:
-        """What the target said to the last draft: `scores` [1, 1 + nodes, ...] (first: after the root), with features
-        where these are wanted."""
+    def accept(self, feedback: Feedback) -> None:
+        """What the target answered, also after a step without a draft."""
+        ...
+
+
+class Ask(NamedTuple):
+    """A pass of a drafter's own model that a plan waits for; it is sent the scores, one per tree."""
+
+    executor: Executor
+    trees: Sequence[TreeInputs]
+    want: Want = NOTHING
+
+
+Result = TypeVar("Result")
+Plan = Generator[Ask, list[Scores], Result]
+"""A computation that asks for passes one after the other, and returns a result."""
+
+
+@runtime_checkable
+class PlannedDrafting(Protocol):
+    """A drafting whose proposals are plans: those of several requests share passes of the drafter's model."""
+
+    def plan(self, budget: int) -> Plan[Draft]:
+        """As `propose`, which runs it alone."""
         ...
 
 
 class Drafter(Protocol):
-    """Proposes tokens; holds no state of any one answer, so several answers may be under way at once."""
+    """Proposes tokens for one target; holds no state of any one answer, so several may be under way at once."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def wants_features(self) -> bool:
-        """Of the prompt and of every step."""
+    def want(self) -> Want:
+        """The target's hidden states it reads: those of the prompt, and those of `want.layers` at every step."""
         ...
 
-    @property
-    def wants_embeddings(self) -> bool:
-        """Of the prompt."""
-        ...
-
-    def bound_to(self, target: Executor) -> Drafter:
-        """This drafter, ready for `target`. Raises DrafterError, naming the way out, if it cannot serve it."""
-        ...
-
-    def start(self, assignment: Assignment) -> Drafting:
+    def start(self, context: DraftContext) -> Drafting:
         """Begin an answer. Called after the target's prefill, before its first token is passed on."""
         ...
+
+
+def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | SeeaheadError]:
+    """The results of all plans, in order; plans that wait for the same executor share a pass.
+
+    A plan that fails leaves its error in the place of its result, and the others go on.
+    """
+    results: dict[int, Result | SeeaheadError] = {}
+    waiting: dict[int, Ask] = {}
+
+    def advance(number: int, scores: list[Scores] | None) -> None:
+        waiting.pop(number, None)
+        try:
+            waiting[number] = next(plans[number]) if scores is None else plans[number].send(scores)
+        except StopIteration as end:
+            results[number] = end.value
+        except SeeaheadError as error:
+            results[number] = error
+
+    for number in range(len(plans)):
+        advance(number, None)
+    while waiting:
+        for numbers in _alike(waiting):
+            executor, _, want = waiting[numbers[0]]
+            trees = [tree for number in numbers for tree in waiting[number].trees]
+            scores = executor.forward(trees, want)
+            for number in numbers:
+                size = len(waiting[number].trees)
+                own, scores = scores[:size], scores[size:]
+                advance(number, own)
+    return [results[number] for number in range(len(plans))]
+
+
+def _alike(waiting: Mapping[int, Ask]) -> list[list[int]]:
+    """Numbers of the asks that one pass can serve."""
+    groups: defaultdict[tuple[int, Want], list[int]] = defaultdict(list)
+    for number, ask in waiting.items():
+        groups[id(ask.executor), ask.want].append(number)
+    return list(groups.values())
+
+
+def run_alone(plan: Plan[Result]) -> Result:
+    """The result of one plan. Raises what it raises."""
+    [result] = run_plans([plan])
+    if isinstance(result, SeeaheadError):
+        raise result
+    return result

@@ -1,33 +1,53 @@
-"""The narrow seam behind which a model runs: tokens, positions, mask and cache in; logits and features out.
+"""The seam behind which a model runs: an executor owns slots and serves lists of trees.
 
-Everything above (session, drafters, loop) is written against `Executor`; whether transformers, our own networks or a
-faster runtime stands behind it is nobody's business there.
+A slot is one sequence's keys and values. Above an executor nobody knows masks, positions, padding or caches: a pass is
+asked for with tokens and parents, and answered with logits and the hidden states that were asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from itertools import pairwise
+from typing import NamedTuple, Protocol
 
 import torch
 
-from seeahead.cache import SessionCache
 
-PADDING = "padding"
-"""Among the extras: how many leading tokens of each row [rows] stand for nothing (compact decoder only)."""
+class Want(NamedTuple):
+    """Which hidden states a pass returns beside logits; nothing else is kept.
+
+    `layers`: what follows a layer, counted from 1 (0: embeddings); -1 is after the last norm, what the head reads.
+    `embeddings`, of a prompt: what its first layer read, with visual embeddings at an image's placeholders.
+    """
+
+    layers: tuple[int, ...] = ()
+    embeddings: bool = False
+
+    def __or__(self, other: Want) -> Want:  # type: ignore[override]
+        return Want(tuple(dict.fromkeys((*self.layers, *other.layers))), self.embeddings or other.embeddings)
+
+
+NOTHING = Want()
+"""Logits alone."""
+
+FEATURES = (-1,)
+"""The layers of drafters on the target's last hidden states."""
 
 
 @dataclass(frozen=True)
 class ModelInputs:
     """A prompt as the model takes it: ids [1, length] and what else its forward wants (pixels, grids, type ids).
 
-    The compact decoder takes several rows, and `inputs_embeds` [rows, length, width] among the extras in the place of
-    its own embeddings of the ids.
+    The Llama executor takes `inputs_embeds` [1, length, width] among the extras in the place of embeddings of its ids.
     """
 
     token_ids: torch.Tensor
     extras: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        return self.token_ids.shape[1]
 
     def extended(self, tokens: Sequence[int], type_id: int) -> ModelInputs:
         """The prompt with `tokens` after it. Type ids run along the tokens: what follows is of type `type_id`."""
@@ -43,52 +63,93 @@ class ModelInputs:
 
 @dataclass(frozen=True)
 class Scores:
-    """Results per new token: logits [batch, tokens, vocabulary]; features [batch, tokens, width] where asked for.
+    """Results per new token: logits [tokens, vocabulary]; of a prompt those after its last token alone [1, vocabulary].
 
-    `embeddings` [batch, tokens, width], of a prompt and where asked for: what its first layer read. At a picture's
-    placeholders these are the visual embeddings, in whatever way the family makes them.
+    `features`: layer -> hidden states [tokens, width], of the layers wanted; of a prompt those of every token.
+    `embeddings` [tokens, width], of a prompt and where wanted.
     """
 
     logits: torch.Tensor
-    features: torch.Tensor | None = None
+    features: Mapping[int, torch.Tensor] = field(default_factory=dict)
     embeddings: torch.Tensor | None = None
+
+    def split(self, bounds: Sequence[int]) -> list[Scores]:
+        """The scores of parts that lie side by side; `bounds`: where each begins, and the end."""
+        return [
+            Scores(self.logits[first:end], {layer: hidden[first:end] for layer, hidden in self.features.items()})
+            for first, end in pairwise(bounds)
+        ]
+
+
+class Slot(Protocol):
+    """One sequence inside an executor; what else it holds is the executor's own."""
+
+    @property
+    def length(self) -> int:
+        """Committed tokens."""
+        ...
 
 
 @dataclass(frozen=True)
-class Prefilled:
-    """Scores of a prompt (logits of its last token only) and the position shift of every later token.
+class TreeInputs:
+    """What one sequence asks of one pass.
 
-    M-RoPE models number an image by its grid, so text after it does not sit at its index: position = index + shift.
-    `padding` [rows], where rows differ in length: so many tokens at their start nobody sees or counts.
+    `tokens` are ids, or embeddings [n, width] read in their place where the executor can. `parents[i]` counts the
+    pending nodes of the slot from 0, over all passes since the last commit; ROOT hangs off the last committed token.
+    Each token sees the committed ones, its ancestors and itself.
     """
 
-    scores: Scores
-    position_shift: int = 0
-    padding: torch.Tensor | None = None
+    slot: Slot
+    tokens: Sequence[int] | torch.Tensor
+    parents: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an executor serves: `max_length` tokens of prompt and answer together (None: any number), `max_rows` tokens
+    of all trees of a pass (None: any number), hidden states of `width`, results on `device`."""
+
+    vocab_size: int
+    max_length: int | None
+    width: int
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    max_rows: int | None = None
 
 
 class Executor(Protocol):
-    """One model behind the seam. Calls append to `cache`; nothing else is remembered between calls."""
+    """One model behind the seam. Between calls only slots remember anything."""
 
     @property
-    def vocab_size(self) -> int: ...
+    def limits(self) -> Limits: ...
 
-    @property
-    def max_length(self) -> int | None:
-        """Most tokens of prompt and answer together; None where there is no limit."""
+    def open(self, capacity: int) -> Slot:
+        """An empty slot; `capacity`: tokens to make room for at first. It grows with what is used."""
         ...
 
-    @property
-    def device(self) -> torch.device: ...
-
-    @property
-    def width(self) -> int:
-        """Of embeddings and features."""
+    def close(self, slot: Slot) -> None:
+        """The slot is not used again; what it held may go to others."""
         ...
 
-    def most_nodes(self, position: int) -> int | None:
-        """Most nodes that a pass may hold beside a root at `position`; None: any number."""
+    def prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
+        """Run a prompt into an empty slot. Hidden states, where wanted, cover every prompt token."""
         ...
+
+    def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
+        """One pass for the new tokens of all `trees`, each of a slot of its own; they are pending until a commit."""
+        ...
+
+    def commit(self, slot: Slot, path: Sequence[int]) -> None:
+        """Keep the pending nodes of `path` (ascending) as committed tokens, drop every other pending one."""
+        ...
+
+    def most_nodes(self, slot: Slot) -> int | None:
+        """Most nodes that the slot's next pass may hold beside a root; None: any number."""
+        ...
+
+
+class FeatureTarget(Protocol):
+    """An executor that shows a model's embedding and head, for drafters on its hidden states."""
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """What the first layer reads for `tokens` [...]: [..., width]."""
@@ -96,32 +157,4 @@ class Executor(Protocol):
 
     def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
         """Rows of the language head [tokens, width]; features times these are logits, up to a final scale or cap."""
-        ...
-
-    def new_cache(self, capacity: int) -> SessionCache:
-        """An empty cache with room for `capacity` tokens."""
-        ...
-
-    def prefill(
-        self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
-    ) -> Prefilled:
-        """Run a prompt into an empty cache. Features and embeddings, where wanted, cover every prompt token."""
-        ...
-
-    def forward(
-        self,
-        tokens: torch.Tensor,
-        positions: torch.Tensor,
-        visible: torch.Tensor | None,
-        cache: SessionCache,
-        wants_features: bool,
-        embeddings: torch.Tensor | None = None,
-    ) -> Scores:
-        """Run `tokens` [batch, n] at `positions` [batch, n] after what the cache holds.
-
-        `embeddings` [batch, n, width], where given, are read in the place of the tokens' own (compact decoder only).
-
-        `visible` [batch or 1, n, cached + n] says which cached and new tokens each new token may see (a token sees
-        itself); None means all cached ones and itself, and is only given for a single new token.
-        """
         ...

@@ -16,6 +16,7 @@ from transformers import EosTokenCriteria, GenerationConfig, MaxLengthCriteria, 
 from seeahead.checked import shown_value
 from seeahead.compat import GenerationMode, generation_defaults, rotary_index
 from seeahead.errors import InputError, escaped
+from seeahead.history import TokenHistory
 from seeahead.option_table import NEVER_READ, OPTIONS
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule, check_stop_texts, end_tokens_of
@@ -54,10 +55,18 @@ class Prepared:
         )
 
     def sampler(self, seed: int) -> Sampler:
-        looks_back = not all(_is_theirs(one, _LOOK_AT_LOGITS_ALONE) for one in self.processors or ())
-        return Sampler(self.params(seed), self.prompt, self.processors and self._filters, looks_back=looks_back)
+        looking_back = [one for one in self.processors or () if not _is_theirs(one, _LOOK_AT_LOGITS_ALONE)]
+        return Sampler(
+            self.params(seed),
+            self.prompt,
+            self.processors and self._filters,
+            looks_back=bool(looking_back),
+            is_distinct=all(_is_plain_penalty(one) for one in looking_back),
+        )
 
     def _filters(self, token_ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        if any(not type(one).__module__.startswith("transformers.") for one in self.processors):
+            token_ids = token_ids.clone()  # somebody's own may keep what it is given
         # Processors hold tensors where the prompt was given, which need not be where the model is.
         filtered: torch.Tensor = self.processors(token_ids.to(self.device), logits.to(self.device))
         return filtered.to(logits.device)
@@ -65,8 +74,13 @@ class Prepared:
     def stop_rule(self, **more: Any) -> StopRule:
         """When the answer ends; `more` are further fields of a StopRule."""
 
-        def is_over(answer: Sequence[int]) -> bool:
-            tokens = torch.tensor([[*self.prompt, *answer]], device=self.device)
+        history, num_known = TokenHistory(self.prompt), 0
+
+        def is_over(answer: Sequence[int], new: Sequence[int]) -> bool:
+            nonlocal num_known
+            history.extend(answer[num_known:])
+            num_known = len(answer)
+            tokens = history.followed_by(new, self.device)[None].clone()  # criteria may keep what they are given
             return any(bool(torch.as_tensor(criterion(tokens, None)).all()) for criterion in self.criteria)
 
         return StopRule(
@@ -169,6 +183,12 @@ def prepared(config: Any, processors: Any, criteria: Any, prompt_ids: torch.Tens
         min(lengths),
         frozenset(ends),
     )
+
+
+def _is_plain_penalty(processor: Any) -> bool:
+    """Whether a processor asks which tokens there were, and not where or how often."""
+    is_penalty = _is_theirs(processor, ("RepetitionPenaltyLogitsProcessor",))
+    return is_penalty and not getattr(processor, "prompt_ignore_length", None)
 
 
 def _is_theirs(processor: Any, names: Sequence[str]) -> bool:

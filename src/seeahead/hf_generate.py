@@ -13,9 +13,8 @@ import torch
 from transformers import PreTrainedModel
 
 from seeahead.compat import Cache, prompt_arguments
-from seeahead.decode import Decoder
-from seeahead.drafters import make_drafter
-from seeahead.drafters.prices import with_prices
+from seeahead.decode import Request
+from seeahead.drafters import bind
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
@@ -23,6 +22,7 @@ from seeahead.families import family_for
 from seeahead.families.inspection import fingerprint
 from seeahead.generation_config import check, prepared
 from seeahead.proven import Prover
+from seeahead.target import Target
 
 
 def custom_generate(
@@ -41,7 +41,6 @@ def custom_generate(
 class _Loop:
     def __init__(self, drafter: str | Path | Drafter, streamer: Any, self_check: bool) -> None:
         self._drafter, self._streamer, self._self_check = drafter, streamer, self_check
-        self._made: dict[tuple[torch.device, torch.dtype], Drafter] = {}
         self._last: _Bound | None = None
 
     def __call__(
@@ -69,24 +68,21 @@ class _Loop:
                 f"custom_generate was asked for up to {settings.max_length} tokens of prompt and answer; it reads "
                 f"everything anew at {longest}, where its rotary factors change; allow fewer tokens"
             )
-        decoder = Decoder(family, bound.drafter, sampler, rule, family.image_token_ids)
-        progress = decoder.start(inputs)
-        _tell(self._streamer, input_ids, progress.answer)
-        for step in decoder.steps(progress):
-            _tell(self._streamer, step.emitted)
+        request = Request(family.executor, bound.drafter, sampler, rule, family.image_token_ids)
+        request.start(inputs)
+        _put(self._streamer, input_ids, request.answer)
+        for step in request.steps():
+            _put(self._streamer, step.emitted)
         if self._streamer is not None:
             self._streamer.end()
-        return torch.cat([input_ids, input_ids.new_tensor([progress.answer])], dim=1)
+        return torch.cat([input_ids, input_ids.new_tensor([request.answer])], dim=1)
 
     def _bound(self, model: PreTrainedModel) -> _Bound:
         """The model and the drafter made ready for it: once, as long as it is the same model, unchanged."""
         if self._last is not None and self._last.is_of(model):
             return self._last
         family = family_for(model)
-        place = family.device, family.dtype
-        if place not in self._made:
-            self._made[place] = make_drafter(self._drafter, device=family.device, dtype=family.dtype)
-        drafter = with_prices(self._made[place].bound_to(family), family)
+        drafter = bind(self._drafter, Target.of(family))
         self._last = _Bound(Prover(family, is_on=self._self_check), drafter)
         return self._last
 
@@ -97,10 +93,11 @@ class _Bound(NamedTuple):
 
     def is_of(self, model: PreTrainedModel) -> bool:
         family = self.prover.family
-        return family.given is model and family.seen == fingerprint(family.model)
+        with family.alone():
+            return family.given is model and family.seen == fingerprint(family.model)
 
 
-def _tell(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:
+def _put(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:
     for tokens in news if streamer is not None else ():
         streamer.put(torch.as_tensor(tokens).cpu())
 

@@ -106,10 +106,10 @@ def _prove_prompt(family: Family, what: str, inputs: ModelInputs, *, is_brief: b
     first, second = TokenTree(tokens[: len(_FIRST)], _FIRST), TokenTree(tokens[len(_FIRST) :], _SECOND)
     kept, leaf = [first.tokens[node] for node in _KEPT], second.path_to(2)
     said = whole_pass(family, inputs, [*kept, *(second.tokens[node] for node in leaf)], 1 + len(kept) + len(leaf))
-    session = Session(family, capacity=4)
-    errors = _differences(session.prefill(inputs).logits[0, -1:], said[:1])
+    session = Session(family.executor, capacity=4)
+    errors = _differences(session.prefill(inputs).logits, said[:1])
     yield Finding(f"the prefill of {what}", max(errors), bound, "a prompt's inputs, or its positions")
-    logits = session.score(first.tokens, first.parents).logits[0]
+    logits = session.score(first.tokens, first.parents).logits
     errors = _differences(logits[list(_KEPT)], said[1 : 1 + len(kept)])
     if not is_brief:
         path = first.path_to(3)
@@ -119,7 +119,7 @@ def _prove_prompt(family: Family, what: str, inputs: ModelInputs, *, is_brief: b
     session.commit(_KEPT)
     errors = [float("inf")]
     if session.length == inputs.token_ids.shape[1] + len(kept):
-        logits = session.score(second.tokens, second.parents).logits[0]
+        logits = session.score(second.tokens, second.parents).logits
         errors = _differences(logits[list(leaf)], said[1 + len(kept) :])
         if not is_brief:
             path = second.path_to(1)

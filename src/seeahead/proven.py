@@ -30,7 +30,7 @@ _SMALL = 20_000_000
 """Weights."""
 
 _NOT_OF_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
-_OURS = ("cache.py", "compat.py", "executor.py", "session.py", "proof.py", "families/*.py", "models/*.py")
+_OURS = ("compat.py", "executor.py", "session.py", "proof.py", "families/*.py", "executors/*.py")
 
 
 def proofs_folder() -> Path:
@@ -118,7 +118,7 @@ def _identity(family: Family, kind: str) -> list[Any]:
     return [
         kind,
         [f"{type(one).__module__}.{type(one).__qualname__}" for one in (family, model)],
-        family.is_fused,
+        family.executor.is_fused,
         json.dumps(config, sort_keys=True, default=str),
         sorted(kinds.items()),
         [metadata.version("transformers"), torch.__version__, _own_code()],

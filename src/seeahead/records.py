@@ -15,8 +15,8 @@ from seeahead.errors import InputError
 Origin = Literal["drafted", "target"]
 """Who said a token first: the drafter (and the target agreed), or the target itself."""
 
-FinishReason = Literal["end", "length", "stop", "context"]
-"""Why an answer ended: end token, max_new_tokens, stop string, or the model's context was full."""
+FinishReason = Literal["end", "length", "stop", "context", "error"]
+"""Why an answer ended: end token, max_new_tokens, stop string, the context was full, or an error (in a batch)."""
 
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)

@@ -18,6 +18,7 @@ import torch
 
 from seeahead.checked import shown_value
 from seeahead.errors import InputError, ModelError, SeeaheadError
+from seeahead.history import TokenHistory
 
 LogitsFilter = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(token ids [1, length], logits [1, vocabulary]) -> logits [1, vocabulary], as transformers' logits processors."""
@@ -83,41 +84,45 @@ class Sampler:
         filters: LogitsFilter | None = None,
         *,
         looks_back: bool = True,
+        is_distinct: bool = False,
     ) -> None:
         """`prompt`: ids that a repetition penalty or `filters` look back on.
 
         `filters`, where given, shape the logits in the place of the filters of `params`, which then only say whether
-        tokens are drawn, and with which seed. `looks_back`: whether they read the tokens so far.
+        tokens are drawn, and with which seed. `looks_back`: whether they read the tokens so far; `is_distinct`: only
+        which ones there were, not where or how often.
         """
         self.params = params
         self.filters = filters
         self._looks_back = looks_back if filters is not None else params.repetition_penalty != 1
-        self._history = list(prompt)
+        self._history = TokenHistory(prompt if self._looks_back else (), is_distinct=is_distinct or filters is None)
 
     def extend(self, tokens: Sequence[int]) -> None:
         """Tokens were committed: later distributions look back on them."""
-        self._history.extend(tokens)
+        if self._looks_back:
+            self._history.extend(tokens)
 
     def greedy_choices(self, logits: torch.Tensor) -> list[int] | None:
         """Greedy token of each row of `logits` [nodes, vocabulary] in one copy; None if rows look back on tokens."""
+        best = self.greedy_tokens(logits)
+        return None if best is None else checked_choices(best.tolist(), logits)
+
+    def greedy_tokens(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """The same, still on the device: -1 where the best is no number or nothing is left."""
         if not self.params.is_greedy or self._looks_back:
             return None
         if self.filters is not None:
             logits = self.filters(_NO_HISTORY.to(logits.device).expand(len(logits), 1), logits.float())
         # On a CPU in bfloat16, `max` takes a third of argmax's time; of several alike both take the first.
         best = logits.max(-1)
-        # In the one copy: -1 where the best is no number or nothing is left.
-        choices: list[int] = torch.where(best.values > -torch.inf, best.indices, -1).tolist()
-        if -1 in choices:
-            raise _no_token(logits)
-        return choices
+        return torch.where(best.values > -torch.inf, best.indices, -1)
 
     def distribution(self, logits: torch.Tensor, path_tokens: Sequence[int] = ()) -> torch.Tensor:
         """Probabilities [vocabulary] in float32 of the token after history + `path_tokens`, from its `logits`."""
         raw, logits = logits, logits.float()
         history = _NO_HISTORY.to(logits.device)[0]
         if self._looks_back:
-            history = torch.tensor([*self._history, *path_tokens], device=logits.device)
+            history = self._history.followed_by(path_tokens, logits.device)
         if self.filters is not None:
             logits = self.filters(history[None], logits[None])[0]
         elif self._looks_back:
@@ -136,13 +141,20 @@ class Sampler:
         return np.random.Generator(np.random.Philox(key=np.array([self.params.seed, position], dtype=np.uint64)))
 
 
+def checked_choices(choices: list[int], logits: torch.Tensor) -> list[int]:
+    """`choices` as they are. Raises where `greedy_tokens` found that a row of `logits` has none."""
+    if -1 in choices:
+        raise _no_token(logits)
+    return choices
+
+
 _NO_HISTORY = torch.zeros(1, 1, dtype=torch.int64)
 
 
 def _penalised(logits: torch.Tensor, history: torch.Tensor, penalty: float) -> torch.Tensor:
-    seen = torch.unique(history)
-    seen = seen[seen < logits.shape[-1]]
+    seen = history[history < logits.shape[-1]]
     scores = logits[seen]
+    # A token that stands there twice is written twice, with the same value.
     return logits.index_copy(0, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
 
 
@@ -175,11 +187,11 @@ def probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
 
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """What a model itself believes: log softmax of `logits` [..., vocabulary] in float32, no filter applied."""
+    """Log softmax of `logits` [..., vocabulary] in float32, no filter applied."""
     return logits.float().log_softmax(-1)
 
 
-def beliefs(logits: torch.Tensor) -> torch.Tensor:
+def probabilities_of(logits: torch.Tensor) -> torch.Tensor:
     """Softmax of `logits` [..., vocabulary] in float32, no filter applied; zeros where every logit is -inf."""
     return logits.float().softmax(-1).nan_to_num(0.0)
 

@@ -40,7 +40,7 @@ class StopRule:
     """Checked after every token, so that nothing after the end is ever emitted or counted.
 
     A stop string ends the answer with the token that completes it. `max_length` limits prompt and answer together.
-    `is_over` is a caller's own rule: asked about the answer after each of its tokens.
+    `is_over` is a caller's own rule, asked after each token: (the answer so far, its newest tokens) -> whether it ends.
     """
 
     max_new_tokens: int
@@ -49,7 +49,7 @@ class StopRule:
     to_text: Callable[[Sequence[int]], str] | None = None
     num_prompt_tokens: int = 0
     max_length: int | None = None
-    is_over: Callable[[Sequence[int]], bool] | None = None
+    is_over: Callable[[Sequence[int], Sequence[int]], bool] | None = None
 
     def __post_init__(self) -> None:
         limit: Any = self.max_new_tokens
@@ -72,7 +72,7 @@ class StopRule:
         for index, token in enumerate(new):
             if token in self.end_tokens:
                 return index + 1, "end"
-            if index == first_stop or (self.is_over is not None and self.is_over([*answer, *new[: index + 1]])):
+            if index == first_stop or (self.is_over is not None and self.is_over(answer, new[: index + 1])):
                 return index + 1, "stop"
             if len(answer) + index + 1 >= self.limit:
                 return index + 1, "length" if self.limit == self.max_new_tokens else "context"

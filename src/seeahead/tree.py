@@ -11,6 +11,8 @@ from functools import cached_property
 
 import torch
 
+from seeahead.errors import DrafterError
+
 ROOT = -1
 """Parent of the nodes that hang directly off the root (the last committed token)."""
 
@@ -23,8 +25,12 @@ class TokenTree:
     parents: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        assert len(self.tokens) == len(self.parents), "one parent per token"
-        assert all(ROOT <= parent < node for node, parent in enumerate(self.parents)), "parents come before children"
+        if len(self.tokens) != len(self.parents):
+            raise DrafterError(
+                f"{len(self.tokens)} tokens of a tree have {len(self.parents)} parents; give one for each"
+            )
+        if not all(ROOT <= parent < node for node, parent in enumerate(self.parents)):
+            raise DrafterError("a tree's parents do not come before their children; give nodes level by level")
 
     @classmethod
     def chain(cls, tokens: Sequence[int]) -> TokenTree:
@@ -32,7 +38,7 @@ class TokenTree:
         return cls(tuple(tokens), tuple(range(ROOT, len(tokens) - 1)))
 
     @classmethod
-    def merge(cls, branches: Sequence[Sequence[int]], max_nodes: int) -> TokenTree:
+    def of_branches(cls, branches: Sequence[Sequence[int]], max_nodes: int) -> TokenTree:
         """A tree of token sequences, common beginnings shared; the earlier ones win where `max_nodes` is reached."""
         tokens: list[int] = []
         parents: list[int] = []
@@ -86,19 +92,134 @@ class TokenTree:
         return tuple(reversed(path))
 
 
+class PendingNodes:
+    """Nodes that were read but not yet kept, found again by the tokens of a path."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[int, int], int] = {}
+        self._number = 0
+
+    def __len__(self) -> int:
+        return self._number
+
+    def add(self, tokens: Sequence[int], parents: Sequence[int]) -> None:
+        """`parents[i]` counts all nodes added so far from 0, or is ROOT. Of siblings alike the first is found."""
+        for token, parent in zip(tokens, parents, strict=True):
+            self._nodes.setdefault((parent, token), self._number)
+            self._number += 1
+
+    def path_of(self, tokens: Sequence[int]) -> list[int]:
+        """The longest path of nodes, from a child of the root, that spells the beginning of `tokens`."""
+        path: list[int] = []
+        for token in tokens:
+            node = self._nodes.get((path[-1] if path else ROOT, token))
+            if node is None:
+                break
+            path.append(node)
+        return path
+
+
 @dataclass(frozen=True)
 class Draft:
-    """A proposed tree and, where its tokens were drawn at random, what they were drawn from.
+    """A proposed tree: what its nodes were drawn from, how likely they are, and who proposed them.
 
-    `proposal` is `[nodes, vocabulary]`: row i is the distribution that node i was drawn from, independently of its
-    siblings. None means the tokens are a fixed choice (a lookup, a top-k tree) that no random number decided.
+    `proposals[i]` [vocabulary] is the distribution that node i was drawn from, independently of its siblings; None
+    where the token is a fixed choice (a lookup, a top-k tree) that no random number decided. No proposals: all fixed.
+    `scores[i]`: estimated probability that the target follows the path to node i; none: not known. `sources[i]`: the
+    drafter that proposed it; none: all of the same.
     """
 
     tree: TokenTree = TokenTree()
-    proposal: torch.Tensor | None = None
+    proposals: Sequence[torch.Tensor | None] = ()
+    scores: Sequence[float] = ()
+    sources: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        assert self.proposal is None or len(self.proposal) == len(self.tree), "one proposal row per node"
+        size = len(self.tree)
+        lengths = (len(self.proposals), len(self.scores), len(self.sources))
+        if any(length not in (0, size) for length in lengths):
+            raise DrafterError(
+                f"a draft of {size} nodes has {lengths[0]} proposals, {lengths[1]} scores and {lengths[2]} sources; "
+                "give one of each for every node, or none"
+            )
+
+    def proposal(self, node: int) -> torch.Tensor | None:
+        """What `node` was drawn from [vocabulary]; None for a fixed choice."""
+        return self.proposals[node] if len(self.proposals) else None
+
+
+def merge(drafts: Sequence[Draft], budget: int) -> Draft:
+    """One tree of at most `budget` nodes from several drafters' trees, common paths shared.
+
+    A node that several proposed has the highest of their scores. Where there are too many, fixed nodes of the lowest
+    score go (of equal ones the later). A drawn node never goes for what it is: that would change what it was drawn
+    from; a drawn node stays beside another's equal one, since each was drawn on its own. Raises DrafterError where the
+    drawn nodes alone are more than `budget`.
+    """
+    merged = _Merged()
+    for draft in drafts:
+        merged.add(draft)
+    return merged.kept(budget)
+
+
+class _Merged:
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        self.proposals: list[torch.Tensor | None] = []
+        self.scores: list[float] = []
+        self.sources: list[str] = []
+        self._known: dict[tuple[int, int], int] = {}
+
+    def add(self, draft: Draft) -> None:
+        places: list[int] = []
+        for node, (token, parent) in enumerate(zip(draft.tree.tokens, draft.tree.parents, strict=True)):
+            above = ROOT if parent == ROOT else places[parent]
+            proposal = draft.proposal(node)
+            # Where nothing is known, the first levels are the likeliest to be right.
+            score = draft.scores[node] if len(draft.scores) else 0.5 ** draft.tree.depths[node]
+            place = self._known.get((above, token))
+            if place is None or (proposal is not None and self.proposals[place] is not None):
+                place = len(self.tokens)
+                self._known.setdefault((above, token), place)
+                self.tokens.append(token)
+                self.parents.append(above)
+                self.proposals.append(proposal)
+                self.scores.append(score)
+                self.sources.append(draft.sources[node] if len(draft.sources) else "")
+            else:
+                self.scores[place] = max(self.scores[place], score)
+                self.proposals[place] = self.proposals[place] if proposal is None else proposal
+            places.append(place)
+
+    def kept(self, budget: int) -> Draft:
+        drawn = {node for node, proposal in enumerate(self.proposals) if proposal is not None}
+        for node in sorted(drawn, reverse=True):
+            above = self.parents[node]
+            while above != ROOT:
+                drawn.add(above)
+                above = self.parents[above]
+        if len(drawn) > budget:
+            raise DrafterError(
+                f"{len(drawn)} drawn nodes do not fit into a budget of {budget}; a drawn node cannot be left out, so "
+                "give each drafter its share of the budget"
+            )
+        # A node is worth no more than its parent, whatever the two drafters thought: so what is kept is a tree.
+        for node, parent in enumerate(self.parents):
+            if parent != ROOT:
+                self.scores[node] = min(self.scores[node], self.scores[parent])
+        fixed = sorted((node for node in range(len(self.tokens)) if node not in drawn), key=lambda i: -self.scores[i])
+        kept = sorted(drawn | set(fixed[: budget - len(drawn)]))
+        place = {node: number for number, node in enumerate(kept)}
+        return Draft(
+            TokenTree(
+                tuple(self.tokens[node] for node in kept),
+                tuple(place.get(self.parents[node], ROOT) for node in kept),
+            ),
+            [self.proposals[node] for node in kept] if drawn else (),
+            [self.scores[node] for node in kept],
+            [self.sources[node] for node in kept],
+        )
 
 
 @dataclass(frozen=True)

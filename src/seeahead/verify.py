@@ -1,9 +1,10 @@
 """The one lossless verifier, for chains and trees, greedy and sampled, fixed and drawn drafts.
 
-Fixed drafts: draw the target's own token at each node and follow the child that carries it; stop where none does.
-Drawn drafts: accept a child x with probability min(1, p(x) / q(x)), else go on with the residual max(p - q, 0)
-(Leviathan et al. 2023; several independently drawn siblings one after the other: Miao et al. 2024, SpecInfer).
-Either way the emitted tokens have exactly the target's distribution; greedy is the one-hot case.
+One walk: at a node the drawn children come first, one after the other. A child x is accepted with probability
+min(1, p(x) / q(x)), else the residual max(p - q, 0) takes the place of p (Leviathan et al. 2023; several independently
+drawn siblings: Miao et al. 2024, SpecInfer). If none was accepted, one token is drawn from what is left of p, and a
+fixed child that carries it is followed. Drafts that are drawn or fixed throughout are the special cases. The emitted
+tokens have exactly the target's distribution; greedy is the one-hot case.
 """
 
 from __future__ import annotations
@@ -21,33 +22,32 @@ def verify(draft: Draft, logits: torch.Tensor, sampler: Sampler, position: int) 
     """
     choices = sampler.greedy_choices(logits)
     if choices is not None:
-        return _verify_greedy(draft, choices)
+        return verify_greedy(draft, choices)
     tree, node = draft.tree, ROOT
     path: list[int] = []
     while True:
-        path_tokens = [tree.tokens[step] for step in path]
-        p = sampler.distribution(logits[node + 1], path_tokens)
+        p = sampler.distribution(logits[node + 1], [tree.tokens[step] for step in path])
         stream = sampler.stream(position + len(path))
         uniform = stream.random()
         accepted = None
-        if draft.proposal is None:
-            token = draw(p, uniform)
-            accepted = _child_with(draft, node, token)
-        else:
-            for child in tree.children(node):
-                x, q = tree.tokens[child], draft.proposal[child]
-                if stream.random() * float(q[x]) < float(p[x]):
-                    accepted = child
-                    break
-                p = residual(p, q)
-            token = tree.tokens[accepted] if accepted is not None else draw(p, uniform)
+        for child in tree.children(node):
+            q = draft.proposal(child)
+            if q is None:
+                continue
+            if stream.random() * float(q[tree.tokens[child]]) < float(p[tree.tokens[child]]):
+                accepted = child
+                break
+            p = residual(p, q)
         if accepted is None:
-            return Verdict(tuple(path), token)
+            token = draw(p, uniform)
+            accepted = _fixed_child(draft, node, token)
+            if accepted is None:
+                return Verdict(tuple(path), token)
         path.append(accepted)
         node = accepted
 
 
-def _verify_greedy(draft: Draft, choices: list[int]) -> Verdict:
+def verify_greedy(draft: Draft, choices: list[int]) -> Verdict:
     """The walk where every distribution is one-hot: `choices[1 + node]` is the target's token after `node`."""
     path: list[int] = []
     node = ROOT
@@ -59,3 +59,8 @@ def _verify_greedy(draft: Draft, choices: list[int]) -> Verdict:
 
 def _child_with(draft: Draft, node: int, token: int) -> int | None:
     return next((child for child in draft.tree.children(node) if draft.tree.tokens[child] == token), None)
+
+
+def _fixed_child(draft: Draft, node: int, token: int) -> int | None:
+    alike = (child for child in draft.tree.children(node) if draft.tree.tokens[child] == token)
+    return next((child for child in alike if draft.proposal(child) is None), None)

@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 
 from seeahead.errors import DrafterError, SeeaheadError
-from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.executors.llama import Decoder, DecoderConfig
 from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_TARGET, change_config, make, write
 
 

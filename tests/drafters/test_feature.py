@@ -9,7 +9,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Assignment
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executor import ModelInputs, Scores
-from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.executors.llama import Decoder, DecoderConfig
 from seeahead.models.feature import FeatureNetwork, FeatureOptions, Slots, shifted
 from seeahead.sampling import SamplingParams
 from seeahead.tree import ROOT, Verdict

@@ -11,7 +11,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Assignment
 from seeahead.errors import DrafterError
 from seeahead.executor import ModelInputs
-from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.executors.llama import Decoder, DecoderConfig
 from seeahead.sampling import SamplingParams
 from seeahead.testing import answer, assert_same_answer
 from seeahead.tree import Verdict

@@ -11,7 +11,7 @@ from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Assignment
 from seeahead.executor import ModelInputs
-from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.executors.llama import Decoder, DecoderConfig
 from seeahead.sampling import SamplingParams
 from seeahead.testing import SelfDrafter, answer, tiny_family, tiny_inputs
 from seeahead.tree import Verdict

@@ -10,7 +10,7 @@ from seeahead.drafting import Assignment
 from seeahead.errors import DrafterError
 from seeahead.executor import ModelInputs
 from seeahead.models.adapter import AdapterConfig, ImageAdapter
-from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.executors.llama import Decoder, DecoderConfig
 from seeahead.sampling import SamplingParams
 from seeahead.tree import Verdict
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seeahead.families import family_for
-from seeahead.families.fused import fused_decoder
+from seeahead.executors.fuse import fused_decoder
 from seeahead.testing import answer, tiny_model
 from seeahead.testing.models import tiny_inputs
 

@@ -23,7 +23,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import DrafterError
 from seeahead.families import family_for
 from seeahead.models.adapter import AdapterConfig, ImageAdapter
-from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.executors.llama import Decoder, DecoderConfig
 from seeahead.pictures import load_picture
 from seeahead.prompt import make_prompt
 from seeahead.sampling import SamplingParams

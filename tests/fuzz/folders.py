@@ -13,8 +13,8 @@ from seeahead.drafters import make_drafter
 from seeahead.executor import ModelInputs
 from seeahead.families.loading import check_model_type
 from seeahead.models.adapter import AdapterConfig, ImageAdapter
-from seeahead.models.checkpoint import unfuse
-from seeahead.models.decoder import Decoder, DecoderConfig
+from seeahead.executors.checkpoint import unfuse
+from seeahead.executors.llama import Decoder, DecoderConfig
 from seeahead.models.feature import FeatureNetwork, FeatureOptions
 from seeahead.testing import answer, tiny_model, tiny_processor
 

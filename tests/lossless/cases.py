@@ -5,20 +5,19 @@ from functools import cache
 
 import torch
 
-from seeahead.drafters.empty import EmptyDrafter
-from seeahead.drafters.ensemble import EnsembleDrafter
-from seeahead.drafters.feature import FeatureDrafter
-from seeahead.drafters.growth import GrowthLimits
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
-from seeahead.drafters.views_drafter import ViewsDrafter
-from seeahead.drafters.vision import VisionDrafter
+from seeahead.drafters.merged import MergedDrafter
+from seeahead.drafters.msd import MsdDrafter, MsdNetwork, MsdOptions
+from seeahead.drafters.none import EmptyDrafter
+from seeahead.drafters.tabed import EnsembleDrafter, ViewsDrafter
+from seeahead.drafters.tree_growth import TreeLimits
+from seeahead.drafters.vision import AdapterConfig, ImageAdapter, VisionDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.executor import ModelInputs
+from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.families import family_for
-from seeahead.models.adapter import AdapterConfig, ImageAdapter
-from seeahead.models.decoder import Decoder, DecoderConfig
-from seeahead.models.feature import FeatureNetwork, FeatureOptions
+from seeahead.target import Target
 from seeahead.testing import (
     TEXT_FAMILIES,
     VISION_FAMILIES,
@@ -69,7 +68,7 @@ def plain_type(model_type):
 
 
 # Random networks believe in nothing much, and are right by chance: trees that do not mind, wide enough to be right.
-WIDE = GrowthLimits(depth=3, width=8, num_nodes=30, min_probability=0.0)
+WIDE = TreeLimits(depth=3, width=8, num_nodes=30, min_probability=0.0)
 
 # The same matrix runs on a GPU with SEEAHEAD_TEST_DEVICE=cuda.
 DEVICE = os.environ.get("SEEAHEAD_TEST_DEVICE", "cpu")
@@ -101,8 +100,8 @@ def trimmed_language():
     """Sixty of the target's words, the rest unknown, in our own decoder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        decoder = Decoder(DecoderConfig(60, 32, 48, 2, 2, 1, 16, 512)).eval().to(DEVICE)
-    return LanguageDrafter(decoder, DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0), WIDE)
+        decoder = Llama(LlamaShape(60, 32, 48, 2, 2, 1, 16, 512)).eval().to(DEVICE)
+    return LanguageDrafter(Target(decoder), DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0), WIDE)
 
 
 @cache
@@ -112,30 +111,35 @@ def vision(width, num_tokens=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         adapter = ImageAdapter(AdapterConfig(width, 32, 16, num_tokens)).eval().to(DEVICE)
-    return VisionDrafter(blind.executor, blind.vocabulary, WIDE, adapter=adapter)
+    return VisionDrafter(blind.language, blind.vocabulary, WIDE, adapter=adapter)
 
 
 @cache
-def feature(width, **options):
-    """One random layer on features of `width`, sixty words."""
+def msd_network(width, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
-        network = FeatureNetwork(DecoderConfig(1, width, 48, 1, 2, 1, 16, 512), FeatureOptions(**options))
+        network = MsdNetwork(LlamaShape(1, width, 48, 1, 2, 1, 16, 512), MsdOptions(**options))
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
+    return network.eval().to(DEVICE)
+
+
+def msd(family, **options):
+    """One random layer on the target's features, sixty words."""
     vocabulary = DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0)
-    return FeatureDrafter(network.eval().to(DEVICE), vocabulary, WIDE)
+    return MsdDrafter.on(Target.of(family), msd_network(family.width, **options), vocabulary, limits=WIDE)
 
 
-def tabed(width, views, *others, **settings):
+def tabed(width, views, *others, target=None, **settings):
     """Views of the vision drafter, and `others` beside them."""
-    return EnsembleDrafter((ViewsDrafter(vision(width), views, pooled=1), *others), limits=WIDE, **settings)
+    of_prompt = ViewsDrafter(vision(width), views, pooled=1, target=target)
+    return EnsembleDrafter((of_prompt, *others), limits=WIDE, **settings)
 
 
 @cache
 def language(model_type="llama", **settings):
     """Another random model of the target's vocabulary."""
-    return LanguageDrafter(target(model_type, 7), **settings)
+    return LanguageDrafter(Target.of(target(model_type, 7)), **settings)
 
 
 # Name -> drafter for (family, the target's own answer).
@@ -145,25 +149,36 @@ DRAFTERS = {
     "language": lambda family, truth: language(),
     "language with a window": lambda family, truth: language("mistral", limits=WIDE),
     "language, trimmed": lambda family, truth: trimmed_language(),
-    "language, itself": lambda family, truth: LanguageDrafter(family),
+    "language, itself": lambda family, truth: LanguageDrafter(Target.of(family)),
     "vision": lambda family, truth: vision(family.text_config.hidden_size),
     "vision, few tokens": lambda family, truth: vision(family.text_config.hidden_size, 2),
-    "msd": lambda family, truth: feature(family.width),
-    "msd, pooled": lambda family, truth: feature(family.width, visual="pooled", num_tokens=2),
-    "msd, one query": lambda family, truth: feature(family.width, visual="query"),
-    "msd, no pictures": lambda family, truth: feature(family.width, visual="dropped"),
-    "eagle": lambda family, truth: feature(family.width, is_decoupled=False),
+    "msd": lambda family, truth: msd(family),
+    "msd, pooled": lambda family, truth: msd(family, visual="pooled", num_tokens=2),
+    "msd, one query": lambda family, truth: msd(family, visual="query"),
+    "msd, no pictures": lambda family, truth: msd(family, visual="dropped"),
+    "eagle": lambda family, truth: msd(family, is_decoupled=False),
     "tabed": lambda family, truth: tabed(family.width, "MT"),
     "tabed, static": lambda family, truth: tabed(family.width, "MTP", rule="static", draws=True),
     "tabed and others": lambda family, truth: tabed(
-        family.width, "MP", LookupDrafter(min_match=1), feature(family.width), LanguageDrafter(family), draws=True
+        family.width, "MP", LookupDrafter(min_match=1), msd(family), LanguageDrafter(Target.of(family)), draws=True
+    ),
+    "merged": lambda family, truth: MergedDrafter(
+        (
+            LookupDrafter(min_match=1),
+            msd(family),
+            language(),
+            ScriptedDrafter("sometimes right", sometimes_right(truth), is_alone=False),
+        )
+    ),
+    "merged, drawn and fixed": lambda family, truth: MergedDrafter(
+        (tabed(family.width, "MT", rule="static", draws=True), msd(family), LookupDrafter(min_match=1))
     ),
     "random chain": lambda family, truth: ScriptedDrafter("random chain", random_chain()),
     "random tree": lambda family, truth: ScriptedDrafter("random tree", random_tree()),
     "all wrong": lambda family, truth: ScriptedDrafter("all wrong", all_wrong(truth)),
     "all right": lambda family, truth: ScriptedDrafter("all right", all_right(truth)),
     "sometimes right": lambda family, truth: ScriptedDrafter("sometimes right", sometimes_right(truth)),
-    "self": lambda family, truth: SelfDrafter(family),
+    "self": lambda family, truth: SelfDrafter(family.executor),
 }
 
 KINDS = (
@@ -173,6 +188,7 @@ KINDS = (
     ("vision", "vision, few tokens"),
     ("msd", "msd, pooled", "msd, one query", "msd, no pictures", "eagle"),
     ("tabed", "tabed, static", "tabed and others"),
+    ("merged", "merged, drawn and fixed"),
     ("random tree", "random chain"),
     ("sometimes right", "all right", "all wrong"),
     ("self",),

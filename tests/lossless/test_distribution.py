@@ -18,17 +18,19 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from seeahead.decode import Decoder
-from seeahead.drafters.empty import EmptyDrafter
-from seeahead.drafters.ensemble import EnsembleDrafter
-from seeahead.drafters.growth import GrowthLimits
+from seeahead.decode import Request
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
+from seeahead.drafters.merged import MergedDrafter
+from seeahead.drafters.none import EmptyDrafter
+from seeahead.drafters.tabed import EnsembleDrafter
+from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.drafting import Assignment
+from seeahead.drafting import DraftContext
 from seeahead.executor import ModelInputs
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
+from seeahead.target import Target
 from seeahead.testing import (
     ScriptedDrafter,
     TableExecutor,
@@ -69,7 +71,10 @@ def scripted(script):
 FIXED = {
     "fixed tree": scripted(lambda answer, budget, random: Draft(FIXED_TREE if budget > 6 else TokenTree())),
     "lookup": lambda seed: LookupDrafter(min_match=1, width=3),
-    "language tree": lambda seed: LanguageDrafter(OTHER, limits=GrowthLimits(3, 2, 6, 0.01)),
+    "language tree": lambda seed: LanguageDrafter(Target(OTHER), limits=TreeLimits(3, 2, 6, 0.01)),
+    "merged": lambda seed: MergedDrafter(
+        (LookupDrafter(min_match=1), LanguageDrafter(Target(OTHER), limits=TreeLimits(3, 2, 6, 0.01))), num_nodes=7
+    ),
     "random chain": scripted(random_chain(3, range(VOCAB))),
     "random tree": scripted(random_tree(8, range(VOCAB))),
 }
@@ -80,23 +85,38 @@ DRAWN = {
     "drawn siblings": scripted(drawn_tree([Q, Q, Q])),
     "unlike siblings": scripted(drawn_tree([Q, ONE_SIDED, Q.flip(0)])),
     "mixture": scripted(drawn_mixture([Q, ONE_SIDED], [0.7, 0.3])),
-    "language chain": lambda seed: LanguageDrafter(OTHER, draws=True),
+    "drawn merged with fixed": lambda seed: MergedDrafter(
+        (
+            ScriptedDrafter("drawn", drawn_tree([Q, ONE_SIDED]), seed, is_alone=False),
+            LookupDrafter(min_match=1, width=3),
+            LanguageDrafter(Target(OTHER), limits=TreeLimits(3, 2, 6, 0.01)),
+        ),
+        num_nodes=12,
+    ),
+    "drawn merged with drawn": lambda seed: MergedDrafter(
+        (
+            ScriptedDrafter("drawn", drawn_chain(Q), seed, is_alone=False),
+            LanguageDrafter(Target(OTHER), draws=True),
+            LookupDrafter(),
+        )
+    ),
+    "language chain": lambda seed: LanguageDrafter(Target(OTHER), draws=True),
     "language chain, trimmed": lambda seed: LanguageDrafter(
-        TRIMMED, DraftVocabulary(torch.tensor([5, 1, 2, 0]), 0), draws=True
+        Target(TRIMMED), DraftVocabulary(torch.tensor([5, 1, 2, 0]), 0), draws=True
     ),
 }
 
 
 def ensemble(num_members, rule):
     members = (
-        LanguageDrafter(OTHER),
-        LanguageDrafter(TRIMMED, DraftVocabulary(torch.tensor([5, 1, 2, 0]), 0)),
+        LanguageDrafter(Target(OTHER)),
+        LanguageDrafter(Target(TRIMMED), DraftVocabulary(torch.tensor([5, 1, 2, 0]), 0)),
         LookupDrafter(min_match=1),
-        LanguageDrafter(TARGET),
+        LanguageDrafter(Target(TARGET)),
     )
     first = (0.5, 0.2, 0.2, 0.1)[:num_members]
     weights = tuple(weight / sum(first) for weight in first)
-    limits = GrowthLimits(3, 1, 3, 0.0)
+    limits = TreeLimits(3, 1, 3, 0.0)
     return lambda seed: EnsembleDrafter(members[:num_members], rule, 4, weights, limits, draws=True)
 
 
@@ -107,12 +127,12 @@ ENSEMBLES = {f"{number} members, {rule}": ensemble(number, rule) for number in (
 def first_tokens(drafter, params, seed, number=3):
     """Answers go on past `number`, so that no draft is cut short by a limit."""
     params = SamplingParams(**{**vars(params), "seed": seed})
-    decoder = Decoder(TARGET, drafter, Sampler(params, PROMPT), StopRule(number + 9))
-    progress = decoder.start(ModelInputs(torch.tensor([PROMPT])))
-    steps = decoder.steps(progress)
-    while len(progress.answer) < number:
+    request = Request(TARGET, drafter, Sampler(params, PROMPT), StopRule(number + 9))
+    request.start(ModelInputs(torch.tensor([PROMPT])))
+    steps = request.steps()
+    while len(request.answer) < number:
         next(steps)
-    return tuple(progress.answer[:number])
+    return tuple(request.answer[:number])
 
 
 @cache
@@ -189,8 +209,8 @@ def test_drawn_drafts_have_the_targets_distribution(name, drafter):
 
 def first_draft(drafter, params, first):
     """What `drafter` proposes after the answer's `first` token."""
-    assignment = Assignment(ModelInputs(torch.tensor([PROMPT])), frozenset(), VOCAB, params, max_new_tokens=12)
-    return drafter.bound_to(TARGET).start(assignment).propose([first], 3)
+    context = DraftContext(ModelInputs(torch.tensor([PROMPT])), first, frozenset(), VOCAB, params, max_new_tokens=12)
+    return drafter.start(context).propose(3)
 
 
 @pytest.mark.parametrize("temperature", [0.4, 2.5])
@@ -205,7 +225,7 @@ def test_a_drawn_draft_says_what_its_tokens_were_drawn_from(drafter, temperature
     excess, variance = torch.zeros(VOCAB + 1).double(), torch.zeros(VOCAB + 1).double()
     for seed in range(150):
         draft = first_draft(made(seed), SamplingParams(temperature, seed=seed), first=seed % VOCAB)
-        for token, q in zip(draft.tree.tokens, draft.proposal.double(), strict=True):
+        for token, q in zip(draft.tree.tokens, torch.stack(draft.proposals).double(), strict=True):
             assert q[token] > 0, "a token was drawn that the proposal excludes"
             assert q.sum() == pytest.approx(1, abs=1e-5)
             logs = q.clamp_min(1e-30).log()
@@ -232,8 +252,9 @@ def test_drafts_do_get_accepted():
         accepted = 0
         for seed in range(20):
             params = SamplingParams(temperature=1.0, seed=seed)
-            decoder = Decoder(TARGET, drafter(seed), Sampler(params, PROMPT), StopRule(12))
-            accepted += sum(s.num_accepted for s in decoder.steps(decoder.start(ModelInputs(torch.tensor([PROMPT])))))
+            request = Request(TARGET, drafter(seed), Sampler(params, PROMPT), StopRule(12))
+            request.start(ModelInputs(torch.tensor([PROMPT])))
+            accepted += sum(step.num_accepted for step in request.steps())
         assert accepted > 20
 
 

@@ -5,9 +5,10 @@ import torch
 from PIL import Image
 
 from seeahead.api import Engine
-from seeahead.drafters.empty import EmptyDrafter
+from seeahead.drafters.none import EmptyDrafter
 from seeahead.families import family_for
 from seeahead.sampling import SamplingParams
+from seeahead.target import Target
 from seeahead.testing import answer, assert_same_answer, tiny_model, tiny_processor
 from tests.lossless.cases import (
     DRAFTERS,
@@ -191,7 +192,7 @@ def test_four_views_of_a_prompt_with_captions_change_no_token(rule, temperature)
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "And 8?"}]},
     ]
     alone = Engine(family, EmptyDrafter()).generate(question, [picture] * 2, **asked)
-    drafter = tabed(family.width, "MTCP", rule=rule).bound_to(family)
+    drafter = tabed(family.width, "MTCP", rule=rule, target=Target.of(family))
     drafted = Engine(family, drafter).generate(question, [picture] * 2, captions=["What", "is that"], **asked)
     assert drafted.token_ids == alone.token_ids
     assert sum(step.num_drafted for step in drafted.steps) > 0

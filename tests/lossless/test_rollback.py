@@ -43,14 +43,14 @@ def test_commit_equals_prefill_without_sdpa(model_type):
 def test_levels_equal_a_prefill(model_type):
     """A tree scored level by level, as drafters grow it, is the tree scored at once."""
     family, inputs = target(model_type), prompt(model_type, image_counts(model_type)[0])
-    sessions = Session(family, 4), Session(family, 200)
+    sessions = Session(family.executor, 4), Session(family.executor, 200)
     for session in sessions:
         session.prefill(inputs)
     for grown, path in ROUNDS:
-        whole = sessions[0].score(grown.tokens, grown.parents).logits[0]
+        whole = sessions[0].score(grown.tokens, grown.parents).logits
         sessions[0].commit(path)
         for node in range(len(grown)):
-            single = sessions[1].score(grown.tokens[node : node + 1], grown.parents[node : node + 1]).logits[0, 0]
+            single = sessions[1].score(grown.tokens[node : node + 1], grown.parents[node : node + 1]).logits[0]
             assert (single - whole[node]).abs().max() < 1e-4, f"node {node} scored alone differs"
         sessions[1].commit(path)
 

@@ -10,8 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
-from seeahead.models.checkpoint import load_decoder
-from seeahead.models.decoder import Decoder, DecoderConfig, attend
+from seeahead.executors.checkpoint import load_decoder
+from seeahead.executors.llama import Decoder, DecoderConfig, attend
 from seeahead.session import Session
 from seeahead.tree import ROOT
 

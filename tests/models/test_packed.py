@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from seeahead.families.fused import fused_decoder
-from seeahead.models.packed import PackedLinear, RoundedLinear, can_pack, pack, rounded_linear
+from seeahead.executors.fuse import fused_decoder
+from seeahead.executors.int8 import PackedLinear, RoundedLinear, can_pack, pack, rounded_linear
 from seeahead.testing import tiny_model
 
 WEIGHT = torch.linspace(-1, 1, 96 * 64).reshape(96, 64)

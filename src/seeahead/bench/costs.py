@@ -26,7 +26,7 @@ def measure_costs(family: Family, num_repeats: int, seed: int = 0) -> Iterator[f
     num_cached = min(NUM_CACHED, limit - MEASURED[-1])
     known = [token for token in range(family.vocab_size // 2, family.vocab_size) if token not in family.image_token_ids]
     words = list(islice(cycle(known), num_cached + MEASURED[-1]))
-    session = Session(family, num_cached + MEASURED[-1])
+    session = Session(family.executor, num_cached + MEASURED[-1])
     session.prefill(ModelInputs(torch.tensor([words[:num_cached]], device=family.device)))
     taken: dict[int, list[float]] = {k: [] for k in MEASURED}
     shuffle = random.Random(seed)
@@ -43,7 +43,7 @@ def _forward_seconds(session: Session, tokens: list[int]) -> float:
     started = perf_counter()
     logits = session.score(tokens, range(ROOT, len(tokens) - 1)).logits
     # The loop looks at the target's choice after every forward, which on a GPU is when the forward is over.
-    logits[0, -1].argmax().item()
+    logits[-1].argmax().item()
     seconds = perf_counter() - started
     session.commit(())
     return seconds

@@ -37,8 +37,8 @@ def logit_gap(
 
 
 def _logits_after(family: Family, inputs: ModelInputs, answer: Sequence[int]) -> Any:
-    session = Session(family, inputs.token_ids.shape[1] + len(answer))
+    session = Session(family.executor, inputs.token_ids.shape[1] + len(answer))
     logits = session.prefill(inputs).logits
     if answer:
         logits = session.score(answer, range(ROOT, len(answer) - 1)).logits
-    return logits[0, -1].float()
+    return logits[-1].float()

@@ -1,19 +1,24 @@
-"""The drafters, by the name a user gives. Implementations are imported when first needed."""
+"""The drafters, by the name a user gives. Implementations are imported when first needed.
+
+A drafter is one file: a spec with checked settings that binds to a target, and the drafter that comes of it. To add
+one, write the file and name its spec here.
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seeahead.drafters.options import split_options, with_options
-from seeahead.errors import DrafterError, shown
+from seeahead.errors import DrafterError, escaped, shown
 
 if TYPE_CHECKING:
-    import torch
-
+    from seeahead.drafters.spec import DrafterSpec
     from seeahead.drafting import Drafter
+    from seeahead.target import Target
 
 KINDS: dict[str, str] = {
     "none": "no drafts: plain decoding, the baseline",
@@ -21,87 +26,120 @@ KINDS: dict[str, str] = {
     "language": "a small language model that does not see the image (a folder or hub id)",
     "vision": "a small language model with an image adapter on the target's view of the image (a folder)",
     "tabed": "several views of the prompt as one batch of a vision drafter, weighted as the answer goes; no training",
-    "msd": "one layer on the target's own features, pictures kept apart from text (a folder)",
+    "msd": "one layer on the target's own features, images kept apart from text (a folder)",
+    "merged": "the drafts of several drafters in one tree (members=lookup+msd)",
+}
+_SPECS = {
+    "none": "none:EmptySpec",
+    "lookup": "lookup:LookupSpec",
+    "language": "language:LanguageSpec",
+    "vision": "vision:VisionSpec",
+    "tabed": "tabed:TabedSpec",
+    "msd": "msd:MsdSpec",
+    "merged": "merged:MergedSpec",
 }
 NEEDS_MODEL = ("language", "vision", "tabed", "msd")
-"""Kinds that are nothing without weights made for the target."""
+"""Kinds that need weights made for the target."""
 
 FASTEST = ("msd", "vision", "language")
 """Of drafters that are made for a target, the one to take if nobody says (docs/results)."""
 
+_OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""module:Class, a spec of the user's own."""
 
-def make_drafter(
-    spec: str | Path | Drafter,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    own: Mapping[str, Path] | None = None,
-) -> Drafter:
-    """A drafter from a kind, a folder, a hub id, or as it is. `own`: folders of drafters made for this target, by kind.
 
-    Settings may follow: `language:chain=5` (see `drafters/options.py`).
+def bind(drafter: str | Path | DrafterSpec | Drafter, target: Target, own: Mapping[str, Path] | None = None) -> Drafter:
+    """A drafter for `target` from its name, its spec, or as it is. `own`: folders of drafters made for this target, by
+    kind. Raises DrafterError or ModelError, in one line, if there is none."""
+    from seeahead.drafters.spec import DrafterSpec
 
-    Raises DrafterError or ModelError, in one line, if there is none.
+    if isinstance(drafter, str | Path):
+        drafter = spec_of(drafter, own)
+    return drafter.bind(target) if isinstance(drafter, DrafterSpec) else drafter
+
+
+def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterSpec:
+    """The spec that `text` names: a kind, a folder, a hub id, or module:Class; settings may follow, as in
+    `language:chain=5` or `out/mine/drafter:as=mine`. Raises DrafterError or ModelError, in one line, if there is none.
     """
-    if not isinstance(spec, str | Path):
-        return spec
-    name, options = split_options(str(spec))
-
-    def make(part: str) -> Drafter:
-        return make_drafter(part, device=device, dtype=dtype, own=own)
-
-    if name == "tabed":
-        from seeahead.drafters.tabed import make_tabed
-
-        return make_tabed(options, make, str(spec))
-    if options:
-        return with_options(make(name), options, str(spec))
-    return _without_model(name) or _from_weights(_source(name, own or {}), device, dtype)
-
-
-def kind_of(values: Mapping[str, Any]) -> str:
-    """Which kind of drafter a folder holds, from its config.json's `values`."""
-    from seeahead.models import adapter, feature
-
-    return "msd" if feature.CONFIG_KEY in values else "vision" if adapter.CONFIG_KEY in values else "language"
+    name, settings = _split(str(text))
+    own = dict(own or {})
+    if name in KINDS:
+        kind = name
+        if kind in NEEDS_MODEL and kind != "tabed":
+            if kind not in own:
+                raise DrafterError(
+                    f"the {name} drafter needs a model made for this target; give its folder or hub id as drafter"
+                )
+            settings["source"] = own[kind]
+    elif _OWN.fullmatch(name) and not Path(name).exists():
+        return _own_spec(name).made(_named(settings, text), str(text))
+    else:
+        kind = _kind_of(name)
+        settings["source"] = name
+    values = {**_named(settings, text), "own": own}
+    return spec_class(kind).made(values, str(text))
 
 
-def _without_model(kind: str) -> Drafter | None:
-    if kind == "none":
-        from seeahead.drafters.empty import EmptyDrafter
-
-        return EmptyDrafter()
-    if kind == "lookup":
-        from seeahead.drafters.lookup import LookupDrafter
-
-        return LookupDrafter()
-    return None
+def spec_class(kind: str) -> type[DrafterSpec]:
+    """The spec of a kind."""
+    module, _, name = _SPECS[kind].partition(":")
+    found: type[DrafterSpec] = getattr(import_module(f".{module}", __name__), name)
+    return found
 
 
-def _source(name: str, own: Mapping[str, Path]) -> str | Path:
-    """The folder or hub id of a drafter that is a model."""
-    if name in NEEDS_MODEL:
-        if name not in own:
+def _named(settings: Mapping[str, Any], text: str | Path) -> dict[str, Any]:
+    """A drafter with settings is called by what was written, unless `as` says how."""
+    has_settings = any(key != "source" for key in settings)
+    return {"as": str(text), **settings} if has_settings else dict(settings)
+
+
+def _split(text: str) -> tuple[str, dict[str, Any]]:
+    """A drafter's name and its settings. Raises DrafterError for one that is given twice or not finished."""
+    name, colon, tail = text.rpartition(":")
+    # A colon may also stand in a path.
+    if not colon or "=" not in tail:
+        return text, {}
+    settings: dict[str, Any] = {}
+    for part in tail.split(","):
+        key, equals, value = part.partition("=")
+        if not (key and equals and value) or key in settings:
             raise DrafterError(
-                f"the {name} drafter needs a model made for this target; give its folder or hub id as drafter"
+                f"{shown(part)} in drafter {shown(text)} is not a setting; "
+                f"write settings as {escaped(name)}:depth=5,width=1"
             )
-        return own[name]
+        settings[key] = value
+    return name, settings
+
+
+def _kind_of(name: str) -> str:
+    """Of a drafter's folder or hub id; any other model drafts as a language model."""
     from seeahead.checked import is_folder
 
-    if is_folder(name) or name.count("/") == 1:
-        return name
-    near = difflib.get_close_matches(name, KINDS, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise DrafterError(f"unknown drafter {shown(name)}; {hint}allowed are {', '.join(KINDS)}, a folder or a hub id")
+    if not is_folder(name) and name.count("/") != 1:
+        near = difflib.get_close_matches(name, KINDS, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        allowed = f"{', '.join(KINDS)}, a folder, a hub id or module:Class"
+        raise DrafterError(f"unknown drafter {shown(name)}; {hint}allowed are {allowed}")
+    from seeahead.drafters.folder import Folder
+
+    folder = Folder.find(name)
+    kind = "language" if folder is None else folder.kind
+    if kind not in _SPECS:
+        raise DrafterError(f"drafter {shown(name)} is of the unknown kind {shown(kind)}; known are {', '.join(_SPECS)}")
+    return kind
 
 
-def _from_weights(source: str | Path, device: torch.device, dtype: torch.dtype) -> Drafter:
-    from seeahead.drafters import folder
-    from seeahead.drafters.language import LanguageDrafter
-    from seeahead.families import family_for
-    from seeahead.families.loading import load_model
+def _own_spec(name: str) -> type[DrafterSpec]:
+    from seeahead.drafters.spec import DrafterSpec
 
-    if (found := folder.find(source)) is not None:
-        return folder.make(found, dtype, device)
-    model, tokenizer = load_model(source, dtype, str(device))
-    return LanguageDrafter(family_for(model, tokenizer))
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise DrafterError(f"drafter {shown(name)} cannot be imported: {escaped(str(error))}; check the name") from None
+    if not isinstance(found, type) or not issubclass(found, DrafterSpec):
+        raise DrafterError(
+            f"{shown(name)} is not a drafter's spec; derive a class from seeahead.drafters.spec.DrafterSpec"
+        )
+    return found

@@ -1,12 +1,18 @@
-"""A drafter of a format of ours: its folder, here or on the hub, read and checked, and the drafter made of it.
+"""A drafter's folder, here or on the hub: read, checked, and compared with the target it was made for.
 
-A folder holds config.json, model.safetensors (a Llama's tensors, or one layer's), the map of its vocabulary and, for a
-vision drafter, adapter.safetensors. Nothing in it is run, and every size is checked before anything is built.
+It holds config.json, model.safetensors (a Llama's tensors, or one layer's), the map of its vocabulary and, for a
+vision drafter, adapter.safetensors. In config.json, `drafter` has its `kind` and the fingerprint of its `target`; older
+folders say the kind by the keys they have. Nothing in a folder is run, and every size is checked before anything is
+built.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,84 +20,127 @@ import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError
 
-from seeahead.checked import placed, read_json
-from seeahead.drafters import kind_of
-from seeahead.drafters.feature import FeatureDrafter
-from seeahead.drafters.language import LanguageDrafter
-from seeahead.drafters.vision import VisionDrafter
+from seeahead.checked import as_table, placed, read_json
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
-from seeahead.drafting import Drafter
 from seeahead.errors import DrafterError, ModelError, SeeaheadError, escaped, shown
-from seeahead.models import adapter, checkpoint
-from seeahead.models.adapter import AdapterConfig, load_adapter
-from seeahead.models.checkpoint import load_decoder
-from seeahead.models.decoder import DecoderConfig
-from seeahead.models.feature import load_feature_network
+from seeahead.executors.checkpoint import WEIGHTS
+from seeahead.target import Target
 
-FILES = ("config.json", checkpoint.WEIGHTS, FILE_NAME, adapter.FILE_NAME)
+ADAPTER = "adapter.safetensors"
+FILES = ("config.json", WEIGHTS, FILE_NAME, ADAPTER)
+KEY = "drafter"
+IMAGE_ADAPTER, MSD = "image_adapter", "feature_drafter"
+"""Keys of config.json under which a vision drafter's adapter and a feature drafter's options stand."""
 
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """What a folder's config.json says. Raises ModelError where it says nothing."""
-    return read_json(folder / "config.json", "give a model folder, or get it again", ModelError)
+_log = logging.getLogger(__name__)
 
 
-def is_ours(folder: Path, values: Mapping[str, Any]) -> bool:
-    """Whether a folder is a drafter's; else it is any model's."""
-    return "unknown_draft_id" in values or kind_of(values) != "language" or (folder / FILE_NAME).is_file()
+@dataclass(frozen=True)
+class Folder:
+    """`values`: what its config.json says."""
+
+    path: Path
+    values: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Folder:
+        """Raises ModelError where config.json says nothing."""
+        return cls(path, read_json(path / "config.json", "give a model folder, or get it again", ModelError))
+
+    @classmethod
+    def find(cls, source: str | Path) -> Folder | None:
+        """A drafter's folder, fetched from the hub where `source` is an id; None for any other model.
+
+        Raises DrafterError for an id that the hub, or its copy here, does not have."""
+        path = Path(source)
+        folder = cls.read(path) if path.is_dir() else cls._fetched(str(source))
+        return folder if folder.is_drafter else None
+
+    @classmethod
+    def _fetched(cls, name: str) -> Folder:
+        try:
+            found = cls.read(Path(hf_hub_download(name, "config.json")).parent)
+            if not found.is_drafter:
+                return found
+            return cls.read(Path(snapshot_download(name, allow_patterns=list(FILES))))
+        except SeeaheadError:
+            raise
+        except (OSError, ValueError, EntryNotFoundError) as error:
+            reason = escaped(str(error).strip().partition("\n")[0]) or type(error).__name__
+            raise DrafterError(
+                f"drafter {shown(name)} is no folder here, and the hub does not give it: {reason}; check the id, or "
+                "give a folder"
+            ) from None
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return placed(self.path / "config.json")
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        return as_table(self.values.get(KEY) or {}, f"{self.where}: {KEY}", ModelError)
+
+    @property
+    def kind(self) -> str:
+        if (kind := self._own.get("kind")) is not None:
+            return str(kind)
+        return "msd" if MSD in self.values else "vision" if IMAGE_ADAPTER in self.values else "language"
+
+    @property
+    def is_drafter(self) -> bool:
+        """Whether it is a drafter's; else it is any model's."""
+        keys = (KEY, "unknown_draft_id", MSD, IMAGE_ADAPTER)
+        return any(key in self.values for key in keys) or (self.path / FILE_NAME).is_file()
+
+    def vocabulary(self) -> DraftVocabulary:
+        """Raises ModelError for what is none."""
+        return DraftVocabulary.read(self.path, dict(self.values))
+
+    def check_target(self, target: Target) -> None:
+        """Raises DrafterError where the drafter was made for a target of other tokens or another width; warns where
+        the weights alone differ. Folders that name no target are not checked here."""
+        made_for = as_table(self._own.get("target") or {}, f"{self.where}: target", ModelError)
+        if not made_for or target.family is None:
+            return
+        found = fingerprint_of(target)
+        for name, what in _MUST_FIT.items():
+            if made_for.get(name) is not None and found[name] is not None and made_for[name] != found[name]:
+                raise DrafterError(
+                    f"drafter {shown(str(self.path))} was made for a target whose {what} is "
+                    f"{shown(str(made_for[name]))}, this one's is {shown(str(found[name]))}; take a drafter made for "
+                    "this target, or drafter='lookup'"
+                )
+        if None not in (made_for.get("weights"), found["weights"]) and made_for["weights"] != found["weights"]:
+            _log.warning(
+                "drafter %s was made for other weights of this shape: answers stay exact, but its drafts may be "
+                "refused more often",
+                shown(str(self.path)),
+            )
 
 
-def find(source: str | Path) -> Path | None:
-    """The folder of a drafter of ours, fetched from the hub where `source` is an id; None for another model.
-
-    Raises DrafterError for an id that the hub, or its copy here, does not have."""
-    folder = Path(source)
-    if not folder.is_dir():
-        return _fetched(str(source))
-    return folder if is_ours(folder, read_config(folder)) else None
+_MUST_FIT = {"vocab_size": "number of tokens", "tokenizer": "tokenizer (by hash)", "width": "width"}
+_SAMPLED = 8
+"""Rows of the embedding that stand for a model's weights."""
 
 
-def _fetched(name: str) -> Path | None:
-    try:
-        config = Path(hf_hub_download(name, "config.json"))
-        if not is_ours(config.parent, read_config(config.parent)):
-            return None
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
-    except SeeaheadError:
-        raise
-    except (OSError, ValueError, EntryNotFoundError) as error:
-        reason = escaped(str(error).strip().partition("\n")[0]) or type(error).__name__
-        raise DrafterError(
-            f"drafter {shown(name)} is no folder here, and the hub does not give it: {reason}; check the id, or give a "
-            "folder"
-        ) from None
-
-
-def make(folder: Path, dtype: torch.dtype, device: torch.device) -> Drafter:
-    """The drafter in a folder of ours. Raises ModelError, in one line, for whatever in it is missing or damaged."""
-    values = read_config(folder)
-    vocabulary, kind = DraftVocabulary.read(folder, values), kind_of(values)
-    if kind == "msd":
-        return FeatureDrafter(load_feature_network(folder, values, dtype, device), vocabulary)
-    config = shape_of(folder, values, vocabulary)
-    if kind == "language":
-        return LanguageDrafter(load_decoder(folder, config, dtype, device), vocabulary)
-    shape = AdapterConfig.from_json(values[adapter.CONFIG_KEY])
-    if shape.width != config.hidden_size:
-        raise ModelError(
-            f"{placed(folder / 'config.json')}: the image adapter makes embeddings of width {shape.width}, the "
-            f"model reads {config.hidden_size}; get the whole drafter folder again"
-        )
-    decoder = load_decoder(folder, config, dtype, device)
-    return VisionDrafter(decoder, vocabulary, adapter=load_adapter(folder, shape, dtype, device))
-
-
-def shape_of(folder: Path, values: dict[str, Any], vocabulary: DraftVocabulary) -> DecoderConfig:
-    """Of a language model over a vocabulary. Raises ModelError where the two do not fit."""
-    config = DecoderConfig.from_json(values, placed(folder / "config.json"))
-    if len(vocabulary) != config.vocab_size:
-        raise ModelError(
-            f"{shown(str(folder))} maps {len(vocabulary)} draft tokens, its model has {config.vocab_size}; get the "
-            "whole drafter folder again"
-        )
-    return config
+def fingerprint_of(target: Target) -> dict[str, Any]:
+    """What a drafter's folder keeps of the target it was made for; weights are compared as bfloat16."""
+    limits, family, tokenizer = target.executor.limits, target.family, target.tokenizer
+    words = None
+    if tokenizer is not None:
+        added = tokenizer.get_added_vocab()  # a model's own special tokens change nothing about the others
+        own = sorted((word, number) for word, number in tokenizer.get_vocab().items() if word not in added)
+        words = hashlib.sha256(json.dumps(own).encode()).hexdigest()[:16]
+    weights, rows = None, None if family is None else family.model.get_input_embeddings().weight
+    if rows is not None and rows.is_floating_point() and rows.device.type != "meta":
+        chosen = torch.linspace(0, len(rows) - 1, _SAMPLED, device=rows.device).long()
+        sampled = rows.detach()[chosen].to("cpu", torch.bfloat16).view(torch.int16)
+        weights = hashlib.sha256(sampled.numpy().tobytes()).hexdigest()[:16]
+    return {
+        "model_type": None if family is None else family.model.config.model_type,
+        "vocab_size": limits.vocab_size,
+        "width": limits.width,
+        "tokenizer": words,
+        "weights": weights,
+    }

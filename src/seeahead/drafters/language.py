@@ -8,146 +8,192 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
-from seeahead.drafters.growth import GrowthLimits
-from seeahead.drafters.ids import DraftIds, tokenizer_of
+from seeahead.drafters.base import DraftIds, ModelDrafting
+from seeahead.drafters.costs import with_costs
+from seeahead.drafters.folder import Folder
+from seeahead.drafters.spec import DrafterSpec, TreeSettings
+from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.views import View
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.drafters.voice import VoiceDrafting
-from seeahead.drafting import Assignment
-from seeahead.errors import DrafterError
-from seeahead.executor import PADDING, Executor, ModelInputs, Scores
-from seeahead.models.decoder import Decoder
+from seeahead.drafting import Ask, DraftContext, Drafter, Feedback, Plan
+from seeahead.errors import DrafterError, ModelError, shown
+from seeahead.executor import ModelInputs, Want
+from seeahead.executors.checkpoint import load_llama
+from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.session import Session
-from seeahead.tree import ROOT, Verdict
+from seeahead.target import Target
+
+_ROOM = 256
+"""Tokens of an answer to make room for at first."""
 
 
 @dataclass(frozen=True)
 class LanguageDrafter:
-    """`executor` runs the language model. `draws`: at temperature above 0, draw a chain instead of a top-k tree."""
+    """`language` is the model. `draws`: at temperature above 0, draw a chain instead of growing a top-k tree."""
 
-    executor: Executor
+    language: Target
     vocabulary: DraftVocabulary | None = None
-    limits: GrowthLimits = field(default_factory=GrowthLimits)
+    limits: TreeLimits = field(default_factory=TreeLimits)
     draws: bool = False
     name: str = "language"
-    wants_features: bool = False
-    wants_embeddings: bool = False
+    want: ClassVar[Want] = Want()
+    num_rows: ClassVar[int] = 1
 
-    def bound_to(self, target: Executor) -> LanguageDrafter:
-        """Raises DrafterError when draft ids do not mean the same tokens as the target's."""
-        if self.vocabulary is None:
-            # Embedding tables are often padded to a round size; far more than that is another vocabulary.
-            if abs(self.executor.vocab_size - target.vocab_size) > 512 or not _same_words(self.executor, target):
-                raise DrafterError(
-                    f"the drafter's {self.executor.vocab_size} tokens are not the target's {target.vocab_size}: from "
-                    "another vocabulary nothing can be drafted; take one of the target's tokenizer, or drafter='lookup'"
-                )
-        else:
+    def check(self, target: Target) -> None:
+        """Raises DrafterError where draft ids do not mean the same tokens as the target's."""
+        if self.vocabulary is not None:
             self.vocabulary.check_target(target.vocab_size)
-        return self
+            return
+        # Embedding tables are often padded to a round size; far more than that is another vocabulary.
+        own = self.language.vocab_size
+        if abs(own - target.vocab_size) > 512 or not _same_words(self.language, target):
+            raise DrafterError(
+                f"the drafter's {own} tokens are not the target's {target.vocab_size}: from another vocabulary "
+                "nothing can be drafted; take one of the target's tokenizer, or drafter='lookup'"
+            )
 
     @property
-    def networks(self) -> tuple[torch.nn.Module, ...]:
+    def modules(self) -> tuple[torch.nn.Module, ...]:
         """What is read at every draft step."""
-        module = getattr(self.executor, "model", self.executor)
+        family = self.language.family
+        module: Any = self.language.executor if family is None else family.model
         return (module,) if isinstance(module, torch.nn.Module) else ()
 
-    def start(self, assignment: Assignment) -> VoiceDrafting:
-        return VoiceDrafting(self.voice(assignment), self.limits, self.draws, assignment.params)
+    def start(self, context: DraftContext) -> ModelDrafting:
+        return ModelDrafting(self.model(context), self.limits, context, self.name, draws=self.draws)
 
-    def voice(self, assignment: Assignment) -> LanguageVoice:
-        ids = self.ids(assignment)
-        return self.voice_of(assignment, ids, [View(ids.to_draft(assignment.text_token_ids))])
+    def model(self, context: DraftContext) -> LanguageModel:
+        ids = self.ids(context)
+        return LanguageModel(self.language, ids, [View(ids.to_draft(context.text_token_ids))], context, self.limits)
 
-    def ids(self, assignment: Assignment) -> DraftIds:
+    def ids(self, context: DraftContext) -> DraftIds:
         # Tokens that a target adds to its own vocabulary are ends of turns more often than anything else.
-        size = self.executor.vocab_size
-        unknown = next((token for token in getattr(self.executor, "end_token_ids", ()) if token < size), 0)
-        return DraftIds(self.vocabulary, size, assignment, unknown)
-
-    def voice_of(self, assignment: Assignment, ids: DraftIds, views: Sequence[View]) -> LanguageVoice:
-        """A row per view of the prompt, all in one batch; several need the compact decoder."""
-        capacity = min(assignment.max_new_tokens, 4096)
-        return LanguageVoice(self.executor, ids, views, capacity, self.limits.depth)
+        size = self.language.vocab_size
+        unknown = next((token for token in self.language.end_token_ids if token < size), 0)
+        return DraftIds(self.vocabulary, size, context, unknown)
 
 
-class LanguageVoice:
-    """One session: a row per view, which holds that view and every accepted token but the newest."""
+class LanguageModel:
+    """A slot per view of the prompt, which holds that view and every accepted token but the newest."""
 
-    def __init__(self, executor: Executor, ids: DraftIds, views: Sequence[View], capacity: int, depth: int) -> None:
-        """`capacity`: expected tokens of the answer; `depth`: levels of a tree, each one position further."""
+    def __init__(
+        self, language: Target, ids: DraftIds, views: Sequence[View], context: DraftContext, limits: TreeLimits
+    ) -> None:
+        """Several views go through the model in one pass."""
         self.ids = ids
-        self._executor, self._views, self._capacity, self._depth = executor, views, capacity, depth
-        self._num_fed = 0
-        self._read_anew([])
+        self._executor, self._views, self._depth = language.executor, views, limits.depth
+        self._num_expected = context.max_new_tokens
+        self._answer = [context.first_token]
+        self._num_read = 0
+        self._read_anew(0)
 
-    def read(self, answer: Sequence[int]) -> torch.Tensor | None:
-        if not self._has_room(len(answer) - self._num_fed):
-            self._read_anew(answer[:-1])
+    def read(self) -> Plan[torch.Tensor | None]:
+        if not self._has_room(len(self._answer) - self._num_read):
+            self._read_anew(len(self._answer) - 1)
             if not self._has_room(1):
                 return None  # so deep a tree has no place in the model's context
-        unread = self.ids.to_draft(answer[self._num_fed :])
-        logits = self.score(unread, range(ROOT, len(unread) - 1))[:, -1]
-        self._session.commit(range(len(unread)))
-        self._num_fed = len(answer)
-        return logits
+        unread = self.ids.to_draft(self._answer[self._num_read :])
+        trees = [session.chain(unread) for session in self._sessions]
+        scores = yield Ask(self._executor, trees)
+        for session in self._sessions:
+            session.commit(range(len(unread)))
+        self._num_read = len(self._answer)
+        return self.ids.allowed(torch.stack([one.logits[-1] for one in scores]))
 
-    def score(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
-        return self.ids.allowed(self._session.score(tokens, parents).logits)
+    def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
+        scores = yield Ask(self._executor, [session.tree(tokens, parents) for session in self._sessions])
+        return self.ids.allowed(torch.stack([one.logits for one in scores]))
 
-    def observe(self, scored: Sequence[int | None], verdict: Verdict, scores: Scores) -> None:
+    def accept(self, feedback: Feedback) -> None:
         """Keep what was read of the accepted path; the rest of it is read next time."""
-        kept = [number for number in scored if number is not None]
-        self._session.commit(kept)
-        self._num_fed += len(kept)
+        self._answer += feedback.tokens
+        accepted = self.ids.to_draft(feedback.accepted)
+        [num_kept] = {session.follow(accepted) for session in self._sessions}
+        self._num_read += num_kept
 
     def _has_room(self, num_unread: int) -> bool:
-        longest = self._executor.max_length
-        return longest is None or self._session.length + num_unread + self._depth <= longest
+        longest = self._executor.limits.max_length
+        length = max(session.length for session in self._sessions)
+        return longest is None or length + num_unread + self._depth <= longest
 
-    def _read_anew(self, answer: Sequence[int]) -> None:
-        """Start a session over prompt and `answer`; of a text too long for the model's context, over its end."""
-        longest, said = self._executor.max_length, self.ids.to_draft(answer)
-        views = [view.extended(said) for view in self._views]
-        if longest is not None and max(len(view.ids) for view in views) + self._capacity > longest:
+    def _read_anew(self, num_answer: int) -> None:
+        """Sessions over prompt and `num_answer` tokens; of a text too long for the model's context, over its end."""
+        longest, answer = self._executor.limits.max_length, self.ids.to_draft(self._answer[:num_answer])
+        views = [view.extended(answer) for view in self._views]
+        if longest is not None and max(len(view.ids) for view in views) + min(self._num_expected, 4096) > longest:
             views = [view.extended((), longest // 2) for view in views]
-        length = max(len(view.ids) for view in views)
-        self._session = Session(self._executor, length + self._capacity)
-        self._num_fed = len(answer)
-        # An empty view (a prompt of nothing but pictures) starts with the first answer token.
-        if length:
-            self._session.prefill(self._inputs(views, length))
+        self._sessions = [Session(self._executor, len(view.ids) + min(self._num_expected, _ROOM)) for view in views]
+        self._num_read = num_answer
+        for session, view in zip(self._sessions, views, strict=True):
+            if view.ids:  # an empty view (a prompt of nothing but images) starts with the first answer token
+                session.prefill(self._inputs(view), Want())
 
-    def _inputs(self, views: Sequence[View], length: int) -> ModelInputs:
-        """`views` as one batch, padded on the left."""
-        device, paddings = self._executor.device, [length - len(view.ids) for view in views]
-        rows = [[0] * padding + list(view.ids) for padding, view in zip(paddings, views, strict=True)]
-        inputs = ModelInputs(torch.tensor(rows, device=device))
-        if any(paddings):
-            inputs.extras[PADDING] = torch.tensor(paddings, device=device)
-        if any(view.visual for view in views):
-            assert isinstance(self._executor, Decoder), "other executors take no embeddings"
+    def _inputs(self, view: View) -> ModelInputs:
+        executor = self._executor
+        inputs = ModelInputs(torch.tensor([list(view.ids)], device=executor.limits.device))
+        if view.visual:
+            assert isinstance(executor, Llama), "other executors take no embeddings"
             with torch.inference_mode():
-                embeddings = self._executor.embed(inputs.token_ids)
-                for row, (padding, view) in enumerate(zip(paddings, views, strict=True)):
-                    if view.visual:
-                        slots = [padding + slot for slot in view.visual]
-                        embeddings[row, slots] = torch.stack(list(view.visual.values()))
+                embeddings = executor.embed(inputs.token_ids)
+                embeddings[0, list(view.visual)] = torch.stack(list(view.visual.values()))
             inputs.extras["inputs_embeds"] = embeddings
         return inputs
 
 
-def _same_words(drafter: Executor, target: Executor) -> bool:
+def _same_words(drafter: Target, target: Target) -> bool:
     """Whether ids mean the same words, where both sides know their tokenizer (a target may have added some)."""
-    known: list[dict[str, int]] = []
-    for executor in (drafter, target):
-        tokenizer = tokenizer_of(executor)
-        if tokenizer is None:
-            return True
-        known.append(tokenizer.get_vocab())
-    shared = known[0].keys() & known[1].keys()
-    same = sum(known[0][word] == known[1][word] for word in shared)
-    return same > 0.95 * len(known[0])
+    if drafter.tokenizer is None or target.tokenizer is None:
+        return True
+    ours, theirs = drafter.tokenizer.get_vocab(), target.tokenizer.get_vocab()
+    same = sum(ours[word] == theirs[word] for word in ours.keys() & theirs.keys())
+    return same > 0.95 * len(ours)
+
+
+class LanguageSpec(TreeSettings, DrafterSpec):
+    """`source`: a folder of ours, or any language model's folder or hub id."""
+
+    kind = "language"
+    source: str | Path
+
+    def bind(self, target: Target) -> Drafter:
+        folder = Folder.find(self.source)
+        if folder is None:
+            language, vocabulary = load_any(self.source, target), None
+        else:
+            folder.check_target(target)
+            vocabulary = folder.vocabulary()
+            language = Target(load_own(folder, vocabulary, target))
+        drafter = LanguageDrafter(language, vocabulary, self.limits(), self.draws, self.title)
+        drafter.check(target)
+        return with_costs(drafter, target) if self.tuned else drafter
+
+
+def load_any(source: str | Path, target: Target) -> Target:
+    """Any model that transformers loads, beside `target`."""
+    from seeahead.families import family_for
+    from seeahead.families.loading import load_model
+
+    limits = target.executor.limits
+    return Target.of(family_for(*load_model(source, limits.dtype, str(limits.device))))
+
+
+def load_own(folder: Folder, vocabulary: DraftVocabulary, target: Target) -> Llama:
+    """The language model of a drafter folder. Raises ModelError for whatever in it is missing or damaged."""
+    limits = target.executor.limits
+    return load_llama(folder.path, shape_of(folder, vocabulary), limits.dtype, limits.device)
+
+
+def shape_of(folder: Folder, vocabulary: DraftVocabulary) -> LlamaShape:
+    """Of a language model over a vocabulary. Raises ModelError where the two do not fit."""
+    config = LlamaShape.from_json(dict(folder.values), folder.where)
+    if len(vocabulary) != config.vocab_size:
+        raise ModelError(
+            f"{shown(str(folder.path))} maps {len(vocabulary)} draft tokens, its model has {config.vocab_size}; get "
+            "the whole drafter folder again"
+        )
+    return config

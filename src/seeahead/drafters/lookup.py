@@ -9,13 +9,17 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field, model_validator
 
-from seeahead.drafters.ids import DraftIds
-from seeahead.drafting import Assignment
-from seeahead.executor import Executor, Scores
-from seeahead.tree import ROOT, Draft, TokenTree, Verdict
+from seeahead.drafters.base import DraftIds
+from seeahead.drafters.spec import DrafterSpec
+from seeahead.drafting import DraftContext, Feedback, Plan
+from seeahead.executor import Want
+from seeahead.target import Target
+from seeahead.tree import ROOT, Draft, TokenTree
 
 _KEPT_PLACES = 8
 """Newest places remembered per n-gram; more would only be older continuations of the same words."""
@@ -31,63 +35,60 @@ class LookupDrafter:
     depth: int = 8
     width: int = 2
     name: str = "lookup"
-    wants_features: bool = False
-    wants_embeddings: bool = False
+    want: ClassVar[Want] = Want()
+    num_rows: ClassVar[int] = 1
+    modules: ClassVar[tuple[torch.nn.Module, ...]] = ()
+    vocabulary: ClassVar[None] = None  # it proposes the target's own ids
 
-    def bound_to(self, target: Executor) -> LookupDrafter:
-        """Serves every target."""
-        return self
+    def start(self, context: DraftContext) -> _Lookup:
+        return _Lookup(self, context)
 
-    def start(self, assignment: Assignment) -> _Lookup:
-        return _Lookup(self, assignment.text_token_ids)
-
-    def voice(self, assignment: Assignment) -> LookupVoice:
-        return LookupVoice(self, assignment)
-
-    @property
-    def vocabulary(self) -> None:
-        """It speaks the target's own ids."""
+    def model(self, context: DraftContext) -> LookupModel:
+        return LookupModel(self, context)
 
 
 class _Lookup:
     """One answer: the continuations themselves are the draft."""
 
-    def __init__(self, settings: LookupDrafter, prompt: Sequence[int]) -> None:
-        self._settings, self._index = settings, _Index(settings, prompt)
+    def __init__(self, drafter: LookupDrafter, context: DraftContext) -> None:
+        self._drafter, self._index = drafter, _Index(drafter, context.text_token_ids)
+        self._index.add([context.first_token])
 
-    def propose(self, answer: Sequence[int], budget: int) -> Draft:
-        index, depth = self._index, min(self._settings.depth, budget)
-        index.catch_up(answer)
+    def propose(self, budget: int) -> Draft:
+        index, depth = self._index, min(self._drafter.depth, budget)
         branches = [index.tokens[place : place + depth] for place in index.find()]
-        return Draft(TokenTree.merge(branches, min(budget, depth * self._settings.width)))
+        tree = TokenTree.of_branches(branches, min(budget, depth * self._drafter.width))
+        return Draft(tree, sources=(self._drafter.name,) * len(tree))
 
-    def observe(self, verdict: Verdict, scores: Scores) -> None:
-        """Accepted tokens come with the next `propose`."""
+    def accept(self, feedback: Feedback) -> None:
+        self._index.add(feedback.tokens)
 
 
-class LookupVoice:
-    """One answer, token by token, for an ensemble: each continuation is believed in twice as much as the next.
+class LookupModel:
+    """One answer, token by token, for an ensemble: each continuation is twice as likely as the next.
 
-    Where nothing matches it has no say: every logit is -inf."""
+    Where nothing matches every logit is -inf: it takes no part then."""
 
-    def __init__(self, settings: LookupDrafter, assignment: Assignment) -> None:
-        self.ids = DraftIds(None, assignment.vocab_size, assignment)
-        self._index = _Index(settings, assignment.text_token_ids)
-        self._size, self._device = assignment.vocab_size, assignment.inputs.token_ids.device
+    def __init__(self, drafter: LookupDrafter, context: DraftContext) -> None:
+        self.ids = DraftIds(None, context.vocab_size, context)
+        self._index = _Index(drafter, context.text_token_ids)
+        self._index.add([context.first_token])
+        self._size, self._device = context.vocab_size, context.inputs.token_ids.device
         self._paths: list[tuple[int, ...]] = []
 
-    def read(self, answer: Sequence[int]) -> torch.Tensor:
-        self._index.catch_up(answer)
+    def read(self) -> Plan[torch.Tensor | None]:
         self._paths.clear()
         return self._logits([()])[:, 0]
+        yield  # a plan that asks for no pass
 
-    def score(self, tokens: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
+    def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
         for token, parent in zip(tokens, parents, strict=True):
             self._paths.append((token,) if parent == ROOT else (*self._paths[parent], token))
         return self._logits(self._paths[-len(tokens) :])
+        yield
 
-    def observe(self, scored: Sequence[int | None], verdict: Verdict, scores: Scores) -> None:
-        """Accepted tokens come with the next `read`."""
+    def accept(self, feedback: Feedback) -> None:
+        self._index.add(feedback.tokens)
 
     def _logits(self, paths: Sequence[tuple[int, ...]]) -> torch.Tensor:
         logits = torch.full((1, len(paths), self._size), -torch.inf, device=self._device)
@@ -104,14 +105,9 @@ class _Index:
         self._settings = settings
         self.tokens: list[int] = []
         self._places: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
-        self._num_answer = 0
-        self._add(prompt)
+        self.add(prompt)
 
-    def catch_up(self, answer: Sequence[int]) -> None:
-        self._add(answer[self._num_answer :])
-        self._num_answer = len(answer)
-
-    def _add(self, tokens: Sequence[int]) -> None:
+    def add(self, tokens: Sequence[int]) -> None:
         for token in tokens:
             # What precedes a place is complete only once the place itself is taken: the newest run never finds itself.
             place = len(self.tokens)
@@ -133,3 +129,22 @@ class _Index:
                 if len(found) == self._settings.width:
                     return list(found.values())
         return list(found.values())
+
+
+class LookupSpec(DrafterSpec):
+    """Serves every target."""
+
+    kind = "lookup"
+    max_match: Annotated[int, Field(ge=1, le=1000, description="longest run of tokens looked up")] = 8
+    min_match: Annotated[int, Field(ge=1, le=1000, description="shortest run of tokens looked up")] = 2
+    depth: Annotated[int, Field(ge=1, le=1000, description="tokens per continuation")] = 8
+    width: Annotated[int, Field(ge=1, le=1000, description="continuations per draft")] = 2
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> LookupSpec:
+        if self.min_match > self.max_match:
+            raise ValueError(f"min_match ({self.min_match}) up to max_match ({self.max_match})")
+        return self
+
+    def bind(self, target: Target) -> LookupDrafter:
+        return LookupDrafter(self.max_match, self.min_match, self.depth, self.width, self.title)

@@ -1,4 +1,4 @@
-"""Views of a prompt: what a drafter is shown of it. Text stays; a picture becomes slots, words, or nothing."""
+"""Views of a prompt: what a drafter is shown of it. Text stays; an image becomes slots, words, or nothing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import groupby
 
 import torch
 
-from seeahead.drafters.ids import DraftIds
-from seeahead.drafting import Assignment
+from seeahead.drafters.base import DraftIds
+from seeahead.drafting import DraftContext
 
 Shown = Sequence[int] | torch.Tensor
-"""What stands for a picture: draft ids, or embeddings [slots, the drafter's width]."""
+"""What stands for an image: draft ids, or embeddings [slots, the drafter's width]."""
 
 
 @dataclass(frozen=True)
@@ -29,31 +29,31 @@ class View:
         return View(whole[first:], {slot - first: row for slot, row in self.visual.items() if slot >= first})
 
 
-def make_view(assignment: Assignment, ids: DraftIds, picture: Callable[[int, torch.Tensor | None], Shown]) -> View:
-    """The prompt with what `picture` (its number, its visual embeddings where they are known) gives for each."""
-    seen = assignment.embeddings
-    shown: list[int] = []
+def make_view(context: DraftContext, ids: DraftIds, image: Callable[[int, torch.Tensor | None], Shown]) -> View:
+    """The prompt with what `image` (its number, its visual embeddings where they are known) gives for each."""
+    seen = context.embeddings
+    ids_shown: list[int] = []
     visual: dict[int, torch.Tensor] = {}
     number = 0
-    for tokens, start, is_picture in runs(assignment.inputs.token_ids[0].tolist(), assignment.image_token_ids):
-        if not is_picture:
-            shown += ids.to_draft(tokens)
+    for tokens, start, is_image in runs(context.inputs.token_ids[0].tolist(), context.image_token_ids):
+        if not is_image:
+            ids_shown += ids.to_draft(tokens)
             continue
-        instead = picture(number, None if seen is None else seen[start : start + len(tokens)])
+        instead = image(number, None if seen is None else seen[start : start + len(tokens)])
         number += 1
         if isinstance(instead, torch.Tensor):
-            visual |= {len(shown) + place: row for place, row in enumerate(instead)}
+            visual |= {len(ids_shown) + place: row for place, row in enumerate(instead)}
             instead = [0] * len(instead)
-        shown += instead
-    return View(shown, visual)
+        ids_shown += instead
+    return View(ids_shown, visual)
 
 
 def runs(
     tokens: Sequence[int], image_token_ids: frozenset[int], markers: bool = False
 ) -> Iterator[tuple[list[int], int, bool]]:
-    """(tokens, where they start, whether they are a picture's), in order; markers are left out unless asked for.
+    """(tokens, where they start, whether they are an image's), in order; markers are left out unless asked for.
 
-    A picture (or a tile of one) is a placeholder several times in a row; what stands alone is a marker around it.
+    An image (or a tile of one) is a placeholder several times in a row; what stands alone is a marker around it.
     """
     start = 0
     for special, group in groupby(tokens, lambda token: token if token in image_token_ids else None):

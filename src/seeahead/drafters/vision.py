@@ -1,47 +1,173 @@
-"""A compact vision-language drafter (Gagrani et al. 2024): the language drafter, shown the pictures as well.
+"""A compact vision-language drafter (Gagrani et al. 2024, section 3): the language drafter, shown the images as well.
 
-The target has encoded the pictures; an image adapter turns its visual embeddings into a few of the drafter's own, which
-stand where the pictures stand in the prompt.
+The target has encoded the images; an image adapter turns its visual embeddings into a few of the drafter's own, which
+stand where the images stand in the prompt. That exists in every family and is computed anyway, so an image is encoded
+once and no vision tower comes with the drafter.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
 
 import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from seeahead.drafters.language import LanguageDrafter, LanguageVoice
+from seeahead.checked import checked, whole
+from seeahead.drafters.costs import with_costs
+from seeahead.drafters.folder import ADAPTER, IMAGE_ADAPTER, Folder
+from seeahead.drafters.language import LanguageDrafter, LanguageModel, load_own
+from seeahead.drafters.spec import DrafterSpec, TreeSettings
 from seeahead.drafters.views import make_view
-from seeahead.drafting import Assignment
-from seeahead.errors import DrafterError
-from seeahead.models.adapter import ImageAdapter
+from seeahead.drafting import DraftContext
+from seeahead.errors import DrafterError, ModelError
+from seeahead.executor import Want
+from seeahead.executors.checkpoint import read_tensors
+from seeahead.target import Target
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """Widths of the target, of the drafter and between; an image becomes at most `num_tokens` tokens (0: no limit)."""
+
+    input_width: Annotated[int, whole(1, 1 << 17)]
+    width: Annotated[int, whole(1, 1 << 17)]
+    hidden_width: Annotated[int, whole(1, 1 << 20)]
+    num_tokens: Annotated[int, whole(0, 1 << 20)] = 0
+
+    @classmethod
+    def from_json(cls, values: object) -> AdapterConfig:
+        """Raises ModelError for a config that is not one of an adapter."""
+        return checked(cls, values, f"'{IMAGE_ADAPTER}' in the drafter's config.json", ModelError)
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class ImageAdapter(nn.Module):
+    """A linear map between the two embedding spaces, and a small network that adds to it (at first nothing)."""
+
+    def __init__(self, config: AdapterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.direct = nn.Linear(config.input_width, config.width, bias=False)
+        self.up = nn.Linear(config.input_width, config.hidden_width, bias=False)
+        self.down = nn.Linear(config.hidden_width, config.width, bias=False)
+        nn.init.zeros_(self.down.weight)
+
+    def forward(self, visual: Tensor) -> Tensor:
+        """[..., input_width] -> [..., width]."""
+        mapped: Tensor = self.direct(visual) + self.down(F.gelu(self.up(visual)))
+        return mapped
+
+    def read(self, visual: Tensor, num_tokens: int | None = None) -> Tensor:
+        """One image's visual embeddings [tokens, input_width] -> [at most `num_tokens`, width]; None: as trained."""
+        weight = self.direct.weight
+        wanted = self.config.num_tokens if num_tokens is None else num_tokens
+        return self.forward(pooled(visual.to(weight.device, weight.dtype), wanted))
+
+    @torch.no_grad()
+    def start_from(self, theirs: Tensor, ours: Tensor) -> None:
+        """Set the linear map to the best one (least squares) between two embedding tables of the same tokens.
+
+        `theirs` [tokens, input_width] are the target's, `ours` [tokens, width] the drafter's. A target's visual
+        embeddings lie among its words; this puts them among the drafter's. It takes the place of the paper's
+        sub-cloning, which needs an adapter of the target that reads the same features.
+        """
+        solution = torch.linalg.lstsq(theirs.double().cpu(), ours.double().cpu(), driver="gelsd").solution
+        self.direct.weight.copy_(solution.T)
+
+
+def pooled(visual: Tensor, num_tokens: int) -> Tensor:
+    """Means of neighbours: [tokens, width] -> [at most num_tokens, width]; 0 leaves all. A square stays a square."""
+    size = len(visual)
+    if num_tokens == 0 or size <= num_tokens:
+        return visual
+    side, wanted = math.isqrt(size), math.isqrt(num_tokens)
+    if side * side == size and wanted * wanted == num_tokens:
+        grid = visual.T.reshape(1, -1, side, side)
+        return F.adaptive_avg_pool2d(grid, wanted).flatten(2)[0].T
+    return F.adaptive_avg_pool1d(visual.T[None], num_tokens)[0].T
+
+
+def save_adapter(adapter: ImageAdapter, folder: Path) -> None:
+    save_file({name: value.contiguous() for name, value in adapter.state_dict().items()}, folder / ADAPTER)
+
+
+def load_adapter(folder: Path, config: AdapterConfig, dtype: torch.dtype, device: torch.device) -> ImageAdapter:
+    """Raises ModelError for a file whose tensors are not those of `config`."""
+    shapes = {
+        "direct.weight": (config.width, config.input_width),
+        "up.weight": (config.hidden_width, config.input_width),
+        "down.weight": (config.width, config.hidden_width),
+    }
+    saved = read_tensors(folder / ADAPTER, shapes)
+    adapter = ImageAdapter(config)
+    adapter.load_state_dict(saved)
+    return adapter.to(device, dtype).eval()
 
 
 @dataclass(frozen=True)
 class VisionDrafter(LanguageDrafter):
-    """`executor` is a compact decoder; `adapter` maps the target's visual embeddings to its width."""
+    """`language` is run by a Llama; `adapter` maps the target's visual embeddings to its width."""
 
     adapter: ImageAdapter = field(kw_only=True)
     name: str = "vision"
-    wants_embeddings: bool = True
+    want: ClassVar[Want] = Want(embeddings=True)
 
-    def voice(self, assignment: Assignment) -> LanguageVoice:
-        ids = self.ids(assignment)
-        self.check(assignment)
-        return self.voice_of(assignment, ids, [make_view(assignment, ids, lambda number, seen: self.look(seen))])
+    def check(self, target: Target) -> None:
+        """Raises DrafterError for a target of other tokens or another width."""
+        super().check(target)
+        self._check_width(target.executor.limits.width)
 
-    def check(self, assignment: Assignment) -> None:
-        """Raises DrafterError for a target of another width."""
-        assert assignment.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
-        wanted, given = self.adapter.config.input_width, assignment.embeddings.shape[-1]
+    def model(self, context: DraftContext) -> LanguageModel:
+        assert context.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
+        self._check_width(context.embeddings.shape[-1])
+        ids = self.ids(context)
+        view = make_view(context, ids, lambda number, seen: self.look(seen))
+        return LanguageModel(self.language, ids, [view], context, self.limits)
+
+    def look(self, visual: Tensor | None, num_tokens: int | None = None) -> Tensor:
+        """An image's visual embeddings as the drafter's own, at most `num_tokens` (None: as trained)."""
+        assert visual is not None
+        with torch.inference_mode():
+            return self.adapter.read(visual, num_tokens)
+
+    def _check_width(self, given: int) -> None:
+        wanted = self.adapter.config.input_width
         if wanted != given:
             raise DrafterError(
                 f"the vision drafter reads visual embeddings of width {wanted}, the target's have {given}; "
                 "take a drafter trained for this target, or drafter='lookup'"
             )
 
-    def look(self, visual: torch.Tensor | None, num_tokens: int | None = None) -> torch.Tensor:
-        """A picture's visual embeddings as the drafter's own, at most `num_tokens` (None: as trained)."""
-        assert visual is not None
-        with torch.inference_mode():
-            return self.adapter.read(visual, num_tokens)
+
+class VisionSpec(TreeSettings, DrafterSpec):
+    """`source`: a folder of ours."""
+
+    kind = "vision"
+    source: str | Path
+
+    def bind(self, target: Target) -> VisionDrafter:
+        folder = Folder.find(self.source)
+        if folder is None or IMAGE_ADAPTER not in folder.values:
+            raise DrafterError(f"'{self.source}' is not a vision drafter's folder; give one with {ADAPTER}")
+        folder.check_target(target)
+        vocabulary, limits = folder.vocabulary(), target.executor.limits
+        shape = AdapterConfig.from_json(folder.values[IMAGE_ADAPTER])
+        language = load_own(folder, vocabulary, target)
+        if shape.width != language.config.hidden_size:
+            raise ModelError(
+                f"{folder.where}: the image adapter makes embeddings of width {shape.width}, the model reads "
+                f"{language.config.hidden_size}; get the whole drafter folder again"
+            )
+        adapter = load_adapter(folder.path, shape, limits.dtype, limits.device)
+        drafter = VisionDrafter(
+            Target(language), vocabulary, self.limits(), self.draws, adapter=adapter, name=self.title
+        )
+        drafter.check(target)
+        return with_costs(drafter, target) if self.tuned else drafter

@@ -16,7 +16,7 @@ import torch
 
 from seeahead.checked import checked, placed, whole
 from seeahead.errors import DrafterError, ModelError
-from seeahead.models.checkpoint import WHOLE, read_tensors
+from seeahead.executors.checkpoint import WHOLE, read_tensors
 
 FILE_NAME = "draft_vocabulary.safetensors"
 

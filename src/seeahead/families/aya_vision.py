@@ -10,5 +10,4 @@ _MAX_TILES = 12
 class AyaVision(Family):
     """Only the markers differ."""
 
-    name = "aya_vision"
     marker_tokens = ("TILE_GLOBAL", *(f"TILE_{tile}" for tile in range(1, _MAX_TILES + 1)))

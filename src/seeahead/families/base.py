@@ -1,27 +1,26 @@
-"""Runs any transformers decoder or vision-language model behind the executor seam, without touching its code.
+"""What is particular about a transformers model: its prompts, positions, masks, image markers and limits.
 
 `Family` by itself serves plain text decoders and LLaVA-style models; the other families override the few lines in
-which they differ: positions, masks, image markers.
+which they differ. Passes are the executor's business (`executors/transformers.py`).
 """
 
 from __future__ import annotations
 
 import inspect
 import threading
-from contextlib import nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
 from transformers import PreTrainedModel
 
-from seeahead.cache import SessionCache
 from seeahead.compat import cache_argument, prepares_on_its_own, rotary_index
 from seeahead.errors import InputError, ModelError
-from seeahead.executor import ModelInputs, Prefilled, Scores
+from seeahead.executor import ModelInputs
+from seeahead.executors.transformers import TransformersExecutor
 from seeahead.families.encoding import PromptEncoder
-from seeahead.families.fused import FusedDecoder, fused_decoder
 from seeahead.families.inspection import (
     borders_of,
     check_model,
@@ -30,22 +29,21 @@ from seeahead.families.inspection import (
     place_of,
     unwrapped,
 )
-from seeahead.families.processors import mismatch_told
 
 
 class Family(PromptEncoder):
-    """A transformers model (and, where prompts are to be encoded, its processor or tokenizer) as an `Executor`."""
-
-    name: ClassVar[str] = "text"
+    """A transformers model and, where prompts are to be encoded, its processor or tokenizer."""
 
     answer_type: ClassVar[int] = 0
     """Type id of an answer's tokens, in models that take type ids beside token ids."""
+
+    reads_places: ClassVar[bool] = False
+    """Whether layers read a token's place off the cache, where that of a tree's node is not its column."""
 
     def __init__(self, model: PreTrainedModel, processor: Any = None) -> None:
         """`model` may be wrapped by torch.compile or PEFT; it is left as it is. Raises ModelError (`inspection`)."""
         self.given = model
         self.processor = processor
-        self._fused: FusedDecoder | None = None
         self._wants_fused = False
         self._look()
 
@@ -57,12 +55,12 @@ class Family(PromptEncoder):
         self.max_length: int | None = context_of(self.text_config)
         self.device: torch.device = place_of(self.model)
         self.dtype: torch.dtype = self.model.dtype
-        self._cache_argument = cache_argument(self.model.forward)
+        self.cache_argument = cache_argument(self.model.forward)
         self._rotary_index = rotary_index(self.model)
         self._borders = borders_of(self.text_config)
         self._reads_anew = bool(self._borders) and prepares_on_its_own(self.model)
         forward = inspect.signature(self.model.forward).parameters
-        self._last_logits_only = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+        self.last_logits_only = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
         self.seen = fingerprint(self.model)
 
     def follow(self) -> bool:
@@ -72,8 +70,9 @@ class Family(PromptEncoder):
         that was moved to another device or type, is refused with ModelError: drafters were made for where it was.
         """
         model = unwrapped(self.given)
-        is_same = model is self.model and fingerprint(model) == self.seen
-        if is_same and (self._fused is None or self._fused.is_current()):
+        with self.alone():
+            is_same = model is self.model and fingerprint(model) == self.seen
+        if is_same and self.executor.is_current():
             return False
         device, dtype = self.device, self.dtype
         self.seen = ()  # what is refused now is looked at again, and refused again, before the next answer
@@ -83,22 +82,20 @@ class Family(PromptEncoder):
                 "load it again where it is now"
             )
         self._look()
+        self.executor.can_pack = None
         if self._wants_fused:
             self.fuse()
         return True
 
+    @cached_property
+    def executor(self) -> TransformersExecutor:
+        """Runs the model."""
+        return TransformersExecutor(self)
+
     def fuse(self) -> bool:
-        """Let decoding steps run through fused projections where the language model is a plain Llama.
-
-        Says whether it was. The model's weights become views of fused ones: for models that nobody else rearranges.
-        """
+        """See `TransformersExecutor.fuse`; what is fused stays so when the model has changed."""
         self._wants_fused = True
-        self._fused = fused_decoder(self.model)
-        return self._fused is not None
-
-    @property
-    def is_fused(self) -> bool:
-        return self._fused is not None
+        return self.executor.fuse()
 
     def most_nodes(self, position: int) -> int | None:
         """Most nodes that a pass may hold beside a root at `position`; None: any number.
@@ -130,73 +127,11 @@ class Family(PromptEncoder):
             return min([*borders, *([] if self.max_length is None else [self.max_length])], default=None)
         return self.max_length
 
-    # ---- the executor seam
-
     @property
     def width(self) -> int:
         return int(self.text_config.hidden_size)
 
-    @torch.inference_mode()
-    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        embedded: torch.Tensor = self.model.get_input_embeddings()(tokens)
-        # Granite scales what its first layer reads outside of the table.
-        return embedded * float(getattr(self.text_config, "embedding_multiplier", 1.0))
-
-    def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
-        head: Any = self.model.get_output_embeddings()
-        rows: torch.Tensor = head.weight.detach()[tokens.to(self.device)]
-        return rows
-
-    def new_cache(self, capacity: int) -> SessionCache:
-        return SessionCache(self.text_config.num_hidden_layers, capacity)
-
-    def prefill(
-        self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
-    ) -> Prefilled:
-        self._check_length(inputs.token_ids.shape[1])
-        extras, shift = dict(inputs.extras), 0
-        positions = self.prompt_positions(inputs)
-        if positions is not None:
-            # A fourth row, where there is one, comes first and counts tokens.
-            shift = int(positions[-3:].max()) + 1 - inputs.token_ids.shape[1]
-            extras["position_ids"] = positions
-        with mismatch_told(self.processor):
-            outputs = self._run(
-                input_ids=inputs.token_ids,
-                use_cache=True,
-                output_hidden_states=wants_features or wants_embeddings,
-                **{self._cache_argument: cache},
-                **extras,
-                **self._last_logits_only,
-            )
-        scores = _scores(outputs, wants_features, last_only=True)
-        if wants_embeddings:
-            scores = replace(scores, embeddings=outputs.hidden_states[0])
-        return Prefilled(scores, shift)
-
-    def forward(
-        self,
-        tokens: torch.Tensor,
-        positions: torch.Tensor,
-        visible: torch.Tensor | None,
-        cache: SessionCache,
-        wants_features: bool,
-        embeddings: torch.Tensor | None = None,
-    ) -> Scores:
-        assert embeddings is None, "transformers models read tokens here"
-        if self._fused is not None:
-            return self._fused.decoder.forward(tokens, positions, visible, cache, wants_features)
-        outputs = self._run(
-            input_ids=tokens,
-            position_ids=self.positions(positions),
-            attention_mask=None if visible is None else self.masks(visible),
-            use_cache=True,
-            output_hidden_states=wants_features,
-            **{self._cache_argument: cache},
-        )
-        return _scores(outputs, wants_features)
-
-    def _check_length(self, length: int) -> None:
+    def check_length(self, length: int) -> None:
         """Dynamic factors of a longer prompt depend on the prompts before it: no answer could be had twice."""
         border = min((one.position for one in self._borders if one.is_dynamic), default=None)
         if border is not None and length >= border:
@@ -205,10 +140,11 @@ class Family(PromptEncoder):
                 "what it read before, so that its answers cannot be reproduced; shorten the prompt"
             )
 
-    def _run(self, **arguments: Any) -> Any:
-        # Rotary factors that change with the longest row are kept on the model: one pass at a time, over all threads.
-        with _one_at_a_time(self.model) if self._borders else nullcontext():
-            return self.model(**arguments)
+    def alone(self) -> AbstractContextManager[Any]:
+        """Held during a pass: one at a time, over all threads.
+
+        A pass may change what all share: rotary factors that follow the longest row, the name of the attention."""
+        return _one_at_a_time(self.model)
 
     # ---- where families differ
 
@@ -277,13 +213,8 @@ class Family(PromptEncoder):
         return mask.masked_fill_(~visible, torch.finfo(self.dtype).min)[:, None]
 
 
-_locks: WeakKeyDictionary[PreTrainedModel, threading.Lock] = WeakKeyDictionary()
+_locks: WeakKeyDictionary[PreTrainedModel, AbstractContextManager[Any]] = WeakKeyDictionary()
 
 
-def _one_at_a_time(model: PreTrainedModel) -> threading.Lock:
-    return _locks.setdefault(model, threading.Lock())
-
-
-def _scores(outputs: Any, wants_features: bool, last_only: bool = False) -> Scores:
-    logits = outputs.logits[:, -1:] if last_only else outputs.logits
-    return Scores(logits, outputs.hidden_states[-1] if wants_features else None)
+def _one_at_a_time(model: PreTrainedModel) -> AbstractContextManager[Any]:
+    return _locks.setdefault(model, threading.RLock())

@@ -8,5 +8,4 @@ from seeahead.families.base import Family
 class Gemma3(Family):
     """A picture stands between a start and an end marker."""
 
-    name = "gemma3"
     marker_tokens = ("<start_of_image>", "<end_of_image>")

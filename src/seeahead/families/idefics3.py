@@ -10,7 +10,6 @@ _MAX_TILES = 8
 class Idefics3(Family):
     """Only the markers differ: a view without the image leaves out tile and border tokens too."""
 
-    name = "idefics3"
     marker_tokens = (
         "<image>",
         "<fake_token_around_image>",

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from seeahead.cache import check_can_roll_back
 from seeahead.compat import attention_of, recomputes
 from seeahead.errors import ModelError
 
@@ -32,6 +31,24 @@ def unwrapped(model: Any) -> PreTrainedModel:
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"a {type(model).__name__} was given; give a transformers model with its language head")
     return model
+
+
+_RECURRENT_LAYERS = ("linear", "mamba", "recurrent", "ssm", "conv", "hybrid")
+
+
+def check_can_roll_back(config: Any) -> None:
+    """Refuse models with layers whose state cannot be cut back to an earlier token.
+
+    Raises ModelError naming the layer types: a drafted token that is refused must leave no trace.
+    """
+    types = {str(name) for name in getattr(config, "layer_types", None) or ()}
+    recurrent = sorted(name for name in types if any(word in name for word in _RECURRENT_LAYERS))
+    if recurrent or getattr(config, "is_encoder_decoder", False):
+        kind = ", ".join(recurrent) or "encoder-decoder"
+        raise ModelError(
+            f"model type '{config.model_type}' has {kind} layers, whose cache cannot roll back refused tokens; "
+            "use a decoder whose layers are all attention"
+        )
 
 
 def check_model(model: PreTrainedModel) -> None:
@@ -163,10 +180,11 @@ def is_customised(model: PreTrainedModel) -> bool:
 def num_hooks(module: nn.Module) -> int:
     """What runs beside the module's own forward, or in its place.
 
-    transformers' own hooks, which come with the first pass that returns hidden states, only look on.
+    Hooks that return hidden states, transformers' own and ours, only look on.
     """
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    others = [hook for hook in hooks if not str(getattr(hook, "__module__", "")).startswith("transformers.")]
+    looking = ("transformers.", "seeahead.")
+    others = [hook for hook in hooks if not str(getattr(hook, "__module__", "")).startswith(looking)]
     return len(others) + hasattr(module, "_hf_hook") + ("forward" in vars(module))
 
 

@@ -8,5 +8,4 @@ from seeahead.families.base import Family
 class InternVL(Family):
     """Only the markers differ."""
 
-    name = "internvl"
     marker_tokens = ("<img>", "</img>")

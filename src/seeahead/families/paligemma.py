@@ -15,7 +15,6 @@ from seeahead.prompt import Prompt
 class PaliGemma(Family):
     """What the prompt's tokens see is the prefill's own business; an answer's tokens see what came before."""
 
-    name = "paligemma"
     answer_type = 1
 
     def __init__(self, model: PreTrainedModel, processor: Any = None) -> None:

@@ -8,5 +8,4 @@ from seeahead.families.base import Family
 class QwenVL(Family):
     """Only the markers differ."""
 
-    name = "qwen-vl"
     marker_tokens = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")

@@ -6,22 +6,28 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from seeahead.decode import Decoder
-from seeahead.drafters.empty import EmptyDrafter
+from seeahead.decode import Request
+from seeahead.drafters import bind
+from seeahead.drafters.none import EmptyDrafter
+from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
 from seeahead.executor import Executor, ModelInputs
+from seeahead.families.base import Family
 from seeahead.records import Generation
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.session import Session
 from seeahead.stopping import StopRule
+from seeahead.target import Target
 from seeahead.testing.drafters import SelfDrafter
 from seeahead.tree import ROOT, TokenTree
 
+AnyTarget = Target | Family | Executor
+
 
 def answer(
-    target: Executor,
+    target: AnyTarget,
     inputs: ModelInputs,
-    drafter: Drafter | None = None,
+    drafter: Drafter | DrafterSpec | None = None,
     *,
     max_new_tokens: int = 24,
     end_tokens: Collection[int] = (),
@@ -30,12 +36,12 @@ def answer(
     """One answer of `target`, plain where no drafter is given."""
     sampler = Sampler(params or SamplingParams(), inputs.token_ids[0].tolist())
     rule = StopRule(max_new_tokens, frozenset(end_tokens))
-    image_token_ids: frozenset[int] = getattr(target, "image_token_ids", frozenset())
-    decoder = Decoder(target, drafter or EmptyDrafter(), sampler, rule, image_token_ids)
-    progress = decoder.start(inputs)
-    for _ in decoder.steps(progress):
+    whole = Target.of(target)
+    request = Request(whole.executor, bind(drafter or EmptyDrafter(), whole), sampler, rule, whole.image_token_ids)
+    request.start(inputs)
+    for _ in request.steps():
         pass
-    return progress.generation(inputs.token_ids.shape[1], decoder.drafter.name)
+    return request.generation()
 
 
 def assert_same_answer(drafted: Generation, plain: Generation) -> None:
@@ -53,9 +59,9 @@ def assert_same_answer(drafted: Generation, plain: Generation) -> None:
     assert len(drafted.origins) == len(drafted.token_ids), "one origin per token"
 
 
-def assert_accepts_itself(target: Executor, inputs: ModelInputs, max_new_tokens: int = 24) -> None:
+def assert_accepts_itself(target: AnyTarget, inputs: ModelInputs, max_new_tokens: int = 24) -> None:
     """The control: a drafter that is the target, pictures included, is never refused."""
-    drafted = answer(target, inputs, SelfDrafter(target), max_new_tokens=max_new_tokens)
+    drafted = answer(target, inputs, SelfDrafter(Target.of(target).executor), max_new_tokens=max_new_tokens)
     for number, step in enumerate(drafted.steps):
         assert step.num_accepted == step.num_drafted, (
             f"step {number}: {step.num_accepted} of {step.num_drafted} of the target's own tokens accepted; suspects: "
@@ -64,7 +70,7 @@ def assert_accepts_itself(target: Executor, inputs: ModelInputs, max_new_tokens:
 
 
 def assert_commit_equals_prefill(
-    target: Executor,
+    target: AnyTarget,
     inputs: ModelInputs,
     rounds: Sequence[tuple[TokenTree, Sequence[int]]],
     tolerance: float = 1e-4,
@@ -73,11 +79,11 @@ def assert_commit_equals_prefill(
 
     `rounds`: (tree whose node 0 is the root, path to commit, which starts with 0). Every node's logits are compared.
     """
-    session = Session(target, capacity=4)
+    session = Session(Target.of(target).executor, capacity=4)
     session.prefill(inputs)
     committed: list[int] = []
     for number, (tree, path) in enumerate(rounds):
-        logits = session.score(tree.tokens, tree.parents).logits[0]
+        logits = session.score(tree.tokens, tree.parents).logits
         for node in range(len(tree)):
             tokens = [*committed, *(tree.tokens[step] for step in tree.path_to(node))]
             expected = _prefill_logits(target, inputs, tokens)
@@ -88,20 +94,11 @@ def assert_commit_equals_prefill(
         assert session.length == inputs.token_ids.shape[1] + len(committed)
 
 
-def _prefill_logits(target: Executor, inputs: ModelInputs, tokens: Sequence[int]) -> torch.Tensor:
+def _prefill_logits(target: AnyTarget, inputs: ModelInputs, tokens: Sequence[int]) -> torch.Tensor:
     """Logits [vocabulary] after the prompt and `tokens`, from a fresh session."""
-    more = torch.tensor([list(tokens)], device=inputs.token_ids.device)
-    shape = inputs.token_ids.shape
     # Type ids run along the tokens: what follows the prompt is of the type of answers.
-    answer_type: int = getattr(target, "answer_type", 0)
-    extras = {
-        name: torch.cat([value, torch.full_like(more, answer_type, dtype=value.dtype)], 1)
-        if value.shape == shape
-        else value
-        for name, value in inputs.extras.items()
-    }
-    longer = ModelInputs(torch.cat([inputs.token_ids, more], 1), extras)
-    return Session(target, capacity=4).prefill(longer).logits[0, -1]
+    longer = inputs.extended(tokens, getattr(target, "answer_type", 0))
+    return Session(Target.of(target).executor, capacity=4).prefill(longer).logits[-1]
 
 
 def _suspects(number: int, node: int, tree: TokenTree, error: float) -> str:
@@ -110,7 +107,7 @@ def _suspects(number: int, node: int, tree: TokenTree, error: float) -> str:
         suspect = (
             "position shift after a picture (family.prompt_positions), or what prefill was given"
             if number == 0
-            else "gather (cache.keep): the last commit left other rows than the path's, or another length"
+            else "gather (SlotCache.keep): the last commit left other rows than the path's, or another length"
         )
     else:
         where = f"node {node} at depth {tree.depths[node] - 1}"

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from seeahead.drafting import Assignment
-from seeahead.executor import Executor, ModelInputs, Scores
+from seeahead.drafting import DraftContext, Feedback
+from seeahead.executor import Executor, Want
 from seeahead.sampling import draw
 from seeahead.session import Session
 from seeahead.testing.configs import FIRST_WORD, VOCAB_SIZE
-from seeahead.tree import ROOT, Draft, TokenTree, Verdict
+from seeahead.tree import ROOT, Draft, PendingNodes, TokenTree
 
 Script = Callable[[Sequence[int], int, np.random.Generator], Draft]
 """(answer so far, budget, the drafter's own random numbers) -> draft."""
@@ -27,35 +28,39 @@ WORDS = range(FIRST_WORD, VOCAB_SIZE)
 
 @dataclass(frozen=True)
 class ScriptedDrafter:
-    """Drafts what `script` says. `seed` is the drafter's own: it must change nothing in what the target draws."""
+    """Drafts what `script` says. `seed` is the drafter's own: it must change nothing in what the target draws.
+
+    `is_alone`: all that is accepted must be of its own drafts, which is checked."""
 
     name: str
     script: Script
     seed: int = 0
-    wants_features: bool = False
-    wants_embeddings: bool = False
+    is_alone: bool = True
+    want: ClassVar[Want] = Want()
 
-    def bound_to(self, target: Executor) -> ScriptedDrafter:
-        """Serves every target."""
-        return self
-
-    def start(self, assignment: Assignment) -> _Scripted:
-        return _Scripted(self)
+    def start(self, context: DraftContext) -> _Scripted:
+        return _Scripted(self, context)
 
 
 class _Scripted:
-    def __init__(self, drafter: ScriptedDrafter) -> None:
-        self._script = drafter.script
+    def __init__(self, drafter: ScriptedDrafter, context: DraftContext) -> None:
+        self._script, self._is_alone = drafter.script, drafter.is_alone
         self._random = np.random.default_rng(drafter.seed)
+        self._answer = [context.first_token]
         self._draft = Draft()
 
-    def propose(self, answer: Sequence[int], budget: int) -> Draft:
-        self._draft = self._script(answer, budget, self._random)
+    def propose(self, budget: int) -> Draft:
+        self._draft = self._script(self._answer, budget, self._random)
         return self._draft
 
-    def observe(self, verdict: Verdict, scores: Scores) -> None:
-        path, tree = verdict.path, self._draft.tree
-        assert not path or path == tree.path_to(path[-1]), "the accepted nodes are no path of the draft"
+    def accept(self, feedback: Feedback) -> None:
+        self._answer += feedback.tokens
+        nodes = PendingNodes()
+        nodes.add(self._draft.tree.tokens, self._draft.tree.parents)
+        is_own = len(nodes.path_of(feedback.accepted)) == len(feedback.accepted)
+        assert is_own or not self._is_alone, "the accepted tokens are no path of the draft"
+        assert len(feedback.tokens) == len(feedback.logits), "a row for each token"
+        self._draft = Draft()
 
 
 def random_chain(depth: int = 4, words: range = WORDS) -> Script:
@@ -96,7 +101,7 @@ def sometimes_right(truth: Sequence[int], depth: int = 5) -> Script:
         num_right = int(random.integers(0, len(coming) + 1))
         right = [*coming[:num_right], *(_other(token) for token in coming[num_right:])]
         wrong = [[*right[:place], *_words(random, 2)] for place in range(min(2, len(right)))]
-        return Draft(TokenTree.merge([*wrong, right], budget))
+        return Draft(TokenTree.of_branches([*wrong, right], budget))
 
     return script
 
@@ -106,7 +111,7 @@ def drawn_chain(proposal: torch.Tensor, depth: int = 3) -> Script:
 
     def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
         tree = TokenTree.chain([draw(proposal, random.random()) for _ in range(min(depth, budget))])
-        return Draft(tree, proposal.expand(len(tree), -1))
+        return Draft(tree, [proposal] * len(tree))
 
     return script
 
@@ -118,7 +123,7 @@ def drawn_mixture(proposals: Sequence[torch.Tensor], weights: Sequence[float], d
     def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
         picks = random.choice(len(proposals), size=min(depth, budget), p=weights)
         tree = TokenTree.chain([draw(proposals[pick], random.random()) for pick in picks])
-        return Draft(tree, mixture.expand(len(tree), -1))
+        return Draft(tree, [mixture] * len(tree))
 
     return script
 
@@ -138,7 +143,7 @@ def drawn_tree(proposals: Sequence[torch.Tensor], depth: int = 2) -> Script:
             level = list(range(start, len(parents)))
         parents, rows = parents[:budget], rows[:budget]
         tokens = tuple(draw(proposals[row], random.random()) for row in rows)
-        return Draft(TokenTree(tokens, tuple(parents)), torch.stack([proposals[row] for row in rows]))
+        return Draft(TokenTree(tokens, tuple(parents)), [proposals[row] for row in rows])
 
     return script
 
@@ -154,42 +159,36 @@ def _other(token: int) -> int:
 
 @dataclass(frozen=True)
 class SelfDrafter:
-    """The target as its own drafter, with the same pictures, in a session of its own: everything must be accepted."""
+    """The target as its own drafter, with the same images, in a session of its own: everything must be accepted."""
 
     executor: Executor
     depth: int = 4
     name: str = "self"
-    wants_features: bool = False
-    wants_embeddings: bool = False
+    want: ClassVar[Want] = Want()
 
-    def bound_to(self, target: Executor) -> SelfDrafter:
-        """Serves the target it is."""
-        return self
-
-    def start(self, assignment: Assignment) -> _Self:
-        return _Self(self, assignment.inputs)
+    def start(self, context: DraftContext) -> _Self:
+        return _Self(self, context)
 
 
 class _Self:
-    def __init__(self, drafter: SelfDrafter, inputs: ModelInputs) -> None:
+    def __init__(self, drafter: SelfDrafter, context: DraftContext) -> None:
         self._depth = drafter.depth
-        self._session = Session(drafter.executor, inputs.token_ids.shape[1] + 64)
-        self._session.prefill(inputs)
-        self._num_read = 0
+        self._session = Session(drafter.executor, context.inputs.length + 64)
+        self._session.prefill(context.inputs)
+        self._unread = [context.first_token]
 
-    def propose(self, answer: Sequence[int], budget: int) -> Draft:
-        token, chain = answer[-1], list[int]()
+    def propose(self, budget: int) -> Draft:
+        chain = list[int]()
         # After full acceptance the last drafted token has not been read yet: it comes before the root.
-        unread = answer[self._num_read :]
-        logits = self._session.score(unread, range(ROOT, len(unread) - 1)).logits[0, -1]
-        self._session.commit(range(len(unread)))
-        self._num_read = len(answer)
+        logits = self._session.score(self._unread, range(ROOT, len(self._unread) - 1)).logits[-1]
+        self._session.commit(range(len(self._unread)))
+        self._unread = []
         for level in range(min(self._depth, budget)):
             token = int(logits.argmax())
             chain.append(token)
-            logits = self._session.score([token], [level - 1]).logits[0, -1]
+            logits = self._session.score([token], [level - 1]).logits[-1]
         return Draft(TokenTree.chain(chain))
 
-    def observe(self, verdict: Verdict, scores: Scores) -> None:
-        self._session.commit(verdict.path)
-        self._num_read += len(verdict.path)
+    def accept(self, feedback: Feedback) -> None:
+        num_kept = self._session.follow(feedback.accepted)
+        self._unread += feedback.tokens[num_kept:]

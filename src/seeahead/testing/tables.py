@@ -6,82 +6,70 @@ from collections.abc import Sequence
 
 import torch
 
-from seeahead.cache import SessionCache
-from seeahead.executor import ModelInputs, Prefilled, Scores
+from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
+from seeahead.tree import ROOT
 
 
-class TokenCache(SessionCache):
+class TableSlot:
     """Holds the tokens themselves, so that a wrong roll-back shows in what follows."""
 
     def __init__(self) -> None:
-        super().__init__(num_layers=1, capacity=0)
         self.tokens: list[int] = []
+        self.pending: list[list[int]] = []
 
     @property
     def length(self) -> int:
         return len(self.tokens)
 
-    def keep(self, start: int, rows: Sequence[int]) -> None:
-        self.tokens = [*self.tokens[:start], *(self.tokens[start + row] for row in rows)]
-
 
 class TableExecutor:
     """`table` [vocabulary, vocabulary, vocabulary]: logits after (token before last, last token)."""
 
-    max_length: int | None = None
-    device = torch.device("cpu")
-
     def __init__(self, table: torch.Tensor) -> None:
         self.table = table
-        self.vocab_size = len(table)
+        self.limits = Limits(len(table), None, 0, torch.device("cpu"))
 
     @classmethod
     def random(cls, vocab_size: int = 6, seed: int = 0, spread: float = 1.5) -> TableExecutor:
         generator = torch.Generator().manual_seed(seed)
         return cls(spread * torch.randn(vocab_size, vocab_size, vocab_size, generator=generator))
 
-    @property
-    def width(self) -> int:
-        return 0
+    def open(self, capacity: int) -> TableSlot:
+        return TableSlot()
 
-    def most_nodes(self, position: int) -> int | None:
+    def close(self, slot: Slot) -> None:
+        """Nothing is held."""
+
+    def most_nodes(self, slot: Slot) -> int | None:
         """Any number."""
         return None
 
-    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError("a table has no embeddings")
+    def prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
+        assert isinstance(slot, TableSlot)
+        slot.tokens += inputs.token_ids[0].tolist()
+        return Scores(self.after(slot.tokens)[None])
 
-    def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError("a table has no head")
+    def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
+        return [Scores(torch.stack([self.after(path) for path in _paths(tree)])) for tree in trees]
 
-    def new_cache(self, capacity: int) -> SessionCache:
-        return TokenCache()
-
-    def prefill(
-        self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
-    ) -> Prefilled:
-        assert isinstance(cache, TokenCache)
-        tokens: list[int] = inputs.token_ids[0].tolist()
-        cache.tokens += tokens
-        return Prefilled(Scores(self.after(tokens)[None, None]))
-
-    def forward(
-        self,
-        tokens: torch.Tensor,
-        positions: torch.Tensor,
-        visible: torch.Tensor | None,
-        cache: SessionCache,
-        wants_features: bool,
-        embeddings: torch.Tensor | None = None,
-    ) -> Scores:
-        assert isinstance(cache, TokenCache)
-        cache.tokens += tokens[0].tolist()
-        if visible is None:
-            return Scores(self.after(cache.tokens)[None, None])
-        # The mask alone says what came before a node.
-        seen = [[cache.tokens[column] for column in row.nonzero()[:, 0].tolist()] for row in visible[0]]
-        return Scores(torch.stack([self.after(path) for path in seen])[None])
+    def commit(self, slot: Slot, path: Sequence[int]) -> None:
+        assert isinstance(slot, TableSlot)
+        if path:
+            kept = slot.pending[path[-1]]
+            assert len(kept) == len(slot.tokens) + len(path), "what is committed is no path of the pending nodes"
+            slot.tokens = kept
+        slot.pending = []
 
     def after(self, tokens: Sequence[int]) -> torch.Tensor:
         """Logits [vocabulary] after `tokens`."""
         return self.table[tokens[-2] if len(tokens) > 1 else 0, tokens[-1]].clone()
+
+
+def _paths(tree: TreeInputs) -> list[list[int]]:
+    """Everything before and at each new node; recorded as pending."""
+    slot = tree.slot
+    assert isinstance(slot, TableSlot)
+    first = len(slot.pending)
+    for token, parent in zip(tree.tokens, tree.parents, strict=True):
+        slot.pending.append([*(slot.tokens if parent == ROOT else slot.pending[parent]), int(token)])
+    return slot.pending[first:]

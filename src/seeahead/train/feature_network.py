@@ -12,7 +12,7 @@ from seeahead.drafters.folder import read_config
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError
-from seeahead.models.checkpoint import WEIGHTS, unfuse
+from seeahead.executors.checkpoint import WEIGHTS, unfuse
 from seeahead.models.feature import CONFIG_KEY, FeatureNetwork, read_feature_network
 from seeahead.provenance import write_json
 

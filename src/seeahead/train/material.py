@@ -12,8 +12,8 @@ from seeahead.data.conversations import Conversation
 from seeahead.data.corpora import read_texts
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
+from seeahead.executors.checkpoint import WEIGHTS
 from seeahead.families.base import Family
-from seeahead.models.checkpoint import WEIGHTS
 from seeahead.prompt import Prompt
 from seeahead.provenance import provenance, write_json
 from seeahead.train.drafter_recipe import DrafterRecipe

@@ -13,8 +13,8 @@ from seeahead.drafters.folder import read_config, shape_of
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError, escaped
+from seeahead.executors.checkpoint import read_language
 from seeahead.models.adapter import CONFIG_KEY, AdapterConfig, ImageAdapter, load_adapter, save_adapter
-from seeahead.models.checkpoint import read_language
 from seeahead.train.lines import Batch
 from seeahead.train.losses import Taught
 

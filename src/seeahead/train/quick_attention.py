@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
 from seeahead.compat import attention_of, mask_functions, plain_llama, set_attention
-from seeahead.models.decoder import attend
+from seeahead.executors.llama import attend
 
 _NAME = "seeahead"
 

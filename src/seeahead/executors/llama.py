@@ -1,4 +1,4 @@
-"""A compact Llama-type decoder: fused projections, cache written in place, few calls per token.
+"""Llama-type decoders as executors of our own: fused projections, cache written in place, few calls per token.
 
 It reads and writes ordinary Hugging Face Llama checkpoints; only the way it runs is ours. For a 5M-parameter drafter
 the number of operator calls, not the arithmetic, is most of the cost.
@@ -6,25 +6,26 @@ the number of operator calls, not the arithmetic, is most of the cost.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seeahead.cache import SessionCache
 from seeahead.checked import as_table, checked, flag, real, shown_value, whole
 from seeahead.errors import ModelError
-from seeahead.executor import PADDING, ModelInputs, Prefilled, Scores
+from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executors.slots import Packed, TorchSlot, packed
 
 _FEW = 4
 """Query rows from which on attention runs at its full pace on a CPU."""
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
-    """Shape of a Llama-type decoder; field names are those of its `config.json`."""
+class LlamaShape:
+    """Of a Llama-type decoder; field names are those of its `config.json`."""
 
     vocab_size: Annotated[int, whole(1, 1 << 24)]
     hidden_size: Annotated[int, whole(1, 1 << 17)]
@@ -39,7 +40,7 @@ class DecoderConfig:
     tie_word_embeddings: Annotated[bool, flag()] = True
 
     @classmethod
-    def from_json(cls, values: dict[str, Any], where: str = "the model's config.json") -> DecoderConfig:
+    def from_json(cls, values: dict[str, Any], where: str = "the model's config.json") -> LlamaShape:
         """Raises ModelError for a Llama variant that this decoder does not run, and for sizes that are none."""
         rope = as_table(values.get("rope_parameters") or values.get("rope_scaling") or {}, f"{where}: rope", ModelError)
         odd = [name for name in ("attention_bias", "mlp_bias") if values.get(name)]
@@ -69,7 +70,7 @@ class DecoderConfig:
         return config
 
     @classmethod
-    def for_features(cls, text_config: Any, longest: int) -> DecoderConfig:
+    def for_features(cls, text_config: Any, longest: int) -> LlamaShape:
         """One layer of a target's own shape, for drafting from its features; embedding and head are the target's."""
         heads = text_config.num_attention_heads
         return cls(
@@ -89,7 +90,7 @@ class DecoderConfig:
 class Layer(nn.Module):
     """Weights of one layer, projections of one input fused."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: LlamaShape) -> None:
         super().__init__()
         width, heads = config.hidden_size, config.num_attention_heads
         self.qkv = nn.Linear(width, (heads + 2 * config.num_key_value_heads) * config.head_dim, bias=False)
@@ -100,10 +101,10 @@ class Layer(nn.Module):
         self.mlp_norm = nn.Parameter(torch.ones(width))
 
 
-class Decoder(nn.Module):
+class Llama(nn.Module):
     """A Llama-type causal language model as an `Executor`."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: LlamaShape) -> None:
         super().__init__()
         self.config = config
         self.vocab_size = config.vocab_size
@@ -122,12 +123,10 @@ class Decoder(nn.Module):
         return self.norm.device
 
     @property
-    def width(self) -> int:
-        return self.config.hidden_size
-
-    def most_nodes(self, position: int) -> int | None:
-        """Any number."""
-        return None
+    def limits(self) -> Limits:
+        config = self.config
+        longest = config.max_position_embeddings
+        return Limits(config.vocab_size, longest, config.hidden_size, self.device, self.norm.dtype)
 
     def embed(self, tokens: Tensor) -> Tensor:
         embedded: Tensor = self.embedding(tokens)
@@ -137,59 +136,74 @@ class Decoder(nn.Module):
         weight: Tensor = self.embedding.weight if self.config.tie_word_embeddings else self.head.weight
         return weight.detach()[tokens]
 
-    def new_cache(self, capacity: int) -> SessionCache:
-        return SessionCache(self.config.num_hidden_layers, capacity)
+    def open(self, capacity: int) -> TorchSlot:
+        return TorchSlot(self.config.num_hidden_layers, capacity)
 
-    def prefill(
-        self, inputs: ModelInputs, cache: SessionCache, wants_features: bool, wants_embeddings: bool = False
-    ) -> Prefilled:
-        positions = torch.arange(inputs.token_ids.shape[1], device=self.device)[None]
-        given, padding = inputs.extras.get("inputs_embeds"), inputs.extras.get(PADDING)
+    def close(self, slot: Slot) -> None:
+        """Memory goes with the last reference to the slot."""
+
+    def most_nodes(self, slot: Slot) -> int | None:
+        """Any number."""
+        return None
+
+    def commit(self, slot: Slot, path: Sequence[int]) -> None:
+        assert isinstance(slot, TorchSlot)
+        slot.commit(path)
+
+    @torch.inference_mode()
+    def prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
+        assert isinstance(slot, TorchSlot)
+        given = inputs.extras.get("inputs_embeds")
         read = self.embedding(inputs.token_ids) if given is None else given
-        mask = None
-        if padding is not None:
-            mask = _padded_mask(padding, positions)[:, None]
-            positions = (positions - padding[:, None]).clamp_min(0)
-        features = self.run(read, positions, mask, cache)
-        scores = Scores(
-            self.head(features[:, -1:]), features if wants_features else None, read if wants_embeddings else None
-        )
-        return Prefilled(scores, padding=padding)
+        positions = torch.arange(inputs.length, device=self.device)[None]
+        features = self.run(read, positions, _FirstPass(slot))
+        slot.length = inputs.length
+        return self._scores(features, want, features[:, -1:], read)
 
-    def forward(
-        self,
-        tokens: Tensor,
-        positions: Tensor,
-        visible: Tensor | None,
-        cache: SessionCache,
-        wants_features: bool,
-        embeddings: Tensor | None = None,
-    ) -> Scores:
-        mask = None if visible is None else visible[:, None]
-        read = self.embedding(tokens) if embeddings is None else embeddings
-        features = self.run(read, positions, mask, cache)
-        return Scores(self.head(features), features if wants_features else None)
+    @torch.inference_mode()
+    def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
+        return self.score(packed(trees, self.device), want)
 
-    def run(self, x: Tensor, positions: Tensor, mask: Tensor | None, cache: SessionCache | None) -> Tensor:
-        """Last hidden states [batch, tokens, width] of embeddings `x`; without a mask causal, from an empty cache."""
+    def score(self, trees: Packed, want: Want) -> list[Scores]:
+        """The pass itself, for trees that are packed already."""
+        read = self.embedding(trees.tokens) if trees.embeddings is None else trees.embeddings
+        memory = _OneSlot(trees) if len(trees.slots) == 1 else _Slots(trees)
+        features = self.run(read, trees.positions, memory)
+        whole = self._scores(features, want, features)
+        return whole.split(trees.bounds)
+
+    def _scores(self, features: Tensor, want: Want, scored: Tensor, read: Tensor | None = None) -> Scores:
+        hidden = dict.fromkeys(want.layers, features[0])
+        assert all(layer == -1 for layer in hidden), "only the last hidden states are at hand here"
+        embeddings = read[0] if want.embeddings and read is not None else None
+        return Scores(self.head(scored)[0], hidden, embeddings)
+
+    def run(self, x: Tensor, positions: Tensor, memory: Memory) -> Tensor:
+        """Last hidden states [batch, tokens, width] of embeddings `x`."""
         rotation = self._rotation[:, positions].unsqueeze(3)
         for index in range(len(self.layers)):
-            x = self.after(index, x, self.attended(index, x, rotation, mask, cache))
+            x = self.after(index, x, self.attended(index, x, rotation, memory))
         return rms_norm(x, self.norm, self.config.rms_norm_eps)
+
+    def with_head(self, head: nn.Module) -> Llama:
+        """The same layers under another head."""
+        with torch.device("meta"):
+            other = Llama(self.config)
+        other.embedding, other.layers, other.norm, other.head = self.embedding, self.layers, self.norm, head  # type: ignore[assignment]
+        other.register_buffer("_rotation", self._rotation, persistent=False)
+        return other.eval()
 
     def run_at(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Of one layer, causal: last hidden states [places, width] at (`rows`, `columns`) of `x` alone.
 
-        What no one asks for is read by others, but not finished: most of the work where few places count."""
+        The other places take part as keys and values only, which saves most of the work where few places count."""
         assert len(self.layers) == 1, "the next layer would need every place"
         positions = torch.arange(x.shape[1], device=x.device)[None]
-        attended = self.attended(0, x, self._rotation[:, positions].unsqueeze(3), None, None)
+        attended = self.attended(0, x, self._rotation[:, positions].unsqueeze(3), _NoMemory())
         finished = self.after(0, x[rows, columns], attended[rows, columns])
         return rms_norm(finished, self.norm, self.config.rms_norm_eps)
 
-    def attended(
-        self, index: int, x: Tensor, rotation: Tensor, mask: Tensor | None, cache: SessionCache | None
-    ) -> Tensor:
+    def attended(self, index: int, x: Tensor, rotation: Tensor, memory: Memory) -> Tensor:
         """What layer `index` gathers for `x` [batch, tokens, width]: [batch, tokens, heads x width of a head]."""
         layer, config = self.layers[index], self.config
         assert isinstance(layer, Layer)
@@ -202,10 +216,8 @@ class Decoder(nn.Module):
         first, second = turned.chunk(2, dim=-1)
         turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
         query, key = (part.transpose(1, 2) for part in turned.split((heads, kv_heads), dim=2))
-        value = value.transpose(1, 2)
-        if cache is not None:
-            key, value = cache.update(key, value, index)
-        return attend(query, key, value, mask).transpose(1, 2).reshape(batch, length, heads * width)
+        gathered = memory.attend(index, query, key, value.transpose(1, 2))
+        return gathered.transpose(1, 2).reshape(batch, length, heads * width)
 
     def after(self, index: int, x: Tensor, attended: Tensor) -> Tensor:
         """`x` [..., width] after layer `index`, which gathered `attended` for it."""
@@ -218,11 +230,59 @@ class Decoder(nn.Module):
         return changed
 
 
-def _padded_mask(padding: Tensor, columns: Tensor) -> Tensor:
-    """[rows, tokens, tokens]: causal, and `padding` is seen by itself alone, since a softmax needs something."""
-    is_there = columns >= padding[:, None]
-    itself, causal = columns[..., None] == columns[:, None], columns[..., None] >= columns[:, None]
-    return causal & is_there[:, None] | itself
+class Memory(Protocol):
+    """What a pass remembers of earlier ones: gets the new queries, keys and values of a layer, attends over all."""
+
+    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """[batch, heads, new, width], from `query` of that shape and [batch, kv heads, new, width]."""
+        ...
+
+
+class _NoMemory:
+    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return attend(query, key, value, None)
+
+
+class _FirstPass:
+    """A prompt: causal, into an empty slot."""
+
+    def __init__(self, slot: TorchSlot) -> None:
+        self._cache = slot.cache
+
+    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return attend(query, *self._cache.update(key, value, index), None)
+
+
+class _OneSlot:
+    def __init__(self, trees: Packed) -> None:
+        self._cache = trees.slots[0].cache
+        self._mask = None if trees.visible is None else trees.visible[:, None]
+
+    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return attend(query, *self._cache.update(key, value, index), self._mask)
+
+
+class _Slots:
+    """Each slot's queries attend over its own keys and values, wherever these lie: nothing is padded or copied."""
+
+    def __init__(self, trees: Packed) -> None:
+        assert trees.visible is not None
+        self._parts = [
+            (slot.cache, slice(first, end), trees.visible[:, None, first:end, : slot.length + slot.num_pending])
+            for slot, first, end in trees.parts
+        ]
+        # A lone newest token sees all of its slot.
+        self._parts = [
+            (cache, rows, None if slot.is_chain(rows.stop - rows.start) else mask)
+            for (cache, rows, mask), slot in zip(self._parts, trees.slots, strict=True)
+        ]
+
+    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        gathered = []
+        for cache, rows, mask in self._parts:
+            keys, values = cache.update(key[:, :, rows], value[:, :, rows], index)
+            gathered.append(attend(query[:, :, rows], keys, values, mask))
+        return torch.cat(gathered, 2)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -257,7 +317,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     return F.scaled_dot_product_attention(rows, key, value, mask).view(batch, heads, length, width)
 
 
-def rotation_table(config: DecoderConfig) -> Tensor:
+def rotation_table(config: LlamaShape) -> Tensor:
     """[2, positions, head_dim]: cosines and sines of rotary position embeddings (rotate-half layout)."""
     steps = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     angles = torch.outer(torch.arange(config.max_position_embeddings).float(), config.rope_theta**-steps).repeat(1, 2)

@@ -26,9 +26,9 @@ from transformers import (
 
 from seeahead.compat import plain_llama
 from seeahead.errors import SeeaheadError
+from seeahead.executors.int8 import can_pack, pack
+from seeahead.executors.llama import Llama, LlamaShape, rotation_table
 from seeahead.families.inspection import has_global_hooks, num_hooks
-from seeahead.models.decoder import Decoder, DecoderConfig, rotation_table
-from seeahead.models.packed import can_pack, pack
 
 _HEADS_KNOWN = (
     LlamaForCausalLM,
@@ -48,7 +48,7 @@ _SMALL = 1 << 30
 class FusedDecoder:
     """A compact decoder on a model's weights, and what these were when it was made."""
 
-    decoder: Decoder
+    decoder: Llama
     model: PreTrainedModel
     is_packed: bool
     seen: tuple[Any, ...]
@@ -74,11 +74,11 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
         return None
     values = {**config.to_dict(), "model_type": "llama", "head_dim": _head_width(config)}
     try:
-        shape = DecoderConfig.from_json(values)
+        shape = LlamaShape.from_json(values)
     except SeeaheadError:  # a config with a key that a plain Llama has not
         return None
     with torch.device("meta"):
-        decoder = Decoder(shape)
+        decoder = Llama(shape)
     is_packed = can_pack(model.lm_head.weight) and _copy_is_small(language)
     join = _joined if is_packed else _shared
     with torch.no_grad():

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from seeahead.checked import placed
 from seeahead.errors import ModelError, shown
-from seeahead.models.decoder import Decoder, DecoderConfig, Layer
-from seeahead.models.packed import pack_rounded
+from seeahead.executors.int8 import pack_rounded
+from seeahead.executors.llama import Layer, Llama, LlamaShape
 
 WEIGHTS = "model.safetensors"
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -75,9 +75,7 @@ def _check_shape(name: str, found: tuple[int, ...], wanted: tuple[int | None, ..
         raise ModelError(f"{where} does not fit its config.json: {name} is {given}, not {told}; {_AGAIN}")
 
 
-def read_layers(
-    folder: Path, config: DecoderConfig, others: Shapes, optional: Shapes | None = None
-) -> dict[str, Tensor]:
+def read_layers(folder: Path, config: LlamaShape, others: Shapes, optional: Shapes | None = None) -> dict[str, Tensor]:
     """The tensors in a drafter's folder: those of the layers that `config` tells, their last norm, and `others`."""
     most = _MOST_POSITIONS // config.head_dim
     if config.max_position_embeddings > most:
@@ -88,7 +86,7 @@ def read_layers(
     return read_tensors(folder / WEIGHTS, {**layer_shapes(config), **others}, optional)
 
 
-def layer_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+def layer_shapes(config: LlamaShape) -> dict[str, tuple[int, ...]]:
     """Of the tensors that `unfuse` gives."""
     width, inner = config.hidden_size, config.intermediate_size
     heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
@@ -108,7 +106,7 @@ def layer_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     return {"model.norm.weight": (width,), **shapes}
 
 
-def read_language(folder: Path, config: DecoderConfig) -> dict[str, Tensor]:
+def read_language(folder: Path, config: LlamaShape) -> dict[str, Tensor]:
     """All tensors of a Hugging Face Llama folder. Raises ModelError where they are not those that `config` tells."""
     table = (config.vocab_size, config.hidden_size)
     head = {"lm_head.weight": table}
@@ -118,12 +116,12 @@ def read_language(folder: Path, config: DecoderConfig) -> dict[str, Tensor]:
     return read_layers(folder, config, {**embedding, **head})
 
 
-def load_decoder(folder: Path, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> Decoder:
+def load_llama(folder: Path, config: LlamaShape, dtype: torch.dtype, device: torch.device) -> Llama:
     """The decoder of a Hugging Face Llama folder. Raises ModelError as `read_language` does."""
     fused = fuse(read_language(folder, config), config)
     if config.tie_word_embeddings:
         fused["head.weight"] = fused["embedding.weight"]
-    decoder = Decoder(config)
+    decoder = Llama(config)
     decoder.load_state_dict(fused)
     decoder.to(device, dtype).eval()
     for module in (*decoder.layers, decoder):
@@ -131,7 +129,7 @@ def load_decoder(folder: Path, config: DecoderConfig, dtype: torch.dtype, device
     return decoder
 
 
-def unfuse(decoder: Decoder) -> dict[str, Tensor]:
+def unfuse(decoder: Llama) -> dict[str, Tensor]:
     """The layers' and the last norm's tensors under their Hugging Face names: what `fuse` takes."""
     config = decoder.config
     heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
@@ -155,7 +153,7 @@ def unfuse(decoder: Decoder) -> dict[str, Tensor]:
     return {name: value.detach().contiguous() for name, value in state.items()}
 
 
-def fuse(state: dict[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:
+def fuse(state: dict[str, Tensor], config: LlamaShape) -> dict[str, Tensor]:
     """Take the tensors of a Hugging Face Llama `state` out of it, under our names; what is left there is unknown."""
 
     def take(*names: str) -> Tensor | None:

@@ -1,0 +1,167 @@
+"""Drafting with models: a draft model says what may follow a token, and a tree or a chain is drafted from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from seeahead.drafters.tree_growth import TreeLimits, grow
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.drafting import DraftContext, Drafter, Feedback, Plan, run_alone
+from seeahead.sampling import SamplingParams, draw, probabilities
+from seeahead.tree import Draft, TokenTree
+
+_DRAFTER_STREAM = 1 << 63
+"""Added to a position so that a drafter's random numbers are never the target's."""
+
+
+class DraftIds:
+    """Maps between draft ids (of `vocabulary`, or the target's own where None) and the target's."""
+
+    def __init__(
+        self, vocabulary: DraftVocabulary | None, num_draft_ids: int, context: DraftContext, unknown: int = 0
+    ) -> None:
+        """`unknown`: where there is no vocabulary, the draft id read for target tokens of `num_draft_ids` and above:
+        those that a target added to its own vocabulary, and the drafter has no embedding for."""
+        self._vocabulary, self._vocab_size = vocabulary, context.vocab_size
+        self._num_draft_ids, self._unknown = num_draft_ids, unknown
+        images = context.image_token_ids
+        # Image placeholders, and padding the target has no embedding for, must not be proposed.
+        forbidden = (
+            vocabulary.known(images)
+            if vocabulary is not None
+            else [*(token for token in images if token < num_draft_ids), *range(self._vocab_size, num_draft_ids)]
+        )
+        self._forbidden = torch.tensor(forbidden, dtype=torch.int64, device=context.inputs.token_ids.device)
+
+    def allowed(self, logits: torch.Tensor) -> torch.Tensor:
+        """`logits` [..., draft ids], changed in place: what must not be drafted cannot be."""
+        if len(self._forbidden):
+            logits.index_fill_(-1, self._forbidden, -torch.inf)
+        return logits
+
+    def spread(self, q: torch.Tensor) -> torch.Tensor:
+        """`q` over draft ids as a distribution over the target's tokens."""
+        if self._vocabulary is not None:
+            return self._vocabulary.spread(q, self._vocab_size)
+        return torch.nn.functional.pad(q, (0, self._vocab_size - len(q)))
+
+    def to_draft(self, tokens: Sequence[int]) -> list[int]:
+        """One draft id for each token, so that what is read stays as long as the answer."""
+        if self._vocabulary is not None:
+            return self._vocabulary.to_draft(tokens)
+        return [token if token < self._num_draft_ids else self._unknown for token in tokens]
+
+    def to_target(self, tokens: Sequence[int]) -> list[int]:
+        return list(tokens) if self._vocabulary is None else self._vocabulary.to_target(tokens)
+
+
+class DraftModel(Protocol):
+    """A model at work on one answer. It may have several rows, one per view of the prompt; all read the same answer."""
+
+    @property
+    def ids(self) -> DraftIds: ...
+
+    def read(self) -> Plan[torch.Tensor | None]:
+        """Logits [rows, draft ids] of what follows the answer so far; None where there is no room to draft."""
+        ...
+
+    def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
+        """Logits [rows, tokens, draft ids] after drafted `tokens` (draft ids).
+
+        `parents` count the tokens expanded since `read`, or are ROOT."""
+        ...
+
+    def accept(self, feedback: Feedback) -> None:
+        """As a drafting's."""
+        ...
+
+
+class ModelDrafter(Drafter, Protocol):
+    """A drafter that is a draft model, and so can be a member of an ensemble."""
+
+    @property
+    def vocabulary(self) -> DraftVocabulary | None:
+        """None: the target's own ids."""
+        ...
+
+    @property
+    def modules(self) -> tuple[torch.nn.Module, ...]:
+        """What is read at every draft step."""
+        ...
+
+    @property
+    def num_rows(self) -> int:
+        """Most rows that its draft models have."""
+        ...
+
+    def model(self, context: DraftContext) -> DraftModel: ...
+
+
+class ModelDrafting:
+    """One answer, drafted from a draft model of one row."""
+
+    def __init__(
+        self, model: DraftModel, limits: TreeLimits, context: DraftContext, source: str, *, draws: bool = False
+    ) -> None:
+        """`draws`: at temperature above 0, draw a chain instead of growing a top-k tree."""
+        self.model, self._limits, self._params, self._source = model, limits, context.params, source
+        self._draws = draws and not context.params.is_greedy
+        self._position = 1
+
+    def propose(self, budget: int) -> Draft:
+        return run_alone(self.plan(budget))
+
+    def plan(self, budget: int) -> Plan[Draft]:
+        """As `propose`, for passes that several answers share."""
+        logits = yield from self.model.read()
+        if logits is None:
+            return Draft()
+        if self._draws:
+            depth = min(self._limits.depth, budget)
+            draft = yield from draw_chain(logits[0], self._expand, self._params, depth, self._position, self.model.ids)
+        else:
+            draft = yield from grow(logits[0], self._expand, self._limits, budget)
+            tokens = tuple(self.model.ids.to_target(draft.tree.tokens))
+            draft = Draft(TokenTree(tokens, draft.tree.parents), scores=draft.scores)
+        return Draft(draft.tree, draft.proposals, draft.scores, (self._source,) * len(draft.tree))
+
+    def accept(self, feedback: Feedback) -> None:
+        self._position += len(feedback.tokens)
+        self.model.accept(feedback)
+
+    def _expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
+        logits = yield from self.model.expand(tokens, parents)
+        return logits[0]
+
+
+def draw_chain(
+    logits: torch.Tensor,
+    expand: Callable[[Sequence[int], Sequence[int]], Plan[torch.Tensor]],
+    params: SamplingParams,
+    depth: int,
+    position: int,
+    ids: DraftIds,
+) -> Plan[Draft]:
+    """Leviathan et al. 2023: each of `depth` tokens drawn from q, under the target's own sampling settings.
+
+    `logits` [draft ids] follow the root, `expand` gives those after further tokens; `position` is the first token's."""
+    tokens: list[int] = []
+    proposals: list[torch.Tensor] = []
+    scores: list[float] = []
+    for level in range(depth):
+        q = probabilities(logits, params)
+        tokens.append(draw(q, _stream(params, position + level).random()))
+        proposals.append(ids.spread(q))
+        scores.append(float(q[tokens[-1]]) * (scores[-1] if scores else 1.0))
+        if level + 1 < depth:
+            logits = (yield from expand(tokens[-1:], [level - 1]))[0]
+    return Draft(TokenTree.chain(ids.to_target(tokens)), proposals, scores)
+
+
+def _stream(params: SamplingParams, position: int) -> np.random.Generator:
+    key = np.array([params.seed, position + _DRAFTER_STREAM], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))

@@ -1,0 +1,292 @@
+"""Drafts from the target's own features: MSD (Lin et al. 2025), and EAGLE-2 (Li et al. 2024) as its coupled form.
+
+The network is one layer of the target's own shape. Text slots read an embedding and the feature before it through `fc`;
+an image's slots read its visual embeddings as they are (MSD's decoupling). What it drafts, it drafts from features it
+guessed itself; once the target has answered, those are dropped and the accepted tokens are read again with the target's
+features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from seeahead.checked import checked, flag, one_of, whole
+from seeahead.drafters.base import DraftIds, ModelDrafting
+from seeahead.drafters.costs import with_costs
+from seeahead.drafters.folder import MSD, Folder
+from seeahead.drafters.spec import DrafterSpec, TreeSettings
+from seeahead.drafters.tree_growth import TreeLimits
+from seeahead.drafters.vision import pooled
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.drafting import Ask, DraftContext, Feedback, Plan
+from seeahead.errors import DrafterError, ModelError
+from seeahead.executor import FEATURES, ModelInputs, Want
+from seeahead.executors.checkpoint import fuse, read_layers, unfuse
+from seeahead.executors.int8 import pack_rounded, rounded_linear
+from seeahead.executors.llama import Llama, LlamaShape
+from seeahead.session import Session
+from seeahead.target import Target
+from seeahead.tree import ROOT
+
+VISUAL = ("full", "pooled", "query", "dropped")
+
+
+@dataclass(frozen=True)
+class MsdOptions:
+    """`visual`: what becomes of an image's slots; pooled to `num_tokens`, one learned query, or none at all."""
+
+    is_decoupled: Annotated[bool, flag()] = True
+    visual: Annotated[str, one_of(VISUAL)] = "full"
+    num_tokens: Annotated[int, whole(0, 1 << 20)] = 16
+
+    @classmethod
+    def from_json(cls, values: object) -> MsdOptions:
+        """Raises ModelError for what is no such table."""
+        return checked(cls, values, f"'{MSD}' in the drafter's config.json", ModelError)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What a drafter reads of a text: `embeddings` of the tokens, `features` [slots, width] of the positions before.
+
+    `is_visual` [slots]: the token is an image's."""
+
+    embeddings: Tensor
+    features: Tensor
+    is_visual: Tensor
+
+
+class MsdNetwork(nn.Module):
+    """`decoder` has one layer of the target's width, and no embedding or head of its own."""
+
+    def __init__(self, config: LlamaShape, options: MsdOptions) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.options = options
+        self.fc = nn.Linear(2 * width, width)
+        self.decoder = Llama(config)
+        # Both are the target's; the layer itself ends in features.
+        self.decoder.embedding = nn.Embedding(1, width)
+        self.decoder.add_module("head", nn.Identity())
+        self.query = nn.Parameter(torch.zeros(width)) if options.visual == "query" else None
+
+    @classmethod
+    def beside(cls, model: Any, options: MsdOptions, longest: int) -> MsdNetwork:
+        """For a transformers `model` as target, to be trained. Starts as the target's own last layer and norm where
+        these are plain Llama's, with fc letting the feature through; else at random.
+
+        The released code starts at random; from the last layer, the same minutes get further."""
+        text = model.config.get_text_config()
+        network = cls(LlamaShape.for_features(text, longest), options)
+        decoder = model.get_decoder()
+        found = {f"model.layers.0.{name}": value for name, value in decoder.layers[-1].state_dict().items()}
+        found["model.norm.weight"] = decoder.norm.weight
+        ours = unfuse(network.decoder)
+        if {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in ours.items()}:
+            network.decoder.load_state_dict(fuse(found, network.decoder.config), strict=False)
+        width = network.fc.out_features
+        with torch.no_grad():
+            network.fc.weight[:, width:] = torch.eye(width)
+            network.fc.bias.zero_()
+        return network.float()
+
+    def trained(self) -> dict[str, Tensor]:
+        """Parameters by name, without those that are the target's."""
+        return {name: value for name, value in self.named_parameters() if name != "decoder.embedding.weight"}
+
+    def follow(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Features [places, width] the layer guesses after the slots at (`rows`, `columns`) of `x` [batch, slots,
+        width]; causal, without a cache."""
+        return self.decoder.run_at(x, rows, columns)
+
+    def text(self, embeddings: Tensor, features: Tensor) -> Tensor:
+        """Text slots [..., width]: embedding first, feature second."""
+        fused: Tensor = self.fc(torch.cat((embeddings, features), dim=-1))
+        return fused
+
+    def read(self, slots: Slots) -> Tensor:
+        """What the layer reads [slots, width]; fewer where images are made smaller."""
+        fused = self.text(slots.embeddings, slots.features)
+        if not self.options.is_decoupled:
+            return fused
+        x = torch.where(slots.is_visual[:, None], slots.embeddings, fused)
+        if self.options.visual == "full" or not bool(slots.is_visual.any()):
+            return x
+        return torch.cat([self._image(part) if seen else part for seen, part in _parts(x, slots.is_visual)])
+
+    def _image(self, visual: Tensor) -> Tensor:
+        if self.options.visual == "dropped":
+            return visual[:0]
+        if self.query is None:
+            return pooled(visual, self.options.num_tokens)
+        weights = (visual.float() @ self.query.float()).softmax(0).to(visual.dtype)
+        return (weights @ visual)[None]
+
+
+def _parts(x: Tensor, is_visual: Tensor) -> list[tuple[bool, Tensor]]:
+    """Runs of slots of one modality, in order."""
+    changes = (is_visual[1:] != is_visual[:-1]).nonzero()[:, 0] + 1
+    parts = x.tensor_split(changes.cpu())
+    seen = bool(is_visual[0])
+    return [(seen if place % 2 == 0 else not seen, part) for place, part in enumerate(parts)]
+
+
+def read_network(folder: Folder) -> MsdNetwork:
+    """In float32, as it can be trained on. Raises ModelError for tensors that do not fit the config."""
+    config = LlamaShape.from_json(dict(folder.values), folder.where)
+    options = MsdOptions.from_json(folder.values.get(MSD))
+    if config.num_hidden_layers != 1:
+        raise ModelError(f"{folder.where}: num_hidden_layers is {config.num_hidden_layers}; an msd drafter has 1")
+    width = config.hidden_size
+    own: dict[str, tuple[int, ...]] = {"fc.weight": (width, 2 * width), "fc.bias": (width,)}
+    if options.visual == "query":
+        own["query"] = (width,)
+    state = read_layers(folder.path, config, own)
+    # The embedding is the target's, whatever number of tokens the config names.
+    network = MsdNetwork(replace(config, vocab_size=1), options)
+    found = {f"decoder.{name}": value for name, value in fuse(state, config).items()} | state
+    network.load_state_dict(found, strict=False)
+    return network
+
+
+def shifted(embeddings: Tensor, first: Tensor, is_visual: Tensor) -> tuple[Tensor, Tensor]:
+    """Slot j holds the embedding of token j + 1: the prompt's but for its first, then that of the `first` new token."""
+    following = torch.cat((embeddings[1:], first[None]))
+    return following, torch.cat((is_visual[1:], is_visual.new_zeros(1)))
+
+
+@dataclass(frozen=True)
+class MsdDrafter:
+    """`layer` is the network's, with the target's head over the draft vocabulary. `draws`: as for language."""
+
+    network: MsdNetwork
+    vocabulary: DraftVocabulary
+    target: Target
+    layer: Llama
+    limits: TreeLimits = field(default_factory=TreeLimits)
+    draws: bool = False
+    name: str = "msd"
+    want: ClassVar[Want] = Want(FEATURES, embeddings=True)
+    num_rows: ClassVar[int] = 1
+
+    @classmethod
+    def on(cls, target: Target, network: MsdNetwork, vocabulary: DraftVocabulary, **settings: Any) -> MsdDrafter:
+        """With `target`'s embedding and head. Raises DrafterError for a target of another width or vocabulary."""
+        executor: Any = target.executor
+        width, theirs, highest = network.decoder.config.hidden_size, executor.limits.width, vocabulary.highest
+        if theirs != width or highest >= target.vocab_size or not hasattr(executor, "head_rows"):
+            raise DrafterError(
+                f"the msd drafter is made for features of width {width} and tokens up to {highest}; the target has "
+                f"width {theirs} and {target.vocab_size} tokens; take one trained for this target, or drafter='lookup'"
+            )
+        vocabulary.check_target(target.vocab_size)
+        head = rounded_linear(executor.head_rows(vocabulary.target_ids))
+        return cls(network, vocabulary, target, network.decoder.with_head(head), **settings)
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """What is read at every draft step."""
+        return (self.network.fc, self.layer)
+
+    def start(self, context: DraftContext) -> ModelDrafting:
+        return ModelDrafting(self.model(context), self.limits, context, self.name, draws=self.draws)
+
+    def model(self, context: DraftContext) -> MsdModel:
+        return MsdModel(self, context)
+
+
+class MsdModel:
+    """One answer: the layer's own session over slots, of which slot j guesses what follows token j + 1."""
+
+    def __init__(self, drafter: MsdDrafter, context: DraftContext) -> None:
+        assert context.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
+        self._drafter, self._network, self._layer = drafter, drafter.network, drafter.layer
+        self._executor: Any = drafter.target.executor
+        self.ids = DraftIds(drafter.vocabulary, len(drafter.vocabulary), context)
+        tokens = context.inputs.token_ids[0]
+        images = torch.tensor(sorted(context.image_token_ids), device=tokens.device)
+        self._is_visual: Tensor | None = torch.isin(tokens, images)
+        self._prompt: Tensor | None = context.embeddings
+        self._features = context.features[-1]  # of positions whose successor is not read yet
+        self._unread: tuple[int, ...] = (context.first_token,)
+        self._session = Session(self._layer, len(tokens) + min(context.max_new_tokens, 256))
+        self._guessed: list[Tensor] = []  # the drafter's own features of pending slots
+        self._root = self._features[:0]
+
+    def accept(self, feedback: Feedback) -> None:
+        """Forget what was guessed; the target's features of root and path come with the next tokens."""
+        self._session.commit(())
+        self._guessed.clear()
+        self._features = torch.cat((self._features, feedback.features[-1]))
+        self._unread += feedback.tokens
+
+    def read(self) -> Plan[Tensor | None]:
+        """Reads what is new, all with the target's features."""
+        if not self._has_room():
+            return None
+        new = self._embed(self._unread)
+        if self._prompt is not None:
+            scores = self._session.prefill(ModelInputs(*self._prompt_inputs(new)), Want(FEATURES))
+            self._prompt = self._is_visual = None  # read, and as large as the prompt
+        else:
+            tree = self._session.chain(self._unread, self._network.text(new, self._features))
+            [scores] = yield Ask(self._layer, [tree], Want(FEATURES))
+            self._session.commit(range(len(self._unread)))
+        self._unread, self._features = (), self._features[:0].clone()
+        self._root = scores.features[-1][-1:]
+        return self.ids.allowed(scores.logits[-1:])
+
+    def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[Tensor]:
+        """Each token is read with the feature guessed for its parent."""
+        before = torch.cat([self._root if parent == ROOT else self._guessed[parent] for parent in parents])
+        x = self._network.text(self._embed(self.ids.to_target(tokens)), before)
+        [scores] = yield Ask(self._layer, [self._session.tree(tokens, parents, x)], Want(FEATURES))
+        self._guessed += scores.features[-1].split(1)
+        return self.ids.allowed(scores.logits)[None]
+
+    def _prompt_inputs(self, new: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        assert self._prompt is not None
+        assert self._is_visual is not None
+        embeddings, is_visual = shifted(self._prompt, new[0], self._is_visual)
+        embeddings = torch.cat((embeddings, new[1:]))
+        is_visual = torch.cat((is_visual, is_visual.new_zeros(len(new) - 1)))
+        x = self._network.read(Slots(embeddings, self._features, is_visual))[None]
+        return torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device), {"inputs_embeds": x}
+
+    def _embed(self, tokens: Sequence[int]) -> Tensor:
+        embedded: Tensor = self._executor.embed(torch.tensor(list(tokens), device=self._features.device))
+        return embedded
+
+    def _has_room(self) -> bool:
+        longest, limits = self._layer.limits.max_length, self._drafter.limits
+        prompt = 0 if self._prompt is None else len(self._prompt)
+        ahead = prompt + len(self._unread) + limits.depth * limits.width
+        return longest is None or self._session.length + ahead <= longest
+
+
+class MsdSpec(TreeSettings, DrafterSpec):
+    """`source`: a folder of ours."""
+
+    kind = "msd"
+    source: str | Path
+
+    def bind(self, target: Target) -> MsdDrafter:
+        folder = Folder.find(self.source)
+        if folder is None or MSD not in folder.values:
+            raise DrafterError(f"'{self.source}' is not an msd drafter's folder; give one that `{MSD}` names")
+        folder.check_target(target)
+        vocabulary, limits = folder.vocabulary(), target.executor.limits
+        network = read_network(folder).to(limits.device, limits.dtype).eval()
+        for module in (network, *network.decoder.layers):
+            pack_rounded(module)
+        drafter = MsdDrafter.on(target, network, vocabulary, limits=self.limits(), draws=self.draws, name=self.title)
+        return with_costs(drafter, target) if self.tuned else drafter

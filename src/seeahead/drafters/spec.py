@@ -1,0 +1,89 @@
+"""What a drafter is made of before it has a target: its kind, its checked settings, the folder of its weights.
+
+A setting is one field: it is what the command line takes (`language:depth=5,width=1`), what a config holds, what the
+error names and what the help prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from seeahead.drafters.tree_growth import CostModel, TreeLimits
+from seeahead.drafting import Drafter
+from seeahead.errors import DrafterError, shown
+from seeahead.target import Target
+
+
+def _parts(value: object) -> object:
+    """ "0.5+0.5" as ("0.5", "0.5")."""
+    return tuple(part for part in value.split("+") if part) if isinstance(value, str) else value
+
+
+Joined = BeforeValidator(_parts)
+"""Of a setting with several values, written with + between them."""
+
+
+class DrafterSpec(BaseModel):
+    """A drafter without a target. `bind` makes it ready for one: weights, fingerprint and costs, once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+    kind: ClassVar[str] = ""
+
+    name: str = Field("", alias="as", description="what reports call it")
+    own: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
+    """Folders of drafters made for the target, by kind: where a member's weights are looked for."""
+
+    def bind(self, target: Target) -> Drafter:
+        """The drafter, ready for `target`. Raises DrafterError, naming the way out, if it cannot serve it."""
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        return self.name or self.kind
+
+    @classmethod
+    def settings(cls) -> list[str]:
+        """Names of the settings, as they are written."""
+        fields = cls.model_fields.items()
+        return [field.alias or name for name, field in fields if not field.exclude and name != "source"]
+
+    @classmethod
+    def made(cls, values: Mapping[str, Any], text: str) -> DrafterSpec:
+        """From settings by name; `text` is what the user wrote. Raises DrafterError for one that it does not have, and
+        for a value that is not allowed."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise DrafterError(_told(cls, error, text)) from None
+
+
+def _told(spec: type[DrafterSpec], error: ValidationError, text: str) -> str:
+    fault = error.errors(include_url=False)[0]
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(spec.settings())
+        return f"drafter {shown(text)} has no setting {shown(name)}; it has {known}"
+    words = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"setting {name} of drafter {shown(text)} is {shown(str(fault['input']))}; allowed: {words}"
+
+
+class TreeSettings(BaseModel):
+    """Settings of drafters that grow trees; `chain=N` is a chain of N tokens, however unlikely they are."""
+
+    model_config = DrafterSpec.model_config
+    depth: Annotated[int, Field(ge=1, le=1000, description="levels of a tree")] = 7
+    width: Annotated[int, Field(ge=1, le=1000, description="nodes expanded per level")] = 2
+    num_nodes: Annotated[int, Field(ge=1, le=10_000, description="nodes of a tree at most")] = 12
+    min_probability: Annotated[float, Field(ge=0, le=1, description="paths of a lower one are left out")] = 0.1
+    fixed: Annotated[bool, Field(description="every tree of the same shape")] = False
+    tuned: Annotated[bool, Field(description="only levels and nodes that pay on this machine")] = False
+    draws: Annotated[bool, Field(description="at temperature above 0, draw a chain")] = False
+    chain: Annotated[int | None, Field(ge=1, le=1000, description="a chain of so many tokens")] = None
+
+    def limits(self, costs: CostModel | None = None) -> TreeLimits:
+        if self.chain is not None:
+            return TreeLimits(self.chain, 1, self.chain, 0.0, self.fixed, costs)
+        return TreeLimits(self.depth, self.width, self.num_nodes, self.min_probability, self.fixed, costs)

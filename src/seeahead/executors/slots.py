@@ -1,0 +1,252 @@
+"""Slots of executors that run in torch: keys and values written in place, rolled back by one gather, and pending trees.
+
+A transformers cache on the outside, so that its models write into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+
+from seeahead.compat import Cache, CacheLayerMixin
+from seeahead.executor import TreeInputs
+from seeahead.tree import ROOT
+
+
+class _Block:
+    """Equal-shaped buffers of several layers in a tensor [places, batch, heads, capacity, width], gathered at once."""
+
+    def __init__(self, like: torch.Tensor, num_places: int, capacity: int) -> None:
+        batch, heads, _, width = like.shape
+        self.data = like.new_empty(num_places, batch, heads, capacity, width)
+        self.num_used = 0
+
+    def fits(self, states: torch.Tensor) -> bool:
+        _, batch, heads, _, width = self.data.shape
+        # Layers of one shape may lie on several devices.
+        is_like = (states.device, states.dtype) == (self.data.device, self.data.dtype)
+        shape = (*states.shape[:2], states.shape[3])
+        return is_like and self.num_used < len(self.data) and (batch, heads, width) == shape
+
+    def take(self) -> int:
+        self.num_used += 1
+        return self.num_used - 1
+
+    def grow(self, capacity: int) -> None:
+        old = self.data
+        self.data = old.new_empty(*old.shape[:3], capacity, old.shape[4])
+        self.data[:, :, :, : old.shape[3]] = old
+
+    def gather(self, start: int, rows: torch.Tensor) -> None:
+        self.data[:, :, :, start : start + len(rows)] = self.data.index_select(3, rows + start)
+
+
+class _Layer(CacheLayerMixin):
+    is_sliding = False
+    is_compileable = False
+
+    def __init__(self, cache: SlotCache) -> None:
+        super().__init__()
+        self._cache = cache
+        self._places: tuple[tuple[_Block, int], tuple[_Block, int]] | None = None
+        self.length = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        self._places = self._cache.place_for(key_states), self._cache.place_for(value_states)
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append states [batch, heads, tokens, width] after the cached ones; return all of them as views."""
+        if self._places is None:
+            self.lazy_initialization(key_states, value_states)
+        assert self._places is not None
+        start, self.length = self.length, self.length + key_states.shape[2]
+        self._cache.reserve(self.length)
+        views = []
+        for (block, place), states in zip(self._places, (key_states, value_states), strict=True):
+            buffer = block.data[place]
+            buffer[:, :, start : self.length] = states
+            views.append(buffer[:, :, : self.length])
+        return views[0], views[1]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class SlotCache(Cache):
+    """A transformers cache with absolute rollback. Sliding layers keep everything too: the mask hides what is old."""
+
+    def __init__(self, num_layers: int, capacity: int) -> None:
+        """`capacity`: tokens to make room for at once; more is allocated when they run out."""
+        self._capacity = capacity
+        self._blocks: list[_Block] = []
+        self._num_places = 2 * num_layers
+        self._own_layers = [_Layer(self) for _ in range(num_layers)]
+        self.places: torch.Tensor | None = None
+        super().__init__(layers=list(self._own_layers))
+
+    @property
+    def length(self) -> int:
+        """Number of tokens in the cache."""
+        return self._own_layers[0].length
+
+    def get_seq_length(self, layer_idx: int = 0) -> Any:
+        """The length; or `places`, where a model reads tokens' places off the cache (`Family.reads_places`)."""
+        return self._own_layers[layer_idx].length if self.places is None else self.places
+
+    def place_for(self, states: torch.Tensor) -> tuple[_Block, int]:
+        for block in self._blocks:
+            if block.fits(states):
+                return block, block.take()
+        self._blocks.append(_Block(states, self._num_places, self._capacity))
+        # Layers of another shape than the first are rare: they get blocks of their own.
+        self._num_places = 1
+        return self._blocks[-1], self._blocks[-1].take()
+
+    def reserve(self, length: int) -> None:
+        if length > self._capacity:
+            self._capacity = max(length, 3 * self._capacity // 2)
+            for block in self._blocks:
+                block.grow(self._capacity)
+
+    def keep(self, start: int, rows: Sequence[int]) -> None:
+        """Keep the first `start` tokens, then those at `start + row` for each row (ascending); drop the others."""
+        if list(rows) != list(range(len(rows))):
+            for block in self._blocks:
+                block.gather(start, torch.tensor(rows, device=block.data.device))
+        for layer in self._own_layers:
+            layer.length = start + len(rows)
+
+
+class TorchSlot:
+    """One sequence: its cache, and the trees that hang off its last committed token.
+
+    M-RoPE models number an image by its grid, so text after it does not sit at its index: position = index + `shift`.
+    """
+
+    def __init__(self, num_layers: int, capacity: int) -> None:
+        self.cache = SlotCache(num_layers, capacity)
+        self.length = 0
+        self.shift = 0
+        self._depths: list[int] = []
+        self._ancestors: list[list[int]] = []
+
+    @property
+    def num_pending(self) -> int:
+        return len(self._depths)
+
+    def add(self, parents: Sequence[int]) -> None:
+        """Record new pending nodes."""
+        for parent in parents:
+            node = len(self._depths)
+            assert ROOT <= parent < node, "parents come before children"
+            self._depths.append(0 if parent == ROOT else self._depths[parent] + 1)
+            self._ancestors.append([node] if parent == ROOT else [*self._ancestors[parent], node])
+
+    def positions(self, number: int) -> list[int]:
+        """Of the newest `number` pending nodes."""
+        return [self.length + self.shift + depth for depth in self._depths[-number:]]
+
+    def is_chain(self, number: int) -> bool:
+        """Whether the newest `number` nodes are one that sees all others: no mask is needed then."""
+        return number == 1 and len(self._ancestors[-1]) == len(self._depths)
+
+    def visible(self, number: int) -> torch.Tensor:
+        """[number, pending] bool: which pending nodes each of the newest `number` sees."""
+        visible = torch.zeros(number, len(self._depths), dtype=torch.bool)
+        newest = self._ancestors[-number:]
+        rows = [row for row, seen in enumerate(newest) for _ in seen]
+        visible[rows, [node for seen in newest for node in seen]] = True
+        return visible
+
+    def forget(self, number: int) -> None:
+        """Drop the newest `number` pending nodes and whatever a pass may have left of them."""
+        kept = len(self._depths) - number
+        del self._depths[kept:], self._ancestors[kept:]
+        self.cache.keep(self.length, range(kept))
+
+    def commit(self, path: Sequence[int]) -> None:
+        with torch.inference_mode():
+            self.cache.keep(self.length, path)
+        self.length += len(path)
+        self._depths.clear()
+        self._ancestors.clear()
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The trees of one pass side by side, as one row: a pass costs what the tokens in it cost.
+
+    `bounds`: where each slot's tokens begin, and the end. `visible` [1, tokens, longest slot] says which tokens of its
+    own slot each token sees; None where there is one token, which sees all.
+    """
+
+    slots: tuple[TorchSlot, ...]
+    bounds: tuple[int, ...]
+    tokens: torch.Tensor
+    embeddings: torch.Tensor | None
+    positions: torch.Tensor
+    visible: torch.Tensor | None
+
+    @property
+    def parts(self) -> Iterator[tuple[TorchSlot, int, int]]:
+        """(slot, first token, end) in order."""
+        for slot, (first, end) in zip(self.slots, pairwise(self.bounds), strict=True):
+            yield slot, first, end
+
+    def undo(self) -> None:
+        """As if the pass had not been asked for."""
+        for slot, first, end in self.parts:
+            slot.forget(end - first)
+
+
+def packed(trees: Sequence[TreeInputs], device: torch.device) -> Packed:
+    """Adds the trees' nodes to their slots as pending ones, and lays them side by side."""
+    slots: list[TorchSlot] = []
+    for tree in trees:
+        assert isinstance(tree.slot, TorchSlot), "a slot is used with the executor that opened it"
+        tree.slot.add(tree.parents)
+        slots.append(tree.slot)
+    assert len(set(map(id, slots))) == len(slots), "a slot takes part in a pass once"
+    counts = [len(tree.parents) for tree in trees]
+    positions = [place for slot, count in zip(slots, counts, strict=True) for place in slot.positions(count)]
+    embeddings = None
+    if any(isinstance(tree.tokens, torch.Tensor) for tree in trees):
+        embeddings = torch.cat([torch.as_tensor(tree.tokens) for tree in trees])[None]
+        tokens = torch.zeros(1, len(positions), dtype=torch.int64, device=device)
+    else:
+        tokens = torch.tensor([[int(token) for tree in trees for token in tree.tokens]], device=device)
+    sees_all = len(slots) == 1 and slots[0].is_chain(counts[0])
+    visible = None if sees_all else _visible(slots, counts, device)
+    return Packed(
+        tuple(slots),
+        (0, *accumulate(counts)),
+        tokens,
+        embeddings,
+        torch.tensor([positions], device=device),
+        visible,
+    )
+
+
+def _visible(slots: Sequence[TorchSlot], counts: Sequence[int], device: torch.device) -> torch.Tensor:
+    longest = max(slot.length + slot.num_pending for slot in slots)
+    visible = torch.zeros(sum(counts), longest, dtype=torch.bool, device=device)
+    first = 0
+    for slot, count in zip(slots, counts, strict=True):
+        rows = visible[first : first + count]
+        rows[:, : slot.length] = True
+        rows[:, slot.length : slot.length + slot.num_pending] = slot.visible(count).to(device)
+        first += count
+    return visible[None]

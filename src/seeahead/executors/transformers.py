@@ -1,0 +1,292 @@
+"""Runs any transformers decoder or vision-language model on slots, without touching its code.
+
+One sequence goes through the model with a tree's mask and positions. Several go side by side as one row: the model's
+layers see one long text, and its attention, called per slot, sees each slot's own keys and values.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface
+
+from seeahead.compat import Cache, CacheLayerMixin, attention_of, mask_functions, set_attention
+from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executors.fuse import FusedDecoder, fused_decoder
+from seeahead.executors.slots import Packed, TorchSlot, packed
+from seeahead.families.processors import mismatch_told
+
+if TYPE_CHECKING:
+    from seeahead.families.base import Family
+
+_NAME = "seeahead_packed"
+
+
+class TransformersExecutor:
+    """The model of a family as an `Executor`."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self._fused: FusedDecoder | None = None
+        self.can_pack: bool | None = None
+        """Whether several slots go through the model as one row; None: not tried yet."""
+
+    @property
+    def limits(self) -> Limits:
+        family = self.family
+        return Limits(family.vocab_size, family.max_length, family.width, family.device, family.dtype)
+
+    def fuse(self) -> bool:
+        """Let passes over trees run through fused projections where the language model is a plain Llama.
+
+        Says whether it was. The model's weights become views of fused ones: for models that nobody else rearranges.
+        """
+        self._fused = fused_decoder(self.family.model)
+        return self._fused is not None
+
+    @property
+    def is_fused(self) -> bool:
+        return self._fused is not None
+
+    def is_current(self) -> bool:
+        """Whether fused projections, where there are some, still are what the model's own are."""
+        return self._fused is None or self._fused.is_current()
+
+    @torch.inference_mode()
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        embedded: torch.Tensor = self.family.model.get_input_embeddings()(tokens)
+        # Granite scales what its first layer reads outside of the table.
+        return embedded * float(getattr(self.family.text_config, "embedding_multiplier", 1.0))
+
+    def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
+        head: Any = self.family.model.get_output_embeddings()
+        rows: torch.Tensor = head.weight.detach()[tokens.to(self.family.device)]
+        return rows
+
+    def open(self, capacity: int) -> TorchSlot:
+        return TorchSlot(self.family.text_config.num_hidden_layers, capacity)
+
+    def close(self, slot: Slot) -> None:
+        """Memory goes with the last reference to the slot."""
+
+    def commit(self, slot: Slot, path: Sequence[int]) -> None:
+        assert isinstance(slot, TorchSlot)
+        slot.commit(path)
+
+    def most_nodes(self, slot: Slot) -> int | None:
+        assert isinstance(slot, TorchSlot)
+        return self.family.most_nodes(slot.length + slot.shift)
+
+    @torch.inference_mode()
+    def prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
+        assert isinstance(slot, TorchSlot)
+        family = self.family
+        family.check_length(inputs.length)
+        extras = dict(inputs.extras)
+        positions = family.prompt_positions(inputs)
+        if positions is not None:
+            # A fourth row, where there is one, comes first and counts tokens.
+            slot.shift = int(positions[-3:].max()) + 1 - inputs.length
+            extras["position_ids"] = positions
+        with mismatch_told(family.processor):
+            scores = self._run(want, slot.cache, input_ids=inputs.token_ids, **extras, **family.last_logits_only)
+        slot.length = inputs.length
+        return Scores(scores.logits[-1:], scores.features, scores.embeddings)
+
+    @torch.inference_mode()
+    def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
+        if len(trees) > 1 and self._fused is None and self.can_pack is False:
+            return [self.forward([tree], want)[0] for tree in trees]
+        row = packed(trees, self.family.device)
+        if self._fused is not None:
+            return self._fused.decoder.score(row, want)
+        if len(trees) == 1:
+            return [self._pass(row, row.slots[0].cache, want)]
+        if self.can_pack is None:
+            return self._first_packed(trees, row, want)
+        with self.family.alone(), _own_attention(self.family.text_config, cache := _PackedCache(row)):
+            return self._pass(row, cache, want).split(row.bounds)
+
+    def _first_packed(self, trees: Sequence[TreeInputs], row: Packed, want: Want) -> list[Scores]:
+        """Tries a packed pass; a model whose attention cannot be called per slot runs its slots one by one."""
+        cache = _PackedCache(row)
+        try:
+            with self.family.alone(), _own_attention(self.family.text_config, cache):
+                scores = self._pass(row, cache, want).split(row.bounds)
+            self.can_pack = cache.was_attended()
+        except Exception as error:  # whatever a model's code makes of a row that it was not written for
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            self.can_pack = False
+        if self.can_pack:
+            return scores
+        row.undo()
+        return self.forward(trees, want)
+
+    def _pass(self, row: Packed, cache: SlotLike, want: Want) -> Scores:
+        family = self.family
+        if family.reads_places and row.visible is not None:
+            # Such layers add this to the columns of their tokens.
+            cache.places = row.positions[0] - torch.arange(row.bounds[-1], device=row.positions.device)
+        try:
+            mask = None if row.visible is None else family.masks(row.visible)
+            positions = family.positions(row.positions)
+            return self._run(want, cache, input_ids=row.tokens, position_ids=positions, attention_mask=mask)
+        finally:
+            cache.places = None
+
+    def _run(self, want: Want, cache: SlotLike, **arguments: Any) -> Scores:
+        family = self.family
+        arguments[family.cache_argument] = cache
+        # Where the parts of a decoder have other names, all its hidden states are asked for.
+        has_parts = all(hasattr(family.model.get_decoder(), name) for name in ("layers", "norm"))
+        asked = Want() if not has_parts else want
+        with family.alone(), _kept(family.model, asked) as kept:
+            outputs = family.model(use_cache=True, output_hidden_states=asked != want, **arguments)
+        if asked != want:
+            kept = dict(enumerate(outputs.hidden_states)) | {-1: outputs.hidden_states[-1]}
+        features = {layer: kept[layer][0] for layer in want.layers}
+        return Scores(outputs.logits[0], features, kept[0][0] if want.embeddings else None)
+
+
+@contextmanager
+def _kept(model: Any, want: Want) -> Iterator[dict[int, torch.Tensor]]:
+    """The hidden states of one pass that are wanted, by layer: hooks that go with it. One pass runs at a time."""
+    kept: dict[int, torch.Tensor] = {}
+    layers = (*want.layers, 0) if want.embeddings else want.layers
+    if not layers:
+        yield kept
+        return
+    decoder = model.get_decoder()
+    handles = [_keep(decoder, layer, kept) for layer in dict.fromkeys(layers)]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keep(decoder: Any, layer: int, kept: dict[int, torch.Tensor]) -> Any:
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        kept[layer] = args[0] if args else kwargs["hidden_states"]
+
+    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        kept[layer] = output
+
+    if layer == -1:
+        return decoder.norm.register_forward_hook(after)
+    return decoder.layers[layer].register_forward_pre_hook(before, with_kwargs=True)
+
+
+class _PackedLayer(CacheLayerMixin):
+    """Appends the tokens of each slot to that slot; what attends over them is `_attend`."""
+
+    is_sliding = False
+    is_compileable = False
+
+    def __init__(self, cache: _PackedCache, index: int) -> None:
+        super().__init__()
+        self._cache, self._index = cache, index
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self._cache.append(self._index, key_states, value_states)
+        return key_states, value_states
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class _PackedCache(Cache):
+    def __init__(self, row: Packed) -> None:
+        self.row = row
+        self.places: torch.Tensor | None = None
+        self.original = ""
+        self._newest: tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]] | None = None
+        self._num_appended = self._num_attended = 0
+        super().__init__(layers=[_PackedLayer(self, index) for index in range(len(row.slots[0].cache.layers))])
+
+    def get_seq_length(self, layer_idx: int = 0) -> Any:
+        return 0 if self.places is None else self.places
+
+    def append(self, index: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        parts = [slot.cache.update(key[:, :, a:b], value[:, :, a:b], index) for slot, a, b in self.row.parts]
+        self._newest = key, parts
+        self._num_appended += 1
+
+    def taken(self, key: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values of each slot, for an attention that was given `key`."""
+        if self._newest is None or self._newest[0] is not key:
+            raise NotImplementedError("this attention does not read what was appended last")
+        self._num_attended += 1
+        return self._newest[1]
+
+    def was_attended(self) -> bool:
+        return self._num_appended == self._num_attended == len(self.layers)
+
+
+SlotLike = Any
+"""A `SlotCache` or a `_PackedCache`: caches of transformers with `places`."""
+
+_packed_pass: ContextVar[_PackedCache | None] = ContextVar("seeahead_packed_pass", default=None)
+
+
+@contextmanager
+def _own_attention(config: Any, cache: _PackedCache) -> Iterator[None]:
+    """Inside, the model's attention is called slot by slot."""
+    original = attention_of(config) or "eager"
+    AttentionInterface.register(_NAME, _attend)
+    masks, sdpa_mask = mask_functions()
+    masks.register(_NAME, sdpa_mask)
+    cache.original = original
+    token = _packed_pass.set(cache)
+    set_attention(config, _NAME)
+    try:
+        yield
+    finally:
+        set_attention(config, original)
+        _packed_pass.reset(token)
+
+
+def _attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **settings: Any,
+) -> tuple[torch.Tensor, None]:
+    """As transformers calls it: [1, heads, tokens, width] of all slots; returns [1, tokens, heads, width]."""
+    cache = _packed_pass.get()
+    if cache is None or attention_mask is None:
+        raise NotImplementedError("packed slots are attended to within a packed pass, with its mask")
+    attend = _function(module, cache.original)
+    gathered = []
+    for (keys, values), (_, first, end) in zip(cache.taken(key), cache.row.parts, strict=True):
+        mask = attention_mask[:, :, first:end, : keys.shape[2]]
+        gathered.append(attend(module, query[:, :, first:end], keys, values, mask, **settings)[0])
+    return torch.cat(gathered, 1), None
+
+
+def _function(module: nn.Module, name: str) -> Callable[..., Any]:
+    if name == "eager":  # every modelling file has its own
+        eager: Callable[..., Any] = vars(sys.modules[type(module).__module__])["eager_attention_forward"]
+        return eager
+    known: Callable[..., Any] = AttentionInterface()[name]
+    return known
