@@ -12,14 +12,14 @@ import torch
 from seeahead.checked import shown_value
 from seeahead.decode import Request, run
 from seeahead.detokenize import Detokenizer
-from seeahead.drafters import FASTEST, bind
+from seeahead.drafters import FASTEST, bind, spec_of
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.base import Family
-from seeahead.families.loading import load_model
+from seeahead.families.loading import load_model, pick_device, pick_dtype
 from seeahead.generation_config import Prepared, check_settings, prepare
 from seeahead.pictures import PictureSources
 from seeahead.prompt import Prompt, PromptLike, make_prompt
@@ -234,7 +234,7 @@ def _taken(failed: list[tuple[int, Piece]]) -> list[tuple[int, Piece]]:
 
 def load(
     target: str | Path | tuple[Any, Any],
-    drafter: str | Path | Drafter | None = None,
+    drafter: str | Path | DrafterSpec | Drafter | None = None,
     *,
     dtype: str | torch.dtype = "auto",
     device: str = "auto",
@@ -249,23 +249,24 @@ def load(
     model that has not passed it here is proven on itself, in a few passes, before any answer (docs/losslessness.md).
     `progress` is told (what is being done, share done). Raises ModelError or DrafterError.
     """
+    # What is cheap comes first, so that a wrong name is told before weights are read.
     own: Mapping[str, Path] = {}
-    if isinstance(target, tuple):
-        model, processor = target
-    elif target == "demo":
+    pick_device(device)
+    pick_dtype(dtype)
+    if isinstance(target, str) and target == "demo":
         from seeahead.demo.build import ensure
 
         paths = ensure(progress=progress)
-        own = paths.drafters
-        model, processor = load_model(paths.target, dtype, device)
-    else:
-        model, processor = load_model(target, dtype, device)
+        own, target = paths.drafters, paths.target
+    if drafter is None:
+        drafter = next((kind for kind in FASTEST if kind in own), "lookup")
+    if isinstance(drafter, str | Path):
+        drafter = spec_of(drafter, own)
+    model, processor = target if isinstance(target, tuple) else load_model(target, dtype, device)
     family = family_for(model, processor)
     family.chat_template = chat_template
     if not isinstance(target, tuple):
         family.fuse()  # a model that was given stays as it is: others may hold it too
-    if drafter is None:
-        drafter = next((kind for kind in FASTEST if kind in own), "lookup")
     prover = Prover(family, is_on=self_check)
     prover.at_load(progress)
     return Engine(family, bind(drafter, Target.of(family), own), own, prover)

@@ -77,6 +77,7 @@ class Request:
             features=scores.features,
             embeddings=scores.embeddings,
             prompt=prompt,
+            logits=scores.logits[-1],
         )
         with torch.inference_mode():
             self.drafting = self.drafter.start(context)
@@ -113,8 +114,7 @@ class Request:
         self._session.commit((0, *(node + 1 for node in verdict.path)))
         emitted = self._emit(verdict)
         verified = perf_counter()
-        if self.finish_reason is None:
-            self.drafting.accept(_feedback(draft, verdict, scores))
+        self.drafting.accept(_feedback(draft, verdict, scores))
         self.seconds_accept = perf_counter() - verified
         return emitted
 

@@ -38,6 +38,8 @@ class DraftContext:
     features: Mapping[int, torch.Tensor] = field(default_factory=dict)
     embeddings: torch.Tensor | None = None
     prompt: Prompt | None = None
+    logits: torch.Tensor | None = None
+    """[vocabulary], the target's after the prompt."""
 
     @property
     def text_token_ids(self) -> list[int]:
@@ -74,7 +76,8 @@ class Drafting(Protocol):
         ...
 
     def accept(self, feedback: Feedback) -> None:
-        """What the target answered, also after a step without a draft."""
+        """What the target answered, after every step: also one without a draft, and the answer's last, whose end may
+        have cut off some of the tokens."""
         ...
 
 

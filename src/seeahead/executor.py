@@ -24,7 +24,7 @@ class Want(NamedTuple):
     layers: tuple[int, ...] = ()
     embeddings: bool = False
 
-    def __or__(self, other: Want) -> Want:  # type: ignore[override]
+    def __or__(self, other: Want) -> Want:
         return Want(tuple(dict.fromkeys((*self.layers, *other.layers))), self.embeddings or other.embeddings)
 
 

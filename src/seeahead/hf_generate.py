@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from seeahead.compat import Cache, prompt_arguments
 from seeahead.decode import Request
 from seeahead.drafters import bind
+from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
@@ -26,7 +27,7 @@ from seeahead.target import Target
 
 
 def custom_generate(
-    drafter: str | Path | Drafter = "lookup", streamer: Any = None, *, self_check: bool = True
+    drafter: str | Path | DrafterSpec | Drafter = "lookup", streamer: Any = None, *, self_check: bool = True
 ) -> Callable[..., torch.Tensor]:
     """A value for `generate`'s argument `custom_generate`. `drafter` is whatever `seeahead.load` takes as one.
 
@@ -39,7 +40,7 @@ def custom_generate(
 
 
 class _Loop:
-    def __init__(self, drafter: str | Path | Drafter, streamer: Any, self_check: bool) -> None:
+    def __init__(self, drafter: str | Path | DrafterSpec | Drafter, streamer: Any, self_check: bool) -> None:
         self._drafter, self._streamer, self._self_check = drafter, streamer, self_check
         self._last: _Bound | None = None
 

@@ -75,9 +75,9 @@ class Ours:
 
 def parameters_read(engine: Engine) -> int | None:
     """Weights that the drafter reads per draft step; None for a drafter without any."""
-    networks = getattr(engine.drafter, "networks", ())
-    weights = {id(weight): weight.numel() for network in networks for weight in network.parameters()}
-    return sum(weights.values()) if networks else None
+    modules = getattr(engine.drafter, "modules", ())
+    weights = {id(weight): weight.numel() for module in modules for weight in module.parameters()}
+    return sum(weights.values()) if modules else None
 
 
 def reset_peak() -> None:

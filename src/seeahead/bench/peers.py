@@ -6,7 +6,6 @@ network, its ids mapped on the way in and out. Without the wrapping the peer wou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 from seeahead.api import Engine
 from seeahead.bench.methods import Messages, Method, Spoken
 from seeahead.compat import BaseStreamer
-from seeahead.drafters import KINDS, kind_of
-from seeahead.drafters.options import split_options
+from seeahead.drafters import KINDS, split_settings
+from seeahead.drafters.folder import Folder
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import InputError
 from seeahead.prompt import make_prompt
@@ -118,11 +117,11 @@ def assistant_of(specs: Sequence[str], own: Path | None) -> Path | None:
     """The folder of the first language drafter among the drafters asked for, else the model's `own`; None: there is
     no assistant to lend."""
     for spec in specs:
-        name = split_options(spec)[0]
+        name = split_settings(spec)[0]
         config = Path(name) / "config.json"
         if name in KINDS or not config.is_file():
             continue
-        if kind_of(json.loads(config.read_text(encoding="utf-8"))) == "language":
+        if Folder.read(config.parent).kind == "language":
             return Path(name)
     return own
 

@@ -6,16 +6,16 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from seeahead.drafters.options import split_options
+from seeahead.drafters import split_settings
 
 _NUM_LETTERS = 16
 
 
 def weights_of(spec: str, own: Mapping[str, Path]) -> Path | None:
     """The folder that a drafter is read from; None for one without weights. `own`: the target's, by kind."""
-    name, options = split_options(spec)
+    name, options = split_settings(spec)
     if name == "tabed":
-        name = split_options(options.get("vision", "vision"))[0]
+        name = split_settings(options.get("vision", "vision"))[0]
     if name in own:
         return own[name]
     if Path(name).is_dir():

@@ -116,17 +116,9 @@ def check(args: argparse.Namespace, text: str) -> Prompt:
 
 def check_drafter(spec: str, *, has_own: bool) -> None:
     """Refuse a drafter that cannot be, before a model is loaded for it."""
-    from seeahead.checked import is_folder
-    from seeahead.drafters import KINDS, NEEDS_MODEL, make_drafter
-    from seeahead.drafters.options import split_options
+    from seeahead.drafters import NEEDS_MODEL, spec_of
 
-    spec, options = split_options(spec)
-    is_source = is_folder(spec) or spec.count("/") == 1
-    if is_source or (spec in KINDS and (spec not in NEEDS_MODEL or has_own or "vision" in options)):
-        return
-    import torch
-
-    make_drafter(spec, device=torch.device("cpu"), dtype=torch.float32)
+    spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if has_own else None)
 
 
 def as_json(reply: Reply) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterS
     """The spec that `text` names: a kind, a folder, a hub id, or module:Class; settings may follow, as in
     `language:chain=5` or `out/mine/drafter:as=mine`. Raises DrafterError or ModelError, in one line, if there is none.
     """
-    name, settings = _split(str(text))
+    name, settings = split_settings(str(text))
     own = dict(own or {})
     if name in KINDS:
         kind = name
@@ -94,7 +94,7 @@ def _named(settings: Mapping[str, Any], text: str | Path) -> dict[str, Any]:
     return {"as": str(text), **settings} if has_settings else dict(settings)
 
 
-def _split(text: str) -> tuple[str, dict[str, Any]]:
+def split_settings(text: str) -> tuple[str, dict[str, Any]]:
     """A drafter's name and its settings. Raises DrafterError for one that is given twice or not finished."""
     name, colon, tail = text.rpartition(":")
     # A colon may also stand in a path.

@@ -132,7 +132,8 @@ def fingerprint_of(target: Target) -> dict[str, Any]:
         added = tokenizer.get_added_vocab()  # a model's own special tokens change nothing about the others
         own = sorted((word, number) for word, number in tokenizer.get_vocab().items() if word not in added)
         words = hashlib.sha256(json.dumps(own).encode()).hexdigest()[:16]
-    weights, rows = None, None if family is None else family.model.get_input_embeddings().weight
+    rows: Any = None if family is None else family.model.get_input_embeddings().weight
+    weights = None
     if rows is not None and rows.is_floating_point() and rows.device.type != "meta":
         chosen = torch.linspace(0, len(rows) - 1, _SAMPLED, device=rows.device).long()
         sampled = rows.detach()[chosen].to("cpu", torch.bfloat16).view(torch.int16)

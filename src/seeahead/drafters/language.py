@@ -119,7 +119,7 @@ class LanguageModel:
     def _has_room(self, num_unread: int) -> bool:
         longest = self._executor.limits.max_length
         length = max(session.length for session in self._sessions)
-        return longest is None or length + num_unread + self._depth <= longest
+        return longest is None or bool(length + num_unread + self._depth <= longest)
 
     def _read_anew(self, num_answer: int) -> None:
         """Sessions over prompt and `num_answer` tokens; of a text too long for the model's context, over its end."""

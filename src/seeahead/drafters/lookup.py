@@ -77,15 +77,15 @@ class LookupModel:
         self._paths: list[tuple[int, ...]] = []
 
     def read(self) -> Plan[torch.Tensor | None]:
+        yield from ()  # a plan that asks for no pass
         self._paths.clear()
         return self._logits([()])[:, 0]
-        yield  # a plan that asks for no pass
 
     def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
+        yield from ()
         for token, parent in zip(tokens, parents, strict=True):
             self._paths.append((token,) if parent == ROOT else (*self._paths[parent], token))
         return self._logits(self._paths[-len(tokens) :])
-        yield
 
     def accept(self, feedback: Feedback) -> None:
         self._index.add(feedback.tokens)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from seeahead.checked import as_table, checked, flag, real, shown_value, whole
 from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
-from seeahead.executors.slots import Packed, TorchSlot, packed
+from seeahead.executors.slots import Packed, SlotCache, TorchSlot, packed
 
 _FEW = 4
 """Query rows from which on attention runs at its full pace on a CPU."""
@@ -267,15 +267,10 @@ class _Slots:
 
     def __init__(self, trees: Packed) -> None:
         assert trees.visible is not None
-        self._parts = [
-            (slot.cache, slice(first, end), trees.visible[:, None, first:end, : slot.length + slot.num_pending])
-            for slot, first, end in trees.parts
-        ]
-        # A lone newest token sees all of its slot.
-        self._parts = [
-            (cache, rows, None if slot.is_chain(rows.stop - rows.start) else mask)
-            for (cache, rows, mask), slot in zip(self._parts, trees.slots, strict=True)
-        ]
+        self._parts: list[tuple[SlotCache, slice, Tensor | None]] = []
+        for slot, first, end in trees.parts:
+            mask = trees.visible[:, None, first:end, : slot.length + slot.num_pending]
+            self._parts.append((slot.cache, slice(first, end), None if slot.is_chain(end - first) else mask))
 
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         gathered = []

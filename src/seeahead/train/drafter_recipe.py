@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from seeahead.checked import allowed_in, as_table, checked, flag, matching, one_of, real, refuse_unknown, several, whole
+from seeahead.drafters.msd import VISUAL
 from seeahead.errors import InputError, escaped
-from seeahead.models.feature import VISUAL
 from seeahead.train.feature_drafter import LOSSES as FEATURE_LOSSES
 from seeahead.train.feature_drafter import PAPER as MSD_LOSS
 from seeahead.train.feature_lines import MIXTURES

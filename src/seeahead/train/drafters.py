@@ -17,11 +17,11 @@ from seeahead.data.conversations import Conversation
 from seeahead.data.corpora import check_text
 from seeahead.data.to_learn import conversations_from
 from seeahead.demo.build import default_cache
-from seeahead.drafters import kind_of
-from seeahead.drafters.folder import is_ours, read_config
+from seeahead.drafters.folder import Folder
+from seeahead.drafters.vision import AdapterConfig
 from seeahead.errors import InputError, ModelError
 from seeahead.families.base import Family
-from seeahead.models.adapter import AdapterConfig
+from seeahead.target import Target
 from seeahead.train.drafter_recipe import DrafterRecipe, StageRecipe, read_drafter_recipe
 from seeahead.train.feature_training import FeatureTraining
 from seeahead.train.lines import Batch, Collator, Line, Supply
@@ -78,10 +78,10 @@ def check_start(recipe: DrafterRecipe, start: Path | None) -> None:
         raise InputError(f"{recipe.source} trains nothing by itself; give the drafter to take with --start")
     if start is None:
         return
-    values = read_config(start) if (start / "config.json").is_file() else {}
-    if not is_ours(start, values):
-        raise ModelError(f"'{start}' is no drafter to start from; train one first")
-    kind = kind_of(values)
+    folder = Folder.read(start) if (start / "config.json").is_file() else Folder(start, {})
+    if not folder.is_drafter:
+        raise ModelError(f"'{start}' is not a drafter to start from; train one first")
+    kind = folder.kind
     if (kind == "msd") != (recipe.kind == "msd"):
         raise ModelError(f"'{start}' is {kind}, which {recipe.kind} cannot start from; give another --start")
 
@@ -141,7 +141,7 @@ class DrafterTraining:
         self, network: DrafterNetwork, folder: Path, agreements: dict[str, float] | None, answers: list[Line]
     ) -> None:
         """The drafter's folder, with where it came from."""
-        network.save(folder, self.family.vocab_size)
+        network.save(folder, Target.of(self.family))
         store_provenance(
             folder,
             self.recipe,

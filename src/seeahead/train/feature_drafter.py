@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seeahead.drafters.msd import MsdNetwork, Slots
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.executor import Executor
-from seeahead.models.feature import FeatureNetwork, Slots
+from seeahead.families.base import Family
 from seeahead.train.feature_lines import FeatureLine
 
 LOSSES = ("smooth-l1", "soft-cross-entropy")
@@ -45,9 +45,9 @@ class FeatureBatch:
 class FeatureLearner:
     """A network, the target it is made for, and the rows of its head that are drafted from."""
 
-    def __init__(self, network: FeatureNetwork, target: Executor, vocabulary: DraftVocabulary) -> None:
-        self.network, self.target = network, target
-        self.head = target.head_rows(vocabulary.target_ids).clone()
+    def __init__(self, network: MsdNetwork, target: Family, vocabulary: DraftVocabulary) -> None:
+        self.network, self.target = network, target.executor
+        self.head = self.target.head_rows(vocabulary.target_ids).clone()
         self.table = vocabulary.table(target.vocab_size)
 
     def batch(self, lines: Sequence[FeatureLine], generator: torch.Generator | None) -> FeatureBatch:
@@ -80,7 +80,7 @@ class FeatureLearner:
         """Slot j: the embedding of token j + 1 and the feature of position j."""
         ids = torch.tensor(line.ids)
         is_visual = ids < 0
-        embeddings = self.target.embed(ids.clamp_min(0).to(self.target.device)).float().clone()
+        embeddings = self.target.embed(ids.clamp_min(0).to(self.target.limits.device)).float().clone()
         if line.visual is not None:
             embeddings[is_visual] = line.visual.to(embeddings)
         features = line.features.to(embeddings)

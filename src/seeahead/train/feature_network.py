@@ -8,18 +8,17 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from seeahead.drafters.folder import read_config
+from seeahead.drafters.folder import KEY, MSD, Folder, fingerprint_of
+from seeahead.drafters.msd import MsdNetwork, read_network
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError
 from seeahead.executors.checkpoint import WEIGHTS, unfuse
-from seeahead.models.feature import CONFIG_KEY, FeatureNetwork, read_feature_network
 from seeahead.provenance import write_json
+from seeahead.target import Target
 
 
-def save_feature_network(
-    network: FeatureNetwork, vocabulary: DraftVocabulary, target_vocab_size: int, folder: Path
-) -> None:
+def save_feature_network(network: MsdNetwork, vocabulary: DraftVocabulary, target: Target, folder: Path) -> None:
     """A drafter folder, in bfloat16: config.json, model.safetensors (a Llama layer and fc), the vocabulary's map."""
     folder.mkdir(parents=True, exist_ok=True)
     own = {name: value for name, value in network.state_dict().items() if not name.startswith("decoder.")}
@@ -29,22 +28,22 @@ def save_feature_network(
     values = {
         "model_type": "llama",
         **asdict(network.decoder.config),
-        "target_vocab_size": target_vocab_size,
+        "target_vocab_size": target.vocab_size,
+        KEY: {"kind": "msd", "target": fingerprint_of(target)},
         "unknown_draft_id": vocabulary.unknown,
-        CONFIG_KEY: network.options.to_json(),
+        MSD: network.options.to_json(),
     }
     write_json(folder / "config.json", values)
 
 
-def load_to_train(folder: Path, width: int, vocab_size: int) -> tuple[FeatureNetwork, DraftVocabulary]:
+def load_to_train(folder: Path, width: int, vocab_size: int) -> tuple[MsdNetwork, DraftVocabulary]:
     """A feature drafter to go on from. Raises ModelError for what is none, or is one for another target."""
-    values = read_config(folder) if (folder / "config.json").is_file() else {}
-    if CONFIG_KEY not in values:
+    found = Folder.read(folder) if (folder / "config.json").is_file() else Folder(folder, {})
+    if MSD not in found.values:
         raise ModelError(
-            f"'{folder}' is no feature drafter to start from; give the folder of one, or leave --start out"
+            f"'{folder}' is not an msd drafter to start from; give the folder of one, or leave --start out"
         )
-    network = read_feature_network(folder, values)
-    vocabulary = DraftVocabulary.read(folder, values)
+    network, vocabulary = read_network(found), found.vocabulary()
     highest, theirs = vocabulary.highest, network.decoder.config.hidden_size
     if theirs != width or highest >= vocab_size:
         raise ModelError(

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from seeahead.data.conversations import Conversation
+from seeahead.drafters.msd import MsdNetwork, MsdOptions
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.families.base import Family
-from seeahead.models.feature import FeatureNetwork, FeatureOptions
+from seeahead.target import Target
 from seeahead.train.drafter_recipe import DrafterRecipe, StageRecipe
 from seeahead.train.feature_drafter import FeatureLearner
 from seeahead.train.feature_lines import FeatureLine, Mixture, Place, RecordedFeatures
@@ -69,7 +70,7 @@ class FeatureTraining:
             agreements[entry.name] = watch()
             self.report(f"{entry.name}: held-out agreement {agreements[entry.name]:.3f}")
         if workers.is_first:
-            save_feature_network(network, vocabulary, self.family.vocab_size, folder)
+            save_feature_network(network, vocabulary, Target.of(self.family), folder)
             store_provenance(
                 folder,
                 self.recipe,
@@ -81,14 +82,14 @@ class FeatureTraining:
             )
         return folder
 
-    def network(self, recorded: RecordedFeatures, start: Path | None) -> tuple[FeatureNetwork, DraftVocabulary]:
+    def network(self, recorded: RecordedFeatures, start: Path | None) -> tuple[MsdNetwork, DraftVocabulary]:
         if start is not None:
             return load_to_train(start, self.family.width, self.family.vocab_size)
         vocabulary = self.material.vocabulary(place.ids for place in recorded.places)
         settings = self.recipe.network
-        options = FeatureOptions(settings.decoupled, settings.pictures, settings.visual_tokens)
+        options = MsdOptions(settings.decoupled, settings.pictures, settings.visual_tokens)
         torch.manual_seed(self.recipe.seed)
-        return FeatureNetwork.beside(self.family.model, options, _LONGEST), vocabulary
+        return MsdNetwork.beside(self.family.model, options, _LONGEST), vocabulary
 
     # ---- stages
 

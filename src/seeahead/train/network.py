@@ -9,12 +9,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from seeahead.drafters.folder import read_config, shape_of
+from seeahead.drafters.folder import IMAGE_ADAPTER, KEY, Folder, fingerprint_of
+from seeahead.drafters.language import shape_of
+from seeahead.drafters.vision import AdapterConfig, ImageAdapter, load_adapter, save_adapter
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError, escaped
 from seeahead.executors.checkpoint import read_language
-from seeahead.models.adapter import CONFIG_KEY, AdapterConfig, ImageAdapter, load_adapter, save_adapter
+from seeahead.target import Target
 from seeahead.train.lines import Batch
 from seeahead.train.losses import Taught
 
@@ -53,14 +55,16 @@ class DrafterNetwork(nn.Module):
             logits.float().log_softmax(-1), batch.labels[chosen], batch.soft_ids[chosen], batch.shares[chosen]
         )
 
-    def save(self, folder: Path, target_vocab_size: int) -> None:
+    def save(self, folder: Path, target: Target) -> None:
         """A drafter folder: a Hugging Face Llama checkpoint in bfloat16, the vocabulary's map, the adapter."""
         folder.mkdir(parents=True, exist_ok=True)
         config = self.language.config
-        config.target_vocab_size, config.unknown_draft_id = target_vocab_size, self.vocabulary.unknown
-        vars(config).pop(CONFIG_KEY, None)  # what it was started from may have had one
+        config.target_vocab_size, config.unknown_draft_id = target.vocab_size, self.vocabulary.unknown
+        kind = "language" if self.adapter is None else "vision"
+        setattr(config, KEY, {"kind": kind, "target": fingerprint_of(target)})
+        vars(config).pop(IMAGE_ADAPTER, None)  # what it was started from may have had one
         if self.adapter is not None:
-            setattr(config, CONFIG_KEY, self.adapter.config.to_json())
+            setattr(config, IMAGE_ADAPTER, self.adapter.config.to_json())
             save_adapter(self.adapter.to(torch.bfloat16), folder)
         self.language.bfloat16().save_pretrained(folder)
         (folder / "generation_config.json").unlink(missing_ok=True)
@@ -107,20 +111,20 @@ def load_network(folder: Path, adapter: AdapterConfig | None, vocab_size: int) -
     of a drafter for another target."""
     if not (folder / VOCABULARY_FILE).is_file():
         raise ModelError(f"'{folder}' is no drafter to start from: it lacks {VOCABULARY_FILE}; train one first")
-    values = read_config(folder)
-    vocabulary = DraftVocabulary.read(folder, values)
+    found = Folder.read(folder)
+    vocabulary = found.vocabulary()
     if vocabulary.highest >= vocab_size:
         raise ModelError(
             f"'{folder}' drafts token {vocabulary.highest}, the target has {vocab_size}; "
             "start from a drafter for a target with the same tokenizer, or from scratch"
         )
-    read_language(folder, shape_of(folder, values, vocabulary))  # transformers would not say what is damaged
+    read_language(folder, shape_of(found, vocabulary))  # transformers would not say what is damaged
     try:
         language = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ModelError(f"'{folder}' cannot be started from: {escaped(str(error))}; train one first") from None
     made = ImageAdapter(adapter) if adapter else None
-    if adapter and values.get(CONFIG_KEY) == adapter.to_json():
+    if adapter and found.values.get(IMAGE_ADAPTER) == adapter.to_json():
         made = load_adapter(folder, adapter, torch.float32, torch.device("cpu"))
     return DrafterNetwork(language, vocabulary, made)
 

@@ -1,7 +1,6 @@
 """The target's own answers, which a drafter learns best from: written in batches, with the likeliest tokens beside.
 
-transformers' `generate` writes, since rows of a batch end at different places. Every batch is two files, written whole
-or not at all: a run that was cut off goes on with the next batch.
+Every batch is two files, written whole or not at all: a run that was cut off goes on with the next batch.
 """
 
 from __future__ import annotations
@@ -9,31 +8,36 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from seeahead.checked import flag, real, whole
+from seeahead.decode import Request, run
 from seeahead.drafters.views import runs
+from seeahead.drafters.vision import pooled
+from seeahead.drafting import DraftContext, Feedback
 from seeahead.errors import InputError
-from seeahead.executor import ModelInputs
+from seeahead.executor import FEATURES, ModelInputs, Want
 from seeahead.families.base import Family
-from seeahead.models.adapter import pooled
 from seeahead.prompt import Prompt
 from seeahead.provenance import write_text
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.stopping import StopRule
 from seeahead.train.left_out import LeftOut
 from seeahead.train.lines import MARK, SLOT, Line
 from seeahead.train.loop import Report, TrainingStoppedError, is_out_of_memory, save_tensors
 from seeahead.train.stored_answers import StoredAnswer, answers_in, batches_in, features_of, name_of, read_batch
-from seeahead.train.write import write_batch
+from seeahead.tree import Draft
 
+TOP = 8
+"""Probabilities of the target kept per token."""
 _WINDOW = 8
 """Batches whose prompts are sorted together."""
 Exchange = tuple[Prompt, str | None]
@@ -60,60 +64,79 @@ class Writing:
         return 0 if self.features else self.visual_tokens
 
 
-def batched(inputs: Sequence[ModelInputs], padding: int) -> dict[str, Tensor]:
-    """Prompts of one form as one batch, padded on the left; other tensors are joined along their first side."""
-    length = max(entry.token_ids.shape[1] for entry in inputs)
+@dataclass(frozen=True)
+class Written:
+    """One answer: its tokens (end token included) and, per token, the target's likeliest ids with probabilities.
 
-    def padded(row: Tensor, filler: int) -> Tensor:
-        return torch.nn.functional.pad(row, (length - row.shape[1], 0), value=filler)
+    `embeddings` [prompt tokens, width]; `features` [prompt and answer tokens but the last, width], where recorded."""
 
-    joined = {"input_ids": torch.cat([padded(entry.token_ids, padding) for entry in inputs])}
-    joined["attention_mask"] = torch.cat([padded(torch.ones_like(entry.token_ids), 0) for entry in inputs])
-    for name in inputs[0].extras:
-        parts = [entry.extras[name] for entry in inputs]
-        is_per_token = all(part.shape == entry.token_ids.shape for part, entry in zip(parts, inputs, strict=True))
-        joined[name] = torch.cat([padded(part, 0) for part in parts] if is_per_token else parts)
-    return joined
-
-
-def form_of(inputs: ModelInputs) -> tuple[object, ...]:
-    """Prompts of one form can be joined: the same tensors, alike but for their first side."""
-    per_token = inputs.token_ids.shape
-    return tuple((name, value.shape == per_token or value.shape[1:]) for name, value in sorted(inputs.extras.items()))
+    ids: list[int]
+    top_ids: list[list[int]]
+    top_shares: list[list[float]]
+    embeddings: Tensor
+    features: Tensor | None
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What passed through a language model: inputs of its first layer, its features; a tensor [batch, tokens, width]
-    per call."""
+class _Recorder:
+    """A drafter that drafts nothing and keeps what the target says to each token."""
 
-    embeddings: list[Tensor]
-    features: list[Tensor]
+    want: Want
+    name: str = "none"
+
+    def start(self, context: DraftContext) -> _Record:
+        return _Record(context)
 
 
-@contextmanager
-def watched(model: Any, features: bool) -> Iterator[Seen]:
-    """What the language model reads in its first call meanwhile and, where wanted, its features in every call.
+class _Record:
+    def __init__(self, context: DraftContext) -> None:
+        assert context.logits is not None
+        assert context.embeddings is not None
+        self._top = [_likeliest(context.logits[None])]
+        self.embeddings = context.embeddings
+        self._features = [context.features[-1]] if context.features else []
 
-    Raises InputError for a model whose features cannot be told from its other tensors."""
-    decoder, seen = model.get_decoder(), Seen([], [])
-    if features and not isinstance(getattr(decoder, "norm", None), torch.nn.Module):
-        raise InputError(
-            f"features of a '{model.config.model_type}' cannot be recorded: it has no last norm; set features = false"
-        )
+    def propose(self, budget: int) -> Draft:
+        return Draft()
 
-    def keep(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if not seen.embeddings:
-            seen.embeddings.append(args[0] if args else kwargs["hidden_states"])
+    def accept(self, feedback: Feedback) -> None:
+        self._top.append(_likeliest(feedback.logits))
+        self._features += [feedback.features[-1]] if self._features else []
 
-    handles = [decoder.layers[0].register_forward_pre_hook(keep, with_kwargs=True)]
-    if features:
-        handles.append(decoder.norm.register_forward_hook(lambda module, args, out: seen.features.append(out)))
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    def written(self, ids: list[int]) -> Written:
+        top_ids, shares = (torch.cat(parts) for parts in zip(*self._top, strict=True))
+        rounded = [[round(share, 4) for share in row] for row in shares.tolist()]
+        features = torch.cat(self._features) if self._features else None
+        return Written(ids, top_ids.tolist(), rounded, self.embeddings, features)
+
+
+def _likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """[rows, TOP] ids and probabilities."""
+    values, ids = logits.topk(TOP, dim=-1)
+    return ids.to(torch.int32), (values.float() - logits.float().logsumexp(-1, keepdim=True)).exp()
+
+
+def written_by(
+    family: Family, prompts: Sequence[ModelInputs], writing: Writing, *, seed: int | None = None
+) -> list[Written | None]:
+    """Answers to `prompts` in one batch, greedy or, with a `seed`, drawn at temperature 1 from all tokens; None for one
+    that ends with its first token. Raises ModelError for a target whose numbers are not finite."""
+    want, stop = Want(FEATURES if writing.features else (), embeddings=True), frozenset(family.end_token_ids)
+    requests = []
+    for place, inputs in enumerate(prompts):
+        drawn = SamplingParams() if seed is None else SamplingParams(1.0, seed=(seed << 16) + place)
+        rule = StopRule(writing.max_new_tokens, stop)
+        request = Request(family.executor, _Recorder(want), Sampler(drawn, ()), rule, family.image_token_ids)
+        request.start(inputs)
+        requests.append(request)
+    for request, _ in run(iter(requests), len(requests)):
+        if request.error is not None:
+            raise request.error
+    records = [getattr(request, "drafting", None) for request in requests]
+    return [
+        record.written(request.answer) if isinstance(record, _Record) else None
+        for request, record in zip(requests, records, strict=True)
+    ]
 
 
 class OwnAnswers:
@@ -139,13 +162,13 @@ class OwnAnswers:
         self.left_out.tell(self.report, "own answers")
 
     def _batches(self, exchanges: Iterable[Exchange]) -> Iterator[list[ModelInputs]]:
-        """Prompts of one form whose answers may be equally long; the same prompts give the same batches.
+        """Prompts whose answers may be equally long; the same prompts give the same batches.
 
-        A batch takes as long as its longest answer. Windows, since pictures of thousands of prompts would not fit into
+        A batch takes as long as its longest answer. Windows, since images of thousands of prompts would not fit into
         memory."""
         size, waiting = self.writing.batch_size, iter(exchanges)
         for number in count():
-            by_form: dict[tuple[object, ...], list[tuple[int, int, ModelInputs]]] = {}
+            known: list[tuple[int, int, ModelInputs]] = []
             window = list(islice(waiting, size * _WINDOW))
             if not window:
                 return
@@ -153,11 +176,9 @@ class OwnAnswers:
                 inputs, most = self._encoded(prompt), 8 * self.writing.max_new_tokens  # characters
                 expected = most if given is None else len(given)
                 if inputs is not None:
-                    by_form.setdefault(form_of(inputs), []).append((expected, inputs.token_ids.shape[1], inputs))
-            batches: list[list[ModelInputs]] = []
-            for alike in by_form.values():
-                ordered = [inputs for *_, inputs in sorted(alike, key=lambda entry: entry[:2])]
-                batches += [ordered[first : first + size] for first in range(0, len(ordered), size)]
+                    known.append((expected, inputs.length, inputs))
+            ordered = [inputs for *_, inputs in sorted(known, key=lambda entry: entry[:2])]
+            batches = [ordered[first : first + size] for first in range(0, len(ordered), size)]
             # So that whatever ends the writing, or samples every fourth batch, meets long and short answers alike.
             random.Random(f"window {number}").shuffle(batches)
             yield from batches
@@ -187,33 +208,27 @@ class OwnAnswers:
             ) from None
 
     def _written(self, number: int, batch: list[ModelInputs]) -> float:
-        started, writing, model = time.monotonic(), self.writing, self.family.model
+        started, writing = time.monotonic(), self.writing
         is_sampled = writing.sampled_every > 0 and number % writing.sampled_every == writing.sampled_every - 1
-        joined = batched(batch, padding=model.generation_config.pad_token_id or 0)
-        with watched(model, writing.features) as seen, torch.random.fork_rng():
-            torch.manual_seed(number)
-            written, notes = write_batch(model, joined, writing.max_new_tokens, is_sampled)
-        features = None
-        if writing.features:
-            of_answers = notes.whole([part[:, -1] for part in seen.features])[:, 1:]
-            features = torch.cat((seen.features[0], of_answers), 1)
-        rows, stored = [], dict[str, Tensor]()
-        for place, (inputs, answer) in enumerate(zip(batch, written, strict=True)):
-            # Padding is on the left, so a prompt ends where its row ends.
-            padding = joined["input_ids"].shape[1] - inputs.token_ids.shape[1]
-            view, visual = self._view(inputs, seen.embeddings[0][place, padding:])
+        answers = written_by(self.family, batch, writing, seed=number if is_sampled else None)
+        rows, stored = list[dict[str, Any]](), dict[str, Tensor]()
+        for inputs, answer in zip(batch, answers, strict=True):
+            if answer is None:
+                self.left_out.add("the target's answer is empty")
+                continue
+            place = len(rows)
+            view, visual = self._view(inputs, answer.embeddings)
             rows.append({"view": view, "ids": answer.ids, "top_ids": answer.top_ids, "top_shares": answer.top_shares})
             if len(visual):
                 stored[str(place)] = on_disk(visual)
-            if features is not None:
-                end = joined["input_ids"].shape[1] + len(answer.ids) - 1
-                stored[features_of(place)] = on_disk(features[place, padding:end])
+            if answer.features is not None:
+                stored[features_of(place)] = on_disk(answer.features)
         seconds = round(time.monotonic() - started, 2)
         if stored:
             save_tensors(stored, (self.folder / name_of(number)).with_suffix(".safetensors"))
         lines = [json.dumps({"seconds": seconds, "is_sampled": is_sampled, **row}) for row in rows]
         write_text(self.folder / name_of(number), "\n".join(lines) + "\n")
-        num_tokens = sum(len(answer.ids) for answer in written)
+        num_tokens = sum(len(answer.ids) for answer in answers if answer is not None)
         size = sum(value.nbytes for value in stored.values()) / 1e6
         told = f"{num_tokens / seconds:.0f} tokens/s, {size:.0f} MB"
         self.report(f"own answers: batch {number}, {len(rows)} answers, {told}")
