@@ -225,7 +225,7 @@ def test_no_module_has_a_vague_name():
     report([str(module) for module in MODULES if VAGUE_NAMES & set(module.parts)])
 
 
-@pytest.mark.parametrize("folder", ["src", "tests"])
+@pytest.mark.parametrize("folder", ["src", "benchmarks", "tests"])
 def test_files_and_functions_stay_short(folder):
     found = []
     for path in python_files(ROOT / folder):

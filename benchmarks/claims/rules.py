@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seeahead.bench.evidence import Tally
-from seeahead.bench.measures import FIGURES
+from benchmarks.claims.evidence import Tally
+from benchmarks.claims.figures import FIGURES
 from seeahead.errors import InputError
 
 

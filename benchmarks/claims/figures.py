@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.claims.evidence import Tally
 from seeahead import metrics
-from seeahead.bench.evidence import Tally
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seeahead.bench.evidence import Evidence, read_evidence
-from seeahead.bench.judging import Finding, Outcome, judge, overall
-from seeahead.bench.rules import Bound, Fields, Group, Rule, check_fields, choose, in_words, read_group, read_rule
+from benchmarks.claims.evidence import Evidence, read_evidence
+from benchmarks.claims.judge import Finding, Outcome, judge, overall
+from benchmarks.claims.rules import Bound, Fields, Group, Rule, check_fields, choose, in_words, read_group, read_rule
 from seeahead.bench.words import counted
 from seeahead.errors import InputError
 
@@ -130,7 +130,7 @@ def _introduction() -> str:
     meanings = "\n".join(f"- **{outcome}**: {meaning}." for outcome, meaning in _MEANINGS.items())
     return f"""# The claims of the three papers, and what became of them here
 
-Written by `python benchmarks/render.py` from `results/` and `src/seeahead/bench/claims.toml`; change those, not this
+Written by `python benchmarks/render.py` from `results/` and `benchmarks/claims/claims.toml`; change those, not this
 page.
 
 Each claim stands in our own words, with where it was read: what we know only at second hand is marked so. Beside it

@@ -1,8 +1,12 @@
 """The page on ensembles says what its record says."""
 
-from seeahead.bench.ensembles import documents
+from benchmarks.studies.ensemble_weights import documents
 
-SOURCE = {"command": ["python", "benchmarks/ensembles.py"], "commit": "abc", "hardware": {"cpu": "a CPU"}}
+SOURCE = {
+    "command": ["python", "-m", "benchmarks.studies.ensemble_weights"],
+    "commit": "abc",
+    "hardware": {"cpu": "a CPU"},
+}
 
 
 def _row(views, scenario, weights=()):
@@ -33,10 +37,10 @@ def test_costs_are_told_over_one_view():
     assert "|                 6.00 |  +200% |              30% |             0.4% |" in page
 
 
-def test_the_picture_has_a_panel_per_scenario_and_a_line_per_view():
-    picture = documents(RECORD)["images/ensembles-weights.svg"]
-    assert picture.count('class="series') == 3
-    assert "M: 33%, 0%; T: 33%, 50%; P: 33%, 50%" in picture
+def test_the_image_has_a_panel_per_scenario_and_a_line_per_view():
+    image = documents(RECORD)["images/ensembles-weights.svg"]
+    assert image.count('class="series') == 3
+    assert "M: 33%, 0%; T: 33%, 50%; P: 33%, 50%" in image
 
 
 def test_mean_weights_are_not_drawn_where_few_answers_reach():

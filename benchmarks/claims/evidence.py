@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.claims.word_classes import WordCounts, count_words
 from seeahead.bench.record import PLAIN, Costs, Record, Run, read_record
-from seeahead.bench.words import WordCounts, count_words
 
 
 @dataclass(frozen=True)

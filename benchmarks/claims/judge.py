@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from seeahead.bench.evidence import Evidence, Tally
-from seeahead.bench.measures import FIGURES, Sample
+from benchmarks.claims.evidence import Evidence, Tally
+from benchmarks.claims.figures import FIGURES, Sample
+from benchmarks.claims.rules import ONE_OF_SEVERAL, Bound, Cannot, Group, Needs, Rule
 from seeahead.bench.record import PLAIN
-from seeahead.bench.rules import ONE_OF_SEVERAL, Bound, Cannot, Group, Needs, Rule
 
 
 class Outcome(StrEnum):

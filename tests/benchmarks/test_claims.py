@@ -4,12 +4,12 @@ import re
 
 import pytest
 
+from benchmarks.claims.evidence import from_record, read_evidence
+from benchmarks.claims.judge import Finding, Outcome, judge, overall
+from benchmarks.claims.page import MAX_CLAIM_LENGTH, read_claims, render_claims
+from benchmarks.claims.rules import Bound, Cannot, Group, Needs, in_words
 from seeahead import metrics
-from seeahead.bench.claims import MAX_CLAIM_LENGTH, read_claims, render_claims
-from seeahead.bench.evidence import from_record, read_evidence
-from seeahead.bench.judging import Finding, Outcome, judge, overall
 from seeahead.bench.record import Asked, Costs, Gap, Record, Run, write_record
-from seeahead.bench.rules import Bound, Cannot, Group, Needs, in_words
 from seeahead.errors import InputError
 from seeahead.records import Generation, Step
 from tests.sizes import ROOT
