@@ -118,7 +118,7 @@ def watch(plain: Engine, views: str) -> tuple[Engine, Kept]:
     made = plain.with_drafter(f"tabed:views={views},captions=own,chain={CHAIN}").drafter
     assert isinstance(made, EnsembleDrafter)
     keeper = Kept(made)
-    return Engine(plain.family, keeper, plain.own_drafters), keeper  # type: ignore[arg-type]  # it stands for a drafter
+    return Engine(plain.family, keeper, plain.own_drafters), keeper
 
 
 def answers(views: str, engine: Engine, keeper: Kept, item: Item) -> Iterator[dict[str, Any]]:
