@@ -61,19 +61,20 @@ def main() -> int:
 
 def fresh_documents(root: Path) -> dict[str, str]:
     """What every document that shows results should say, by its name."""
-    documents = {CLAIMS: render_claims(root / "results"), OPTIONS: option_table.as_markdown()}
+    records = {path.name: read_record(path) for path in sorted((root / "results").glob("bench-*.json"))}
+    documents = {CLAIMS: render_claims(records), OPTIONS: option_table.as_markdown()}
     blocks, more = list[str](), list[str]()
-    for path in sorted((root / "results").glob("bench-*.json")):
-        summary = summarize(read_record(path))
-        documents |= {f"docs/{name}": text for name, text in publish.documents(path.stem, summary).items()}
-        if path.stem in METHODS:
-            page = METHODS[path.stem]
-            shown = publish.evidence(path.stem, summary)
+    for name, record in records.items():
+        stem, summary = Path(name).stem, summarize(record)
+        documents |= {f"docs/{page}": text for page, text in publish.documents(stem, summary).items()}
+        if stem in METHODS:
+            page = METHODS[stem]
+            shown = publish.evidence(stem, summary)
             documents[page] = rendered((root / page).read_text(encoding="utf-8"), shown)
-        is_main = path.stem == MAIN
+        is_main = stem == MAIN
         if is_main:
-            documents |= {f"docs/{name}": text for name, text in guide.documents(path.stem, summary).items()}
-        (blocks if is_main else more).append((publish.block if is_main else publish.line)(path.stem, summary))
+            documents |= {f"docs/{page}": text for page, text in guide.documents(stem, summary).items()}
+        (blocks if is_main else more).append((publish.block if is_main else publish.line)(stem, summary))
     for again in sorted((root / "results" / "repeats").glob("*-again.json")):
         first = again.with_name(again.name.replace("-again", ""))
         page = f"docs/results/{again.stem}.md"

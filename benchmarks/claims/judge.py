@@ -1,16 +1,28 @@
-"""What became of a rule, by the stored results that can tell. Computed, never written by hand. No torch."""
+"""What became of a rule, by the stored runs that can tell. Computed, never written by hand. No torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from benchmarks.claims.evidence import Evidence, Tally
-from benchmarks.claims.figures import FIGURES, Sample
-from benchmarks.claims.rules import ONE_OF_SEVERAL, Bound, Cannot, Group, Needs, Rule
+import numpy as np
+
+from benchmarks.claims.figures import FIGURES, Figure, Sample, StoredRun
+from benchmarks.claims.rules import Bound, Cannot, Group, Needs, Rule
+from seeahead.bench.columns import Mask
+from seeahead.bench.definitions import number
+from seeahead.bench.markdown import shown
 from seeahead.bench.record import PLAIN
+from seeahead.bench.statistics import Array, Interval, interval, ratio
+
+_ROUNDING = 1e-9
+_OF: Mapping[str, Callable[[Array], Array]] = {
+    "highest": lambda values: values.max(axis=0),
+    "lowest": lambda values: values.min(axis=0),
+    "mean": lambda values: values.mean(axis=0),
+}
 
 
 class Outcome(StrEnum):
@@ -18,6 +30,7 @@ class Outcome(StrEnum):
 
     HOLDS = "holds"
     FAILS = "does not hold"
+    UNDECIDED = "undecided"
     NOT_YET = "not yet"
     CANNOT = "cannot be tested here"
 
@@ -32,125 +45,129 @@ class Finding:
 
 
 class NotMeasuredError(Exception):
-    """A stored result cannot tell; the message says what would."""
+    """A stored run cannot tell; the message says what would."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The figure over one scenario, or over all of them together."""
+    """The figure over one scenario, or over all of them together; `own` and `other` are what a ratio is of."""
 
     scenario: str
-    value: float
+    figure: Interval
     own: float
     other: float | None
+    outcome: Outcome
 
 
 def overall(findings: Sequence[Finding]) -> Outcome:
     """A claim holds if all its rules do; one that fails decides against it, even if others are still open."""
     found = {finding.outcome for finding in findings}
-    order = (Outcome.FAILS, Outcome.CANNOT, Outcome.NOT_YET)
+    order = (Outcome.FAILS, Outcome.CANNOT, Outcome.NOT_YET, Outcome.UNDECIDED)
     return next((outcome for outcome in order if outcome in found), Outcome.HOLDS)
 
 
-def judge(rule: Rule, evidence: Sequence[Evidence], groups: Mapping[str, Group]) -> Finding:
-    """By the first of `evidence` that can tell."""
+def judge(rule: Rule, runs: Sequence[StoredRun], groups: Mapping[str, Group]) -> Finding:
+    """By the first of `runs` that can tell."""
     if isinstance(rule, Needs):
         return Finding(Outcome.NOT_YET, f"needs {rule.what}")
     if isinstance(rule, Cannot):
         return Finding(Outcome.CANNOT, rule.why)
     reasons = []
-    for entry in evidence:
-        if rule.device in ("", entry.device):
-            try:
-                return _decide(rule, _parts(rule, entry, groups), entry.file)
-            except NotMeasuredError as error:
-                reasons.append(str(error))
+    for run in runs:
+        if rule.device not in ("", run.device):
+            continue
+        try:
+            parts = _parts(rule, run, groups)
+        except NotMeasuredError as error:
+            reasons.append(str(error))
+        else:
+            return Finding(_over(rule, [part.outcome for part in parts]), _told(rule, parts), run.file)
     where = f" on {rule.device}" if rule.device else ""
     return Finding(Outcome.NOT_YET, f"needs {reasons[0] if reasons else f'a stored run{where} with `{rule.method}`'}")
 
 
-def _decide(rule: Bound, parts: Sequence[_Part], file: str) -> Finding:
-    test = any if rule.over == "any" else all
-    holds = test(rule.admits(part.value) for part in parts)
-    return Finding(Outcome.HOLDS if holds else Outcome.FAILS, _told(rule, parts), file)
+def _over(rule: Bound, outcomes: Collection[Outcome]) -> Outcome:
+    """One scenario is enough for "any" to hold and for "every" to fail."""
+    one, all_ = (Outcome.HOLDS, Outcome.FAILS) if rule.over == "any" else (Outcome.FAILS, Outcome.HOLDS)
+    if one in outcomes:
+        return one
+    return all_ if set(outcomes) == {all_} else Outcome.UNDECIDED
 
 
-def _told(rule: Bound, parts: Sequence[_Part]) -> str:
-    form = FIGURES[rule.kind].form
-    ordered = sorted(parts, key=lambda part: part.value)
-    low, high = ordered[0], ordered[-1]
-    if rule.over == "any":
-        return _one(high if rule.at_least is not None else low, form)
-    if len(parts) == 1:
-        return _one(parts[0], form)
-    return f"{_one(low, form)} to {_one(high, form)}"
-
-
-def _one(part: _Part, form: str) -> str:
-    if part.other is None:
-        figure = f"{part.value:{form}}"
-    else:  # three places: a ratio is often close to its bound
-        figure = f"{part.value:.3f} = {part.own:{form}} / {part.other:{form}}"
-    return f"{figure} ({part.scenario})" if part.scenario else figure
-
-
-def _parts(rule: Bound, evidence: Evidence, groups: Mapping[str, Group]) -> list[_Part]:
-    """Raises NotMeasuredError where this result lacks a method, a group of questions, a temperature or the figure."""
-    mine = _answers(rule, evidence, groups, rule.questions)
-    theirs = _answers(rule, evidence, groups, rule.against_questions) if rule.against_questions else mine
+def _parts(rule: Bound, run: StoredRun, groups: Mapping[str, Group]) -> list[_Part]:
+    """Raises NotMeasuredError where this run lacks a method, a group of questions, a temperature or the figure."""
+    mine = _sample(rule, run, groups, rule.questions)
+    theirs = _sample(rule, run, groups, rule.against_questions) if rule.against_questions else mine
     if rule.over == "together":
-        figures = [_part(rule, evidence, "", mine, theirs)]
+        found = [_part(rule, "", mine, theirs)]
     else:
-        by_scenario = {name: [tally for tally in mine if tally.scenario == name] for name in _scenarios(mine)}
-        figures = [_part(rule, evidence, name, part, part) for name, part in by_scenario.items()]
-    parts = [part for part in figures if part is not None]
+        found = [_part(rule, scenario, part, part) for scenario, part in mine.by_scenario().items()]
+    parts = [part for part in found if part is not None]
     if not parts:
-        raise NotMeasuredError(f"a stored run that gives the {FIGURES[rule.kind].words} of {_names(rule)}")
+        raise NotMeasuredError(f"a stored run that gives the {FIGURES[rule.kind].name} of {_names(rule)}")
     return parts
 
 
-def _part(
-    rule: Bound, evidence: Evidence, scenario: str, mine: Sequence[Tally], theirs: Sequence[Tally]
-) -> _Part | None:
-    own = value = _figure(rule, evidence, rule.method, mine)
-    other: float | None = None
-    if rule.is_ratio:
-        others = [_figure(rule, evidence, name, theirs) for name in rule.against or (rule.method,)]
-        if any(math.isnan(figure) for figure in others):  # max and min would hide it
-            return None
-        other = ONE_OF_SEVERAL[rule.of](others)
-        value = own / other if other else math.nan
-    return None if math.isnan(value) else _Part(scenario, value, own, other)
-
-
-def _figure(rule: Bound, evidence: Evidence, method: str, tallies: Sequence[Tally]) -> float:
-    mine, plain = ([tally for tally in tallies if tally.method == name] for name in (method, PLAIN))
-    sample = Sample(method, mine, plain, evidence.num_parameters, rule.ties_up_to)
-    return FIGURES[rule.kind].value(sample)
-
-
-def _answers(rule: Bound, evidence: Evidence, groups: Mapping[str, Group], questions: str) -> list[Tally]:
-    """The answers of all methods concerned to the questions concerned, the same questions for each of them."""
+def _sample(rule: Bound, run: StoredRun, groups: Mapping[str, Group], questions: str) -> Sample:
+    """Questions of the group that all methods concerned, the plain loop among them, have answered."""
     concerned = (PLAIN, rule.method, *rule.against)
-    tallies = [tally for tally in evidence.tallies if tally.method in concerned]
     for name in concerned:
-        if not any(tally.method == name for tally in tallies):
+        if name not in run.record.methods:
             raise NotMeasuredError(f"a stored run with `{name}`")
-    tallies = [tally for tally in tallies if tally.temperature == rule.temperature]
-    if not tallies:
+    answered = [run.answers(name, rule.temperature).is_answered for name in concerned]
+    if not np.any(answered):
         raise NotMeasuredError(f"a stored run with {_names(rule)} at temperature {rule.temperature:g}")
     if questions:
-        tallies = [tally for tally in tallies if groups[questions].has(tally)]
-        if not tallies:
+        in_group: Mask = np.array([groups[questions].has(asked) for asked in run.record.asked], dtype=np.bool_)
+        answered = [mask & in_group for mask in answered]
+        if not np.any(answered):
             raise NotMeasuredError(f"a stored run with {_names(rule)} on {questions}")
-    asked = [{tally.question for tally in tallies if tally.method == name} for name in concerned]
-    if any(questions_of_one != asked[0] for questions_of_one in asked):
+    if any((mask != answered[0]).any() for mask in answered):
         raise NotMeasuredError(f"a stored run in which {_names(rule)} and plain decoding answered the same questions")
-    return tallies
+    return Sample(run, rule.method, rule.temperature, answered[0], rule.ties_up_to)
 
 
-def _scenarios(tallies: Sequence[Tally]) -> list[str]:
-    return list(dict.fromkeys(tally.scenario for tally in tallies))
+def _part(rule: Bound, scenario: str, mine: Sample, theirs: Sample) -> _Part | None:
+    figure = FIGURES[rule.kind]
+    own = values = figure.draws(mine)
+    other: float | None = None
+    if rule.is_ratio:
+        names = rule.against or (rule.method,)
+        others = _OF[rule.of](np.stack([figure.draws(replace(theirs, method=name)) for name in names]))
+        other, values = float(others[0]), ratio(own, others)
+    found = interval(values, min(mine.num_questions, theirs.num_questions))
+    return None if found is None else _Part(scenario, found, float(own[0]), other, _outcome(rule, figure, found))
+
+
+def _outcome(rule: Bound, figure: Figure, found: Interval) -> Outcome:
+    """By where the interval lies; a count is its own interval, and an estimate without one decides nothing."""
+    low, high = (found.value, found.value) if figure.is_count else (found.low, found.high)
+    if low is None or high is None:
+        return Outcome.UNDECIDED
+    least = -math.inf if rule.at_least is None else rule.at_least - _ROUNDING
+    most = math.inf if rule.at_most is None else rule.at_most + _ROUNDING
+    if least <= low and high <= most:
+        return Outcome.HOLDS
+    return Outcome.FAILS if high < least or low > most else Outcome.UNDECIDED
+
+
+def _told(rule: Bound, parts: Sequence[_Part]) -> str:
+    ordered = sorted(parts, key=lambda part: part.figure.value)
+    if len(parts) == 1:
+        return _one(rule, parts[0])
+    counts = {outcome: sum(part.outcome is outcome for part in parts) for outcome in Outcome}
+    counted = ", ".join(f"{outcome} in {num}" for outcome, num in counts.items() if num)
+    return f"{_one(rule, ordered[0])} to {_one(rule, ordered[-1])}; {counted} of {len(parts)}"
+
+
+def _one(rule: Bound, part: _Part) -> str:
+    figure = FIGURES[rule.kind]
+    if part.other is None:
+        text = figure.cell(part.figure)
+    else:  # three places: a ratio is often close to its bound
+        own, other = (figure.cell(Interval(value)) for value in (part.own, part.other))
+        text = f"{shown(number(part.figure, 3))} = {own} / {other}"
+    return f"{text} in {part.scenario}" if part.scenario else text
 
 
 def _names(rule: Bound) -> str:
