@@ -1,4 +1,4 @@
-"""Two runs of the same questions on the same machine, beside each other: do they say the same? No torch."""
+"""Two runs of the same questions on the same machine, beside each other: do their figures agree? No torch."""
 
 from __future__ import annotations
 

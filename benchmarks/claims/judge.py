@@ -81,7 +81,7 @@ def judge(rule: Rule, runs: Sequence[StoredRun], groups: Mapping[str, Group]) ->
         except NotMeasuredError as error:
             reasons.append(str(error))
         else:
-            return Finding(_over(rule, [part.outcome for part in parts]), _told(rule, parts), run.file)
+            return Finding(_over(rule, [part.outcome for part in parts]), _text(rule, parts), run.file)
     where = f" on {rule.device}" if rule.device else ""
     return Finding(Outcome.NOT_YET, f"needs {reasons[0] if reasons else f'a stored run{where} with `{rule.method}`'}")
 
@@ -151,7 +151,7 @@ def _outcome(rule: Bound, figure: Figure, found: Interval) -> Outcome:
     return Outcome.FAILS if high < least or low > most else Outcome.UNDECIDED
 
 
-def _told(rule: Bound, parts: Sequence[_Part]) -> str:
+def _text(rule: Bound, parts: Sequence[_Part]) -> str:
     ordered = sorted(parts, key=lambda part: part.figure.value)
     if len(parts) == 1:
         return _one(rule, parts[0])

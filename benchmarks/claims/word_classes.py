@@ -1,4 +1,4 @@
-"""Words: which of an answer were drafted, function words and all others; and counts of things in words. No torch."""
+"""Function words and all others: how many words of either class an answer has, and how many were drafted. No torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_SAYING_LITTLE = """
+_FUNCTION = """
 a an the this that these those some any each every no all both either neither other another such what which whose
 i you he she it we they me him her us them my your his its our their one who whom there here
 and or but nor so yet if then than as because while although though when where whether until since unless
@@ -16,8 +16,8 @@ over under again along around behind beside near across toward towards upon with
 be is are was were been being am do does did have has had having can could will would shall should may might must
 not only also very too just even more most less least much many few several own same how why
 """
-FUNCTION_WORDS = frozenset(_SAYING_LITTLE.split())
-"""English words that say little by themselves."""
+FUNCTION_WORDS = frozenset(_FUNCTION.split())
+"""English words that carry grammar more than content."""
 _WORD = re.compile(r"(?<![^\W\d_])[^\W\d_]+")
 
 
@@ -32,7 +32,8 @@ class WordCounts:
 
 
 def count_words(pieces: Iterable[tuple[str, str]]) -> WordCounts:
-    """Of an answer's `pieces`: (text, who said it first). The first one comes with the prompt, so no one drafts it."""
+    """Of an answer's `pieces`: (text, origin of its token). The first one comes with the prompt, so it is never
+    drafted."""
     pieces = list(pieces)
     text = "".join(words for words, _ in pieces)
     is_drafted = [origin == "drafted" for words, origin in pieces for _ in words]  # letter by letter

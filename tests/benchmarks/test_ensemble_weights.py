@@ -1,6 +1,6 @@
-"""The page on ensembles says what its record says."""
+"""The study of ensembles: what it measures exists, and its page says what its record says."""
 
-from benchmarks.studies.ensemble_weights import documents
+from benchmarks.studies.ensemble_weights import Weighing, documents, timed
 
 SOURCE = {
     "command": ["python", "-m", "benchmarks.studies.ensemble_weights"],
@@ -46,3 +46,11 @@ def test_the_image_has_a_panel_per_scenario_and_a_line_per_view():
 def test_mean_weights_are_not_drawn_where_few_answers_reach():
     few = {**RECORD, "rows": [*RECORD["rows"], _row("MTP", "story", [[1.0, 0.0, 0.0]] * 9)]}
     assert documents(few)["images/ensembles-weights.svg"].count("<circle") == 3 * 2
+
+
+def test_what_is_timed_is_there_and_is_left_as_it_was():
+    before = Weighing.hear
+    with timed() as spent:
+        assert Weighing.hear is not before
+    assert Weighing.hear is before
+    assert spent == {"weighing": 0.0}

@@ -1,6 +1,8 @@
-"""The page on the image ablation says what its record says."""
+"""The image ablation: what is shown in an image's place, and the page of what was stored."""
 
-from benchmarks.studies.image_ablation import documents
+import torch
+
+from benchmarks.studies.image_ablation import PreviousImage, documents
 
 
 def test_efficiency_by_task_and_by_what_is_shown():
@@ -12,3 +14,11 @@ def test_efficiency_by_task_and_by_what_is_shown():
     page = documents({"rows": rows, "provenance": source, "count": 5})["results/pictures.md"]
     assert "| its image   |    4.20 |" in page
     assert "| a blank one |    2.10 |" in page
+
+
+def test_the_image_before_fills_as_many_places_as_there_are():
+    shown = PreviousImage()
+    first, second = torch.ones(2, 3), torch.full((5, 3), 2.0)
+    assert torch.equal(shown(first), torch.zeros(2, 3))
+    assert torch.equal(shown(second), torch.ones(5, 3))
+    assert torch.equal(shown(first), second[:2])
