@@ -12,15 +12,18 @@ import json
 import sys
 from pathlib import Path
 
-from seeahead import option_table
-from seeahead.bench import choosing, deceived, ensembles, publish
-from seeahead.bench.agreement import agreement
-from seeahead.bench.claims import render_claims
-from seeahead.bench.record import read_record
-from seeahead.bench.summary import summarize
-from seeahead.provenance import write_text
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # a script finds its own folder there, not the repository
+
+from benchmarks import guide, publish  # noqa: E402
+from benchmarks.claims.page import render_claims  # noqa: E402
+from benchmarks.repeatability import repeatability  # noqa: E402
+from benchmarks.studies import ensemble_weights, image_ablation  # noqa: E402
+from seeahead import option_table  # noqa: E402
+from seeahead.bench.record import read_record  # noqa: E402
+from seeahead.bench.summary import summarize  # noqa: E402
+from seeahead.provenance import write_text  # noqa: E402
+
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README = "README.md"
 CLAIMS = "docs/claims.md"
@@ -34,8 +37,8 @@ METHODS = {
 }
 """Runs that are shown on the page of a method too."""
 STUDIES = {
-    "pictures": (deceived.documents, "What the vision drafter's picture is worth"),
-    "ensembles": (ensembles.documents, "How `tabed` weighs its views, and what that costs"),
+    "pictures": (image_ablation.documents, "What the image gives the vision drafter"),
+    "ensembles": (ensemble_weights.documents, "How `tabed` weighs its views, and what that costs"),
 }
 """Stored results of other kinds than benchmarks."""
 
@@ -58,24 +61,24 @@ def main() -> int:
 
 def fresh_documents(root: Path) -> dict[str, str]:
     """What every document that shows results should say, by its name."""
-    documents = {CLAIMS: render_claims(root / "results"), OPTIONS: option_table.as_markdown()}
+    records = {path.name: read_record(path) for path in sorted((root / "results").glob("bench-*.json"))}
+    documents = {CLAIMS: render_claims(records), OPTIONS: option_table.as_markdown()}
     blocks, more = list[str](), list[str]()
-    for path in sorted((root / "results").glob("bench-*.json")):
-        record = read_record(path)
-        summary = summarize(record)
-        documents |= {f"docs/{name}": text for name, text in publish.documents(path.stem, record, summary).items()}
-        if path.stem in METHODS:
-            page = METHODS[path.stem]
-            shown = publish.evidence(path.stem, summary)
+    for name, record in records.items():
+        stem, summary = Path(name).stem, summarize(record)
+        documents |= {f"docs/{page}": text for page, text in publish.documents(stem, summary).items()}
+        if stem in METHODS:
+            page = METHODS[stem]
+            shown = publish.evidence(stem, summary)
             documents[page] = rendered((root / page).read_text(encoding="utf-8"), shown)
-        is_main = path.stem == MAIN
+        is_main = stem == MAIN
         if is_main:
-            documents |= {f"docs/{name}": text for name, text in choosing.documents(path.stem, summary).items()}
-        (blocks if is_main else more).append((publish.block if is_main else publish.line)(path.stem, summary))
+            documents |= {f"docs/{page}": text for page, text in guide.documents(stem, summary).items()}
+        (blocks if is_main else more).append((publish.block if is_main else publish.line)(stem, summary))
     for again in sorted((root / "results" / "repeats").glob("*-again.json")):
         first = again.with_name(again.name.replace("-again", ""))
         page = f"docs/results/{again.stem}.md"
-        documents[page] = agreement(*(summarize(read_record(path)) for path in (first, again)))
+        documents[page] = repeatability(*(summarize(read_record(path)) for path in (first, again)))
         more.append(f"- One run done twice: [do the two agree?]({page})")
     for name, (pages, words) in STUDIES.items():
         path = root / "results" / f"{name}.json"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from seeahead.bench.agreement import agreement, overlap
+from benchmarks.repeatability import overlap, repeatability
 from seeahead.bench.statistics import Interval
 from seeahead.bench.summary import summarize
 from tests.bench.made_record import made_record
@@ -28,11 +28,11 @@ def test_figures_agree_when_their_intervals_overlap(one, other, agrees):
 
 def test_a_run_agrees_with_itself_and_not_with_one_in_which_drafting_took_thrice_as_long():
     record = made_record()
-    same = agreement(summarize(record), summarize(record))
+    same = repeatability(summarize(record), summarize(record))
     assert " yes |" in same
     assert " no |" not in same
     slow = tuple(slowed(run) if run.method == "language" else run for run in record.runs)
-    assert " no |" in agreement(summarize(record), summarize(replace(record, runs=slow)))
+    assert " no |" in repeatability(summarize(record), summarize(replace(record, runs=slow)))
 
 
 def slowed(run):

@@ -1,23 +1,12 @@
 """The script that renders stored results: the documents show what was stored."""
 
-import importlib.util
 import sys
 
 import pytest
 
+from benchmarks import render
 from seeahead.bench.record import write_record
 from tests.bench.made_record import made_record
-from tests.sizes import ROOT
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-render = script("render")
 
 
 def test_results_stand_between_the_markers():
@@ -38,7 +27,7 @@ def test_every_record_gets_its_documents(tmp_path):
     write_record(tmp_path / "results" / "bench-demo.json", made_record())
     write_record(tmp_path / "results" / "bench-x.json", made_record())
     found = render.fresh_documents(tmp_path)
-    assert {"docs/results/bench-x.html", "docs/results/bench-x.md", "docs/images/bench-x-speed.svg"} <= set(found)
+    assert {"docs/results/bench-x.md", "docs/images/bench-x-speed.svg"} <= set(found)
     assert found["README.md"].count("| none (plain) | 1.00 |") == 1, "the main run alone has its table in the README"
     assert "[all figures](docs/results/bench-x.md)" in found["README.md"]
     assert "docs/choosing-a-drafter.md" in found

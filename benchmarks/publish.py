@@ -1,31 +1,31 @@
-"""Stored records as documents of a repository: a page, its Markdown form, pictures, and the README's table."""
+"""Stored records as documents of a repository: Markdown pages with their charts, and the README's table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks.chart_grid import grid
 from seeahead.bench import report_charts
 from seeahead.bench.definitions import EFFICIENCY_BY_KIND, EFFICIENCY_BY_SCENARIO, SHORT, columns
 from seeahead.bench.markdown import grouped, markdown, name, over_peers, plain_words, row_cells, table, warnings
-from seeahead.bench.record import PLAIN, Record
-from seeahead.bench.report import machine, report, temperature_title
-from seeahead.bench.sheet import sheet
+from seeahead.bench.record import PLAIN
+from seeahead.bench.report import machine, temperature_title
 from seeahead.bench.summary import Summary
 
 EVIDENCE = columns("speed-up", "τ by scenario", "τ", "draft", "host", "identical")
 """What a method's page shows: what is not drafting or host are the target's passes."""
 
 
-def documents(stem: str, record: Record, summary: Summary) -> dict[str, str]:
+def documents(stem: str, summary: Summary) -> dict[str, str]:
     """Texts by file name below the folder of documents; `stem` is the name of the record that `summary` is of."""
-    pictures = {f"images/{stem}-{kind}.svg": picture for kind, picture in _pictures(summary)}
-    seen = "\n\n".join(f"![{alt}](../{file})" for file, alt in zip(pictures, _ALTS, strict=True))
-    words = f"# What was measured\n\nThe same as [one page to open in a browser]({stem}.html).\n\n{seen}\n\n"
-    return {f"results/{stem}.html": report(record), f"results/{stem}.md": words + markdown(summary), **pictures}
+    images = {f"images/{stem}-{kind}.svg": image for kind, image in _images(summary)}
+    shown = (f"![{alt}](../{file})" for file, alt in zip(images, _ALTS, strict=True))
+    page = f"As one page for a browser, answers included: `seeahead report results/{stem}.json --html page.html`."
+    return {f"results/{stem}.md": "\n\n".join(["# What was measured", page, *shown, markdown(summary)]), **images}
 
 
 def block(stem: str, summary: Summary) -> str:
-    """What a README says of a run: headline, picture, table, peers."""
+    """What a README says of a run: headline, chart, table, peers."""
     return "\n\n".join(_block(stem, summary))
 
 
@@ -70,11 +70,11 @@ _ALTS = (
 )
 
 
-def _pictures(summary: Summary) -> Iterator[tuple[str, str]]:
+def _images(summary: Summary) -> Iterator[tuple[str, str]]:
     methods = summary.headline_methods
     yield (
         "speed",
-        sheet(
+        grid(
             _ALTS[0],
             [
                 ("Speed-up, all scenarios", report_charts.overall("o", methods)),
@@ -86,4 +86,4 @@ def _pictures(summary: Summary) -> Iterator[tuple[str, str]]:
             2,
         ),
     )
-    yield "scenarios", sheet(_ALTS[1], report_charts.by_scenario("s", methods, summary.scenarios), 2)
+    yield "scenarios", grid(_ALTS[1], report_charts.by_scenario("s", methods, summary.scenarios), 2)

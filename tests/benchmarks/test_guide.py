@@ -2,7 +2,7 @@
 
 import pytest
 
-from seeahead.bench.choosing import documents
+from benchmarks.guide import documents
 from seeahead.bench.summary import summarize
 from tests.bench.made_record import PEERS, SCENARIOS, made_record
 

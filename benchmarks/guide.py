@@ -21,17 +21,17 @@ NEEDS: Mapping[str, str] = {
 }
 """What a user must have. Other methods of a record are settings of these."""
 
-WORDS = """\
+SETTINGS = """\
 ## Settings that matter
 
 - `chain=5` drafts one path instead of a tree. Where a pass over many tokens costs more than one over few, such as on a
   CPU without bfloat16, a chain or a smaller tree (`num_nodes=6`) is safer.
-- `tuned=1` measures the machine when the drafter is loaded and lets trees grow only as far as they pay.
-- `min_probability` is how much a drafter must believe in a path before the target is asked. Lower it on a GPU, where a
+- `tuned=1` measures the machine when the drafter is loaded and lets trees grow only as far as that saves time.
+- `min_probability` is the probability that a path must have, by the drafter, to be drafted. Lower it on a GPU, where a
   pass over a whole tree costs little more than one over a token.
 - A drafter trained on what you ask beats every setting:
   `seeahead train drafter --data YOURS` ([training](training.md)).
-- Answers stay the same with any of them: there is only time to lose, and `seeahead bench --data YOURS` tells.
+- Answers stay the same with any of them. `seeahead bench --data YOURS` measures how long they take.
 """
 
 
@@ -52,7 +52,7 @@ def _page(stem: str, summary: Summary) -> str:
         ),
         _methods(by_temperature),
         _scenarios(summary, by_temperature),
-        WORDS.strip(),
+        SETTINGS.strip(),
     ]
     return "\n\n".join(parts) + "\n"
 

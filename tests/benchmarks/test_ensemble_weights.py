@@ -1,8 +1,12 @@
-"""The page on ensembles says what its record says."""
+"""The study of ensembles: what it measures exists, and its page says what its record says."""
 
-from seeahead.bench.ensembles import documents
+from benchmarks.studies.ensemble_weights import Weighing, documents, timed
 
-SOURCE = {"command": ["python", "benchmarks/ensembles.py"], "commit": "abc", "hardware": {"cpu": "a CPU"}}
+SOURCE = {
+    "command": ["python", "-m", "benchmarks.studies.ensemble_weights"],
+    "commit": "abc",
+    "hardware": {"cpu": "a CPU"},
+}
 
 
 def _row(views, scenario, weights=()):
@@ -33,12 +37,20 @@ def test_costs_are_told_over_one_view():
     assert "|                 6.00 |  +200% |              30% |             0.4% |" in page
 
 
-def test_the_picture_has_a_panel_per_scenario_and_a_line_per_view():
-    picture = documents(RECORD)["images/ensembles-weights.svg"]
-    assert picture.count('class="series') == 3
-    assert "M: 33%, 0%; T: 33%, 50%; P: 33%, 50%" in picture
+def test_the_image_has_a_panel_per_scenario_and_a_line_per_view():
+    image = documents(RECORD)["images/ensembles-weights.svg"]
+    assert image.count('class="series') == 3
+    assert "M: 33%, 0%; T: 33%, 50%; P: 33%, 50%" in image
 
 
 def test_mean_weights_are_not_drawn_where_few_answers_reach():
     few = {**RECORD, "rows": [*RECORD["rows"], _row("MTP", "story", [[1.0, 0.0, 0.0]] * 9)]}
     assert documents(few)["images/ensembles-weights.svg"].count("<circle") == 3 * 2
+
+
+def test_what_is_timed_is_there_and_is_left_as_it_was():
+    before = Weighing.hear
+    with timed() as spent:
+        assert Weighing.hear is not before
+    assert Weighing.hear is before
+    assert spent == {"weighing": 0.0}

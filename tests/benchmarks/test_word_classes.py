@@ -1,6 +1,6 @@
 """Words by class: drafted only where every letter was, and the first piece is nobody's draft."""
 
-from seeahead.bench.words import WordCounts, count_words
+from benchmarks.claims.word_classes import WordCounts, count_words
 
 
 def test_a_word_counts_where_all_of_it_was_drafted():

@@ -1,6 +1,6 @@
 """How an ensemble's weights move while it answers, and what its views and its weighing cost; see docs/methods/tabed.md.
 
-python benchmarks/ensembles.py            # measures, and writes results/ensembles.json (render.py makes the page)
+python -m benchmarks.studies.ensemble_weights    # writes results/ensembles.json (render.py makes the page)
 """
 
 from __future__ import annotations
@@ -8,29 +8,40 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 from time import perf_counter
 from typing import Any
 
 import seeahead
+from benchmarks.chart_grid import grid
 from seeahead.api import Engine, Reply
+from seeahead.bench import charts
 from seeahead.bench.harness import question_of
+from seeahead.bench.markdown import measured, table
 from seeahead.bench.suites import Item, load_suite
 from seeahead.drafters.ensemble import EnsembleDrafter, EnsembleVoice
+from seeahead.drafters.views_drafter import VIEWS as VIEW_NAMES
 from seeahead.drafters.voice import VoiceDrafting
 from seeahead.drafters.weights import Weighing
 from seeahead.drafting import Assignment, Drafter
 from seeahead.executor import Executor
 from seeahead.provenance import provenance, write_json
 
-RESULT = Path(__file__).resolve().parents[1] / "results" / "ensembles.json"
+RESULT = Path(__file__).resolve().parents[2] / "results" / "ensembles.json"
 SCENARIOS = ("describe in detail", "two pictures", "five-picture story", "follow-up")
 VIEWS = ("M", "MT", "MTP", "MTCP")
 CHAIN, SEED = 5, 0
 _COSTS = ((EnsembleVoice, "_verified"), (Weighing, "hear"), (Weighing, "weights"))
+Row = Mapping[str, Any]
+DRAWN = "MTP"
+_NUM_BLOCKS = 20
+_FEWEST = 3
+"""Answers that a mean weight is taken over, at least."""
+_COLOURS = ("var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)")
 
 
 @dataclass
@@ -107,7 +118,7 @@ def watch(plain: Engine, views: str) -> tuple[Engine, Kept]:
     made = plain.with_drafter(f"tabed:views={views},captions=own,chain={CHAIN}").drafter
     assert isinstance(made, EnsembleDrafter)
     keeper = Kept(made)
-    return Engine(plain.family, keeper, plain.own_drafters), keeper  # type: ignore[arg-type]  # it stands for a drafter
+    return Engine(plain.family, keeper, plain.own_drafters), keeper
 
 
 def answers(views: str, engine: Engine, keeper: Kept, item: Item) -> Iterator[dict[str, Any]]:
@@ -132,6 +143,82 @@ def row(views: str, scenario: str, reply: Reply, weighing: Weighing | None, seco
         "seconds_weighing": seconds_weighing,
         "weights": [] if weighing is None else [weights.tolist() for weights in weighing.trace],
     }
+
+
+def documents(record: Mapping[str, Any]) -> dict[str, str]:
+    """The page of a stored measurement: texts by file name below the folder of documents."""
+    rows: Sequence[Row] = record["rows"]
+    image = "images/ensembles-weights.svg"
+    asked = f"{record['count']} questions per scenario of the demo's suite, greedy, chains of {record['chain']}"
+    words = [
+        "# How an ensemble weighs its views",
+        f"{measured(record['provenance'])}: {asked}. "
+        f"Views: {', '.join(f'{letter} {what}' for letter, what in VIEW_NAMES.items())}.",
+        f"![Mean weight of each view, block by block](../{image})",
+        _costs(rows),
+        _efficiency(rows),
+        "A caption is written by the target before the answer starts; that time is not among these. Weighing is "
+        "what choosing weights takes: the target's distribution, hits, divergences, the grid.",
+    ]
+    return {image: _chart(rows), "results/ensembles.md": "\n\n".join(words) + "\n"}
+
+
+def _sum(rows: Sequence[Row], name: str) -> float:
+    return sum(float(row[name]) for row in rows)
+
+
+def _by(rows: Sequence[Row], name: str) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row[name], []).append(row)
+    return found
+
+
+def _costs(rows: Sequence[Row]) -> str:
+    by_views = _by(rows, "views")
+    level = {views: _sum(own, "seconds_draft") / _sum(own, "num_levels") for views, own in by_views.items()}
+    one = min(level, key=len)
+    lines = [
+        [
+            views,
+            f"{1000 * level[views]:.2f}",
+            f"{level[views] / level[one] - 1:+.0%}",
+            f"{_sum(own, 'seconds_draft') / _sum(own, 'seconds'):.0%}",
+            f"{_sum(own, 'seconds_weighing') / _sum(own, 'seconds'):.1%}",
+        ]
+        for views, own in by_views.items()
+    ]
+    names = ["views", "ms per drafted level", f"over {one}", "drafting, of all", "weighing, of all"]
+    return table("What it costs", names, lines)
+
+
+def _efficiency(rows: Sequence[Row]) -> str:
+    by_views = {views: _by(own, "scenario") for views, own in _by(rows, "views").items()}
+    scenarios = list(next(iter(by_views.values())))
+    lines = [
+        [views, *(f"{_sum(own[name], 'num_emitted') / _sum(own[name], 'num_steps'):.2f}" for name in scenarios)]
+        for views, own in by_views.items()
+    ]
+    return table("τ by scenario", ["views", *scenarios], lines)
+
+
+def _chart(rows: Sequence[Row]) -> str:
+    drawn = _by([row for row in rows if row["views"] == DRAWN], "scenario")
+    panels = [(scenario, _weights(f"w{number}", scenario, own)) for number, (scenario, own) in enumerate(drawn.items())]
+    return grid("Mean weight of each view, block by block", panels, 2)
+
+
+def _weights(ident: str, scenario: str, rows: Sequence[Row]) -> str:
+    traces = [row["weights"] for row in rows if row["weights"] and len(row["weights"][0]) == len(DRAWN)]
+    series = []
+    for place, letter in enumerate(DRAWN):
+        points = []
+        for block in range(_NUM_BLOCKS):
+            there = [trace[block][place] for trace in traces if len(trace) > block]
+            if len(there) >= _FEWEST:
+                points.append((block + 1.0, mean(there)))
+        series.append(charts.Line(letter, _COLOURS[place], tuple(points)))
+    return charts.lines(ident, f"Weights of views in {scenario}", series, ("block", "weight"), 30)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Does the vision drafter look? What it drafts when it is shown the picture, a blank one, or another question's.
+"""What the vision drafter drafts when it is shown the image, a blank one, or another question's.
 
 Beside these stands the language drafter, which is its text part.
 
-python benchmarks/pictures.py            # measures, and writes results/pictures.json (render.py makes the page)
+python -m benchmarks.studies.image_ablation    # writes results/pictures.json (render.py makes the page)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,21 @@ import torch
 import seeahead
 from seeahead.api import Engine
 from seeahead.bench.harness import question_of
+from seeahead.bench.markdown import measured, table
 from seeahead.bench.suites import load_suite
 from seeahead.drafting import Assignment, Drafter, Drafting
 from seeahead.executor import Executor
 from seeahead.provenance import provenance, write_json
 
-RESULT = Path(__file__).resolve().parents[1] / "results" / "pictures.json"
+RESULT = Path(__file__).resolve().parents[2] / "results" / "pictures.json"
 SEED = 0
 Shown = Callable[[torch.Tensor], torch.Tensor]
 """Visual embeddings [places, width] of a prompt -> what is shown in their place."""
 
 
 @dataclass
-class Another:
-    """The pictures of the question before, cut or repeated to the same number of places."""
+class PreviousImage:
+    """The images of the question before, cut or repeated to the same number of places."""
 
     before: list[torch.Tensor] = field(default_factory=list)
 
@@ -45,8 +46,8 @@ class Another:
 
 
 @dataclass
-class Deceived:
-    """A drafter that is shown something else in the place of pictures."""
+class Substituted:
+    """A drafter that is shown something else in the place of images."""
 
     drafter: Drafter
     shown: Shown
@@ -54,8 +55,8 @@ class Deceived:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.drafter, name)
 
-    def bound_to(self, target: Executor) -> Deceived:
-        return Deceived(self.drafter.bound_to(target), self.shown)
+    def bound_to(self, target: Executor) -> Substituted:
+        return Substituted(self.drafter.bound_to(target), self.shown)
 
     def start(self, assignment: Assignment) -> Drafting:
         assert assignment.embeddings is not None
@@ -75,9 +76,9 @@ def main() -> int:
     plain = seeahead.load("demo", drafter="none")
     vision = plain.with_drafter("vision").drafter
     drafters: dict[str, Any] = {
-        "its picture": vision,
-        "a blank one": Deceived(vision, torch.zeros_like),
-        "another's": Deceived(vision, Another()),
+        "its image": vision,
+        "a blank one": Substituted(vision, torch.zeros_like),
+        "another's": Substituted(vision, PreviousImage()),
         "none (language)": plain.with_drafter("language").drafter,
     }
     rows = [row for shown, drafter in drafters.items() for row in measure(plain, shown, drafter, args.count)]
@@ -100,6 +101,24 @@ def measure(plain: Engine, shown: str, drafter: Any, count: int) -> list[dict[st
             row["num_steps"] += len(reply.steps)
             row["num_emitted"] += sum(len(step.emitted) for step in reply.steps)
     return list(found.values())
+
+
+def documents(record: Mapping[str, Any]) -> dict[str, str]:
+    """The page of a stored measurement: texts by file name below the folder of documents."""
+    rows = record["rows"]
+    efficiency = {(row["shown"], row["task"]): row["num_emitted"] / max(1, row["num_steps"]) for row in rows}
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    lines = [
+        [shown, *(f"{efficiency[shown, task]:.2f}" for task in tasks)]
+        for shown in dict.fromkeys(row["shown"] for row in rows)
+    ]
+    parts = [
+        "# What the image gives the vision drafter",
+        f"{measured(record['provenance'])}: {record['count']} questions of each of the three tasks, greedy. "
+        "The target always sees the image; the drafter sees what the first column says.",
+        table("τ by what the drafter is shown", ["shown", *tasks], lines),
+    ]
+    return {"results/pictures.md": "\n\n".join(parts) + "\n"}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Two runs of the same questions on the same machine, beside each other: do they say the same? No torch."""
+"""Two runs of the same questions on the same machine, beside each other: do their figures agree? No torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seeahead.bench.summary import Summary
 _HEADINGS = ("method", "speed-up", "again", "τ", "again", "scenarios that agree", "agree")
 
 
-def agreement(first: Summary, again: Summary) -> str:
+def repeatability(first: Summary, again: Summary) -> str:
     """Markdown: the methods that both runs have, at every temperature that both have."""
     return "\n\n".join(_parts(first, again)) + "\n"
 

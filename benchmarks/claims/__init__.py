@@ -1,0 +1,1 @@
+"""The claims of three papers, judged by the stored runs."""

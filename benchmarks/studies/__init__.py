@@ -1,0 +1,1 @@
+"""Measurements that are no benchmark: each file measures, and renders what it stored."""
