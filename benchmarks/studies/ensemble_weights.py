@@ -23,19 +23,18 @@ from seeahead.bench import charts
 from seeahead.bench.harness import question_of
 from seeahead.bench.markdown import measured, table
 from seeahead.bench.suites import Item, load_suite
-from seeahead.drafters.ensemble import EnsembleDrafter, EnsembleVoice
-from seeahead.drafters.views_drafter import VIEWS as VIEW_NAMES
-from seeahead.drafters.voice import VoiceDrafting
-from seeahead.drafters.weights import Weighing
-from seeahead.drafting import Assignment, Drafter
-from seeahead.executor import Executor
+from seeahead.drafters.base import ModelDrafting
+from seeahead.drafters.tabed import VIEWS as VIEW_NAMES
+from seeahead.drafters.tabed import EnsembleDrafter, EnsembleModel
+from seeahead.drafters.weights import Weights
+from seeahead.drafting import DraftContext, Drafter
 from seeahead.provenance import provenance, write_json
 
 RESULT = Path(__file__).resolve().parents[2] / "results" / "ensembles.json"
 SCENARIOS = ("describe in detail", "two pictures", "five-picture story", "follow-up")
 VIEWS = ("M", "MT", "MTP", "MTCP")
 CHAIN, SEED = 5, 0
-_COSTS = ((EnsembleVoice, "_verified"), (Weighing, "hear"), (Weighing, "weights"))
+_COSTS = ((EnsembleModel, "_verified"), (Weights, "update"), (Weights, "next"))
 Row = Mapping[str, Any]
 DRAWN = "MTP"
 _NUM_BLOCKS = 20
@@ -46,23 +45,19 @@ _COLOURS = ("var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)")
 
 @dataclass
 class Kept:
-    """A drafter that remembers the voices of its answers."""
+    """A drafter that remembers the models of its answers."""
 
     drafter: Drafter
-    voices: list[EnsembleVoice] = field(default_factory=list)
+    models: list[EnsembleModel] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.drafter, name)
 
-    def bound_to(self, target: Executor) -> Kept:
-        self.drafter = self.drafter.bound_to(target)
-        return self
-
-    def start(self, assignment: Assignment) -> VoiceDrafting:
-        drafting = self.drafter.start(assignment)
-        assert isinstance(drafting, VoiceDrafting)
-        assert isinstance(drafting.voice, EnsembleVoice)
-        self.voices.append(drafting.voice)
+    def start(self, context: DraftContext) -> ModelDrafting:
+        drafting = self.drafter.start(context)
+        assert isinstance(drafting, ModelDrafting)
+        assert isinstance(drafting.model, EnsembleModel)
+        self.models.append(drafting.model)
         return drafting
 
 
@@ -128,10 +123,10 @@ def answers(views: str, engine: Engine, keeper: Kept, item: Item) -> Iterator[di
         with timed() as spent:
             reply = engine.generate(messages, max_new_tokens=turn.max_new_tokens, temperature=0.0)
         earlier += ((turn.text, reply.text),)
-        yield row(views, item.scenario, reply, keeper.voices.pop().weighing, spent["weighing"])
+        yield row(views, item.scenario, reply, keeper.models.pop().weights, spent["weighing"])
 
 
-def row(views: str, scenario: str, reply: Reply, weighing: Weighing | None, seconds_weighing: float) -> dict[str, Any]:
+def row(views: str, scenario: str, reply: Reply, weights: Weights | None, seconds_weighing: float) -> dict[str, Any]:
     return {
         "views": views,
         "scenario": scenario,
@@ -141,7 +136,7 @@ def row(views: str, scenario: str, reply: Reply, weighing: Weighing | None, seco
         "seconds": sum(step.seconds for step in reply.steps),
         "seconds_draft": sum(step.seconds_draft for step in reply.steps),
         "seconds_weighing": seconds_weighing,
-        "weights": [] if weighing is None else [weights.tolist() for weights in weighing.trace],
+        "weights": [] if weights is None else [one.tolist() for one in weights.trace],
     }
 
 

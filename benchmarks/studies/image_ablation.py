@@ -22,8 +22,7 @@ from seeahead.api import Engine
 from seeahead.bench.harness import question_of
 from seeahead.bench.markdown import measured, table
 from seeahead.bench.suites import load_suite
-from seeahead.drafting import Assignment, Drafter, Drafting
-from seeahead.executor import Executor
+from seeahead.drafting import DraftContext, Drafter, Drafting
 from seeahead.provenance import provenance, write_json
 
 RESULT = Path(__file__).resolve().parents[2] / "results" / "pictures.json"
@@ -55,17 +54,14 @@ class Substituted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.drafter, name)
 
-    def bound_to(self, target: Executor) -> Substituted:
-        return Substituted(self.drafter.bound_to(target), self.shown)
-
-    def start(self, assignment: Assignment) -> Drafting:
-        assert assignment.embeddings is not None
-        images = torch.tensor(sorted(assignment.image_token_ids))
-        is_visual = torch.isin(assignment.inputs.token_ids[0], images)
-        embeddings = assignment.embeddings.clone()
+    def start(self, context: DraftContext) -> Drafting:
+        assert context.embeddings is not None
+        images = torch.tensor(sorted(context.image_token_ids))
+        is_visual = torch.isin(context.inputs.token_ids[0], images)
+        embeddings = context.embeddings.clone()
         if is_visual.any():
             embeddings[is_visual] = self.shown(embeddings[is_visual])
-        return self.drafter.start(replace(assignment, embeddings=embeddings))
+        return self.drafter.start(replace(context, embeddings=embeddings))
 
 
 def main() -> int:

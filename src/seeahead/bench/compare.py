@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from seeahead.api import Engine, Piece
+from seeahead.api import Engine
+from seeahead.reply import Piece
 from seeahead.bench.gaps import logit_gap, parting
 from seeahead.bench.record import PLAIN
 from seeahead.demo.scenarios import Question, Scenario

@@ -22,7 +22,8 @@ from seeahead.errors import InputError, escaped, shown
 from seeahead.provenance import provenance
 
 if TYPE_CHECKING:
-    from seeahead.api import Engine, Piece, Reply
+    from seeahead.api import Engine
+    from seeahead.reply import Piece, Reply
     from seeahead.prompt import Prompt
 
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
