@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from seeahead.data.items import DESCRIBE, store_bytes
+from seeahead.data.files import store_bytes
 from seeahead.data.own_data import load_own
-from seeahead.demo.scenarios import PICTURES
+from seeahead.data.suite import BUNDLED as PICTURES
+from seeahead.data.suite import DESCRIBE
 from seeahead.errors import InputError
 from seeahead.picture_formats import PICTURE_SUFFIXES, SUFFIXES
 from seeahead.pictures import FORMATS, load_picture
@@ -104,11 +105,11 @@ WRONG = [
     ({**GOOD, "category": 3}, '"category" is a number'),
     ({**GOOD, "topic": {}}, '"topic" is an object'),
     ({"id": "2", "images": ["cat.jpg"], "turns": ["?"]}, "did you mean image?"),
-    ({**GOOD, "image": "missing.jpg"}, "no picture 'missing.jpg'"),
-    ({**GOOD, "image": "cat.jpg\0.png"}, "no picture"),
-    ({**GOOD, "image": "x" * 5000 + ".png"}, "no picture"),
-    ({**GOOD, "image": "folder.png"}, "no picture"),
-    ({**GOOD, "image": "cat.svg"}, "does not end like a picture"),
+    ({**GOOD, "image": "missing.jpg"}, "no image 'missing.jpg'"),
+    ({**GOOD, "image": "cat.jpg\0.png"}, "no image"),
+    ({**GOOD, "image": "x" * 5000 + ".png"}, "no image"),
+    ({**GOOD, "image": "folder.png"}, "no image"),
+    ({**GOOD, "image": "cat.svg"}, "does not end like an image"),
     ({**GOOD, "image": "../outside.png"}, "leaves the folder"),
     ({**GOOD, "image": "sub/../cat.jpg"}, "leaves the folder"),
     ({**GOOD, "image": "..\\outside.png"}, "leaves the folder"),
@@ -147,7 +148,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path, as_folder):
 
 
 def test_nothing_to_read_says_what_is_expected(tmp_path):
-    with pytest.raises(InputError, match=r"holds no pictures; put into it pictures \(.jpg.*one .jsonl file"):
+    with pytest.raises(InputError, match=r"holds no images; put into it images \(.jpg.*one .jsonl file"):
         load(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         load(tmp_path / "nowhere")
@@ -225,7 +226,7 @@ def test_names_that_are_no_utf_8_are_refused(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
-    assert r"the name of the picture 'caf\udce9.png' is not UTF-8; rename it" in refusal(folder)
+    assert r"the name of the image 'caf\udce9.png' is not UTF-8; rename it" in refusal(folder)
     (folder / os.fsdecode(b"caf\xe9.png")).unlink()
     picture(folder / "a.png")
     assert "is not UTF-8; rename it" in refusal(folder.rename(tmp_path / os.fsdecode(b"caf\xe9")))
@@ -245,7 +246,7 @@ def test_bytes_of_a_picture_are_kept_under_the_ending_of_their_format(tmp_path):
         assert path.suffix == SUFFIXES[kind][0]
         assert load_picture(path).size == (8, 8)
     for data in (b"", b"\0" * 40, b"\0\0\0\x18ftypheic" + bytes(40)):
-        with pytest.raises(InputError, match="row 1: the picture in it is none of png, jpg, gif, webp, bmp, tif"):
+        with pytest.raises(InputError, match="row 1: the image in it is none of png, jpg, gif, webp, bmp, tif"):
             store_bytes(tmp_path, data, "row 1")
 
 

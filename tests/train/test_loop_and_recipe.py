@@ -1,4 +1,4 @@
-"""The training loop: limits, resume, a stop at a bad loss; and recipes that cannot be read."""
+"""The training loop: limits, resume, a stop at a bad loss."""
 
 import math
 import os
@@ -14,13 +14,10 @@ from safetensors.torch import load_file
 
 from seeahead.errors import InputError, SeeaheadError
 from seeahead.train import loop
-from seeahead.train.drafter_recipe import read_drafter_recipe
 from seeahead.train.loop import Stage, TrainingStoppedError, fit
 from seeahead.train.optimizers import Limits, rate_at
-from seeahead.train.recipe import STAGES, read_recipe
 from seeahead.train.workers import Workers
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 LIMITS = Limits(minutes=1, steps=5, batch_size=2, learning_rate=0.1)
 
 
@@ -171,7 +168,6 @@ import sys
 from pathlib import Path
 import torch
 from seeahead.train import loop
-from seeahead.train.drafter_recipe import read_drafter_recipe
 from seeahead.train.loop import Stage, fit
 from seeahead.train.optimizers import Limits
 
@@ -187,47 +183,3 @@ def test_the_rate_rises_then_falls() -> None:
     rates = [rate_at(share, LIMITS) for share in (0.01, 0.04, 0.5, 1.0)]
     assert rates[0] < rates[1] == pytest.approx(0.1)
     assert rates[1] > rates[2] > rates[3] > 0
-
-
-@pytest.mark.parametrize("name", ["demo.toml", "demo-smoke.toml"])
-def test_shipped_recipes_are_read_and_fit_the_hours_they_promise(name: str) -> None:
-    recipe = read_recipe(RECIPES / name)
-    assert set(recipe.stages) == set(STAGES)
-    assert sum(recipe.shares.values()) == pytest.approx(1)
-    minutes = sum(limits.minutes for limits in recipe.stages.values())
-    assert minutes + recipe.amounts.base_writing_minutes <= 110
-    drafters = [read_drafter_recipe(RECIPES / entry.recipe) for entry in recipe.drafters]
-    names = [entry.name for entry in recipe.drafters]
-    assert all(entry.start in ("", *names[:place]) for place, entry in enumerate(recipe.drafters))
-    if not recipe.smoke:
-        minutes = sum(stage.limits.minutes for drafter in drafters for stage in drafter.stages)
-        # Of the two and a half hours that the page promises, five minutes are for reading.
-        assert minutes + drafters[0].writing.minutes <= 145
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("seed = ", "is not valid TOML"),
-        ("seed = 1", "lacks features, soft-words"),
-        ("[shares]\npicture = 1.0\n[stages]\nfeatures = {}", "lacks soft-words"),
-    ],
-)
-def test_a_recipe_that_cannot_be_used_says_why(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_recipe(path)
-
-
-def test_unknown_settings_are_named_with_the_known_ones(tmp_path: Path) -> None:
-    text = (RECIPES / "demo-smoke.toml").read_text().replace("vision_width", "vision_widht")
-    path = tmp_path / "recipe.toml"
-    path.write_text(text)
-    with pytest.raises(InputError, match="unknown vision_widht; allowed here: adapter_rank"):
-        read_recipe(path)
-
-
-def test_a_missing_recipe_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no recipe at"):
-        read_recipe(tmp_path / "none.toml")

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from seeahead.checked import exists
-from seeahead.data.items import find_picture, shown
-from seeahead.data.own_data import load_own, read_lines
-from seeahead.errors import ImageError, InputError
+from seeahead.data.files import find_image, read_lines
+from seeahead.data.own_data import load_own
+from seeahead.errors import ImageError, InputError, shown
 from seeahead.pictures import PictureSource, load_picture
 from seeahead.prompt import ROLES, Message, Prompt
 
@@ -109,7 +109,7 @@ def _conversation(row: Mapping[str, Any], file: Path, where: str) -> Conversatio
         read[first] = ("user", MARKER * len(names) + read[first][1])
     elif num_marked != len(names):
         raise InputError(f'{where}: the text has {num_marked} {MARKER}, "images" has {len(names)}; give as many')
-    pictures = tuple(find_picture(name, [file.parent, file.parent / "images"], file.parent, where) for name in names)
+    pictures = tuple(find_image(name, [file.parent, file.parent / "images"], file.parent, where) for name in names)
     return Conversation(tuple(read), pictures)
 
 
