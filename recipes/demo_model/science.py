@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from string import ascii_uppercase
 
 from recipes.demo_model.dialogues import KIND_WORDS
 from recipes.demo_model.examples import ExampleSource
 from seeahead.data.conversations import MARKER, Conversation
+from seeahead.data.public_table import lettered
 
 REASON = "Answer the question and explain in detail how you reach the answer."
 WHICH_KIND = "Which kind of thing is this?"
@@ -41,8 +41,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 
 def with_options(question: str, options: Sequence[str], rng: random.Random) -> str:
     """The question, its options in any order behind letters, and the wish for a reason."""
-    lines = [f"{letter}. {option}" for letter, option in zip(ascii_uppercase, rng.sample(options, len(options)))]
-    return "\n".join([question, *lines, REASON])
+    return "\n".join([question, *lettered(rng.sample(options, len(options))), REASON])
 
 
 def science_conversation(source: ExampleSource, rng: random.Random) -> Conversation:

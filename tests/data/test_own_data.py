@@ -78,6 +78,16 @@ def test_sampling_is_per_scenario_seeded_and_keeps_the_order(tmp_path):
     assert len(load(file, count=1000).items) == 60
 
 
+def test_a_line_may_say_how_long_its_answers_get(tmp_path):
+    file = tmp_path / "long.jsonl"
+    asked = {"turns": ["What?", "Why?"]}
+    rows = [asked, {**asked, "max_new_tokens": 7}, {**asked, "max_new_tokens": [7, 9]}]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    suite = load_own(file, count=None, seed=0, max_new_tokens=5)
+    limits = [[turn.max_new_tokens for turn in item.turns] for item in suite.items]
+    assert limits == [[5, 5], [7, 7], [7, 9]]
+
+
 GOOD = {"id": "1", "image": "cat.jpg", "turns": ["What is it?"]}
 
 WRONG = [
@@ -116,6 +126,11 @@ WRONG = [
     ({**GOOD, "image": "/etc/outside.png"}, "leaves the folder"),
     ({**GOOD, "image": "C:\\outside.png"}, "leaves the folder"),
     (GOOD, "the id '1' is already that of line 1"),
+    ({**GOOD, "max_new_tokens": 0}, '"max_new_tokens" is not a whole number from 1 to 1,000,000'),
+    ({**GOOD, "max_new_tokens": True}, '"max_new_tokens" is not'),
+    ({**GOOD, "max_new_tokens": "8"}, '"max_new_tokens" is not'),
+    ({**GOOD, "max_new_tokens": [8, 8]}, "nor a list of 1 of them"),
+    ({**GOOD, "max_tokens": 8}, "did you mean max_new_tokens?"),
 ]
 
 

@@ -8,7 +8,7 @@ from seeahead.errors import InputError
 
 def test_a_missing_tool_is_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(InputError, match="comes through npm, which is not installed; or put its file into"):
+    with pytest.raises(InputError, match="comes through npm, which is not installed; try again, or put its file into"):
         fetch(Package("words", "npm", "1", "MIT", "", "words"), tmp_path)
 
 

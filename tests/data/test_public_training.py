@@ -49,7 +49,7 @@ def test_llava_keeps_its_turns_and_the_place_of_the_picture(tmp_path):
     llava_instruct(tmp_path)
     first, second = load("llava-instruct", tmp_path)
     assert [role for role, _ in first.messages] == ["user", "assistant"] * 2
-    assert [path.name for path in first.pictures] == ["000000033471.jpg"]
+    assert [path.name for path in first.images] == ["000000033471.jpg"]
     ((prompt, answer),) = second.exchanges()
     assert prompt.messages[0].parts[0] == "Describe it."
     assert isinstance(prompt.messages[0].parts[1], Image.Image)
@@ -64,7 +64,7 @@ def test_conversations_that_do_not_take_turns_are_left_out(tmp_path):
 
 def test_text_and_pictures_may_be_mixed(tmp_path):
     mix(tmp_path)
-    assert [len(conversation.pictures) for conversation in load("llava-mix665k", tmp_path)] == [1, 0]
+    assert [len(conversation.images) for conversation in load("llava-mix665k", tmp_path)] == [1, 0]
 
 
 def test_captions_and_science_questions_become_questions_with_answers(tmp_path):
@@ -76,7 +76,7 @@ def test_captions_and_science_questions_become_questions_with_answers(tmp_path):
     (_, asked), (_, answer) = science.messages
     assert asked.startswith("Which is wet?\nA. ice\nB. fire\n")
     assert answer == "B. fire."
-    assert science.pictures == ()
+    assert science.images == ()
 
 
 def test_by_the_hub_name_pictures_come_decoded(monkeypatch):
@@ -90,7 +90,7 @@ def test_by_the_hub_name_pictures_come_decoded(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", fake)
     (found,) = islice(load("llava-instruct", None), 5)
     assert asked == [(("liuhaotian/LLaVA-Instruct-150K",), {"split": "train", "streaming": True})]
-    assert found.pictures[0].mode == "RGB"
+    assert found.images[0].mode == "RGB"
 
 
 def test_what_is_wrong_is_said(tmp_path, monkeypatch):
