@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
+from seeahead.data.own_data import load_own as load_own
 from seeahead.data.own_data import read_items
 from seeahead.data.public import load_public
 from seeahead.data.public_table import SUITES as PUBLIC
