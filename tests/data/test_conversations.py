@@ -65,8 +65,8 @@ def test_a_folder_of_pictures_is_asked_the_default_question(folder):
         ({"messages": [USER, USER]}, "line 2: after a system message, user and assistant take turns"),
         ({"messages": [ANSWER]}, "line 2: after a system message"),
         ({"messages": [TWICE], "images": ["cow.jpg"]}, "has 2 <image>.*has 1"),
-        ({"messages": [USER], "images": ["none.jpg"]}, "line 2: no picture 'none.jpg'"),
-        ({"messages": [USER], "images": ["../cow.jpg"]}, "line 2: the picture '../cow.jpg' leaves the folder"),
+        ({"messages": [USER], "images": ["none.jpg"]}, "line 2: no image 'none.jpg'"),
+        ({"messages": [USER], "images": ["../cow.jpg"]}, "line 2: the image '../cow.jpg' leaves the folder"),
         ({"messages": [USER, SHOWN], "images": ["cow.jpg"]}, "is the assistant's"),
     ],
 )

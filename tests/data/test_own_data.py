@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from seeahead.data.items import DESCRIBE, store_bytes
+from seeahead.data.files import store_bytes
 from seeahead.data.own_data import load_own
-from seeahead.demo.scenarios import PICTURES
+from seeahead.data.suite import BUNDLED as PICTURES
+from seeahead.data.suite import DESCRIBE
 from seeahead.errors import InputError
 from seeahead.picture_formats import PICTURE_SUFFIXES, SUFFIXES
 from seeahead.pictures import FORMATS, load_picture
@@ -77,6 +78,16 @@ def test_sampling_is_per_scenario_seeded_and_keeps_the_order(tmp_path):
     assert len(load(file, count=1000).items) == 60
 
 
+def test_a_line_may_say_how_long_its_answers_get(tmp_path):
+    file = tmp_path / "long.jsonl"
+    asked = {"turns": ["What?", "Why?"]}
+    rows = [asked, {**asked, "max_new_tokens": 7}, {**asked, "max_new_tokens": [7, 9]}]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    suite = load_own(file, count=None, seed=0, max_new_tokens=5)
+    limits = [[turn.max_new_tokens for turn in item.turns] for item in suite.items]
+    assert limits == [[5, 5], [7, 7], [7, 9]]
+
+
 GOOD = {"id": "1", "image": "cat.jpg", "turns": ["What is it?"]}
 
 WRONG = [
@@ -104,17 +115,22 @@ WRONG = [
     ({**GOOD, "category": 3}, '"category" is a number'),
     ({**GOOD, "topic": {}}, '"topic" is an object'),
     ({"id": "2", "images": ["cat.jpg"], "turns": ["?"]}, "did you mean image?"),
-    ({**GOOD, "image": "missing.jpg"}, "no picture 'missing.jpg'"),
-    ({**GOOD, "image": "cat.jpg\0.png"}, "no picture"),
-    ({**GOOD, "image": "x" * 5000 + ".png"}, "no picture"),
-    ({**GOOD, "image": "folder.png"}, "no picture"),
-    ({**GOOD, "image": "cat.svg"}, "does not end like a picture"),
+    ({**GOOD, "image": "missing.jpg"}, "no image 'missing.jpg'"),
+    ({**GOOD, "image": "cat.jpg\0.png"}, "no image"),
+    ({**GOOD, "image": "x" * 5000 + ".png"}, "no image"),
+    ({**GOOD, "image": "folder.png"}, "no image"),
+    ({**GOOD, "image": "cat.svg"}, "does not end like an image"),
     ({**GOOD, "image": "../outside.png"}, "leaves the folder"),
     ({**GOOD, "image": "sub/../cat.jpg"}, "leaves the folder"),
     ({**GOOD, "image": "..\\outside.png"}, "leaves the folder"),
     ({**GOOD, "image": "/etc/outside.png"}, "leaves the folder"),
     ({**GOOD, "image": "C:\\outside.png"}, "leaves the folder"),
     (GOOD, "the id '1' is already that of line 1"),
+    ({**GOOD, "max_new_tokens": 0}, '"max_new_tokens" is not a whole number from 1 to 1,000,000'),
+    ({**GOOD, "max_new_tokens": True}, '"max_new_tokens" is not'),
+    ({**GOOD, "max_new_tokens": "8"}, '"max_new_tokens" is not'),
+    ({**GOOD, "max_new_tokens": [8, 8]}, "nor a list of 1 of them"),
+    ({**GOOD, "max_tokens": 8}, "did you mean max_new_tokens?"),
 ]
 
 
@@ -147,7 +163,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path, as_folder):
 
 
 def test_nothing_to_read_says_what_is_expected(tmp_path):
-    with pytest.raises(InputError, match=r"holds no pictures; put into it pictures \(.jpg.*one .jsonl file"):
+    with pytest.raises(InputError, match=r"holds no images; put into it images \(.jpg.*one .jsonl file"):
         load(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         load(tmp_path / "nowhere")
@@ -225,7 +241,7 @@ def test_names_that_are_no_utf_8_are_refused(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
-    assert r"the name of the picture 'caf\udce9.png' is not UTF-8; rename it" in refusal(folder)
+    assert r"the name of the image 'caf\udce9.png' is not UTF-8; rename it" in refusal(folder)
     (folder / os.fsdecode(b"caf\xe9.png")).unlink()
     picture(folder / "a.png")
     assert "is not UTF-8; rename it" in refusal(folder.rename(tmp_path / os.fsdecode(b"caf\xe9")))
@@ -245,7 +261,7 @@ def test_bytes_of_a_picture_are_kept_under_the_ending_of_their_format(tmp_path):
         assert path.suffix == SUFFIXES[kind][0]
         assert load_picture(path).size == (8, 8)
     for data in (b"", b"\0" * 40, b"\0\0\0\x18ftypheic" + bytes(40)):
-        with pytest.raises(InputError, match="row 1: the picture in it is none of png, jpg, gif, webp, bmp, tif"):
+        with pytest.raises(InputError, match="row 1: the image in it is none of png, jpg, gif, webp, bmp, tif"):
             store_bytes(tmp_path, data, "row 1")
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from seeahead.demo import build, cached
 from seeahead.errors import ModelError
-from tests.train.test_demo_build import cache  # noqa: F401  (a fixture)
+from tests.demo.test_first_build import cache  # noqa: F401  (a fixture)
 
 WEIGHTS = "target/model.safetensors"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from seeahead.data.items import Suite
+from seeahead.data.suite import Suite
 from seeahead.errors import ImageError, InputError
 from seeahead.pictures import load_picture
 

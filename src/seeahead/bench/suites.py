@@ -1,4 +1,4 @@
-"""Suites by name: `demo`, which needs nothing, and public data sets, read from a folder. No torch on import."""
+"""Suites by name: packaged ones, which need nothing, and public data sets, read from a folder. No torch on import."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
-from seeahead.bench.public_suites import load_public
-from seeahead.bench.public_table import PUBLIC
-from seeahead.data.items import Item, Suite
-from seeahead.data.own_data import load_own
-from seeahead.demo.scenarios import Turn
+from seeahead.data.own_data import load_own as load_own
+from seeahead.data.own_data import read_items
+from seeahead.data.public import load_public
+from seeahead.data.public_table import SUITES as PUBLIC
+from seeahead.data.suite import BUNDLED, sampled
+from seeahead.data.suite import Item as Item
+from seeahead.data.suite import Suite as Suite
 from seeahead.errors import InputError
 
-__all__ = ["DEMO", "THREE_TASKS", "SUITES", "Item", "Suite", "Turn", "load_own", "load_suite"]
+PACKAGED = BUNDLED.parent / "suite"
+"""A .jsonl file for each packaged suite, and the images that were drawn for them; `recipes.demo_model` writes it."""
 
 DEMO, THREE_TASKS = "demo", "three-tasks"
 
@@ -28,7 +31,7 @@ SUITES: Mapping[str, str] = {
 def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, workspace: Path) -> Suite:
     """The suite called `name`, with at most `count` items per scenario (None: all).
 
-    `folder` holds a public data set; pictures that are made or unpacked are written into `workspace`.
+    `folder` holds a public data set; images that stand in its files are written into `workspace`.
     Raises InputError for an unknown name, a folder that does not hold the data set, and a row that is wrong."""
     if name not in SUITES:
         near = difflib.get_close_matches(name.lower(), SUITES, n=1, cutoff=0.5)
@@ -37,9 +40,7 @@ def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, 
     if name in PUBLIC:
         return load_public(name, PUBLIC[name], count=count, seed=seed, folder=folder, workspace=workspace)
     if folder is not None:
-        raise InputError(f"suite {name} needs no folder; leave out {folder}, or give your own pictures with --data")
-    # Only these draw pictures.
-    from seeahead.bench import demo_suite, three_tasks
-
-    scenarios = demo_suite.SCENARIOS if name == DEMO else three_tasks.SCENARIOS
-    return demo_suite.load_drawn(name, scenarios, SUITES[name], count=count, seed=seed, workspace=workspace)
+        raise InputError(f"suite {name} needs no folder; leave out {folder}, or give your own images with --data")
+    homes = (PACKAGED / "images", BUNDLED)
+    items = read_items(PACKAGED / f"{name}.jsonl", 1, homes, folder=BUNDLED.parent)
+    return Suite(name, SUITES[name], tuple(sampled(items, lambda item: item.scenario, count, f"{seed} bench {name}")))

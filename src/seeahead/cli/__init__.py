@@ -27,7 +27,7 @@ VERBS = {
     "generate": "answer one prompt, with or without pictures",
     "bench": "measure drafters and peers side by side, and write a report",
     "report": "render the report of a benchmark run again from its record",
-    "train": "train a drafter for a model of yours, or rebuild the shipped weights",
+    "train": "train a drafter for a model of yours",
     "check": "prove on the model itself that drafts change no answer",
     "info": "what is supported here: devices, models, drafters, the demo model",
 }

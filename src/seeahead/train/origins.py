@@ -50,7 +50,7 @@ def origin_of_answers(
         "target's settings": _digest([_config(model.config), family.end_token_ids]),
         "target's weights": _sampled(model),
         "target's chat template": _digest(template),
-        "data": _digest([[entry.messages, [_told(picture) for picture in entry.pictures]] for entry in conversations]),
+        "data": _digest([[entry.messages, [_told(image) for image in entry.images]] for entry in conversations]),
         "seed": str(seed),
         **settings,
     }

@@ -1,0 +1,103 @@
+"""Rebuild what the package ships: the demo model and its drafters, its page, and the suites. Run in a clone.
+
+python -m recipes.demo_model train --out FOLDER           the demo model with its drafters and its card
+python -m recipes.demo_model drafter --data demo ...      one drafter, as `seeahead train drafter`
+python -m recipes.demo_model card                         docs/demo-model.md from the card
+python -m recipes.demo_model suite                        the packaged suites
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seeahead.bench.suites import PACKAGED
+from seeahead.cli import train
+from seeahead.demo.build import WEIGHTS, default_cache
+from seeahead.errors import InputError, SeeaheadError
+from seeahead.provenance import write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = "demo"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except SeeaheadError as error:
+        sys.stderr.write(f"demo_model: error: {error}\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.demo_model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(required=True, metavar="train|drafter|card|suite")
+    whole = verbs.add_parser("train", help="the demo model, its drafters and its card")
+    whole.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "demo.toml", help="TOML file of all settings")
+    whole.add_argument("--out", type=Path, required=True, help="folder for checkpoints, weights, log and card")
+    whole.add_argument("--cache", type=Path, help="folder for fetched packages (default: ~/.cache/seeahead/packages)")
+    whole.add_argument("--until", default="card", help="last step to run: vision, writing, answers, drafters or card")
+    whole.set_defaults(run=train_demo)
+    drafter = verbs.add_parser("drafter", help="one drafter; its --data may be demo: what the demo model is asked")
+    train.add_options(drafter)
+    drafter.set_defaults(run=train_drafter)
+    card = verbs.add_parser("card", help="the page of the demo model")
+    card.add_argument("--card", type=Path, default=WEIGHTS / "card.json", help="card to render")
+    card.add_argument("--page", type=Path, default=ROOT / "docs" / "demo-model.md", help="page to write")
+    card.set_defaults(run=render_card)
+    suite = verbs.add_parser("suite", help="the packaged suites")
+    suite.add_argument("--folder", type=Path, default=PACKAGED, help="folder to write (default: that of the package)")
+    suite.set_defaults(run=make_suites)
+    return parser
+
+
+def train_demo(args: argparse.Namespace) -> int:
+    from recipes.demo_model.pipeline import STEPS, run_recipe
+
+    if args.until not in STEPS:
+        raise InputError(f"unknown step {args.until}; allowed: {', '.join(STEPS)}")
+    with train.training_log(args.out) as report:
+        run_recipe(args.recipe, args.out, _packages(args), args.until, report)
+    return 0
+
+
+def train_drafter(args: argparse.Namespace) -> int:
+    from recipes.demo_model.conversations import demo_conversations
+    from seeahead.train.drafter_recipe import read_drafter_recipe
+
+    def report(what: str, share: float) -> None:
+        sys.stderr.write(f"{what}\n")
+
+    if args.out is not None and args.recipe is not None and DEMO in (args.data or ()):
+        seed = read_drafter_recipe(args.recipe).seed
+        made = demo_conversations(_packages(args), args.count, seed, report)
+        args.data = [made if source == DEMO else source for source in args.data]
+    return train.run(args)
+
+
+def render_card(args: argparse.Namespace) -> int:
+    from recipes.demo_model.card import page, read_card
+
+    write_text(args.page, page(read_card(args.card)))
+    return 0
+
+
+def make_suites(args: argparse.Namespace) -> int:
+    from recipes.demo_model.suite import write_suites
+
+    write_suites(args.folder)
+    return 0
+
+
+def _packages(args: argparse.Namespace) -> Path:
+    folder: Path = args.cache or default_cache() / "packages"
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Answers of the demo model to its own prompts, kept line by line, so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration, LlavaProcessor
+
+from recipes.demo_model.prompts import Prompt
+from seeahead.train.write import write_batch
+
+Row = dict[str, Any]  # one JSON line: batch, seconds, text, question, ids
+
+
+def prepared(
+    model: LlavaForConditionalGeneration, processor: LlavaProcessor, prompts: Sequence[Prompt]
+) -> dict[str, Tensor]:
+    """Prompts that have equally many images, as one batch."""
+    images = [image for prompt in prompts for image in prompt.images] or None
+    inputs = processor(
+        text=[prompt.text for prompt in prompts],
+        images=images,
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+    )
+    if "pixel_values" in inputs:
+        inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+    return dict(inputs)
+
+
+def write_all(
+    model: LlavaForConditionalGeneration,
+    processor: LlavaProcessor,
+    draw: Callable[[int], list[Prompt]],
+    path: Path,
+    minutes: float,
+    max_new_tokens: int,
+    report: Callable[[str], None],
+) -> list[Row]:
+    """Appends one JSON line per answer to `path` until the minutes are used or `draw(batch number)` returns nothing.
+
+    The time used so far is stored with each line, so that a restart goes on where the last run stopped."""
+    rows: list[Row] = []
+    if path.is_file():
+        lines = path.read_text("utf-8").splitlines()
+        rows = [json.loads(line) for line in lines if line.endswith("}")]
+    number = 1 + max((row["batch"] for row in rows), default=-1)
+    before = max((row["seconds"] for row in rows), default=0.0)
+    started = time.monotonic()
+    with path.open("a", encoding="utf-8") as handle:
+        while before + time.monotonic() - started < 60 * minutes and (prompts := draw(number)):
+            inputs = prepared(model, processor, prompts)
+            written, _ = write_batch(model, inputs, max_new_tokens)
+            seconds = round(before + time.monotonic() - started, 1)
+            for prompt, answer in zip(prompts, written, strict=True):
+                row: Row = {"batch": number, "seconds": seconds, "text": prompt.text, "ids": answer.ids}
+                row["question"] = prompt.turn.question
+                rows.append(row)
+                handle.write(json.dumps(row) + "\n")
+            handle.flush()
+            if number % 5 == 0:
+                tokens = sum(len(answer.ids) for answer in written)
+                report(f"{path.stem}: {len(rows)} answers, {seconds:.0f} s, {tokens} tokens in this batch")
+            number += 1
+    return rows

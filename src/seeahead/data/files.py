@@ -1,0 +1,293 @@
+"""Files of data sets: where images lie, and rows of JSON, JSON lines, tables, parquet and MME's text files. No torch.
+
+Images of a data set are untrusted: here a name is only looked up, and never outside of the data's own folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib
+import json
+import stat
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from seeahead.errors import InputError, escaped, shown
+from seeahead.picture_formats import PICTURE_SUFFIXES, SUFFIXES, format_of
+
+EXAMPLE = '{"id": "1", "image": "cat.jpg", "turns": ["What is this?"], "category": "question"}'
+_MAX_PATH_SHOWN = 300
+_NOT_FROM_TABLES = "images written into a table are not read, take the data set's own files"
+_MAX_NAME = 500  # what is longer in a column of images is an image, as base64
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of an annotation file; `embedded` reads the images that stand in the file itself, when asked to."""
+
+    values: Mapping[str, Any]
+    file: Path
+    number: int
+    embedded: Callable[[], Sequence[bytes]] | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.file} row {self.number}"
+
+
+def told(path: Path) -> str:
+    """The path of a data file as it may stand in a message."""
+    return escaped(str(path), _MAX_PATH_SHOWN)
+
+
+def find_image(
+    name: str, roots: Sequence[Path], folder: Path, where: str, suffixes: Sequence[str] = PICTURE_SUFFIXES
+) -> Path:
+    """The file called `name` under the first of `roots` that has it; refused where it would leave `folder`.
+
+    `where` is the start of every message: the file and line that name the image."""
+    inside = PurePosixPath(name.replace("\\", "/"))
+    if inside.is_absolute() or PureWindowsPath(name).drive or ".." in inside.parts:
+        raise InputError(f"{where}: the image {shown(name)} leaves the folder of the data; give a path inside it")
+    if inside.suffix.lower() not in suffixes:
+        allowed = ", ".join(suffix for suffix in suffixes if suffix)
+        raise InputError(f"{where}: {shown(name)} does not end like an image; allowed: {allowed}")
+    for root in roots:
+        path = root / inside
+        if not _is_file(path):
+            continue
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{where}: the image {shown(name)} is a link out of the folder {told(folder)}; copy it there"
+            )
+        return path
+    looked = " or ".join(dict.fromkeys(told(root) for root in roots))
+    raise InputError(f"{where}: no image {shown(name)} in {looked}; put it there or correct the name")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a zero byte, or a folder that must not be read
+        return False
+
+
+def store_bytes(workspace: Path, data: bytes, where: str) -> Path:
+    """The bytes of an image file, kept under a name made from their hash."""
+    kind = format_of(data)
+    if kind not in SUFFIXES:
+        kinds = ", ".join(suffixes[0][1:] for suffixes in SUFFIXES.values())
+        raise InputError(f"{where}: the image in it is none of {kinds}; convert it first")
+    name = hashlib.sha256(data).hexdigest()[:20] + SUFFIXES[kind][0]
+    path, temporary = workspace / name, workspace / f".{name}.{uuid.uuid4().hex}.tmp"
+    try:
+        if not path.is_file():
+            workspace.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)  # beside and renamed, so that an interrupted run leaves no half image
+            temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        reason = error.strerror or error
+        raise InputError(
+            f"cannot write an image into {told(workspace)}: {reason}; choose a folder to write to"
+        ) from None
+    return path
+
+
+def read_lines(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    """(line number, object) of every line that is not blank. Raises InputError for a line that is no JSON object."""
+    name = told(file)
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
+            raise InputError(f"{name} is not a regular file; save it as one")
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    rows: list[tuple[int, Mapping[str, Any]]] = []
+    # Not splitlines(): it also splits at characters that may stand inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        # Some editors put a mark before the text; where files were joined it is in the middle.
+        if line := line.strip().removeprefix("\ufeff").strip():
+            rows.append((number, _parsed(line, f"{name} line {number}")))
+    return rows
+
+
+def _parsed(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line, object_pairs_hook=_without_repeats)
+        if "\\u" in line:  # else there is no way to write one
+            json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except InputError as error:
+        raise InputError(f"{where}: {error}; keep one of them") from None
+    except UnicodeEncodeError as error:
+        letter = shown(error.object[error.start])
+        raise InputError(f"{where}: {letter} is half a character, which is no text; write the whole one") from None
+    except RecursionError:
+        raise InputError(f"{where}: not JSON (nested too deep); such as {EXAMPLE}") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not JSON ({error.msg}, column {error.colno}); such as {EXAMPLE}") from None
+    except ValueError:
+        raise InputError(
+            f"{where}: a number with more digits than can be read; write it as a text, in quotes"
+        ) from None
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: {kind_of(row)}; allowed: one object a line, such as {EXAMPLE}")
+    return row
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object, refused where a key stands twice: one of the two values would be lost without a word."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise InputError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} stands twice")
+    return made
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, in words."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return "a text" if value.strip() else "an empty text"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    kinds: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", dict: "an object"}
+    return kinds.get(type(value), "something else")
+
+
+def find_files(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """What the first pattern finds that finds anything, here or one folder below; " + " joins globs to one pattern."""
+    for pattern in patterns:
+        for prefix in ("", "*/"):
+            found = {path for glob in pattern.split(" + ") for path in folder.glob(prefix + glob) if path.is_file()}
+            visible = sorted(path for path in found if not path.name.startswith("."))
+            inside = [path for path in visible if path.resolve().is_relative_to(folder.resolve())]
+            if len(inside) < len(visible):
+                raise InputError(f"{next(iter(set(visible) - set(inside)))} is a link out of {folder}; copy it there")
+            if inside:
+                return inside
+    return []
+
+
+def read_rows(file: Path, folder: Path, key: str) -> Iterator[Row]:
+    """Rows of one file, read by its ending. `key` names the list inside a JSON object that holds them, if any does."""
+    readers: dict[str, Callable[[], Iterator[Row]]] = {
+        ".json": lambda: _json_rows(file, key),
+        ".jsonl": lambda: _line_rows(file),
+        ".tsv": lambda: _table_rows(file),
+        ".txt": lambda: _mme_rows(file, folder),
+        ".parquet": lambda: _parquet_rows(file),
+    }
+    return readers[file.suffix]()
+
+
+def _line_rows(file: Path) -> Iterator[Row]:
+    return (Row(values, file, number) for number, values in read_lines(file))
+
+
+def _json_rows(file: Path, key: str) -> Iterator[Row]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from None
+    except json.JSONDecodeError as error:
+        if not error.msg.startswith("Extra data"):
+            raise InputError(f"{file} is not JSON ({error}); download it again") from None
+        return _line_rows(file)  # POPE writes one object per line into files called .json
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is not JSON ({error}); download it again") from None
+    if isinstance(content, dict) and key:
+        if key not in content:
+            raise InputError(f"{file} has no {key!r}; it is not the file its name says, download it again")
+        content = content[key]
+    if isinstance(content, dict):  # rows by their id
+        content = [{"id": name, **row} if isinstance(row, dict) else row for name, row in content.items()]
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise InputError(f"{file} is not a list of objects; it is not the file its name says, download it again")
+    return (Row(values, file, number) for number, values in enumerate(content, start=1))
+
+
+def _table_rows(file: Path) -> Iterator[Row]:
+    """A table with a head line. Pictures are named in it; those written into it as base64 are not read."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            for number, values in enumerate(csv.DictReader(stream, delimiter="\t"), start=2):
+                if len(values.get("image") or "") > _MAX_NAME:
+                    raise csv.Error(f"row {number} holds an image")
+                yield Row({name: value for name, value in values.items() if name and value is not None}, file, number)
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except csv.Error as error:
+        raise InputError(f"{file} cannot be read ({error}); {_NOT_FROM_TABLES}") from None
+
+
+def _mme_rows(file: Path, folder: Path) -> Iterator[Row]:
+    """MME's release: one text file per image, a question and its answer per line; texts without image are skipped.
+
+    The image has the same name and lies beside the text, or in `images` where texts are in `questions_answers_YN`."""
+    apart = file.parent.name == "questions_answers_YN"
+    home = file.parent.parent / "images" if apart else file.parent
+    category = file.parent.parent.name if apart else file.parent.name
+    candidates = [home / (file.stem + suffix) for suffix in PICTURE_SUFFIXES]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        return
+    image = found.relative_to(folder).as_posix()
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {file}: {error}; download it again") from None
+    for number, line in enumerate(lines, start=1):
+        question, _, _ = line.partition("\t")
+        if question.strip():
+            yield Row({"question": question.strip(), "image": image, "category": category}, file, number)
+
+
+def _parquet_rows(file: Path) -> Iterator[Row]:
+    """Everything but the images at once; the images of a row only when the row was chosen."""
+    parquet = _parquet_package(file)
+    try:
+        table = parquet.ParquetFile(str(file))
+        # An image is a structure of bytes and path, or a list of such structures.
+        heavy = [column.name for column in table.schema_arrow if "bytes: binary" in str(column.type)]
+        light = [column.name for column in table.schema_arrow if column.name not in heavy]
+        number = 0
+        for group in range(table.num_row_groups):
+            for index, values in enumerate(table.read_row_group(group, columns=light).to_pylist()):
+                number += 1
+                yield Row(values, file, number, _embedded(table, group, index, heavy) if heavy else None)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are among these
+        reason = (str(error).splitlines() or ["unreadable"])[0]
+        raise InputError(f"cannot read {file}: {reason}; download it again") from None
+
+
+def _parquet_package(file: Path) -> Any:
+    try:
+        return importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise InputError(
+            f"reading {file} needs pyarrow, which is not installed; pip install 'seeahead[bench]'"
+        ) from None
+
+
+def _embedded(table: Any, group: int, index: int, columns: Sequence[str]) -> Callable[[], Sequence[bytes]]:
+    def read() -> Sequence[bytes]:
+        values = table.read_row_group(group, columns=list(columns)).slice(index, 1).to_pylist()[0]
+        found: list[bytes] = []
+        for column in columns:
+            entries = values[column] if isinstance(values[column], list) else [values[column]]
+            found += [entry["bytes"] for entry in entries if entry is not None and entry.get("bytes")]
+        return found
+
+    return read

