@@ -18,7 +18,7 @@ from typing import Any
 
 import seeahead
 from benchmarks.chart_grid import grid
-from seeahead.api import Engine, Reply
+from seeahead.api import Engine
 from seeahead.bench import charts
 from seeahead.bench.harness import question_of
 from seeahead.bench.markdown import measured, table
@@ -29,6 +29,7 @@ from seeahead.drafters.tabed import EnsembleDrafter, EnsembleModel
 from seeahead.drafters.weights import Weights
 from seeahead.drafting import DraftContext, Drafter
 from seeahead.provenance import provenance, write_json
+from seeahead.reply import Reply
 
 RESULT = Path(__file__).resolve().parents[2] / "results" / "ensembles.json"
 SCENARIOS = ("describe in detail", "two pictures", "five-picture story", "follow-up")

@@ -15,8 +15,7 @@ from recipes.demo_model.bank import Bank
 from recipes.demo_model.dialogues import KIND_WORDS, Turn
 from recipes.demo_model.examples import ExampleSource
 from recipes.demo_model.prompts import Prompt, asked, prompts_of
-from recipes.demo_model.writing import Row, prepared
-from seeahead.train.write import write_batch
+from recipes.demo_model.writing import Row, answered
 
 NAMING = "What is in the picture?"
 BATCH = 32
@@ -25,17 +24,9 @@ BATCH = 32
 def answers(
     model: LlavaForConditionalGeneration, processor: LlavaProcessor, prompts: Sequence[Prompt], max_new_tokens: int
 ) -> list[list[int]]:
-    """Greedy answers in the order of the prompts; batches hold prompts with equally many images."""
-    order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index].images), len(prompts[index].text)))
-    result: dict[int, list[int]] = {}
-    while order:
-        count = len(prompts[order[0]].images)
-        batch = [index for index in order[:BATCH] if len(prompts[index].images) == count]
-        order = order[len(batch) :]
-        inputs = prepared(model, processor, [prompts[index] for index in batch])
-        for index, written in zip(batch, write_batch(model, inputs, max_new_tokens)[0], strict=True):
-            result[index] = written.ids
-    return [result[index] for index in range(len(prompts))]
+    """Greedy answers in the order of the prompts."""
+    parts = (prompts[first : first + BATCH] for first in range(0, len(prompts), BATCH))
+    return [answer for part in parts for answer in answered(model, processor, part, max_new_tokens)]
 
 
 def is_right(turn: Turn, answer: str) -> bool:

@@ -8,30 +8,32 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from recipes.demo_model.prompts import Prompt
-from seeahead.train.write import write_batch
+from seeahead.drafters.none import plain_answers
+from seeahead.executor import ModelInputs
+from seeahead.families import family_for
+from seeahead.target import Target
 
 Row = dict[str, Any]  # one JSON line: batch, seconds, text, question, ids
 
 
-def prepared(
-    model: LlavaForConditionalGeneration, processor: LlavaProcessor, prompts: Sequence[Prompt]
-) -> dict[str, Tensor]:
-    """Prompts that have equally many images, as one batch."""
-    images = [image for prompt in prompts for image in prompt.images] or None
-    inputs = processor(
-        text=[prompt.text for prompt in prompts],
-        images=images,
-        padding=True,
-        padding_side="left",
-        return_tensors="pt",
-    )
+def answered(
+    model: LlavaForConditionalGeneration, processor: LlavaProcessor, prompts: Sequence[Prompt], max_new_tokens: int
+) -> list[list[int]]:
+    """Greedy answers to `prompts` in one batch."""
+    target = Target.of(family_for(model, processor))
+    return plain_answers(target, [_encoded(model, processor, prompt) for prompt in prompts], max_new_tokens)
+
+
+def _encoded(model: LlavaForConditionalGeneration, processor: LlavaProcessor, prompt: Prompt) -> ModelInputs:
+    inputs = dict(processor(text=[prompt.text], images=list(prompt.images) or None, return_tensors="pt"))
+    token_ids = inputs.pop("input_ids")
+    inputs.pop("attention_mask", None)
     if "pixel_values" in inputs:
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
-    return dict(inputs)
+    return ModelInputs(token_ids, inputs)
 
 
 def write_all(
@@ -55,17 +57,16 @@ def write_all(
     started = time.monotonic()
     with path.open("a", encoding="utf-8") as handle:
         while before + time.monotonic() - started < 60 * minutes and (prompts := draw(number)):
-            inputs = prepared(model, processor, prompts)
-            written, _ = write_batch(model, inputs, max_new_tokens)
+            written = answered(model, processor, prompts, max_new_tokens)
             seconds = round(before + time.monotonic() - started, 1)
             for prompt, answer in zip(prompts, written, strict=True):
-                row: Row = {"batch": number, "seconds": seconds, "text": prompt.text, "ids": answer.ids}
+                row: Row = {"batch": number, "seconds": seconds, "text": prompt.text, "ids": answer}
                 row["question"] = prompt.turn.question
                 rows.append(row)
                 handle.write(json.dumps(row) + "\n")
             handle.flush()
             if number % 5 == 0:
-                tokens = sum(len(answer.ids) for answer in written)
+                tokens = sum(map(len, written))
                 report(f"{path.stem}: {len(rows)} answers, {seconds:.0f} s, {tokens} tokens in this batch")
             number += 1
     return rows

@@ -18,8 +18,8 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Assignment
 from seeahead.errors import DrafterError
 from seeahead.executor import ModelInputs, Scores
-from seeahead.models.adapter import AdapterConfig, ImageAdapter
 from seeahead.executors.llama import Decoder, DecoderConfig
+from seeahead.models.adapter import AdapterConfig, ImageAdapter
 from seeahead.prompt import Message, Prompt
 from seeahead.sampling import SamplingParams
 from seeahead.testing import answer, assert_same_answer

@@ -9,8 +9,8 @@ from seeahead.drafters.vision import VisionDrafter
 from seeahead.drafting import Assignment
 from seeahead.errors import DrafterError
 from seeahead.executor import ModelInputs
-from seeahead.models.adapter import AdapterConfig, ImageAdapter
 from seeahead.executors.llama import Decoder, DecoderConfig
+from seeahead.models.adapter import AdapterConfig, ImageAdapter
 from seeahead.sampling import SamplingParams
 from seeahead.tree import Verdict
 

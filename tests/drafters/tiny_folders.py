@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from seeahead.drafters import make_drafter
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.models.adapter import AdapterConfig, ImageAdapter, save_adapter
 from seeahead.executors.checkpoint import WEIGHTS, unfuse
 from seeahead.executors.llama import Decoder, DecoderConfig
+from seeahead.models.adapter import AdapterConfig, ImageAdapter, save_adapter
 from seeahead.models.feature import FeatureNetwork, FeatureOptions
 from seeahead.train.feature_network import save_feature_network
 

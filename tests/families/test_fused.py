@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from seeahead.families import family_for
 from seeahead.executors.fuse import fused_decoder
+from seeahead.families import family_for
 from seeahead.testing import answer, tiny_model
 from seeahead.testing.models import tiny_inputs
 

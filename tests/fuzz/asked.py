@@ -21,9 +21,9 @@ from seeahead.drafters.tabed import make_tabed
 from seeahead.drafters.vision import VisionDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import DrafterError
+from seeahead.executors.llama import Decoder, DecoderConfig
 from seeahead.families import family_for
 from seeahead.models.adapter import AdapterConfig, ImageAdapter
-from seeahead.executors.llama import Decoder, DecoderConfig
 from seeahead.pictures import load_picture
 from seeahead.prompt import make_prompt
 from seeahead.sampling import SamplingParams

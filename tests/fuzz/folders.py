@@ -11,10 +11,10 @@ from safetensors.torch import save
 
 from seeahead.drafters import make_drafter
 from seeahead.executor import ModelInputs
-from seeahead.families.loading import check_model_type
-from seeahead.models.adapter import AdapterConfig, ImageAdapter
 from seeahead.executors.checkpoint import unfuse
 from seeahead.executors.llama import Decoder, DecoderConfig
+from seeahead.families.loading import check_model_type
+from seeahead.models.adapter import AdapterConfig, ImageAdapter
 from seeahead.models.feature import FeatureNetwork, FeatureOptions
 from seeahead.testing import answer, tiny_model, tiny_processor
 

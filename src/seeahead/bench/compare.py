@@ -10,12 +10,12 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from seeahead.api import Engine
-from seeahead.reply import Piece
 from seeahead.bench.gaps import logit_gap, parting
 from seeahead.bench.record import PLAIN
 from seeahead.demo.scenarios import Question, Scenario
 from seeahead.families.base import Family
 from seeahead.records import Generation, Origin
+from seeahead.reply import Piece
 
 _WARM_UP_TOKENS = 12
 

@@ -23,8 +23,8 @@ from seeahead.provenance import provenance
 
 if TYPE_CHECKING:
     from seeahead.api import Engine
-    from seeahead.reply import Piece, Reply
     from seeahead.prompt import Prompt
+    from seeahead.reply import Piece, Reply
 
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from seeahead.decode import Request, run
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import DraftContext, Feedback
-from seeahead.executor import Want
+from seeahead.executor import NOTHING, ModelInputs
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.tree import Draft
 
@@ -13,7 +18,7 @@ class EmptyDrafter:
     """Every draft is empty, so every step is one plain forward of the target."""
 
     name = "none"
-    want = Want()
+    want = NOTHING
 
     def start(self, context: DraftContext) -> EmptyDrafter:
         return self
@@ -32,3 +37,17 @@ class EmptySpec(DrafterSpec):
 
     def bind(self, target: Target) -> EmptyDrafter:
         return EmptyDrafter()
+
+
+def plain_answers(target: Target, prompts: Sequence[ModelInputs], max_new_tokens: int) -> list[list[int]]:
+    """The greedy answers of `target` to `prompts`, all in one batch, end tokens included. Raises ModelError for a
+    target whose numbers are not finite."""
+    stop, requests = StopRule(max_new_tokens, frozenset(target.end_token_ids)), []
+    for inputs in prompts:
+        request = Request(target.executor, EmptyDrafter(), Sampler(SamplingParams(), ()), stop, target.image_token_ids)
+        request.start(inputs)
+        requests.append(request)
+    for request, _ in run(iter(requests), max(1, len(requests))):
+        if request.error is not None:
+            raise request.error
+    return [request.answer for request in requests]

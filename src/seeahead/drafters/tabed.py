@@ -18,11 +18,10 @@ import torch
 from PIL.Image import Image
 from pydantic import Field
 
-from seeahead.decode import Request, run
 from seeahead.drafters.base import DraftIds, DraftModel, ModelDrafter, ModelDrafting
 from seeahead.drafters.costs import with_costs
 from seeahead.drafters.language import LanguageModel
-from seeahead.drafters.none import EmptyDrafter
+from seeahead.drafters.none import plain_answers
 from seeahead.drafters.spec import DrafterSpec, Joined, TreeSettings
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.views import Shown, View, make_view
@@ -33,8 +32,7 @@ from seeahead.drafting import DraftContext, Feedback, Plan
 from seeahead.errors import DrafterError, shown
 from seeahead.executor import Want
 from seeahead.prompt import Message, Prompt
-from seeahead.sampling import Sampler, SamplingParams, mixture, probabilities_of
-from seeahead.stopping import StopRule
+from seeahead.sampling import mixture, probabilities_of
 from seeahead.target import Target
 from seeahead.tree import PendingNodes
 
@@ -130,18 +128,10 @@ def own_captions(target: Target | None, images: Sequence[Image]) -> list[str]:
     asked."""
     if target is None or target.family is None or target.tokenizer is None:
         raise DrafterError("captions=own needs a target with its processor; give captions, or leave view C out")
-    family, requests = target.family, []
-    stop = StopRule(_CAPTION_TOKENS, frozenset(target.end_token_ids))
-    for image in images:
-        inputs = family.encode(Prompt((Message("user", (image, _QUESTION)),)))
-        request = Request(target.executor, EmptyDrafter(), Sampler(SamplingParams(), ()), stop, target.image_token_ids)
-        request.start(inputs)
-        requests.append(request)
-    for request, _ in run(iter(requests), len(requests)):
-        if request.error is not None:
-            raise request.error
-    texts: list[str] = [family.tokenizer.decode(request.answer, skip_special_tokens=True) for request in requests]
-    return [text.strip() for text in texts]
+    family = target.family
+    prompts = [family.encode(Prompt((Message("user", (image, _QUESTION)),))) for image in images]
+    answers = plain_answers(target, prompts, _CAPTION_TOKENS)
+    return [str(family.tokenizer.decode(answer, skip_special_tokens=True)).strip() for answer in answers]
 
 
 def _unlike(views: Sequence[View]) -> list[View]:

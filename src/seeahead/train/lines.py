@@ -11,13 +11,16 @@ from torch import Tensor
 
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
-from seeahead.train.write import TOP
 
 SLOT = -1
 """In the place of a target id: here stands a visual embedding."""
 MARK = -2
 """Likewise, for a marker beside a picture; only drafters that read the target's features are shown these."""
 _UNTAUGHT = -100
+
+
+TOP = 8
+"""Probabilities of the target kept per token."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from safetensors import safe_open
@@ -31,13 +31,11 @@ from seeahead.provenance import write_text
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.train.left_out import LeftOut
-from seeahead.train.lines import MARK, SLOT, Line
+from seeahead.train.lines import MARK, SLOT, TOP, Line
 from seeahead.train.loop import Report, TrainingStoppedError, is_out_of_memory, save_tensors
 from seeahead.train.stored_answers import StoredAnswer, answers_in, batches_in, features_of, name_of, read_batch
 from seeahead.tree import Draft
 
-TOP = 8
-"""Probabilities of the target kept per token."""
 _WINDOW = 8
 """Batches whose prompts are sorted together."""
 Exchange = tuple[Prompt, str | None]
