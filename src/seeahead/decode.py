@@ -12,7 +12,7 @@ import torch
 
 from seeahead.drafting import DraftContext, Drafter, Feedback, PlannedDrafting, run_plans
 from seeahead.errors import DrafterError, SeeaheadError
-from seeahead.executor import Executor, ModelInputs, Scores, TreeInputs
+from seeahead.executor import Executor, ModelInputs, Scores, TreeInputs, run_pass
 from seeahead.prompt import Prompt
 from seeahead.records import FinishReason, Generation, Origin, Step
 from seeahead.sampling import Sampler, checked_choices, draw
@@ -87,8 +87,9 @@ class Request:
     def budget(self) -> int:
         """Nodes that the next draft may have: the target adds a token to whatever is accepted, so drafting up to the
         limit itself is waste."""
-        left, most = self.stop.limit - len(self.answer) - 1, self._session.most_nodes
-        return left if most is None else min(left, most)
+        left, rows = self.stop.limit - len(self.answer) - 1, self.executor.limits.max_rows
+        most = (self._session.most_nodes, None if rows is None else rows - 1)
+        return min([left, *(one for one in most if one is not None)])
 
     def plan(self, draft: Draft) -> TreeInputs:
         """What a step asks of the target's pass, to check `draft`. Raises DrafterError for one over the budget."""
@@ -186,7 +187,7 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
     want = asked[0][0].drafter.want
     for request, _ in asked[1:]:
         want |= request.drafter.want
-    scored = asked[0][0].executor.forward([tree for _, tree in asked], want)
+    scored = run_pass(asked[0][0].executor, [tree for _, tree in asked], want)
     choices = _choices([request for request, _ in asked], scored)
     forwarded = perf_counter()
     emitted: dict[int, tuple[int, ...]] = {}

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 import torch
 
 from seeahead.errors import SeeaheadError
-from seeahead.executor import NOTHING, Executor, ModelInputs, Scores, TreeInputs, Want
+from seeahead.executor import NOTHING, Executor, ModelInputs, Scores, TreeInputs, Want, run_pass
 from seeahead.prompt import Prompt
 from seeahead.sampling import SamplingParams
 from seeahead.tree import Draft
@@ -142,7 +142,7 @@ def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | SeeaheadError]:
         for numbers in _alike(waiting):
             executor, _, want = waiting[numbers[0]]
             trees = [tree for number in numbers for tree in waiting[number].trees]
-            scores = executor.forward(trees, want)
+            scores = run_pass(executor, trees, want)
             for number in numbers:
                 size = len(waiting[number].trees)
                 own, scores = scores[:size], scores[size:]

@@ -148,6 +148,21 @@ class Executor(Protocol):
         ...
 
 
+def run_pass(executor: Executor, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
+    """`forward` for all trees: one pass, or as many as the executor's rows ask for."""
+    most = executor.limits.max_rows
+    if most is None or sum(len(tree.parents) for tree in trees) <= most:
+        return executor.forward(trees, want)
+    scores: list[Scores] = []
+    part: list[TreeInputs] = []
+    for tree in trees:
+        if part and sum(len(one.parents) for one in part) + len(tree.parents) > most:
+            scores += executor.forward(part, want)
+            part = []
+        part.append(tree)
+    return scores + executor.forward(part, want)
+
+
 class FeatureTarget(Protocol):
     """An executor that shows a model's embedding and head, for drafters on its hidden states."""
 

@@ -118,7 +118,7 @@ def _identity(family: Family, kind: str) -> list[Any]:
     return [
         kind,
         [f"{type(one).__module__}.{type(one).__qualname__}" for one in (family, model)],
-        family.executor.is_fused,
+        family.executor.fused is not None,
         json.dumps(config, sort_keys=True, default=str),
         sorted(kinds.items()),
         [metadata.version("transformers"), torch.__version__, _own_code()],

@@ -5,6 +5,7 @@ The same class serves the target (whole trees in one pass) and drafters that are
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 import torch
@@ -22,6 +23,7 @@ class Session:
         self.executor = executor
         self.slot = executor.open(capacity)
         self._pending = PendingNodes()
+        self._closing = weakref.finalize(self, executor.close, self.slot)
 
     @property
     def length(self) -> int:
@@ -82,5 +84,5 @@ class Session:
         return len(path)
 
     def close(self) -> None:
-        """Give the slot back."""
-        self.executor.close(self.slot)
+        """Give the slot back; one that is not closed goes back with the session."""
+        self._closing()

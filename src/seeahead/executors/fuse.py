@@ -40,8 +40,8 @@ _HEADS_KNOWN = (
 )
 
 
-_SMALL = 1 << 30
-"""Bytes; the second copy that is made where the size of the memory is not known."""
+_MODEST = 8 << 30
+"""Bytes of memory, where the system does not say."""
 
 
 @dataclass(frozen=True)
@@ -172,11 +172,15 @@ def _head_width(config: Any) -> int:
 
 def _copy_is_small(language: nn.Module) -> bool:
     """Whether the weights, once more, take at most an eighth of this machine's memory."""
-    size = sum(weight.numel() * weight.element_size() for weight in language.parameters())
+    return 8 * sum(weight.numel() * weight.element_size() for weight in language.parameters()) <= memory_bytes()
+
+
+def memory_bytes() -> int:
+    """Of this machine; a modest guess where the system does not say."""
     try:
-        return 8 * size <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):  # not a POSIX system
-        return size <= _SMALL
+        return _MODEST
 
 
 def _joined(*parts: nn.Linear) -> nn.Linear:

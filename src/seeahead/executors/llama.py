@@ -178,9 +178,13 @@ class Llama(nn.Module):
         embeddings = read[0] if want.embeddings and read is not None else None
         return Scores(self.head(scored)[0], hidden, embeddings)
 
+    def rotation_at(self, positions: Tensor) -> Tensor:
+        """[2, *positions, head_dim]: cosines and sines."""
+        return self._rotation[:, positions]
+
     def run(self, x: Tensor, positions: Tensor, memory: Memory) -> Tensor:
         """Last hidden states [batch, tokens, width] of embeddings `x`."""
-        rotation = self._rotation[:, positions].unsqueeze(3)
+        rotation = self.rotation_at(positions).unsqueeze(3)
         for index in range(len(self.layers)):
             x = self.after(index, x, self.attended(index, x, rotation, memory))
         return rms_norm(x, self.norm, self.config.rms_norm_eps)
@@ -199,7 +203,7 @@ class Llama(nn.Module):
         The other places take part as keys and values only, which saves most of the work where few places count."""
         assert len(self.layers) == 1, "the next layer would need every place"
         positions = torch.arange(x.shape[1], device=x.device)[None]
-        attended = self.attended(0, x, self._rotation[:, positions].unsqueeze(3), _NoMemory())
+        attended = self.attended(0, x, self.rotation_at(positions).unsqueeze(3), _NoMemory())
         finished = self.after(0, x[rows, columns], attended[rows, columns])
         return rms_norm(finished, self.norm, self.config.rms_norm_eps)
 

@@ -68,12 +68,15 @@ class _Layer(CacheLayerMixin):
         assert self._places is not None
         start, self.length = self.length, self.length + key_states.shape[2]
         self._cache.reserve(self.length)
-        views = []
         for (block, place), states in zip(self._places, (key_states, value_states), strict=True):
-            buffer = block.data[place]
-            buffer[:, :, start : self.length] = states
-            views.append(buffer[:, :, : self.length])
-        return views[0], views[1]
+            block.data[place][:, :, start : self.length] = states
+        return self.views()
+
+    def views(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The cached states, as views."""
+        assert self._places is not None
+        keys, values = (block.data[place][:, :, : self.length] for block, place in self._places)
+        return keys, values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
@@ -114,6 +117,10 @@ class SlotCache(Cache):
         # Layers of another shape than the first are rare: they get blocks of their own.
         self._num_places = 1
         return self._blocks[-1], self._blocks[-1].take()
+
+    def states(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [1, heads, length, width] of layer `index`."""
+        return self._own_layers[index].views()
 
     def reserve(self, length: int) -> None:
         if length > self._capacity:

@@ -19,6 +19,7 @@ from transformers import AttentionInterface
 from seeahead.compat import Cache, CacheLayerMixin, attention_of, mask_functions, set_attention
 from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.fuse import FusedDecoder, fused_decoder
+from seeahead.executors.llama import Llama
 from seeahead.executors.slots import Packed, TorchSlot, packed
 from seeahead.families.processors import mismatch_told
 
@@ -51,8 +52,9 @@ class TransformersExecutor:
         return self._fused is not None
 
     @property
-    def is_fused(self) -> bool:
-        return self._fused is not None
+    def fused(self) -> Llama | None:
+        """The decoder with fused projections, where there is one."""
+        return None if self._fused is None else self._fused.decoder
 
     def is_current(self) -> bool:
         """Whether fused projections, where there are some, still are what the model's own are."""

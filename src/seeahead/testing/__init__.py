@@ -17,6 +17,7 @@ from seeahead.testing.drafters import (
     random_tree,
     sometimes_right,
 )
+from seeahead.testing.fixed import FixedExecutor
 from seeahead.testing.models import tiny_family, tiny_inputs, tiny_model
 from seeahead.testing.processors import tiny_processor, tiny_tokenizer
 from seeahead.testing.tables import TableExecutor
@@ -24,6 +25,7 @@ from seeahead.testing.tables import TableExecutor
 __all__ = [
     "TEXT_FAMILIES",
     "VISION_FAMILIES",
+    "FixedExecutor",
     "ScriptedDrafter",
     "SelfDrafter",
     "TableExecutor",

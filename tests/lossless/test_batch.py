@@ -1,0 +1,191 @@
+"""Several requests at once, joining and leaving at different steps: each answer is the one that it gets alone."""
+
+from functools import cache
+
+import pytest
+import torch
+from PIL import Image
+
+from seeahead.api import Engine
+from seeahead.decode import Request, run
+from seeahead.drafters.none import EmptyDrafter
+from seeahead.errors import ModelError
+from seeahead.executor import ModelInputs
+from seeahead.families import family_for
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.stopping import StopRule
+from seeahead.target import Target
+from seeahead.testing import tiny_model, tiny_processor
+from seeahead.tree import Draft, TokenTree
+from tests.lossless.cases import DRAFTERS, FAMILIES, OTHERS, image_counts, plain, prompt, target
+from tests.lossless.test_distribution import (
+    DRAWN,
+    ENSEMBLES,
+    FIXED,
+    NUM_SAMPLES,
+    PROMPT,
+    SETTINGS,
+    TARGET,
+    assert_distributed,
+    expected,
+)
+
+# (words, images, temperature, drafter, most tokens): rows of a pass have little in common.
+REQUESTS = (
+    (5, 0, 0.0, "lookup", 16),
+    (300, 1, 0.0, "msd", 9),
+    (12, 5, 0.8, "sometimes right", 20),
+    (40, 0, 1.2, "tabed", 12),
+    (8, 2, 0.0, "none", 3),
+    (9, 3, 0.7, "language", 14),
+    (100, 0, 0.0, "merged", 10),
+    (20, 1, 0.0, "random tree", 18),
+)
+
+
+def started(family, number):
+    """Request `number`, ready to take part."""
+    num_words, num_images, temperature, drafter, limit = REQUESTS[number]
+    sees = len(image_counts(family)) > 1 or image_counts(family)[0] > 0
+    inputs = prompt(family, num_images if sees else 0, num_words)
+    model = target(family)
+    truth = plain(family, num_images if sees else 0, num_words)
+    params = SamplingParams(temperature, seed=number)
+    drafting = DRAFTERS[drafter](model, truth.token_ids)
+    sampler = Sampler(params, inputs.token_ids[0].tolist())
+    request = Request(model.executor, drafting, sampler, StopRule(limit), model.image_token_ids)
+    request.start(inputs)
+    return request
+
+
+@cache
+def alone(family, number):
+    request = started(family, number)
+    for _ in request.steps():
+        pass
+    return tuple(request.answer), request.finish_reason
+
+
+@pytest.mark.parametrize("num_at_once", [8, 3])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_request_of_a_batch_says_what_it_says_alone(family, num_at_once):
+    if num_at_once == 3 and family in OTHERS:
+        pytest.skip("the other families meet one size of batch")
+    order = range(len(REQUESTS)) if num_at_once == 8 else (3, 6, 1, 0, 7, 4, 2, 5)
+    requests = [started(family, number) for number in order]
+    sizes = {id(request): 0 for request in requests}
+    for request, step in run(iter(requests), num_at_once):
+        sizes[id(request)] += step is not None
+    for number, request in zip(order, requests, strict=True):
+        assert (tuple(request.answer), request.finish_reason) == alone(family, number), f"request {number}"
+    assert len(set(sizes.values())) > 2, "all requests had as many steps: nobody left early"
+    assert target(family).executor.can_pack is not False, "the requests did not share passes"
+
+
+def test_requests_that_draft_with_one_model_share_its_passes(monkeypatch):
+    family, calls = target("llava"), []
+    drafting = DRAFTERS["language, trimmed"](family, ())
+    executor = drafting.language.executor
+    forward = executor.forward
+    monkeypatch.setattr(executor, "forward", lambda trees, want: calls.append(len(trees)) or forward(trees, want))
+    requests = []
+    for words in (5, 9, 30):
+        request = Request(
+            family.executor, drafting, Sampler(SamplingParams(), ()), StopRule(12), family.image_token_ids
+        )
+        request.start(prompt("llava", 0, words))
+        requests.append(request)
+    for _ in run(iter(requests), 3):
+        pass
+    assert calls.count(3) > 3
+
+
+class Greedy(EmptyDrafter):
+    """Drafts more than it is asked for."""
+
+    name = "greedy"
+
+    def propose(self, budget):
+        return Draft(TokenTree.chain([20] * (budget + 1)))
+
+
+def test_one_that_fails_takes_no_other_with_it():
+    """Not a number in one request's rows, a drafter over its budget, and one that is closed half way."""
+    model = tiny_model("llava")
+    with torch.no_grad():
+        model.get_input_embeddings().weight[150] = torch.nan
+    family = family_for(model)
+
+    def request(tokens, drafter, limit):
+        made = Request(family.executor, drafter, Sampler(SamplingParams(), ()), StopRule(limit), frozenset())
+        made.start(ModelInputs(torch.tensor([tokens])))
+        return made
+
+    well = [20, 30, 40, 50, 60]
+    single = request(well, EmptyDrafter(), 12)
+    list(single.steps())
+    bad = request(well, EmptyDrafter(), 12)
+    bad.answer[-1] = 150  # the next token that it reads
+    greedy, good = request(well, Greedy(), 4), request(well, EmptyDrafter(), 12)
+    for one, _ in run(iter([bad, greedy, good]), 3):
+        if one is good and len(good.answer) == 6:
+            assert bad.finish_reason == greedy.finish_reason == "error"
+    assert good.answer == single.answer
+    assert good.error is None
+    assert isinstance(bad.error, ModelError)
+    assert "budget" in str(greedy.error)
+
+
+def test_generate_batch_answers_as_generate_does():
+    family = family_for(tiny_model("llava"), tiny_processor("llava"))
+    engine = Engine(family, DRAFTERS["lookup"](family, ()))
+    red, blue = Image.new("RGB", (30, 30), "red"), Image.new("RGB", (30, 30), "blue")
+    asked = [
+        {"prompt": "What is 7?", "max_new_tokens": 20, "temperature": 0},
+        {"prompt": "And this?", "images": [red, blue], "max_new_tokens": 9, "temperature": 0.9, "seed": 4},
+        {"prompt": "It is red.", "images": red, "max_new_tokens": 5, "drafter": "none", "temperature": 0},
+        {"prompt": "What is 7?", "max_new_tokens": 20, "temperature": 0, "stop": ["e", "a"]},
+    ]
+    wrong = [
+        {"prompt": "What?", "images": b"no image"},
+        {"prompt": "What?", "tempratur": 1},
+        {"images": red},
+        {"prompt": "What?", "drafter": "lokup"},
+    ]
+    mixed = [one for pair in zip(asked, wrong, strict=True) for one in pair]
+    replies = engine.generate_batch(mixed, num_at_once=3)
+    for request, reply in zip(asked, replies[::2], strict=True):
+        settings = {name: value for name, value in request.items() if name not in ("prompt", "images", "drafter")}
+        one = engine.with_drafter(request.get("drafter", "lookup"))
+        single = one.generate(request["prompt"], request.get("images"), **settings)
+        assert (reply.text, reply.token_ids) == (single.text, single.token_ids)
+        assert reply.error is None
+        assert reply.generation.finish_reason == single.generation.finish_reason
+    for reply in replies[1::2]:
+        assert reply.error is not None
+        assert (reply.text, reply.token_ids) == ("", ())
+    pieces = [(number, piece) for number, piece in engine.stream_batch(asked, num_at_once=2)]
+    for number, reply in enumerate(replies[::2]):
+        assert "".join(piece.text for at, piece in pieces if at == number) == reply.text
+
+
+@pytest.mark.parametrize("drafter", ["drawn chain", "unlike siblings", "drawn merged with fixed", "3 members, grid"])
+def test_the_distribution_is_the_targets_inside_a_batch(drafter):
+    """Eight at a time, among requests with other drafters and settings."""
+    made, params = {**DRAWN, **ENSEMBLES}[drafter], SETTINGS["temperature"]
+    others = [FIXED["lookup"], FIXED["random tree"], DRAWN["mixture"], lambda seed: EmptyDrafter()]
+
+    def request(drafting, settings, seed):
+        sampler = Sampler(SamplingParams(**{**vars(settings), "seed": seed}), PROMPT)
+        one = Request(Target.of(TARGET).executor, drafting, sampler, StopRule(3 + seed % 5))
+        one.start(ModelInputs(torch.tensor([PROMPT])))
+        return one
+
+    wanted = [request(made(seed + 10**6), params, seed) for seed in range(NUM_SAMPLES)]
+    besides = [request(others[seed % 4](seed), SETTINGS["all"], seed) for seed in range(NUM_SAMPLES // 3)]
+    joining = [
+        one for place, one in enumerate(wanted) for one in ([one, besides[place // 3]] if place % 3 == 0 else [one])
+    ]
+    for _ in run(iter(joining), 8):
+        pass
+    assert_distributed([tuple(one.answer[:3]) for one in wanted], expected("temperature"))
