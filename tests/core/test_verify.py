@@ -1,5 +1,7 @@
 """The walk over a draft, greedy: what is accepted, what is refused, what the bonus is."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from transformers import RepetitionPenaltyLogitsProcessor
@@ -13,10 +15,10 @@ def _logits(choices: list[int]) -> torch.Tensor:
     return torch.nn.functional.one_hot(torch.tensor(choices), 10).float()
 
 
-def _verify(tree: TokenTree, choices: list[int], proposal: torch.Tensor | None = None) -> Verdict:
-    verdict = verify(Draft(tree, proposal), _logits(choices), Sampler(SamplingParams(), []), position=1)
+def _verify(tree: TokenTree, choices: list[int], proposals: Sequence[torch.Tensor | None] = ()) -> Verdict:
+    verdict = verify(Draft(tree, proposals), _logits(choices), Sampler(SamplingParams(), []), position=1)
     # Greedy with a filter that changes nothing takes the general walk: both must agree.
-    slow = verify(Draft(tree, proposal), _logits(choices), Sampler(SamplingParams(), [], lambda _, x: x), position=1)
+    slow = verify(Draft(tree, proposals), _logits(choices), Sampler(SamplingParams(), [], lambda _, x: x), position=1)
     assert verdict == slow
     return verdict
 
@@ -43,8 +45,8 @@ def test_the_walk_follows_the_branch_the_target_takes() -> None:
 
 
 def test_greedy_accepts_a_drawn_token_exactly_when_it_is_the_targets() -> None:
-    proposal = torch.full((2, 10), 0.1)
-    assert _verify(TokenTree.chain([1, 2]), [1, 3, 0], proposal) == Verdict((0,), 3)
+    proposals = [torch.full((10,), 0.1)] * 2
+    assert _verify(TokenTree.chain([1, 2]), [1, 3, 0], proposals) == Verdict((0,), 3)
 
 
 @pytest.mark.parametrize("penalty", [0.5, 0.8, 1.25, 2.0])
@@ -63,8 +65,8 @@ def test_a_greedy_walk_is_penalised_at_every_node_for_prompt_answer_and_path(pen
         num_changed += expected != unpenalised
         sampler = Sampler(SamplingParams(repetition_penalty=penalty), prompt)
         sampler.extend(answer)
-        proposal = torch.full((depth, 10), 0.1) if is_drawn else None
-        draft = Draft(TokenTree.chain(expected[:depth]), proposal)
+        proposals = [torch.full((10,), 0.1)] * depth if is_drawn else []
+        draft = Draft(TokenTree.chain(expected[:depth]), proposals)
         assert verify(draft, logits, sampler, position=1) == Verdict(tuple(range(depth)), expected[depth])
     assert num_changed > 10, "the penalty changes too little to be tested"
 
@@ -73,7 +75,7 @@ def test_a_greedy_walk_is_penalised_at_every_node_for_prompt_answer_and_path(pen
 def test_what_is_refused_by_a_hair_gives_way_to_the_residual_alone(gap: float) -> None:
     """Token 0 is drafted `gap` too often, token 1 as much too seldom: whenever 0 is refused, 1 must follow."""
     p = torch.tensor([0.5, 0.3, 0.2])
-    draft = Draft(TokenTree.chain([0]), (p + torch.tensor([gap, -gap, 0.0]))[None])
+    draft = Draft(TokenTree.chain([0]), [p + torch.tensor([gap, -gap, 0.0])])
     logits = p.log().expand(2, -1)
     num_positions = int(20 / gap)
     verdicts = [verify(draft, logits, Sampler(SamplingParams(1.0), []), position) for position in range(num_positions)]
