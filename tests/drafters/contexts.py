@@ -15,7 +15,7 @@ NUM_TOKENS = 40
 
 
 def context(
-    prompt: Sequence[int],
+    tokens: Sequence[int],
     first: int = 8,
     images: frozenset[int] = frozenset(),
     temperature: float = 0.0,
@@ -23,8 +23,8 @@ def context(
     max_new_tokens: int = 30,
     **more: Any,
 ) -> DraftContext:
-    """An answer of which the `first` token is known."""
-    inputs, params = ModelInputs(torch.tensor([list(prompt)])), SamplingParams(temperature)
+    """An answer to the prompt `tokens`, of which the `first` token is known."""
+    inputs, params = ModelInputs(torch.tensor([list(tokens)])), SamplingParams(temperature)
     return DraftContext(inputs, first, images, num_tokens, params, max_new_tokens, **more)
 
 

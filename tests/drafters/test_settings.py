@@ -1,67 +1,92 @@
-"""Settings behind a drafter's name."""
+"""Settings behind a drafter's name: what is written, what it means, what is refused."""
+
+from pathlib import Path
 
 import pytest
-import torch
 
-from seeahead.drafters import make_drafter
-from seeahead.drafters.growth import GrowthLimits
-from seeahead.drafters.language import LanguageDrafter
-from seeahead.drafters.lookup import LookupDrafter
-from seeahead.drafters.options import split_options, with_options
+from seeahead.drafters import KINDS, bind, spec_class, spec_of, split_settings
+from seeahead.drafters.language import LanguageSpec
+from seeahead.drafters.lookup import LookupDrafter, LookupSpec
+from seeahead.drafters.none import EmptyDrafter
+from seeahead.drafters.spec import DrafterSpec
+from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.errors import DrafterError
+from seeahead.target import Target
 from seeahead.testing.tables import TableExecutor
+from tests.drafters.tiny_folders import make, write
 
-LANGUAGE = LanguageDrafter(TableExecutor.random())
+OWN = {"language": Path("made/for/this/target")}
+TARGET = Target(TableExecutor.random())
 
 
-def made(spec, drafter=LANGUAGE):
-    return with_options(drafter, split_options(spec)[1], spec)
+def language(text):
+    spec = spec_of(text, OWN)
+    assert isinstance(spec, LanguageSpec)
+    return spec
 
 
 @pytest.mark.parametrize("path", ["language", "out/a:b/drafter", r"C:\drafters\mine", "org/model"])
 def test_a_colon_alone_is_no_setting(path):
-    assert split_options(path) == (path, {})
+    assert split_settings(path) == (path, {})
 
 
 def test_settings_change_the_tree_and_the_name():
-    assert split_options("out/a:b:depth=3,draws=1") == ("out/a:b", {"depth": "3", "draws": "1"})
-    drafter = made("language:depth=3,width=1,min_probability=0.25,draws=1")
-    assert drafter.limits == GrowthLimits(3, 1, GrowthLimits().num_nodes, 0.25)
-    assert drafter.draws is True
-    assert drafter.name == "language:depth=3,width=1,min_probability=0.25,draws=1"
-    assert made("language:chain=5,as=five").limits == GrowthLimits(5, 1, 5, 0.0)
-    assert made("language:chain=5,as=five").name == "five"
-    assert LANGUAGE.name == "language"
+    assert split_settings("out/a:b:depth=3,draws=1") == ("out/a:b", {"depth": "3", "draws": "1"})
+    spec = language("language:depth=3,width=1,min_probability=0.25,draws=1")
+    assert spec.limits() == TreeLimits(3, 1, TreeLimits().num_nodes, 0.25)
+    assert spec.draws is True
+    assert spec.source == OWN["language"]
+    assert spec.title == "language:depth=3,width=1,min_probability=0.25,draws=1"
+    assert language("language:chain=5,as=five").limits() == TreeLimits(5, 1, 5, 0.0)
+    assert language("language:chain=5,as=five").title == "five"
+    assert language("language").title == "language"
+    assert language("language").limits() == TreeLimits()
 
 
 def test_a_kind_takes_settings_too():
-    drafter = make_drafter("lookup:max_match=12,width=1", device=torch.device("cpu"), dtype=torch.float32)
+    drafter = bind("lookup:max_match=12,width=1", TARGET)
     assert drafter == LookupDrafter(max_match=12, width=1, name="lookup:max_match=12,width=1")
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("text", "message"),
     [
-        (
-            "language:gamma=5",
-            "has no setting 'gamma'; it has chain, depth, width, num_nodes, min_probability",
-        ),
-        ("language:depth=five", "'five' in drafter 'language:depth=five' is no number"),
-        ("language:depth=0", "'0' .* is too small"),
-        ("language:depth=", "'depth=' in drafter .* is no setting; write settings as language:depth=5"),
-        ("language:depth=2,depth=3", "is no setting"),
-        ("language:min_probability=nan", "'nan' .* is too small or endless"),
-        ("language:min_probability=inf", "'inf' .* is too small or endless"),
+        ("language:gamma=5", r"has no setting 'gamma'; it has .*depth, width, num_nodes, min_probability.*chain"),
+        ("language:depth=five", "setting depth of drafter 'language:depth=five' is 'five'; allowed: a valid integer"),
+        ("language:depth=0", "is '0'; allowed: greater than or equal to 1"),
+        ("language:depth=", "'depth=' in drafter .* is not a setting; write settings as language:depth=5"),
+        ("language:depth=2,depth=3", "is not a setting"),
+        ("language:min_probability=nan", "min_probability .* is 'nan'; allowed: a finite number"),
+        ("language:min_probability=inf", "min_probability .* is 'inf'; allowed: a finite number"),
+        ("language:min_probability=1.5", "is '1.5'; allowed: less than or equal to 1"),
+        ("language:chain=0", "setting chain .* greater than or equal to 1"),
+        ("lookup:min_match=5,max_match=3", r"min_match \(5\) up to max_match \(3\)"),
+        ("none:depth=1", "drafter 'none:depth=1' has no setting 'depth'"),
     ],
 )
-def test_what_is_no_setting_is_said(spec, message):
+def test_what_is_no_setting_is_said(text, message):
     with pytest.raises(DrafterError, match=message):
-        made(spec)
+        spec_of(text, OWN)
+
+
+def test_every_kind_says_which_settings_it_has():
+    for kind in KINDS:
+        assert spec_class(kind).kind == kind
+        assert "as" in spec_class(kind).settings()
+        assert "source" not in spec_class(kind).settings()
+    with pytest.raises(DrafterError, match="did you mean 'lookup'"):
+        spec_of("lokup")
+
+
+def test_costs_are_measured_where_tuned_trees_are_asked_for(tmp_path):
+    folder = write("language", tmp_path / "drafter")
+    assert make(folder).limits.costs is None
+    assert make(f"{folder}:tuned=1").limits.costs is not None
 
 
 @pytest.mark.parametrize("nasty", ["\x1b[31mred", "two\nlines", "\ud800", "x" * 5000])
 @pytest.mark.parametrize(
-    "spec",
+    "text",
     [
         "{}",
         "language:{}=1",
@@ -72,13 +97,52 @@ def test_what_is_no_setting_is_said(spec, message):
         "tabed:views=none,members=lookup,rule={}",
         "tabed:views={}",
         "tabed:vision={}",
+        "merged:members={}",
     ],
 )
-def test_what_was_typed_is_repeated_on_one_line(spec, nasty):
-    def make(name):
-        return make_drafter(name, device=torch.device("cpu"), dtype=torch.float32)
-
+def test_what_was_typed_is_repeated_on_one_line(text, nasty):
     with pytest.raises(DrafterError) as caught:
-        make(spec.format(nasty)) if spec.startswith(("{}", "tabed")) else made(spec.format(nasty))
+        bind(text.format(nasty), TARGET, OWN)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1000
+
+
+# ---- a class of the user's own
+
+
+class OwnSpec(DrafterSpec):
+    """As somebody else would write one."""
+
+    kind = "own"
+    strength: int = 1
+
+    def bind(self, target):
+        return EmptyDrafter()
+
+
+def test_a_spec_of_the_users_own_is_named_by_module_and_class():
+    spec = spec_of(f"{__name__}:OwnSpec:strength=3,as=mine")
+    assert (spec.strength, spec.title) == (3, "mine")
+    assert spec_of(f"{__name__}:OwnSpec").title == "own"
+    assert isinstance(bind(f"{__name__}:OwnSpec", TARGET), EmptyDrafter)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{__name__}:OwnSpec:colour=1", "has no setting 'colour'; it has as, strength"),
+        (f"{__name__}:Nobody", "cannot be imported: .*check the name"),
+        ("no.such.module:Spec", "cannot be imported: No module named"),
+        ("seeahead.drafters.lookup:LookupDrafter", "is not a drafter's spec; derive a class from .*DrafterSpec"),
+        ("seeahead.drafters:KINDS", "is not a drafter's spec"),
+    ],
+)
+def test_what_is_no_spec_of_ones_own_is_said(text, message):
+    with pytest.raises(DrafterError, match=message):
+        spec_of(text)
+
+
+def test_specs_and_drafters_are_taken_as_they_are():
+    drafter = LookupDrafter(min_match=1)
+    assert bind(drafter, TARGET) is drafter
+    assert bind(LookupSpec(min_match=1), TARGET) == drafter

@@ -24,7 +24,7 @@ CONFIG = "config.json"
 
 def target(num_tokens: int = NUM_TARGET, width: int = 16) -> Target:
     """One that the drafters below are made for, where nothing else is said."""
-    return Target(Llama(LlamaShape(num_tokens, width, 24, 1, 2, 1, 8, 64)))
+    return Target(Llama(LlamaShape(num_tokens, width, 24, 1, 2, 1, 8, 256)))
 
 
 def make(source: str | Path, num_tokens: int = NUM_TARGET) -> Any:
