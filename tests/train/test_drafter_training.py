@@ -210,7 +210,7 @@ def test_what_cannot_be_done_is_said(family, conversations, tmp_path):
         training(shrunk("chat-cpu", ""), ()).run()
     with pytest.raises(InputError, match="trains nothing by itself; give the drafter to take with --start"):
         training(shrunk("vision-text-cpu", "")).run()
-    with pytest.raises(ModelError, match="is no drafter to start from"):
+    with pytest.raises(ModelError, match="is not a drafter to start from"):
         training(shrunk("chat-cpu", "")).run(tmp_path)
     with pytest.raises(InputError, match="does not exist; give a text file"):
         training(shrunk("base-cpu", tmp_path / "nothing.txt")).run()
