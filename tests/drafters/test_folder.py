@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from seeahead.drafters.folder import ADAPTER
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executors.checkpoint import WEIGHTS
@@ -150,7 +151,7 @@ def test_a_setting_that_is_wrong_or_missing_is_one_line(copy_of, kind: str, chan
 def test_another_adapter_is_refused(copy_of) -> None:
     folder = copy_of("vision")
     for changes in ({"width": 8}, {"input_width": 13}, {"hidden_width": 10**9}, {"hidden_width": 1 << 19}):
-        shape = {"input_width": 12, "width": 16, "hidden_width": 8, "num_tokens": 4, **changes}
+        shape = {"input_width": 16, "width": 16, "hidden_width": 8, "num_tokens": 4, **changes}
         change_config(folder, image_adapter=shape)
         with pytest.raises(ModelError):
             make(folder)
