@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import seeahead
-from seeahead.train.drafters import train_drafter
+from seeahead.train.run import train_drafter
 
 HERE = Path(__file__).parent
 RECIPE = HERE.parent / "recipes" / "drafters" / "own-pictures.toml"

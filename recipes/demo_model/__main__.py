@@ -68,7 +68,7 @@ def train_demo(args: argparse.Namespace) -> int:
 
 def train_drafter(args: argparse.Namespace) -> int:
     from recipes.demo_model.conversations import demo_conversations
-    from seeahead.train.drafter_recipe import read_drafter_recipe
+    from seeahead.train.recipe import read_drafter_recipe
 
     def report(what: str, share: float) -> None:
         sys.stderr.write(f"{what}\n")

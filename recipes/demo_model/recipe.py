@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
+
+from pydantic import BeforeValidator, model_validator
 
 from recipes.demo_model.examples import MADE
-from seeahead.checked import as_table, checked, flag, matching, real, refuse_unknown, several, whole
+from seeahead.checked import (
+    allowed_in,
+    checked,
+    flag,
+    matching,
+    real,
+    refuse_unknown,
+    rows,
+    several,
+    table,
+    whole,
+)
 from seeahead.errors import InputError, escaped
-from seeahead.train.drafter_recipe import HIGHEST_SEED, NAME_OF_FILES, check_names, read_toml, rows_of
 from seeahead.train.optimizers import Limits
+from seeahead.train.recipe import HIGHEST_SEED, NAME_OF_FILES, check_names, read_toml
 
 STAGES = ("features", "soft-words", "answers")
 SHARES = ("picture", "easy-vqa", "shape-pair", "picture-pair", "scene", *MADE, "text")
@@ -54,67 +67,67 @@ class ShippedDrafter:
     is_shipped: Annotated[bool, flag()] = True
 
 
+def _drafter(row: object, where: str) -> ShippedDrafter:
+    return checked(ShippedDrafter, row, where)
+
+
+def _stages(given: object) -> object:
+    """The limits of every stage."""
+    if not isinstance(given, dict):
+        return given
+    refuse_unknown(given, STAGES, "stages")
+    if missing := [name for name in STAGES if name not in given]:
+        raise InputError(f"stages lacks {', '.join(missing)}; needed: {', '.join(STAGES)}")
+    return {name: checked(Limits, given[name], f"stage {name}") for name in STAGES}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything of one training run; `smoke` replaces packages and SmolLM2 by made images and a tiny model."""
 
-    sizes: Sizes
-    amounts: Amounts
+    stages: Annotated[dict[str, Limits], BeforeValidator(_stages), several("a table of the limits of each stage")]
     shares: Annotated[dict[str, Annotated[float, real(0, 1e6)]], several("a number from 0 up for each kind of example")]
-    stages: dict[str, Limits]
-    drafters: tuple[ShippedDrafter, ...]
-    folder: Path
+    sizes: Annotated[Sizes, table(Sizes, "sizes")] = Sizes()
+    amounts: Annotated[Amounts, table(Amounts, "amounts")] = Amounts()
+    drafters: Annotated[
+        tuple[ShippedDrafter, ...], rows(_drafter, "drafter"), several("tables, each headed [[drafters]]", 0)
+    ] = ()
     seed: Annotated[int, whole(0, HIGHEST_SEED)] = 0
     smoke: Annotated[bool, flag()] = False
+    folder: Path = Path()
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Recipe:
+        """What several values say together."""
+        refuse_unknown(self.shares, SHARES, "shares")
+        if not any(share for kind, share in self.shares.items() if kind != "text") or "text" not in self.shares:
+            raise InputError(f"shares needs text, and one kind of image with more than 0: {', '.join(SHARES)}")
+        self._check_drafters()
+        sizes, fewest = self.sizes, 4
+        if sizes.vision_width % sizes.vision_heads:
+            raise InputError(
+                f"sizes: vision_width is {sizes.vision_width}, which {sizes.vision_heads} vision_heads do not divide; "
+                "give a multiple"
+            )
+        # A batch of the vision stages is images of two kinds, each with halves that are asked different things.
+        for name in STAGES[:2]:
+            if (given := self.stages[name].batch_size) < fewest:
+                raise InputError(f"stage {name}: batch_size is {given}; allowed: {fewest} or more")
+        return self
+
+    def _check_drafters(self) -> None:
+        if not self.drafters:
+            raise InputError("no drafter is named; add [[drafters]] with name and recipe")
+        names = [entry.name for entry in self.drafters]
+        check_names(names, "drafters")
+        for number, entry in enumerate(self.drafters):
+            if entry.start not in ("", *names[:number]):
+                before = ", ".join(names[:number]) or "none"
+                raise InputError(f"{entry.name} starts from {escaped(entry.start)!r}; drafters before it: {before}")
 
 
 def read_recipe(path: Path) -> Recipe:
     """Raises InputError, naming what is allowed, for a recipe that cannot be followed."""
-    table = read_toml(path, "recipes/demo.toml")
-    refuse_unknown(table, ("seed", "smoke", "sizes", "amounts", "shares", "stages", "drafters"), str(path))
-    stages = as_table(table.get("stages", {}), f"{path}: stages")
-    missing = [name for name in STAGES if name not in stages]
-    if missing or "shares" not in table:
-        raise InputError(f"{path} lacks {', '.join(missing) or 'shares'}; stages needed: {', '.join(STAGES)}")
-    refuse_unknown(stages, STAGES, f"{path} [stages]")
-    parts = {
-        "sizes": checked(Sizes, table.get("sizes", {}), f"{path} [sizes]"),
-        "amounts": checked(Amounts, table.get("amounts", {}), f"{path} [amounts]"),
-        "stages": {name: checked(Limits, stages[name], f"{path} [stages.{name}]") for name in STAGES},
-        "drafters": _drafters(rows_of(table, "drafters", path), path),
-        "folder": path.parent,
-    }
-    recipe = checked(Recipe, {**table, **parts}, str(path))
-    _check(recipe, path)
-    return recipe
-
-
-def _drafters(rows: list[Any], path: Path) -> tuple[ShippedDrafter, ...]:
-    read = [checked(ShippedDrafter, row, f"{path} drafter {number}") for number, row in enumerate(rows, 1)]
-    names = [entry.name for entry in read]
-    check_names(names, "drafters", path)
-    for number, entry in enumerate(read):
-        if entry.start not in ("", *names[:number]):
-            before = ", ".join(names[:number]) or "none"
-            raise InputError(f"{path}: {entry.name} starts from {escaped(entry.start)!r}; drafters before it: {before}")
-    return tuple(read)
-
-
-def _check(recipe: Recipe, path: Path) -> None:
-    """What several values say together."""
-    refuse_unknown(recipe.shares, SHARES, f"{path} [shares]")
-    if not any(share for kind, share in recipe.shares.items() if kind != "text") or "text" not in recipe.shares:
-        raise InputError(f"{path} [shares] needs text, and one kind of picture with more than 0: {', '.join(SHARES)}")
-    if not recipe.drafters:
-        raise InputError(f"{path} names no drafter; add [[drafters]] with name and recipe")
-    sizes, fewest = recipe.sizes, 4
-    if sizes.vision_width % sizes.vision_heads:
-        raise InputError(
-            f"{path} [sizes]: vision_width is {sizes.vision_width}, which {sizes.vision_heads} vision_heads do not "
-            "divide; give a multiple"
-        )
-    # A batch of the vision stages is images of two kinds, each with halves that are asked different things.
-    for name in STAGES[:2]:
-        if recipe.stages[name].batch_size < fewest:
-            given = recipe.stages[name].batch_size
-            raise InputError(f"{path} [stages.{name}]: batch_size is {given}; allowed: {fewest} or more")
+    given = read_toml(path, "recipes/demo.toml")
+    refuse_unknown(given, [name for name in allowed_in(Recipe) if name != "folder"], str(path))
+    return replace(checked(Recipe, {"stages": {}, **given}, str(path)), folder=path.parent)

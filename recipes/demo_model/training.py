@@ -42,10 +42,10 @@ from seeahead.demo.model import (
     vision_config,
 )
 from seeahead.families import family_for
-from seeahead.train.drafter_recipe import read_drafter_recipe
-from seeahead.train.drafters import training_of
 from seeahead.train.loop import Report, Stage, load_tensors
 from seeahead.train.origins import origin_of_limits
+from seeahead.train.recipe import read_drafter_recipe
+from seeahead.train.run import DrafterTraining
 
 FACT_TOKENS = 56
 Rows = list[Row]
@@ -218,7 +218,7 @@ class DemoTraining:
         for entry in self.recipe.drafters:
             recipe = read_drafter_recipe(self.recipe.folder / entry.recipe)
             out = self.out / "drafters" / entry.name
-            training = training_of(
+            training = DrafterTraining(
                 recipe, family, conversations, out, self.report, self.cache, self.out / "own-answers"
             )
             folders[entry.name] = training.run(folders[entry.start] if entry.start else None)

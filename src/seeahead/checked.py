@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 import reprlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from seeahead.errors import InputError, SeeaheadError, escaped, shown
@@ -62,29 +62,59 @@ def several(told: str, least: int = 1) -> Any:
     return Field(min_length=least, description=told)
 
 
+def table(kind: type, where: str) -> BeforeValidator:
+    """Of a field that is a table in the file, and a `kind` when it is read."""
+    return BeforeValidator(lambda value: value if isinstance(value, kind) else checked(kind, value, where))
+
+
+def rows(read: Callable[[object, str], object], what: str) -> BeforeValidator:
+    """Of a tuple field: entries that `read` makes of what is given and of where it stands: `what` and a number."""
+
+    def all_of(values: object) -> object:
+        if not isinstance(values, list):
+            return values
+        return tuple(read(value, f"{what} {number}") for number, value in enumerate(values, 1))
+
+    return BeforeValidator(all_of)
+
+
+AS_TUPLE = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+"""Of a tuple field whose one entry may stand there without a list."""
+
+
 def checked(
     kind: type[T], values: object, where: str, error: type[SeeaheadError] = InputError, *, is_open: bool = False
 ) -> T:
     """`values` as a `kind`. Raises `error`, in one line that starts with `where`, for anything that is not one.
 
     `is_open`: keys that `kind` has not are somebody else's and are left out; else they are refused."""
-    table = as_table(values, where, error)
+    given = as_table(values, where, error)
     known = allowed_in(kind)
     if not is_open:
-        refuse_unknown(table, known, where, error)
+        refuse_unknown(given, known, where, error)
     of: Any = kind
     try:
-        read: T = _adapter(of).validate_python({name: table[name] for name in known if name in table})
+        read: T = _adapter(of).validate_python({name: given[name] for name in known if name in given})
     except ValidationError as refused:
-        first = refused.errors(include_url=False, include_context=False)[0]
-        key = str(first["loc"][0])
-        allowed = _told(of)[key]
-        if first["type"] == "missing":
-            raise error(f"{where} lacks {key}; give it {allowed}") from None
-        is_inside = len(first["loc"]) > 1 and isinstance(table[key], Mapping)
-        name = f"{key} {shown_value(first['loc'][1])}" if is_inside else key
-        raise error(f"{where}: {name} is {shown_value(first['input'])}; allowed: {allowed}") from None
+        raise error(_one_line(refused, where, given, _told(of))) from None
     return read
+
+
+def _one_line(refused: ValidationError, where: str, given: Mapping[str, Any], told: Mapping[str, str]) -> str:
+    """What was given, and what is allowed: of the first of pydantic's complaints."""
+    first = refused.errors(include_url=False)[0]
+    if first["type"] == "value_error":  # a check of our own, which is one line already
+        return f"{where}: {first['ctx']['error']}"
+    name, *inside = first["loc"]
+    if first["type"] == "missing":
+        return f"{where} lacks {name}; give it {told[str(name)]}"
+    whole_value, place = given[str(name)], inside[0] if inside else None
+    what = str(name)
+    if isinstance(whole_value, Mapping) and inside:
+        what = f"{name} {shown_value(place)}"
+    elif isinstance(whole_value, list) and isinstance(place, int):
+        what = f"{name}, entry {place + 1},"
+    return f"{where}: {what} is {shown_value(first['input'])}; allowed: {told[str(name)]}"
 
 
 def as_table(values: object, where: str, error: type[SeeaheadError] = InputError) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from seeahead.data.conversations import conversations_from
 from seeahead.data.public import read_public
 from seeahead.data.public_table import CAPTION, TRAINING
-from seeahead.data.to_learn import conversations_from
 from seeahead.errors import InputError
 from tests.data.public_data import llava_instruct, picture, scienceqa, write
 

@@ -15,7 +15,7 @@ from seeahead.data import packages
 from seeahead.demo import build, model
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError
-from seeahead.train.network import new_network
+from seeahead.train.language import new_network
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from functools import cache
 from recipes.demo_model.recipe import read_recipe
 from seeahead.data.conversations import read_conversations
 from seeahead.data.own_data import load_own
-from seeahead.train.drafter_recipe import read_drafter_recipe
+from seeahead.train.recipe import read_drafter_recipe
 from tests.fuzz.asked import picture_files
 from tests.fuzz.mutations import ODD_TEXTS
 from tests.sizes import ROOT

@@ -7,7 +7,7 @@ import pytest
 
 from recipes.demo_model.recipe import STAGES, read_recipe
 from seeahead.errors import InputError
-from seeahead.train.drafter_recipe import read_drafter_recipe
+from seeahead.train.recipe import read_drafter_recipe
 from tests.train.test_recipes import NAMES, NO_NUMBERS, NO_RECIPES, changed, mutated, refused
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -10,11 +10,11 @@ import pytest
 from seeahead.data.conversations import read_conversations
 from seeahead.demo.scenarios import PICTURES
 from seeahead.errors import InputError, ModelError, SeeaheadError
-from seeahead.train import drafters
-from seeahead.train.drafters import train_drafter
+from seeahead.train import run
 from seeahead.train.loop import Stage
 from seeahead.train.optimizers import Limits
 from seeahead.train.plot import plot_losses
+from seeahead.train.run import train_drafter
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
 
@@ -24,7 +24,7 @@ def _nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*arguments: object, **more: object) -> None:
         raise AssertionError("the target was loaded")
 
-    monkeypatch.setattr(drafters, "load", load)
+    monkeypatch.setattr(run, "load", load)
 
 
 def write_talk(folder: Path, *pictures: str | None) -> Path:

@@ -20,10 +20,10 @@ from seeahead.target import Target
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train import loop
-from seeahead.train.drafter_recipe import Network, read_drafter_recipe
-from seeahead.train.drafters import DrafterTraining, lines_for
-from seeahead.train.lines import Line
-from seeahead.train.own_answers import Writing
+from seeahead.train.examples import Example
+from seeahead.train.generation import GenerationSettings
+from seeahead.train.recipe import Network, read_drafter_recipe
+from seeahead.train.run import DrafterTraining, examples_for
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
 OTHERS = [
@@ -68,7 +68,7 @@ def shrunk(name, corpus, **changes):
         limits = replace(stage.limits, steps=NUM_STEPS, minutes=float("inf"), batch_size=8, learning_rate=1e-2)
         stages.append(replace(stage, limits=limits))
     network = Network(width=32, layers=1, vocabulary=0, visual_tokens=2, adapter_width=8)
-    writing = Writing(minutes=60.0, batch_size=16, max_new_tokens=20, visual_tokens=2)
+    writing = GenerationSettings(minutes=60.0, batch_size=16, max_new_tokens=20, visual_tokens=2)
     text = (str(corpus),) if recipe.text else ()
     return replace(recipe, network=network, writing=writing, stages=tuple(stages), text=text, **changes)
 
@@ -175,7 +175,7 @@ def test_answers_are_written_once_and_go_on_where_they_stopped(family, conversat
 
     def run():
         training = DrafterTraining(recipe, family, conversations, tmp_path, lambda line: None, tmp_path)
-        return training.material.gather()["answers"]
+        return training.dataset.gather()["answers"]
 
     first = run()
     assert len(first) == len(conversations)
@@ -191,11 +191,13 @@ def test_answers_are_written_once_and_go_on_where_they_stopped(family, conversat
 def test_answers_are_those_of_the_target_and_pictures_are_kept(family, conversations, tmp_path):
     recipe = shrunk("vision-cpu", "")
     training = DrafterTraining(recipe, family, conversations[:4], tmp_path, lambda line: None, tmp_path)
-    lines = {line.blind().ids[: line.blind().start]: line for line in training.material.gather()["answers"]}
+    lines = {
+        line.without_images().ids[: line.without_images().start]: line for line in training.dataset.gather()["answers"]
+    }
     engine = seeahead.Engine(family, EmptyDrafter())
     for conversation in conversations[:4]:
         ((prompt, _),) = conversation.exchanges()
-        line = lines[tuple(training.material.text_view(prompt))]
+        line = lines[tuple(training.dataset.text_view(prompt))]
         reply = engine.generate(prompt, max_new_tokens=20, temperature=0.0)
         assert line.learned == reply.token_ids
         assert [top[0] for top in line.top_ids] == list(reply.token_ids)
@@ -217,11 +219,11 @@ def test_what_cannot_be_done_is_said(family, conversations, tmp_path):
 
 
 def test_a_stage_may_leave_out_answers_about_several_pictures():
-    lines = [Line((5, 6), 1, visual=None if not count else torch.zeros(16 * count, 4)) for count in (0, 1, 2)]
+    lines = [Example((5, 6), 1, visual=None if not count else torch.zeros(16 * count, 4)) for count in (0, 1, 2)]
     adapter, both = read_drafter_recipe(RECIPES / "vision-single-cpu.toml").stages
-    assert lines_for(both, {"answers": lines}, 16) == lines[:2]
-    assert lines_for(adapter, {"answers": lines}, 16) == lines[1:2]
-    assert lines_for(replace(both, most_pictures=0), {"answers": lines}, 16) == lines
+    assert examples_for(both, {"answers": lines}, 16) == lines[:2]
+    assert examples_for(adapter, {"answers": lines}, 16) == lines[1:2]
+    assert examples_for(replace(both, most_pictures=0), {"answers": lines}, 16) == lines
 
 
 @pytest.mark.parametrize(

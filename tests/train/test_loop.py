@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from seeahead.errors import InputError, SeeaheadError
 from seeahead.train import loop
+from seeahead.train.distributed import Processes
 from seeahead.train.loop import Stage, TrainingStoppedError, fit
 from seeahead.train.optimizers import Limits, rate_at
-from seeahead.train.workers import Workers
 
 LIMITS = Limits(minutes=1, steps=5, batch_size=2, learning_rate=0.1)
 
@@ -146,12 +146,12 @@ def test_several_processes_need_accelerate(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(InputError, match="needs accelerate; pip install accelerate"):
-        Workers()
+        Processes()
 
 
 def test_two_processes_learn_what_one_learns_from_both_their_batches(tmp_path: Path) -> None:
     script = tmp_path / "learn.py"
-    script.write_text(TWO_WORKERS)
+    script.write_text(TWO_PROCESSES)
     source = Path(loop.__file__).parents[2]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29731"]
     command = [*launch, str(script), str(tmp_path / "out")]
@@ -163,7 +163,7 @@ def test_two_processes_learn_what_one_learns_from_both_their_batches(tmp_path: P
     torch.testing.assert_close(together, alone)
 
 
-TWO_WORKERS = """
+TWO_PROCESSES = """
 import sys
 from pathlib import Path
 import torch

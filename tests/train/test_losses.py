@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seeahead.train.losses import LOSSES, Taught, cross_entropy, forward_kl, tvd_plus
+from seeahead.train.losses import LOSSES, Labels, cross_entropy, forward_kl, tvd_plus
 
 VOCABULARY, POSITIONS = 12, 5
 
@@ -16,7 +16,7 @@ def taught(logits, target=None, num_stored=VOCABULARY):
     else:
         shares, ids = target.topk(num_stored)
         wanted = ids[:, 0]
-    return Taught(logits.log_softmax(-1), wanted, ids, shares)
+    return Labels(logits.log_softmax(-1), wanted, ids, shares)
 
 
 @pytest.fixture

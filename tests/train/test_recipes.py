@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seeahead.errors import InputError
-from seeahead.train.drafter_recipe import read_drafter_recipe
+from seeahead.train.recipe import read_drafter_recipe
 
 OF_DRAFTERS = Path(__file__).parents[2] / "recipes" / "drafters"
 

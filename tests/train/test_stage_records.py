@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from seeahead.errors import SeeaheadError
-from seeahead.train.drafter_recipe import DrafterRecipe, Network, StageRecipe
+from seeahead.train.generation import GenerationSettings
 from seeahead.train.loop import Stage
 from seeahead.train.optimizers import Limits
 from seeahead.train.origins import LIMITS, origin_of_stage
-from seeahead.train.own_answers import Writing
+from seeahead.train.recipe import DrafterRecipe, Network, StageRecipe
 
 LIMITS_OF_STAGE = Limits(steps=5, batch_size=2, learning_rate=0.1)
 STAGE = StageRecipe("words", ("answers",), {"cross-entropy": 1.0}, LIMITS_OF_STAGE)
-RECIPE = DrafterRecipe("vision", 7, Network(visual_tokens=2), Writing(visual_tokens=2), (STAGE,))
+RECIPE = DrafterRecipe("vision", 7, Network(visual_tokens=2), GenerationSettings(visual_tokens=2), (STAGE,))
 
 
 def stage(folder: Path, recipe: DrafterRecipe = RECIPE, given: dict[str, str] | None = None, place: int = 0) -> Stage:

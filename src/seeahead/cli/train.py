@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.recipe is None:
         raise InputError("no recipe given; add --recipe FILE, such as recipes/drafters/own-pictures.toml")
     with training_log(args.out) as report:
-        from seeahead.train.drafters import train_drafter
+        from seeahead.train.run import train_drafter
 
         folder = train_drafter(
             args.recipe,

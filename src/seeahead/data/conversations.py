@@ -12,12 +12,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from seeahead.checked import exists
+from pydantic import model_validator
+
+from seeahead.checked import checked, exists, matching, one_of, rows, several
 from seeahead.data.files import find_image, read_lines
 from seeahead.data.own_data import load_own
+from seeahead.data.public import read_public
+from seeahead.data.public_table import TRAINING
 from seeahead.errors import ImageError, InputError, shown
 from seeahead.pictures import PictureSource, load_picture
 from seeahead.prompt import ROLES, Message, Prompt
@@ -53,14 +58,29 @@ def _message(role: str, content: str, images: Iterator[Any]) -> Message:
     return Message(role, tuple(parts))
 
 
+def conversations_from(source: Path | str, count: int) -> list[Conversation]:
+    """At most `count` conversations, of what stands after --data: a public data set (`NAME` or `NAME=FOLDER`), a folder
+    or a .jsonl file. Raises InputError when there is no such thing, or something in it is wrong."""
+    name, equals, folder = str(source).partition("=")
+    if exists(Path(source)) or not (equals or name in TRAINING or Path(source).suffix == ""):
+        return read_conversations(Path(source), count)
+    if name == "demo":
+        raise InputError("the demo model's own questions are made in a clone: python -m recipes.demo_model drafter")
+    if name not in TRAINING:
+        raise InputError(
+            f"unknown training data {shown(name)}; allowed: {', '.join(TRAINING)}, a folder, a .jsonl file"
+        )
+    return list(islice(read_public(name, TRAINING[name], Path(folder) if equals else None), count))
+
+
 def read_conversations(path: Path, count: int | None = None) -> list[Conversation]:
     """At most `count`, from a .jsonl file of messages, or from a folder or file as `seeahead bench --data` takes it.
 
     Raises InputError, with file and line, for whatever is wrong; every image is opened once to know."""
     is_lines = path.suffix.lower() == ".jsonl" and exists(path) and path.is_file()
-    told = [(f"{path} line {number}", row) for number, row in (read_lines(path) if is_lines else ())]
-    if any("messages" in row for _, row in told):
-        read = [(where, _conversation(row, path, where)) for where, row in told]
+    lines = [(f"{path} line {number}", row) for number, row in (read_lines(path) if is_lines else ())]
+    if any("messages" in row for _, row in lines):
+        read = [(where, _conversation(row, path, where)) for where, row in lines]
     else:
         suite = load_own(path, count=None, seed=0, max_new_tokens=1)
         read = [
@@ -93,33 +113,46 @@ def _check_images(read: Sequence[tuple[str, Conversation]]) -> None:
                 raise InputError(message)
 
 
-def _conversation(row: Mapping[str, Any], file: Path, where: str) -> Conversation:
-    messages, names = row.get("messages"), row.get("images", [])
-    if not isinstance(messages, list) or not messages:
-        raise InputError(f'{where}: no "messages"; allowed: one object a line, such as {EXAMPLE}')
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f'{where}: "images" is not a list of file names')
-    read = [_checked(message, number, where) for number, message in enumerate(messages, 1)]
-    talk = [role for role, _ in read if role != "system"]
-    if talk != [("user", "assistant")[place % 2] for place in range(len(talk))] or not talk:
-        raise InputError(f"{where}: after a system message, user and assistant take turns, the user first")
-    num_marked = sum(content.count(MARKER) for _, content in read)
-    if num_marked == 0:
-        first = next(place for place, (role, _) in enumerate(read) if role == "user")
-        read[first] = ("user", MARKER * len(names) + read[first][1])
-    elif num_marked != len(names):
-        raise InputError(f'{where}: the text has {num_marked} {MARKER}, "images" has {len(names)}; give as many')
-    images = tuple(find_image(name, [file.parent, file.parent / "images"], file.parent, where) for name in names)
-    return Conversation(tuple(read), images)
+@dataclass(frozen=True)
+class _Said:
+    """One message of a row."""
+
+    role: Annotated[str, one_of(ROLES)]
+    content: Annotated[str, matching(r"\S", "a text")]
 
 
-def _checked(message: Any, number: int, where: str) -> tuple[str, str]:
-    role = message.get("role") if isinstance(message, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
-    if role not in ROLES:
-        raise InputError(f"{where}: message {number} has the role {shown(str(role))}; allowed: {', '.join(ROLES)}")
-    if not isinstance(content, str) or not content.strip():
-        raise InputError(f'{where}: message {number} has no text in "content"')
-    if role == "assistant" and MARKER in content:
-        raise InputError(f"{where}: message {number} is the assistant's and shows an image; only the user's may")
-    return role, content
+@dataclass(frozen=True)
+class _Row:
+    """A line of a file of messages. `images` are file names."""
+
+    messages: Annotated[
+        tuple[_Said, ...],
+        rows(lambda row, where: checked(_Said, row, where, is_open=True), "message"),
+        several(f"a list of messages, such as {EXAMPLE}"),
+    ]
+    images: Annotated[tuple[Annotated[str, matching("", "")], ...], several("a list of file names", 0)] = ()
+
+    @model_validator(mode="after")
+    def _takes_turns(self) -> _Row:
+        talk = [said.role for said in self.messages if said.role != "system"]
+        if not talk or talk != [("user", "assistant")[place % 2] for place in range(len(talk))]:
+            raise InputError("after a system message, user and assistant take turns, the user first")
+        if any(said.role == "assistant" and MARKER in said.content for said in self.messages):
+            raise InputError("a message of the assistant shows an image; only the user's may")
+        if self.num_marked not in (0, len(self.images)):
+            raise InputError(f'the text has {self.num_marked} {MARKER}, "images" has {len(self.images)}; give as many')
+        return self
+
+    @property
+    def num_marked(self) -> int:
+        return sum(said.content.count(MARKER) for said in self.messages)
+
+
+def _conversation(values: Mapping[str, Any], file: Path, where: str) -> Conversation:
+    row = checked(_Row, values, where, is_open=True)
+    messages = [(said.role, said.content) for said in row.messages]
+    if row.num_marked == 0:
+        first = next(place for place, (role, _) in enumerate(messages) if role == "user")
+        messages[first] = ("user", MARKER * len(row.images) + messages[first][1])
+    images = tuple(find_image(name, [file.parent, file.parent / "images"], file.parent, where) for name in row.images)
+    return Conversation(tuple(messages), images)

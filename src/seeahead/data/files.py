@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from seeahead.checked import shown_value
 from seeahead.errors import InputError, escaped, shown
 from seeahead.picture_formats import PICTURE_SUFFIXES, SUFFIXES, format_of
 
@@ -139,7 +140,7 @@ def _parsed(line: str, where: str) -> Mapping[str, Any]:
             f"{where}: a number with more digits than can be read; write it as a text, in quotes"
         ) from None
     if not isinstance(row, dict):
-        raise InputError(f"{where}: {kind_of(row)}; allowed: one object a line, such as {EXAMPLE}")
+        raise InputError(f"{where}: {shown_value(row)}; allowed: one object a line, such as {EXAMPLE}")
     return row
 
 
@@ -150,18 +151,6 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise InputError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} stands twice")
     return made
-
-
-def kind_of(value: object) -> str:
-    """What a JSON value is, in words."""
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return "a text" if value.strip() else "an empty text"
-    if isinstance(value, list):
-        return "a list" if value else "an empty list"
-    kinds: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", dict: "an object"}
-    return kinds.get(type(value), "something else")
 
 
 def find_files(folder: Path, patterns: Sequence[str]) -> list[Path]:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import difflib
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from seeahead.data.files import EXAMPLE, find_image, kind_of, read_lines, told
+from pydantic import Field, model_validator
+
+from seeahead.checked import AS_TUPLE, checked, matching, several, whole
+from seeahead.data.files import EXAMPLE, find_image, read_lines, told
 from seeahead.data.suite import DESCRIBE, Item, Suite, Turn, sampled
 from seeahead.errors import InputError, escaped, shown
 from seeahead.picture_formats import PICTURE_SUFFIXES
 
 KEYS = ("id", "image", "turns", "category", "topic", "max_new_tokens")
+_Text = Annotated[str, matching(r"\S", "a text")]
+_AnyText = Annotated[str, Field(strict=True)]
+_Number = Annotated[int, Field(strict=True)]
 EXPECTED = f"images ({', '.join(PICTURE_SUFFIXES)}) or one .jsonl file with lines such as {EXAMPLE}"
 _MOST_TOKENS = 1_000_000
+_Limit = Annotated[int, whole(1, _MOST_TOKENS)]
 IMAGES_SCENARIO, QUESTIONS_SCENARIO = "describe in detail", "question"
 
 
@@ -78,6 +86,39 @@ def _from_images(folder: Path, max_new_tokens: int) -> list[Item]:
     return [Item(name, IMAGES_SCENARIO, (find_image(name, [folder], folder, told(folder)),), turns) for name in files]
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A line of a file of questions, in the format of MMSpec. `image`: a path, or several; `max_new_tokens`: of every
+    answer, or one for each of the `turns`."""
+
+    turns: Annotated[tuple[_Text, ...], several('a list of questions, such as ["What is this?"]')]
+    id: Annotated[_Text | _Number | None, Field(description="a text or a whole number")] = None
+    image: Annotated[tuple[_Text, ...] | None, AS_TUPLE, Field(description="a path, a list of paths, or nothing")] = ()
+    category: Annotated[_AnyText | None, Field(description="a text")] = None
+    topic: Annotated[_AnyText | None, Field(description="a text")] = None
+    max_new_tokens: Annotated[
+        _Limit | tuple[_Limit, ...] | None,
+        Field(description=f"a whole number from 1 to {_MOST_TOKENS:,}, or a list with one for each question"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _has_a_limit_each(self) -> _Row:
+        if isinstance(self.max_new_tokens, tuple) and len(self.max_new_tokens) != len(self.turns):
+            given, wanted = len(self.max_new_tokens), len(self.turns)
+            raise InputError(f"max_new_tokens is a list of {given}; allowed: one whole number, or a list of {wanted}")
+        return self
+
+    @property
+    def scenario(self) -> str:
+        # In MMSpec's own files the six classes are in "topic", and "category" says in a few words what one image shows.
+        return (self.topic or self.category or "").strip() or QUESTIONS_SCENARIO
+
+    def limited_turns(self, default: int) -> tuple[Turn, ...]:
+        value = self.max_new_tokens or default
+        limits = value if isinstance(value, tuple) else (value,) * len(self.turns)
+        return tuple(map(Turn, self.turns, limits))
+
+
 def read_items(
     file: Path, max_new_tokens: int, homes: Sequence[Path] | None = None, folder: Path | None = None
 ) -> list[Item]:
@@ -85,17 +126,16 @@ def read_items(
     homes, folder = homes or (file.parent, file.parent / "images"), folder or file.parent
     items: list[Item] = []
     lines: dict[str, int] = {}
-    for number, row in read_lines(file):
+    for number, values in read_lines(file):
         where = f"{told(file)} line {number}"
-        _check_keys(row, where)
-        images = tuple(find_image(name, homes, folder, where) for name in _images(row, where))
-        texts = _turns(row, where)
-        limits = _limits(row, where, max_new_tokens, len(texts))
-        item = Item(_id(row, where, number), _scenario(row, where), images, tuple(map(Turn, texts, limits)))
-        if item.id in lines:
-            raise InputError(f"{where}: the id {shown(item.id)} is already that of line {lines[item.id]}")
-        lines[item.id] = number
-        items.append(item)
+        _check_keys(values, where)
+        row = checked(_Row, values, where, is_open=True)
+        images = tuple(find_image(name, homes, folder, where) for name in row.image or ())
+        name = f"line {number}" if row.id is None else str(row.id)
+        if name in lines:
+            raise InputError(f"{where}: the id {shown(name)} is already that of line {lines[name]}")
+        lines[name] = number
+        items.append(Item(name, row.scenario, images, row.limited_turns(max_new_tokens)))
     if not items:
         raise InputError(f"{told(file)} has no lines; write one JSON object per line, such as {EXAMPLE}")
     return items
@@ -107,50 +147,3 @@ def _check_keys(row: Mapping[str, Any], where: str) -> None:
         # "images" would silently make a question without an image.
         if key not in KEYS and near and near[0] not in row:
             raise InputError(f"{where}: unknown key {shown(key)}, did you mean {near[0]}? allowed: {', '.join(KEYS)}")
-
-
-def _limits(row: Mapping[str, Any], where: str, default: int, count: int) -> list[int]:
-    """How long each answer may get."""
-    value = row.get("max_new_tokens", default)
-    limits = value if isinstance(value, list) else [value] * count
-    if len(limits) != count or not all(type(limit) is int and 0 < limit <= _MOST_TOKENS for limit in limits):
-        raise InputError(
-            f'{where}: "max_new_tokens" is not a whole number from 1 to {_MOST_TOKENS:,}, nor a list of {count} of them'
-        )
-    return limits
-
-
-def _id(row: Mapping[str, Any], where: str, number: int) -> str:
-    value = row.get("id", f"line {number}")
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise InputError(f'{where}: "id" is {kind_of(value)}; allowed: a text or a whole number')
-    return str(value)
-
-
-def _images(row: Mapping[str, Any], where: str) -> list[str]:
-    value = row.get("image")
-    names = [] if value is None else value if isinstance(value, list) else [value]
-    if not all(isinstance(name, str) and name.strip() for name in names):
-        raise InputError(f'{where}: "image" is {kind_of(value)}; allowed: a path, a list of paths, or nothing')
-    return list(names)
-
-
-def _turns(row: Mapping[str, Any], where: str) -> list[str]:
-    if "turns" not in row:
-        raise InputError(f'{where}: "turns" is missing; allowed: a list of questions, such as ["What is this?"]')
-    value = row["turns"]
-    if not isinstance(value, list) or not value:
-        raise InputError(f'{where}: "turns" is {kind_of(value)}; allowed: a list with at least one question')
-    for position, text in enumerate(value, start=1):
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f'{where}: question {position} of "turns" is {kind_of(text)}; allowed: a text')
-    return list(value)
-
-
-def _scenario(row: Mapping[str, Any], where: str) -> str:
-    for key in ("category", "topic"):
-        if not isinstance(row.get(key), str | None):
-            raise InputError(f'{where}: "{key}" is {kind_of(row[key])}; allowed: a text')
-    # In MMSpec's own files the six classes are in "topic", and "category" says in a few words what one picture shows.
-    named: str = row.get("topic") or row.get("category") or ""
-    return named.strip() or QUESTIONS_SCENARIO

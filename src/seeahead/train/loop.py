@@ -22,9 +22,9 @@ from torch import Tensor
 from seeahead.checked import checked, read_json, real, several, whole
 from seeahead.errors import SeeaheadError
 from seeahead.provenance import write_text
+from seeahead.train.distributed import Processes
 from seeahead.train.optimizers import Limits, Optimizers
 from seeahead.train.origins import LIMITS, Origin, differences
-from seeahead.train.workers import Workers
 
 Report = Callable[[str], None]
 CHECKPOINT_SECONDS = 120.0
@@ -142,7 +142,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         raise SeeaheadError(f"cannot write {path.name}: {reason}; free space there and start again") from None
 
 
-class Meter:
+class Logger:
     """Means of losses since the last report, as one line and as a line of the stage's file."""
 
     def __init__(self, stage: Stage) -> None:
@@ -156,19 +156,19 @@ class Meter:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         if time.monotonic() - self.reported > REPORT_SECONDS:
-            self.tell(step, share)
+            self.log(step, share)
 
-    def tell(self, step: int, share: float) -> None:
+    def log(self, step: int, share: float) -> None:
         """Nothing, if no step was taken since the last time."""
         if not self.num_steps:
             return
         elapsed = max(time.monotonic() - self.reported, 1e-6)
         num_tokens = self.sums.pop("tokens", 0.0)
         means = {name: round(value / self.num_steps, 4) for name, value in self.sums.items()}
-        said = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+        shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
         samples = self.num_steps * self.stage.limits.batch_size * self.stage.limits.accumulate
         pace = f"{num_tokens / elapsed:.0f} tokens/s" if num_tokens else f"{samples / elapsed:.1f} samples/s"
-        self.stage.report(f"{self.stage.name}: {share:4.0%} step {step} {said} {pace}")
+        self.stage.report(f"{self.stage.name}: {share:4.0%} step {step} {shown} {pace}")
         with self.stage.losses.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **means}) + "\n")
         self.reported, self.sums, self.num_steps = time.monotonic(), {}, 0
@@ -194,39 +194,41 @@ def fit(
         stage.report(f"{stage.name}: done before, {record.step} steps")
         return
     stage.folder.mkdir(parents=True, exist_ok=True)
-    limits, meter, workers = stage.limits, Meter(stage), Workers()
+    limits, logger, processes = stage.limits, Logger(stage), Processes()
     step, start = record.step, time.monotonic() - record.seconds
     optimizers = Optimizers(parameters, limits, scale_of)
     optimizers.remember(step, stage.memory)
     saved = watched = time.monotonic()
-    while (share := workers.agreed(max((time.monotonic() - start) / (60 * limits.minutes), step / limits.steps))) < 1:
-        values = gradient(stage, step, list(parameters.values()), loss_of, workers)
+    while (share := processes.agreed(max((time.monotonic() - start) / (60 * limits.minutes), step / limits.steps))) < 1:
+        values = gradient(stage, step, list(parameters.values()), loss_of, processes)
         optimizers.descend(step, share)
         step += 1
-        meter.add(step, share, values)
-        if time.monotonic() - saved > CHECKPOINT_SECONDS and workers.is_first:
+        logger.add(step, share, values)
+        if time.monotonic() - saved > CHECKPOINT_SECONDS and processes.is_first:
             save_tensors(optimizers.memory(step), stage.memory)
             stage.save(parameters, step, time.monotonic() - start, False)
             saved = time.monotonic()
         if watch and time.monotonic() - watched > 60 * watch_minutes:
             stage.report(f"{stage.name}: held out: {watch()}")
             watched = time.monotonic()
-    meter.tell(step, 1.0)
+    logger.log(step, 1.0)
     optimizers.use_averages()
-    if workers.is_first:
+    if processes.is_first:
         stage.save(parameters, step, time.monotonic() - start, True)
         stage.memory.unlink(missing_ok=True)
     stage.report(f"{stage.name}: finished after {step} steps")
 
 
-def gradient(stage: Stage, step: int, parameters: list[Tensor], loss_of: LossOf, workers: Workers) -> dict[str, float]:
+def gradient(
+    stage: Stage, step: int, parameters: list[Tensor], loss_of: LossOf, processes: Processes
+) -> dict[str, float]:
     """Leaves the mean gradient of the step's batches in the parameters; means of their values, sums of their tokens."""
     for parameter in parameters:
         parameter.grad = None
     count, means = stage.limits.accumulate, dict[str, float]()
     for part in range(count):
         try:
-            loss, values = loss_of(((step * count) + part) * workers.number + workers.index)
+            loss, values = loss_of(((step * count) + part) * processes.number + processes.index)
             check_loss(float(loss.detach()), stage, step)
             (loss / count).backward()
         except RuntimeError as error:
@@ -238,7 +240,7 @@ def gradient(stage: Stage, step: int, parameters: list[Tensor], loss_of: LossOf,
             ) from None
         for name, value in {"loss": float(loss.detach()), **values}.items():
             means[name] = means.get(name, 0.0) + value / (1 if name == "tokens" else count)
-    workers.average_gradients(parameters)
+    processes.average_gradients(parameters)
     return means
 
 

@@ -1,4 +1,4 @@
-"""What a drafter is taught by: the written tokens, or the target's distribution at each of them.
+"""What a drafter is taught by: the tokens of a response, or the target's distribution at each of them.
 
 The target's distribution is stored as its few likeliest tokens. What is left of it is unknown; each loss says what it
 makes of that.
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Taught:
+class Labels:
     """Positions to learn from. `logs` [positions, vocabulary]: the drafter's log-probabilities, in draft ids.
 
     `wanted` [positions]: the token written there. `ids` and `shares` [positions, k]: the target's likeliest tokens and
@@ -37,19 +37,19 @@ class Taught:
         return self.shares.sum(-1) > 0.1
 
 
-def cross_entropy(taught: Taught) -> Tensor:
+def cross_entropy(labels: Labels) -> Tensor:
     """With the token that was written."""
-    return _mean(taught.hard)
+    return _mean(labels.hard)
 
 
-def forward_kl(taught: Taught) -> Tensor:
+def forward_kl(labels: Labels) -> Tensor:
     """KL(target ‖ drafter) up to a constant, over the stored tokens scaled to sum 1 (Hinton et al. 2015)."""
-    scaled = taught.shares / taught.shares.sum(-1, keepdim=True).clamp_min(1e-6)
-    soft = -(scaled * taught.logs.gather(-1, taught.ids)).sum(-1)
-    return _mean(torch.where(taught.has_shares, soft, taught.hard))
+    scaled = labels.shares / labels.shares.sum(-1, keepdim=True).clamp_min(1e-6)
+    soft = -(scaled * labels.logs.gather(-1, labels.ids)).sum(-1)
+    return _mean(torch.where(labels.has_shares, soft, labels.hard))
 
 
-def tvd_plus(taught: Taught) -> Tensor:
+def tvd_plus(labels: Labels) -> Tensor:
     """TVD++ of Goel et al. 2024, section 3.2: total variation as a policy gradient with normalised advantages.
 
     The gradient of TV(drafter, target) is the expectation, over tokens the drafter draws, of ∇log p(token) times
@@ -57,17 +57,17 @@ def tvd_plus(taught: Taught) -> Tensor:
     positions of the batch. The expectation is taken over the whole vocabulary, not sampled. Tokens that are not stored
     count as less likely under the target than under the drafter.
     """
-    known = taught.has_shares
+    known = labels.has_shares
     if not known.any():
-        return _mean(taught.hard)
-    logs = taught.logs[known]
+        return _mean(labels.hard)
+    logs = labels.logs[known]
     drafted = logs.detach().exp()
-    target = torch.zeros_like(drafted).scatter_add_(-1, taught.ids[known], taught.shares[known])
+    target = torch.zeros_like(drafted).scatter_add_(-1, labels.ids[known], labels.shares[known])
     reward = (target > drafted).float()
     mean = (drafted * reward).sum(-1).mean()
     deviation = ((drafted * (reward - mean) ** 2).sum(-1).mean() + 1e-6).sqrt()
     soft = -(drafted * (reward - mean) / deviation * logs).sum(-1)
-    return _mean(torch.cat((soft, taught.hard[~known])))
+    return _mean(torch.cat((soft, labels.hard[~known])))
 
 
 def _mean(values: Tensor) -> Tensor:
@@ -75,8 +75,13 @@ def _mean(values: Tensor) -> Tensor:
     return values.sum() / max(1, len(values))
 
 
-LOSSES: dict[str, Callable[[Taught], Tensor]] = {
+LOSSES: dict[str, Callable[[Labels], Tensor]] = {
     "cross-entropy": cross_entropy,
     "forward-kl": forward_kl,
     "tvd++": tvd_plus,
 }
+
+FEATURE_LOSSES = ("smooth-l1", "soft-cross-entropy")
+"""Those of feature drafters, which `train.msd` computes together."""
+MSD_LOSS: dict[str, float] = {"smooth-l1": 1.0, "soft-cross-entropy": 0.1}
+"""Weights of MSD and EAGLE."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from seeahead.data.conversations import Conversation
     from seeahead.families.base import Family
     from seeahead.pictures import PictureSource
-    from seeahead.train.drafter_recipe import DrafterRecipe, StageRecipe
-    from seeahead.train.own_answers import Writing
+    from seeahead.train.generation import GenerationSettings
+    from seeahead.train.recipe import DrafterRecipe, StageRecipe
 
 FILE_NAME = "origin.json"
 Origin = Mapping[str, str]
@@ -39,10 +39,10 @@ _SAMPLED = 64
 
 
 def origin_of_answers(
-    family: Family, conversations: Sequence[Conversation], writing: Writing, seed: int
+    family: Family, conversations: Sequence[Conversation], generation: GenerationSettings, seed: int
 ) -> dict[str, str]:
     """Minutes are left out: given more of them, the target goes on writing."""
-    settings = {name: str(value) for name, value in asdict(writing).items() if name != "minutes"}
+    settings = {name: str(value) for name, value in asdict(generation).items() if name != "minutes"}
     model, processor = family.model, family.processor
     template = getattr(processor, "chat_template", None) or getattr(family.tokenizer, "chat_template", None)
     return {
@@ -50,7 +50,7 @@ def origin_of_answers(
         "target's settings": _digest([_config(model.config), family.end_token_ids]),
         "target's weights": _sampled(model),
         "target's chat template": _digest(template),
-        "data": _digest([[entry.messages, [_told(image) for image in entry.images]] for entry in conversations]),
+        "data": _digest([[entry.messages, [_identity(image) for image in entry.images]] for entry in conversations]),
         "seed": str(seed),
         **settings,
     }
@@ -142,11 +142,11 @@ def _sampled(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:_LENGTH]
 
 
-def _told(picture: PictureSource) -> str:
-    """Enough of a picture to see that the data are others; what is asked about it stands beside."""
-    if isinstance(picture, bytes):
-        return hashlib.sha256(picture).hexdigest()
-    if isinstance(picture, str | Path):
-        path = Path(picture)
+def _identity(image: PictureSource) -> str:
+    """Enough of an image to see that the data are others; what is asked about it stands beside."""
+    if isinstance(image, bytes):
+        return hashlib.sha256(image).hexdigest()
+    if isinstance(image, str | Path):
+        path = Path(image)
         return f"{path.name} {path.stat().st_size if path.is_file() else 0}"
-    return f"{picture.mode} {picture.size}" if isinstance(picture, Image.Image) else type(picture).__name__
+    return f"{image.mode} {image.size}" if isinstance(image, Image.Image) else type(image).__name__

@@ -21,11 +21,11 @@ from seeahead.target import Target
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train import loop
-from seeahead.train.drafter_recipe import Network, read_drafter_recipe
-from seeahead.train.feature_drafter import PAPER, FeatureLearner
-from seeahead.train.feature_lines import Mixture, Place, RecordedFeatures, ramp
-from seeahead.train.feature_training import FeatureTraining
-from seeahead.train.own_answers import Writing
+from seeahead.train.feature_lines import ModalityMixture, Place, RecordedFeatures, ramp
+from seeahead.train.generation import GenerationSettings
+from seeahead.train.msd import PAPER, FeatureLearner
+from seeahead.train.recipe import Network, read_drafter_recipe
+from seeahead.train.run import DrafterTraining
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "drafters" / "msd-cpu.toml"
 NUM_STEPS = 160
@@ -57,7 +57,7 @@ def shrunk(**changes):
     recipe = read_drafter_recipe(RECIPE)
     (stage,) = recipe.stages
     limits = replace(stage.limits, steps=NUM_STEPS, batch_size=8, learning_rate=1e-2, matrix_rate=0.0)
-    writing = Writing(minutes=60.0, batch_size=16, max_new_tokens=20, features=True)
+    writing = GenerationSettings(minutes=60.0, batch_size=16, max_new_tokens=20, features=True)
     stages = (replace(stage, limits=limits, **changes),)
     return replace(recipe, network=Network(vocabulary=0), writing=writing, stages=stages)
 
@@ -67,7 +67,7 @@ def trained(family, conversations, tmp_path_factory):
     root = tmp_path_factory.mktemp("msd")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "REPORT_SECONDS", -1.0)  # every step
-        training = FeatureTraining(shrunk(), family, conversations, root, lambda line: None, root, root / "answers")
+        training = DrafterTraining(shrunk(), family, conversations, root, lambda line: None, root, root / "answers")
         return training.run()
 
 
@@ -94,7 +94,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
     answers = trained.parent / "answers"
 
     def training(name):
-        return FeatureTraining(shrunk(), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
+        return DrafterTraining(shrunk(), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
 
     whole = training("whole").run()
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
@@ -117,7 +117,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
 def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversations, trained, tmp_path):
     def training(name):
         answers = trained.parent / "answers"
-        return FeatureTraining(shrunk(), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
+        return DrafterTraining(shrunk(), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
 
     further = json.loads((training("further").run(trained) / "provenance.json").read_text())["held_out_agreement"]
     before = json.loads((trained / "provenance.json").read_text())["held_out_agreement"]["two-stage"]
@@ -204,7 +204,7 @@ def test_the_ramp_starts_at_half_time_and_ends_at_pictures_alone():
 
 
 def test_pictures_come_in_the_second_half_and_within_batches():
-    mixture = Mixture(places(50, 50), "ramp", num_batches=80, size=16, seed=1)
+    mixture = ModalityMixture(places(50, 50), "ramp", num_batches=80, size=16, seed=1)
     shares = [sum(place.has_pictures for place in mixture(number)) / 16 for number in range(80)]
     assert max(shares[:40]) == 0.0
     assert shares[-1] > 0.8
@@ -216,18 +216,18 @@ def test_pictures_come_in_the_second_half_and_within_batches():
 
 
 def test_a_batch_depends_on_seed_and_number_alone():
-    one, other = (Mixture(places(30, 30), "both", 64, 8, seed=4) for _ in range(2))
+    one, other = (ModalityMixture(places(30, 30), "both", 64, 8, seed=4) for _ in range(2))
     in_order = [one(number) for number in range(64)]
     # Two workers take every second batch each.
     of_two = [[other(number) for number in range(first, 64, 2)] for first in range(2)]
     assert in_order[0::2] == of_two[0]
     assert in_order[1::2] == of_two[1]
-    assert Mixture(places(30, 30), "both", 64, 8, seed=5)(0) != in_order[0]
+    assert ModalityMixture(places(30, 30), "both", 64, 8, seed=5)(0) != in_order[0]
 
 
 @pytest.mark.parametrize(("num_text", "num_seen"), [(10, 40), (0, 5), (5, 0)])
 def test_all_draws_every_line_alike(num_text, num_seen):
-    mixture = Mixture(places(num_text, num_seen), "all", num_batches=64, size=16, seed=1)
+    mixture = ModalityMixture(places(num_text, num_seen), "all", num_batches=64, size=16, seed=1)
     seen = sum(mixture.line(number).has_pictures for number in range(1024)) / 1024
     assert seen == pytest.approx(num_seen / (num_text + num_seen), abs=0.04)
 
@@ -238,15 +238,15 @@ def test_all_draws_every_line_alike(num_text, num_seen):
 )
 def test_a_missing_kind_is_refused(mixture, num_text, num_seen, says):
     with pytest.raises(InputError, match=f"no answers {says} to learn from"):
-        Mixture(places(num_text, num_seen), mixture, 8, 4, 0)
+        ModalityMixture(places(num_text, num_seen), mixture, 8, 4, 0)
 
 
 def test_answers_without_features_are_refused(family, conversations, tmp_path):
-    from seeahead.train.own_answers import OwnAnswers
+    from seeahead.train.responses import TargetResponses
 
     prompts = [prompt for conversation in conversations[:4] for prompt, _ in conversation.exchanges()]
-    writing = Writing(minutes=60.0, batch_size=4, max_new_tokens=4)
-    OwnAnswers(tmp_path, family, writing, lambda line: None).write((prompt, None) for prompt in prompts)
+    writing = GenerationSettings(minutes=60.0, batch_size=4, max_new_tokens=4)
+    TargetResponses(tmp_path, family, writing, lambda line: None).write((prompt, None) for prompt in prompts)
     with pytest.raises(InputError, match="were written without features; choose another --answers"):
         RecordedFeatures(tmp_path)
     with pytest.raises(InputError, match="no answers in"):

@@ -13,9 +13,9 @@ from seeahead.prompt import make_prompt
 from seeahead.session import Session
 from seeahead.testing import VISION_FAMILIES, tiny_model
 from seeahead.testing.processors import tiny_processor
-from seeahead.train.lines import MARK, SLOT
-from seeahead.train.own_answers import OwnAnswers, Writing
-from seeahead.train.stored_answers import features_of
+from seeahead.train.examples import MARK, SLOT
+from seeahead.train.generation import GenerationSettings
+from seeahead.train.responses import TargetResponses, features_of
 from tests.lossless.cases import WITH_EVERY_DRAFTER
 
 QUESTIONS = ("What is this?", "And what would a bird say of what is to be seen here?")
@@ -27,9 +27,9 @@ def family(request):
 
 
 def written(family, folder, pictures, **settings):
-    writing = Writing(minutes=60.0, batch_size=2, max_new_tokens=6, sampled_every=0, **settings)
+    writing = GenerationSettings(minutes=60.0, batch_size=2, max_new_tokens=6, sampled_every=0, **settings)
     prompts = [make_prompt(question, pictures) for question in QUESTIONS]
-    own = OwnAnswers(folder, family, writing, lambda line: None)
+    own = TargetResponses(folder, family, writing, lambda line: None)
     own.write((prompt, None) for prompt in prompts)
     files = sorted(folder.glob("*.jsonl"))
     rows = [
@@ -61,10 +61,10 @@ def test_recorded_features_are_those_of_the_target(family, tmp_path):
 
 def test_a_drafter_of_words_is_shown_pictures_without_their_markers(family, tmp_path):
     own, rows = written(family, tmp_path, [PICTURES / "cow.jpg"], features=True)
-    for line, (row, _, _, inputs) in zip(own.lines(2), rows, strict=True):
+    for line, (row, _, _, inputs) in zip(own.examples(2), rows, strict=True):
         view = line.ids[: line.start]
         assert MARK not in view
         assert view.count(SLOT) == len(line.visual) <= 2 * (1 + row["view"].count(MARK))
         words = [token for token in inputs.token_ids[0].tolist() if token not in family.image_token_ids]
         assert [token for token in view if token >= 0] == words
-    assert all(line.visual is None and SLOT not in line.ids for line in own.lines())
+    assert all(line.visual is None and SLOT not in line.ids for line in own.examples())

@@ -13,7 +13,7 @@ from torch import Tensor
 from seeahead.errors import InputError
 
 
-class Workers:
+class Processes:
     """This process among all: each draws other batches, and gradients are averaged over them."""
 
     def __init__(self) -> None:

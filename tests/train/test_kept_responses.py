@@ -16,14 +16,14 @@ from seeahead.errors import InputError
 from seeahead.families import family_for
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
-from seeahead.train.drafter_recipe import DrafterRecipe, Network, StageRecipe
-from seeahead.train.material import Material
+from seeahead.train.data import Dataset
+from seeahead.train.generation import GenerationSettings
 from seeahead.train.optimizers import Limits
 from seeahead.train.origins import FILE_NAME
-from seeahead.train.own_answers import Writing
-from seeahead.train.stored_answers import batches_in, read_batch
+from seeahead.train.recipe import DrafterRecipe, Network, StageRecipe
+from seeahead.train.responses import batches_in, read_batch
 
-WRITING = Writing(minutes=60.0, batch_size=4, max_new_tokens=4, visual_tokens=2)
+WRITING = GenerationSettings(minutes=60.0, batch_size=4, max_new_tokens=4, visual_tokens=2)
 LIMITS_OF_STAGE = Limits(steps=5, batch_size=2, learning_rate=0.1)
 STAGE = StageRecipe("words", ("answers",), {"cross-entropy": 1.0}, LIMITS_OF_STAGE)
 RECIPE = DrafterRecipe("vision", 7, Network(visual_tokens=2), WRITING, (STAGE,))
@@ -45,7 +45,7 @@ def talk(*numbers):
 
 def gather(family, folder, conversations=(), recipe=RECIPE, lines=None):
     report = (lines if lines is not None else []).append
-    material = Material(recipe, family, conversations or talk(*range(6)), folder, report, folder)
+    material = Dataset(recipe, family, conversations or talk(*range(6)), folder, report, folder)
     return material.gather()["answers"]
 
 
@@ -228,8 +228,8 @@ def test_given_answers_that_are_too_long_are_left_out_and_counted(tmp_path) -> N
     long = Conversation((("user", "What?"), ("assistant", "very " * 1000)))
     short = Conversation((("user", "What?"), ("assistant", "Yes.")))
     recipe = replace(RECIPE, kind="language", stages=(replace(STAGE, data=("conversations",)),))
-    material = Material(recipe, narrow, [long, short], tmp_path, told.append, tmp_path)
-    assert len(material.conversation_lines()) == 1
+    material = Dataset(recipe, narrow, [long, short], tmp_path, told.append, tmp_path)
+    assert len(material.given_answers()) == 1
     assert told == [
         "given answers: 1 left out: 1 since question and answer are longer than the target's context of 96 tokens"
     ]

@@ -1,0 +1,201 @@
+"""Language and vision drafters under training: a Llama over the draft vocabulary, and what it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from seeahead.drafters.folder import IMAGE_ADAPTER, KEY, Folder, fingerprint_of
+from seeahead.drafters.language import shape_of
+from seeahead.drafters.vision import AdapterConfig, ImageAdapter, load_adapter, save_adapter
+from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.errors import ModelError, escaped
+from seeahead.executors.checkpoint import read_language
+from seeahead.target import Target
+from seeahead.train.data import Dataset
+from seeahead.train.examples import Batch, BatchSampler, Collator, Example
+from seeahead.train.loop import LossOf
+from seeahead.train.losses import LOSSES, Labels
+from seeahead.train.recipe import Network, StageRecipe
+
+
+class DrafterNetwork(nn.Module):
+    """`language` reads draft ids; `adapter` makes slots of the target's visual embeddings."""
+
+    def __init__(
+        self, language: LlamaForCausalLM, vocabulary: DraftVocabulary, adapter: ImageAdapter | None = None
+    ) -> None:
+        super().__init__()
+        self.language, self.vocabulary, self.adapter = language, vocabulary, adapter
+
+    def labels(self, batch: Batch) -> Labels:
+        """Log-probabilities at the labelled places; the head runs on those alone."""
+        chosen = batch.labels != -100
+        with torch.autocast(self.language.device.type, torch.bfloat16):
+            embeddings = self.language.get_input_embeddings()(batch.ids)
+            if self.adapter is not None and batch.visual is not None:
+                shown = self.adapter(batch.visual.to(embeddings.dtype)).to(embeddings.dtype)
+                embeddings = embeddings.index_put((batch.rows, batch.columns), shown)
+            hidden = self.language.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state[chosen]
+            logits = self.language.lm_head(hidden)
+        return Labels(
+            logits.float().log_softmax(-1), batch.labels[chosen], batch.soft_ids[chosen], batch.shares[chosen]
+        )
+
+    def save(self, folder: Path, target: Target) -> None:
+        """A drafter folder: a Hugging Face Llama checkpoint in bfloat16, the vocabulary's map, the adapter."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self.language.config
+        config.target_vocab_size, config.unknown_draft_id = target.vocab_size, self.vocabulary.unknown
+        kind = "language" if self.adapter is None else "vision"
+        setattr(config, KEY, {"kind": kind, "target": fingerprint_of(target)})
+        vars(config).pop(IMAGE_ADAPTER, None)  # what it was started from may have had one
+        if self.adapter is not None:
+            setattr(config, IMAGE_ADAPTER, self.adapter.config.to_json())
+            save_adapter(self.adapter.to(torch.bfloat16), folder)
+        self.language.bfloat16().save_pretrained(folder)
+        (folder / "generation_config.json").unlink(missing_ok=True)
+        save_file({"d2t": self.vocabulary.offsets()}, folder / VOCABULARY_FILE)
+        self.float()
+
+
+def new_network(
+    vocabulary: DraftVocabulary, sizes: Network, ends: tuple[int, int], adapter: AdapterConfig | None
+) -> DrafterNetwork:
+    """An untrained drafter; `ends` are the target's ids of begin and end."""
+    begin, end = (vocabulary.known([token]) or [vocabulary.unknown] for token in ends)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=sizes.width,
+        intermediate_size=sizes.width * 14 // 5,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        num_key_value_heads=sizes.heads,
+        head_dim=sizes.width // sizes.heads,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+        bos_token_id=begin[0],
+        eos_token_id=end[0],
+        pad_token_id=vocabulary.unknown,
+    )
+    return DrafterNetwork(LlamaForCausalLM(config), vocabulary, ImageAdapter(adapter) if adapter else None)
+
+
+def load_network(folder: Path, adapter: AdapterConfig | None, vocab_size: int) -> DrafterNetwork:
+    """A drafter to go on training from, for a target of `vocab_size` tokens.
+
+    `adapter`: one to put on it where the folder has none. Raises ModelError for a folder that is no drafter's, or that
+    of a drafter for another target."""
+    if not (folder / VOCABULARY_FILE).is_file():
+        raise ModelError(f"'{folder}' is no drafter to start from: it lacks {VOCABULARY_FILE}; train one first")
+    found = Folder.read(folder)
+    vocabulary = found.vocabulary()
+    if vocabulary.highest >= vocab_size:
+        raise ModelError(
+            f"'{folder}' drafts token {vocabulary.highest}, the target has {vocab_size}; "
+            "start from a drafter for a target with the same tokenizer, or from scratch"
+        )
+    read_language(folder, shape_of(found, vocabulary))  # transformers would not say what is damaged
+    try:
+        language = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"'{folder}' cannot be started from: {escaped(str(error))}; train one first") from None
+    made = ImageAdapter(adapter) if adapter else None
+    if adapter and found.values.get(IMAGE_ADAPTER) == adapter.to_json():
+        made = load_adapter(folder, adapter, torch.float32, torch.device("cpu"))
+    return DrafterNetwork(language, vocabulary, made)
+
+
+class LanguageObjective:
+    """The next token, by the losses of `train.losses`; a vision drafter's adapter learns with it or alone."""
+
+    def __init__(self, dataset: Dataset, start: Path | None, held_out: int) -> None:
+        """One response in `held_out` is watched, not learned. `start`: a drafter to go on from; None: from scratch."""
+        self.dataset, self.sizes = dataset, dataset.recipe.network
+        self.is_vision = dataset.recipe.kind == "vision"
+        self.data = dataset.gather()
+        self.responses = self.data.get("answers", [])
+        watched = self.responses[::held_out]
+        self.data["answers"] = [entry for place, entry in enumerate(self.responses) if place % held_out]
+        family = dataset.family
+        width: int = family.text_config.hidden_size
+        adapter = AdapterConfig(width, self.sizes.width, self.sizes.adapter_width, self.sizes.visual_tokens)
+        self.network = self._network(start, adapter if self.is_vision else None).to(family.device)
+        self.collator = Collator(self.network.vocabulary, family.vocab_size)
+        self._watched = [self.batch(watched[first : first + 32]) for first in range(0, len(watched), 32)]
+        self.num_watched = sum(len(example.learned) for example in watched)
+
+    def _network(self, start: Path | None, adapter: AdapterConfig | None) -> DrafterNetwork:
+        if start is not None:
+            network = load_network(start, adapter, self.dataset.family.vocab_size)
+        else:
+            # Over the tokens that the target's responses (or else the other data) use most.
+            kinds = (self.responses, self.data.get("conversations"), self.data.get("text"))
+            vocabulary = self.dataset.vocabulary(example.ids for example in next(filter(None, kinds)))
+            torch.manual_seed(self.dataset.recipe.seed)
+            network = new_network(vocabulary, self.sizes, (self.dataset.begin, self.dataset.end), adapter)
+        if network.adapter is not None and not network.adapter.down.weight.any():
+            # The adapter starts as the map between the two tables of word embeddings.
+            models: tuple[Any, Any] = (self.dataset.family.model, network.language)
+            theirs, ours = (model.get_input_embeddings().weight.detach().float() for model in models)
+            network.adapter.start_from(theirs[network.vocabulary.target_ids.to(theirs.device)], ours)
+        return network
+
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        shown = examples if self.is_vision else [example.without_images() for example in examples]
+        return self.collator.batch(shown).to(self.dataset.family.device)
+
+    def parameters(self, stage: StageRecipe | None = None) -> dict[str, Tensor]:
+        """By name, of all or of what a stage trains, the rest at rest; a tied head is its embedding."""
+        prefix = "adapter." if stage is not None and stage.trained == "adapter" else ""
+        for name, value in self.network.named_parameters():
+            value.requires_grad_(name.startswith(prefix))
+        return {name: value for name, value in self.network.named_parameters() if name.startswith(prefix)}
+
+    def loss_of(self, stage: StageRecipe) -> LossOf:
+        examples = examples_for(stage, self.data, self.sizes.visual_tokens)
+        sampler = BatchSampler(examples, stage.limits.batch_size, self.dataset.recipe.seed)
+
+        def loss_of(number: int) -> tuple[Tensor, dict[str, float]]:
+            batch = self.batch(sampler(number))
+            labels = self.network.labels(batch)
+            loss = torch.stack([weight * LOSSES[name](labels) for name, weight in stage.loss.items()]).sum()
+            agreement = float((labels.logs.argmax(-1) == labels.wanted).float().mean())
+            return loss, {"agreement": agreement, "tokens": float(batch.ids.numel())}
+
+        return loss_of
+
+    def agreement(self) -> float:
+        """Share of the held-out tokens that the drafter ranks first; tokens it does not know count as misses."""
+        right = 0
+        with torch.inference_mode():
+            for batch in self._watched:
+                labels = self.network.labels(batch)
+                right += int((labels.logs.argmax(-1) == labels.wanted).sum())
+        return round(right / max(1, self.num_watched), 4)
+
+    @property
+    def amounts(self) -> tuple[int, int]:
+        """Responses, and their tokens."""
+        return len(self.responses), sum(len(example.learned) for example in self.responses)
+
+    def save(self, folder: Path) -> None:
+        self.network.save(folder, Target.of(self.dataset.family))
+
+
+def examples_for(stage: StageRecipe, data: Mapping[str, Sequence[Example]], visual_tokens: int) -> list[Example]:
+    """What a stage learns from; `visual_tokens` of every image are in an example."""
+    examples = [example for kind in stage.data for example in data[kind]]
+    if stage.trained == "adapter":  # what shows no image has nothing to teach it
+        examples = [example for example in examples if example.visual is not None]
+    if stage.most_pictures:
+        most = stage.most_pictures * visual_tokens
+        examples = [example for example in examples if example.visual is None or len(example.visual) <= most]
+    return examples

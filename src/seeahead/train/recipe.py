@@ -1,0 +1,188 @@
+"""A drafter's recipe: what is built, what the target writes for it, and the stages it goes through; a TOML file."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, model_validator
+
+from seeahead.checked import (
+    AS_TUPLE,
+    allowed_in,
+    as_table,
+    checked,
+    exists,
+    flag,
+    matching,
+    one_of,
+    read_text,
+    real,
+    refuse_unknown,
+    rows,
+    several,
+    table,
+    whole,
+)
+from seeahead.drafters.msd import VISUAL
+from seeahead.errors import InputError, escaped
+from seeahead.train.examples import MIXTURES
+from seeahead.train.generation import GenerationSettings
+from seeahead.train.losses import FEATURE_LOSSES, LOSSES, MSD_LOSS
+from seeahead.train.optimizers import Limits
+
+KINDS = ("language", "vision", "msd")
+DATA = ("text", "conversations", "answers")
+TRAINED = ("all", "adapter")
+HEAD_DIM = 64
+HIGHEST_SEED = 2**32 - 1
+NAME_OF_FILES = matching("^[A-Za-z0-9_-]{1,64}$", "up to 64 letters, digits, - and _, since files are called by it")
+"""What a name takes that files of the output folder are called by: it must not lead out of that folder."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """`vocabulary`: draft tokens, 0 for all of the target's. `visual_tokens`: of an image, at most; 0: all of them.
+
+    A feature drafter has the target's width and one layer. `decoupled`: images are kept apart from text (MSD), or not
+    (EAGLE-2); `pictures`: what becomes of an image's slots (full, pooled to `visual_tokens`, query, dropped)."""
+
+    width: Annotated[int, whole(2, 65_536)] = 320
+    layers: Annotated[int, whole(1, 256)] = 3
+    vocabulary: Annotated[int, whole(0, 10_000_000)] = 6144
+    visual_tokens: Annotated[int, whole(0, 1_000_000)] = 16
+    adapter_width: Annotated[int, whole(1, 262_144)] = 640
+    decoupled: Annotated[bool, flag()] = True
+    pictures: Annotated[str, one_of(VISUAL)] = "full"
+
+    @property
+    def heads(self) -> int:
+        return max(1, self.width // HEAD_DIM)
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """`data`: of which kinds it learns. `loss`: weights by name. `trained`: the whole drafter or its adapter alone.
+    `most_pictures`: answers about more images are left out, 0: none are.
+
+    For feature drafters: `mixture` of text and images; `ahead`, how often the drafter's own guesses are read in place
+    of the target's features."""
+
+    name: Annotated[str, NAME_OF_FILES]
+    data: Annotated[tuple[Annotated[str, one_of(DATA)], ...], AS_TUPLE, several(", ".join(DATA))]
+    loss: Annotated[
+        dict[str, Annotated[float, real(0, 1e6)]],
+        BeforeValidator(lambda value: {value: 1.0} if isinstance(value, str) else value),
+        several("a name, or numbers from 0 to 1e+06 by name"),
+    ]
+    limits: Limits
+    trained: Annotated[str, one_of(TRAINED)] = "all"
+    mixture: Annotated[str, one_of(MIXTURES)] = "ramp"
+    ahead: Annotated[int, whole(0, 16)] = 0
+    most_pictures: Annotated[int, whole(0, 10_000)] = 0
+
+    @classmethod
+    def read(cls, row: object, where: str) -> StageRecipe:
+        """From one table, in which the limits stand beside the rest."""
+        given = as_table(row, where)
+        if isinstance(given.get("name"), str):
+            where = f"{where} ({escaped(given['name'], 64)})"
+        own = [name for name in allowed_in(cls) if name != "limits"]
+        refuse_unknown(given, [*own, *allowed_in(Limits)], where)
+        limits = checked(Limits, {name: value for name, value in given.items() if name not in own}, where)
+        return checked(cls, {"limits": limits, **{name: given[name] for name in own if name in given}}, where)
+
+    def check(self, kind: str) -> None:
+        """Raises InputError for what drafters of this `kind` do not learn by."""
+        allowed = FEATURE_LOSSES if kind == "msd" else tuple(LOSSES)
+        for name in self.loss:
+            if name not in allowed:
+                raise InputError(f"stage {self.name}: loss is {name!r}; allowed: {', '.join(allowed)}")
+        if not any(self.loss.values()):
+            raise InputError(f"stage {self.name}: every loss has weight 0; give one of {', '.join(allowed)} more")
+        if kind == "msd" and self.mixture == "ramp" and math.isfinite(self.limits.minutes):
+            raise InputError(f"stage {self.name}: a ramp is laid over the steps of its stage; leave minutes out")
+
+
+@dataclass(frozen=True)
+class DrafterRecipe:
+    """`text`: corpora for stages that learn from text (see `data.corpora`), `line_tokens` long lines of them."""
+
+    kind: Annotated[str, one_of(KINDS)]
+    seed: Annotated[int, whole(0, HIGHEST_SEED)] = 0
+    network: Annotated[Network, table(Network, "network")] = field(default_factory=Network)
+    writing: Annotated[GenerationSettings, table(GenerationSettings, "writing")] = field(
+        default_factory=GenerationSettings
+    )
+    stages: Annotated[
+        tuple[StageRecipe, ...], rows(StageRecipe.read, "stage"), several("tables, each headed [[stages]]", 0)
+    ] = ()
+    text: Annotated[
+        tuple[Annotated[str, matching(r"\S", "")], ...], several('a list such as ["package:dict-gcide"]', 0)
+    ] = ()
+    line_tokens: Annotated[int, whole(2, 1_000_000)] = 256
+    source: str = field(default="", compare=False)
+
+    @property
+    def needs(self) -> set[str]:
+        return {data for stage in self.stages for data in stage.data}
+
+    @model_validator(mode="after")
+    def _is_one(self) -> DrafterRecipe:
+        """What several values say together."""
+        kind, network, kept = self.kind, self.network, self.writing.num_visual
+        check_names([stage.name for stage in self.stages], "stages")
+        for stage in self.stages:
+            stage.check(kind)
+        if kind == "vision" and kept not in (0, network.visual_tokens):
+            raise InputError(
+                f"the drafter sees {network.visual_tokens} visual tokens, answers keep {kept}; give visual_tokens the "
+                "same value in [network] and [writing], or 0 in [writing] to keep all"
+            )
+        if kind == "msd" and not self.writing.features:
+            raise InputError("an msd drafter learns from the target's features; add features = true to [writing]")
+        if kind != "msd" and (head_width := network.width // network.heads) % 2:
+            raise InputError(
+                f"network: width is {network.width}, whose heads are {head_width} wide; allowed: a multiple of "
+                f"{HEAD_DIM}, or less than {2 * HEAD_DIM} and even"
+            )
+        if kind != "vision" and any(stage.trained == "adapter" for stage in self.stages):
+            raise InputError(f'a {kind} drafter has no adapter to train; leave trained out, or take kind = "vision"')
+        if any(stage.most_pictures for stage in self.stages) and (kind != "vision" or network.visual_tokens < 1):
+            raise InputError('most_pictures counts by tokens; it needs kind = "vision" and visual_tokens')
+        if "text" in self.needs and not self.text:
+            raise InputError('data is "text", and no text is named; add text = ["package:dict-gcide"] or files')
+        return self
+
+
+def read_toml(path: Path, example: str) -> dict[str, Any]:
+    """The recipe's tables. Raises InputError, naming an `example`, where there are none to read."""
+    if not (exists(path) and path.is_file()):
+        raise InputError(f"no recipe at {escaped(str(path))}; give a TOML file such as {example}")
+    written = read_text(path, f"give a TOML file such as {example}", InputError)
+    try:
+        return tomllib.loads(written)
+    except RecursionError:
+        raise InputError(f"{path} is not valid TOML (nested too deep); correct it") from None
+    except ValueError as error:  # also a number of more digits than Python reads
+        raise InputError(f"{path} is not valid TOML ({escaped(str(error))}); correct it") from None
+
+
+def check_names(names: list[str], what: str) -> None:
+    """Raises InputError for names that would be those of the same files, also where capitals do not count."""
+    if len({name.casefold() for name in names}) < len(names):
+        raise InputError(f"there are two {what} of one name; give each its own")
+
+
+def read_drafter_recipe(path: Path) -> DrafterRecipe:
+    """Raises InputError, naming what is allowed, for a recipe that cannot be followed."""
+    given = read_toml(path, "recipes/drafters/own-pictures.toml")
+    refuse_unknown(given, [name for name in allowed_in(DrafterRecipe) if name != "source"], str(path))
+    loss = MSD_LOSS if given.get("kind") == "msd" else "cross-entropy"
+    if isinstance(stages := given.get("stages"), list):
+        given["stages"] = [{"loss": loss, **row} if isinstance(row, Mapping) else row for row in stages]
+    return replace(checked(DrafterRecipe, given, str(path)), source=path.name)
