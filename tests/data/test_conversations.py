@@ -58,16 +58,16 @@ def test_a_folder_of_pictures_is_asked_the_default_question(folder):
     ("row", "message"),
     [
         ("{no", r"line 2: not JSON"),
-        ({"messages": []}, 'line 2: no "messages"'),
-        ({"messages": [USER], "images": "cow.jpg"}, 'line 2: "images" is not a list'),
-        ({"messages": [{"role": "bot", "content": "x"}]}, r"line 2: message 1 has the role 'bot'; allowed: system"),
-        ({"messages": [{"role": "user", "content": " "}]}, 'line 2: message 1 has no text in "content"'),
+        ({"messages": []}, r"line 2: messages is \[\]; allowed: a list of messages"),
+        ({"messages": [USER], "images": "cow.jpg"}, "line 2: images is 'cow.jpg'; allowed: a list of file names"),
+        ({"messages": [{"role": "bot", "content": "x"}]}, r"line 2: message 1: role is 'bot'; allowed: system"),
+        ({"messages": [{"role": "user", "content": " "}]}, "line 2: message 1: content is ' '; allowed: a text"),
         ({"messages": [USER, USER]}, "line 2: after a system message, user and assistant take turns"),
         ({"messages": [ANSWER]}, "line 2: after a system message"),
         ({"messages": [TWICE], "images": ["cow.jpg"]}, "has 2 <image>.*has 1"),
         ({"messages": [USER], "images": ["none.jpg"]}, "line 2: no image 'none.jpg'"),
         ({"messages": [USER], "images": ["../cow.jpg"]}, "line 2: the image '../cow.jpg' leaves the folder"),
-        ({"messages": [USER, SHOWN], "images": ["cow.jpg"]}, "is the assistant's"),
+        ({"messages": [USER, SHOWN], "images": ["cow.jpg"]}, "of the assistant shows an image"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(folder, row, message):

@@ -93,7 +93,7 @@ GOOD = {"id": "1", "image": "cat.jpg", "turns": ["What is it?"]}
 WRONG = [
     ("{", "not JSON"),
     ("[" * 100_000, "not JSON"),
-    ("[1]", "a list; allowed: one object"),
+    ("[1]", "[1]; allowed: one object"),
     ('{"id": ' + "7" * 5000 + ', "turns": ["?"]}', "a number with more digits than can be read; write it as a text"),
     ('{"turns": ["?"], "n": [{"m": ' + "7" * 5000 + "}]}", "a number with more digits"),
     ('{"id": "2", "turns": ["a"], "turns": ["b"]}', "the key 'turns' stands twice; keep one"),
@@ -102,18 +102,18 @@ WRONG = [
     ('{"id": "2", "turns": ["?"], "category": "\\uDCE9"}', r"'\udce9' is half a character"),
     ('{"id": "2", "turns": ["?"], "\\udfff": 1}', r"'\udfff' is half a character"),
     ("\0", "not JSON"),
-    ({"id": "2"}, '"turns" is missing'),
-    ({**GOOD, "turns": []}, '"turns" is an empty list'),
-    ({**GOOD, "turns": "What is it?"}, '"turns" is a text'),
-    ({**GOOD, "turns": ["What?", " "]}, 'question 2 of "turns" is an empty text'),
-    ({**GOOD, "turns": [None]}, 'question 1 of "turns" is null'),
-    ({**GOOD, "id": ["x"]}, '"id" is a list'),
-    ({**GOOD, "id": True}, '"id" is true or false'),
-    ({**GOOD, "id": ""}, '"id" is an empty text'),
-    ({**GOOD, "image": 3}, '"image" is a number'),
-    ({**GOOD, "image": ["cat.jpg", ""]}, '"image" is a list'),
-    ({**GOOD, "category": 3}, '"category" is a number'),
-    ({**GOOD, "topic": {}}, '"topic" is an object'),
+    ({"id": "2"}, "lacks turns; give it a list of questions"),
+    ({**GOOD, "turns": []}, "turns is []; allowed: a list of questions"),
+    ({**GOOD, "turns": "What is it?"}, "turns is 'What is it?'; allowed: a list of questions"),
+    ({**GOOD, "turns": ["What?", " "]}, "turns, entry 2, is ' '"),
+    ({**GOOD, "turns": [None]}, "turns, entry 1, is None"),
+    ({**GOOD, "id": ["x"]}, "id is ['x']; allowed: a text or a whole number"),
+    ({**GOOD, "id": True}, "id is True; allowed: a text"),
+    ({**GOOD, "id": ""}, "id is ''; allowed: a text"),
+    ({**GOOD, "image": 3}, "image is 3; allowed: a path"),
+    ({**GOOD, "image": ["cat.jpg", ""]}, "image, entry 2, is ''; allowed: a path"),
+    ({**GOOD, "category": 3}, "category is 3; allowed: a text"),
+    ({**GOOD, "topic": {}}, "topic is {}; allowed: a text"),
     ({"id": "2", "images": ["cat.jpg"], "turns": ["?"]}, "did you mean image?"),
     ({**GOOD, "image": "missing.jpg"}, "no image 'missing.jpg'"),
     ({**GOOD, "image": "cat.jpg\0.png"}, "no image"),
@@ -126,10 +126,10 @@ WRONG = [
     ({**GOOD, "image": "/etc/outside.png"}, "leaves the folder"),
     ({**GOOD, "image": "C:\\outside.png"}, "leaves the folder"),
     (GOOD, "the id '1' is already that of line 1"),
-    ({**GOOD, "max_new_tokens": 0}, '"max_new_tokens" is not a whole number from 1 to 1,000,000'),
-    ({**GOOD, "max_new_tokens": True}, '"max_new_tokens" is not'),
-    ({**GOOD, "max_new_tokens": "8"}, '"max_new_tokens" is not'),
-    ({**GOOD, "max_new_tokens": [8, 8]}, "nor a list of 1 of them"),
+    ({**GOOD, "max_new_tokens": 0}, "max_new_tokens is 0; allowed: a whole number from 1 to 1,000,000"),
+    ({**GOOD, "max_new_tokens": True}, "max_new_tokens is True; allowed"),
+    ({**GOOD, "max_new_tokens": "8"}, "max_new_tokens is '8'; allowed"),
+    ({**GOOD, "max_new_tokens": [8, 8]}, "max_new_tokens is a list of 2; allowed: one whole number, or a list of 1"),
     ({**GOOD, "max_tokens": 8}, "did you mean max_new_tokens?"),
 ]
 
@@ -146,7 +146,7 @@ def test_a_wrong_line_is_named_by_file_and_number(tmp_path, row, said):
     with pytest.raises(InputError) as caught:
         load(file)
     message = str(caught.value)
-    assert message.startswith(f"{file} line 2: ")
+    assert message.startswith(f"{file} line 2")
     assert said in message
     assert "\n" not in message
     assert len(message) < 400 + 2 * len(str(file))

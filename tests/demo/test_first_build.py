@@ -16,6 +16,8 @@ from seeahead.demo import build, model
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError
 from seeahead.train.language import new_network
+from seeahead.train.recipe import Network
+from tests.drafters.tiny_folders import target as tiny_target
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_file({"layers.0.mlp.up_proj.lora_A": torch.zeros(2, 32), "layers.0.mlp.up_proj.lora_B": torch.zeros(64, 2)},
               weights / "language-lora.safetensors")  # fmt: skip
     vocabulary = DraftVocabulary(torch.arange(20), 0)
-    new_network(vocabulary, 32, 1, (1, 2), None).save(weights / "drafters" / "language", 50)
+    new_network(vocabulary, Network(32, 1), (1, 2), None).save(weights / "drafters" / "language", tiny_target(50))
     monkeypatch.setattr(build, "WEIGHTS", weights)
     monkeypatch.setattr(build, "find_gguf", lambda cache, tell: weights)
     monkeypatch.setattr(model, "load_language_model", tiny)

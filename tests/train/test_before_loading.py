@@ -127,13 +127,27 @@ def stage_with(folder: Path, lines: str, told: list[str]) -> Stage:
     return Stage("words", folder, Limits(1, 1, 0.1), told.append)
 
 
-def test_without_matplotlib_the_picture_of_the_losses_is_left_out_and_said(tmp_path, monkeypatch) -> None:
-    for name in ("matplotlib", "matplotlib.figure"):
-        monkeypatch.setitem(sys.modules, name, None)
-    told: list[str] = []
-    plot_losses([stage_with(tmp_path, '{"step": 1, "loss": 2.0}\n', told)], tmp_path / "losses.svg")
-    assert told == ["losses.svg is left out, since matplotlib is not installed: pip install matplotlib"]
+def test_without_matplotlib_the_image_of_the_losses_is_left_out(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    plot_losses([stage_with(tmp_path, '{"step": 1, "loss": 2.0}\n', [])], tmp_path / "losses.svg")
     assert not (tmp_path / "losses.svg").exists()
+
+
+def test_a_missing_matplotlib_is_told_before_anything_is_done(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    told: list[str] = []
+
+    class CutOffError(Exception):
+        pass
+
+    def responses(dataset: run.Dataset) -> None:
+        raise CutOffError
+
+    monkeypatch.setattr(run.Dataset, "gather", responses)
+    recipe = run.read_drafter_recipe(RECIPES / "chat-cpu.toml")
+    with pytest.raises(CutOffError):
+        run.DrafterTraining(recipe, None, [], tmp_path, told.append, tmp_path).run()
+    assert told == ["losses.svg will be left out, since matplotlib is not installed: pip install 'seeahead[train]'"]
 
 
 def test_lines_that_an_interruption_broke_off_are_left_out_of_it(tmp_path) -> None:

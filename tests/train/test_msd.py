@@ -21,10 +21,12 @@ from seeahead.target import Target
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train import loop
-from seeahead.train.feature_lines import ModalityMixture, Place, RecordedFeatures, ramp
+from seeahead.train.examples import ModalityMixture, Stored, ramp
 from seeahead.train.generation import GenerationSettings
-from seeahead.train.msd import PAPER, FeatureLearner
+from seeahead.train.losses import MSD_LOSS
+from seeahead.train.msd import FeatureLearner, loaded, stored_examples
 from seeahead.train.recipe import Network, read_drafter_recipe
+from seeahead.train.responses import LeftOut, TargetResponses
 from seeahead.train.run import DrafterTraining
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "drafters" / "msd-cpu.toml"
@@ -122,7 +124,7 @@ def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversati
     further = json.loads((training("further").run(trained) / "provenance.json").read_text())["held_out_agreement"]
     before = json.loads((trained / "provenance.json").read_text())["held_out_agreement"]["two-stage"]
     assert further["before"] == pytest.approx(before, abs=0.05)  # stored in bfloat16
-    with pytest.raises(ModelError, match="is not an msd drafter to start from"):
+    with pytest.raises(ModelError, match="is not a drafter to start from"):
         training("none").run(tmp_path)
 
 
@@ -131,7 +133,7 @@ def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversati
 
 @pytest.fixture
 def recorded(trained):
-    return RecordedFeatures(trained.parent / "answers")
+    return [loaded(example) for example in stored_examples(trained.parent / "answers", LeftOut())[:6]]
 
 
 def learner(family, **options):
@@ -141,10 +143,9 @@ def learner(family, **options):
 
 
 def test_every_token_of_the_answer_is_taught_and_none_of_the_prompt(family, recorded):
-    lines = [recorded.line(place) for place in recorded.places[:6]]
     for options in ({}, {"visual": "dropped"}, {"is_decoupled": False}):
-        batch = learner(family, **options).batch(lines, None)
-        for row, line in enumerate(lines):
+        batch = learner(family, **options).batch(recorded, None)
+        for row, line in enumerate(recorded):
             chosen = batch.rows == row
             assert batch.tokens[chosen].tolist() == list(line.ids[line.start :])
             columns = batch.columns[chosen].tolist()
@@ -155,9 +156,9 @@ def test_every_token_of_the_answer_is_taught_and_none_of_the_prompt(family, reco
 
 def test_the_loss_changes_nothing_of_its_batch(family, recorded):
     made = learner(family)
-    batch = made.batch([recorded.line(place) for place in recorded.places[:4]], None)
+    batch = made.batch(recorded[:4], None)
     before = {name: value.detach().clone() for name, value in vars(batch).items()}
-    loss, values = made.loss(batch, PAPER, ahead=1)
+    loss, values = made.loss(batch, MSD_LOSS, ahead=1)
     loss.backward()
     assert all(torch.equal(before[name], value.detach()) for name, value in vars(batch).items())
     assert {"regression", "agreement", "agreement 1"} <= values.keys()
@@ -165,7 +166,7 @@ def test_the_loss_changes_nothing_of_its_batch(family, recorded):
 
 def test_what_is_read_ahead_is_the_guess_for_the_slot_before(family, recorded):
     made = learner(family)
-    batch = made.batch([recorded.line(place) for place in recorded.places[:3]], None)
+    batch = made.batch(recorded[:3], None)
     guessed = torch.randn(len(batch.rows), batch.x.shape[-1])
     x = made.read_anew(batch, guessed)
     for place in range(len(batch.rows)):
@@ -190,9 +191,9 @@ def test_it_starts_as_the_targets_last_layer(family):
 # ---- the mixture
 
 
-def places(num_text, num_seen):
-    text = [Place(Path("x"), row, (5,) * (5 + row % 7), 2) for row in range(num_text)]
-    return text + [Place(Path("y"), row, (-1,) * (9 + row % 5), 2) for row in range(num_seen)]
+def stored(num_text, num_seen):
+    text = [Stored(Path("x"), row, (5,) * (5 + row % 7), 2) for row in range(num_text)]
+    return text + [Stored(Path("y"), row, (-1,) * (9 + row % 5), 2) for row in range(num_seen)]
 
 
 def test_the_ramp_starts_at_half_time_and_ends_at_pictures_alone():
@@ -204,50 +205,48 @@ def test_the_ramp_starts_at_half_time_and_ends_at_pictures_alone():
 
 
 def test_pictures_come_in_the_second_half_and_within_batches():
-    mixture = ModalityMixture(places(50, 50), "ramp", num_batches=80, size=16, seed=1)
-    shares = [sum(place.has_pictures for place in mixture(number)) / 16 for number in range(80)]
+    mixture = ModalityMixture(stored(50, 50), "ramp", num_batches=80, size=16, seed=1)
+    shares = [sum(example.has_images for example in mixture(number)) / 16 for number in range(80)]
     assert max(shares[:40]) == 0.0
     assert shares[-1] > 0.8
     middle = [
-        sum(mixture.line(number).has_pictures for number in range(window, window + 128)) / 128
+        sum(mixture.example(number).has_images for number in range(window, window + 128)) / 128
         for window in range(640, 1280, 128)
     ]
     assert middle == sorted(middle)
 
 
 def test_a_batch_depends_on_seed_and_number_alone():
-    one, other = (ModalityMixture(places(30, 30), "both", 64, 8, seed=4) for _ in range(2))
+    one, other = (ModalityMixture(stored(30, 30), "both", 64, 8, seed=4) for _ in range(2))
     in_order = [one(number) for number in range(64)]
     # Two workers take every second batch each.
     of_two = [[other(number) for number in range(first, 64, 2)] for first in range(2)]
     assert in_order[0::2] == of_two[0]
     assert in_order[1::2] == of_two[1]
-    assert ModalityMixture(places(30, 30), "both", 64, 8, seed=5)(0) != in_order[0]
+    assert ModalityMixture(stored(30, 30), "both", 64, 8, seed=5)(0) != in_order[0]
 
 
 @pytest.mark.parametrize(("num_text", "num_seen"), [(10, 40), (0, 5), (5, 0)])
 def test_all_draws_every_line_alike(num_text, num_seen):
-    mixture = ModalityMixture(places(num_text, num_seen), "all", num_batches=64, size=16, seed=1)
-    seen = sum(mixture.line(number).has_pictures for number in range(1024)) / 1024
+    mixture = ModalityMixture(stored(num_text, num_seen), "all", num_batches=64, size=16, seed=1)
+    seen = sum(mixture.example(number).has_images for number in range(1024)) / 1024
     assert seen == pytest.approx(num_seen / (num_text + num_seen), abs=0.04)
 
 
 @pytest.mark.parametrize(
     ("mixture", "num_text", "num_seen", "says"),
-    [("text", 0, 5, "without pictures"), ("ramp", 5, 0, "about pictures"), ("both", 0, 5, "without pictures")],
+    [("text", 0, 5, "without images"), ("ramp", 5, 0, "about images"), ("both", 0, 5, "without images")],
 )
 def test_a_missing_kind_is_refused(mixture, num_text, num_seen, says):
     with pytest.raises(InputError, match=f"no answers {says} to learn from"):
-        ModalityMixture(places(num_text, num_seen), mixture, 8, 4, 0)
+        ModalityMixture(stored(num_text, num_seen), mixture, 8, 4, 0)
 
 
 def test_answers_without_features_are_refused(family, conversations, tmp_path):
-    from seeahead.train.responses import TargetResponses
-
     prompts = [prompt for conversation in conversations[:4] for prompt, _ in conversation.exchanges()]
     writing = GenerationSettings(minutes=60.0, batch_size=4, max_new_tokens=4)
     TargetResponses(tmp_path, family, writing, lambda line: None).write((prompt, None) for prompt in prompts)
     with pytest.raises(InputError, match="were written without features; choose another --answers"):
-        RecordedFeatures(tmp_path)
+        stored_examples(tmp_path, LeftOut())
     with pytest.raises(InputError, match="no answers in"):
-        RecordedFeatures(tmp_path / "nothing")
+        stored_examples(tmp_path / "nothing", LeftOut())

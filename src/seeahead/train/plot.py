@@ -1,4 +1,4 @@
-"""The losses of a run's stages as one picture."""
+"""The losses of a run's stages as one image."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from seeahead.train.loop import Stage
 
 
-def plot_losses(stages: Sequence[Stage], path: Path) -> None:
-    """An SVG with one panel per stage that reported anything; nothing is written where none did.
+def can_plot() -> bool:
+    return find_spec("matplotlib") is not None
 
-    Without matplotlib, which drafting does not need, this is said and left out."""
+
+def plot_losses(stages: Sequence[Stage], path: Path) -> None:
+    """An SVG with one panel per stage that logged anything; nothing without matplotlib, or where none did."""
     told = [(stage.name, _rows(stage)) for stage in stages]
     told = [(name, rows) for name, rows in told if rows]
-    if not told:
+    if not told or not can_plot():
         return
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        stages[0].report(f"{path.name} is left out, since matplotlib is not installed: pip install matplotlib")
-        return
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.5 * len(told), 3), layout="constrained")
     for place, (name, rows) in enumerate(told, 1):
         axes = figure.add_subplot(1, len(told), place)

@@ -25,7 +25,7 @@ from seeahead.train.language import LanguageObjective
 from seeahead.train.loop import LossOf, Report, Stage, fit
 from seeahead.train.msd import MsdObjective
 from seeahead.train.origins import Origin, origin_of_stage
-from seeahead.train.plot import plot_losses
+from seeahead.train.plot import can_plot, plot_losses
 from seeahead.train.recipe import DrafterRecipe, StageRecipe, read_drafter_recipe
 
 NUM_CONVERSATIONS = 8000
@@ -129,6 +129,8 @@ class DrafterTraining:
         Raises InputError for a recipe without stages that starts from nothing."""
         check_start(self.recipe, start)
         folder, processes = self.out / "drafter", Processes()
+        if self.recipe.stages and not can_plot():
+            self.report("losses.svg will be left out, since matplotlib is not installed: pip install 'seeahead[train]'")
         of_kind = MsdObjective if self.recipe.kind == "msd" else LanguageObjective
         with processes.first_goes_first():
             objective: Objective = of_kind(self.dataset, start, HELD_OUT)
