@@ -15,7 +15,6 @@ from seeahead.drafters.folder import ADAPTER
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executors.checkpoint import WEIGHTS
-from seeahead.models.adapter import FILE_NAME as ADAPTER
 from seeahead.train.feature_network import load_to_train
 from seeahead.train.network import load_network
 from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_OWN, NUM_TARGET, change_config, make, write
