@@ -6,12 +6,13 @@ from functools import cache
 import torch
 
 from seeahead.drafters import spec_of
+from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.merged import MergedDrafter
 from seeahead.drafters.msd import MsdDrafter, MsdNetwork, MsdOptions
 from seeahead.drafters.none import EmptyDrafter
-from seeahead.drafters.tabed import EnsembleDrafter, ViewsDrafter
+from seeahead.drafters.tabed import ViewsDrafter
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, VisionDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
