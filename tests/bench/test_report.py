@@ -6,10 +6,10 @@ import re
 import pytest
 
 from seeahead.bench import charts
-from seeahead.bench.definitions import DEFINITIONS, anchor, heading
+from seeahead.bench.glossary import DEFINITIONS, anchor, heading
+from seeahead.bench.html import report, write_report
 from seeahead.bench.markdown import markdown
 from seeahead.bench.record import PLAIN
-from seeahead.bench.report import report, write_report
 from seeahead.bench.summary import summarize
 from tests.bench.made_record import ERROR, FAILED, METHODS, SCENARIOS, made_record
 from tests.bench.reader import Reader
@@ -57,7 +57,7 @@ def test_it_needs_nothing_from_outside(text, reader):
 def test_what_models_and_questions_say_is_escaped(text, reader):
     assert len(reader.all("script")) == 1
     assert "alert('no')" not in text
-    assert "&lt;script&gt;alert(&#x27;no&#x27;)&lt;/script&gt;" in text
+    assert "&lt;script&gt;alert(&#39;no&#39;)&lt;/script&gt;" in text
     assert "<of>" not in text
     assert "<too>" not in text
     assert "A &lt;fast&gt; one" in text
@@ -121,7 +121,7 @@ def test_markdown_tables_have_one_number_of_columns_each(marked_down):
 
 def test_examples_mark_what_the_drafter_said(text, said):
     examples = text[text.index("Answers as they were given") : text.index("What the words mean")]
-    shown = re.findall(r'<p class="said">(.*?)</p>', examples, re.DOTALL)
+    shown = re.findall(r'<p class="text">(.*?)</p>', examples, re.DOTALL)
     # One example per scenario: the best method's answer, then those of all methods that answered.
     assert len(shown) == len(SCENARIOS) * (1 + len(METHODS) - 1)
     # language emits 3, 4, 2, 5 tokens per step: the first token is the target's own, then two are drafted.
@@ -180,12 +180,6 @@ def test_names_in_a_chart_never_share_a_line():
     heights = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>(?:one|two|three)<', drawn)]
     assert len(heights) == 3
     assert all(later - earlier >= 14 for earlier, later in itertools.pairwise(heights))
-
-
-def test_a_strip_has_a_column_per_pass():
-    drawn = charts.strip("x", "t", [(2, 1), (0, 3)])
-    assert (drawn.count("own"), drawn.count('"kept"'), drawn.count('"refused"')) == (2, 2, 4)
-    assert "2 passes, 2 drafted levels kept, 4 refused" in drawn
 
 
 def test_colours_can_be_told_from_the_paper(text):

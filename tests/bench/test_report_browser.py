@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from PIL import Image
 
-from seeahead.bench.report import report
+from seeahead.bench.html import report
 from tests.bench.made_record import made_record
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -100,7 +100,7 @@ def test_whole_answers(two):
 def test_what_drafts_were_like(two):
     drafts = of(two, "ours").drafts
     assert drafts.block_efficiency.value == pytest.approx(10 / 4)
-    assert drafts.accepted_per_round.value == pytest.approx(1.5)
+    assert drafts.accepted_per_step.value == pytest.approx(1.5)
     assert drafts.depth.value == pytest.approx(3.0)
     assert drafts.num_drafted.value == pytest.approx(3.0)
     # Depths 1 to 4: (reached by, accepted by) 4 and 3, 4 and 2, 2 and 1, 2 and 0 steps.
@@ -260,7 +260,7 @@ def test_a_record_survives_json():
 
 
 def test_no_torch_is_needed():
-    code = "import sys, seeahead.bench.report, seeahead.bench.markdown; assert 'torch' not in sys.modules"
+    code = "import sys, seeahead.bench.html, seeahead.bench.markdown; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

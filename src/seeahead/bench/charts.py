@@ -1,17 +1,94 @@
-"""Charts as inline SVG. They know nothing of benchmarks: labels, numbers and colours in, text out.
+"""Charts as inline SVG, drawn 340 units wide, about a phone's screen, so that their words stay readable there.
 
-Every chart is drawn 340 units wide, about a phone's screen, so that its words stay readable there; a wide page sets
-several side by side. Colours are CSS variables of the page. Words carry the meaning, colour only repeats it.
+Colours are CSS variables of the page (templates/charts.css): grey is plain, the others go by the order of methods.
+Words carry the meaning, colour only repeats it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from seeahead.bench.marks import LETTER, WIDTH, Name, beside, circle, line, path, short, text, written
-from seeahead.bench.words import counted
+from seeahead.bench.figures import MethodSummary
+from seeahead.bench.glossary import heading
+from seeahead.bench.record import PLAIN, Costs
+from seeahead.bench.statistics import Interval
+
+WIDTH = 340
+LETTER = 6.4  # width of a letter at the charts' font size, on the safe side
+_APART, _LED = 14.0, 7.0
+"""Between two names; how far a name may stand from its dot before a line leads to it."""
+Place = Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name that starts, or ends, `beside` its dot at (x, y)."""
+
+    x: float
+    y: float
+    beside: float
+    label: str
+    anchor: str = "start"
+
+    def marks(self, to: float) -> list[str]:
+        """The name at height `to`, with a line to it where that is far from its dot."""
+        led = [line(self.x, self.y, self.beside, to, "faint")] if abs(to - self.y) > _LED else []
+        return [*led, text(self.beside, to, self.label, self.anchor)]
+
+    def meets(self, other: Name) -> bool:
+        """Whether one would be written over the other, on one line."""
+        (start, end), (others_start, others_end) = self._ends(), other._ends()
+        return start < others_end and others_start < end
+
+    def _ends(self) -> tuple[float, float]:
+        length = len(self.label) * LETTER
+        return (self.beside, self.beside + length) if self.anchor == "start" else (self.beside - length, self.beside)
+
+
+def written(names: Sequence[Name], lowest: float) -> list[str]:
+    """All of them, from the top down: moved so that none is written over another, and none falls below `lowest` as long
+    as there is room above."""
+    down: list[tuple[Name, float]] = []
+    for name in sorted(names, key=lambda name: name.y):
+        down.append((name, max([name.y, *(to + _APART for other, to in down if name.meets(other))])))
+    up: list[tuple[Name, float]] = []
+    for name, height in reversed(down):
+        up.append((name, min([height, lowest, *(to - _APART for other, to in up if name.meets(other))])))
+    return [mark for name, to in reversed(up) for mark in name.marks(to)]
+
+
+def beside(places: Sequence[tuple[float, float, str]], left: float) -> list[Name]:
+    """Names beside their dots: to the left of those that stand far right."""
+    names = []
+    for x, y, label in places:
+        length = len(label) * LETTER
+        is_left = x + 10 + length > WIDTH and x - left > length
+        names.append(Name(x, y, x - 9 if is_left else x + 9, label, "end" if is_left else "start"))
+    return names
+
+
+def path(points: Sequence[tuple[float, float]], across: Place, up: Place, kind: str, colour: str) -> str:
+    joined = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
+    return f'<polyline class="{kind}" style="--c:{colour}" points="{joined}"/>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def circle(x: float, y: float, radius: int, kind: str, colour: str) -> str:
+    return f'<circle class="{kind}" style="--c:{colour}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
+
+
+def text(x: float, y: float, words: str, anchor: str, kind: str = "") -> str:
+    marked = f' class="{kind}"' if kind else ""
+    return f'<text{marked} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" dy="0.35em">{escape(words)}</text>'
+
+
+def short(words: str, most: int) -> str:
+    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -48,14 +125,6 @@ class Line:
     colour: str
     points: tuple[tuple[float, float], ...]
     spread: tuple[tuple[float, float] | None, ...] = ()
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Parts of a whole, in order: (colour, name, seconds)."""
-
-    label: str
-    parts: tuple[tuple[str, str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -170,47 +239,6 @@ def lines(ident: str, title: str, series: Sequence[Line], names: tuple[str, str]
     return svg(ident, height, title, said, body)
 
 
-def stacks(ident: str, title: str, entries: Sequence[Stack]) -> str:
-    """One bar per method, cut into its parts; parts that are wide enough carry their seconds."""
-    step = 58
-    longest = max((sum(seconds for *_, seconds in entry.parts) for entry in entries), default=1.0) or 1.0
-    body, said = [], []
-    for number, entry in enumerate(entries):
-        y, x, total = step * number, 0.0, sum(seconds for *_, seconds in entry.parts)
-        body.append(text(0, y + 10, entry.label, "start", "value"))
-        body.append(text(WIDTH, y + 10, f"{total:.2f} s", "end"))
-        for colour, name, seconds in entry.parts:
-            width = seconds / longest * WIDTH
-            body.append(f'<rect style="fill:{colour}" x="{x:.1f}" y="{y + 20}" width="{max(0.0, width - 1):.1f}" ')
-            body.append('height="14"/>')
-            for words in (f"{name} {seconds:.2f}", f"{seconds:.2f}"):
-                if len(words) * LETTER <= width:
-                    body.append(text(x, y + 43, words, "start", "small"))
-                    break
-            x += width
-        parts = ", ".join(f"{name} {seconds:.2f}" for _, name, seconds in entry.parts)
-        said.append(f"{entry.label}: {parts} seconds")
-    return svg(ident, step * len(entries), title, "; ".join(said), body)
-
-
-def strip(ident: str, title: str, rounds: Sequence[tuple[int, int]]) -> str:
-    """One column per round of (kept, refused): what the model said itself at the bottom, kept above, refused on top."""
-    unit, gap = 6.0, 1.0
-    width = min(9.0, WIDTH / max(1, len(rounds)))
-    tallest = 1 + max((kept + refused for kept, refused in rounds), default=0)
-    body = []
-    for number, (kept, refused) in enumerate(rounds):
-        kinds = ["own", *["kept"] * kept, *["refused"] * refused]
-        for level, kind in enumerate(kinds):
-            y = (tallest - 1 - level) * unit
-            body.append(f'<rect class="{kind}" x="{number * width + 0.5:.1f}" y="{y + 0.5:.1f}" ')
-            body.append(f'width="{max(0.5, width - gap):.1f}" height="{unit - gap}"/>')
-    kept_in_all, refused_in_all = sum(kept for kept, _ in rounds), sum(refused for _, refused in rounds)
-    passes = "1 pass" if len(rounds) == 1 else f"{len(rounds)} passes"
-    said = f"{passes}, {counted(kept_in_all, 'drafted level')} kept, {refused_in_all} refused"
-    return svg(ident, tallest * unit, title, said, body)
-
-
 def _axes(
     across: _Scale,
     up: _Scale,
@@ -237,3 +265,90 @@ def _ticks(lowest: float, highest: float) -> list[float]:
 
 def _percent(share: float) -> str:
     return f"{share:.0%}"
+
+
+_NUM_COLOURS = 8
+SHARE_COLOURS = {
+    "prefill": "var(--s0)",
+    "draft": "var(--s1)",
+    "target": "var(--s2)",
+    "host": "var(--s3)",
+    "not split": "var(--s7)",
+}
+
+Methods = Sequence[MethodSummary]
+
+
+def colour(methods: Methods, method: str) -> str:
+    """Plain is always the first colour; the others take theirs in turn."""
+    names = [entry.method for entry in methods if entry.method != PLAIN]
+    return "var(--s0)" if method == PLAIN else f"var(--s{1 + names.index(method) % (_NUM_COLOURS - 1)})"
+
+
+def overall(ident: str, methods: Methods) -> str:
+    speeds = {entry.method: entry.speed_up for entry in methods}
+    return bars(ident, "Speed-up over all scenarios", _bars(methods, speeds), _highest(methods))
+
+
+def by_scenario(ident: str, methods: Methods, scenarios: Mapping[str, int]) -> list[tuple[str, str]]:
+    """(scenario, chart), all on one scale."""
+    found = []
+    for number, (name, num) in enumerate(scenarios.items()):
+        speeds = {entry.method: entry.by_scenario[name].speed_up for entry in methods}
+        title = f"Speed-up in {name}, {num} questions"
+        found.append((name, bars(f"{ident}{number}", title, _bars(methods, speeds), _highest(methods))))
+    return found
+
+
+def _bars(methods: Methods, speeds: Mapping[str, Interval | None]) -> list[Bar]:
+    found = []
+    for entry in methods:
+        figure, name = speeds[entry.method], heading(entry.method)
+        paint, note = colour(methods, entry.method), "failed" if entry.errors else "no figure"
+        if figure is None:
+            found.append(Bar(name, paint, None, note=note))
+        else:
+            ends = (None, None) if entry.method == PLAIN else (figure.low, figure.high)
+            found.append(Bar(name, paint, figure.value, *ends, hollow=entry.is_peer))
+    return found
+
+
+def _highest(methods: Methods) -> float:
+    figures = [entry.speed_up for entry in methods]
+    figures += [speed.speed_up for entry in methods for speed in entry.by_scenario.values()]
+    return max([1.2, *(figure.high or figure.value for figure in figures if figure is not None)])
+
+
+def speed_against_efficiency(ident: str, methods: Methods, costs: Costs) -> str:
+    dots = []
+    for entry in methods:
+        efficiency = entry.drafts.block_efficiency if entry.drafts else None
+        speed = entry.speed_up_of_sums
+        if efficiency is None or speed is None or entry.drafts is None:
+            continue
+        reach = entry.drafts.ceiling.value if entry.drafts.ceiling and entry.method != PLAIN else None
+        low, high = (None, None) if entry.method == PLAIN else (speed.low, speed.high)
+        paint = colour(methods, entry.method)
+        dots.append(Dot(entry.method, paint, efficiency.value, speed.value, low, high, reach))
+    places = [1 + 0.05 * number for number in range(400)]
+    curves = [Line("free checking", "var(--quiet)", tuple((x, x) for x in places))]
+    if costs.seconds:
+        curves.append(Line("perfect drafts", "var(--ink)", tuple((x, x / costs.ratio(x)) for x in places)))
+    return plane(ident, "Speed-up against tokens per pass", dots, curves, ("τ", "speed-up"))
+
+
+def acceptance(ident: str, methods: Methods) -> str:
+    series = []
+    for entry in methods:
+        known = entry.drafts.acceptance_by_depth if entry.drafts else ()
+        found = [(depth, share) for depth, share in enumerate(known, 1) if share is not None]
+        if found:
+            points = tuple((float(depth), share.value) for depth, share in found)
+            series.append(Line(entry.method, colour(methods, entry.method), points, _ends(found)))
+    if not series:
+        return ""
+    return lines(ident, "Acceptance by depth", series, ("depth", "share accepted"))
+
+
+def _ends(found: Sequence[tuple[int, Interval]]) -> tuple[tuple[float, float] | None, ...]:
+    return tuple(None if share.low is None or share.high is None else (share.low, share.high) for _, share in found)

@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from seeahead.bench.by_method import Against, MethodSummary
-from seeahead.bench.definitions import DEFINITIONS, GROUPINGS, SHORT, TABLES, Cell, Column, Grouping, heading, times
-from seeahead.bench.report import machine, origin, temperature_title
-from seeahead.bench.summary import Summary
+from seeahead.bench.figures import Against, MethodSummary
+from seeahead.bench.glossary import DEFINITIONS, GROUPINGS, SHORT, TABLES, Cell, Column, Grouping, heading, times
+from seeahead.bench.headline import temperature_title
+from seeahead.bench.summary import Summary, machine, origin
 from seeahead.bench.words import counted
 
 _WIDEST = 40

@@ -17,7 +17,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from seeahead.api import Engine
-from seeahead.bench.methods import Messages, Method, Spoken
+from seeahead.bench.methods import Messages, Method, Response, Say
 from seeahead.compat import BaseStreamer
 from seeahead.drafters import KINDS, kind_of
 from seeahead.drafters.options import split_options
@@ -52,7 +52,9 @@ class Transformers:
     arguments: dict[str, Any]
     is_peer: bool = True
 
-    def answer(self, messages: Messages, max_new_tokens: int, temperature: float, seed: int) -> Spoken:
+    def answer(
+        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, say: Say | None = None
+    ) -> Response:
         family = self.engine.family
         started = perf_counter()
         prompt = family.encode(make_prompt([dict(message) for message in messages]))
@@ -75,7 +77,7 @@ class Transformers:
         answer = tuple(ids[0, prompt.token_ids.shape[1] :].tolist())
         text = family.tokenizer.decode(list(answer), skip_special_tokens=True)
         first = clock.times[1] - started if len(clock.times) > 1 else total
-        return Spoken(answer, text, first, total)
+        return Response(answer, text, first, total)
 
 
 def _devices(device: torch.device) -> list[torch.device]:

@@ -14,9 +14,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from seeahead import metrics
 from seeahead.bench import schema
 from seeahead.bench.schema import COUNTS, MICROS, SECONDS, Part, StoredRun
 from seeahead.errors import InputError
+from seeahead.metrics import Totals
 from seeahead.provenance import write_text
 from seeahead.records import STRICT, Count, Generation, fault_of
 
@@ -54,7 +56,8 @@ class Run:
     peak_bytes: int = 0  # resident memory of the process at its highest, or the device's
     generation: Generation | None = None
     error: str = ""
-    pieces: tuple[tuple[str, str], ...] = ()  # the text as it arrived: (text, who said it first: an Origin)
+    pieces: tuple[tuple[str, str], ...] = ()  # the text as it arrived: (text, who proposed it: an Origin)
+    arrivals: tuple[float, ...] = ()  # of each piece, seconds after the first; not stored
 
     @property
     def seconds_decode(self) -> float:
@@ -67,6 +70,18 @@ class Run:
     def num_decoded(self) -> int:
         """Tokens after the first, which comes with reading the prompt."""
         return max(0, len(self.token_ids) - 1)
+
+    @property
+    def totals(self) -> Totals:
+        """Counts and seconds, of which every figure is made."""
+        return replace(
+            Totals.of([] if self.generation is None else [self.generation]),
+            tokens=self.num_decoded,
+            seconds=self.seconds_decode,
+            all_tokens=len(self.token_ids),
+            total=self.seconds_total,
+            first=self.seconds_first,
+        )
 
 
 _DEFAULTS = {entry.name: entry.default for entry in fields(Run)}
@@ -100,13 +115,9 @@ class Costs:
     num_cached: Count
     seconds: Mapping[Annotated[int, Field(ge=1, le=10**6)], Annotated[float, Field(gt=0, le=10**6)]]
 
-    def ratio(self, num_tokens: int) -> float:
-        """V(k) = time(k) / time(1), interpolated between measured k."""
-        known = sorted(self.seconds)
-        below = max((k for k in known if k <= num_tokens), default=known[0])
-        above = min((k for k in known if k >= num_tokens), default=known[-1])
-        share = 0.0 if above == below else (num_tokens - below) / (above - below)
-        return (self.seconds[below] * (1 - share) + self.seconds[above] * share) / self.seconds[known[0]]
+    def ratio(self, num_tokens: float) -> float:
+        """V(k)."""
+        return metrics.pass_cost(self.seconds, num_tokens)
 
     @property
     def is_disturbed(self) -> bool:
@@ -127,6 +138,13 @@ class Record:
     asked: tuple[Asked, ...]
     runs: tuple[Run, ...]
     gaps: tuple[Gap, ...] = field(default=())
+
+    def first_answers(self) -> dict[int, dict[str, Run]]:
+        """By question and method: the answers of the lowest temperature and the first repeat."""
+        lowest = min((run.temperature for run in self.runs), default=0.0)
+        first = {(run.asked, run.method): run for run in self.runs if (run.temperature, run.repeat) == (lowest, 0)}
+        asked = sorted({place for place, _ in first})
+        return {place: {name: first[place, name] for name in self.methods if (place, name) in first} for place in asked}
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -218,7 +236,8 @@ def without_words(run: Run) -> Run:
 
 def run_to_json(run: Run) -> dict[str, Any]:
     """What stands at its default is left out."""
-    values = {name: value for name, value in vars(run).items() if name != "generation" and value != _DEFAULTS[name]}
+    left_out = ("generation", "arrivals")
+    values = {name: value for name, value in vars(run).items() if name not in left_out and value != _DEFAULTS[name]}
     values |= {name: round(values[name], 6) for name in ("seconds_first", "seconds_total") if name in values}
     return {**values, "generation": _columns(run.generation)} if run.generation is not None else values
 

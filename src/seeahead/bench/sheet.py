@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from seeahead.bench.marks import WIDTH
+from seeahead.bench.charts import WIDTH
 
 _ALONE = """.chart { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 .chart text.heading { font-size: 14px; font-weight: 600; }"""
@@ -14,7 +14,7 @@ _ALONE = """.chart { font-family: system-ui, -apple-system, "Segoe UI", Roboto, 
 
 def style() -> str:
     """Colours and looks that every chart needs around it, as CSS."""
-    return Path(__file__).with_name("charts.css").read_text(encoding="utf-8").strip()
+    return Path(__file__).with_name("templates").joinpath("charts.css").read_text(encoding="utf-8").strip()
 
 
 def sheet(title: str, drawn: Sequence[tuple[str, str]], num_columns: int) -> str:

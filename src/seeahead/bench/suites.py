@@ -10,10 +10,10 @@ from seeahead.bench.public_suites import load_public
 from seeahead.bench.public_table import PUBLIC
 from seeahead.data.items import Item, Suite
 from seeahead.data.own_data import load_own
-from seeahead.demo.scenarios import Turn
+from seeahead.demo.scenarios import PICTURES, QUICK, SCENARIOS, Turn
 from seeahead.errors import InputError
 
-__all__ = ["DEMO", "THREE_TASKS", "SUITES", "Item", "Suite", "Turn", "load_own", "load_suite"]
+__all__ = ["DEMO", "THREE_TASKS", "SUITES", "Item", "Suite", "Turn", "demo_questions", "load_own", "load_suite"]
 
 DEMO, THREE_TASKS = "demo", "three-tasks"
 
@@ -43,3 +43,13 @@ def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, 
 
     scenarios = demo_suite.SCENARIOS if name == DEMO else three_tasks.SCENARIOS
     return demo_suite.load_drawn(name, scenarios, SUITES[name], count=count, seed=seed, workspace=workspace)
+
+
+def demo_questions(*, quick: bool) -> Suite:
+    """What `seeahead demo` asks: a few conversations about the bundled images; three questions if `quick`."""
+    items = tuple(
+        Item(f"{scenario.name} {number}", scenario.name, tuple(PICTURES / name for name in talk.pictures), talk.turns)
+        for scenario in (QUICK if quick else SCENARIOS)
+        for number, talk in enumerate(scenario.conversations, 1)
+    )
+    return Suite(DEMO, "", items)

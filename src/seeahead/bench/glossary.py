@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from seeahead.bench.by_method import MethodSummary, Speed
-from seeahead.bench.drafts import Drafts
+from seeahead.bench.figures import Drafts, MethodSummary, Speed
 from seeahead.bench.record import PLAIN
 from seeahead.bench.statistics import LEVEL, NUM_DRAWS, Interval
 
@@ -139,7 +138,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "Drafts, and what they could be worth": (
         _of_drafts("τ", lambda drafts: number(drafts.block_efficiency)),
         Column("τ by scenario", lambda entry: number(entry.block_efficiency)),
-        _of_drafts("accepted", lambda drafts: number(drafts.accepted_per_round)),
+        _of_drafts("accepted", lambda drafts: number(drafts.accepted_per_step)),
         _of_drafts("γ", lambda drafts: number(drafts.depth, 1)),
         _of_drafts("drafted", lambda drafts: number(drafts.num_drafted, 1)),
         _of_drafts("c (parameters)", lambda drafts: Cell(f"{drafts.parameter_cost:.3f}")),
