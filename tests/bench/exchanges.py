@@ -75,4 +75,3 @@ def record(*exchanges, gaps=(), **changes):
         "gaps": tuple(gaps),
     }
     return Record(**{**values, **changes})
-

@@ -1,11 +1,9 @@
 """The report: a page that needs nothing else, true to the figures, safe with what models say; and its Markdown form."""
 
-import itertools
 import re
 
 import pytest
 
-from seeahead.bench import charts
 from seeahead.bench.glossary import DEFINITIONS, anchor, heading
 from seeahead.bench.html import report, write_report
 from seeahead.bench.markdown import markdown
@@ -164,22 +162,6 @@ def test_an_unlucky_record_is_shown_too():
 def test_it_is_written_whole(tmp_path):
     write_report(tmp_path / "deep" / "report.html", made_record())
     assert (tmp_path / "deep" / "report.html").read_text(encoding="utf-8").endswith("</html>\n")
-
-
-def test_bars_are_as_long_as_their_figures():
-    drawn = charts.bars("x", "t", [charts.Bar("a", "c", 1.0), charts.Bar("b", "c", 2.0, 1.8, 2.1)], 2.1)
-    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', drawn)]
-    assert widths[1] == pytest.approx(2 * widths[0], abs=0.1)
-    assert drawn.count('class="whisker"') == 3
-    assert "b 2.00 (1.80 to 2.10)" in drawn
-
-
-def test_names_in_a_chart_never_share_a_line():
-    dots = [charts.Dot(name, "c", 2.0, 1.5, None, None, None) for name in ("one", "two", "three")]
-    drawn = charts.plane("x", "t", dots, [], ("τ", "speed-up"))
-    heights = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>(?:one|two|three)<', drawn)]
-    assert len(heights) == 3
-    assert all(later - earlier >= 14 for earlier, later in itertools.pairwise(heights))
 
 
 def test_colours_can_be_told_from_the_paper(text):

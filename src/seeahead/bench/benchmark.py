@@ -76,28 +76,25 @@ def run(
     """
     progress, watch = progress or (lambda what, share: None), watch or Watch()
     specs = default_drafters(target) if methods is None else [spec for spec in methods if spec != PLAIN]
+    _check(count, repeats, temperatures, peers or (), out)
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()) if out is None else out)
-        _check(count, repeats, temperatures, peers or (), None if out is None else place)
-        found = _suite(suite, count, seed, folder, max_new_tokens, place / "pictures")
-        found, left_out = open_images(found, progress)
+        asked = _suite(suite, count, seed, folder, max_new_tokens, place / "pictures")
+        asked, left_out = open_images(asked, progress)
         watch.leave_out(left_out)
-        plan = Plan(found, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
+        plan = Plan(asked, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
         given = {"drafters": specs, "model": target, "peers": peers, "dtype": dtype, "device": device}
-        log = AnswerStore() if out is None else Log(place / PARTIAL, fingerprint(plan, **given))
-        stack.enter_context(log)
+        log = stack.enter_context(AnswerStore() if out is None else Log(place / PARTIAL, fingerprint(plan, **given)))
         engines = load_engines(target, specs, dtype, device, progress)
-        plain = engines[PLAIN]
-        plan = replace(plan, suite=_what_it_can_read(plan.suite, plain))
-        asked = make_methods(engines, specs, peers)
-        settings = describe(target, engines, specs)
-        log.begin({"target": settings, "methods": list(asked)})
-        for share in warm_up(asked, plan.suite):
+        plan = replace(plan, suite=_what_it_can_read(asked, engines[PLAIN].family.can_see))
+        found, settings = make_methods(engines, specs, peers), describe(target, engines, specs)
+        log.begin({"target": settings, "methods": list(found)})
+        for share in warm_up(found, plan.suite):
             progress("warming up", share)
-        costs = measure_costs(plain.family, progress) if measures_costs else Costs(0, {})
-        settings["harness_share"] = _ask(plan, asked, log, progress, watch)
+        costs = measure_costs(engines[PLAIN].family, progress) if measures_costs else Costs(0, {})
+        settings["harness_share"] = _ask(plan, found, log, progress, watch)
         settings |= {"left_out": list(left_out)} if left_out else {}
-        record = make_record(plan, engines, asked, log, costs, settings)
+        record = make_record(plan, engines, found, log, costs, settings)
         if out is not None:
             write_record(place / RECORD, record)
             log.finish()
@@ -111,7 +108,7 @@ def default_drafters(target: str) -> list[str]:
 
 
 def _check(
-    count: int | None, repeats: int, temperatures: Sequence[float], peers: Sequence[str], out: Path | None
+    count: int | None, repeats: int, temperatures: Sequence[float], peers: Sequence[str], out: str | Path | None
 ) -> None:
     for name, value in (("count", count), ("repeats", repeats)):
         if value is not None and value < 1:
@@ -123,11 +120,12 @@ def _check(
         if name not in PEERS:
             quoted = ", ".join(f'"{known}"' for known in PEERS)
             raise InputError(f"no peer '{name}'; allowed: {quoted}, or none by name for all of them")
-    try:
-        for name in (RECORD, PAGE) if out is not None else ():
-            check_writable((out or Path()) / name)
-    except InputError as error:
-        raise InputError(f"cannot write into {out}: {error}") from None
+    if out is not None:
+        try:
+            for name in (RECORD, PAGE):
+                check_writable(Path(out) / name)
+        except InputError as error:
+            raise InputError(f"cannot write into {out}: {error}") from None
 
 
 def _suite(
@@ -172,11 +170,9 @@ def load_engines(
     return engines
 
 
-def _what_it_can_read(suite: Suite, plain: Engine) -> Suite:
+def _what_it_can_read(suite: Suite, can_see: bool) -> Suite:
     """Questions without images for a model that reads text only. Raises InputError when nothing is left."""
-    if plain.family.can_see:
-        return suite
-    items = tuple(item for item in suite.items if not item.pictures)
+    items = tuple(item for item in suite.items if can_see or not item.pictures)
     if not items:
         raise InputError(f"every question of {suite.name} shows images, and the model reads text only")
     return replace(suite, items=items)
@@ -213,15 +209,14 @@ def describe(target: str, engines: Mapping[str, Engine], drafters: Sequence[str]
 def _ask(plan: Plan, methods: Mapping[str, Method], log: AnswerStore, progress: Progress, watch: Watch) -> float | None:
     """Returns the share of the time that went to no method; None when nothing was left to ask."""
     watch.begin(list(methods), plan.num_questions)
-    total, known = plan.num_runs(len(methods)), len(log.runs)
-    spent, started = 0.0, perf_counter()
-    is_new = False
+    total, known = plan.num_runs(len(methods)), set(log.runs)
     progress(ASKING, 0.0)
-    for number, answer in enumerate(ask_all(plan, methods, log, watch), 1):
-        if len(log.runs) > known:
-            known, spent, is_new = len(log.runs), spent + answer.seconds_total, True
+    started = perf_counter()
+    for number, _ in enumerate(ask_all(plan, methods, log, watch), 1):
         progress(ASKING, number / total)
-    return round(1 - spent / (perf_counter() - started), 4) if is_new else None
+    seconds = perf_counter() - started
+    new = [run.seconds_total for key, run in log.runs.items() if key not in known]
+    return round(1 - sum(new) / seconds, 4) if new else None
 
 
 def make_record(

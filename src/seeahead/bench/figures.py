@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from seeahead import metrics
 from seeahead.bench.record import PLAIN, Asked, Gap, Record, Run
 from seeahead.bench.statistics import Array, Interval, geometric_mean, interval, mean, percentile
+from seeahead.bench.words import counted
 from seeahead.metrics import Totals, per
 
 Mask = npt.NDArray[np.bool_]
@@ -28,15 +30,13 @@ COUNTERPARTS = {"transformers": PLAIN, "transformers assisted": "language", "tra
 """Which of our methods does what a peer does. Any other peer is set against the fastest of ours."""
 
 KINDS: Mapping[str, Callable[[Asked], bool]] = {
-    "one picture": lambda asked: len(asked.pictures) == 1 and not asked.earlier,
-    "two pictures": lambda asked: len(asked.pictures) == 2 and not asked.earlier,
-    "more pictures": lambda asked: len(asked.pictures) > 2 and not asked.earlier,
+    "one image": lambda asked: len(asked.pictures) == 1 and not asked.earlier,
+    "two images": lambda asked: len(asked.pictures) == 2 and not asked.earlier,
+    "more images": lambda asked: len(asked.pictures) > 2 and not asked.earlier,
     "later turn": lambda asked: bool(asked.pictures and asked.earlier),
-    "no picture": lambda asked: not asked.pictures,
+    "no image": lambda asked: not asked.pictures,
 }
 """Groups of questions by what the target sees, and whether something was said before."""
-
-SHARES = ("prefill", "draft", "target", "host", "not split")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,6 @@ class Drafts:
     memory_bound_by_parameters: Interval | None
     memory_bound_by_measure: Interval | None
     ceiling: Interval | None  # drafting and host free
-    ceiling_if_checking_is_free: Interval | None  # τ
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class MethodSummary:
     first_token_seconds_p95: Interval | None
     answer_seconds_p95: Interval | None
     share_slower: Interval | None
-    seconds_split: Mapping[str, float]  # per answer, by SHARES
+    seconds_split: Mapping[str, float]  # per answer, by what they went into
     peak_bytes: int
     num_identical: int | None  # None above temperature 0, where there is no one right answer
     gaps: tuple[Gap, ...]
@@ -110,8 +109,10 @@ class Against:
     num_asked: int
 
     @property
-    def is_of_all(self) -> bool:
-        return self.num_questions == self.num_asked
+    def coverage(self) -> str:
+        """On how many questions the ratio rests, where that is not all of them; goes on from a figure."""
+        all_asked = counted(self.num_asked, "question")
+        return "" if self.num_questions == self.num_asked else f", on {self.num_questions} of {all_asked}"
 
 
 @dataclass(frozen=True)
@@ -164,11 +165,10 @@ class AtTemperature:
         self.kinds: dict[str, Mask] = {
             name: np.array([has(entry) for entry in record.asked], dtype=np.bool_) for name, has in KINDS.items()
         }
-        lengths, lowest = self.plain.each.all_tokens, 0.0
-        self.lengths: dict[str, Mask] = {}
-        for name, highest in LENGTHS:
-            self.lengths[name] = (lengths > lowest) & (lengths <= highest)
-            lowest = highest
+        lengths, ends = self.plain.each.all_tokens, [0.0, *(highest for _, highest in LENGTHS)]
+        self.lengths: dict[str, Mask] = {
+            name: (lengths > lowest) & (lengths <= highest) for (name, highest), lowest in zip(LENGTHS, ends)
+        }
 
     @np.errstate(divide="ignore", invalid="ignore")
     def method(self, name: str) -> MethodSummary:
@@ -176,6 +176,7 @@ class AtTemperature:
         both = own.is_answered & self.plain.is_answered
         num = int(both.sum())
         mine, plain = own.totals(self.weights, both), self.plain.totals(self.weights, both)
+        faster = metrics.end_to_end(own.each, self.plain.each)
         return MethodSummary(
             method=name,
             is_peer=name in self.record.peers,
@@ -184,7 +185,9 @@ class AtTemperature:
             num_tokens=sum(len(run.token_ids) for run in own.runs),
             errors=own.errors,
             speed_up=self._over_scenarios(metrics.speed_up, own, self.plain),
-            block_efficiency=self._over_scenarios(_efficiency, own, self.plain) if own.has_steps else None,
+            block_efficiency=self._over_scenarios(lambda mine, _: mine.block_efficiency, own, self.plain)
+            if own.has_steps
+            else None,
             speed_up_of_sums=interval(metrics.speed_up(mine, plain), num),
             speed_up_mean=self._mean(metrics.speed_up(own.each, self.plain.each), both),
             end_to_end=self._over_scenarios(metrics.end_to_end, own, self.plain),
@@ -192,7 +195,7 @@ class AtTemperature:
             first_token_seconds=self._mean(own.each.first, both),
             first_token_seconds_p95=self._p95(own, "seconds_first"),
             answer_seconds_p95=self._p95(own, "seconds_total"),
-            share_slower=self._slower(own, both),
+            share_slower=self._mean(np.where(np.isfinite(faster), faster < 1, np.nan), both),
             seconds_split=_split(own),
             peak_bytes=max((run.peak_bytes for run in own.runs), default=0),
             num_identical=self._num_identical(own),
@@ -212,13 +215,12 @@ class AtTemperature:
             counterpart = ours[0].method if ours else PLAIN
         own = self.answers.get(counterpart, self.plain)
         other = self.answers[peer]
-        num_both = int((own.is_answered & other.is_answered).sum())
         faster = self._over_scenarios(metrics.speed_up, own, other)
-        return Against(counterpart, peer, faster, num_both, len(self.record.asked))
+        return Against(
+            counterpart, peer, faster, int((own.is_answered & other.is_answered).sum()), len(self.plain.means)
+        )
 
-    def _over_scenarios(
-        self, figure: Callable[[Totals, Totals], Array], own: Answers, other: Answers
-    ) -> Interval | None:
+    def _over_scenarios(self, figure: Callable[[Totals, Totals], Any], own: Answers, other: Answers) -> Interval | None:
         """The geometric mean of a figure of sums over every scenario by itself."""
         both = own.is_answered & other.is_answered
         found = [
@@ -239,7 +241,7 @@ class AtTemperature:
             interval(metrics.speed_up(mine, plain), num),
             interval(metrics.end_to_end(mine, plain), num),
             interval(mine.token_rate, num),
-            interval(mine.block_efficiency, num) if own.has_steps else None,
+            interval(mine.block_efficiency, num),
         )
 
     def _drafts(self, own: Answers, both: Mask) -> Drafts:
@@ -261,7 +263,6 @@ class AtTemperature:
             memory_bound_by_parameters=interval(metrics.memory_bound_speed_up(efficiency, mine.depth, parameters), num),
             memory_bound_by_measure=interval(metrics.memory_bound_speed_up(efficiency, 1.0, drafting), num),
             ceiling=interval(mine.ceiling, num),
-            ceiling_if_checking_is_free=interval(efficiency, num),
         )
 
     def _acceptance(self, own: Answers, both: Mask) -> tuple[Interval | None, ...]:
@@ -280,11 +281,6 @@ class AtTemperature:
         questions = [run.asked for run in own.runs]
         return interval(percentile(seconds, self.weights[:, questions], 0.95), len(set(questions)))
 
-    def _slower(self, own: Answers, both: Mask) -> Interval | None:
-        faster = metrics.end_to_end(own.each, self.plain.each)
-        slower = np.where(both & np.isfinite(faster), faster < 1, np.nan)
-        return interval(mean(slower, self.weights), int(both.sum()))
-
     def _num_identical(self, own: Answers) -> int | None:
         if self.temperature > 0:
             return None
@@ -292,12 +288,8 @@ class AtTemperature:
         return sum(run.token_ids == plain.get((run.asked, run.repeat)) for run in own.runs)
 
 
-def _efficiency(own: Totals, _: Totals) -> Array:
-    return np.asarray(own.block_efficiency)
-
-
 def _split(own: Answers) -> dict[str, float]:
-    """Mean seconds of a whole answer, by SHARES."""
+    """Mean seconds of a whole answer, by what they went into."""
     if not own.runs:
         return {}
     mean = Totals(*(float(column.mean()) for column in own.means[own.is_answered].T))

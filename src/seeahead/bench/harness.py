@@ -80,7 +80,7 @@ def fingerprint(plan: Plan, **given: object) -> dict[str, Any]:
 
 
 def warm_up(methods: Mapping[str, Method], suite: Suite) -> Iterator[float]:
-    """Every method once on every number of pictures and every scenario's first item; yields the share done."""
+    """Every method once on every number of images and every scenario's first item; yields the share done."""
     items = {(len(item.pictures), item.scenario): item for item in reversed(suite.items)}
     total = len(items) * len(methods)
     for number, (item, method) in enumerate(((i, m) for i in items.values() for m in methods.values()), 1):

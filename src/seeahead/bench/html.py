@@ -18,12 +18,11 @@ from markupsafe import Markup
 
 from seeahead import metrics
 from seeahead.bench import charts
-from seeahead.bench.figures import Against, MethodSummary
+from seeahead.bench.figures import Against
 from seeahead.bench.glossary import DEFINITIONS, GROUPINGS, SHORT, TABLES, Column, anchor, heading, number, times
 from seeahead.bench.headline import difference, fastest, kept, pace, temperature_title
 from seeahead.bench.record import PLAIN, Asked, Record, Run
 from seeahead.bench.summary import Summary, machine, origin, summarize
-from seeahead.bench.words import counted
 from seeahead.demo.scenarios import PICTURES, picture_facts
 from seeahead.provenance import write_text
 
@@ -39,7 +38,7 @@ def report(record: Record) -> str:
     return _page(
         "report.html",
         summary,
-        facts=list(_key_figures(summary, best)),
+        facts=_key_figures(summary),
         charts=charts,
         colours=charts.SHARE_COLOURS,
         tables=TABLES,
@@ -58,7 +57,7 @@ def demo_page(record: Record) -> str:
     return _page(
         "demo.html",
         summary,
-        facts=list(_key_figures(summary, fastest(summary.headline_methods, is_peer=False))),
+        facts=[(name, value, "") for name, value, _ in _key_figures(summary)],
         questions=[(record.asked[place], runs) for place, runs in record.first_answers().items()],
         images={name: {**facts, "data": _data(name)} for name, facts in picture_facts().items() if name in used},
         columns=SHORT,
@@ -107,22 +106,25 @@ def verdict(entry: Against) -> str:
         return "peer failed or lacks answers"
     is_open = ratio.low is not None and ratio.high is not None and ratio.low <= 1 <= ratio.high
     found = "no clear winner" if is_open else "ours is faster" if ratio.value > 1 else "the peer is faster"
-    few = "" if entry.is_of_all else f", on {entry.num_questions} of {counted(entry.num_asked, 'question')}"
-    return found + few
+    return found + entry.coverage
 
 
-def _key_figures(summary: Summary, best: MethodSummary | None) -> Iterator[tuple[str, str, str]]:
-    if best is None:
-        return
-    plain = next((entry for entry in summary.headline_methods if entry.method == PLAIN), best)
+def _key_figures(summary: Summary) -> list[tuple[str, str, str]]:
+    """(name, value, remark) of the fastest method."""
+    methods = summary.headline_methods
+    if (best := fastest(methods, is_peer=False)) is None:
+        return []
+    plain = next(entry for entry in methods if entry.method == PLAIN)
     efficiency = number(best.drafts.block_efficiency if best.drafts else None)
     speed_up, end_to_end, rate = times(best.speed_up), times(best.end_to_end), number(best.token_rate, 1)
-    yield f"speed-up with {best.method}", speed_up.value, speed_up.spread
-    yield "tokens per pass (τ)", efficiency.value, efficiency.spread
-    yield "tokens per second", rate.value, f"plain {number(plain.token_rate, 1).value}"
-    yield "whole answers, end to end", end_to_end.value, end_to_end.spread
-    if best.num_identical is not None:
-        yield "identical answers", f"{best.num_identical} of {best.num_answers}", "token for token"
+    same = f"{best.num_identical} of {best.num_answers}"
+    return [
+        (f"speed-up with {best.method}", speed_up.value, speed_up.spread),
+        ("tokens per pass (τ)", efficiency.value, efficiency.spread),
+        ("tokens per second", rate.value, f"plain {number(plain.token_rate, 1).value}"),
+        ("whole answers, end to end", end_to_end.value, end_to_end.spread),
+        *([("identical answers", same, "token for token")] if best.num_identical is not None else []),
+    ]
 
 
 def _examples(record: Record, method: str) -> Iterator[tuple[Asked, str, dict[str, Run]]]:

@@ -1,4 +1,4 @@
-"""A benchmark run as Markdown, for the terminal and for documents: the same figures as the page, without pictures."""
+"""A benchmark run as Markdown, for the terminal and for documents: the figures of the page without its charts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from seeahead.bench.figures import Against, MethodSummary
 from seeahead.bench.glossary import DEFINITIONS, GROUPINGS, SHORT, TABLES, Cell, Column, Grouping, heading, times
 from seeahead.bench.headline import temperature_title
 from seeahead.bench.summary import Summary, machine, origin
-from seeahead.bench.words import counted
 
 _WIDEST = 40
 """Cells longer than this, such as error messages, do not widen their column."""
@@ -90,9 +89,7 @@ def _rivals(entry: Against, between: str) -> str:
 
 
 def _ratio(entry: Against) -> str:
-    """With the number of questions it rests on, where that is not all of them."""
-    few = "" if entry.is_of_all else f", on {entry.num_questions} of {counted(entry.num_asked, 'question')}"
-    return f"{shown(times(entry.ratio))}{few}"
+    return shown(times(entry.ratio)) + entry.coverage
 
 
 def grouped(grouping: Grouping, methods: Sequence[MethodSummary]) -> str:

@@ -51,7 +51,7 @@ class Run:
     temperature: float
     token_ids: tuple[int, ...] = ()
     text: str = ""
-    seconds_first: float = 0.0  # from the call to the first token: prompt, pictures, the drafter's start
+    seconds_first: float = 0.0  # from the call to the first token: prompt, images, the drafter's start
     seconds_total: float = 0.0  # from the call to the last token
     peak_bytes: int = 0  # resident memory of the process at its highest, or the device's
     generation: Generation | None = None

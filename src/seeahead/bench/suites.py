@@ -28,7 +28,7 @@ SUITES: Mapping[str, str] = {
 def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, workspace: Path) -> Suite:
     """The suite called `name`, with at most `count` items per scenario (None: all).
 
-    `folder` holds a public data set; pictures that are made or unpacked are written into `workspace`.
+    `folder` holds a public data set; images that are made or unpacked are written into `workspace`.
     Raises InputError for an unknown name, a folder that does not hold the data set, and a row that is wrong."""
     if name not in SUITES:
         near = difflib.get_close_matches(name.lower(), SUITES, n=1, cutoff=0.5)
@@ -37,7 +37,7 @@ def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, 
     if name in PUBLIC:
         return load_public(name, PUBLIC[name], count=count, seed=seed, folder=folder, workspace=workspace)
     if folder is not None:
-        raise InputError(f"suite {name} needs no folder; leave out {folder}, or give your own pictures with --data")
+        raise InputError(f"suite {name} needs no folder; leave out {folder}, or give your own images with --data")
     # Only these draw pictures.
     from seeahead.bench import demo_suite, three_tasks
 
