@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 from seeahead.bench.figures import MethodSummary
@@ -26,6 +27,11 @@ _APART, _LED = 14.0, 7.0
 
 Methods = Sequence[MethodSummary]
 Place = Callable[[float], float]
+
+
+def style() -> str:
+    """Colours and looks that every chart needs around it, as CSS."""
+    return Path(__file__).with_name("templates").joinpath("charts.css").read_text(encoding="utf-8").strip()
 
 
 def path(points: Sequence[tuple[float, float]], across: Place, up: Place, kind: str, colour: str) -> str:

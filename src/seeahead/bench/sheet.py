@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
-from seeahead.bench.charts import WIDTH
+from seeahead.bench.charts import WIDTH, style
 
 _ALONE = """.chart { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 .chart text.heading { font-size: 14px; font-weight: 600; }"""
-
-
-def style() -> str:
-    """Colours and looks that every chart needs around it, as CSS."""
-    return Path(__file__).with_name("templates").joinpath("charts.css").read_text(encoding="utf-8").strip()
 
 
 def sheet(title: str, drawn: Sequence[tuple[str, str]], num_columns: int) -> str:
