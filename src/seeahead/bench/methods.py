@@ -27,7 +27,7 @@ class Response:
     seconds_first: float
     seconds_total: float
     generation: Generation | None = None
-    pieces: tuple[tuple[str, str], ...] = ()
+    pieces: tuple[tuple[str, Origin], ...] = ()
     arrivals: tuple[float, ...] = ()  # seconds after the first
 
 
@@ -70,7 +70,7 @@ class EngineMethod:
             top_p=1.0,
             seed=seed,
         )
-        pieces: list[tuple[str, str]] = []
+        pieces: list[tuple[str, Origin]] = []
         arrivals: list[float] = []
         for piece in stream:
             if piece.reply is not None:
@@ -79,7 +79,7 @@ class EngineMethod:
                 arrivals.append(perf_counter() - started)
                 pieces.append((piece.text, piece.origins[-1]))
                 if say is not None:
-                    say(piece.text, piece.origins[-1])
+                    say(*pieces[-1])
                     started = perf_counter() - arrivals[-1]
         total = perf_counter() - started
         first = arrivals[0] if arrivals else total
