@@ -84,7 +84,9 @@ def run(
         watch.leave_out(left_out)
         plan = Plan(asked, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
         given = {"drafters": specs, "model": target, "peers": peers, "dtype": dtype, "device": device}
-        log = stack.enter_context(AnswerStore() if out is None else Log(place / PARTIAL, fingerprint(plan, **given)))
+        log = AnswerStore()
+        if out is not None:
+            log = stack.enter_context(Log(place / PARTIAL, fingerprint(plan, **given)))
         engines = load_engines(target, specs, dtype, device, progress)
         plan = replace(plan, suite=_what_it_can_read(asked, engines[PLAIN].family.can_see))
         found, settings = make_methods(engines, specs, peers), describe(target, engines, specs)

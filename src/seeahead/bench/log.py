@@ -36,12 +36,6 @@ class AnswerStore:
     def finish(self) -> None:
         """The run is over, and stored elsewhere if at all."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing to close."""
-
 
 class Log(AnswerStore):
     """Answers so far, after a first line that says what was asked of whom. Locked for this process while it is open."""
@@ -78,6 +72,9 @@ class Log(AnswerStore):
     def add(self, run: Run) -> None:
         super().add(run)
         self._line(run_to_json(run))
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *error: object) -> None:
         self._stream.close()

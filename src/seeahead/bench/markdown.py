@@ -24,7 +24,7 @@ def short(summary: Summary) -> str:
     """The result on one screen: headline, machine, a table of the first temperature, warnings, ours over peers."""
     parts = [f"**{plain_words(summary.headline)}**", plain_words(machine(summary))]
     rows = [[name(entry), *row_cells(entry, SHORT)] for entry in summary.headline_methods]
-    parts.append(_table(["method", *(column.word for column in SHORT)], rows))
+    parts.append(table("", ["method", *(column.word for column in SHORT)], rows))
     return "\n\n".join([*parts, *warnings(summary), *over_peers(summary)]) + "\n"
 
 
@@ -102,13 +102,11 @@ def grouped(grouping: Grouping, methods: Sequence[MethodSummary]) -> str:
 
 
 def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return f"### {title}\n\n{_table(headings, rows)}"
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The one way a table is written; without a title if that is empty."""
     widths = [max(3, *(len(cell) for cell in column if len(cell) <= _WIDEST)) for column in zip(headings, *rows)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join(_line(row, widths) for row in (headings, rule, *rows))
+    lines = "\n".join(_line(row, widths) for row in (headings, rule, *rows))
+    return f"### {title}\n\n{lines}" if title else lines
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
