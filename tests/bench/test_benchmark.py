@@ -32,7 +32,7 @@ class Seen(Watch):
     def ask(self, question):
         self.questions.append(question)
 
-    def say(self, method, text, origin):
+    def piece(self, method, text, origin):
         self.said.setdefault((len(self.questions), method), []).append((text, origin))
 
     def finish(self, run):

@@ -38,7 +38,7 @@ class Fake:
         self.name, self.is_peer, self.fails = name, is_peer, fails
         self.heard = []
 
-    def answer(self, messages, max_new_tokens, temperature, seed, say=None):
+    def answer(self, messages, max_new_tokens, temperature, seed, on_piece=None):
         self.heard.append((messages, max_new_tokens, temperature, seed))
         if self.fails:
             raise ValueError("no such thing\nas this")

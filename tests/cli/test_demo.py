@@ -80,7 +80,7 @@ def played(console, **how):
     board.ask(question)
     for run in (plain_run(), drafted_run(**how)):
         for text, origin in run.pieces:
-            board.say(run.method, text, origin)
+            board.piece(run.method, text, origin)
         board.finish(run)
     board.close()
     return board

@@ -35,7 +35,7 @@ _MANY_IMAGES = 100
 """So many take a while to open."""
 
 Progress = Callable[[str, float], None]
-"""Is told what is being done, and the share of it that is done."""
+"""Called with what is being done, and the share of it that is done."""
 
 
 @dataclass(frozen=True)

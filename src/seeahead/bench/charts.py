@@ -148,14 +148,14 @@ def bars(ident: str, title: str, methods: Methods, figures: Sequence[Interval | 
     """A bar with its interval per method, hollow for peers; the thin upright line is 1, which is plain."""
     left, step = 140.0, 24
     scale = _Scale(0, highest, left, WIDTH - 48)
-    body, said = [line(scale(1), 2, scale(1), step * len(methods), "one")], []
+    body, described = [line(scale(1), 2, scale(1), step * len(methods), "one")], []
     for number, (entry, figure) in enumerate(zip(methods, figures, strict=True)):
         y, name = step * number + step / 2, heading(entry.method)
         body.append(text(left - 6, y, short(name, 21), "end"))
         if figure is None:
             note = "failed" if entry.errors else "no figure"
             body.append(text(left + 4, y, note, "start", "quiet"))
-            said.append(f"{name}: {note}")
+            described.append(f"{name}: {note}")
             continue
         width, kind = max(0.5, scale(figure.value) - left), "hollow" if entry.is_peer else "solid"
         body.append(f'<rect class="{kind}" style="--c:{colour(methods, entry.method)}" x="{left}" y="{y - 7}" ')
@@ -166,8 +166,8 @@ def bars(ident: str, title: str, methods: Methods, figures: Sequence[Interval | 
             body += [line(a, y, b, y, "whisker"), *(line(x, y - 4, x, y + 4, "whisker") for x in (a, b))]
             spread, end = f" ({ends[0]:.2f} to {ends[1]:.2f})", max(end, b)
         body.append(text(end + 5, y, f"{figure.value:.2f}×", "start", "value"))
-        said.append(f"{name} {figure.value:.2f}{spread}")
-    return svg(ident, step * len(methods), title, "; ".join(said), body)
+        described.append(f"{name} {figure.value:.2f}{spread}")
+    return svg(ident, step * len(methods), title, "; ".join(described), body)
 
 
 def colour(methods: Methods, method: str) -> str:
@@ -218,8 +218,8 @@ def speed_against_efficiency(ident: str, methods: Methods, costs: Costs) -> str:
         is_left = x + 10 + length > WIDTH and x - left > length
         names.append(Name(x, y, x - 9 if is_left else x + 9, label, "end" if is_left else "start"))
     body += names_beside(names, bottom)
-    said = "; ".join(f"{entry.method}: τ {x:.2f}, speed-up {speed.value:.2f}" for entry, x, speed, _ in dots)
-    return svg(ident, 290, "Speed-up against tokens per pass", said, body)
+    described = "; ".join(f"{entry.method}: τ {x:.2f}, speed-up {speed.value:.2f}" for entry, x, speed, _ in dots)
+    return svg(ident, 290, "Speed-up against tokens per pass", described, body)
 
 
 def acceptance(ident: str, methods: Methods) -> str:
@@ -252,8 +252,8 @@ def lines(ident: str, title: str, series: Sequence[Line], names: tuple[str, str]
         x, y = entry.points[-1]
         ends.append(Name(across(x), up(y), across(x) + 8, short(entry.label, 13)))
     body += names_beside(ends, bottom)
-    said = "; ".join(f"{entry.label}: " + ", ".join(_percent(y) for _, y in entry.points) for entry in series)
-    return svg(ident, height, title, said, body)
+    described = "; ".join(f"{entry.label}: " + ", ".join(_percent(y) for _, y in entry.points) for entry in series)
+    return svg(ident, height, title, described, body)
 
 
 def _axes(

@@ -36,7 +36,7 @@ KINDS: Mapping[str, Callable[[Asked], bool]] = {
     "later turn": lambda asked: bool(asked.pictures and asked.earlier),
     "no image": lambda asked: not asked.pictures,
 }
-"""Groups of questions by what the target sees, and whether something was said before."""
+"""Groups of questions by what the target sees, and whether it follows another question."""
 
 
 @dataclass(frozen=True)

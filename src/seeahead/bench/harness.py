@@ -49,7 +49,7 @@ class Plan:
 
 
 class Watch:
-    """Is told of a run under way, never while something is timed. Does nothing by itself."""
+    """Called as a run goes on, never while something is timed. Does nothing by itself."""
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
         """Items, by id, whose images cannot be read."""
@@ -60,8 +60,8 @@ class Watch:
     def ask(self, question: Question) -> None:
         """A question is put to every method next."""
 
-    def say(self, method: str, text: str, origin: Origin) -> None:
-        """A part of an answer arrived."""
+    def piece(self, method: str, text: str, origin: Origin) -> None:
+        """A piece of an answer arrived."""
 
     def finish(self, run: Run) -> None:
         """An answer is complete."""
@@ -142,7 +142,7 @@ def _answer(method: Method, key: Key, question: Question, seed: int, watch: Watc
     reset_peak()
     try:
         messages, own_seed = question.messages(), seed + 100_000 * repeat + index
-        found = method.answer(messages, question.max_new_tokens, temperature, own_seed, partial(watch.say, name))
+        found = method.answer(messages, question.max_new_tokens, temperature, own_seed, partial(watch.piece, name))
     except Exception as error:
         # A peer that fails is shown with its error, not dropped; our own failures are bugs and stop the run.
         if not method.is_peer:

@@ -33,10 +33,10 @@ def headline(methods: Sequence[MethodSummary]) -> str:
     best, peer = fastest(methods, is_peer=False), fastest(methods, is_peer=True)
     if best is None or best.speed_up is None:
         return "Nothing was drafted here, so there is no speed-up to report."
-    said = _how_fast(best.method, best.speed_up) + identical(best)
+    sentence = _how_fast(best.method, best.speed_up) + identical(best)
     if peer is not None and peer.speed_up is not None and peer.speed_up.value > best.speed_up.value:
-        said += f" A peer is faster: {peer.method}, {peer.speed_up.value:.2f} times plain{_range(peer.speed_up)}."
-    return said
+        sentence += f" A peer is faster: {peer.method}, {peer.speed_up.value:.2f} times plain{_range(peer.speed_up)}."
+    return sentence
 
 
 def identical(entry: MethodSummary) -> str:

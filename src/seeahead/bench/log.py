@@ -78,7 +78,7 @@ class Log(AnswerStore):
 
     def __exit__(self, *error: object) -> None:
         self._stream.close()
-        if self._found == _NOT_BEGUN:  # nothing was begun, so nothing is worth keeping
+        if self._found == _NOT_BEGUN:  # nothing was begun, so there is nothing to keep
             self.path.unlink(missing_ok=True)
 
     def finish(self) -> None:

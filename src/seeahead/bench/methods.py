@@ -14,8 +14,8 @@ from seeahead.api import Engine
 from seeahead.records import Generation, Origin
 
 Messages = Sequence[Mapping[str, Any]]
-Say = Callable[[str, Origin], None]
-"""Is told of every part of an answer when it arrives: the text, and who proposed it."""
+OnPiece = Callable[[str, Origin], None]
+"""Called with every piece of an answer when it arrives: the text, and who proposed it."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Method(Protocol):
         ...
 
     def answer(
-        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, say: Say | None = None
+        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
     ) -> Response:
         """The whole answer; at temperature above 0 from the model's full distribution, reproducible by `seed`.
 
-        What `say` takes is not counted."""
+        What `on_piece` takes is not counted."""
         ...
 
 
@@ -59,7 +59,7 @@ class EngineMethod:
     is_peer: bool = False
 
     def answer(
-        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, say: Say | None = None
+        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
     ) -> Response:
         started = perf_counter()
         stream = self.engine.stream(
@@ -78,8 +78,8 @@ class EngineMethod:
             elif piece.origins:
                 arrivals.append(perf_counter() - started)
                 pieces.append((piece.text, piece.origins[-1]))
-                if say is not None:
-                    say(*pieces[-1])
+                if on_piece is not None:
+                    on_piece(*pieces[-1])
                     started = perf_counter() - arrivals[-1]
         total = perf_counter() - started
         first = arrivals[0] if arrivals else total

@@ -17,7 +17,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from seeahead.api import Engine
-from seeahead.bench.methods import Messages, Method, Response, Say
+from seeahead.bench.methods import Messages, Method, OnPiece, Response
 from seeahead.compat import BaseStreamer
 from seeahead.drafters import KINDS, kind_of
 from seeahead.drafters.options import split_options
@@ -32,7 +32,7 @@ _NEVER = -1e4
 
 
 class _Clock(BaseStreamer):
-    """Notes when the first answer token came; the prompt is told first."""
+    """Notes when the first answer token came; the prompt is put first."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -53,7 +53,7 @@ class Transformers:
     is_peer: bool = True
 
     def answer(
-        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, say: Say | None = None
+        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
     ) -> Response:
         family = self.engine.family
         started = perf_counter()

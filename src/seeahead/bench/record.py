@@ -30,7 +30,7 @@ PLAIN = "none"
 
 @dataclass(frozen=True)
 class Asked:
-    """One question as it was put to every method; a follow-up carries what was said before."""
+    """One question as it was put to every method; a follow-up carries the questions and answers before it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 

@@ -93,7 +93,7 @@ class LiveBoard(Board):
         self._live = Live(self._columns(), console=self._console, auto_refresh=False)
         self._live.start()
 
-    def say(self, method: str, text: str, origin: Origin) -> None:
+    def piece(self, method: str, text: str, origin: Origin) -> None:
         self._texts[method].append_text(terminal.coloured(text, origin))
         if monotonic() - self._drawn > _SECONDS_PER_FRAME:
             self._draw()
