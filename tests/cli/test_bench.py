@@ -154,7 +154,7 @@ def test_what_needs_no_model_to_be_wrong_is_refused_before_one_is_loaded(picture
 def test_a_run_with_changed_settings_does_not_go_on_with_the_answers_of_another(tiny, pictures, tmp_path, capsys):
     words = ["bench", "--data", str(pictures), "-m", tiny, "--temperature", "0", "-o", str(tmp_path)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(benchmark, "make_record", _interrupted)
+        patched.setattr(benchmark, "write_record", _interrupted)
         assert main([*words, "--max-new-tokens", "4"]) == 130
     assert (tmp_path / "bench.partial.jsonl").is_file()
     capsys.readouterr()

@@ -89,14 +89,9 @@ def run(
             log = stack.enter_context(Log(place / PARTIAL, fingerprint(plan, **given)))
         engines = load_engines(target, specs, dtype, device, progress)
         plan = replace(plan, suite=_what_it_can_read(asked, engines[PLAIN].family.can_see))
-        found, settings = make_methods(engines, specs, peers), describe(target, engines, specs)
-        log.begin({"target": settings, "methods": list(found)})
-        for share in warm_up(found, plan.suite):
-            progress("warming up", share)
-        costs = measure_costs(engines[PLAIN].family, progress) if measures_costs else Costs(0, {})
-        settings["harness_share"] = _ask(plan, found, log, progress, watch)
-        settings |= {"left_out": list(left_out)} if left_out else {}
-        record = make_record(plan, engines, found, log, costs, settings)
+        described = describe(target, engines, specs)
+        loaded = _Loaded(plan, engines, make_methods(engines, specs, peers), described, log, progress, watch)
+        record = loaded.measure(tuple(left_out), measures_costs=measures_costs)
         if out is not None:
             write_record(place / RECORD, record)
             log.finish()
@@ -208,47 +203,59 @@ def describe(target: str, engines: Mapping[str, Engine], drafters: Sequence[str]
     }
 
 
-def _ask(plan: Plan, methods: Mapping[str, Method], log: AnswerStore, progress: Progress, watch: Watch) -> float | None:
-    """Returns the share of the time that went to no method; None when nothing was left to ask."""
-    watch.begin(list(methods), plan.num_questions)
-    total, known = plan.num_runs(len(methods)), set(log.runs)
-    progress(ASKING, 0.0)
-    started = perf_counter()
-    for number, _ in enumerate(ask_all(plan, methods, log, watch), 1):
-        progress(ASKING, number / total)
-    seconds = perf_counter() - started
-    new = [run.seconds_total for key, run in log.runs.items() if key not in known]
-    return round(1 - sum(new) / seconds, 4) if new else None
+@dataclass(frozen=True)
+class _Loaded:
+    """A run whose models are loaded."""
 
+    plan: Plan
+    engines: Mapping[str, Engine]
+    methods: Mapping[str, Method]
+    described: Mapping[str, Any]
+    log: AnswerStore
+    progress: Progress
+    watch: Watch
 
-def make_record(
-    plan: Plan,
-    engines: Mapping[str, Engine],
-    methods: Mapping[str, Method],
-    log: AnswerStore,
-    costs: Costs,
-    settings: Mapping[str, Any],
-) -> Record:
-    sizes = {name: parameters_read(engine) for name, engine in engines.items()}
-    return Record(
-        provenance=provenance(plan.seed),
-        settings={
-            **settings,
-            "suite": plan.suite.name,
-            "about": plan.suite.about,
-            "num_questions": plan.num_questions,
-            "num_repeats": plan.num_repeats,
-            "temperatures": list(plan.temperatures),
-            "seed": plan.seed,
-        },
-        num_parameters={
-            "target": int(settings["num_parameters"]),
-            **{name: size for name, size in sizes.items() if size is not None},
-        },
-        costs=costs,
-        methods=tuple(methods),
-        peers=tuple(name for name, method in methods.items() if method.is_peer),
-        asked=asked_of(plan, log),
-        runs=tuple(log.runs.values()),
-        gaps=tuple(gaps(plan, engines[PLAIN].family, log)),
-    )
+    def measure(self, left_out: tuple[str, ...], *, measures_costs: bool) -> Record:
+        plain, plan = self.engines[PLAIN].family, self.plan
+        self.log.begin({"target": self.described, "methods": list(self.methods)})
+        for share in warm_up(self.methods, plan.suite):
+            self.progress("warming up", share)
+        costs = measure_costs(plain, self.progress) if measures_costs else Costs(0, {})
+        outside = self._ask()
+        sizes = {name: parameters_read(engine) for name, engine in self.engines.items()}
+        return Record(
+            provenance=provenance(plan.seed),
+            settings={
+                **self.described,
+                "harness_share": outside,
+                **({"left_out": list(left_out)} if left_out else {}),
+                "suite": plan.suite.name,
+                "about": plan.suite.about,
+                "num_questions": plan.num_questions,
+                "num_repeats": plan.num_repeats,
+                "temperatures": list(plan.temperatures),
+                "seed": plan.seed,
+            },
+            num_parameters={
+                "target": int(self.described["num_parameters"]),
+                **{name: size for name, size in sizes.items() if size is not None},
+            },
+            costs=costs,
+            methods=tuple(self.methods),
+            peers=tuple(name for name, method in self.methods.items() if method.is_peer),
+            asked=asked_of(plan, self.log),
+            runs=tuple(self.log.runs.values()),
+            gaps=tuple(gaps(plan, plain, self.log)),
+        )
+
+    def _ask(self) -> float | None:
+        """Returns the share of the time that went to no method; None when nothing was left to ask."""
+        self.watch.begin(list(self.methods), self.plan.num_questions)
+        total, known = self.plan.num_runs(len(self.methods)), set(self.log.runs)
+        self.progress(ASKING, 0.0)
+        started = perf_counter()
+        for number, _ in enumerate(ask_all(self.plan, self.methods, self.log, self.watch), 1):
+            self.progress(ASKING, number / total)
+        seconds = perf_counter() - started
+        new = [run.seconds_total for key, run in self.log.runs.items() if key not in known]
+        return round(1 - sum(new) / seconds, 4) if new else None
