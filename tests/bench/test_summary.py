@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from seeahead.bench.record import PLAIN, Asked, Costs, Gap, Record, Run
-from seeahead.bench.summary import _weights, summarize
+from seeahead.bench.summary import bootstrap_weights, summarize
 from seeahead.records import Generation, Step
 from tests.bench.made_record import ERROR, FAILED, METHODS, SCENARIOS, made_record
 
@@ -266,7 +266,7 @@ def test_no_torch_is_needed():
 def test_the_turns_of_a_conversation_are_drawn_together():
     record = made_record()
     follow_up = replace(record.asked[1], earlier=(("Who?", "A cat."),))
-    weights = _weights(replace(record, asked=(record.asked[0], follow_up, *record.asked[2:])))
+    weights = bootstrap_weights(replace(record, asked=(record.asked[0], follow_up, *record.asked[2:])))
     assert weights.shape[1] == len(record.asked)
     assert (weights[:, 0] == weights[:, 1]).all()
     assert (weights[:, 1] != weights[:, 2]).any()

@@ -45,7 +45,7 @@ def summarize(record: Record) -> Summary:
     scenarios: dict[str, int] = {}
     for entry in record.asked:
         scenarios[entry.scenario] = scenarios.get(entry.scenario, 0) + 1
-    weights = _weights(record)
+    weights = bootstrap_weights(record)
     methods: dict[float, tuple[MethodSummary, ...]] = {}
     against: dict[float, tuple[Against, ...]] = {}
     for temperature in sorted({run.temperature for run in record.runs}):
@@ -98,7 +98,7 @@ def origin(summary: Summary) -> str:
     return " · ".join(part for part in found if part)
 
 
-def _weights(record: Record) -> Array:
+def bootstrap_weights(record: Record) -> Array:
     """[1 + draws, questions]: conversations are drawn, and their turns stay together."""
     openings = [entry.scenario for entry in record.asked if not entry.earlier]
     conversations = np.cumsum([not entry.earlier for entry in record.asked], dtype=np.intp) - 1
