@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from seeahead.cli import VERBS
 from tests.sizes import HARD_FILE_LINES, HARD_FUNCTION_LINES, ROOT, function_lines, python_files
 
 PACKAGE = ROOT / "src" / "seeahead"
@@ -144,6 +145,19 @@ def test_the_library_imports_nothing_of_its_repository():
             for module in MODULES
             for line, name in module.imports()
             if name.split(".")[0] in own
+        ]
+    )
+
+
+def test_verbs_do_not_import_one_another():
+    verbs = {f"seeahead.cli.{verb}" for verb in VERBS}
+    report(
+        [
+            f"{module}:{line} imports {name}"
+            for module in INSIDE
+            if module.unit == "cli" and module.parts[-1] in VERBS
+            for line, name in module.imports()
+            if name.rpartition(".")[0] in verbs or name in verbs
         ]
     )
 

@@ -7,9 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 from seeahead.api import Engine
+from seeahead.bench import costs
 from seeahead.bench.costs import MEASURED, measure_costs
-from seeahead.bench.methods import Ours, parameters_read
+from seeahead.bench.methods import EngineMethod, parameters_read
 from seeahead.bench.peers import PEERS, assistant, assistant_of
+from seeahead.bench.record import Costs
 from seeahead.drafters import make_drafter
 from seeahead.drafters.empty import EmptyDrafter
 from seeahead.drafters.vocabulary import FILE_NAME
@@ -42,7 +44,7 @@ def drafter_folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_gives_the_plain_answer(engine, drafter_folder, name):
-    plain = Ours(engine).answer(MESSAGES, 12, 0.0, 0)
+    plain = EngineMethod(engine).answer(MESSAGES, 12, 0.0, 0)
     peer = PEERS[name](engine, drafter_folder)
     spoken = peer.answer(MESSAGES, 12, 0.0, 0)
     assert spoken.token_ids == plain.token_ids
@@ -91,7 +93,7 @@ def test_the_assistant_is_the_first_language_drafter_that_was_named(drafter_fold
 
 
 def test_our_method_tells_pieces_and_steps(engine):
-    spoken = Ours(engine.with_drafter("lookup")).answer(MESSAGES, 12, 0.0, 0)
+    spoken = EngineMethod(engine.with_drafter("lookup")).answer(MESSAGES, 12, 0.0, 0)
     assert "".join(text for text, _ in spoken.pieces) == spoken.text
     assert spoken.generation is not None
     assert spoken.generation.token_ids == spoken.token_ids
@@ -104,7 +106,17 @@ def test_parameters_are_those_the_drafter_reads(engine, drafter_folder):
 
 
 def test_the_table_of_costs_has_every_size_and_its_progress(engine):
-    *shares, costs = measure_costs(engine.family, 2)
-    assert shares == [0.0, 0.5, 1.0]
-    assert set(costs.seconds) == set(MEASURED)
-    assert all(seconds > 0 for seconds in costs.seconds.values())
+    told = []
+    table = measure_costs(engine.family, lambda *stage: told.append(stage), num_repeats=2)
+    assert set(table.seconds) == set(MEASURED)
+    assert all(seconds > 0 for seconds in table.seconds.values())
+    assert [share for _, share in told[:3]] == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(("firsts", "num_measured"), [((2.0,), 1), ((1.5, 2.0), 2), ((1.5, 1.6, 1.7, 2.0), 3)])
+def test_a_disturbed_table_is_measured_anew_twice_at_most(monkeypatch, firsts, num_measured):
+    measured = iter([Costs(10, {1: 2.0, 4: seconds}) for seconds in firsts])
+    seen = []
+    monkeypatch.setattr(costs, "_measure_once", lambda *given: seen.append(next(measured)) or seen[-1])
+    assert measure_costs(None, lambda *stage: None) is seen[-1]
+    assert len(seen) == num_measured

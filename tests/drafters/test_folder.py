@@ -15,7 +15,6 @@ from seeahead.drafters.folder import ADAPTER
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executors.checkpoint import WEIGHTS
-from seeahead.models.adapter import FILE_NAME as ADAPTER
 from seeahead.train.language import load_network
 from seeahead.train.msd import load_to_train
 from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_OWN, NUM_TARGET, change_config, make, write

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from seeahead.drafters.base import DraftIds
+from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
-from seeahead.drafters.tabed import EnsembleDrafter
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import DraftContext

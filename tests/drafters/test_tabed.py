@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 
 from seeahead.drafters import bind
+from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
-from seeahead.drafters.tabed import EnsembleDrafter, ViewsDrafter
+from seeahead.drafters.tabed import ViewsDrafter
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, VisionDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary

@@ -10,8 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
+from seeahead.executors.attention import NoMemory, attend
 from seeahead.executors.checkpoint import load_llama
-from seeahead.executors.llama import Llama, LlamaShape, _NoMemory, attend
+from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.session import Session
 from seeahead.tree import ROOT
 
@@ -96,5 +97,5 @@ def test_some_places_of_one_layer_alone_are_what_they_are_among_all():
     decoder = Llama(config).eval()
     x = torch.randn(3, 7, 16)
     rows, columns = torch.tensor([0, 0, 2]), torch.tensor([1, 6, 3])
-    everywhere = decoder.run(x, torch.arange(7)[None], _NoMemory())
+    everywhere = decoder.run(x, torch.arange(7)[None], NoMemory())
     torch.testing.assert_close(decoder.run_at(x, rows, columns), everywhere[rows, columns])

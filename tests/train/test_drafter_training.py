@@ -22,8 +22,9 @@ from seeahead.testing.processors import tiny_processor
 from seeahead.train import loop
 from seeahead.train.examples import Example
 from seeahead.train.generation import GenerationSettings
+from seeahead.train.language import examples_for
 from seeahead.train.recipe import Network, read_drafter_recipe
-from seeahead.train.run import DrafterTraining, examples_for
+from seeahead.train.run import DrafterTraining
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
 OTHERS = [
