@@ -39,7 +39,7 @@ def test_every_scenario_has_thirty_questions(suite):
     prompts = Counter(item.scenario for item in suite.items for _ in item.turns)
     assert prompts == dict.fromkeys(SCENARIOS, 30)
     assert len({item.id for item in suite.items}) == len(suite.items) == 285
-    asked = Counter((item.scenario, item.pictures, item.turns) for item in suite.items)
+    asked = Counter((item.scenario, item.images, item.turns) for item in suite.items)
     assert max(asked.values()) == 1, "no question is asked twice"
     limits = {turn.max_new_tokens for item in suite.items for turn in item.turns}
     assert all(32 <= limit <= 48 or 96 <= limit <= 128 for limit in limits)
@@ -48,7 +48,7 @@ def test_every_scenario_has_thirty_questions(suite):
 def test_images_per_scenario(suite):
     counts = {}
     for item in suite.items:
-        counts.setdefault(item.scenario, set()).add(len(item.pictures))
+        counts.setdefault(item.scenario, set()).add(len(item.images))
     several = {"two pictures": {2}, "five-picture story": {5}, "text only, short": {0}, "text only, long": {0}}
     assert counts == {name: several.get(name, {1}) for name in SCENARIOS}
 
@@ -60,7 +60,7 @@ def test_the_follow_up_is_a_second_turn(suite):
 
 
 def test_images_are_bundled_or_packaged_and_readable(suite):
-    paths = {path for item in (*suite.items, *load("three-tasks").items) for path in item.pictures}
+    paths = {path for item in (*suite.items, *load("three-tasks").items) for path in item.images}
     made = {path for path in paths if path.parent == PACKAGED / "images"}
     assert all(path.parent == BUNDLED for path in paths - made)
     assert made == set((PACKAGED / "images").iterdir()), "no image that is not asked about"
@@ -83,9 +83,9 @@ def test_the_three_tasks_have_thirty_questions_each():
     suite = load("three-tasks")
     counts = Counter(item.scenario for item in suite.items)
     assert counts == dict.fromkeys(("instruction", "caption", "science question"), 30)
-    asked = Counter((item.scenario, item.pictures, item.turns) for item in suite.items)
+    asked = Counter((item.scenario, item.images, item.turns) for item in suite.items)
     assert max(asked.values()) == 1, "no question is asked twice"
-    without = [item for item in suite.items if not item.pictures]
+    without = [item for item in suite.items if not item.images]
     assert {item.scenario for item in without} == {"science question"}
     assert len(without) == 10
 

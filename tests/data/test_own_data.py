@@ -42,7 +42,7 @@ def test_a_folder_of_pictures_is_asked_the_default_question(tmp_path):
     assert [item.id for item in suite.items] == ["a.JPG", "b.png", "deep/er/c.webp"]
     assert {item.scenario for item in suite.items} == {"describe in detail"}
     assert [(turn.text, turn.max_new_tokens) for turn in suite.items[0].turns] == [(DESCRIBE, 64)]
-    assert suite.items[2].pictures == (tmp_path / "deep/er/c.webp",)
+    assert suite.items[2].images == (tmp_path / "deep/er/c.webp",)
     assert suite.name == tmp_path.name
 
 
@@ -64,8 +64,8 @@ def test_a_file_may_have_many_pictures_none_and_several_turns(tmp_path):
         one, two, text = load(path).items
         assert (one.id, one.scenario, [turn.text for turn in one.turns]) == ("one", "pets", ["What is it?", "And now?"])
         assert (two.id, two.scenario) == ("2", "pairs")
-        assert two.pictures == (tmp_path / "cat.jpg", tmp_path / "images/dog.png")
-        assert (text.id, text.scenario, text.pictures) == ("line 4", "question", ())
+        assert two.images == (tmp_path / "cat.jpg", tmp_path / "images/dog.png")
+        assert (text.id, text.scenario, text.images) == ("line 4", "question", ())
 
 
 def test_sampling_is_per_scenario_seeded_and_keeps_the_order(tmp_path):

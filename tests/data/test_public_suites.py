@@ -68,20 +68,20 @@ def test_each_is_read_from_its_published_form(name, tmp_path):
     assert set(suite.scenarios) == scenarios
     first = suite.items[0]
     assert first.turns[0].text == question
-    assert [str(path.relative_to(tmp_path)) for path in first.pictures[:1]] == ([picture] if picture else [])
-    assert all(path.is_file() for item in suite.items for path in item.pictures)
+    assert [str(path.relative_to(tmp_path)) for path in first.images[:1]] == ([picture] if picture else [])
+    assert all(path.is_file() for item in suite.items for path in item.images)
     assert len(load(name, tmp_path, count=1).items) == len(scenarios)
 
 
 def test_several_pictures_and_several_turns(tmp_path):
     make("vist", tmp_path)
-    assert [len(item.pictures) for item in load("vist", tmp_path).items] == [5, 5]
-    assert [len(item.pictures) for item in load("iedit", tmp_path).items] == [2, 2]
+    assert [len(item.images) for item in load("vist", tmp_path).items] == [5, 5]
+    assert [len(item.images) for item in load("iedit", tmp_path).items] == [2, 2]
     public_data.llava_instruct(tmp_path)
     turns = [[turn.text for turn in item.turns] for item in load("llava-instruct", tmp_path).items]
     assert turns == [["What is it?", "What color?"], ["Describe it."]]
     public_data.scienceqa(tmp_path)
-    assert [len(item.pictures) for item in load("scienceqa", tmp_path).items] == [1, 0]
+    assert [len(item.images) for item in load("scienceqa", tmp_path).items] == [1, 0]
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name.endswith("-explained")])
@@ -89,7 +89,7 @@ def test_the_long_form_asks_for_an_explanation(name, tmp_path):
     make(name, tmp_path)
     plain, long = load(name.removesuffix("-explained"), tmp_path), load(name, tmp_path)
     for short, item in zip(plain.items, long.items, strict=True):
-        assert item.pictures == short.pictures
+        assert item.images == short.images
         assert item.turns[0].text.endswith(short.turns[0].text)
         assert "explain in detail" in item.turns[0].text
         assert item.turns[0].max_new_tokens == 128 > short.turns[0].max_new_tokens
@@ -102,7 +102,7 @@ def test_the_follow_up_comes_after_a_picture(name, tmp_path):
     assert second == load(name, tmp_path)
     for short, item in zip(plain.items, second.items, strict=True):
         assert item.scenario == "text follow-up"
-        assert [path.parent for path in item.pictures] == [BUNDLED]
+        assert [path.parent for path in item.images] == [BUNDLED]
         assert len(item.turns) == 2
         assert item.turns[1].text.startswith(short.turns[0].text)
 
@@ -228,10 +228,10 @@ def test_pictures_inside_parquet_files_are_unpacked_for_chosen_rows(parquet, tmp
     (folder / "in_domain/test-00000-of-00001.parquet").write_text(json.dumps([[other, row], [single]]))
     first, second = load("vist", folder, workspace).items
     assert [turn.text for turn in (*first.turns, *second.turns)] == ["Go on.", "Say."]
-    assert [path.read_bytes() for path in first.pictures] == [data, data + b"1"]
-    assert [path.read_bytes() for path in second.pictures] == [data]
-    assert set(workspace.iterdir()) == {*first.pictures, *second.pictures}
-    assert {path.suffix for path in first.pictures} == {".jpg"}
+    assert [path.read_bytes() for path in first.images] == [data, data + b"1"]
+    assert [path.read_bytes() for path in second.images] == [data]
+    assert set(workspace.iterdir()) == {*first.images, *second.images}
+    assert {path.suffix for path in first.images} == {".jpg"}
     with pytest.raises(InputError, match="row 1: the image in it is none of png, jpg, gif, webp, bmp"):
         load("iedit", folder, workspace)
 
@@ -255,7 +255,7 @@ def test_parquet_files_of_pyarrow_itself(tmp_path):
     parquet.write_table(arrow.Table.from_pylist(rows), file, row_group_size=2)
     suite = load("mme", folder, tmp_path / "unpacked")
     assert [item.turns[0].text for item in suite.items] == [f"Is it {n}?" for n in range(5)]
-    assert {item.pictures[0].read_bytes() for item in suite.items} == {data}
+    assert {item.images[0].read_bytes() for item in suite.items} == {data}
     file.write_bytes(b"not parquet")
     with pytest.raises(InputError, match="cannot read"):
         load("mme", folder, tmp_path / "unpacked")

@@ -139,7 +139,7 @@ def open_images(suite: Suite, progress: Progress) -> tuple[Suite, dict[str, str]
     """The suite without items whose images cannot be read, and why not, by item: a broken one must not end a run
     hours later. Raises InputError when nothing is left."""
     wrong: dict[Path, str] = {}
-    paths = list(dict.fromkeys(path for item in suite.items for path in item.pictures))
+    paths = list(dict.fromkeys(path for item in suite.items for path in item.images))
     for number, path in enumerate(paths, 1):
         try:
             load_picture(path)
@@ -147,7 +147,7 @@ def open_images(suite: Suite, progress: Progress) -> tuple[Suite, dict[str, str]
             wrong[path] = str(error)
         if len(paths) > _MANY_IMAGES:
             progress("opening images", number / len(paths))
-    left_out = {item.id: wrong[path] for item in suite.items for path in item.pictures if path in wrong}
+    left_out = {item.id: wrong[path] for item in suite.items for path in item.images if path in wrong}
     items = tuple(item for item in suite.items if item.id not in left_out)
     if left_out and not items:
         raise InputError(f"no image of {suite.name} can be read: {next(iter(left_out.values()))}")
@@ -169,7 +169,7 @@ def load_engines(
 
 def _what_it_can_read(suite: Suite, can_see: bool) -> Suite:
     """Questions without images for a model that reads text only. Raises InputError when nothing is left."""
-    items = tuple(item for item in suite.items if can_see or not item.pictures)
+    items = tuple(item for item in suite.items if can_see or not item.images)
     if not items:
         raise InputError(f"every question of {suite.name} shows images, and the model reads text only")
     return replace(suite, items=items)

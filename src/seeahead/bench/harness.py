@@ -81,7 +81,7 @@ def fingerprint(plan: Plan, **given: object) -> dict[str, Any]:
 
 def warm_up(methods: Mapping[str, Method], suite: Suite) -> Iterator[float]:
     """Every method once on every number of images and every scenario's first item; yields the share done."""
-    items = {(len(item.pictures), item.scenario): item for item in reversed(suite.items)}
+    items = {(len(item.images), item.scenario): item for item in reversed(suite.items)}
     total = len(items) * len(methods)
     for number, (item, method) in enumerate(((i, m) for i in items.values() for m in methods.values()), 1):
         try:
@@ -133,8 +133,8 @@ def earlier_turns(item: Item, turn: int, index: int, log: AnswerStore) -> tuple[
 def question_of(item: Item, earlier: tuple[tuple[str, str], ...]) -> Question:
     """The item's question after `earlier`."""
     turn = item.turns[len(earlier)]
-    pictures = tuple(str(path.resolve()) for path in item.pictures)
-    return Question(item.scenario, pictures, turn.text, turn.max_new_tokens, earlier)
+    images = tuple(str(path.resolve()) for path in item.images)
+    return Question(item.scenario, images, turn.text, turn.max_new_tokens, earlier)
 
 
 def _answer(method: Method, key: Key, question: Question, seed: int, watch: Watch) -> Run:
@@ -159,7 +159,7 @@ def asked_of(plan: Plan, log: AnswerStore) -> tuple[Asked, ...]:
             f"{item.id}#{turn + 1}" if len(item.turns) > 1 else item.id,
             item.scenario,
             item.turns[turn].text,
-            tuple(path.name for path in item.pictures),
+            tuple(path.name for path in item.images),
             earlier_turns(item, turn, index, log),
             item.turns[turn].max_new_tokens,
         )

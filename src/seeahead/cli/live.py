@@ -43,7 +43,7 @@ class Board(Watch):
 
     def ask(self, question: Question) -> None:
         self._number, self._runs = self._number + 1, {}
-        images = f" · {', '.join(Path(name).name for name in question.pictures)}" if question.pictures else ""
+        images = f" · {', '.join(Path(name).name for name in question.images)}" if question.images else ""
         title = f"{self._number}/{self._total} {question.scenario}{images}"
         self._console.print(Rule(escape(title), align="left", style="dim"))
         self._console.print(Text(terminal.printable(question.text), style="bold"))

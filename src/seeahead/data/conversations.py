@@ -84,7 +84,7 @@ def read_conversations(path: Path, count: int | None = None) -> list[Conversatio
     else:
         suite = load_own(path, count=None, seed=0, max_new_tokens=1)
         read = [
-            (f"{path} {item.id}", Conversation((("user", MARKER * len(item.pictures) + turn.text),), item.pictures))
+            (f"{path} {item.id}", Conversation((("user", MARKER * len(item.images) + turn.text),), item.images))
             for item in suite.items
             for turn in item.turns
         ]

@@ -101,23 +101,27 @@ def store_bytes(workspace: Path, data: bytes, where: str) -> Path:
     return path
 
 
-def read_lines(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    """(line number, object) of every line that is not blank. Raises InputError for a line that is no JSON object."""
+def _text_of(file: Path) -> str:
+    """Raises InputError for a file that holds none."""
     name = told(file)
     try:
         if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
             raise InputError(f"{name} is not a regular file; save it as one")
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror or error}") from None
+        raise InputError(f"cannot read {name}: {error.strerror or error}; give another file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def read_lines(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    """(line number, object) of every line that is not blank. Raises InputError for a line that is no JSON object."""
     rows: list[tuple[int, Mapping[str, Any]]] = []
     # Not splitlines(): it also splits at characters that may stand inside a JSON string.
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_text_of(file).split("\n"), start=1):
         # Some editors put a mark before the text; where files were joined it is in the middle.
         if line := line.strip().removeprefix("\ufeff").strip():
-            rows.append((number, _parsed(line, f"{name} line {number}")))
+            rows.append((number, _parsed(line, f"{told(file)} line {number}")))
     return rows
 
 
@@ -171,7 +175,7 @@ def read_rows(file: Path, folder: Path, key: str) -> Iterator[Row]:
     """Rows of one file, read by its ending. `key` names the list inside a JSON object that holds them, if any does."""
     readers: dict[str, Callable[[], Iterator[Row]]] = {
         ".json": lambda: _json_rows(file, key),
-        ".jsonl": lambda: _line_rows(file),
+        ".jsonl": lambda: (Row(values, file, number) for number, values in read_lines(file)),
         ".tsv": lambda: _table_rows(file),
         ".txt": lambda: _mme_rows(file, folder),
         ".parquet": lambda: _parquet_rows(file),
@@ -179,19 +183,15 @@ def read_rows(file: Path, folder: Path, key: str) -> Iterator[Row]:
     return readers[file.suffix]()
 
 
-def _line_rows(file: Path) -> Iterator[Row]:
-    return (Row(values, file, number) for number, values in read_lines(file))
-
-
 def _json_rows(file: Path, key: str) -> Iterator[Row]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from None
+        content = json.loads(_text_of(file))
+    except InputError:
+        raise
     except json.JSONDecodeError as error:
         if not error.msg.startswith("Extra data"):
             raise InputError(f"{file} is not JSON ({error}); download it again") from None
-        return _line_rows(file)  # POPE writes one object per line into files called .json
+        return (Row(values, file, number) for number, values in read_lines(file))  # POPE's files called .json
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not JSON ({error}); download it again") from None
     if isinstance(content, dict) and key:
@@ -206,7 +206,7 @@ def _json_rows(file: Path, key: str) -> Iterator[Row]:
 
 
 def _table_rows(file: Path) -> Iterator[Row]:
-    """A table with a head line. Pictures are named in it; those written into it as base64 are not read."""
+    """A table with a head line. Images are named in it; those written into it as base64 are not read."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             for number, values in enumerate(csv.DictReader(stream, delimiter="\t"), start=2):
@@ -233,11 +233,7 @@ def _mme_rows(file: Path, folder: Path) -> Iterator[Row]:
     if found is None:
         return
     image = found.relative_to(folder).as_posix()
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {file}: {error}; download it again") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_text_of(file).splitlines(), start=1):
         question, _, _ = line.partition("\t")
         if question.strip():
             yield Row({"question": question.strip(), "image": image, "category": category}, file, number)

@@ -32,7 +32,7 @@ class Item:
 
     id: str
     scenario: str
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
     turns: tuple[Turn, ...]
 
 
@@ -54,17 +54,17 @@ class Suite:
 class Question:
     """One question as it is put to every method; `earlier` holds the questions and answers before it.
 
-    `pictures` are names of bundled images, or whole paths."""
+    `images` are names of bundled images, or whole paths."""
 
     scenario: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     text: str
     max_new_tokens: int
     earlier: tuple[tuple[str, str], ...] = ()
 
     def messages(self) -> list[dict[str, Any]]:
         """The conversation as chat messages; its images are in the first one."""
-        parts: list[dict[str, Any]] = [{"type": "image", "path": BUNDLED / name} for name in self.pictures]
+        parts: list[dict[str, Any]] = [{"type": "image", "path": BUNDLED / name} for name in self.images]
         messages = []
         for question, answer in (*self.earlier, (self.text, "")):
             messages.append({"role": "user", "content": [*parts, {"type": "text", "text": question}]})
