@@ -6,7 +6,7 @@ from PIL import Image
 import seeahead
 from seeahead.decode import Request, run, run_step
 from seeahead.drafters.language import LanguageDrafter
-from seeahead.drafters.lookup import LookupDrafter
+from seeahead.drafters.lookup import LookupDrafter, LookupSpec
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import DrafterError, InputError
 from seeahead.sampling import Sampler, SamplingParams
@@ -181,5 +181,15 @@ def test_a_request_is_read_when_it_joins(engine):
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, True, "2", None])
 def test_a_wrong_number_at_once_is_refused_at_the_call(engine, number):
-    with pytest.raises(InputError, match="num_at_once is .*; it must be a whole number of at least 1"):
+    with pytest.raises(InputError, match=r"num_at_once is .*; it must be a whole number of at least 1"):
         engine.stream_batch([], num_at_once=number)
+
+
+def test_every_request_gets_the_drafter_it_names(engine):
+    """Specs that are made for one request and dropped after it."""
+    requests = (
+        {"prompt": "What is 7?", "max_new_tokens": 2, "drafter": LookupSpec(name=f"lookup {number}")}
+        for number in range(40)
+    )
+    replies = engine.generate_batch(requests, num_at_once=1)
+    assert [reply.generation.drafter for reply in replies] == [f"lookup {number}" for number in range(40)]

@@ -52,7 +52,9 @@ def test_the_target_itself_is_served_without_a_word(folder, target, caplog):
 
 
 def test_another_tokenizer_of_as_many_words_is_refused(folder):
-    with pytest.raises(DrafterError, match=r"made for a target whose tokenizer \(by hash\) is '\w+'.*or drafter='looku"):
+    with pytest.raises(
+        DrafterError, match=r"made for a target whose tokenizer \(by hash\) is '\w+'.*or drafter='looku"
+    ):
         bind(folder, other(swapped()))
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from seeahead.errors import ModelError
 from seeahead.drafters.folder import ADAPTER
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, load_adapter, pooled, save_adapter
+from seeahead.errors import ModelError
 
 CPU = torch.device("cpu")
 

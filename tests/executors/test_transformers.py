@@ -12,7 +12,18 @@ from seeahead.tree import ROOT
 from tests.lossless.cases import FUSED, image_counts, prompt, target
 from tests.lossless.test_odd_inputs import made
 
-FAMILIES = ("llava", "qwen2_vl", "idefics3", "gemma3", "mistral", "llama4_text", "gemma2", "qwen3_moe", "cohere2", *FUSED)
+FAMILIES = (
+    "llava",
+    "qwen2_vl",
+    "idefics3",
+    "gemma3",
+    "mistral",
+    "llama4_text",
+    "gemma2",
+    "qwen3_moe",
+    "cohere2",
+    *FUSED,
+)
 TREES = (
     ([41, 50, 60, 61], [ROOT, 0, 0, 2]),
     ([70], [ROOT]),
@@ -71,8 +82,8 @@ def test_a_pass_of_several_slots_of_our_own_decoder_is_each_alone():
         torch.nn.init.normal_(parameter, std=0.3)
     prompts = [tiny_inputs("llama", num_words=number) for number in (8, 1, 11, 20)]
     assert_packed_is_alone(decoder, prompts, Want(FEATURES))
+    (session,) = sessions(decoder, prompts[:1])
     with pytest.raises(AssertionError, match="a slot takes part in a pass once"):
-        session = sessions(decoder, prompts[:1])[0]
         decoder.forward([TreeInputs(session.slot, [5], [ROOT])] * 2, NOTHING)
 
 

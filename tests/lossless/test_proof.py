@@ -41,7 +41,9 @@ def empty_cache(monkeypatch):
             kinds = mask if isinstance(mask, dict) else {None: mask}
             kinds = {kind: one[..., -new:] for kind, one in kinds.items()}
             mask = kinds if isinstance(mask, dict) else kinds[None]
-        return run(self, want, SlotCache(self.family.text_config.num_hidden_layers, 8), attention_mask=mask, **arguments)
+        return run(
+            self, want, SlotCache(self.family.text_config.num_hidden_layers, 8), attention_mask=mask, **arguments
+        )
 
     def fused_without(self, trees, want):
         (slot,) = trees.slots
