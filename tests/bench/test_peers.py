@@ -12,12 +12,13 @@ from seeahead.bench.costs import MEASURED, measure_costs
 from seeahead.bench.methods import EngineMethod, parameters_read
 from seeahead.bench.peers import PEERS, assistant, assistant_of
 from seeahead.bench.record import Costs
-from seeahead.drafters import make_drafter
-from seeahead.drafters.empty import EmptyDrafter
+from seeahead.drafters import bind
+from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.vocabulary import FILE_NAME
 from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
+from seeahead.session import Session
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 
@@ -62,7 +63,7 @@ def test_a_peer_samples_reproducibly_and_leaves_the_generator_alone(engine):
 
 
 def test_a_wrapped_assistant_says_what_the_drafter_says(engine, drafter_folder):
-    drafter = make_drafter(drafter_folder, device=torch.device("cpu"), dtype=torch.float32)
+    drafter = bind(drafter_folder, engine.target)
     wrapped = assistant(drafter_folder, engine)
     target_ids = [4, 20, 44, 9, 100]
     logits = wrapped(torch.tensor([target_ids])).logits[0, -1]
@@ -70,7 +71,7 @@ def test_a_wrapped_assistant_says_what_the_drafter_says(engine, drafter_folder):
     draft_ids = drafter.vocabulary.to_draft(target_ids)
     assert draft_ids[3] == 1, "a token outside the vocabulary reads as the unknown one"
     inputs = ModelInputs(torch.tensor([draft_ids]))
-    own = drafter.executor.prefill(inputs, drafter.executor.new_cache(8), False).scores.logits[0, -1]
+    own = Session(drafter.language.executor, 8).prefill(inputs).logits[-1]
     torch.testing.assert_close(logits[drafter.vocabulary.target_ids], own, atol=1e-4, rtol=1e-3)
     assert int(logits.argmax()) in drafter.vocabulary.target_ids.tolist()
 

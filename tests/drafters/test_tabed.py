@@ -100,9 +100,7 @@ def test_rows_are_read_anew_where_a_context_ends():
 @pytest.mark.parametrize("longest", [8, 24, 32])
 def test_an_ensemble_deeper_than_its_members_stays_within_their_contexts(longest):
     shallow = TreeLimits(1, 1, 1, 0.0)
-    members = tuple(
-        LanguageDrafter(Target(decoder), limits=shallow) for decoder in (_decoder(3, longest), _decoder(4))
-    )
+    members = tuple(LanguageDrafter(Target(decoder), limits=shallow) for decoder in (_decoder(3, longest), _decoder(4)))
     drafter = EnsembleDrafter(members, limits=TreeLimits(9, 2, 20, 0.0))
     inputs = ModelInputs(torch.tensor([[5, 6, 7, 8]]))
     drafted = answer(TARGET, inputs, drafter, max_new_tokens=40)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, ClassVar
@@ -29,6 +30,7 @@ from seeahead.families.inspection import (
     place_of,
     unwrapped,
 )
+from seeahead.families.processors import mismatch_told
 
 
 class Family(PromptEncoder):
@@ -60,7 +62,7 @@ class Family(PromptEncoder):
         self._borders = borders_of(self.text_config)
         self._reads_anew = bool(self._borders) and prepares_on_its_own(self.model)
         forward = inspect.signature(self.model.forward).parameters
-        self.last_logits_only = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+        self.last_logits_only: Mapping[str, int] = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
         self.seen = fingerprint(self.model)
 
     def follow(self) -> bool:
@@ -139,6 +141,10 @@ class Family(PromptEncoder):
                 f"the prompt has {length} tokens; from {border} on, its dynamic rotary factors depend on "
                 "what it read before, so that its answers cannot be reproduced; shorten the prompt"
             )
+
+    def faults_told(self) -> AbstractContextManager[None]:
+        """Held during a prefill: what the model itself finds wrong with a prompt's images becomes an InputError."""
+        return mismatch_told(self.processor)
 
     def alone(self) -> AbstractContextManager[Any]:
         """Held during a pass: one at a time, over all threads.
