@@ -1,9 +1,9 @@
-"""Train a drafter for a model on your own pictures and questions, and answer with it.
+"""Train a drafter for a model on your own images and questions, and answer with it.
 
     python examples/train_your_own.py                                     the demo model, on this folder
     python examples/train_your_own.py llava-hf/llava-1.5-7b-hf photos/ out/mine
 
-Questions are one JSON object a line, see docs/training.md; a folder of pictures alone is asked the default question.
+Questions are one JSON object a line, see docs/training.md; a folder of images alone is asked the default question.
 What is there already in the output folder is used again, so it may be cut off and started anew.
 """
 

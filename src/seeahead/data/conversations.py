@@ -114,7 +114,7 @@ def _check_images(read: Sequence[tuple[str, Conversation]]) -> None:
 
 
 @dataclass(frozen=True)
-class _Said:
+class _ChatMessage:
     """One message of a row."""
 
     role: Annotated[str, one_of(ROLES)]
@@ -126,18 +126,18 @@ class _Row:
     """A line of a file of messages. `images` are file names."""
 
     messages: Annotated[
-        tuple[_Said, ...],
-        rows(lambda row, where: checked(_Said, row, where, is_open=True), "message"),
+        tuple[_ChatMessage, ...],
+        rows(lambda row, where: checked(_ChatMessage, row, where, is_open=True), "message"),
         several(f"a list of messages, such as {EXAMPLE}"),
     ]
     images: Annotated[tuple[Annotated[str, matching("", "")], ...], several("a list of file names", 0)] = ()
 
     @model_validator(mode="after")
     def _takes_turns(self) -> _Row:
-        talk = [said.role for said in self.messages if said.role != "system"]
+        talk = [message.role for message in self.messages if message.role != "system"]
         if not talk or talk != [("user", "assistant")[place % 2] for place in range(len(talk))]:
             raise InputError("after a system message, user and assistant take turns, the user first")
-        if any(said.role == "assistant" and MARKER in said.content for said in self.messages):
+        if any(message.role == "assistant" and MARKER in message.content for message in self.messages):
             raise InputError("a message of the assistant shows an image; only the user's may")
         if self.num_marked not in (0, len(self.images)):
             raise InputError(f'the text has {self.num_marked} {MARKER}, "images" has {len(self.images)}; give as many')
@@ -145,12 +145,12 @@ class _Row:
 
     @property
     def num_marked(self) -> int:
-        return sum(said.content.count(MARKER) for said in self.messages)
+        return sum(message.content.count(MARKER) for message in self.messages)
 
 
 def _conversation(values: Mapping[str, Any], file: Path, where: str) -> Conversation:
     row = checked(_Row, values, where, is_open=True)
-    messages = [(said.role, said.content) for said in row.messages]
+    messages = [(message.role, message.content) for message in row.messages]
     if row.num_marked == 0:
         first = next(place for place, (role, _) in enumerate(messages) if role == "user")
         messages[first] = ("user", MARKER * len(row.images) + messages[first][1])

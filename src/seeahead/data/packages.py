@@ -66,9 +66,9 @@ def find_archive(package: Package, folder: Path) -> Path | None:
 
 def _downloaded(package: Package, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
-    archive, said = download(package, cache)
+    archive, reason = download(package, cache)
     if archive is None:
-        raise InputError(f"could not fetch {package.name}: {said}; try again, or put its file into {cache}")
+        raise InputError(f"could not fetch {package.name}: {reason}; try again, or put its file into {cache}")
     return archive
 
 
