@@ -46,7 +46,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_loaded(tiny, talk, tmp_path, c
     bad.write_text('{"messages": [{"role": "user", "content": "Hi"}]}\n{"messages": 3}\n')
     (tmp_path / "file").write_text("not a folder")
     for given, message in (
-        (words("no/such/model", bad, tmp_path / "a"), 'bad.jsonl line 2: no "messages"'),
+        (words("no/such/model", bad, tmp_path / "a"), "bad.jsonl line 2: messages is 3; allowed: a list of messages"),
         (words("no/such/model", tmp_path / "none.jsonl", tmp_path / "a"), "none.jsonl does not exist"),
         (words("no/such/model", "lava-instruct", tmp_path / "a"), "unknown training data 'lava-instruct'"),
         (words(tiny, talk, tmp_path / "file"), "file: File exists; once that is mended the same command goes on"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seeahead.data.conversations import read_conversations
+from seeahead.data.conversations import Conversation, read_conversations
 from seeahead.demo.scenarios import PICTURES
 from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.train import run
@@ -146,7 +146,7 @@ def test_a_missing_matplotlib_is_told_before_anything_is_done(tmp_path, monkeypa
     monkeypatch.setattr(run.Dataset, "gather", responses)
     recipe = run.read_drafter_recipe(RECIPES / "chat-cpu.toml")
     with pytest.raises(CutOffError):
-        run.DrafterTraining(recipe, None, [], tmp_path, told.append, tmp_path).run()
+        run.DrafterTraining(recipe, None, [Conversation((("user", "Why?"),))], tmp_path, told.append, tmp_path).run()
     assert told == ["losses.svg will be left out, since matplotlib is not installed: pip install 'seeahead[train]'"]
 
 

@@ -231,14 +231,14 @@ def test_a_stage_may_leave_out_answers_about_several_pictures():
     ("old", "new", "message"),
     [
         ('kind = "vision"', 'kind = "seeing"', "kind is 'seeing'; allowed: language, vision"),
-        ('kind = "vision"', 'kind = "language"', "trains an adapter, which a language drafter has not"),
+        ('kind = "vision"', 'kind = "language"', "a language drafter has no adapter to train"),
         ('data = "answers"', 'data = "pictures"', r"\(adapter\): data is 'pictures'; allowed: text"),
         ('"forward-kl"', '"backward-kl"', "loss is 'backward-kl'; allowed: cross-entropy, forward-kl, tvd"),
         ("features = true", "visual_tokens = 4", "sees 16 visual tokens, answers keep 4"),
         ("seed = 7", "sede = 7", "unknown sede; allowed here: kind"),
         ('name = "both"', 'name = "adapter"', "two stages of one name"),
         ("learning_rate = 1e-3", "leaning_rate = 1e-3", "unknown leaning_rate"),
-        ('data = "answers"', 'data = "text"', "learns from text and names none"),
+        ('data = "answers"', 'data = "text"', 'data is "text", and no text is named'),
         ('data = "answers"', 'data = "answers"\nmost_pictures = -1', "most_pictures is -1"),
     ],
 )

@@ -38,7 +38,6 @@ class Dataset:
         gathered: dict[str, list[Example]] = {}
         if "text" in self.recipe.needs:
             gathered["text"] = self.texts()
-        check_conversations(self.recipe, self.conversations)
         if "conversations" in self.recipe.needs:
             gathered["conversations"] = self.given_answers()
         # A trimmed vocabulary is chosen by what the target writes, also for stages that learn from something else.
@@ -56,7 +55,6 @@ class Dataset:
     def responses(self) -> TargetResponses:
         """The target's responses to every question, as many as it may write."""
         settings, seed = self.recipe.writing, self.recipe.seed
-        check_conversations(self.recipe, self.conversations)
         check_answers(self.answers, origin_of_answers(self.family, self.conversations, settings, seed))
         responses = TargetResponses(self.answers, self.family, settings, self.report)
         order = random.Random(f"{seed} prompts").sample(self.conversations, len(self.conversations))

@@ -127,6 +127,7 @@ class DrafterTraining:
         """Trains, from `start` (another drafter's folder) or from scratch; returns the finished drafter's folder.
 
         Raises InputError for a recipe without stages that starts from nothing."""
+        check_conversations(self.recipe, self.dataset.conversations)
         check_start(self.recipe, start)
         folder, processes = self.out / "drafter", Processes()
         if self.recipe.stages and not can_plot():
