@@ -11,13 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from seeahead.checked import AS_TUPLE, checked, matching, several, whole
+from seeahead.checked import AS_TUPLE, allowed_in, checked, matching, several, whole
 from seeahead.data.files import EXAMPLE, find_image, read_lines, told
 from seeahead.data.suite import DESCRIBE, Item, Suite, Turn, sampled
 from seeahead.errors import InputError, escaped, shown
 from seeahead.picture_formats import PICTURE_SUFFIXES
 
-KEYS = ("id", "image", "turns", "category", "topic", "max_new_tokens")
 _Text = Annotated[str, matching(r"\S", "a text")]
 _AnyText = Annotated[str, Field(strict=True)]
 _Number = Annotated[int, Field(strict=True)]
@@ -142,8 +141,9 @@ def read_items(
 
 
 def _check_keys(row: Mapping[str, Any], where: str) -> None:
+    known = allowed_in(_Row)
     for key in row:
-        near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.8)
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
         # "images" would silently make a question without an image.
-        if key not in KEYS and near and near[0] not in row:
-            raise InputError(f"{where}: unknown key {shown(key)}, did you mean {near[0]}? allowed: {', '.join(KEYS)}")
+        if key not in known and near and near[0] not in row:
+            raise InputError(f"{where}: unknown key {shown(key)}, did you mean {near[0]}? allowed: {', '.join(known)}")
