@@ -38,7 +38,7 @@ def test_every_question_is_an_exchange_with_what_came_before(folder):
     assert first.messages[0].text == "What is this?"
 
 
-def test_markers_say_where_pictures_stand(folder):
+def test_markers_say_where_images_stand(folder):
     content = "<image>\nThis came first.\n<image>\nWhat changed?"
     row = {"messages": [{"role": "user", "content": content}], "images": ["cow.jpg", "bus.jpg"]}
     (found,) = read_conversations(written(folder, row))
@@ -47,7 +47,7 @@ def test_markers_say_where_pictures_stand(folder):
     assert kinds == ["picture", "This came first.", "picture", "What changed?"]
 
 
-def test_a_folder_of_pictures_is_asked_the_default_question(folder):
+def test_a_folder_of_images_is_asked_the_default_question(folder):
     found = read_conversations(folder)
     assert len(found) == 2
     ((prompt, answer),) = found[0].exchanges()

@@ -34,7 +34,7 @@ def load(path, count=None, seed=0):
     return load_own(path, count=count, seed=seed, max_new_tokens=64)
 
 
-def test_a_folder_of_pictures_is_asked_the_default_question(tmp_path):
+def test_a_folder_of_images_is_asked_the_default_question(tmp_path):
     for name in ("b.png", "a.JPG", "deep/er/c.webp", ".thumbnails/d.png", ".e.png"):
         picture(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a picture")
@@ -46,11 +46,11 @@ def test_a_folder_of_pictures_is_asked_the_default_question(tmp_path):
     assert suite.name == tmp_path.name
 
 
-def test_the_bundled_pictures_can_be_given_as_a_folder():
+def test_the_bundled_images_can_be_given_as_a_folder():
     assert len(load(PICTURES).items) == 15
 
 
-def test_a_file_may_have_many_pictures_none_and_several_turns(tmp_path):
+def test_a_file_may_have_many_images_none_and_several_turns(tmp_path):
     picture(tmp_path / "cat.jpg")
     picture(tmp_path / "images/dog.png")
     file = lines(
@@ -204,7 +204,7 @@ def test_pairs_of_surrogates_are_a_character(tmp_path):
     assert suite.items[0].turns[0].text == "\\ud800 é"
 
 
-def test_a_folder_has_pictures_under_every_ending_that_is_read(tmp_path):
+def test_a_folder_has_images_under_every_ending_that_is_read(tmp_path):
     for suffix in PICTURE_SUFFIXES:
         (tmp_path / f"a{suffix.upper()}").write_bytes(b"not opened here")
     assert {item.id.lower() for item in load(tmp_path).items} == {f"a{suffix}" for suffix in PICTURE_SUFFIXES}
@@ -253,7 +253,7 @@ def test_many_files_make_a_short_message(tmp_path):
     assert "holds 400 .jsonl files; name one of them: 0.jsonl, 1.jsonl" in refusal(tmp_path)
 
 
-def test_bytes_of_a_picture_are_kept_under_the_ending_of_their_format(tmp_path):
+def test_bytes_of_a_image_are_kept_under_the_ending_of_their_format(tmp_path):
     for kind in FORMATS:
         stream = io.BytesIO()
         Image.new("RGB", (8, 8), "red").save(stream, kind)

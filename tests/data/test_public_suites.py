@@ -73,7 +73,7 @@ def test_each_is_read_from_its_published_form(name, tmp_path):
     assert len(load(name, tmp_path, count=1).items) == len(scenarios)
 
 
-def test_several_pictures_and_several_turns(tmp_path):
+def test_several_images_and_several_turns(tmp_path):
     make("vist", tmp_path)
     assert [len(item.images) for item in load("vist", tmp_path).items] == [5, 5]
     assert [len(item.images) for item in load("iedit", tmp_path).items] == [2, 2]
@@ -96,7 +96,7 @@ def test_the_long_form_asks_for_an_explanation(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name.endswith("-follow-up")])
-def test_the_follow_up_comes_after_a_picture(name, tmp_path):
+def test_the_follow_up_comes_after_a_image(name, tmp_path):
     make(name, tmp_path)
     plain, second = load(name.removesuffix("-follow-up"), tmp_path), load(name, tmp_path)
     assert second == load(name, tmp_path)
@@ -165,7 +165,7 @@ def test_nothing_outside_of_the_folder_is_read(tmp_path):
         load("mm-vet", folder)
 
 
-def test_a_table_may_name_its_pictures(tmp_path):
+def test_a_table_may_name_its_images(tmp_path):
     public_data.picture(tmp_path / "pictures/1.jpg")
     (tmp_path / "MME.tsv").write_text(
         "index\timage_path\tquestion\tcategory\n1\tpictures/1.jpg\tIs it?\tcount\n2\tpictures/1.jpg\tIs it not?\tOCR\n"
@@ -214,7 +214,7 @@ def parquet(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", fake)
 
 
-def test_pictures_inside_parquet_files_are_unpacked_for_chosen_rows(parquet, tmp_path):
+def test_images_inside_parquet_files_are_unpacked_for_chosen_rows(parquet, tmp_path):
     folder, workspace, data = tmp_path / "data", tmp_path / "unpacked", jpeg(tmp_path)
     row = {
         "sub_task": "VIST",

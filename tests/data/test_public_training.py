@@ -45,7 +45,7 @@ def coco(folder):
     picture(folder / "train2017/000000000009.jpg")
 
 
-def test_llava_keeps_its_turns_and_the_place_of_the_picture(tmp_path):
+def test_llava_keeps_its_turns_and_the_place_of_the_image(tmp_path):
     llava_instruct(tmp_path)
     first, second = load("llava-instruct", tmp_path)
     assert [role for role, _ in first.messages] == ["user", "assistant"] * 2
@@ -62,7 +62,7 @@ def test_conversations_that_do_not_take_turns_are_left_out(tmp_path):
     assert [conversation.messages for conversation in found] == [(("user", "Hello?"), ("assistant", "Hello."))] * 2
 
 
-def test_text_and_pictures_may_be_mixed(tmp_path):
+def test_text_and_images_may_be_mixed(tmp_path):
     mix(tmp_path)
     assert [len(conversation.images) for conversation in load("llava-mix665k", tmp_path)] == [1, 0]
 
@@ -79,7 +79,7 @@ def test_captions_and_science_questions_become_questions_with_answers(tmp_path):
     assert science.images == ()
 
 
-def test_by_the_hub_name_pictures_come_decoded(monkeypatch):
+def test_by_the_hub_name_images_come_decoded(monkeypatch):
     said = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
     rows = [
         {"image": Image.new("L", (4, 4)), "conversations": said},

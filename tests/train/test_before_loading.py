@@ -27,10 +27,10 @@ def _nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "load", load)
 
 
-def write_talk(folder: Path, *pictures: str | None) -> Path:
+def write_talk(folder: Path, *images: str | None) -> Path:
     rows = [
         {"messages": [{"role": "user", "content": f"What is {n}?"}], **({"images": [name]} if name else {})}
-        for n, name in enumerate(pictures)
+        for n, name in enumerate(images)
     ]
     (folder / "talk.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder / "talk.jsonl"
@@ -47,7 +47,7 @@ def train(recipe: str | Path, data: list[Path], out: Path, **more: object) -> No
 
 
 @pytest.mark.parametrize("junk", [b"", b"junk", b"\xff\xd8\xff\xe0" * 40, None], ids=range(4))
-def test_a_broken_picture_is_refused_with_file_and_line(tmp_path, junk) -> None:
+def test_a_broken_image_is_refused_with_file_and_line(tmp_path, junk) -> None:
     shutil.copy(PICTURES / "cow.jpg", tmp_path / "good.jpg")
     if junk is None:
         cut_off(tmp_path, "bad.jpg")
@@ -58,7 +58,7 @@ def test_a_broken_picture_is_refused_with_file_and_line(tmp_path, junk) -> None:
         train("own-pictures.toml", [talk], tmp_path / "out")
 
 
-def test_a_broken_picture_among_questions_or_in_a_folder_is_refused_by_name(tmp_path) -> None:
+def test_a_broken_image_among_questions_or_in_a_folder_is_refused_by_name(tmp_path) -> None:
     shutil.copy(PICTURES / "cow.jpg", tmp_path / "good.jpg")
     cut_off(tmp_path, "bad.jpg")
     with pytest.raises(InputError, match=r"bad\.jpg' is truncated or damaged"):
@@ -119,7 +119,7 @@ def test_nothing_to_learn_from_or_to_start_from_is_one_line(tmp_path) -> None:
         train("chat-cpu.toml", [talk], tmp_path / "out", start=tmp_path)
 
 
-# ---- the picture of the losses
+# ---- the image of the losses
 
 
 def stage_with(folder: Path, lines: str, told: list[str]) -> Stage:

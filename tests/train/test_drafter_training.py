@@ -32,7 +32,7 @@ OTHERS = [
     *("eagle-cpu", "language-cpu", "msd-both-cpu", "msd-demo", "msd-demo-short-cpu"),
     *("msd-no-ramp-cpu", "msd-pictures-cpu", "msd-text-cpu"),
 ]
-"""Recipes of the demo, for one's own pictures, and those that another is compared with."""
+"""Recipes of the demo, for one's own images, and those that another is compared with."""
 TWINS = sorted({path.stem for path in RECIPES.glob("*-cpu.toml")} - set(OTHERS))
 PROSE = "A small bird sat on a branch. It looked around, and then it sang. " * 40
 NUM_STEPS = 100
@@ -189,7 +189,7 @@ def test_answers_are_written_once_and_go_on_where_they_stopped(family, conversat
     assert {Path(name).stem for name in changed} == {lost.stem}
 
 
-def test_answers_are_those_of_the_target_and_pictures_are_kept(family, conversations, tmp_path):
+def test_answers_are_those_of_the_target_and_images_are_kept(family, conversations, tmp_path):
     recipe = shrunk("vision-cpu", "")
     training = DrafterTraining(recipe, family, conversations[:4], tmp_path, lambda line: None, tmp_path)
     lines = {
@@ -219,7 +219,7 @@ def test_what_cannot_be_done_is_said(family, conversations, tmp_path):
         training(shrunk("base-cpu", tmp_path / "nothing.txt")).run()
 
 
-def test_a_stage_may_leave_out_answers_about_several_pictures():
+def test_a_stage_may_leave_out_answers_about_several_images():
     lines = [Example((5, 6), 1, visual=None if not count else torch.zeros(16 * count, 4)) for count in (0, 1, 2)]
     adapter, both = read_drafter_recipe(RECIPES / "vision-single-cpu.toml").stages
     assert examples_for(both, {"answers": lines}, 16) == lines[:2]

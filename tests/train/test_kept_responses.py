@@ -39,8 +39,8 @@ def family():
 
 
 def talk(*numbers):
-    picture = PICTURES / "cow.jpg"
-    return [Conversation((("user", f"<image>What is {n}?"),), (picture,)) for n in numbers]
+    image = PICTURES / "cow.jpg"
+    return [Conversation((("user", f"<image>What is {n}?"),), (image,)) for n in numbers]
 
 
 def gather(family, folder, conversations=(), recipe=RECIPE, lines=None):
@@ -203,7 +203,7 @@ def test_a_question_that_the_target_refuses_does_not_end_the_run(family, tmp_pat
 
     def choosy(prompt):
         if "bad" in prompt.messages[-1].text:
-            raise InputError("the text contains what stands for a picture")
+            raise InputError("the text contains what stands for an image")
         return encode(prompt)
 
     monkeypatch.setattr(family, "encode", choosy)
@@ -213,7 +213,7 @@ def test_a_question_that_the_target_refuses_does_not_end_the_run(family, tmp_pat
     assert "40 left out: 40 since the text contains" in told[-1]
 
 
-def test_a_picture_that_is_broken_meanwhile_does_not_end_the_run(family, tmp_path) -> None:
+def test_a_image_that_is_broken_meanwhile_does_not_end_the_run(family, tmp_path) -> None:
     shutil.copy(PICTURES / "cow.jpg", tmp_path / "cow.jpg")
     cut(tmp_path / "cow.jpg")
     told: list[str] = []

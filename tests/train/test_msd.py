@@ -196,7 +196,7 @@ def stored(num_text, num_seen):
     return text + [Stored(Path("y"), row, (-1,) * (9 + row % 5), 2) for row in range(num_seen)]
 
 
-def test_the_ramp_starts_at_half_time_and_ends_at_pictures_alone():
+def test_the_ramp_starts_at_half_time_and_ends_at_images_alone():
     assert [ramp(share) for share in (0.0, 0.25, 0.499)] == [0.0] * 3
     assert [ramp(0.5 + step / 40 + 1e-6) for step in range(20)] == pytest.approx(
         [(1 + step) / 20 for step in range(20)]
@@ -204,7 +204,7 @@ def test_the_ramp_starts_at_half_time_and_ends_at_pictures_alone():
     assert ramp(1.0) == 1.0
 
 
-def test_pictures_come_in_the_second_half_and_within_batches():
+def test_images_come_in_the_second_half_and_within_batches():
     mixture = ModalityMixture(stored(50, 50), "ramp", num_batches=80, size=16, seed=1)
     shares = [sum(example.has_images for example in mixture(number)) / 16 for number in range(80)]
     assert max(shares[:40]) == 0.0

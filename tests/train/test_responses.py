@@ -26,9 +26,9 @@ def family(request):
     return family_for(tiny_model(request.param), tiny_processor(request.param))
 
 
-def written(family, folder, pictures, **settings):
+def written(family, folder, images, **settings):
     writing = GenerationSettings(minutes=60.0, batch_size=2, max_new_tokens=6, sampled_every=0, **settings)
-    prompts = [make_prompt(question, pictures) for question in QUESTIONS]
+    prompts = [make_prompt(question, images) for question in QUESTIONS]
     own = TargetResponses(folder, family, writing, lambda line: None)
     own.write((prompt, None) for prompt in prompts)
     files = sorted(folder.glob("*.jsonl"))
@@ -59,7 +59,7 @@ def test_recorded_features_are_those_of_the_target(family, tmp_path):
         torch.testing.assert_close(stored[features_of(place)].float(), features, rtol=1e-2, atol=2e-2)
 
 
-def test_a_drafter_of_words_is_shown_pictures_without_their_markers(family, tmp_path):
+def test_a_drafter_of_words_is_shown_images_without_their_markers(family, tmp_path):
     own, rows = written(family, tmp_path, [PICTURES / "cow.jpg"], features=True)
     for line, (row, _, _, inputs) in zip(own.examples(2), rows, strict=True):
         view = line.ids[: line.start]

@@ -82,8 +82,9 @@ class Batch:
     visual: Tensor | None
 
     def to(self, device: torch.device) -> Batch:
-        tensors: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: value if value is None else value.to(device) for name, value in tensors.items()})
+        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: value if value is None else value.to(device) for name, value in held.items()}
+        return Batch(**moved)
 
 
 class Collator:
