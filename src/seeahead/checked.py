@@ -105,16 +105,15 @@ def _one_line(refused: ValidationError, where: str, given: Mapping[str, Any], to
     first = refused.errors(include_url=False)[0]
     if first["type"] == "value_error":  # a check of our own, which is one line already
         return f"{where}: {first['ctx']['error']}"
-    name, *inside = first["loc"]
+    name, place = str(first["loc"][0]), first["loc"][1] if len(first["loc"]) > 1 else None
     if first["type"] == "missing":
-        return f"{where} lacks {name}; give it {told[str(name)]}"
-    whole_value, place = given[str(name)], inside[0] if inside else None
-    what = str(name)
-    if isinstance(whole_value, Mapping) and inside:
-        what = f"{name} {shown_value(place)}"
-    elif isinstance(whole_value, list) and isinstance(place, int):
-        what = f"{name}, entry {place + 1},"
-    return f"{where}: {what} is {shown_value(first['input'])}; allowed: {told[str(name)]}"
+        return f"{where} lacks {name}; give it {told[name]}"
+    what, value = name, given[name]  # a validator may have changed it since
+    if place is not None and isinstance(value, Mapping):
+        what, value = f"{name} {shown_value(place)}", first["input"]
+    elif isinstance(place, int) and isinstance(value, list):
+        what, value = f"{name}, entry {place + 1},", first["input"]
+    return f"{where}: {what} is {shown_value(value)}; allowed: {told[name]}"
 
 
 def as_table(values: object, where: str, error: type[SeeaheadError] = InputError) -> dict[str, Any]:
