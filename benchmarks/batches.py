@@ -50,7 +50,7 @@ def main() -> int:
 def measured(engine: Engine) -> dict[str, Any]:
     """Seconds for all questions one after the other and together, and whether the answers are the same."""
     asked: list[dict[str, Any]] = [
-        {"prompt": turn.text, "images": list(item.pictures), "max_new_tokens": NUM_TOKENS, "temperature": 0}
+        {"prompt": turn.text, "images": list(item.images), "max_new_tokens": NUM_TOKENS, "temperature": 0}
         for item in demo_questions(quick=False).items
         for turn in item.turns[:1]
     ][:NUM_QUESTIONS]

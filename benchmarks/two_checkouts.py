@@ -92,7 +92,7 @@ def _questions() -> list[dict[str, Any]]:
     return [
         {
             "prompt": turn.text,
-            "images": list(map(str, item.pictures)),
+            "images": list(map(str, item.images)),
             "max_new_tokens": min(64, turn.max_new_tokens),
         }
         for item in demo_questions(quick=False).items
