@@ -12,8 +12,8 @@ PACKAGE = ROOT / "src" / "seeahead"
 # A module imports only from lower levels. The first part of its name decides: seeahead.drafters.lookup is "drafters".
 LEVELS = [
     {"errors"},
-    {"checked", "compat", "option_table", "provenance", "fetch", "picture_formats", "tree", "records"},
-    {"pictures", "sampling", "metrics"},
+    {"checked", "compat", "option_table", "provenance", "fetch", "image_formats", "tree", "records"},
+    {"images", "sampling", "metrics"},
     {"verify", "stopping", "prompt", "cache"},
     {"executor", "generation_config", "data"},
     {"models"},
@@ -38,8 +38,8 @@ FORBIDDEN = {
     "records": {"torch", "transformers", "numpy", "PIL"},
     "metrics": {"torch", "transformers", "numpy", "PIL"},
     "fetch": {"torch", "transformers", "numpy", "PIL"},
-    "picture_formats": {"torch", "transformers", "numpy", "PIL"},
-    "pictures": {"torch", "transformers"},
+    "image_formats": {"torch", "transformers", "numpy", "PIL"},
+    "images": {"torch", "transformers"},
     "tree": {"transformers", "PIL"},
     "sampling": {"transformers", "PIL"},
     "verify": {"transformers", "PIL"},

@@ -1,4 +1,4 @@
-"""One picture from a public web address, and from nowhere else.
+"""One image from a public web address, and from nowhere else.
 
 A server that follows addresses sent by strangers must not reach its own network with them. So the name is
 resolved once, every address it has must be public, connections go to the checked addresses alone, and
@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 15.0
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _HEADERS = {"Accept": "image/*", "Connection": "close", "User-Agent": f"seeahead/{__version__} (image fetcher)"}
-_INSTEAD = "download the picture, give its path"
+_INSTEAD = "download the image, give its path"
 
 # Written out, since `ipaddress` knows them only in part and each version of Python another part.
 _NOT_PUBLIC = [
@@ -168,7 +168,7 @@ def _resolved(place: _Place, deadline: float) -> list[str]:
     except queue.Empty:
         raise TimeoutError from None
     if isinstance(answer, Exception):
-        raise ImageError(f"the host {place} is unknown; check the address, or download the picture") from None
+        raise ImageError(f"the host {place} is unknown; check the address, or download the image") from None
     return answer
 
 
@@ -252,9 +252,9 @@ def _answer(connection: _Connection, place: _Place, max_bytes: int, deadline: fl
             # Headers are read as Latin-1, whatever was meant.
             return _Redirect(str(location).encode("latin-1").decode("utf-8", "surrogateescape"))
         if response.status != 200:
-            raise ImageError(f"{place} answers {response.status}; check the address, or download the picture")
+            raise ImageError(f"{place} answers {response.status}; check the address, or download the image")
         body = response.read(max_bytes + 1)
     if len(body) > max_bytes:
-        raise ImageError(f"the picture at {place} is larger than {max_bytes:,} bytes, the limit")
+        raise ImageError(f"the image at {place} is larger than {max_bytes:,} bytes, the limit")
     _remaining(deadline)  # after an abort a read without a length ends as if the body were complete
     return body

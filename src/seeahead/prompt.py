@@ -1,4 +1,4 @@
-"""Prompts as plain values: chat messages with text and pictures. Nothing is tokenised here."""
+"""Prompts as plain values: chat messages with text and images. Nothing is tokenised here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from PIL.Image import Image
 
 from seeahead.errors import InputError, shown
-from seeahead.pictures import PictureSources, as_sources, load_picture
+from seeahead.images import ImageSources, as_sources, load_image
 
 ROLES = ("system", "user", "assistant")
 _EXAMPLE = '{"role": "user", "content": "What is this?"}'
@@ -18,7 +18,7 @@ _EXAMPLE = '{"role": "user", "content": "What is this?"}'
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. `parts` are texts and pictures in reading order."""
+    """One turn. `parts` are texts and images in reading order."""
 
     role: str
     parts: tuple[str | Image, ...]
@@ -30,7 +30,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation whose last message is the user's. `captions`: none, or one per picture, for drafters alone."""
+    """A conversation whose last message is the user's. `captions`: none, or one per image, for drafters alone."""
 
     messages: tuple[Message, ...]
     captions: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Prompt:
         return [part for message in self.messages for part in message.parts if not isinstance(part, str)]
 
     def as_chat(self) -> list[dict[str, Any]]:
-        """The form chat templates take; pictures appear as bare `{"type": "image"}` parts."""
+        """The form chat templates take; images appear as bare `{"type": "image"}` parts."""
         return [
             {
                 "role": message.role,
@@ -70,7 +70,7 @@ PromptLike: TypeAlias = str | Prompt | _AnyMessage | Iterable[_AnyMessage]
 
 def make_prompt(
     prompt: PromptLike,
-    images: PictureSources = None,
+    images: ImageSources = None,
     captions: str | Iterable[str] | None = None,
     *,
     allow_urls: bool = False,
@@ -80,7 +80,7 @@ def make_prompt(
     A message is a mapping or an object with `role` and `content`. Its content is a text or a list of parts:
     `{"type": "text", "text": …}` or just a text, `{"type": "image", "image": …}` (or `url`/`path`), or a bare
     `{"type": "image"}`, which takes the next of `images`. Images that no part claims come first in the first user
-    message. Raises InputError (ImageError for a picture that cannot be used).
+    message. Raises InputError (ImageError for an image that cannot be used).
     """
     sources, texts = as_sources(images), _captions(captions)
     if isinstance(prompt, Prompt):
@@ -88,7 +88,7 @@ def make_prompt(
             raise InputError("a Prompt was given together with images or captions; put them into the Prompt")
         return _checked(prompt)
     listed = _listed(prompt)
-    waiting = [load_picture(source, allow_urls=allow_urls) for source in sources]
+    waiting = [load_image(source, allow_urls=allow_urls) for source in sources]
     messages = [_message(number, message, waiting, allow_urls) for number, message in enumerate(listed, 1)]
     first = next((place for place, message in enumerate(messages) if message.role == "user"), None)
     if waiting and first is not None:
@@ -113,7 +113,7 @@ def _captions(captions: Any) -> tuple[str, ...]:
     listed = list(captions) if _is_list(captions) else [captions]
     for caption in listed:
         if not isinstance(caption, str):
-            raise InputError(f"a caption is {_kind(caption)}; give a text for each picture, in order")
+            raise InputError(f"a caption is {_kind(caption)}; give a text for each image, in order")
     return tuple(listed)
 
 
@@ -122,11 +122,9 @@ def _checked(prompt: Prompt) -> Prompt:
     if not messages or messages[-1].role != "user":
         raise InputError("the conversation does not end with a user message; add the question as the last message")
     if not messages[-1].text.strip() and all(isinstance(part, str) for part in messages[-1].parts):
-        raise InputError("the prompt is empty; give a question or a picture")
+        raise InputError("the prompt is empty; give a question or an image")
     if captions and len(captions) != num_images:
-        raise InputError(
-            f"{len(captions)} captions were given for {num_images} pictures; give one per picture, in order"
-        )
+        raise InputError(f"{len(captions)} captions were given for {num_images} images; give one per image, in order")
     for number, message in enumerate(messages, 1):
         _check_letters(message.text, "the prompt" if len(messages) == 1 else f"message {number}")
     for number, caption in enumerate(captions, 1):
@@ -170,32 +168,32 @@ def _part(number: int, part: Any, waiting: list[Image], allow_urls: bool) -> str
     if isinstance(part, str):
         return part
     if isinstance(part, Image):
-        return load_picture(part)
+        return load_image(part)
     if not _has_fields(part, "type"):
         raise InputError(f"message {number} has a part that is {_kind(part)}; allowed are text and image parts")
     kind = _field(part, "type")
     if not isinstance(kind, str) or kind not in ("text", "image", "image_url"):
         raise InputError(f"message {number} has a part with {_named('type', kind)}; allowed are text and image")
     if kind != "text":
-        return _picture(number, part, waiting, allow_urls)
+        return _image(number, part, waiting, allow_urls)
     text = _field(part, "text")
     if not isinstance(text, str):
         raise InputError(f'message {number} has a text part whose "text" is {_kind(text)}; give a text')
     return text
 
 
-def _picture(number: int, part: Any, waiting: list[Image], allow_urls: bool) -> Image:
+def _image(number: int, part: Any, waiting: list[Image], allow_urls: bool) -> Image:
     values = (_field(part, key) for key in ("image", "path", "url", "image_url"))
     source = next((value for value in values if value is not None), None)
     if source is None:
         if not waiting:
-            raise InputError(f"message {number} asks for one picture more than were given; add it to `images`")
+            raise InputError(f"message {number} asks for one image more than were given; add it to `images`")
         return waiting.pop(0)
     if _has_fields(source, "url"):
         source = _field(source, "url")
         if source is None:
-            raise InputError(f'message {number} has an image part without "url"; give the address of the picture')
-    return load_picture(source, allow_urls=allow_urls)
+            raise InputError(f'message {number} has an image part without "url"; give the address of the image')
+    return load_image(source, allow_urls=allow_urls)
 
 
 def _has_fields(value: object, name: str) -> bool:

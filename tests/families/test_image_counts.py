@@ -96,7 +96,7 @@ def test_numbers_are_known_beforehand_where_the_pixels_say_it():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 1000), (1000, 1), (3, 700), (337, 1)])
-def test_long_thin_pictures_have_as_many_placeholders_as_features(size):
+def test_long_thin_images_have_as_many_placeholders_as_features(size):
     for model_type in ("llava_next", "llava"):
         family = family_with(model_type)
         prefill(family, make_prompt("What?", [Image.new("RGB", size, "red")]))

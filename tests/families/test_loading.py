@@ -16,7 +16,7 @@ from seeahead.families.base import Family
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model
 from tests.families.processors import processor_or_skip
 
-PICTURE = Image.effect_noise((40, 40), 60).convert("RGB")
+IMAGE = Image.effect_noise((40, 40), 60).convert("RGB")
 
 
 def save(folder, model_type, **changes):
@@ -28,17 +28,17 @@ def save(folder, model_type, **changes):
 
 @pytest.mark.parametrize("model_type", [*VISION_FAMILIES, *TEXT_FAMILIES])
 def test_a_folder_gives_the_same_answers_as_the_pair(tmp_path, capfd, model_type):
-    pictures = [PICTURE] if model_type in VISION_FAMILIES else []
+    images = [IMAGE] if model_type in VISION_FAMILIES else []
     pair = seeahead.load(save(tmp_path, model_type))
     if model_type == "gemma2":
         # A folder is loaded with the attention that honours soft caps; some releases' sdpa drops them.
         pair.family.model.set_attn_implementation("eager")
-    expected = pair.generate("What is this?", pictures, max_new_tokens=8)
+    expected = pair.generate("What is this?", images, max_new_tokens=8)
     capfd.readouterr()
     loaded = seeahead.load(tmp_path, device="cpu")
     assert capfd.readouterr() == ("", ""), "loading from a folder is silent"
     assert loaded.family.dtype == torch.float32
-    assert loaded.generate("What is this?", pictures, max_new_tokens=8).token_ids == expected.token_ids
+    assert loaded.generate("What is this?", images, max_new_tokens=8).token_ids == expected.token_ids
 
 
 def test_every_tested_type_has_a_tiny_model():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seeahead.data.suite import Suite
 from seeahead.errors import ImageError, InputError
-from seeahead.pictures import load_picture
+from seeahead.images import load_image
 
 
 def pictures_of(suite: Suite) -> tuple[Path, ...]:
@@ -23,7 +23,7 @@ def with_readable_pictures(suite: Suite, advance: Callable[[], None]) -> tuple[S
     wrong: dict[Path, str] = {}
     for path in pictures_of(suite):
         try:
-            load_picture(path)
+            load_image(path)
         except ImageError as error:
             wrong[path] = str(error)
         advance()

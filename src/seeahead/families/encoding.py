@@ -51,7 +51,7 @@ class PromptEncoder:
 
     @property
     def can_see(self) -> bool:
-        """Whether prompts may hold pictures."""
+        """Whether prompts may hold images."""
         return getattr(self.model.config, "vision_config", None) is not None
 
     @property
@@ -78,12 +78,12 @@ class PromptEncoder:
         """Token ids and pixels of a conversation, ready for `prefill`."""
         if prompt.images and not self.can_see:
             raise InputError(
-                f"{len(prompt.images)} picture(s) were given, but model type '{self.model.config.model_type}' reads "
-                "text only; leave the pictures out or load a vision-language model"
+                f"{len(prompt.images)} image(s) were given, but model type '{self.model.config.model_type}' reads "
+                "text only; leave the images out or load a vision-language model"
             )
         tokenizer = self.tokenizer
         if prompt.images and not hasattr(self.processor, "image_processor"):
-            raise InputError("pictures were given, but no image processor; pass (model, processor), not a tokenizer")
+            raise InputError("images were given, but no image processor; pass (model, processor), not a tokenizer")
         template = template_of(self.processor, tokenizer, self.chat_template)
         messages, reader = self._without_special_tokens(prompt.messages, template)
         if prompt.images:
@@ -154,7 +154,7 @@ class PromptEncoder:
                     return_tensors="pt",
                 )
         else:
-            # transformers takes pictures out of parts alone.
+            # transformers takes images out of parts alone.
             text = self._write(reader, template, messages, with_images=True)
             settings = {} if self._adds_special_tokens(text) else {"add_special_tokens": False}
             with refusals_told():

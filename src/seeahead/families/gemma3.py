@@ -6,6 +6,6 @@ from seeahead.families.base import Family
 
 
 class Gemma3(Family):
-    """A picture stands between a start and an end marker."""
+    """An image stands between a start and an end marker."""
 
     marker_tokens = ("<start_of_image>", "<end_of_image>")

@@ -1,4 +1,4 @@
-"""InternVL: every picture, tiles and all, stands between one start and one end marker."""
+"""InternVL: every image, tiles and all, stands between one start and one end marker."""
 
 from __future__ import annotations
 

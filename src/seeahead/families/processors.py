@@ -1,6 +1,6 @@
 """Processor classes of the families, without what only videos need; and processors that count image features right.
 
-A processor that also takes videos insists on torchvision (and SmolVLM's on num2words) when it is made, though pictures
+A processor that also takes videos insists on torchvision (and SmolVLM's on num2words) when it is made, though images
 need neither. Those processors are made here without their video part.
 """
 
@@ -22,17 +22,17 @@ from seeahead.errors import InputError
 
 @cache
 def processor_class(model_type: str) -> Any:
-    """The class whose `from_pretrained` gives a processor for texts and pictures."""
-    # SmolVLM's prompts for pictures are those of Idefics3, token by token.
+    """The class whose `from_pretrained` gives a processor for texts and images."""
+    # SmolVLM's prompts for images are those of Idefics3, token by token.
     theirs = processor_type("idefics3" if model_type == "smolvlm" else model_type)
     takes_videos = "video_processor" in inspect.signature(theirs.__init__).parameters
-    return _pictures_only(theirs) if takes_videos else theirs
+    return _images_only(theirs) if takes_videos else theirs
 
 
-def _pictures_only(theirs: Any) -> Any:
+def _images_only(theirs: Any) -> Any:
     known = inspect.signature(theirs.__init__).parameters
 
-    class PicturesOnly(theirs):
+    class ImagesOnly(theirs):
         """transformers finds a processor's parts by the names of its constructor's parameters: no video, no part.
 
         What a checkpoint stores for other parameters is given only under names that stand here.
@@ -60,8 +60,8 @@ def _pictures_only(theirs: Any) -> Any:
             )
 
     # Saved under the name of the class it stands for, it loads anywhere.
-    PicturesOnly.__name__ = PicturesOnly.__qualname__ = theirs.__name__
-    return PicturesOnly
+    ImagesOnly.__name__ = ImagesOnly.__qualname__ = theirs.__name__
+    return ImagesOnly
 
 
 COUNTING = (
@@ -127,7 +127,7 @@ def check_placeholders(processor: Any, config: Any, encoded: Mapping[str, Any]) 
         return
     num_tokens = int((encoded["input_ids"] == index).sum())
     if num_tokens == 0:
-        raise InputError("the chat template writes nothing where the pictures stand; give another as chat_template")
+        raise InputError("the chat template writes nothing where the images stand; give another as chat_template")
     num_features = num_image_features(config, encoded.get("pixel_values"))
     if num_features is not None and num_features != num_tokens:
         raise InputError(_mismatch(processor, num_tokens, num_features))

@@ -78,7 +78,7 @@ def _arrives(render: Render, content: Any, placeholder: str | None) -> bool:
 
 
 def as_parts(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages whose content is a list of parts, with the pictures in them."""
+    """Messages whose content is a list of parts, with the images in them."""
     return [
         {
             "role": message.role,
@@ -92,7 +92,7 @@ def as_parts(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def as_strings(messages: Sequence[Message], placeholder: str | None, after: str) -> list[dict[str, Any]]:
-    """Messages whose content is a string: a placeholder where a picture stands, and `after` between it and a text."""
+    """Messages whose content is a string: a placeholder where an image stands, and `after` between it and a text."""
     return [{"role": message.role, "content": _joined(message.parts, placeholder or "", after)} for message in messages]
 
 

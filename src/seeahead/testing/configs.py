@@ -49,7 +49,7 @@ _MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3,
 
 
 def _vision(model_type: str, **more: Any) -> dict[str, Any]:
-    """A vision tower for pictures of 16 x 16 in patches of 8."""
+    """A vision tower for images of 16 x 16 in patches of 8."""
     return {
         "model_type": model_type,
         "hidden_size": 32,

@@ -1,4 +1,4 @@
-"""Tiny random models of every family, and prompts with pictures for them, as their processors would make them."""
+"""Tiny random models of every family, and prompts with images for them, as their processors would make them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _fill(model: PreTrainedModel, seed: int) -> None:
 
 
 def tiny_inputs(model_type: str, num_images: int = 0, num_words: int = 8, seed: int = 0) -> ModelInputs:
-    """A prompt of `num_words` random words with `num_images` pictures spread through it, each of other pixels."""
+    """A prompt of `num_words` random words with `num_images` images spread through it, each of other pixels."""
     generator = torch.Generator().manual_seed(1000 + seed)
     words = torch.randint(FIRST_WORD, VOCAB_SIZE, (num_words,), generator=generator).tolist()
     sizes, extras = _PIXELS[model_type](num_images, generator) if num_images else ([], {})
@@ -103,7 +103,7 @@ def tiny_inputs(model_type: str, num_images: int = 0, num_words: int = 8, seed: 
 
 
 Pixels = tuple[list[int], dict[str, torch.Tensor]]
-"""Placeholders per picture, and the tensors that go with them."""
+"""Placeholders per image, and the tensors that go with them."""
 
 
 def _flat(num_images: int, generator: torch.Generator) -> Pixels:
@@ -111,7 +111,7 @@ def _flat(num_images: int, generator: torch.Generator) -> Pixels:
 
 
 def _tiles(num_images: int, generator: torch.Generator) -> Pixels:
-    """Idefics3: pictures become tiles of one batch row."""
+    """Idefics3: images become tiles of one batch row."""
     return [4] * num_images, {
         "pixel_values": torch.randn(1, num_images, 3, 16, 16, generator=generator),
         "pixel_attention_mask": torch.ones(1, num_images, 16, 16, dtype=torch.long),
@@ -119,7 +119,7 @@ def _tiles(num_images: int, generator: torch.Generator) -> Pixels:
 
 
 def _llava_next(num_images: int, generator: torch.Generator) -> Pixels:
-    """Wide pictures: an overview and two tiles of 2 x 2 patches, a newline per row. Every second: four tiles."""
+    """Wide images: an overview and two tiles of 2 x 2 patches, a newline per row. Every second: four tiles."""
     sizes = [[16, 32] if number % 2 == 0 else [32, 32] for number in range(num_images)]
     counts = [4 + 2 * (4 + 1) if number % 2 == 0 else 4 + 4 * (4 + 1) for number in range(num_images)]
     return counts, {
@@ -139,7 +139,7 @@ def _qwen(num_images: int, generator: torch.Generator) -> Pixels:
 
 
 def _pixtral(num_images: int, generator: torch.Generator) -> Pixels:
-    """Pictures of 16 x 24 and 16 x 16 in patches of 4, merged two by two; the smaller ones are padded."""
+    """Images of 16 x 24 and 16 x 16 in patches of 4, merged two by two; the smaller ones are padded."""
     sizes = [[16, 24] if number % 2 == 0 else [16, 16] for number in range(num_images)]
     return [height * width // 64 for height, width in sizes], {
         "pixel_values": torch.randn(num_images, 3, 16, 24, generator=generator),

@@ -58,7 +58,7 @@ _TOKENS = {
     "mistral3": {IMAGE: "[IMG]", IMAGE_START: "[IMG_BREAK]", IMAGE_END: "[IMG_END]"},
     "glm4v": _GLM_TOKENS,
     "glm46v": _GLM_TOKENS,
-    # A picture is asked for by one token and then spelled by others.
+    # An image is asked for by one token and then spelled by others.
     "aya_vision": {
         IMAGE: "<|IMG_PATCH|>",
         IMAGE_START: "<|START_OF_IMG|>",
@@ -151,8 +151,8 @@ _TEMPLATES: dict[str, str | None] = {
 }
 
 _SQUARE = {"height": 16, "width": 16}
-_QWEN_PICTURES = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 128, "max_pixels": 1024}
-_GLM_PICTURES = {
+_QWEN_IMAGES = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 128, "max_pixels": 1024}
+_GLM_IMAGES = {
     "patch_size": 4,
     "merge_size": 2,
     "temporal_patch_size": 2,
@@ -169,9 +169,9 @@ _IMAGE_PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
             "image_grid_pinpoints": CONFIGS["llava_next"]["image_grid_pinpoints"],
         },
     ),
-    "qwen2_vl": ("Qwen2VLImageProcessorPil", _QWEN_PICTURES),
-    "qwen2_5_vl": ("Qwen2VLImageProcessorPil", _QWEN_PICTURES),
-    "qwen3_vl": ("Qwen2VLImageProcessorPil", _QWEN_PICTURES),
+    "qwen2_vl": ("Qwen2VLImageProcessorPil", _QWEN_IMAGES),
+    "qwen2_5_vl": ("Qwen2VLImageProcessorPil", _QWEN_IMAGES),
+    "qwen3_vl": ("Qwen2VLImageProcessorPil", _QWEN_IMAGES),
     "idefics3": ("Idefics3ImageProcessorPil", _TILES),
     "smolvlm": ("SmolVLMImageProcessorPil", _TILES),
     "gemma3": ("Gemma3ImageProcessorPil", {"size": _SQUARE}),
@@ -181,11 +181,11 @@ _IMAGE_PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
         {"size": _SQUARE, "image_grid_pinpoints": CONFIGS["llava_onevision"]["image_grid_pinpoints"]},
     ),
     "mistral3": ("PixtralImageProcessorPil", {"size": {"longest_edge": 32}, "patch_size": 4}),
-    "glm4v": ("Glm4vImageProcessorPil", _GLM_PICTURES),
-    "glm46v": ("Glm46VImageProcessorPil", _GLM_PICTURES),
+    "glm4v": ("Glm4vImageProcessorPil", _GLM_IMAGES),
+    "glm46v": ("Glm46VImageProcessorPil", _GLM_IMAGES),
     "aya_vision": ("GotOcr2ImageProcessorPil", {"size": _SQUARE, "max_patches": 4, "crop_to_patches": True}),
     "paligemma": ("SiglipImageProcessorPil", {"size": _SQUARE, "image_seq_length": 4}),
-    "qwen3_vl_moe": ("Qwen2VLImageProcessorPil", _QWEN_PICTURES),
+    "qwen3_vl_moe": ("Qwen2VLImageProcessorPil", _QWEN_IMAGES),
 }
 _CLIP_LIKE = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -231,7 +231,7 @@ def tiny_processor(model_type: str) -> Any:
     if model_type not in VISION_FAMILIES:
         return tokenizer
     name, settings = _IMAGE_PROCESSORS[model_type]
-    pictures = getattr(transformers, name)(**settings)
+    images = getattr(transformers, name)(**settings)
     return processor_class(model_type)(
-        pictures, tokenizer, chat_template=tokenizer.chat_template, **_SETTINGS.get(model_type, {})
+        images, tokenizer, chat_template=tokenizer.chat_template, **_SETTINGS.get(model_type, {})
     )

@@ -12,7 +12,7 @@ FIRST_WORD = 40
 """Tokens below are special ones or spare; prompts are made of this one and above."""
 
 SLIDING_WINDOW = 12
-"""Shorter than any prompt with a picture: a mask that forgets the window gives other answers."""
+"""Shorter than any prompt with an image: a mask that forgets the window gives other answers."""
 
 WIDTH = 64
 

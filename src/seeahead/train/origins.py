@@ -24,7 +24,7 @@ from seeahead.train.optimizers import Limits
 if TYPE_CHECKING:
     from seeahead.data.conversations import Conversation
     from seeahead.families.base import Family
-    from seeahead.pictures import PictureSource
+    from seeahead.images import ImageSource
     from seeahead.train.drafter_recipe import DrafterRecipe, StageRecipe
     from seeahead.train.own_answers import Writing
 
@@ -142,7 +142,7 @@ def _sampled(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:_LENGTH]
 
 
-def _told(picture: PictureSource) -> str:
+def _told(picture: ImageSource) -> str:
     """Enough of a picture to see that the data are others; what is asked about it stands beside."""
     if isinstance(picture, bytes):
         return hashlib.sha256(picture).hexdigest()
