@@ -44,4 +44,4 @@ def words(family, prompt):
 def prefill(family, prompt):
     """Runs a prompt through the model."""
     inputs = family.encode(prompt)
-    return Session(family, inputs.token_ids.shape[1] + 1).prefill(inputs)
+    return Session(family.executor, inputs.token_ids.shape[1] + 1).prefill(inputs)

@@ -8,9 +8,9 @@ from PIL import Image
 
 import seeahead
 from seeahead.errors import InputError
+from seeahead.families.tiny import IMAGE
 from seeahead.prompt import make_prompt
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model, tiny_processor
-from seeahead.testing.configs import IMAGE
 from tests.families.processors import SQUARE, WIDE, processor_or_skip
 
 TURNS = [

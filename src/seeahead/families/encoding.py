@@ -34,6 +34,9 @@ class PromptEncoder:
     marker_tokens: ClassVar[tuple[str, ...]] = ()
     """Tokens around image placeholders that mean nothing without the image, such as start and end markers."""
 
+    processor_type: ClassVar[str | None] = None
+    """The model type whose processor reads prompts; None: the model's own."""
+
     chat_template: str | None = None
     """A chat template that counts instead of the processor's and the tokenizer's."""
 
@@ -68,6 +71,10 @@ class PromptEncoder:
                 known[word] for word in (*self.marker_tokens, *_words_for_images(self.processor)) if word in known
             )
         return frozenset(ids)
+
+    def num_image_features(self, pixel_values: torch.Tensor) -> int | None:
+        """How many features the model makes of a prompt's pixels; None where only the model itself can say it."""
+        return None
 
     @property
     def end_token_ids(self) -> tuple[int, ...]:
@@ -159,7 +166,9 @@ class PromptEncoder:
             settings = {} if self._adds_special_tokens(text) else {"add_special_tokens": False}
             with refusals_told():
                 encoded = reader(text=text, images=[images], return_tensors="pt", **settings)
-        check_placeholders(reader, config, encoded)
+        pixels = encoded.get("pixel_values")
+        num_features = self.num_image_features(pixels) if isinstance(pixels, torch.Tensor) else None
+        check_placeholders(reader, config, encoded, num_features)
         return dict(encoded)
 
     def _encode_text(self, reader: Any, template: str, messages: Sequence[Message]) -> dict[str, Any]:
