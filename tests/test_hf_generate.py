@@ -49,7 +49,7 @@ def test_greedy_is_what_generate_says(model_type):
             ScriptedDrafter("tree", random_tree()),
             ScriptedDrafter("right", all_right(truth)),
             ScriptedDrafter("sometimes", sometimes_right(truth)),
-            SelfDrafter(family),
+            SelfDrafter(family.executor),
         ):
             ours = generate(family.model, inputs, custom_generate=seeahead.custom_generate(drafter))
             assert torch.equal(ours, expected)
@@ -117,7 +117,7 @@ def test_processors_criteria_and_limits_are_those_of_generate(model_type):
     ):
         expected = generate(family.model, inputs, **settings)
         truth = expected[0, length:].tolist()
-        for drafter in ("lookup", ScriptedDrafter("sometimes", sometimes_right(truth)), SelfDrafter(family)):
+        for drafter in ("lookup", ScriptedDrafter("sometimes", sometimes_right(truth)), SelfDrafter(family.executor)):
             ours = generate(family.model, inputs, custom_generate=seeahead.custom_generate(drafter), **settings)
             assert torch.equal(ours, expected), settings
 

@@ -6,8 +6,8 @@ from PIL import Image
 
 import seeahead
 from seeahead import proof, proven
-from seeahead.cache import SessionCache
 from seeahead.errors import ModelError
+from seeahead.executors.slots import SlotCache
 from seeahead.families import family_for
 from seeahead.testing import tiny_inputs, tiny_model, tiny_processor
 
@@ -87,8 +87,8 @@ def test_it_can_be_switched_off_in_both_doors(proofs):
 
 
 def test_nothing_is_emitted_and_nothing_remembered_where_it_fails(proofs, monkeypatch):
-    keep = SessionCache.keep
-    monkeypatch.setattr(SessionCache, "keep", lambda self, start, rows: keep(self, start, range(len(rows))))
+    keep = SlotCache.keep
+    monkeypatch.setattr(SlotCache, "keep", lambda self, start, rows: keep(self, start, range(len(rows))))
     for _ in range(2):
         with pytest.raises(ModelError, match="failed at a second tree, after a commit, after text:"):
             seeahead.load(pair())

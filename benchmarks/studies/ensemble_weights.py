@@ -24,8 +24,8 @@ from seeahead.bench.harness import question_of
 from seeahead.bench.markdown import measured, table
 from seeahead.bench.suites import Item, load_suite
 from seeahead.drafters.base import ModelDrafting
+from seeahead.drafters.ensemble import EnsembleDrafter, EnsembleModel
 from seeahead.drafters.tabed import VIEWS as VIEW_NAMES
-from seeahead.drafters.tabed import EnsembleDrafter, EnsembleModel
 from seeahead.drafters.weights import Weights
 from seeahead.drafting import DraftContext, Drafter
 from seeahead.provenance import provenance, write_json

@@ -122,6 +122,7 @@ class Engine:
     def _batch(self, requests: Iterable[Mapping[str, Any]], num_at_once: int) -> Iterator[tuple[int, Piece]]:
         answers: dict[Request, tuple[int, Answer]] = {}
         failed: list[tuple[int, Piece]] = []
+        self.prover.before_batch()
         engines: dict[Any, Engine] = {}  # so that requests with the same drafter share its passes
 
         def joining() -> Iterator[Request]:

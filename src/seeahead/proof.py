@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from seeahead.errors import ModelError
-from seeahead.executor import ModelInputs
+from seeahead.executor import NOTHING, ModelInputs
 from seeahead.families.base import Family
 from seeahead.session import Session
 from seeahead.tree import ROOT, TokenTree
@@ -126,6 +126,23 @@ def _prove_prompt(family: Family, what: str, inputs: ModelInputs, *, is_brief: b
             beside = whole_pass(family, inputs, [*kept, *(second.tokens[node] for node in path)], len(path))
             errors += _differences(logits[list(path)], beside)
     yield Finding(f"a second tree, after a commit, after {what}", max(errors), bound, "the cache's rollback to a path")
+
+
+def packed_error(family: Family) -> float:
+    """Largest difference between two texts' trees in one pass and each in a pass of its own, as in `Finding`."""
+    sessions, parents = [Session(family.executor, capacity=4) for _ in range(2)], (_FIRST, _SECOND)
+    for number, session in enumerate(sessions):
+        session.prefill(_words(family, NUM_WORDS + 5 * number))
+    tokens = [_tokens(family, 20 + len(one))[20:] for one in parents]
+    errors: list[float] = []
+    alone = []
+    for session, own, tree in zip(sessions, tokens, parents, strict=True):
+        alone.append(session.score(own, tree).logits)
+        session.commit(())
+    trees = [session.tree(own, tree) for session, own, tree in zip(sessions, tokens, parents, strict=True)]
+    for scores, expected in zip(family.executor.forward(trees, NOTHING), alone, strict=True):
+        errors += _differences(scores.logits, expected)
+    return max(errors)
 
 
 @torch.inference_mode()

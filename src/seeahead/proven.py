@@ -19,7 +19,7 @@ from PIL import Image
 from seeahead import proof
 from seeahead.compat import attention_of
 from seeahead.demo.build import default_cache
-from seeahead.errors import InputError, SeeaheadError
+from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
 from seeahead.families.inspection import is_customised
@@ -64,6 +64,23 @@ class Prover:
         self._require("text", None)
         if self.family.image_token_ids.intersection(inputs.token_ids[0].tolist()):
             self._require("image", inputs)
+
+    def before_batch(self) -> None:
+        """Before several requests share passes: a model that says something else then runs them one by one."""
+        self.before(self.family.text_inputs(torch.zeros(1, 0, dtype=torch.int64)))
+        if not self._is_on or "batch" in self._held:
+            return
+        with self._lock:
+            executor, bound = self.family.executor, proof.BOUNDS.get(self.family.dtype, proof.BOUNDS[torch.bfloat16])
+            error = proof.packed_error(self.family)
+            if error > bound and executor.fused is None:
+                executor.can_pack = False
+            elif error > bound:
+                raise ModelError(
+                    f"self-check failed: two requests in one pass differ from each alone by {error:.2g} of the logits' "
+                    f"spread, the bound is {bound:g}; answer them one by one with generate"
+                )
+            self._held.add("batch")
 
     def _require(self, kind: str, inputs: ModelInputs | None) -> None:
         if self._seen != self.family.seen:

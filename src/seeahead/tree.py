@@ -157,7 +157,8 @@ def merge(drafts: Sequence[Draft], budget: int) -> Draft:
     drawn nodes alone are more than `budget`.
     """
     merged = _Merged()
-    for draft in drafts:
+    # Drawn siblings are verified in their order: none may take the place of a fixed node because of what was drawn.
+    for draft in sorted(drafts, key=lambda draft: all(proposal is None for proposal in draft.proposals)):
         merged.add(draft)
     return merged.kept(budget)
 
@@ -179,7 +180,7 @@ class _Merged:
             # Where nothing is known, the first levels are the likeliest to be right.
             score = draft.scores[node] if len(draft.scores) else 0.5 ** draft.tree.depths[node]
             place = self._known.get((above, token))
-            if place is None or (proposal is not None and self.proposals[place] is not None):
+            if place is None or proposal is not None:
                 place = len(self.tokens)
                 self._known.setdefault((above, token), place)
                 self.tokens.append(token)
@@ -189,7 +190,6 @@ class _Merged:
                 self.sources.append(draft.sources[node] if len(draft.sources) else "")
             else:
                 self.scores[place] = max(self.scores[place], score)
-                self.proposals[place] = self.proposals[place] if proposal is None else proposal
             places.append(place)
 
     def kept(self, budget: int) -> Draft:

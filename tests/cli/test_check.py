@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from seeahead.cache import SessionCache
 from seeahead.cli import main
+from seeahead.executors.slots import SlotCache
 from seeahead.testing import tiny_model, tiny_processor
 
 
@@ -35,8 +35,8 @@ def test_everything_holds_for_a_sound_model(folder, capsys):
 
 
 def test_a_fault_is_in_the_table_and_in_the_exit_code(folder, monkeypatch, capsys):
-    keep = SessionCache.keep
-    monkeypatch.setattr(SessionCache, "keep", lambda self, start, rows: keep(self, start, range(len(rows))))
+    keep = SlotCache.keep
+    monkeypatch.setattr(SlotCache, "keep", lambda self, start, rows: keep(self, start, range(len(rows))))
     assert main(["check", "-m", folder, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert not found["holds"]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from seeahead.drafters.folder import ADAPTER
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executors.checkpoint import WEIGHTS
-from seeahead.models.adapter import FILE_NAME as ADAPTER
 from seeahead.train.feature_network import load_to_train
 from seeahead.train.network import load_network
 from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_OWN, NUM_TARGET, change_config, make, write
@@ -150,7 +150,7 @@ def test_a_setting_that_is_wrong_or_missing_is_one_line(copy_of, kind: str, chan
 def test_another_adapter_is_refused(copy_of) -> None:
     folder = copy_of("vision")
     for changes in ({"width": 8}, {"input_width": 13}, {"hidden_width": 10**9}, {"hidden_width": 1 << 19}):
-        shape = {"input_width": 12, "width": 16, "hidden_width": 8, "num_tokens": 4, **changes}
+        shape = {"input_width": 16, "width": 16, "hidden_width": 8, "num_tokens": 4, **changes}
         change_config(folder, image_adapter=shape)
         with pytest.raises(ModelError):
             make(folder)

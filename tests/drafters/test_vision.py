@@ -3,35 +3,32 @@
 import pytest
 import torch
 
-from seeahead.drafters.growth import GrowthLimits
+from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.views import runs
-from seeahead.drafters.vision import VisionDrafter
-from seeahead.drafting import Assignment
+from seeahead.drafters.vision import AdapterConfig, ImageAdapter, VisionDrafter
+from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError
-from seeahead.executor import ModelInputs
-from seeahead.executors.llama import Decoder, DecoderConfig
-from seeahead.models.adapter import AdapterConfig, ImageAdapter
-from seeahead.sampling import SamplingParams
-from seeahead.tree import Verdict
+from seeahead.executors.llama import Llama, LlamaShape
+from seeahead.target import Target
+from tests.drafters.contexts import context, feedback
 
 IMAGES = frozenset([30, 31, 32])
 """30 is the placeholder, 31 and 32 the markers around."""
 PROMPT = [5, 31, *[30] * 4, 32, 6, 31, *[30] * 9, 32, 7]
 
 
-def _drafter(num_tokens: int = 0, context: int = 64) -> VisionDrafter:
+def _drafter(num_tokens: int = 0, longest: int = 64) -> VisionDrafter:
     generator = torch.Generator().manual_seed(11)
-    decoder = Decoder(DecoderConfig(40, 16, 32, 2, 2, 1, 8, context)).eval()
+    decoder = Llama(LlamaShape(40, 16, 32, 2, 2, 1, 8, longest)).eval()
     adapter = ImageAdapter(AdapterConfig(12, 16, 8, num_tokens)).eval()
     for parameter in (*decoder.parameters(), *adapter.parameters()):
         torch.nn.init.normal_(parameter, std=0.6, generator=generator)
-    return VisionDrafter(decoder, limits=GrowthLimits(3, 2, 5, 0.0), adapter=adapter)
+    return VisionDrafter(Target(decoder), limits=TreeLimits(3, 2, 5, 0.0), adapter=adapter)
 
 
-def _assignment(seed: int = 0, width: int = 12, max_new_tokens: int = 30) -> Assignment:
+def _context(seed: int = 0, width: int = 12, first: int = 8) -> DraftContext:
     embeddings = torch.randn(len(PROMPT), width, generator=torch.Generator().manual_seed(seed))
-    inputs = ModelInputs(torch.tensor([PROMPT]))
-    return Assignment(inputs, IMAGES, 40, SamplingParams(0.0), max_new_tokens, embeddings=embeddings)
+    return context(PROMPT, first, IMAGES, embeddings=embeddings)
 
 
 def test_runs_of_placeholders_are_pictures_and_markers_are_left_out():
@@ -46,39 +43,37 @@ def test_runs_of_placeholders_are_pictures_and_markers_are_left_out():
 
 @pytest.mark.parametrize(("num_tokens", "length"), [(0, 3 + 4 + 9), (4, 3 + 4 + 4), (1, 3 + 1 + 1)])
 def test_a_picture_takes_as_many_slots_as_the_adapter_makes_of_it(num_tokens, length):
-    assert _drafter(num_tokens).start(_assignment()).voice._session.length == length
+    (session,) = _drafter(num_tokens).start(_context()).model._sessions
+    assert session.length == length
 
 
 @torch.inference_mode()
 def test_it_reads_words_and_pictures_in_their_order():
-    drafter, assignment = _drafter(4), _assignment()
-    drafting = drafter.start(assignment)
-    word, seen = drafter.executor.embedding.weight, assignment.embeddings
+    drafter, given = _drafter(4), _context()
+    model = drafter.start(given).model
+    word, seen = drafter.language.executor.embedding.weight, given.embeddings
     first, second = drafter.adapter.read(seen[2:6]), drafter.adapter.read(seen[9:18])
     expected = torch.cat([word[5:6], first, word[6:7], second, word[7:8]])
-    voice = drafting.voice
-    (view,) = voice._views
-    torch.testing.assert_close(voice._inputs([view], len(view.ids)).extras["inputs_embeds"][0], expected)
+    (view,) = model._views
+    torch.testing.assert_close(model._inputs(view).extras["inputs_embeds"][0], expected)
     late = view.extended((), len(view.ids) - 3)
-    torch.testing.assert_close(voice._inputs([late], len(late.ids)).extras["inputs_embeds"][0], expected[3:])
+    torch.testing.assert_close(model._inputs(late).extras["inputs_embeds"][0], expected[3:])
 
 
 @torch.inference_mode()
 def test_another_picture_makes_another_draft():
-    drafts = {_drafter().start(_assignment(seed)).propose([8], 5).tree.tokens for seed in range(4)}
+    drafts = {_drafter().start(_context(seed)).propose(5).tree.tokens for seed in range(4)}
     assert len(drafts) > 1
 
 
 @torch.inference_mode()
 def test_pictures_that_no_longer_fit_its_context_are_forgotten():
-    drafting = _drafter(context=24).start(_assignment())
-    answer = [1]
+    drafting = _drafter(longest=24).start(_context(first=1))
     for token in range(30):
-        assert len(drafting.propose(answer, 5).tree) == 5
-        drafting.observe(Verdict((), token), None)
-        answer.append(token)
+        assert len(drafting.propose(5).tree) == 5
+        drafting.accept(feedback(token))
 
 
 def test_a_target_of_another_width_is_refused():
     with pytest.raises(DrafterError, match="of width 12, the target's have 20"):
-        _drafter().start(_assignment(width=20))
+        _drafter().start(_context(width=20))

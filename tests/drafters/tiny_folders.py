@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from seeahead.drafters import make_drafter
+from seeahead.drafters import bind
+from seeahead.drafters.msd import MsdNetwork, MsdOptions
+from seeahead.drafters.vision import AdapterConfig, ImageAdapter, save_adapter
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.executors.checkpoint import WEIGHTS, unfuse
-from seeahead.executors.llama import Decoder, DecoderConfig
-from seeahead.models.adapter import AdapterConfig, ImageAdapter, save_adapter
-from seeahead.models.feature import FeatureNetwork, FeatureOptions
+from seeahead.executors.llama import Llama, LlamaShape
+from seeahead.target import Target
 from seeahead.train.feature_network import save_feature_network
 
 NUM_TARGET, NUM_OWN = 160, 60
@@ -21,8 +22,13 @@ KINDS = ("language", "vision", "msd")
 CONFIG = "config.json"
 
 
-def make(source: str | Path) -> Any:
-    return make_drafter(source, device=torch.device("cpu"), dtype=torch.float32)
+def target(num_tokens: int = NUM_TARGET, width: int = 16) -> Target:
+    """One that the drafters below are made for, where nothing else is said."""
+    return Target(Llama(LlamaShape(num_tokens, width, 24, 1, 2, 1, 8, 256)))
+
+
+def make(source: str | Path, num_tokens: int = NUM_TARGET) -> Any:
+    return bind(source, target(num_tokens))
 
 
 def write(kind: str, folder: Path) -> Path:
@@ -30,14 +36,14 @@ def write(kind: str, folder: Path) -> Path:
     torch.manual_seed(0)
     vocabulary = DraftVocabulary(torch.arange(40, 40 + 2 * NUM_OWN, 2), 0)
     if kind == "msd":
-        network = FeatureNetwork(DecoderConfig(1, 16, 24, 1, 2, 1, 8, 64), FeatureOptions())
-        save_feature_network(network, vocabulary, NUM_TARGET, folder)
+        network = MsdNetwork(LlamaShape(1, 16, 24, 1, 2, 1, 8, 64), MsdOptions())
+        save_feature_network(network, vocabulary, target(), folder)
         return folder
     folder.mkdir()
-    decoder = Decoder(DecoderConfig(NUM_OWN, 16, 24, 2, 2, 1, 8, 64))
+    decoder = Llama(LlamaShape(NUM_OWN, 16, 24, 2, 2, 1, 8, 64))
     values = {"model_type": "llama", **vars(decoder.config), "unknown_draft_id": 0, "target_vocab_size": NUM_TARGET}
     if kind == "vision":
-        adapter = ImageAdapter(AdapterConfig(12, 16, 8, 4))
+        adapter = ImageAdapter(AdapterConfig(16, 16, 8, 4))
         save_adapter(adapter, folder)
         values["image_adapter"] = adapter.config.to_json()
     (folder / CONFIG).write_text(json.dumps(values))

@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from seeahead.executor import FEATURES, Want
 from seeahead.executors.fuse import fused_decoder
 from seeahead.families import family_for
+from seeahead.session import Session
 from seeahead.testing import answer, tiny_model
 from seeahead.testing.models import tiny_inputs
+from seeahead.tree import ROOT
 
 
 def test_the_weights_are_shared_and_the_model_computes_what_it_did():
@@ -41,12 +44,11 @@ def test_features_are_those_of_the_model():
     inputs = tiny_inputs("llama")
     found = []
     for _ in range(2):
-        cache = family.new_cache(16)
-        prefilled = family.prefill(inputs, cache, True)
-        position = torch.tensor([[inputs.token_ids.shape[1]]])
-        scores = family.forward(torch.tensor([[50]]), position, None, cache, True)
-        found.append((prefilled.scores.features, scores.features))
-        family.fuse()
+        session = Session(family.executor, 16)
+        prefilled = session.prefill(inputs, Want(FEATURES))
+        scores = session.score([50], [ROOT], Want(FEATURES))
+        found.append((prefilled.features[-1], scores.features[-1]))
+        assert family.fuse()
     for theirs, ours in zip(*found, strict=True):
         torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-4)
 

@@ -1,10 +1,14 @@
 """What a caller hands over: images, prompts, a drafter's settings, sampling settings."""
 
+import atexit
 import base64
 import io
+import shutil
 import zlib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,22 +17,15 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from seeahead.api import Engine
-from seeahead.drafters.empty import EmptyDrafter
-from seeahead.drafters.language import LanguageDrafter
+from seeahead.drafters import KINDS, bind, split_settings
 from seeahead.drafters.lookup import LookupDrafter
-from seeahead.drafters.options import split_options, with_options
-from seeahead.drafters.tabed import make_tabed
-from seeahead.drafters.vision import VisionDrafter
-from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.errors import DrafterError
-from seeahead.executors.llama import Decoder, DecoderConfig
 from seeahead.families import family_for
 from seeahead.images import load_image
-from seeahead.models.adapter import AdapterConfig, ImageAdapter
 from seeahead.prompt import make_prompt
 from seeahead.sampling import SamplingParams
 from seeahead.stopping import StopRule
-from seeahead.testing import TableExecutor, tiny_model, tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
+from tests.drafters import tiny_folders
 
 
 @cache
@@ -194,20 +191,17 @@ _SPECS = (
     "language:num_nodes=12,min_probability=0.25,fixed=1,tuned=0", "none", "tabed:views=MT,rule=grid,window=8",
     "tabed:views=none,members=lookup+language,weights=0.5+0.5", "tabed:pooled=2,captions=own,vision=vision,views=P",
     "tabed:views=MTCP,weights=0.25+0.25+0.25+0.25,rule=static,draws=1,as=b", "lookup:max_match=4,depth=9",
+    "merged:members=lookup+msd,num_nodes=9", "msd:depth=3,tuned=0",
 )  # fmt: skip
 
 
 @cache
-def _drafters():
-    decoder = Decoder(DecoderConfig(20, 8, 8, 1, 1, 1, 8, 64)).eval()
-    vocabulary = DraftVocabulary(torch.arange(20), 0)
-    vision = VisionDrafter(decoder, vocabulary, adapter=ImageAdapter(AdapterConfig(8, 8, 4)))
-    return {
-        "none": EmptyDrafter(),
-        "lookup": LookupDrafter(),
-        "language": LanguageDrafter(TableExecutor.random()),
-        "vision": vision,
-    }
+def _own():
+    """A target, and the drafters that are made for it."""
+    root = Path(mkdtemp())
+    atexit.register(shutil.rmtree, root)
+    with torch.random.fork_rng(devices=[]):
+        return tiny_folders.target(), {kind: tiny_folders.write(kind, root / kind) for kind in tiny_folders.KINDS}
 
 
 def make_spec(mutator):
@@ -215,17 +209,11 @@ def make_spec(mutator):
 
 
 def read_spec(value, folder):
-    def make(name):
-        if name not in _drafters():
-            raise DrafterError("not one of those at hand")
-        return _drafters()[name]
-
-    name, options = split_options(value)
-    if name == "tabed":
-        return make_tabed(options, make, value)
+    target, own = _own()
+    name, _ = split_settings(value)
     # Names are changed too: that must not keep settings from being read.
-    drafter = _drafters().get(name, _drafters()["language"])
-    return with_options(drafter, options, value) if options else drafter
+    text = value if name in KINDS or value == name else f"language{value[len(name) :]}"
+    return bind(text, target, own)
 
 
 _SETTINGS = (

@@ -9,16 +9,17 @@ from tempfile import TemporaryDirectory
 import torch
 from safetensors.torch import save
 
-from seeahead.drafters import make_drafter
+from seeahead.drafters import bind
+from seeahead.drafters.msd import MsdNetwork, MsdOptions
+from seeahead.drafters.vision import AdapterConfig, ImageAdapter
 from seeahead.executor import ModelInputs
 from seeahead.executors.checkpoint import unfuse
-from seeahead.executors.llama import Decoder, DecoderConfig
+from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.families.loading import check_model_type
-from seeahead.models.adapter import AdapterConfig, ImageAdapter
-from seeahead.models.feature import FeatureNetwork, FeatureOptions
+from seeahead.target import Target
 from seeahead.testing import answer, tiny_model, tiny_processor
 
-_SHAPE = DecoderConfig(6, 8, 12, 1, 2, 1, 4, 32)
+_SHAPE = LlamaShape(6, 8, 12, 1, 2, 1, 4, 32)
 _CONFIG = {
     "model_type": "llama", "vocab_size": 6, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
     "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4, "max_position_embeddings": 32,
@@ -33,14 +34,14 @@ def _folders():
     """The smallest drafter of every kind: (config, {file name: tensors})."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        decoder, adapter = Decoder(_SHAPE), ImageAdapter(AdapterConfig(8, 8, 4, 4))
-        network = FeatureNetwork(DecoderConfig(1, 8, 12, 1, 2, 1, 4, 32), FeatureOptions(visual="query"))
+        decoder, adapter = Llama(_SHAPE), ImageAdapter(AdapterConfig(8, 8, 4, 4))
+        network = MsdNetwork(LlamaShape(1, 8, 12, 1, 2, 1, 4, 32), MsdOptions(visual="query"))
     vocabulary = {"d2t": torch.arange(6) * 5}
     weights = unfuse(decoder) | {"model.embed_tokens.weight": decoder.embedding.weight.detach()}
     own = {"fc.weight": network.fc.weight, "fc.bias": network.fc.bias, "query": network.query}
     features = unfuse(network.decoder) | {name: value.detach() for name, value in own.items()}
     vision = {**_CONFIG, "image_adapter": {"input_width": 8, "width": 8, "hidden_width": 4, "num_tokens": 4}}
-    msd = {**_CONFIG, "vocab_size": 1, "feature_drafter": FeatureOptions(visual="query").to_json()}
+    msd = {**_CONFIG, "vocab_size": 1, "feature_drafter": MsdOptions(visual="query").to_json()}
     names = ("model.safetensors", "draft_vocabulary.safetensors", "adapter.safetensors")
     saved = adapter.state_dict()
     return (
@@ -95,9 +96,8 @@ def _damaged_tensors(mutator, data, others):
 def read_folder(value, folder):
     """What was accepted must also draft, and must change no token of an answer, whatever its weights are."""
     _write(value, folder)
-    drafter = make_drafter(str(folder), device=torch.device("cpu"), dtype=torch.float32)
     target, inputs = _target(), ModelInputs(torch.tensor([[3, 5, 10, 15, 20]]))
-    drafted = answer(target, inputs, drafter, max_new_tokens=6)
+    drafted = answer(target, inputs, bind(str(folder), target), max_new_tokens=6)
     assert drafted.token_ids == _plain_answer()
 
 
@@ -110,7 +110,7 @@ def _write(files, folder):
 def _target():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        return Decoder(DecoderConfig(40, 8, 12, 1, 2, 1, 4, 32)).eval()
+        return Target(Llama(LlamaShape(40, 8, 12, 1, 2, 1, 4, 32)).eval())
 
 
 @cache
@@ -155,5 +155,5 @@ def make_model(mutator):
 def read_model(value, folder):
     _write(value, folder)
     if len(value) > 1:
-        return make_drafter(str(folder), device=torch.device("cpu"), dtype=torch.float32)
+        return bind(str(folder), _target())
     return check_model_type(folder)

@@ -5,12 +5,14 @@ from functools import cache
 
 import torch
 
+from seeahead.drafters import spec_of
+from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.merged import MergedDrafter
 from seeahead.drafters.msd import MsdDrafter, MsdNetwork, MsdOptions
 from seeahead.drafters.none import EmptyDrafter
-from seeahead.drafters.tabed import EnsembleDrafter, ViewsDrafter
+from seeahead.drafters.tabed import ViewsDrafter
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, VisionDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
@@ -173,6 +175,7 @@ DRAFTERS = {
     "merged, drawn and fixed": lambda family, truth: MergedDrafter(
         (tabed(family.width, "MT", rule="static", draws=True), msd(family), LookupDrafter(min_match=1))
     ),
+    "own": lambda family, truth: spec_of("tests.own_drafter:TrieSpec:depth=3").bind(Target.of(family)),
     "random chain": lambda family, truth: ScriptedDrafter("random chain", random_chain()),
     "random tree": lambda family, truth: ScriptedDrafter("random tree", random_tree()),
     "all wrong": lambda family, truth: ScriptedDrafter("all wrong", all_wrong(truth)),
@@ -183,7 +186,7 @@ DRAFTERS = {
 
 KINDS = (
     ("none",),
-    ("lookup",),
+    ("lookup", "own"),
     ("language", "language with a window", "language, trimmed", "language, itself"),
     ("vision", "vision, few tokens"),
     ("msd", "msd, pooled", "msd, one query", "msd, no pictures", "eagle"),

@@ -11,6 +11,7 @@ from seeahead.decode import Request, run
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
+from seeahead.executors import transformers
 from seeahead.families import family_for
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
@@ -189,3 +190,14 @@ def test_the_distribution_is_the_targets_inside_a_batch(drafter):
     for _ in run(iter(joining), 8):
         pass
     assert_distributed([tuple(one.answer[:3]) for one in wanted], expected("temperature"))
+
+
+def test_a_model_that_says_something_else_in_a_shared_pass_runs_its_requests_one_by_one(monkeypatch):
+    attend = transformers._attend
+    monkeypatch.setattr(transformers, "_attend", lambda *args, **more: (attend(*args, **more)[0] * 1.5, None))
+    family = family_for(tiny_model("llava", 3), tiny_processor("llava"))
+    engine = Engine(family, EmptyDrafter())
+    asked = [{"prompt": text, "max_new_tokens": 8, "temperature": 0} for text in ("What is 7?", "It is red.")]
+    replies = engine.generate_batch(asked)
+    assert family.executor.can_pack is False
+    assert [reply.text for reply in replies] == [engine.generate(**one).text for one in asked]

@@ -10,6 +10,7 @@ from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import InputError
 from seeahead.families import family_for
+from seeahead.target import Target
 from seeahead.testing import (
     ScriptedDrafter,
     SelfDrafter,
@@ -57,11 +58,11 @@ def test_no_step_crosses_the_border_where_factors_change(model_type, kind, lengt
     family, expected = family_for(model), generate(model, inputs)
     for drafter in (
         LookupDrafter(min_match=1),
-        LanguageDrafter(family),
+        LanguageDrafter(Target.of(family)),
         ScriptedDrafter("tree", random_tree()),
         ScriptedDrafter("right", all_right(expected)),
         ScriptedDrafter("sometimes", sometimes_right(expected)),
-        SelfDrafter(family),
+        SelfDrafter(family.executor),
     ):
         assert answer(family, inputs, drafter).token_ids == expected
         ours = model.generate(
@@ -123,13 +124,13 @@ def test_a_second_prefill_in_the_middle_of_an_answer_changes_nothing():
     family = family_for(model)
     inputs, other = tiny_inputs("qwen2_vl", 1), tiny_inputs("qwen2_vl", 2, seed=5)
     expected = answer(family, inputs).token_ids
-    run = family._run
+    run = family.executor._run
 
-    def interrupted(**arguments):
-        outputs = run(**arguments)
+    def interrupted(*given, **arguments):
+        outputs = run(*given, **arguments)
         if "pixel_values" in arguments:
             model(other.token_ids, **other.extras)
         return outputs
 
-    family._run = interrupted
+    family.executor._run = interrupted
     assert answer(family, inputs, LookupDrafter(min_match=1)).token_ids == expected

@@ -144,11 +144,11 @@ def test_the_next_answer_follows(change, fused):
 def test_hooks_that_transformers_sets_to_collect_hidden_states_change_nothing():
     own = engine(fused=True)
     own.generate(PROMPT, max_new_tokens=2)
-    seen, fused = own.family.seen, own.family._fused
+    seen, fused = own.family.seen, own.family.executor._fused
     ids = own.family.encode(make_prompt(PROMPT)).token_ids
     own.family.model(input_ids=ids, output_hidden_states=True)
     own.generate(PROMPT, max_new_tokens=2)
-    assert (own.family.seen, own.family._fused) == (seen, fused)
+    assert (own.family.seen, own.family.executor._fused) == (seen, fused)
 
 
 def test_a_hook_that_looks_at_the_last_row_is_refused_though_the_model_without_it_was_proven():
@@ -201,7 +201,7 @@ def test_packed_copies_follow_too():
     for change in (other_values, added_to_in_place):
         change(own.family.model)
         own.generate(PROMPT, max_new_tokens=2)
-        assert own.family._fused.is_current()
+        assert own.family.executor._fused.is_current()
         fresh = engine(model=copy.deepcopy(own.family.model), fused=True)
         said = [one.generate(PROMPT, max_new_tokens=12).token_ids for one in (own, fresh)]
         assert said[0] == said[1]

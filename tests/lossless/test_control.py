@@ -19,12 +19,12 @@ def test_answers_under_way_at_once_do_not_touch_each_other(model_type):
     counts = image_counts(model_type)
 
     class Intruding(SelfDrafter):
-        def start(self, assignment):
-            drafting = super().start(assignment)
+        def start(self, context):
+            drafting = super().start(context)
             answer(family, prompt(model_type, counts[-1], 5), max_new_tokens=2)
             return drafting
 
     for num_images in counts:
-        drafted = answer(family, prompt(model_type, num_images), Intruding(family), max_new_tokens=NUM_TOKENS)
+        drafted = answer(family, prompt(model_type, num_images), Intruding(family.executor), max_new_tokens=NUM_TOKENS)
         assert_same_answer(drafted, plain(model_type, num_images))
         assert all(step.num_accepted == step.num_drafted for step in drafted.steps)

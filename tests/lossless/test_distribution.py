@@ -19,11 +19,11 @@ from transformers import (
 )
 
 from seeahead.decode import Request
+from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.merged import MergedDrafter
 from seeahead.drafters.none import EmptyDrafter
-from seeahead.drafters.tabed import EnsembleDrafter
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import DraftContext

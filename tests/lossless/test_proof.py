@@ -1,13 +1,16 @@
 """The proof before the first answer: it holds for every family, and deliberate faults are refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from seeahead import proof
-from seeahead.cache import SessionCache
 from seeahead.errors import ModelError
+from seeahead.executors.llama import Llama
+from seeahead.executors.slots import SlotCache, TorchSlot
+from seeahead.executors.transformers import TransformersExecutor
 from seeahead.families.base import Family
-from seeahead.session import Session
 from seeahead.testing import VISION_FAMILIES
 from tests.lossless.cases import FAMILIES, plain_type, prompt, target
 
@@ -29,40 +32,49 @@ def test_it_holds(model_type):
 
 def empty_cache(monkeypatch):
     """A release renames the argument: the model swallows ours and starts anew at every pass."""
-    forward = Family.forward
+    run, score = TransformersExecutor._run, Llama.score
 
-    def without(self, tokens, positions, visible, cache, *rest, **more):
-        mask = None if visible is None else visible[..., -tokens.shape[1] :]
-        return forward(
-            self, tokens, positions, mask, SessionCache(self.text_config.num_hidden_layers, 8), *rest, **more
-        )
+    def without(self, want, cache, *, attention_mask=None, **arguments):
+        mask = attention_mask
+        if mask is not None:
+            new = arguments["input_ids"].shape[1]
+            kinds = mask if isinstance(mask, dict) else {None: mask}
+            kinds = {kind: one[..., -new:] for kind, one in kinds.items()}
+            mask = kinds if isinstance(mask, dict) else kinds[None]
+        empty = SlotCache(self.family.text_config.num_hidden_layers, 8)
+        return run(self, want, empty, attention_mask=mask, **arguments)
 
-    monkeypatch.setattr(Family, "forward", without)
+    def fused_without(self, trees, want):
+        (slot,) = trees.slots
+        kept, slot.cache = slot.cache, SlotCache(self.config.num_hidden_layers, 8)
+        visible = None if trees.visible is None else trees.visible[..., -trees.tokens.shape[1] :]
+        scores = score(self, replace(trees, visible=visible), want)
+        slot.cache = kept
+        return scores
+
+    monkeypatch.setattr(TransformersExecutor, "_run", without)
+    monkeypatch.setattr(Llama, "score", fused_without)
 
 
 def mask_off_by_one(monkeypatch):
-    visible = Session._visible
+    visible = TorchSlot.visible
 
-    def shifted(self, first):
-        mask = visible(self, first).clone()
+    def shifted(self, number):
+        mask = visible(self, number).clone()
         mask[..., :-1] |= mask[..., 1:]  # whoever is seen, is seen with the one before
         return mask
 
-    monkeypatch.setattr(Session, "_visible", shifted)
+    monkeypatch.setattr(TorchSlot, "visible", shifted)
 
 
 def depth_not_added(monkeypatch):
-    forward = Family.forward
-
-    def flat(self, tokens, positions, *rest, **more):
-        return forward(self, tokens, positions.amin(-1, keepdim=True).expand_as(positions).clone(), *rest, **more)
-
-    monkeypatch.setattr(Family, "forward", flat)
+    positions = TorchSlot.positions
+    monkeypatch.setattr(TorchSlot, "positions", lambda self, number: [min(positions(self, number))] * number)
 
 
 def rows_ignored(monkeypatch):
-    keep = SessionCache.keep
-    monkeypatch.setattr(SessionCache, "keep", lambda self, start, rows: keep(self, start, range(len(rows))))
+    keep = SlotCache.keep
+    monkeypatch.setattr(SlotCache, "keep", lambda self, start, rows: keep(self, start, range(len(rows))))
 
 
 def window_by_column(monkeypatch):

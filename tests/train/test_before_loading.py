@@ -109,7 +109,7 @@ def test_nothing_to_learn_from_or_to_start_from_is_one_line(tmp_path) -> None:
     with pytest.raises(InputError, match="trains nothing by itself; give the drafter to take with --start"):
         train("vision-text-cpu.toml", [talk], tmp_path / "out")
     for start in (tmp_path / "none", tmp_path):
-        with pytest.raises(ModelError, match="is no drafter to start from"):
+        with pytest.raises(ModelError, match="is not a drafter to start from"):
             train("chat-cpu.toml", [talk], tmp_path / "out", start=start)
     (tmp_path / "config.json").write_text('{"feature_drafter": {}}')
     with pytest.raises(ModelError, match="is msd, which language cannot start from"):

@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 import seeahead
 from seeahead.data.conversations import read_conversations
 from seeahead.demo.scenarios import PICTURES
-from seeahead.drafters import make_drafter
+from seeahead.drafters import bind
+from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import InputError, ModelError
 from seeahead.families import family_for
+from seeahead.target import Target
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train import loop
@@ -123,8 +125,7 @@ def test_the_trained_drafter_beats_the_untrained_one_and_distilling_beats_pretra
 
 @pytest.mark.parametrize("name", ["base-cpu", "chat-cpu", "vision-cpu", "vision-text-cpu"])
 def test_what_is_trained_drafts_for_its_target(family, trained, name):
-    device, dtype = torch.device("cpu"), torch.float32
-    drafter = make_drafter(trained[name], device=device, dtype=dtype)
+    drafter = bind(trained[name], Target.of(family))
     assert drafter.name == ("vision" if name == "vision-cpu" else "language")
     engine = seeahead.Engine(family, drafter)
     messages = "What is 14?", [PICTURES / "cow.jpg"]
@@ -191,7 +192,7 @@ def test_answers_are_those_of_the_target_and_pictures_are_kept(family, conversat
     recipe = shrunk("vision-cpu", "")
     training = DrafterTraining(recipe, family, conversations[:4], tmp_path, lambda line: None, tmp_path)
     lines = {line.blind().ids[: line.blind().start]: line for line in training.material.gather()["answers"]}
-    engine = seeahead.Engine(family, make_drafter("none", device=torch.device("cpu"), dtype=torch.float32))
+    engine = seeahead.Engine(family, EmptyDrafter())
     for conversation in conversations[:4]:
         ((prompt, _),) = conversation.exchanges()
         line = lines[tuple(training.material.text_view(prompt))]
@@ -209,7 +210,7 @@ def test_what_cannot_be_done_is_said(family, conversations, tmp_path):
         training(shrunk("chat-cpu", ""), ()).run()
     with pytest.raises(InputError, match="trains nothing by itself; give the drafter to take with --start"):
         training(shrunk("vision-text-cpu", "")).run()
-    with pytest.raises(ModelError, match="is no drafter to start from"):
+    with pytest.raises(ModelError, match="is not a drafter to start from"):
         training(shrunk("chat-cpu", "")).run(tmp_path)
     with pytest.raises(InputError, match="does not exist; give a text file"):
         training(shrunk("base-cpu", tmp_path / "nothing.txt")).run()

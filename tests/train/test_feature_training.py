@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 import seeahead
 from seeahead.data.conversations import read_conversations
 from seeahead.demo.scenarios import PICTURES
-from seeahead.drafters import make_drafter
+from seeahead.drafters import bind
+from seeahead.drafters.msd import MsdNetwork, MsdOptions
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError, ModelError
 from seeahead.families import family_for
-from seeahead.models.feature import FeatureNetwork, FeatureOptions
+from seeahead.target import Target
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train import loop
@@ -79,10 +80,9 @@ def test_the_loss_falls_and_the_trained_drafter_beats_the_untrained_one(trained)
 
 
 def test_what_is_trained_drafts_for_its_target(family, trained):
-    assert make_drafter(trained, device=torch.device("cpu"), dtype=torch.float32).name == "msd"
+    assert bind(trained, Target.of(family)).name == "msd"
     # A chain whatever the drafter thinks of it: where logits are small, so is every probability.
-    drafter = make_drafter(f"{trained}:chain=4", device=torch.device("cpu"), dtype=torch.float32)
-    engine = seeahead.Engine(family, drafter.bound_to(family))
+    engine = seeahead.Engine(family, bind(f"{trained}:chain=4", Target.of(family)))
     messages = "What is 14?", [PICTURES / "cow.jpg"]
     plain = engine.with_drafter("none").generate(*messages, max_new_tokens=24, temperature=0.0)
     drafted = engine.generate(*messages, max_new_tokens=24, temperature=0.0)
@@ -122,7 +122,7 @@ def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversati
     further = json.loads((training("further").run(trained) / "provenance.json").read_text())["held_out_agreement"]
     before = json.loads((trained / "provenance.json").read_text())["held_out_agreement"]["two-stage"]
     assert further["before"] == pytest.approx(before, abs=0.05)  # stored in bfloat16
-    with pytest.raises(ModelError, match="is no feature drafter to start from"):
+    with pytest.raises(ModelError, match="is not an msd drafter to start from"):
         training("none").run(tmp_path)
 
 
@@ -136,7 +136,7 @@ def recorded(trained):
 
 def learner(family, **options):
     torch.manual_seed(0)
-    network = FeatureNetwork.beside(family.model, FeatureOptions(**options), 512)
+    network = MsdNetwork.beside(family.model, MsdOptions(**options), 512)
     return FeatureLearner(network, family, DraftVocabulary(torch.arange(family.vocab_size), 0))
 
 
@@ -179,7 +179,7 @@ def test_what_is_read_ahead_is_the_guess_for_the_slot_before(family, recorded):
 
 
 def test_it_starts_as_the_targets_last_layer(family):
-    network = FeatureNetwork.beside(family.model, FeatureOptions(), 512)
+    network = MsdNetwork.beside(family.model, MsdOptions(), 512)
     decoder = family.model.get_decoder()
     torch.testing.assert_close(network.decoder.layers[0].down.weight, decoder.layers[-1].mlp.down_proj.weight)
     torch.testing.assert_close(network.decoder.norm, decoder.norm.weight)

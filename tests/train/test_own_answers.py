@@ -7,14 +7,15 @@ import torch
 from safetensors.torch import load_file
 
 from seeahead.demo.scenarios import PICTURES
-from seeahead.errors import InputError
+from seeahead.executor import FEATURES, Want
 from seeahead.families import family_for
 from seeahead.prompt import make_prompt
 from seeahead.session import Session
 from seeahead.testing import VISION_FAMILIES, tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train.lines import MARK, SLOT
-from seeahead.train.own_answers import OwnAnswers, Writing, features_of, watched
+from seeahead.train.own_answers import OwnAnswers, Writing
+from seeahead.train.stored_answers import features_of
 from tests.lossless.cases import WITH_EVERY_DRAFTER
 
 QUESTIONS = ("What is this?", "And what would a bird say of what is to be seen here?")
@@ -40,10 +41,10 @@ def written(family, folder, pictures, **settings):
 
 def own_pass(family, inputs, answer):
     """Embeddings of the prompt, features of all tokens but the last, without batch and padding."""
-    session = Session(family, 512)
-    prompt = session.prefill(inputs, wants_features=True, wants_embeddings=True)
-    rest = session.score(answer[:-1], range(-1, len(answer) - 2), wants_features=True)
-    return prompt.embeddings[0], torch.cat((prompt.features[0], rest.features[0]))
+    session = Session(family.executor, 512)
+    prompt = session.prefill(inputs, Want(FEATURES, embeddings=True))
+    rest = session.score(answer[:-1], range(-1, len(answer) - 2), Want(FEATURES))
+    return prompt.embeddings, torch.cat((prompt.features[-1], rest.features[-1]))
 
 
 def test_recorded_features_are_those_of_the_target(family, tmp_path):
@@ -67,10 +68,3 @@ def test_a_drafter_of_words_is_shown_pictures_without_their_markers(family, tmp_
         words = [token for token in inputs.token_ids[0].tolist() if token not in family.image_token_ids]
         assert [token for token in view if token >= 0] == words
     assert all(line.visual is None and SLOT not in line.ids for line in own.lines())
-
-
-def test_a_model_without_a_last_norm_is_refused():
-    model = tiny_model("llava")
-    model.get_decoder().norm = None
-    with pytest.raises(InputError, match="features of a 'llava' cannot be recorded"), watched(model, True):
-        pass

@@ -100,6 +100,10 @@ class ModelDrafter(Drafter, Protocol):
 
     def model(self, context: DraftContext) -> DraftModel: ...
 
+    def with_room(self, depth: int) -> ModelDrafter:
+        """This drafter, so that its models leave room in their context for trees of `depth` levels."""
+        ...
+
 
 class ModelDrafting:
     """One answer, drafted from a draft model of one row."""

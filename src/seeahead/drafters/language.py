@@ -7,9 +7,9 @@ drafted as a tree of its likeliest tokens; sampled ones so too, or as a chain dr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -63,6 +63,9 @@ class LanguageDrafter:
         family = self.language.family
         module: Any = self.language.executor if family is None else family.model
         return (module,) if isinstance(module, torch.nn.Module) else ()
+
+    def with_room(self, depth: int) -> Self:
+        return replace(self, limits=self.limits.at_least(depth))
 
     def start(self, context: DraftContext) -> ModelDrafting:
         return ModelDrafting(self.model(context), self.limits, context, self.name, draws=self.draws)
@@ -150,7 +153,7 @@ def _same_words(drafter: Target, target: Target) -> bool:
     if drafter.tokenizer is None or target.tokenizer is None:
         return True
     ours, theirs = drafter.tokenizer.get_vocab(), target.tokenizer.get_vocab()
-    same = sum(ours[word] == theirs[word] for word in ours.keys() & theirs.keys())
+    same: int = sum(ours[word] == theirs[word] for word in ours.keys() & theirs.keys())
     return same > 0.95 * len(ours)
 
 

@@ -40,6 +40,9 @@ class LookupDrafter:
     modules: ClassVar[tuple[torch.nn.Module, ...]] = ()
     vocabulary: ClassVar[None] = None  # it proposes the target's own ids
 
+    def with_room(self, depth: int) -> LookupDrafter:
+        return self
+
     def start(self, context: DraftContext) -> _Lookup:
         return _Lookup(self, context)
 

@@ -197,6 +197,9 @@ class MsdDrafter:
         """What is read at every draft step."""
         return (self.network.fc, self.layer)
 
+    def with_room(self, depth: int) -> MsdDrafter:
+        return replace(self, limits=self.limits.at_least(depth))
+
     def start(self, context: DraftContext) -> ModelDrafting:
         return ModelDrafting(self.model(context), self.limits, context, self.name, draws=self.draws)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -59,6 +59,10 @@ class TreeLimits:
     min_probability: float = 0.1
     fixed: bool = False
     costs: CostModel | None = None
+
+    def at_least(self, depth: int) -> TreeLimits:
+        """With `depth` levels or more."""
+        return self if self.depth >= depth else replace(self, depth=depth)
 
 
 @dataclass

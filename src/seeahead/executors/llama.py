@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from seeahead.checked import as_table, checked, flag, real, shown_value, whole
 from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
-from seeahead.executors.slots import Packed, SlotCache, TorchSlot, packed
-
-_FEW = 4
-"""Query rows from which on attention runs at its full pace on a CPU."""
+from seeahead.executors.attention import FirstPass, Memory, NoMemory, OneSlot, SeveralSlots
+from seeahead.executors.slots import Packed, TorchSlot, packed
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ class Llama(nn.Module):
         given = inputs.extras.get("inputs_embeds")
         read = self.embedding(inputs.token_ids) if given is None else given
         positions = torch.arange(inputs.length, device=self.device)[None]
-        features = self.run(read, positions, _FirstPass(slot))
+        features = self.run(read, positions, FirstPass(slot))
         slot.length = inputs.length
         return self._scores(features, want, features[:, -1:], read)
 
@@ -167,7 +165,7 @@ class Llama(nn.Module):
     def score(self, trees: Packed, want: Want) -> list[Scores]:
         """The pass itself, for trees that are packed already."""
         read = self.embedding(trees.tokens) if trees.embeddings is None else trees.embeddings
-        memory = _OneSlot(trees) if len(trees.slots) == 1 else _Slots(trees)
+        memory = OneSlot(trees) if len(trees.slots) == 1 else SeveralSlots(trees)
         features = self.run(read, trees.positions, memory)
         whole = self._scores(features, want, features)
         return whole.split(trees.bounds)
@@ -203,7 +201,7 @@ class Llama(nn.Module):
         The other places take part as keys and values only, which saves most of the work where few places count."""
         assert len(self.layers) == 1, "the next layer would need every place"
         positions = torch.arange(x.shape[1], device=x.device)[None]
-        attended = self.attended(0, x, self.rotation_at(positions).unsqueeze(3), _NoMemory())
+        attended = self.attended(0, x, self.rotation_at(positions).unsqueeze(3), NoMemory())
         finished = self.after(0, x[rows, columns], attended[rows, columns])
         return rms_norm(finished, self.norm, self.config.rms_norm_eps)
 
@@ -234,56 +232,6 @@ class Llama(nn.Module):
         return changed
 
 
-class Memory(Protocol):
-    """What a pass remembers of earlier ones: gets the new queries, keys and values of a layer, attends over all."""
-
-    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """[batch, heads, new, width], from `query` of that shape and [batch, kv heads, new, width]."""
-        ...
-
-
-class _NoMemory:
-    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return attend(query, key, value, None)
-
-
-class _FirstPass:
-    """A prompt: causal, into an empty slot."""
-
-    def __init__(self, slot: TorchSlot) -> None:
-        self._cache = slot.cache
-
-    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return attend(query, *self._cache.update(key, value, index), None)
-
-
-class _OneSlot:
-    def __init__(self, trees: Packed) -> None:
-        self._cache = trees.slots[0].cache
-        self._mask = None if trees.visible is None else trees.visible[:, None]
-
-    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return attend(query, *self._cache.update(key, value, index), self._mask)
-
-
-class _Slots:
-    """Each slot's queries attend over its own keys and values, wherever these lie: nothing is padded or copied."""
-
-    def __init__(self, trees: Packed) -> None:
-        assert trees.visible is not None
-        self._parts: list[tuple[SlotCache, slice, Tensor | None]] = []
-        for slot, first, end in trees.parts:
-            mask = trees.visible[:, None, first:end, : slot.length + slot.num_pending]
-            self._parts.append((slot.cache, slice(first, end), None if slot.is_chain(end - first) else mask))
-
-    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        gathered = []
-        for cache, rows, mask in self._parts:
-            keys, values = cache.update(key[:, :, rows], value[:, :, rows], index)
-            gathered.append(attend(query[:, :, rows], keys, values, mask))
-        return torch.cat(gathered, 2)
-
-
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Root mean square norm over the last side, rounded where transformers' Llama rounds.
 
@@ -293,27 +241,6 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = torch.rsqrt(norm * norm / len(weight) + eps)
     return weight * (x * scale).to(x.dtype)
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of `query` [batch, heads, new, width] over [batch, kv heads, all, width]; without a mask causal.
-
-    `mask` [batch or 1, 1, new, all], true where seen. On a CPU torch is several times slower for one query row than for
-    a few, and slower for grouped heads than for as many rows: heads that share keys become rows, a lone row is repeated
-    (it comes out the same).
-    """
-    batch, heads, length, width = query.shape
-    kv_heads = key.shape[1]
-    num_shared = heads // kv_heads
-    if query.device.type != "cpu" or (mask is None and length > 1):
-        is_causal = mask is None and length > 1
-        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=is_causal, enable_gqa=num_shared > 1)
-    if num_shared == length == 1:
-        return F.scaled_dot_product_attention(query.expand(-1, -1, _FEW, -1), key, value, mask)[:, :, :1]
-    rows = query.reshape(batch, kv_heads, num_shared * length, width)
-    if mask is not None:
-        mask = mask.expand(-1, num_shared, -1, -1).reshape(mask.shape[0], 1, num_shared * length, -1)
-    return F.scaled_dot_product_attention(rows, key, value, mask).view(batch, heads, length, width)
 
 
 def rotation_table(config: LlamaShape) -> Tensor:

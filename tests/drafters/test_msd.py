@@ -1,20 +1,19 @@
-"""The feature drafter: what stands in its slots, at the borders of pictures above all, and where its guesses go."""
+"""The msd drafter: what stands in its slots, at the borders of pictures above all, and where its guesses go."""
 
 import pytest
 import torch
 
-from seeahead.drafters.feature import FeatureDrafter
-from seeahead.drafters.growth import GrowthLimits
+from seeahead.drafters.msd import MsdDrafter, MsdNetwork, MsdOptions, Slots, shifted
+from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.drafting import Assignment
+from seeahead.drafting import Feedback, run_alone
 from seeahead.errors import DrafterError, ModelError
-from seeahead.executor import ModelInputs, Scores
-from seeahead.executors.llama import Decoder, DecoderConfig
-from seeahead.models.feature import FeatureNetwork, FeatureOptions, Slots, shifted
-from seeahead.sampling import SamplingParams
-from seeahead.tree import ROOT, Verdict
+from seeahead.executors.llama import Llama, LlamaShape
+from seeahead.target import Target
+from seeahead.tree import ROOT
+from tests.drafters.contexts import NUM_TOKENS, context
 
-WIDTH, NUM_TOKENS, IMAGE = 16, 40, 30
+WIDTH, IMAGE = 16, 30
 PROMPTS = {
     "in the middle": [5, 6, IMAGE, IMAGE, IMAGE, 7, 8],
     "first": [IMAGE, IMAGE, 7, 8],
@@ -25,7 +24,7 @@ PROMPTS = {
 
 
 def network(**options):
-    made = FeatureNetwork(DecoderConfig(1, WIDTH, 24, 1, 2, 1, 8, 256), FeatureOptions(**options)).eval()
+    made = MsdNetwork(LlamaShape(1, WIDTH, 24, 1, 2, 1, 8, 256), MsdOptions(**options)).eval()
     generator = torch.Generator().manual_seed(3)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.4, generator=generator)
@@ -33,16 +32,16 @@ def network(**options):
 
 
 def target():
-    decoder = Decoder(DecoderConfig(NUM_TOKENS, WIDTH, 24, 1, 2, 1, 8, 256)).eval()
+    decoder = Llama(LlamaShape(NUM_TOKENS, WIDTH, 24, 1, 2, 1, 8, 256)).eval()
     generator = torch.Generator().manual_seed(5)
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.4, generator=generator)
-    return decoder
+    return Target(decoder)
 
 
 def drafter(**options):
     vocabulary = DraftVocabulary(torch.arange(0, NUM_TOKENS, 2), unknown_draft_id=0)
-    return FeatureDrafter(network(**options), vocabulary, GrowthLimits(3, 2, 5, 0.0)).bound_to(target())
+    return MsdDrafter.on(target(), network(**options), vocabulary, limits=TreeLimits(3, 2, 5, 0.0))
 
 
 def given(prompt, seed=0):
@@ -52,24 +51,12 @@ def given(prompt, seed=0):
 
 
 def start(made, prompt, embeddings, features):
-    inputs = ModelInputs(torch.tensor([prompt]))
-    return made.start(
-        Assignment(
-            inputs,
-            frozenset([IMAGE]),
-            NUM_TOKENS,
-            SamplingParams(0.0),
-            30,
-            features=features,
-            embeddings=embeddings,
-        )
-    )
+    return made.start(context(prompt, 9, frozenset([IMAGE]), features={-1: features}, embeddings=embeddings))
 
 
 @torch.inference_mode()
 def first_logits(made, prompt, embeddings, features):
-    drafting = start(made, prompt, embeddings, features)
-    return drafting.voice.read([9])
+    return run_alone(start(made, prompt, embeddings, features).model.read())
 
 
 @torch.inference_mode()
@@ -126,8 +113,8 @@ def test_coupled_a_feature_counts_at_every_slot():
 def test_pictures_may_take_fewer_slots(options, length):
     prompt = PROMPTS["two"]
     drafting = start(drafter(**options), prompt, *given(prompt))
-    drafting.voice.read([9])
-    assert drafting.voice._session.length == length
+    run_alone(drafting.model.read())
+    assert drafting.model._session.length == length
 
 
 @torch.inference_mode()
@@ -135,36 +122,37 @@ def test_what_was_guessed_is_forgotten_and_accepted_tokens_are_read_with_the_tar
     made, prompt = drafter(), PROMPTS["in the middle"]
     embeddings, features = given(prompt)
     drafting = start(made, prompt, embeddings, features)
-    draft = drafting.propose([9], 5)
+    draft = drafting.propose(5)
     assert len(draft.tree.tokens) == 5
     path = [node for node, parent in enumerate(draft.tree.parents) if parent == ROOT][:1]
-    told = torch.randn(1 + len(draft.tree.tokens), WIDTH, generator=torch.Generator().manual_seed(7))
-    drafting.observe(Verdict(tuple(path), 12), Scores(told[None], told[None]))
-    answer = [9, draft.tree.tokens[path[0]], 12]
-    after = drafting.voice.read(answer)
+    told = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(7))  # of the root, and of what is accepted
+    said = Feedback((draft.tree.tokens[path[0]], 12), torch.zeros(2, NUM_TOKENS), {-1: told})
+    drafting.accept(said)
+    after = run_alone(drafting.model.read())
 
     # The same, read in one go: features of the root and of the accepted token follow those of the prompt.
-    afresh = start(made, prompt, embeddings, torch.cat((features, told[[0, path[0] + 1]])))
-    torch.testing.assert_close(after, afresh.voice.read(answer), rtol=1e-4, atol=1e-5)
+    afresh = start(made, prompt, embeddings, features)
+    afresh.accept(said)
+    torch.testing.assert_close(after, run_alone(afresh.model.read()), rtol=1e-4, atol=1e-5)
 
 
 @torch.inference_mode()
 def test_drafted_tokens_are_words_of_the_vocabulary_and_never_pictures():
     made, prompt = drafter(), PROMPTS["last"]
-    draft = start(made, prompt, *given(prompt)).propose([9], 5)
+    draft = start(made, prompt, *given(prompt)).propose(5)
     assert all(token % 2 == 0 and token != IMAGE for token in draft.tree.tokens)
 
 
 def test_a_target_of_another_width_or_vocabulary_is_refused():
     vocabulary = DraftVocabulary(torch.arange(0, NUM_TOKENS, 2), unknown_draft_id=0)
-    narrow = Decoder(DecoderConfig(NUM_TOKENS, 8, 24, 1, 1, 1, 8, 256))
+    narrow = Target(Llama(LlamaShape(NUM_TOKENS, 8, 24, 1, 1, 1, 8, 256)))
     with pytest.raises(DrafterError, match=r"features of width 16.*has width 8.*lookup"):
-        FeatureDrafter(network(), vocabulary).bound_to(narrow)
-    few = Decoder(DecoderConfig(20, WIDTH, 24, 1, 2, 1, 8, 256))
+        MsdDrafter.on(narrow, network(), vocabulary)
+    few = Target(Llama(LlamaShape(20, WIDTH, 24, 1, 2, 1, 8, 256)))
     with pytest.raises(DrafterError, match="tokens up to 38; the target has width 16 and 20 tokens"):
-        FeatureDrafter(network(), vocabulary).bound_to(few)
+        MsdDrafter.on(few, network(), vocabulary)
 
 
 def test_unknown_options_are_refused():
     with pytest.raises(ModelError, match=r"visual is .*; allowed: full, pooled, query, dropped"):
-        FeatureOptions.from_json({"visual": "some"})
+        MsdOptions.from_json({"visual": "some"})

@@ -10,8 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
-from seeahead.executors.checkpoint import load_decoder
-from seeahead.executors.llama import Decoder, DecoderConfig, attend
+from seeahead.executors.attention import NoMemory, attend
+from seeahead.executors.checkpoint import load_llama
+from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.session import Session
 from seeahead.tree import ROOT
 
@@ -35,24 +36,24 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _load(folder: Path) -> Decoder:
-    config = DecoderConfig.from_json(json.loads((folder / "config.json").read_text()))
-    return load_decoder(folder, config, torch.float32, torch.device("cpu"))
+def _load(folder: Path) -> Llama:
+    config = LlamaShape.from_json(json.loads((folder / "config.json").read_text()))
+    return load_llama(folder, config, torch.float32, torch.device("cpu"))
 
 
 def test_prefill_and_trees_equal_transformers(folder: Path) -> None:
     theirs, ours = LlamaForCausalLM.from_pretrained(folder).eval(), _load(folder)
     prompt = [5, 9, 20, 31, 2, 2, 40]
     session = Session(ours, 8)
-    first = session.prefill(ModelInputs(torch.tensor([prompt]))).logits[0, -1]
-    scores = session.score([7, 8, 9, 10], [ROOT, 0, 0, 2]).logits[0]
+    first = session.prefill(ModelInputs(torch.tensor([prompt]))).logits[-1]
+    scores = session.score([7, 8, 9, 10], [ROOT, 0, 0, 2]).logits
     with torch.no_grad():
         torch.testing.assert_close(first, theirs(torch.tensor([prompt])).logits[0, -1], atol=1e-5, rtol=1e-4)
         for row, path in enumerate([[7], [7, 8], [7, 9], [7, 9, 10]]):
             expected = theirs(torch.tensor([prompt + path])).logits[0, -1]
             torch.testing.assert_close(scores[row], expected, atol=1e-5, rtol=1e-4)
         session.commit([0, 2])
-        after = session.score([11], [ROOT]).logits[0, -1]
+        after = session.score([11], [ROOT]).logits[-1]
         expected = theirs(torch.tensor([[*prompt, 7, 9, 11]])).logits[0, -1]
         torch.testing.assert_close(after, expected, atol=1e-5, rtol=1e-4)
 
@@ -68,7 +69,7 @@ def test_missing_and_unknown_tensors_are_named(folder: Path) -> None:
 
 def test_other_architectures_are_refused() -> None:
     with pytest.raises(ModelError, match="plain Llama"):
-        DecoderConfig.from_json({"model_type": "gpt2"})
+        LlamaShape.from_json({"model_type": "gpt2"})
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(6, 2), (4, 4)])
@@ -91,10 +92,10 @@ def test_attention_is_the_same_however_its_rows_are_laid_out(heads, kv_heads, le
 
 @torch.inference_mode()
 def test_some_places_of_one_layer_alone_are_what_they_are_among_all():
-    config = DecoderConfig(40, 16, 32, 1, 2, 1, 8, 64)
+    config = LlamaShape(40, 16, 32, 1, 2, 1, 8, 64)
     torch.manual_seed(0)
-    decoder = Decoder(config).eval()
+    decoder = Llama(config).eval()
     x = torch.randn(3, 7, 16)
     rows, columns = torch.tensor([0, 0, 2]), torch.tensor([1, 6, 3])
-    everywhere = decoder.run(x, torch.arange(7)[None], None, None)
+    everywhere = decoder.run(x, torch.arange(7)[None], NoMemory())
     torch.testing.assert_close(decoder.run_at(x, rows, columns), everywhere[rows, columns])

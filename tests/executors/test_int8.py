@@ -63,8 +63,9 @@ def test_other_types_are_left_alone():
 def test_a_fused_decoder_in_bfloat16_is_packed_and_the_model_left_alone():
     model = tiny_model("llava").bfloat16()
     before = {name: weight.data_ptr() for name, weight in model.named_parameters()}
-    decoder = fused_decoder(model)
-    assert decoder is not None
+    fused = fused_decoder(model)
+    assert fused is not None
+    decoder = fused.decoder
     layers = [*decoder.layers[0].children(), decoder.head]
     assert all(isinstance(layer, PackedLinear) for layer in layers)
     assert {name: weight.data_ptr() for name, weight in model.named_parameters()} == before

@@ -4,8 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from seeahead.drafters.folder import ADAPTER
+from seeahead.drafters.vision import AdapterConfig, ImageAdapter, load_adapter, pooled, save_adapter
 from seeahead.errors import ModelError
-from seeahead.models.adapter import FILE_NAME, AdapterConfig, ImageAdapter, load_adapter, pooled, save_adapter
 
 CPU = torch.device("cpu")
 
@@ -45,7 +46,7 @@ def test_what_is_saved_is_loaded(tmp_path):
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
-    save_file({"direct.weight": torch.zeros(6, 8)}, tmp_path / FILE_NAME)
+    save_file({"direct.weight": torch.zeros(6, 8)}, tmp_path / ADAPTER)
     with pytest.raises(ModelError, match="does not fit its config"):
         load_adapter(tmp_path, AdapterConfig(8, 6, 5), torch.float32, CPU)
     with pytest.raises(

@@ -1,9 +1,9 @@
-"""The cache of a session by value: what is appended comes back, what is refused is gone, in every layer."""
+"""The cache of a slot by value: what is appended comes back, what is refused is gone, in every layer."""
 
 import pytest
 import torch
 
-from seeahead.cache import SessionCache
+from seeahead.executors.slots import SlotCache
 
 # (heads, width of keys, width of values) of each layer.
 LIKE = [(2, 4, 4)] * 3
@@ -21,7 +21,7 @@ class Filled:
 
     def __init__(self, shapes, capacity=3):
         """`capacity` is less than what is appended, so that buffers grow too."""
-        self.cache = SessionCache(len(shapes), capacity)
+        self.cache = SlotCache(len(shapes), capacity)
         self.shapes = shapes
         self.expected = [[torch.zeros(2, heads, 0, width) for width in widths] for heads, *widths in shapes]
         self._generator = torch.Generator().manual_seed(0)

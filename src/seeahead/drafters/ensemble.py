@@ -1,0 +1,196 @@
+"""Several draft models as one: a mixture whose weights follow what proved right (TABED, Lee et al. 2026, section 3).
+
+All members go on from the same token, whoever expected it. After a verified draft, a rule (`weights.py`) compares what
+each member expected with what the target said, and sets the weights of the next draft. Drawn drafts are drawn from the
+mixture and verified against it, so any weights are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from seeahead.drafters.base import DraftIds, DraftModel, ModelDrafter, ModelDrafting
+from seeahead.drafters.tree_growth import TreeLimits
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.drafters.weights import RULES, Verified, Weights
+from seeahead.drafting import DraftContext, Feedback, Plan
+from seeahead.errors import DrafterError, shown
+from seeahead.executor import NOTHING, Want
+from seeahead.sampling import mixture, probabilities_of
+from seeahead.tree import PendingNodes
+
+
+@dataclass(frozen=True)
+class EnsembleDrafter:
+    """`members` may have several rows each (views of a prompt). `rule`: see `weights.py`; `window`: verified
+    positions that it looks back on, 0 for the whole answer. `weights`: at first, one per row; none means equal."""
+
+    members: tuple[ModelDrafter, ...]
+    rule: str = "grid"
+    window: int = 0
+    weights: tuple[float, ...] = ()
+    limits: TreeLimits = field(default_factory=TreeLimits)
+    draws: bool = False
+    name: str = "tabed"
+
+    def __post_init__(self) -> None:
+        """Raises DrafterError for an unknown rule, and for weights that do not fit the members."""
+        if self.rule not in RULES:
+            raise DrafterError(f"unknown rule {shown(self.rule)} for weights; allowed are {', '.join(RULES)}")
+        num_rows = sum(member.num_rows for member in self.members)
+        if num_rows < 1:
+            raise DrafterError("an ensemble needs members; give views (views=MT) or other drafters (members=lookup)")
+        if self.weights and len(self.weights) != num_rows:
+            raise DrafterError(f"{len(self.weights)} weights were given for {num_rows} members; give one for each")
+        if self.weights and (min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-6):
+            told = "+".join(f"{weight:g}" for weight in self.weights)
+            raise DrafterError(f"weights {told} do not sum to one; give shares from 0 to 1 that do")
+
+    @property
+    def want(self) -> Want:
+        want = NOTHING
+        for member in self.members:
+            want |= member.want
+        return want
+
+    @property
+    def num_rows(self) -> int:
+        return 1
+
+    @cached_property
+    def vocabulary(self) -> DraftVocabulary | None:
+        """All tokens that a member with a trimmed vocabulary has; None where every member has the target's ids."""
+        return _joint([member.vocabulary for member in self.members if member.vocabulary is not None])
+
+    @property
+    def modules(self) -> tuple[torch.nn.Module, ...]:
+        """What is read at every draft step."""
+        return tuple(module for member in self.members for module in member.modules)
+
+    def model(self, context: DraftContext) -> EnsembleModel:
+        return EnsembleModel(self, context)
+
+    def start(self, context: DraftContext) -> ModelDrafting:
+        return ModelDrafting(self.model(context), self.limits, context, self.name, draws=self.draws)
+
+
+class EnsembleModel:
+    """One answer: the members' draft models as one row, over the draft ids of all."""
+
+    def __init__(self, drafter: EnsembleDrafter, context: DraftContext) -> None:
+        device, joint = context.inputs.token_ids.device, drafter.vocabulary
+        self._vocab_size = context.vocab_size
+        self._num_ids = self._vocab_size if joint is None else len(joint)
+        self.ids = DraftIds(joint, self._num_ids, context)
+        self._chosen = None if joint is None else joint.target_ids.to(device)
+        table = None if joint is None else joint.table(context.vocab_size).to(device)
+        members = [member.with_room(drafter.limits.depth) for member in drafter.members]
+        self._models: list[DraftModel] = [member.model(context) for member in members]
+        # Where each member's ids are among ours; None: they are ours, or the target's.
+        self._places = [_places(member.vocabulary, joint, table) for member in members]
+        self._has_target_ids = [member.vocabulary is None for member in members]
+        self._drafter = drafter
+        self._mixing = torch.zeros(0)
+        self._pending = PendingNodes()
+        self._expected: list[torch.Tensor] = []  # after the root, then after each pending node
+        self.weights: Weights | None = None
+
+    def read(self) -> Plan[torch.Tensor | None]:
+        self._pending, self._expected = PendingNodes(), []
+        read = []
+        for model in self._models:
+            logits = yield from model.read()
+            if logits is None:
+                return None
+            read.append(logits[:, None])
+        q = self._probabilities(read)
+        if self.weights is None:
+            self.weights = Weights(self._drafter.rule, self._first([len(rows) for rows in read]), self._drafter.window)
+        self._mixing = torch.from_numpy(self.weights.next()).to(q)
+        return self.ids.allowed(mixture(q, self._mixing))
+
+    def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
+        of_target = self.ids.to_target(tokens)
+        self._pending.add(of_target, parents)
+        expanded = []
+        for model in self._models:
+            logits = yield from model.expand(model.ids.to_draft(of_target), parents)
+            expanded.append(logits)
+        q = self._probabilities(expanded)
+        return self.ids.allowed(mixture(q, self._mixing))[None]
+
+    def accept(self, feedback: Feedback) -> None:
+        if self._expected and self.weights is not None:
+            self.weights.update(self._verified(feedback))
+        for model in self._models:
+            model.accept(feedback)
+
+    def _verified(self, feedback: Feedback) -> Verified:
+        """After the root and after every accepted token that was expanded: the last of these is where the target said
+        something else, unless all was accepted."""
+        nodes = self._pending.path_of(feedback.accepted)
+        expected = [self._expected[place] for place in (0, *(1 + node for node in nodes))]
+        logits = feedback.logits[: len(expected)]
+        ours = logits[:, : self._num_ids] if self._chosen is None else _columns(logits, self._chosen)
+        is_ours = ours.amax(-1) == logits.amax(-1)
+        q, p = np.stack([one.cpu().numpy() for one in expected]), probabilities_of(ours).cpu().numpy()
+        return Verified(q, p, np.where(is_ours.cpu().numpy(), p.argmax(-1), -1))
+
+    def _probabilities(self, logits: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What every row expects [members, tokens, our ids]; kept until the target has answered."""
+        members = zip(logits, self._places, self._has_target_ids, strict=True)
+        q = torch.cat([self._ours(probabilities_of(one), places, is_target) for one, places, is_target in members])
+        self._expected += q.unbind(1)
+        return q
+
+    def _ours(self, q: torch.Tensor, places: torch.Tensor | None, is_target: bool) -> torch.Tensor:
+        """`q` over a member's ids as one over ours; `is_target`: its ids are the target's, without some at the end."""
+        if places is not None:
+            return q.new_zeros(*q.shape[:-1], self._num_ids).index_copy_(-1, places, q)
+        if not is_target:
+            return q
+        whole = torch.nn.functional.pad(q, (0, self._vocab_size - q.shape[-1]))
+        return whole if self._chosen is None else whole[..., self._chosen]
+
+    def _first(self, num_rows: Sequence[int]) -> list[float]:
+        """Weights per row; a member whose views are all alike has one row, which takes the place of all."""
+        wanted = [member.num_rows for member in self._drafter.members]
+        given = self._drafter.weights or [1 / sum(wanted)] * sum(wanted)
+        first: list[float] = []
+        for number, most in zip(num_rows, wanted, strict=True):
+            own, given = given[:most], given[most:]
+            first += own if number == most else [sum(own)]
+        return first
+
+
+def _columns(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """`logits` [rows, vocabulary] at the ids `chosen`. numpy gathers in a third of torch's time, but in bits alone."""
+    if logits.device.type != "cpu":
+        return logits.index_select(1, chosen)
+    bits = logits.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[logits.element_size()])
+    return torch.from_numpy(np.take(bits.numpy(), chosen.numpy(), axis=1)).view(logits.dtype)
+
+
+def _joint(known: Sequence[DraftVocabulary]) -> DraftVocabulary | None:
+    """All tokens that one of the trimmed vocabularies has; None where there are none."""
+    if not known:
+        return None
+    if all(torch.equal(vocabulary.target_ids, known[0].target_ids) for vocabulary in known):
+        return known[0]
+    ids = torch.unique(torch.cat([vocabulary.target_ids for vocabulary in known]))
+    unknown = int(known[0].target_ids[known[0].unknown])
+    return DraftVocabulary(ids, int(torch.searchsorted(ids, unknown)))
+
+
+def _places(
+    own: DraftVocabulary | None, joint: DraftVocabulary | None, table: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Of a trimmed vocabulary other than the joint one, where its tokens are there."""
+    if own is None or own is joint or table is None or joint is None or torch.equal(own.target_ids, joint.target_ids):
+        return None
+    return table[own.target_ids.to(table.device)]
