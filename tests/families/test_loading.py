@@ -2,6 +2,8 @@
 
 import json
 import logging
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 import seeahead
 from seeahead.errors import ModelError
-from seeahead.families import TESTED, check_loadable, check_supported, family_for, register_family
+from seeahead.families import FILES, TESTED, check_loadable, check_supported, family_for, register_family
 from seeahead.families.base import Family
-from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model
+from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_family, tiny_model
+from tests import own_family
 from tests.families.processors import processor_or_skip
 
 IMAGE = Image.effect_noise((40, 40), 60).convert("RGB")
@@ -41,7 +44,20 @@ def test_a_folder_gives_the_same_answers_as_the_pair(tmp_path, capfd, model_type
     assert loaded.generate("What is this?", images, max_new_tokens=8).token_ids == expected.token_ids
 
 
-def test_every_tested_type_has_a_tiny_model():
+@pytest.mark.parametrize("file", FILES)
+def test_one_short_file_says_everything_of_a_family(file):
+    module = import_module(f"seeahead.families.{file}")
+    assert set(module.TINY) == {model_type for model_type, name in FILES[file].items() if name}
+    assert issubclass(module.FAMILY, Family)
+    assert len(Path(module.__file__).read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_a_family_of_ones_own_is_as_short():
+    assert len(Path(own_family.__file__).read_text(encoding="utf-8").splitlines()) <= 60
+    assert type(tiny_family(own_family.MODEL_TYPE)) is own_family.OwnVlm
+
+
+def test_every_tested_type_is_built():
     assert set(TESTED) == {*VISION_FAMILIES, *TEXT_FAMILIES}
 
 

@@ -13,7 +13,7 @@ from seeahead.families.tiny import (
     grids,
     image_types,
     text,
-)  # fmt: skip
+)
 
 FAMILY = Family
 

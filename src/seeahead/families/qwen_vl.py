@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from seeahead.families.base import Family
 from seeahead.families.tiny import (
     CHATML,
     IMAGE,
     IMAGE_END,
     IMAGE_START,
-    SLIDING_WINDOW,
     VIDEO,
     WIDTH,
+    WINDOW,
     Tiny,
     grids,
     image_types,
     text,
-)  # fmt: skip
+)
 
 
 class QwenVL(Family):
@@ -33,7 +31,7 @@ TOWER = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": WIDTH}
 _PATCHES = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 128, "max_pixels": 1024}
 
 
-def tiny(model_type: str, vision: dict[str, Any], **language: Any) -> Tiny:
+def tiny(model_type: str, vision: dict[str, object], **language: object) -> Tiny:
     tower = {"model_type": f"{model_type}_vision", "depth": 2, "num_heads": 2, "in_channels": 3, "patch_size": 4}
     config = {
         "text_config": text(f"{model_type}_text", **{"rope_parameters": ROPE, **language}),
@@ -54,9 +52,9 @@ def tiny(model_type: str, vision: dict[str, Any], **language: Any) -> Tiny:
     )
 
 
-# One of them with a sliding layer: windows count tokens, not M-RoPE positions.
-_SLIDING = {"use_sliding_window": True, "sliding_window": SLIDING_WINDOW, "max_window_layers": 1}
+_QWEN2 = {"embed_dim": 32, "hidden_size": WIDTH, "mlp_ratio": 2}
 TINY = {
-    "qwen2_vl": tiny("qwen2_vl", {"embed_dim": 32, "hidden_size": WIDTH, "mlp_ratio": 2}, **_SLIDING),
+    # With a sliding layer: windows count tokens, not M-RoPE positions.
+    "qwen2_vl": tiny("qwen2_vl", _QWEN2, max_window_layers=1, **WINDOW),
     "qwen2_5_vl": tiny("qwen2_5_vl", {**TOWER, "window_size": 16, "fullatt_block_indexes": [1]}),
 }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from seeahead.families.base import Family
-from seeahead.families.tiny import SLIDING_WINDOW, Tiny, sliding, text
+from seeahead.families.tiny import SLIDING_WINDOW, WINDOW, Tiny, sliding, text
 
 FAMILY = Family
 
-_WINDOW = {"use_sliding_window": True, "sliding_window": SLIDING_WINDOW}
 _UNTIED = {"tie_word_embeddings": False}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "norm_topk_prob": True}
 GEMMA3_TEXT = Tiny(
@@ -32,14 +31,14 @@ _GPT_OSS = {"num_local_experts": 4, "num_experts_per_tok": 2}
 TINY = {
     "llama": Tiny(text("llama")),
     "mistral": Tiny(text("mistral", sliding_window=SLIDING_WINDOW)),
-    "qwen2": Tiny(text("qwen2", max_window_layers=1, **_WINDOW)),
+    "qwen2": Tiny(text("qwen2", max_window_layers=1, **WINDOW)),
     "qwen3": Tiny(text("qwen3")),
     "gemma3_text": GEMMA3_TEXT,
     "phi3": Tiny(text("phi3", sliding_window=SLIDING_WINDOW)),
     "olmo2": Tiny(text("olmo2")),
     "granite": Tiny(text("granite", **_GRANITE)),
     "gemma2": Tiny(sliding("gemma2", "sliding", "full", query_pre_attn_scalar=16, **_CAPS, **_UNTIED)),
-    "qwen3_moe": Tiny(text("qwen3_moe", **_WINDOW, **EXPERTS)),
+    "qwen3_moe": Tiny(text("qwen3_moe", **WINDOW, **EXPERTS)),
     "gpt_oss": Tiny(sliding("gpt_oss", "sliding", "full", **_GPT_OSS)),
     "cohere2": COHERE2,
     "smollm3": Tiny(sliding("smollm3", "sliding", "full", **_SMOLLM3)),

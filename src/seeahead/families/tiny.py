@@ -21,6 +21,9 @@ FIRST_WORD = 40
 SLIDING_WINDOW = 12
 """Shorter than any prompt with an image: a mask that forgets the window gives other answers."""
 
+WINDOW = {"use_sliding_window": True, "sliding_window": SLIDING_WINDOW}
+"""Of the configs that have a switch for it."""
+
 WIDTH = 64
 
 Pixels = tuple[list[int], dict[str, torch.Tensor]]
