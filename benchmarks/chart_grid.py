@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from seeahead.bench.marks import WIDTH
-from seeahead.bench.sheet import style
+from seeahead.bench.charts import WIDTH, style
 
 _ALONE = """.chart { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 .chart text.heading { font-size: 14px; font-weight: 600; }"""

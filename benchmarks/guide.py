@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from seeahead.bench.by_method import MethodSummary, Speed
-from seeahead.bench.definitions import number, percent, times
-from seeahead.bench.findings import ranked
+from seeahead.bench.figures import MethodSummary, Speed
+from seeahead.bench.glossary import number, percent, times
+from seeahead.bench.headline import ranked
 from seeahead.bench.markdown import name, plain_words, shown, table
-from seeahead.bench.report import machine
 from seeahead.bench.statistics import Interval
-from seeahead.bench.summary import Summary
+from seeahead.bench.summary import Summary, machine
 
 NEEDS: Mapping[str, str] = {
     "lookup": "nothing",

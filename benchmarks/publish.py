@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.chart_grid import grid
-from seeahead.bench import report_charts
-from seeahead.bench.definitions import EFFICIENCY_BY_KIND, EFFICIENCY_BY_SCENARIO, SHORT, columns
+from seeahead.bench import charts
+from seeahead.bench.glossary import EFFICIENCY_BY_KIND, EFFICIENCY_BY_SCENARIO, SHORT, columns
+from seeahead.bench.headline import temperature_title
 from seeahead.bench.markdown import grouped, markdown, name, over_peers, plain_words, row_cells, table, warnings
 from seeahead.bench.record import PLAIN
-from seeahead.bench.report import machine, temperature_title
-from seeahead.bench.summary import Summary
+from seeahead.bench.summary import Summary, machine
 
 EVIDENCE = columns("speed-up", "τ by scenario", "τ", "draft", "host", "identical")
 """What a method's page shows: what is not drafting or host are the target's passes."""
@@ -77,13 +77,13 @@ def _images(summary: Summary) -> Iterator[tuple[str, str]]:
         grid(
             _ALTS[0],
             [
-                ("Speed-up, all scenarios", report_charts.overall("o", methods)),
+                ("Speed-up, all scenarios", charts.overall("o", methods)),
                 (
                     "Speed-up against tokens per pass (τ)",
-                    report_charts.speed_against_efficiency("p", methods, summary.costs),
+                    charts.speed_against_efficiency("p", methods, summary.costs),
                 ),
             ],
             2,
         ),
     )
-    yield "scenarios", grid(_ALTS[1], report_charts.by_scenario("s", methods, summary.scenarios), 2)
+    yield "scenarios", grid(_ALTS[1], charts.by_scenario("s", methods, summary.scenarios), 2)

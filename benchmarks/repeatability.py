@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from seeahead.bench.by_method import MethodSummary
-from seeahead.bench.definitions import number, times
+from seeahead.bench.figures import MethodSummary
+from seeahead.bench.glossary import number, times
+from seeahead.bench.headline import temperature_title
 from seeahead.bench.markdown import name, shown, table
-from seeahead.bench.report import machine, temperature_title
 from seeahead.bench.statistics import Interval
-from seeahead.bench.summary import Summary
+from seeahead.bench.summary import Summary, machine
 
 _HEADINGS = ("method", "speed-up", "again", "τ", "again", "scenarios that agree", "agree")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from seeahead.cli import VERBS
 from tests.sizes import HARD_FILE_LINES, HARD_FUNCTION_LINES, ROOT, function_lines, python_files
 
 PACKAGE = ROOT / "src" / "seeahead"
@@ -13,13 +14,15 @@ PACKAGE = ROOT / "src" / "seeahead"
 LEVELS = [
     {"errors"},
     {"checked", "compat", "option_table", "provenance", "fetch", "image_formats", "tree", "records"},
-    {"images", "sampling", "metrics"},
-    {"verify", "stopping", "prompt", "cache"},
+    {"images", "history", "metrics", "detokenize"},
+    {"sampling"},
+    {"verify", "stopping", "prompt"},
     {"executor", "generation_config", "data"},
-    {"models"},
+    {"executors"},
     {"families", "session"},
-    {"drafting"},
-    {"drafters", "decode"},
+    {"target", "drafting"},
+    {"decode"},
+    {"drafters", "reply"},
     {"demo"},
     {"proof"},
     {"proven"},
@@ -52,7 +55,8 @@ VERSIONED_NAMES = ("past_key_values", "_attn_implementation", "all_tied_weights_
 NOWHERE = {"torchvision", "pickle", "marshal", "shelve"}
 
 TURNS_LOGITS_INTO_TOKENS = {"softmax", "log_softmax", "multinomial", "gumbel_softmax"}
-MAY_USE_SOFTMAX = {"sampling", "models", "train", "testing"}
+MAY_USE_SOFTMAX = {"sampling", "data", "train", "testing"}
+ATTENDS = {"drafters/msd"}  # over an image's slots, with a learned query
 GLOBAL_STATE = {
     "torch.manual_seed", "torch.seed", "torch.random.manual_seed", "random.seed", "np.random.seed", "numpy.random.seed",
     "torch.set_default_dtype", "torch.set_default_device", "torch.set_num_threads", "torch.set_grad_enabled",
@@ -148,6 +152,19 @@ def test_the_library_imports_nothing_of_its_repository():
     )
 
 
+def test_verbs_do_not_import_one_another():
+    verbs = {f"seeahead.cli.{verb}" for verb in VERBS}
+    report(
+        [
+            f"{module}:{line} imports {name}"
+            for module in INSIDE
+            if module.unit == "cli" and module.parts[-1] in VERBS
+            for line, name in module.imports()
+            if name.rpartition(".")[0] in verbs or name in verbs
+        ]
+    )
+
+
 def test_the_loop_knows_drafters_and_families_only_as_protocols():
     units = {"decode", "session", "verify"}
     report(
@@ -198,7 +215,7 @@ def test_only_sampling_turns_logits_into_tokens():
         [
             f"{module}:{line} uses {name}"
             for module in INSIDE
-            if module.unit not in MAY_USE_SOFTMAX
+            if module.unit not in MAY_USE_SOFTMAX and str(module) not in ATTENDS
             for line, name in module.used_names()
             if name.rsplit(".", 1)[-1] in TURNS_LOGITS_INTO_TOKENS
         ]

@@ -16,12 +16,13 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.claims.word_classes import count_words
-from seeahead.bench.columns import Answers, Mask, Sums, answers_of
-from seeahead.bench.definitions import number
+from seeahead.bench.figures import Answers, Mask, answers_of
+from seeahead.bench.glossary import number
 from seeahead.bench.markdown import shown
 from seeahead.bench.record import PLAIN, Record, Run
 from seeahead.bench.statistics import Array, Interval, geometric_mean, ratio
 from seeahead.bench.summary import bootstrap_weights
+from seeahead.metrics import Totals
 
 Kind = Literal[
     "block_efficiency",
@@ -83,11 +84,11 @@ class Sample:
         return int(self.chosen.sum())
 
     @property
-    def own(self) -> Sums:
+    def own(self) -> Totals:
         return self._sums(self.method)
 
     @property
-    def plain(self) -> Sums:
+    def plain(self) -> Totals:
         return self._sums(PLAIN)
 
     def answers(self, method: str) -> list[Run]:
@@ -101,8 +102,8 @@ class Sample:
     def size(self, name: str) -> float:
         return self.run.record.num_parameters.get(name, math.nan)
 
-    def _sums(self, method: str) -> Sums:
-        return self.run.answers(method, self.temperature).sums(self.run.weights, self.chosen)
+    def _sums(self, method: str) -> Totals:
+        return self.run.answers(method, self.temperature).totals(self.run.weights, self.chosen)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Figure:
 
 def block_efficiency(sample: Sample) -> Array:
     own = sample.own
-    return ratio(own["emitted"], own["steps"])
+    return ratio(own.tokens, own.steps)
 
 
 def speed_up(sample: Sample) -> Array:
@@ -135,7 +136,7 @@ def speed_up(sample: Sample) -> Array:
 def memory_bound_speed_up(sample: Sample) -> Array:
     """With γ the mean drafted depth, and c the drafter's parameters over the target's."""
     own, cost = sample.own, sample.size(sample.method) / sample.size("target")
-    return ratio(block_efficiency(sample), 1 + ratio(own["levels"], own["steps"]) * cost)
+    return ratio(block_efficiency(sample), 1 + ratio(own.levels, own.steps) * cost)
 
 
 def identical(sample: Sample) -> Array:
@@ -157,12 +158,12 @@ def identical(sample: Sample) -> Array:
 
 def draft_seconds(sample: Sample) -> Array:
     own = sample.own
-    return ratio(own["draft"], own["levels"])
+    return ratio(own.draft, own.levels)
 
 
 def step_seconds(sample: Sample) -> Array:
     own = sample.own
-    return ratio(own["seconds"], own["steps"])
+    return ratio(own.seconds, own.steps)
 
 
 def function_words(sample: Sample) -> Array:
@@ -191,8 +192,8 @@ FIGURES: Mapping[Kind, Figure] = {
 """By the kind a rule names."""
 
 
-def _token_rate(sums: Sums) -> Array:
-    return ratio(sums["tokens"], sums["seconds"])
+def _token_rate(sums: Totals) -> Array:
+    return ratio(sums.tokens, sums.seconds)
 
 
 def _share_drafted(sample: Sample, drafted: str, of: str) -> Array:

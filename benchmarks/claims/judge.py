@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.claims.figures import FIGURES, Figure, Sample, StoredRun
 from benchmarks.claims.rules import Bound, Cannot, Group, Needs, Rule
-from seeahead.bench.columns import Mask
-from seeahead.bench.definitions import number
+from seeahead.bench.figures import Mask
+from seeahead.bench.glossary import number
 from seeahead.bench.markdown import shown
 from seeahead.bench.record import PLAIN
 from seeahead.bench.statistics import Array, Interval, interval, ratio

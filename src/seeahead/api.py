@@ -123,7 +123,7 @@ class Engine:
         answers: dict[Request, tuple[int, Answer]] = {}
         failed: list[tuple[int, Piece]] = []
         self.prover.before_batch()
-        engines: dict[Any, Engine] = {}  # so that requests with the same drafter share its passes
+        engines: dict[Any, tuple[Any, Engine]] = {}  # so that requests with the same drafter share its passes
 
         def joining() -> Iterator[Request]:
             for number, asked in enumerate(requests):
@@ -145,7 +145,7 @@ class Engine:
                 del answers[request]
         yield from _taken(failed)
 
-    def _joined(self, asked: Mapping[str, Any], engines: dict[Any, Engine]) -> Answer:
+    def _joined(self, asked: Mapping[str, Any], engines: dict[Any, tuple[Any, Engine]]) -> Answer:
         """A request of a batch, as `stream` would have it."""
         if not isinstance(asked, Mapping) or "prompt" not in asked:
             raise InputError(f"a request is {shown_value(asked)}; give a mapping with a prompt")
@@ -153,8 +153,9 @@ class Engine:
         drafter = given.pop("drafter", self.drafter)
         key = drafter if isinstance(drafter, str | Path) else id(drafter)
         if key not in engines:
-            engines[key] = self if drafter is self.drafter else self.with_drafter(drafter)
-        engine = engines[key]
+            # The drafter itself is kept as well: an id is given again once what had it is gone.
+            engines[key] = drafter, self if drafter is self.drafter else self.with_drafter(drafter)
+        _, engine = engines[key]
         prompt, images = given.pop("prompt"), given.pop("images", None)
         asked_prompt = make_prompt(
             prompt, images, given.pop("captions", None), allow_urls=given.pop("allow_urls", False)

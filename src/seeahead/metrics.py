@@ -1,52 +1,143 @@
-"""Figures derived from records. Each function states its definition; all sums run over the given answers."""
+"""Figures derived from records: the one place where τ, token rate, speed-up, MBSU and V(k) are defined.
+
+Every figure is made of `Totals`, sums over answers, which are numbers or arrays of numbers (one per bootstrap draw).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from seeahead.records import Generation, Step
+from seeahead.records import Generation
+
+Number = TypeVar("Number", bound=Any)
+"""A number, or an array of numbers."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts and seconds of some answers, added up."""
+
+    tokens: Any = 0  # after the first, which comes with the prompt
+    seconds: Any = 0.0  # of decoding
+    all_tokens: Any = 0
+    total: Any = 0.0  # seconds from the call to the last token
+    first: Any = 0.0  # seconds from the call to the first token
+    steps: Any = 0
+    levels: Any = 0  # drafted depths
+    drafted: Any = 0  # drafted nodes
+    draft: Any = 0.0  # seconds of drafting, in steps
+    target: Any = 0.0  # seconds of the target's passes, in steps
+    prefill: Any = 0.0
+    start: Any = 0.0  # seconds of the drafter's start
+    passes: Any = 0.0  # every step's pass in units of a pass over one token: V(1 + drafted)
+
+    @classmethod
+    def of(cls, generations: Iterable[Generation]) -> Totals:
+        """What answers say of themselves; `total`, `first` and `passes` are not among it."""
+        answers = list(generations)
+        steps = [step for answer in answers for step in answer.steps]
+        tokens = sum(len(step.emitted) for step in steps)
+        return cls(
+            tokens=tokens,
+            seconds=sum(step.seconds for step in steps),
+            all_tokens=tokens + len(answers),
+            steps=len(steps),
+            levels=sum(step.depth for step in steps),
+            drafted=sum(step.num_drafted for step in steps),
+            draft=sum(step.seconds_draft for step in steps),
+            target=sum(step.seconds_target for step in steps),
+            prefill=sum(answer.seconds_prefill for answer in answers),
+            start=sum(answer.seconds_drafter_start for answer in answers),
+        )
+
+    @property
+    def block_efficiency(self) -> Any:
+        """τ: tokens emitted per target forward, bonus included, prefill token excluded."""
+        return per(self.tokens, self.steps)
+
+    @property
+    def token_rate(self) -> Any:
+        """Emitted tokens (prefill token excluded) per second of decoding (prefill excluded)."""
+        return per(self.tokens, self.seconds)
+
+    @property
+    def depth(self) -> Any:
+        """γ: drafted levels per step."""
+        return per(self.levels, self.steps)
+
+    @property
+    def draft_share(self) -> Any:
+        """Share of decode time spent drafting."""
+        return per(self.draft, self.seconds)
+
+    @property
+    def host_share(self) -> Any:
+        """Share of decode time spent outside the drafter's and the target's forward passes."""
+        return per(self.seconds - self.draft - self.target, self.seconds)
+
+    @property
+    def ceiling(self) -> Any:
+        """Speed-up of the same drafts if drafting and host work took no time."""
+        return per(self.tokens, self.passes)
+
+
+def per(amount: Any, whole: Any) -> Any:
+    """`amount / whole`; NaN where a number has nothing to be divided by."""
+    try:
+        return amount / whole
+    except ZeroDivisionError:
+        return math.nan
 
 
 def block_efficiency(generations: Iterable[Generation]) -> float:
-    """τ: tokens emitted per target forward, bonus included, prefill token excluded (sum of tokens / sum of steps)."""
-    steps = _steps(generations)
-    return sum(len(step.emitted) for step in steps) / len(steps) if steps else math.nan
+    """τ of the given answers."""
+    return float(Totals.of(generations).block_efficiency)
 
 
 def token_rate(generations: Iterable[Generation]) -> float:
-    """Emitted tokens (prefill token excluded) per second of decoding (prefill excluded)."""
-    steps = _steps(generations)
-    seconds = sum(step.seconds for step in steps)
-    return sum(len(step.emitted) for step in steps) / seconds if seconds else math.nan
+    """Tokens per second of the given answers."""
+    return float(Totals.of(generations).token_rate)
 
 
 def host_share(generations: Iterable[Generation]) -> float:
-    """Share of decode time spent outside the drafter's and the target's forward passes."""
-    return _share(generations, "seconds_host")
+    return float(Totals.of(generations).host_share)
 
 
 def draft_share(generations: Iterable[Generation]) -> float:
-    """Share of decode time spent drafting."""
-    return _share(generations, "seconds_draft")
+    return float(Totals.of(generations).draft_share)
 
 
-def memory_bound_speed_up(block_efficiency: float, depth: float, cost_ratio: float) -> float:
+def speed_up(own: Totals, plain: Totals) -> Any:
+    """Token rate over the plain token rate."""
+    return per(own.token_rate, plain.token_rate)
+
+
+def end_to_end(own: Totals, plain: Totals) -> Any:
+    """The same of whole answers: all tokens over the seconds from the call to the last of them."""
+    return per(per(own.all_tokens, own.total), per(plain.all_tokens, plain.total))
+
+
+def memory_bound_speed_up(block_efficiency: Number, depth: Any, cost_ratio: Any) -> Number:
     """MBSU = τ / (1 + γ·c), with γ = drafted depth, c = drafter cost per draft step / target cost per step."""
-    return block_efficiency / (1 + depth * cost_ratio)
+    found: Number = block_efficiency / (1 + depth * cost_ratio)
+    return found
+
+
+def pass_cost(seconds: Mapping[int, float], num_tokens: float) -> float:
+    """V(k) = time(k) / time(1), on straight lines between the measured k; NaN where nothing was measured."""
+    known = sorted(seconds)
+    if not known:
+        return math.nan
+    low = max((k for k in known if k <= num_tokens), default=known[0])
+    high = min((k for k in known if k >= num_tokens), default=known[-1])
+    share = 0.0 if low == high else (num_tokens - low) / (high - low)
+    return (seconds[low] * (1 - share) + seconds[high] * share) / seconds[known[0]]
 
 
 def geometric_mean(values: Iterable[float]) -> float:
     """Geometric mean of positive values; NaN for none."""
     logs = [math.log(value) for value in values]
     return math.exp(sum(logs) / len(logs)) if logs else math.nan
-
-
-def _steps(generations: Iterable[Generation]) -> list[Step]:
-    return [step for generation in generations for step in generation.steps]
-
-
-def _share(generations: Iterable[Generation], name: str) -> float:
-    steps = _steps(generations)
-    seconds = sum(step.seconds for step in steps)
-    return sum(float(getattr(step, name)) for step in steps) / seconds if seconds else math.nan

@@ -1,18 +1,32 @@
-"""Names in charts: none over another, none outside, each led to its dot."""
+"""Charts: bars as long as their figures; names none over another, none outside, each led to its dot."""
 
 import itertools
+import re
+from types import SimpleNamespace
 
 import pytest
 
 from seeahead.bench import charts
-from seeahead.bench.charts import Dot
+from seeahead.bench.record import Costs
+from seeahead.bench.statistics import Interval
 from tests.bench.reader import Reader
+
+
+def method(name, efficiency=2.0, speed_up=1.5):
+    drafts = SimpleNamespace(block_efficiency=Interval(efficiency), ceiling=None)
+    return SimpleNamespace(
+        method=name, is_peer=False, errors=(), drafts=drafts, speed_up_of_sums=Interval(speed_up, None, None)
+    )
+
+
+def plane(*methods):
+    return charts.speed_against_efficiency("p", methods, Costs(0, {}))
 
 
 @pytest.mark.parametrize("count", [1, 5, 16])
 def test_names_of_crowded_dots_stand_apart_and_inside(count):
-    dots = [Dot(f"method {number:02}", "red", 2.0, 1.2 + 0.01 * number, None, None, None) for number in range(count)]
-    reader = Reader(charts.plane("p", "a plane", dots, [], ("τ", "speed-up")))
+    crowd = [method(f"method {number:02}", 2.0, 1.2 + 0.01 * number) for number in range(count)]
+    reader = Reader(plane(*crowd))
     (chart,) = reader.all("svg")
     heights = sorted(float(text["y"]) for text in reader.all("text") if "class" not in text)[-count:]
     assert all(after - before >= 13.9 for before, after in itertools.pairwise(heights))
@@ -20,16 +34,22 @@ def test_names_of_crowded_dots_stand_apart_and_inside(count):
 
 
 def test_a_name_moves_only_for_one_that_it_would_cover():
-    near = Dot("left", "red", 1.1, 1.5, None, None, None), Dot("right", "red", 2.5, 1.5, None, None, None)
-    reader = Reader(charts.plane("p", "a plane", near, [], ("τ", "speed-up")))
+    reader = Reader(plane(method("left", 1.1), method("right", 2.5)))
     left, right = [text for text in reader.all("text") if "class" not in text][-2:]
     assert left["y"] == right["y"]
 
 
 def test_a_line_leads_to_a_name_that_had_to_move():
     def num_lines(*heights):
-        dots = [Dot("a", "red", 2.0, height, None, None, None) for height in heights]
-        return charts.plane("p", "a plane", dots, [], ("τ", "speed-up")).count('class="faint"')
+        return plane(*(method(name, 2.0, height) for name, height in zip("ab", heights))).count('class="faint"')
 
     assert num_lines(1.0, 1.9) == 0
     assert num_lines(1.5, 1.51) == 1
+
+
+def test_bars_are_as_long_as_their_figures():
+    drawn = charts.bars("x", "t", [method("a"), method("b")], [Interval(1.0), Interval(2.0, 1.8, 2.1)], 2.1)
+    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', drawn)]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.1)
+    assert drawn.count('class="whisker"') == 3
+    assert "b 2.00 (1.80 to 2.10)" in drawn

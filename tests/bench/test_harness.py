@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from seeahead.bench.harness import Plan, asked_of, fingerprint, question_of, run, warm_up
+from seeahead.bench.harness import Plan, Watch, asked_of, fingerprint, question_of, warm_up
+from seeahead.bench.harness import run as run_watched
 from seeahead.bench.log import Log
-from seeahead.bench.methods import Spoken
+from seeahead.bench.methods import Response
 from seeahead.bench.record import Run
 from seeahead.bench.suites import Item, Suite
 from seeahead.demo.scenarios import Turn
@@ -37,11 +38,15 @@ class Fake:
         self.name, self.is_peer, self.fails = name, is_peer, fails
         self.heard = []
 
-    def answer(self, messages, max_new_tokens, temperature, seed):
+    def answer(self, messages, max_new_tokens, temperature, seed, on_piece=None):
         self.heard.append((messages, max_new_tokens, temperature, seed))
         if self.fails:
             raise ValueError("no such thing\nas this")
-        return Spoken((1, 2, 3), f"{self.name} at {temperature}", 0.1, 0.3)
+        return Response((1, 2, 3), f"{self.name} at {temperature}", 0.1, 0.3)
+
+
+def run(plan, asked, log):
+    return run_watched(plan, asked, log, Watch())
 
 
 def methods():

@@ -7,15 +7,18 @@ import torch
 from safetensors.torch import save_file
 
 from seeahead.api import Engine
+from seeahead.bench import costs
 from seeahead.bench.costs import MEASURED, measure_costs
-from seeahead.bench.methods import Ours, parameters_read
+from seeahead.bench.methods import EngineMethod, parameters_read
 from seeahead.bench.peers import PEERS, assistant, assistant_of
-from seeahead.drafters import make_drafter
-from seeahead.drafters.empty import EmptyDrafter
+from seeahead.bench.record import Costs
+from seeahead.drafters import bind
+from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.vocabulary import FILE_NAME
 from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
+from seeahead.session import Session
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 
@@ -42,7 +45,7 @@ def drafter_folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_gives_the_plain_answer(engine, drafter_folder, name):
-    plain = Ours(engine).answer(MESSAGES, 12, 0.0, 0)
+    plain = EngineMethod(engine).answer(MESSAGES, 12, 0.0, 0)
     peer = PEERS[name](engine, drafter_folder)
     spoken = peer.answer(MESSAGES, 12, 0.0, 0)
     assert spoken.token_ids == plain.token_ids
@@ -60,7 +63,7 @@ def test_a_peer_samples_reproducibly_and_leaves_the_generator_alone(engine):
 
 
 def test_a_wrapped_assistant_says_what_the_drafter_says(engine, drafter_folder):
-    drafter = make_drafter(drafter_folder, device=torch.device("cpu"), dtype=torch.float32)
+    drafter = bind(drafter_folder, engine.target)
     wrapped = assistant(drafter_folder, engine)
     target_ids = [4, 20, 44, 9, 100]
     logits = wrapped(torch.tensor([target_ids])).logits[0, -1]
@@ -68,7 +71,7 @@ def test_a_wrapped_assistant_says_what_the_drafter_says(engine, drafter_folder):
     draft_ids = drafter.vocabulary.to_draft(target_ids)
     assert draft_ids[3] == 1, "a token outside the vocabulary reads as the unknown one"
     inputs = ModelInputs(torch.tensor([draft_ids]))
-    own = drafter.executor.prefill(inputs, drafter.executor.new_cache(8), False).scores.logits[0, -1]
+    own = Session(drafter.language.executor, 8).prefill(inputs).logits[-1]
     torch.testing.assert_close(logits[drafter.vocabulary.target_ids], own, atol=1e-4, rtol=1e-3)
     assert int(logits.argmax()) in drafter.vocabulary.target_ids.tolist()
 
@@ -91,7 +94,7 @@ def test_the_assistant_is_the_first_language_drafter_that_was_named(drafter_fold
 
 
 def test_our_method_tells_pieces_and_steps(engine):
-    spoken = Ours(engine.with_drafter("lookup")).answer(MESSAGES, 12, 0.0, 0)
+    spoken = EngineMethod(engine.with_drafter("lookup")).answer(MESSAGES, 12, 0.0, 0)
     assert "".join(text for text, _ in spoken.pieces) == spoken.text
     assert spoken.generation is not None
     assert spoken.generation.token_ids == spoken.token_ids
@@ -104,7 +107,17 @@ def test_parameters_are_those_the_drafter_reads(engine, drafter_folder):
 
 
 def test_the_table_of_costs_has_every_size_and_its_progress(engine):
-    *shares, costs = measure_costs(engine.family, 2)
-    assert shares == [0.0, 0.5, 1.0]
-    assert set(costs.seconds) == set(MEASURED)
-    assert all(seconds > 0 for seconds in costs.seconds.values())
+    told = []
+    table = measure_costs(engine.family, lambda *stage: told.append(stage), num_repeats=2)
+    assert set(table.seconds) == set(MEASURED)
+    assert all(seconds > 0 for seconds in table.seconds.values())
+    assert [share for _, share in told[:3]] == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(("firsts", "num_measured"), [((2.0,), 1), ((1.5, 2.0), 2), ((1.5, 1.6, 1.7, 2.0), 3)])
+def test_a_disturbed_table_is_measured_anew_twice_at_most(monkeypatch, firsts, num_measured):
+    measured = iter([Costs(10, {1: 2.0, 4: seconds}) for seconds in firsts])
+    seen = []
+    monkeypatch.setattr(costs, "_measure_once", lambda *given: seen.append(next(measured)) or seen[-1])
+    assert measure_costs(None, lambda *stage: None) is seen[-1]
+    assert len(seen) == num_measured

@@ -1,15 +1,13 @@
 """The report: a page that needs nothing else, true to the figures, safe with what models say; and its Markdown form."""
 
-import itertools
 import re
 
 import pytest
 
-from seeahead.bench import charts
-from seeahead.bench.definitions import DEFINITIONS, anchor, heading
+from seeahead.bench.glossary import DEFINITIONS, anchor, heading
+from seeahead.bench.html import report, write_report
 from seeahead.bench.markdown import markdown
 from seeahead.bench.record import PLAIN
-from seeahead.bench.report import report, write_report
 from seeahead.bench.summary import summarize
 from tests.bench.made_record import ERROR, FAILED, METHODS, SCENARIOS, made_record
 from tests.bench.reader import Reader
@@ -57,7 +55,7 @@ def test_it_needs_nothing_from_outside(text, reader):
 def test_what_models_and_questions_say_is_escaped(text, reader):
     assert len(reader.all("script")) == 1
     assert "alert('no')" not in text
-    assert "&lt;script&gt;alert(&#x27;no&#x27;)&lt;/script&gt;" in text
+    assert "&lt;script&gt;alert(&#39;no&#39;)&lt;/script&gt;" in text
     assert "<of>" not in text
     assert "<too>" not in text
     assert "A &lt;fast&gt; one" in text
@@ -121,7 +119,7 @@ def test_markdown_tables_have_one_number_of_columns_each(marked_down):
 
 def test_examples_mark_what_the_drafter_said(text, said):
     examples = text[text.index("Answers as they were given") : text.index("What the words mean")]
-    shown = re.findall(r'<p class="said">(.*?)</p>', examples, re.DOTALL)
+    shown = re.findall(r'<p class="text">(.*?)</p>', examples, re.DOTALL)
     # One example per scenario: the best method's answer, then those of all methods that answered.
     assert len(shown) == len(SCENARIOS) * (1 + len(METHODS) - 1)
     # language emits 3, 4, 2, 5 tokens per step: the first token is the target's own, then two are drafted.
@@ -164,28 +162,6 @@ def test_an_unlucky_record_is_shown_too():
 def test_it_is_written_whole(tmp_path):
     write_report(tmp_path / "deep" / "report.html", made_record())
     assert (tmp_path / "deep" / "report.html").read_text(encoding="utf-8").endswith("</html>\n")
-
-
-def test_bars_are_as_long_as_their_figures():
-    drawn = charts.bars("x", "t", [charts.Bar("a", "c", 1.0), charts.Bar("b", "c", 2.0, 1.8, 2.1)], 2.1)
-    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', drawn)]
-    assert widths[1] == pytest.approx(2 * widths[0], abs=0.1)
-    assert drawn.count('class="whisker"') == 3
-    assert "b 2.00 (1.80 to 2.10)" in drawn
-
-
-def test_names_in_a_chart_never_share_a_line():
-    dots = [charts.Dot(name, "c", 2.0, 1.5, None, None, None) for name in ("one", "two", "three")]
-    drawn = charts.plane("x", "t", dots, [], ("τ", "speed-up"))
-    heights = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>(?:one|two|three)<', drawn)]
-    assert len(heights) == 3
-    assert all(later - earlier >= 14 for earlier, later in itertools.pairwise(heights))
-
-
-def test_a_strip_has_a_column_per_pass():
-    drawn = charts.strip("x", "t", [(2, 1), (0, 3)])
-    assert (drawn.count("own"), drawn.count('"kept"'), drawn.count('"refused"')) == (2, 2, 4)
-    assert "2 passes, 2 drafted levels kept, 4 refused" in drawn
 
 
 def test_colours_can_be_told_from_the_paper(text):

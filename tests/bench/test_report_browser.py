@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing wider than the window, on a phone and on a desk, and something to see."""
+"""The pages in a real browser: nothing wider than the window, on a phone and on a desk, and something to see."""
 
 import re
 import shutil
@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from PIL import Image
 
-from seeahead.bench.report import report
+from seeahead.bench.html import demo_page, report
+from tests.bench.exchanges import asked, record
 from tests.bench.made_record import made_record
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-b
 # A headless window is at least 500 wide, so the page is looked at through a frame of the wanted width. The frame says
 # how wide its content is, which elements stick out, and how many sections the script has left to see.
 FRAME = """<!doctype html><meta charset="utf-8"><style>body {{ margin: 0 }} iframe {{ border: 0 }}</style>
-<iframe id="page" src="page.html" width="{width}" height="900"></iframe><pre id="found">not loaded</pre><script>
+<iframe id="page" src="{page}.html" width="{width}" height="900"></iframe><pre id="found">not loaded</pre><script>
 document.getElementById("page").addEventListener("load", (event) => {{
   const inner = event.target.contentDocument, root = inner.documentElement;
   const out = [...inner.body.querySelectorAll("*")].filter((element) => !element.closest(".scroll")
@@ -31,7 +32,10 @@ document.getElementById("page").addEventListener("load", (event) => {{
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
-    (folder / "page.html").write_text(report(made_record()), encoding="utf-8")
+    (folder / "report.html").write_text(report(made_record()), encoding="utf-8")
+    follow_up = asked("follow-up", "And then, what happens after that?", earlier=(("What is this?", "A cat."),))
+    demo = record((asked(), {}), (follow_up, {"wrong_at": 4}), (asked("text only", "Why?", images=()), {}))
+    (folder / "demo.html").write_text(demo_page(demo), encoding="utf-8")
     return folder
 
 
@@ -52,9 +56,10 @@ def browse(folder, *arguments):
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_nothing_is_wider_than_the_window(folder, width):
-    frame = folder / f"frame{width}.html"
-    frame.write_text(FRAME.format(width=width), encoding="utf-8")
+@pytest.mark.parametrize(("page", "num_sections"), [("report", 1), ("demo", 0)])
+def test_nothing_is_wider_than_the_window(folder, width, page, num_sections):
+    frame = folder / f"{page}{width}.html"
+    frame.write_text(FRAME.format(width=width, page=page), encoding="utf-8")
     dumped = browse(folder, "--window-size=1400,1000", "--dump-dom", frame.as_uri())
     found = re.search(r'<pre id="found">([\d ]+)</pre>', dumped)
     assert found, dumped[-500:]
@@ -62,12 +67,13 @@ def test_nothing_is_wider_than_the_window(folder, width):
     assert inner == width
     assert content <= width
     assert num_out == 0
-    assert num_shown == 1, "the script shows one temperature at a time"
+    assert num_shown == num_sections, "the script shows one temperature at a time"
 
 
-def test_there_is_something_to_see(folder):
-    shot = folder / "shot.png"
-    browse(folder, "--window-size=1200,2400", f"--screenshot={shot}", (folder / "page.html").as_uri())
+@pytest.mark.parametrize("page", ["report", "demo"])
+def test_there_is_something_to_see(folder, page):
+    shot = folder / f"{page}.png"
+    browse(folder, "--window-size=1200,2400", f"--screenshot={shot}", (folder / f"{page}.html").as_uri())
     with Image.open(shot) as picture:
         colours = picture.convert("RGB").getcolors(maxcolors=2**24)
     assert len(colours) > 50

@@ -1,6 +1,6 @@
 """The study of ensembles: what it measures exists, and its page says what its record says."""
 
-from benchmarks.studies.ensemble_weights import Weighing, documents, timed
+from benchmarks.studies.ensemble_weights import Weights, documents, timed
 
 SOURCE = {
     "command": ["python", "-m", "benchmarks.studies.ensemble_weights"],
@@ -49,8 +49,8 @@ def test_mean_weights_are_not_drawn_where_few_answers_reach():
 
 
 def test_what_is_timed_is_there_and_is_left_as_it_was():
-    before = Weighing.hear
+    before = Weights.update
     with timed() as spent:
-        assert Weighing.hear is not before
-    assert Weighing.hear is before
+        assert Weights.update is not before
+    assert Weights.update is before
     assert spent == {"weighing": 0.0}

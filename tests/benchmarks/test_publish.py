@@ -7,8 +7,8 @@ from itertools import groupby
 import pytest
 
 from benchmarks.publish import block, documents, evidence, line
+from seeahead.bench.html import report
 from seeahead.bench.markdown import markdown, plain_words, short
-from seeahead.bench.report import report
 from seeahead.bench.summary import summarize
 from tests.bench.made_record import PEERS, SCENARIOS, made_record
 from tests.bench.reader import Reader

@@ -6,9 +6,10 @@ import shutil
 import pytest
 
 from seeahead import api
-from seeahead.bench.record import Costs, read_record
+from seeahead.bench import benchmark
+from seeahead.bench.record import read_record
 from seeahead.bench.weights import digest, weights_of
-from seeahead.cli import bench, main
+from seeahead.cli import main
 from seeahead.demo.scenarios import PICTURES
 from seeahead.errors import ModelError
 from seeahead.testing import tiny_model
@@ -75,9 +76,9 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
         (["--suite", "chartq"], "did you mean chartqa"),
         (["--suite", "chartqa"], "ChartQA"),
         (["--data", "no/such/folder"], "does not exist"),
-        (["--count", "0"], "--count is 0; allowed is 1 or more"),
-        (["--repeats", "0"], "--repeats is 0; allowed is 1 or more"),
-        (["--temperature", "0.7"], "--temperature lacks 0"),
+        (["--count", "0"], "count is 0; allowed is 1 or more"),
+        (["--repeats", "0"], "repeats is 0; allowed is 1 or more"),
+        (["--temperature", "0.7"], "temperatures are 0.7; 0 must be the lowest"),
         (["-o", "pyproject.toml/out"], "cannot write into"),
         (["-d", "lokup"], "did you mean 'lookup'?"),
         (["--peers", "vllm"], 'no peer \'vllm\'; allowed: "transformers", "transformers lookup", '),
@@ -108,7 +109,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_said(tiny, some_broken, t
     told = capsys.readouterr()
     assert "'half.jpg' is left out: " in told.err
     assert "'words.png' is left out: " in told.err
-    assert "2 questions were left out, because a picture could not be read: half.jpg, words.png" in told.out
+    assert "2 questions were left out, because an image could not be read: half.jpg, words.png" in told.out
     record = read_record(tmp_path / "out" / "bench.json")
     assert record.settings["left_out"] == ["half.jpg", "words.png"]
     assert len(record.asked) == 2
@@ -121,7 +122,7 @@ def test_where_no_picture_can_be_read_nothing_is_loaded(some_broken, tmp_path, c
         (some_broken / name).unlink()
     assert main(["bench", "--data", str(some_broken), "-o", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "no picture of some broken can be read" in line
+    assert "no image of some broken can be read" in line
 
 
 def test_what_needs_no_model_to_be_wrong_is_refused_before_one_is_loaded(pictures, tmp_path, capsys, monkeypatch):
@@ -153,7 +154,7 @@ def test_what_needs_no_model_to_be_wrong_is_refused_before_one_is_loaded(picture
 def test_a_run_with_changed_settings_does_not_go_on_with_the_answers_of_another(tiny, pictures, tmp_path, capsys):
     words = ["bench", "--data", str(pictures), "-m", tiny, "--temperature", "0", "-o", str(tmp_path)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(bench, "make_record", _interrupted)
+        patched.setattr(benchmark, "write_record", _interrupted)
         assert main([*words, "--max-new-tokens", "4"]) == 130
     assert (tmp_path / "bench.partial.jsonl").is_file()
     capsys.readouterr()
@@ -228,12 +229,3 @@ def test_a_report_says_where_it_cannot_write_before_it_reads(capsys, tmp_path):
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line, words
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("firsts", "num_measured"), [((2.0,), 1), ((1.5, 2.0), 2), ((1.5, 1.6, 1.7, 2.0), 3)])
-def test_a_disturbed_table_is_measured_anew_twice_at_most(monkeypatch, firsts, num_measured):
-    measured = iter([Costs(10, {1: 2.0, 4: seconds}) for seconds in firsts])
-    seen = []
-    monkeypatch.setattr(bench, "measure_table_once", lambda plain: seen.append(next(measured)) or seen[-1])
-    assert bench.measure_table(None) is seen[-1]
-    assert len(seen) == num_measured

@@ -7,12 +7,13 @@ import pytest
 from rich.console import Console
 
 from seeahead import api
-from seeahead.bench.compare import Said
+from seeahead.bench.record import PLAIN
 from seeahead.cli import demo, main, terminal
-from seeahead.cli.board import LineBoard, LiveBoard, board_for
+from seeahead.cli.live import Board, LiveBoard, board_for
+from seeahead.demo.scenarios import Question
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
-from tests.bench.exchanges import exchange
+from tests.bench.exchanges import drafted_run, plain_run
 
 
 def test_a_quick_run_ends_with_the_table_the_page_and_json(tiny, tmp_path, capsys):
@@ -73,14 +74,14 @@ def test_wrong_input_is_one_line(words, says, capsys, monkeypatch):
     assert says in line
 
 
-def played(console, round_):
-    board = board_for(console, list(round_.answers), 1)
-    board.show(round_.question)
-    for answer in round_.answers.values():
-        for part in answer.parts:
-            board.show(Said(answer.method, part))
-        board.show(answer)
-    board.show(round_)
+def played(console, **how):
+    board, question = board_for(console, lambda: None), Question("describe", ("cat.jpg",), "What is this?", 32)
+    board.begin([PLAIN, "lookup"], 1)
+    board.ask(question)
+    for run in (plain_run(), drafted_run(**how)):
+        for text, origin in run.pieces:
+            board.piece(run.method, text, origin)
+        board.finish(run)
     board.close()
     return board
 
@@ -88,7 +89,7 @@ def played(console, round_):
 def test_on_a_terminal_the_answers_fill_columns_in_colour():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, color_system="standard", width=100, _environ={"TERM": "xterm"})
-    assert isinstance(played(console, exchange()), LiveBoard)
+    assert isinstance(played(console), LiveBoard)
     shown = stream.getvalue()
     assert "\x1b[1;32m drafted" in shown
     assert "= same answer" in shown
@@ -98,7 +99,7 @@ def test_on_a_terminal_the_answers_fill_columns_in_colour():
 def test_no_word_is_cut_off_in_a_narrow_terminal():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=40, color_system=None, _environ={"TERM": "xterm"})
-    played(console, exchange())
+    played(console)
     assert "…" not in stream.getvalue()
     assert stream.getvalue().count("none (plain)") >= 1
 
@@ -118,7 +119,8 @@ def test_no_figure_is_cut_off_in_a_narrow_terminal(width):
 def test_elsewhere_there_are_lines_without_escape_codes():
     stream = io.StringIO()
     console = Console(file=stream, width=100)
-    assert isinstance(played(console, exchange(wrong_at=2)), LineBoard)
+    assert isinstance(played(console, wrong_at=2), Board)
+    assert not isinstance(board_for(console, lambda: None), LiveBoard)
     shown = stream.getvalue()
     assert "\x1b" not in shown
     assert "another answer" in shown

@@ -1,14 +1,17 @@
 """Output never fails: any encoding, closed streams, full disks; and stderr has our own lines only."""
 
+import io
 import json
 import os
 import shlex
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from seeahead import cli
 from seeahead.cli import terminal
@@ -149,3 +152,27 @@ def test_no_color_means_plain_text(monkeypatch):
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     assert terminal.result_console().color_system is None
     assert terminal.note_console().color_system is None
+
+
+def test_a_bar_has_no_thread_while_something_is_timed():
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, _environ={"TERM": "xterm"})
+    before = {*threading.enumerate()}
+    with terminal.progress(console, timed=("asking",)) as report:
+        report("warming up", 0.5)
+        assert {*threading.enumerate()} > before
+        for share in (0.0, 0.5, 1.0):
+            report("asking", share)
+        for thread in {*threading.enumerate()} - before:
+            thread.join(1)  # it was told to end
+            assert not thread.is_alive()
+    assert "warming up" in console.file.getvalue()
+    assert "asking" in console.file.getvalue()
+
+
+def test_a_long_stage_is_a_line_per_twentieth_where_nobody_looks(capsys):
+    with terminal.progress(terminal.note_console(), timed=("asking",)) as report:
+        for number in range(81):
+            report("asking", number / 80)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == ["seeahead: asking …", "seeahead: asking 5%", "seeahead: asking 10%"]
+    assert len(lines) == 21

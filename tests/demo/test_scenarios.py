@@ -1,6 +1,6 @@
 """The demo's questions: every promised kind of use, and every picture there."""
 
-from seeahead.bench.compare import num_questions
+from seeahead.bench.suites import demo_questions
 from seeahead.demo.scenarios import PICTURES, QUICK, SCENARIOS, Question, picture_facts
 from seeahead.prompt import make_prompt
 
@@ -22,11 +22,11 @@ def test_every_kind_of_use_is_there():
     counts = {len(talk.pictures) for talk in conversations(SCENARIOS)}
     assert counts == {0, 1, 2}
     assert any(len(talk.turns) > 1 for talk in conversations(SCENARIOS))
-    assert 8 <= num_questions(SCENARIOS) <= 14
+    assert 8 <= sum(len(item.turns) for item in demo_questions(quick=False).items) <= 14
 
 
 def test_a_quick_run_is_three_questions():
-    assert num_questions(QUICK) == 3
+    assert sum(len(item.turns) for item in demo_questions(quick=True).items) == 3
     assert {len(talk.pictures) for talk in conversations(QUICK)} == {0, 1}
 
 

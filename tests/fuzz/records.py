@@ -3,9 +3,9 @@
 import json
 from functools import cache
 
+from seeahead.bench.html import report
 from seeahead.bench.markdown import markdown
 from seeahead.bench.record import Asked, Costs, Gap, Record, Run, read_record
-from seeahead.bench.report import report
 from seeahead.bench.summary import summarize
 from seeahead.records import Generation, Step
 

@@ -1,43 +1,59 @@
-"""Charts as inline SVG. They know nothing of benchmarks: labels, numbers and colours in, text out.
+"""Charts as inline SVG, drawn 340 units wide, about a phone's screen, so that their words stay readable there.
 
-Every chart is drawn 340 units wide, about a phone's screen, so that its words stay readable there; a wide page sets
-several side by side. Colours are CSS variables of the page. Words carry the meaning, colour only repeats it.
+Colours are CSS variables of the page (templates/charts.css): grey is plain, the others go by the order of methods.
+Words carry the meaning, colour only repeats it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
+from typing import NamedTuple
 
-from seeahead.bench.marks import LETTER, WIDTH, Name, beside, circle, line, path, short, text, written
-from seeahead.bench.words import counted
+from seeahead.bench.figures import MethodSummary
+from seeahead.bench.glossary import heading
+from seeahead.bench.record import PLAIN, Costs
+from seeahead.bench.statistics import Interval
+
+WIDTH = 340
+SHARE_COLOURS = {"prefill": "var(--s0)", "draft": "var(--s1)", "target": "var(--s2)", "host": "var(--s3)"}
+SHARE_COLOURS["not split"] = "var(--s7)"
+_NUM_COLOURS = 8
+_LETTER = 6.4  # width of a letter at the charts' font size, on the safe side
+_APART, _LED = 14.0, 7.0
+"""Between two names; how far a name may stand from its dot before a line leads to it."""
+
+Methods = Sequence[MethodSummary]
+Place = Callable[[float], float]
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One method's figure; `hollow` marks other engines. Without a value the note stands alone."""
-
-    label: str
-    colour: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    hollow: bool = False
-    note: str = ""
+def style() -> str:
+    """Colours and looks that every chart needs around it, as CSS."""
+    return Path(__file__).with_name("templates").joinpath("charts.css").read_text(encoding="utf-8").strip()
 
 
-@dataclass(frozen=True)
-class Dot:
-    """A method in a plane, with the place it could reach."""
+def path(points: Sequence[tuple[float, float]], across: Place, up: Place, kind: str, colour: str) -> str:
+    joined = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
+    return f'<polyline class="{kind}" style="--c:{colour}" points="{joined}"/>'
 
-    label: str
-    colour: str
-    x: float
-    y: float
-    low: float | None
-    high: float | None
-    reach: float | None
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def circle(x: float, y: float, radius: int, kind: str, colour: str) -> str:
+    return f'<circle class="{kind}" style="--c:{colour}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
+
+
+def text(x: float, y: float, words: str, anchor: str, kind: str = "") -> str:
+    marked = f' class="{kind}"' if kind else ""
+    return f'<text{marked} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" dy="0.35em">{escape(words)}</text>'
+
+
+def short(words: str, most: int) -> str:
+    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -50,12 +66,23 @@ class Line:
     spread: tuple[tuple[float, float] | None, ...] = ()
 
 
-@dataclass(frozen=True)
-class Stack:
-    """Parts of a whole, in order: (colour, name, seconds)."""
+class Name(NamedTuple):
+    """A name whose text starts (or ends, by its anchor) at `at`, beside its dot at (x, y)."""
 
-    label: str
-    parts: tuple[tuple[str, str, float], ...]
+    x: float
+    y: float
+    at: float
+    words: str
+    anchor: str = "start"
+
+    def covers(self, other: Name) -> bool:
+        """Whether one would be written over the other, on one line."""
+        (start, end), (others_start, others_end) = self._ends(), other._ends()
+        return start < others_end and others_start < end
+
+    def _ends(self) -> tuple[float, float]:
+        length = len(self.words) * _LETTER
+        return (self.at, self.at + length) if self.anchor == "start" else (self.at - length, self.at)
 
 
 @dataclass(frozen=True)
@@ -80,71 +107,133 @@ def svg(ident: str, height: float, title: str, description: str, body: Iterable[
     )
 
 
-def bars(ident: str, title: str, entries: Sequence[Bar], highest: float) -> str:
-    """Horizontal bars with whiskers; the thin upright line is 1, which is plain. `highest` is the scale's end."""
+def names_beside(names: Sequence[Name], lowest: float) -> list[str]:
+    """Moved so that none is written over another, and none falls below `lowest` as long as there is room above."""
+    down: list[tuple[Name, float]] = []
+    for name in sorted(names, key=lambda name: name.y):
+        down.append((name, max([name.y, *(y + _APART for other, y in down if name.covers(other))])))
+    up: list[tuple[Name, float]] = []
+    for name, height in reversed(down):
+        up.append((name, min([height, lowest, *(y - _APART for other, y in up if name.covers(other))])))
+    body = []
+    for name, y in reversed(up):
+        if abs(y - name.y) > _LED:
+            body.append(line(name.x, name.y, name.at, y, "faint"))
+        body.append(text(name.at, y, name.words, name.anchor))
+    return body
+
+
+def overall(ident: str, methods: Methods) -> str:
+    speeds = [entry.speed_up for entry in methods]
+    return bars(ident, "Speed-up over all scenarios", methods, speeds, _highest(methods))
+
+
+def by_scenario(ident: str, methods: Methods, scenarios: Mapping[str, int]) -> list[tuple[str, str]]:
+    """(scenario, chart), all on one scale."""
+    found = []
+    for number, (name, num) in enumerate(scenarios.items()):
+        speeds = [entry.by_scenario[name].speed_up for entry in methods]
+        title = f"Speed-up in {name}, {num} questions"
+        found.append((name, bars(f"{ident}{number}", title, methods, speeds, _highest(methods))))
+    return found
+
+
+def _highest(methods: Methods) -> float:
+    figures = [entry.speed_up for entry in methods]
+    figures += [speed.speed_up for entry in methods for speed in entry.by_scenario.values()]
+    return max([1.2, *(figure.high or figure.value for figure in figures if figure is not None)])
+
+
+def bars(ident: str, title: str, methods: Methods, figures: Sequence[Interval | None], highest: float) -> str:
+    """A bar with its interval per method, hollow for peers; the thin upright line is 1, which is plain."""
     left, step = 140.0, 24
     scale = _Scale(0, highest, left, WIDTH - 48)
-    body = [line(scale(1), 2, scale(1), step * len(entries), "one")]
-    for number, entry in enumerate(entries):
-        y = step * number + step / 2
-        body.append(text(left - 6, y, short(entry.label, 21), "end"))
-        if entry.value is None:
-            body.append(text(left + 4, y, entry.note or "no figure", "start", "quiet"))
+    body, described = [line(scale(1), 2, scale(1), step * len(methods), "one")], []
+    for number, (entry, figure) in enumerate(zip(methods, figures, strict=True)):
+        y, name = step * number + step / 2, heading(entry.method)
+        body.append(text(left - 6, y, short(name, 21), "end"))
+        if figure is None:
+            note = "failed" if entry.errors else "no figure"
+            body.append(text(left + 4, y, note, "start", "quiet"))
+            described.append(f"{name}: {note}")
             continue
-        fill = "hollow" if entry.hollow else "solid"
-        width = max(0.5, scale(entry.value) - left)
-        body.append(f'<rect class="{fill}" style="--c:{entry.colour}" x="{left}" y="{y - 7}" ')
+        width, kind = max(0.5, scale(figure.value) - left), "hollow" if entry.is_peer else "solid"
+        body.append(f'<rect class="{kind}" style="--c:{colour(methods, entry.method)}" x="{left}" y="{y - 7}" ')
         body.append(f'width="{width:.1f}" height="14" rx="2"/>')
-        body += _whisker(scale, y, entry.low, entry.high)
-        end = scale(max(entry.value, entry.high or 0.0))
-        body.append(text(end + 5, y, f"{entry.value:.2f}×", "start", "value"))
-    return svg(ident, step * len(entries), title, "; ".join(map(_spoken, entries)), body)
+        spread, end = "", scale(figure.value)
+        if (ends := _ends(entry, figure)) is not None:
+            a, b = map(scale, ends)
+            body += [line(a, y, b, y, "whisker"), *(line(x, y - 4, x, y + 4, "whisker") for x in (a, b))]
+            spread, end = f" ({ends[0]:.2f} to {ends[1]:.2f})", max(end, b)
+        body.append(text(end + 5, y, f"{figure.value:.2f}×", "start", "value"))
+        described.append(f"{name} {figure.value:.2f}{spread}")
+    return svg(ident, step * len(methods), title, "; ".join(described), body)
 
 
-def _spoken(entry: Bar) -> str:
-    if entry.value is None:
-        return f"{entry.label}: {entry.note or 'no figure'}"
-    spread = "" if entry.low is None else f" ({entry.low:.2f} to {entry.high:.2f})"
-    return f"{entry.label} {entry.value:.2f}{spread}"
+def colour(methods: Methods, method: str) -> str:
+    """Plain is always the first colour; the others take theirs in turn."""
+    names = [entry.method for entry in methods if entry.method != PLAIN]
+    return "var(--s0)" if method == PLAIN else f"var(--s{1 + names.index(method) % (_NUM_COLOURS - 1)})"
 
 
-def _whisker(scale: _Scale, y: float, low: float | None, high: float | None) -> list[str]:
-    if low is None or high is None:
-        return []
-    a, b = scale(low), scale(high)
-    return [line(a, y, b, y, "whisker"), *(line(x, y - 4, x, y + 4, "whisker") for x in (a, b))]
+def _ends(entry: MethodSummary, figure: Interval) -> tuple[float, float] | None:
+    """Plain is 1 against itself, and has no spread."""
+    return None if entry.method == PLAIN or figure.low is None or figure.high is None else (figure.low, figure.high)
 
 
-def plane(ident: str, title: str, dots: Sequence[Dot], curves: Sequence[Line], names: tuple[str, str]) -> str:
-    """Dots with whiskers under named curves, from 1 across and 0 up; a ring above a dot shows how far it could go."""
-    height, left, bottom = 290, 30.0, 252.0
-    right = max([*(dot.x for dot in dots), 2.0]) * 1.12
-    top = max([*(max(dot.y, dot.high or 0, dot.reach or 0) * 1.08 for dot in dots), right])
+def speed_against_efficiency(ident: str, methods: Methods, costs: Costs) -> str:
+    """Dots with intervals under two curves, from 1 across and 0 up; a ring above a dot shows how far it could go."""
+    left, bottom = 30.0, 252.0
+    dots = [
+        (entry, entry.drafts.block_efficiency.value, entry.speed_up_of_sums, entry.drafts.ceiling)
+        for entry in methods
+        if entry.drafts and entry.drafts.block_efficiency and entry.speed_up_of_sums
+    ]
+    right = 1.12 * max([2.0, *(x for _, x, _, _ in dots)])
+    heights = [max(speed.high or speed.value, reach.value if reach else 0) for _, _, speed, reach in dots]
+    top = max([right, *(1.08 * height for height in heights)])
     across, up = _Scale(1, right, left, WIDTH - 8), _Scale(0, top, bottom, 8)
-    body = _axes(across, up, names, (left, bottom), (_ticks(1, right), _ticks(0, top)))
+    body = _axes(across, up, "τ", (left, bottom), (_ticks(1, right), _ticks(0, top)))
+    places = [1 + 0.05 * number for number in range(400)]
+    curves = [Line("free checking", "var(--quiet)", tuple((x, x) for x in places))]
+    if costs.seconds:
+        curves.append(Line("perfect drafts", "var(--ink)", tuple((x, x / costs.ratio(x)) for x in places)))
     for number, curve in enumerate(curves):
-        body.append(
-            path([(x, y) for x, y in curve.points if x <= right and y <= top], across, up, "curve", curve.colour)
-        )
+        seen = [(x, y) for x, y in curve.points if x <= right and y <= top]
+        body.append(path(seen, across, up, "curve", curve.colour))
         # Their names stand top left, where no dot can be: nothing is faster than its tokens per pass.
         y = 16.0 + 16 * number
         body.append(path([(left + 8, y), (left + 26, y)], float, float, "curve", curve.colour))
         body.append(text(left + 32, y, curve.label, "start", "quiet"))
-    places = []
-    for dot in dots:
-        x, y = across(dot.x), up(dot.y)
-        if dot.reach is not None:
-            body.append(line(x, y, x, up(dot.reach), "reach"))
-            body.append(
-                f'<circle class="hollow" style="--c:{dot.colour}" cx="{x:.1f}" cy="{up(dot.reach):.1f}" r="4"/>'
-            )
-        if dot.low is not None and dot.high is not None:
-            body.append(line(x, up(dot.low), x, up(dot.high), "whisker"))
-        body.append(circle(x, y, 5, "solid", dot.colour))
-        places.append((x, y, short(dot.label, 18)))
-    body += written(beside(places, left), bottom)
-    said = "; ".join(f"{dot.label}: {names[0]} {dot.x:.2f}, {names[1]} {dot.y:.2f}" for dot in dots)
-    return svg(ident, height, title, said, body)
+    names = []
+    for entry, efficiency, speed, reach in dots:
+        x, y, paint, label = across(efficiency), up(speed.value), colour(methods, entry.method), short(entry.method, 18)
+        if reach is not None and entry.method != PLAIN:
+            body.append(line(x, y, x, up(reach.value), "reach"))
+            body.append(circle(x, up(reach.value), 4, "hollow", paint))
+        if (ends := _ends(entry, speed)) is not None:
+            body.append(line(x, up(ends[0]), x, up(ends[1]), "whisker"))
+        body.append(circle(x, y, 5, "solid", paint))
+        length = len(label) * _LETTER
+        is_left = x + 10 + length > WIDTH and x - left > length
+        names.append(Name(x, y, x - 9 if is_left else x + 9, label, "end" if is_left else "start"))
+    body += names_beside(names, bottom)
+    described = "; ".join(f"{entry.method}: τ {x:.2f}, speed-up {speed.value:.2f}" for entry, x, speed, _ in dots)
+    return svg(ident, 290, "Speed-up against tokens per pass", described, body)
+
+
+def acceptance(ident: str, methods: Methods) -> str:
+    series = []
+    for entry in methods:
+        known = entry.drafts.acceptance_by_depth if entry.drafts else ()
+        found = [(float(depth), share) for depth, share in enumerate(known, 1) if share is not None]
+        if found:
+            points = tuple((depth, share.value) for depth, share in found)
+            ends = tuple(_ends(entry, share) for _, share in found)
+            series.append(Line(entry.method, colour(methods, entry.method), points, ends))
+    if not series:
+        return ""
+    return lines(ident, "Acceptance by depth", series, ("depth", "share accepted"))
 
 
 def lines(ident: str, title: str, series: Sequence[Line], names: tuple[str, str], room: int = 92) -> str:
@@ -152,69 +241,25 @@ def lines(ident: str, title: str, series: Sequence[Line], names: tuple[str, str]
     height, left, bottom = 250, 42.0, 212.0
     deepest = max((x for entry in series for x, _ in entry.points), default=1.0)
     across, up = _Scale(1, max(2.0, deepest), left + 8, WIDTH - room), _Scale(0, 1, bottom, 10)
-    body = _axes(across, up, names, (left, bottom), (_ticks(1, deepest), [0, 0.25, 0.5, 0.75, 1]), _percent)
+    body = _axes(across, up, names[0], (left, bottom), (_ticks(1, deepest), [0, 0.25, 0.5, 0.75, 1]), _percent)
     ends = []
     for number, entry in enumerate(entry for entry in series if entry.points):
         for (x, _), spread in zip(entry.points, entry.spread):
             if spread is not None:
                 body.append(line(across(x), up(spread[0]), across(x), up(spread[1]), "faint"))
         body.append(path(entry.points, across, up, f"series dash{number % 4}", entry.colour))
-        for x, y in entry.points:
-            body.append(
-                f'<circle class="solid" style="--c:{entry.colour}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3"/>'
-            )
+        body += [circle(across(x), up(y), 3, "solid", entry.colour) for x, y in entry.points]
         x, y = entry.points[-1]
         ends.append(Name(across(x), up(y), across(x) + 8, short(entry.label, 13)))
-    body += written(ends, bottom)
-    said = "; ".join(f"{entry.label}: " + ", ".join(_percent(y) for _, y in entry.points) for entry in series)
-    return svg(ident, height, title, said, body)
-
-
-def stacks(ident: str, title: str, entries: Sequence[Stack]) -> str:
-    """One bar per method, cut into its parts; parts that are wide enough carry their seconds."""
-    step = 58
-    longest = max((sum(seconds for *_, seconds in entry.parts) for entry in entries), default=1.0) or 1.0
-    body, said = [], []
-    for number, entry in enumerate(entries):
-        y, x, total = step * number, 0.0, sum(seconds for *_, seconds in entry.parts)
-        body.append(text(0, y + 10, entry.label, "start", "value"))
-        body.append(text(WIDTH, y + 10, f"{total:.2f} s", "end"))
-        for colour, name, seconds in entry.parts:
-            width = seconds / longest * WIDTH
-            body.append(f'<rect style="fill:{colour}" x="{x:.1f}" y="{y + 20}" width="{max(0.0, width - 1):.1f}" ')
-            body.append('height="14"/>')
-            for words in (f"{name} {seconds:.2f}", f"{seconds:.2f}"):
-                if len(words) * LETTER <= width:
-                    body.append(text(x, y + 43, words, "start", "small"))
-                    break
-            x += width
-        parts = ", ".join(f"{name} {seconds:.2f}" for _, name, seconds in entry.parts)
-        said.append(f"{entry.label}: {parts} seconds")
-    return svg(ident, step * len(entries), title, "; ".join(said), body)
-
-
-def strip(ident: str, title: str, rounds: Sequence[tuple[int, int]]) -> str:
-    """One column per round of (kept, refused): what the model said itself at the bottom, kept above, refused on top."""
-    unit, gap = 6.0, 1.0
-    width = min(9.0, WIDTH / max(1, len(rounds)))
-    tallest = 1 + max((kept + refused for kept, refused in rounds), default=0)
-    body = []
-    for number, (kept, refused) in enumerate(rounds):
-        kinds = ["own", *["kept"] * kept, *["refused"] * refused]
-        for level, kind in enumerate(kinds):
-            y = (tallest - 1 - level) * unit
-            body.append(f'<rect class="{kind}" x="{number * width + 0.5:.1f}" y="{y + 0.5:.1f}" ')
-            body.append(f'width="{max(0.5, width - gap):.1f}" height="{unit - gap}"/>')
-    kept_in_all, refused_in_all = sum(kept for kept, _ in rounds), sum(refused for _, refused in rounds)
-    passes = "1 pass" if len(rounds) == 1 else f"{len(rounds)} passes"
-    said = f"{passes}, {counted(kept_in_all, 'drafted level')} kept, {refused_in_all} refused"
-    return svg(ident, tallest * unit, title, said, body)
+    body += names_beside(ends, bottom)
+    described = "; ".join(f"{entry.label}: " + ", ".join(_percent(y) for _, y in entry.points) for entry in series)
+    return svg(ident, height, title, described, body)
 
 
 def _axes(
     across: _Scale,
     up: _Scale,
-    names: tuple[str, str],
+    name: str,
     corner: tuple[float, float],
     ticks: tuple[Sequence[float], Sequence[float]],
     shown: Callable[[float], str] = "{:g}".format,
@@ -223,7 +268,7 @@ def _axes(
     body = [line(left, up(y), across.end, up(y), "grid") for y in ticks[1]]
     body += [text(left - 5, up(y), shown(y), "end", "quiet") for y in ticks[1]]
     body += [text(across(x), bottom + 14, f"{x:g}", "middle", "quiet") for x in ticks[0]]
-    body.append(text((left + across.end) / 2, bottom + 31, f"{names[0]} →", "middle", "quiet"))
+    body.append(text((left + across.end) / 2, bottom + 31, f"{name} →", "middle", "quiet"))
     return body
 
 

@@ -7,18 +7,20 @@ be the one who finds warm caches. What was answered is written down at once; a r
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-from seeahead.bench.gaps import logit_gap, parting
-from seeahead.bench.log import Key, Log
+from seeahead.bench.divergence import logit_gap, parting
+from seeahead.bench.log import AnswerStore, Key
 from seeahead.bench.methods import Method, peak_bytes, reset_peak
 from seeahead.bench.record import PLAIN, Asked, Gap, Run
 from seeahead.bench.suites import Item, Suite
 from seeahead.demo.scenarios import Question
 from seeahead.errors import InputError
 from seeahead.families.base import Family
+from seeahead.records import Origin
 
 _WARM_UP_TOKENS = 16
 
@@ -31,6 +33,7 @@ class Plan:
     temperatures: tuple[float, ...] = (0.0, 1.0)
     num_repeats: int = 2
     seed: int = 0
+    is_shuffled: bool = True  # else in the suite's own order, for people who watch
 
     def turns(self) -> Iterator[tuple[int, Item, int]]:
         """(index into `Record.asked`, item, turn) in the suite's own order."""
@@ -43,6 +46,25 @@ class Plan:
 
     def num_runs(self, num_methods: int) -> int:
         return self.num_questions * num_methods * self.num_repeats * len(self.temperatures)
+
+
+class Watch:
+    """Called as a run goes on, never while something is timed. Does nothing by itself."""
+
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Items, by id, whose images cannot be read."""
+
+    def begin(self, methods: Sequence[str], num_questions: int) -> None:
+        """Everything is loaded and warm."""
+
+    def ask(self, question: Question) -> None:
+        """A question is put to every method next."""
+
+    def piece(self, method: str, text: str, origin: Origin) -> None:
+        """A piece of an answer arrived."""
+
+    def finish(self, run: Run) -> None:
+        """An answer is complete."""
 
 
 def fingerprint(plan: Plan, **given: object) -> dict[str, Any]:
@@ -58,7 +80,7 @@ def fingerprint(plan: Plan, **given: object) -> dict[str, Any]:
 
 
 def warm_up(methods: Mapping[str, Method], suite: Suite) -> Iterator[float]:
-    """Every method once on every number of pictures and every scenario's first item; yields the share done."""
+    """Every method once on every number of images and every scenario's first item; yields the share done."""
     items = {(len(item.pictures), item.scenario): item for item in reversed(suite.items)}
     total = len(items) * len(methods)
     for number, (item, method) in enumerate(((i, m) for i in items.values() for m in methods.values()), 1):
@@ -70,7 +92,7 @@ def warm_up(methods: Mapping[str, Method], suite: Suite) -> Iterator[float]:
         yield number / total
 
 
-def run(plan: Plan, methods: Mapping[str, Method], log: Log) -> Iterator[Run]:
+def run(plan: Plan, methods: Mapping[str, Method], log: AnswerStore, watch: Watch) -> Iterator[Run]:
     """Asks what the log does not hold yet; yields every answer, also those of before."""
     assert PLAIN in methods, "there is nothing to compare with"
     assert plan.temperatures[0] == 0, "follow-ups build on greedy answers"
@@ -81,38 +103,28 @@ def run(plan: Plan, methods: Mapping[str, Method], log: Log) -> Iterator[Run]:
     for temperature in plan.temperatures:
         for repeat in range(plan.num_repeats):
             shuffle = random.Random(f"{plan.seed} {temperature} {repeat}")
-            for name in shuffle.sample(list(places), len(places)):
-                for place in places[name]:
-                    yield from _one_question(plan, methods, log, place, repeat, temperature, shuffle)
+            names = list(places)
+            for name in shuffle.sample(names, len(names)) if plan.is_shuffled else names:
+                for index, item, turn in places[name]:
+                    question = question_of(item, earlier_turns(item, turn, index, log))
+                    watch.ask(question)
+                    for method in shuffle.sample(list(methods), len(methods)):
+                        key = (index, method, repeat, temperature)
+                        if key not in log.runs:
+                            log.add(_answer(methods[method], key, question, plan.seed, watch))
+                            watch.finish(log.runs[key])
+                        yield log.runs[key]
 
 
-def _refuse_strangers(plan: Plan, methods: Mapping[str, Method], log: Log) -> None:
+def _refuse_strangers(plan: Plan, methods: Mapping[str, Method], log: AnswerStore) -> None:
     numbers = range(plan.num_questions)
     for index, name, repeat, temperature in log.runs:
         is_known = index in numbers and name in methods and repeat < plan.num_repeats
         if not is_known or temperature not in plan.temperatures:
-            raise InputError(f"{log.path} holds answers that this run does not ask for; delete it and start again")
+            raise InputError(f"{log.name} holds answers that this run does not ask for; delete it and start again")
 
 
-def _one_question(
-    plan: Plan,
-    methods: Mapping[str, Method],
-    log: Log,
-    place: tuple[int, Item, int],
-    repeat: int,
-    temperature: float,
-    shuffle: random.Random,
-) -> Iterator[Run]:
-    index, item, turn = place
-    for name in shuffle.sample(list(methods), len(methods)):
-        key = (index, name, repeat, temperature)
-        if key not in log.runs:
-            question = question_of(item, earlier_turns(item, turn, index, log))
-            log.add(_answer(methods[name], key, question, plan.seed))
-        yield log.runs[key]
-
-
-def earlier_turns(item: Item, turn: int, index: int, log: Log) -> tuple[tuple[str, str], ...]:
+def earlier_turns(item: Item, turn: int, index: int, log: AnswerStore) -> tuple[tuple[str, str], ...]:
     """Questions before this one, with the plain greedy answers of the first repeat: the same for every method."""
     places = enumerate(range(index - turn, index))
     return tuple((item.turns[number].text, log.runs[place, PLAIN, 0, 0.0].text) for number, place in places)
@@ -125,34 +137,22 @@ def question_of(item: Item, earlier: tuple[tuple[str, str], ...]) -> Question:
     return Question(item.scenario, pictures, turn.text, turn.max_new_tokens, earlier)
 
 
-def _answer(method: Method, key: Key, question: Question, seed: int) -> Run:
+def _answer(method: Method, key: Key, question: Question, seed: int, watch: Watch) -> Run:
     index, name, repeat, temperature = key
     reset_peak()
     try:
         messages, own_seed = question.messages(), seed + 100_000 * repeat + index
-        spoken = method.answer(messages, question.max_new_tokens, temperature, own_seed)
+        found = method.answer(messages, question.max_new_tokens, temperature, own_seed, partial(watch.piece, name))
     except Exception as error:
         # A peer that fails is shown with its error, not dropped; our own failures are bugs and stop the run.
         if not method.is_peer:
             raise
         first_line = str(error).strip().partition("\n")[0]
         return Run(index, name, repeat, temperature, error=f"{type(error).__name__}: {first_line}")
-    return Run(
-        index,
-        name,
-        repeat,
-        temperature,
-        spoken.token_ids,
-        spoken.text,
-        spoken.seconds_first,
-        spoken.seconds_total,
-        peak_bytes(method.engine.family.device),
-        spoken.generation,
-        pieces=spoken.pieces,
-    )
+    return Run(*key, **vars(found), peak_bytes=peak_bytes(method.engine.family.device))
 
 
-def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
+def asked_of(plan: Plan, log: AnswerStore) -> tuple[Asked, ...]:
     """The questions as the record keeps them."""
     return tuple(
         Asked(
@@ -167,7 +167,7 @@ def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
     )
 
 
-def gaps(plan: Plan, family: Family, log: Log) -> Iterator[Gap]:
+def gaps(plan: Plan, family: Family, log: AnswerStore) -> Iterator[Gap]:
     """Every greedy answer that is not the plain one of the same repeat."""
     places = {index: (item, turn) for index, item, turn in plan.turns()}
     for (index, method, repeat, temperature), other in sorted(log.runs.items()):

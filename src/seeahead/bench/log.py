@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from seeahead.bench.record import Run, run_from_json, run_to_json
 from seeahead.errors import InputError
@@ -19,14 +19,33 @@ _START = b'{"asked": '
 _NOT_BEGUN: Mapping[str, Any] = {}
 
 
-class Log:
+class AnswerStore:
+    """Answers so far, in memory alone."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.runs = dict[Key, Run]()
+
+    def begin(self, found: Mapping[str, Any]) -> None:
+        """The model is loaded: the rest of what has to be equal for a run to go on."""
+
+    def add(self, run: Run) -> None:
+        self.runs[run.asked, run.method, run.repeat, run.temperature] = run
+
+    def finish(self) -> None:
+        """The run is over, and stored elsewhere if at all."""
+
+
+class Log(AnswerStore):
     """Answers so far, after a first line that says what was asked of whom. Locked for this process while it is open."""
 
     def __init__(self, path: Path, asked: Mapping[str, Any]) -> None:
         """`asked`: what has to be equal for a run to go on, as far as it is known before a model is loaded.
 
         Raises InputError when the file belongs to another run, is damaged or cannot be written."""
-        self.path, self.runs = path, dict[Key, Run]()
+        super().__init__()
+        self.path, self.name = path, str(path)
         self._asked, self._found = _as_stored(asked), _NOT_BEGUN
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,15 +70,15 @@ class Log:
         self._found = stored
 
     def add(self, run: Run) -> None:
-        self._keep(run)
+        super().add(run)
         self._line(run_to_json(run))
 
-    def __enter__(self) -> Log:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stream.close()
-        if self._found == _NOT_BEGUN:  # nothing was begun, so nothing is worth keeping
+        if self._found == _NOT_BEGUN:  # nothing was begun, so there is nothing to keep
             self.path.unlink(missing_ok=True)
 
     def finish(self) -> None:
@@ -85,7 +104,7 @@ class Log:
             self._read_head(head)
         for number, line in enumerate(lines, 2):
             try:
-                self._keep(run_from_json(json.loads(line)))
+                super().add(run_from_json(json.loads(line)))
             except (ValueError, RecursionError):
                 raise self._damaged(number) from None
         self._stream.truncate(len(whole))  # what was cut in the middle of a line
@@ -98,9 +117,6 @@ class Log:
             raise self._damaged(1) from None
         if asked != self._asked:
             raise self._other(asked, self._asked)
-
-    def _keep(self, run: Run) -> None:
-        self.runs[run.asked, run.method, run.repeat, run.temperature] = run
 
     def _line(self, value: Mapping[str, Any]) -> None:
         left = memoryview(json.dumps(value, ensure_ascii=False).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""A benchmark run as Markdown, for the terminal and for documents: the same figures as the page, without pictures."""
+"""A benchmark run as Markdown, for the terminal and for documents: the figures of the page without its charts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from seeahead.bench.by_method import Against, MethodSummary
-from seeahead.bench.definitions import DEFINITIONS, GROUPINGS, SHORT, TABLES, Cell, Column, Grouping, heading, times
-from seeahead.bench.report import machine, origin, temperature_title
-from seeahead.bench.summary import Summary
-from seeahead.bench.words import counted
+from seeahead.bench.figures import Against, MethodSummary
+from seeahead.bench.glossary import DEFINITIONS, GROUPINGS, SHORT, TABLES, Cell, Column, Grouping, heading, times
+from seeahead.bench.headline import temperature_title
+from seeahead.bench.summary import Summary, machine, origin
 
 _WIDEST = 40
 """Cells longer than this, such as error messages, do not widen their column."""
@@ -25,7 +24,7 @@ def short(summary: Summary) -> str:
     """The result on one screen: headline, machine, a table of the first temperature, warnings, ours over peers."""
     parts = [f"**{plain_words(summary.headline)}**", plain_words(machine(summary))]
     rows = [[name(entry), *row_cells(entry, SHORT)] for entry in summary.headline_methods]
-    parts.append(_table(["method", *(column.word for column in SHORT)], rows))
+    parts.append(table("", ["method", *(column.word for column in SHORT)], rows))
     return "\n\n".join([*parts, *warnings(summary), *over_peers(summary)]) + "\n"
 
 
@@ -90,9 +89,7 @@ def _rivals(entry: Against, between: str) -> str:
 
 
 def _ratio(entry: Against) -> str:
-    """With the number of questions it rests on, where that is not all of them."""
-    few = "" if entry.is_of_all else f", on {entry.num_questions} of {counted(entry.num_asked, 'question')}"
-    return f"{shown(times(entry.ratio))}{few}"
+    return shown(times(entry.ratio)) + entry.coverage
 
 
 def grouped(grouping: Grouping, methods: Sequence[MethodSummary]) -> str:
@@ -105,13 +102,11 @@ def grouped(grouping: Grouping, methods: Sequence[MethodSummary]) -> str:
 
 
 def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return f"### {title}\n\n{_table(headings, rows)}"
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The one way a table is written; without a title if that is empty."""
     widths = [max(3, *(len(cell) for cell in column if len(cell) <= _WIDEST)) for column in zip(headings, *rows)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join(_line(row, widths) for row in (headings, rule, *rows))
+    lines = "\n".join(_line(row, widths) for row in (headings, rule, *rows))
+    return f"### {title}\n\n{lines}" if title else lines
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -11,21 +11,24 @@ from typing import Any, Protocol
 import torch
 
 from seeahead.api import Engine
-from seeahead.records import Generation
+from seeahead.records import Generation, Origin
 
 Messages = Sequence[Mapping[str, Any]]
+OnPiece = Callable[[str, Origin], None]
+"""Called with every piece of an answer when it arrives: the text, and who proposed it."""
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """One answer and its seconds since the call; `pieces` are (text, who said it first)."""
+class Response:
+    """One answer and its seconds since the call; `pieces` are (text, who proposed it), each with its `arrivals`."""
 
     token_ids: tuple[int, ...]
     text: str
     seconds_first: float
     seconds_total: float
     generation: Generation | None = None
-    pieces: tuple[tuple[str, str], ...] = ()
+    pieces: tuple[tuple[str, Origin], ...] = ()
+    arrivals: tuple[float, ...] = ()  # seconds after the first
 
 
 class Method(Protocol):
@@ -39,19 +42,25 @@ class Method(Protocol):
         """Ours: the model it runs; a peer's: whose model it runs."""
         ...
 
-    def answer(self, messages: Messages, max_new_tokens: int, temperature: float, seed: int) -> Spoken:
-        """The whole answer; at temperature above 0 from the model's full distribution, reproducible by `seed`."""
+    def answer(
+        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
+    ) -> Response:
+        """The whole answer; at temperature above 0 from the model's full distribution, reproducible by `seed`.
+
+        What `on_piece` takes is not counted."""
         ...
 
 
 @dataclass(frozen=True)
-class Ours:
+class EngineMethod:
     """Our loop with the engine's drafter."""
 
     engine: Engine
     is_peer: bool = False
 
-    def answer(self, messages: Messages, max_new_tokens: int, temperature: float, seed: int) -> Spoken:
+    def answer(
+        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
+    ) -> Response:
         started = perf_counter()
         stream = self.engine.stream(
             [dict(message) for message in messages],
@@ -61,16 +70,21 @@ class Ours:
             top_p=1.0,
             seed=seed,
         )
-        pieces: list[tuple[str, str]] = []
-        first = 0.0
+        pieces: list[tuple[str, Origin]] = []
+        arrivals: list[float] = []
         for piece in stream:
-            first = first or perf_counter() - started
             if piece.reply is not None:
                 reply = piece.reply
             elif piece.origins:
+                arrivals.append(perf_counter() - started)
                 pieces.append((piece.text, piece.origins[-1]))
+                if on_piece is not None:
+                    on_piece(*pieces[-1])
+                    started = perf_counter() - arrivals[-1]
         total = perf_counter() - started
-        return Spoken(reply.token_ids, reply.text, first, total, reply.generation, tuple(pieces))
+        first = arrivals[0] if arrivals else total
+        later = tuple(seconds - first for seconds in arrivals)
+        return Response(reply.token_ids, reply.text, first, total, reply.generation, tuple(pieces), later)
 
 
 def parameters_read(engine: Engine) -> int | None:

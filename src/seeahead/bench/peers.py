@@ -16,7 +16,7 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from seeahead.api import Engine
-from seeahead.bench.methods import Messages, Method, Spoken
+from seeahead.bench.methods import Messages, Method, OnPiece, Response
 from seeahead.compat import BaseStreamer
 from seeahead.drafters import KINDS, split_settings
 from seeahead.drafters.folder import Folder
@@ -31,7 +31,7 @@ _NEVER = -1e4
 
 
 class _Clock(BaseStreamer):
-    """Notes when the first answer token came; the prompt is told first."""
+    """Notes when the first answer token came; the prompt is put first."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -51,7 +51,9 @@ class Transformers:
     arguments: dict[str, Any]
     is_peer: bool = True
 
-    def answer(self, messages: Messages, max_new_tokens: int, temperature: float, seed: int) -> Spoken:
+    def answer(
+        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
+    ) -> Response:
         family = self.engine.family
         started = perf_counter()
         prompt = family.encode(make_prompt([dict(message) for message in messages]))
@@ -74,7 +76,7 @@ class Transformers:
         answer = tuple(ids[0, prompt.token_ids.shape[1] :].tolist())
         text = family.tokenizer.decode(list(answer), skip_special_tokens=True)
         first = clock.times[1] - started if len(clock.times) > 1 else total
-        return Spoken(answer, text, first, total)
+        return Response(answer, text, first, total)
 
 
 def _devices(device: torch.device) -> list[torch.device]:

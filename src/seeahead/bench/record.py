@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from seeahead import metrics
 from seeahead.bench import schema
-from seeahead.bench.schema import COUNTS, MICROS, SECONDS, Part, StoredRun
+from seeahead.bench.schema import COUNTS, MICROS, SECONDS
 from seeahead.errors import InputError
+from seeahead.metrics import Totals
 from seeahead.provenance import write_text
-from seeahead.records import STRICT, Count, Generation, fault_of
+from seeahead.records import STRICT, Count, Generation, Origin, Seconds, fault_of
 
 SCHEMA = "seeahead-bench/1"
 PLAIN = "none"
@@ -27,7 +30,7 @@ PLAIN = "none"
 
 @dataclass(frozen=True)
 class Asked:
-    """One question as it was put to every method; a follow-up carries what was said before."""
+    """One question as it was put to every method; a follow-up carries the questions and answers before it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -39,22 +42,31 @@ class Asked:
     max_new_tokens: Count = 128
 
 
+if TYPE_CHECKING:
+    _Stored = Generation | None
+else:
+    _Stored = Annotated[schema.StoredGeneration | None, AfterValidator(schema.with_tokens)]
+
+
 @dataclass(frozen=True)
 class Run:
     """One method's answer to one question, once. Peers report no steps; one that failed says why in `error`."""
 
-    asked: int  # index into Record.asked
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    asked: Count  # index into Record.asked
     method: str
-    repeat: int
-    temperature: float
-    token_ids: tuple[int, ...] = ()
+    repeat: Count
+    temperature: schema.Temperature
+    token_ids: tuple[Count, ...] = ()
     text: str = ""
-    seconds_first: float = 0.0  # from the call to the first token: prompt, pictures, the drafter's start
-    seconds_total: float = 0.0  # from the call to the last token
-    peak_bytes: int = 0  # resident memory of the process at its highest, or the device's
-    generation: Generation | None = None
-    error: str = ""
-    pieces: tuple[tuple[str, str], ...] = ()  # the text as it arrived: (text, who said it first: an Origin)
+    seconds_first: Seconds = 0.0  # from the call to the first token: prompt, images, the drafter's start
+    seconds_total: Seconds = 0.0  # from the call to the last token
+    peak_bytes: Annotated[int, Field(ge=0, le=10**18)] = 0  # of the process, or the device
+    generation: _Stored = None
+    error: Annotated[str, AfterValidator(schema.without_answer)] = ""
+    pieces: tuple[tuple[str, Origin], ...] = ()  # the text as it arrived, and who proposed it
+    arrivals: tuple[float, ...] = ()  # of each piece, seconds after the first; not stored
 
     @property
     def seconds_decode(self) -> float:
@@ -67,6 +79,18 @@ class Run:
     def num_decoded(self) -> int:
         """Tokens after the first, which comes with reading the prompt."""
         return max(0, len(self.token_ids) - 1)
+
+    @property
+    def totals(self) -> Totals:
+        """Counts and seconds, of which every figure is made."""
+        return replace(
+            Totals.of([] if self.generation is None else [self.generation]),
+            tokens=self.num_decoded,
+            seconds=self.seconds_decode,
+            all_tokens=len(self.token_ids),
+            total=self.seconds_total,
+            first=self.seconds_first,
+        )
 
 
 _DEFAULTS = {entry.name: entry.default for entry in fields(Run)}
@@ -100,13 +124,9 @@ class Costs:
     num_cached: Count
     seconds: Mapping[Annotated[int, Field(ge=1, le=10**6)], Annotated[float, Field(gt=0, le=10**6)]]
 
-    def ratio(self, num_tokens: int) -> float:
-        """V(k) = time(k) / time(1), interpolated between measured k."""
-        known = sorted(self.seconds)
-        below = max((k for k in known if k <= num_tokens), default=known[0])
-        above = min((k for k in known if k >= num_tokens), default=known[-1])
-        share = 0.0 if above == below else (num_tokens - below) / (above - below)
-        return (self.seconds[below] * (1 - share) + self.seconds[above] * share) / self.seconds[known[0]]
+    def ratio(self, num_tokens: float) -> float:
+        """V(k)."""
+        return metrics.pass_cost(self.seconds, num_tokens)
 
     @property
     def is_disturbed(self) -> bool:
@@ -118,15 +138,24 @@ class Costs:
 class Record:
     """A whole run. `settings` says what ran (suite, target, dtype, device, threads, repeats, temperatures, seed)."""
 
-    provenance: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    num_parameters: Mapping[str, int]  # "target" and every drafter that has any, by method
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    provenance: Annotated[Mapping[str, Any], schema.is_like(schema.Origins)]
+    settings: Annotated[Mapping[str, Any], schema.is_like(schema.Settings)]
+    num_parameters: Mapping[str, Count]  # "target" and every drafter that has any, by method
     costs: Costs
     methods: tuple[str, ...]  # plain first
     peers: tuple[str, ...]  # those of `methods` that are other engines
     asked: tuple[Asked, ...]
     runs: tuple[Run, ...]
     gaps: tuple[Gap, ...] = field(default=())
+
+    def first_answers(self) -> dict[int, dict[str, Run]]:
+        """By question and method: the answers of the lowest temperature and the first repeat."""
+        lowest = min((run.temperature for run in self.runs), default=0.0)
+        first = {(run.asked, run.method): run for run in self.runs if (run.temperature, run.repeat) == (lowest, 0)}
+        asked = sorted({place for place, _ in first})
+        return {place: {name: first[place, name] for name in self.methods if (place, name) in first} for place in asked}
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -145,38 +174,18 @@ class Record:
         if found != SCHEMA:
             raise InputError(f"this is no benchmark record of schema {SCHEMA} (it says {str(found)[:50]!r})")
         try:
-            stored = StoredRecord.model_validate_json(json.dumps(value))
+            parts = {name: part for name, part in value.items() if name != "schema"}
+            record: Record = _reader("record").validate_json(json.dumps(parts))
         except ValidationError as error:
             raise InputError(f"this record is damaged: {fault_of(error)}; run seeahead bench again") from None
-        record = cls(
-            value["provenance"],
-            value["settings"],
-            stored.num_parameters,
-            stored.costs,
-            stored.methods,
-            stored.peers,
-            stored.asked,
-            tuple(map(_run, stored.runs)),
-            stored.gaps,
-        )
         if fault := next(schema.faults(record), None):
             raise InputError(f"this record does not add up: {fault}; run seeahead bench again")
         return record
 
 
-class StoredRecord(Part):
-    """A `Record` as its file has it."""
-
-    schema_: Annotated[Literal["seeahead-bench/1"], Field(alias="schema")]
-    provenance: schema.Origins
-    settings: schema.Settings
-    num_parameters: dict[str, Count]
-    methods: tuple[str, ...]
-    peers: tuple[str, ...]
-    costs: Costs
-    asked: tuple[Asked, ...]
-    gaps: tuple[Gap, ...]
-    runs: tuple[StoredRun, ...]
+@cache
+def _reader(what: str) -> TypeAdapter[Any]:
+    return TypeAdapter(Record if what == "record" else Run)
 
 
 def read_record(path: Path) -> Record:
@@ -218,7 +227,8 @@ def without_words(run: Run) -> Run:
 
 def run_to_json(run: Run) -> dict[str, Any]:
     """What stands at its default is left out."""
-    values = {name: value for name, value in vars(run).items() if name != "generation" and value != _DEFAULTS[name]}
+    left_out = ("generation", "arrivals")
+    values = {name: value for name, value in vars(run).items() if name not in left_out and value != _DEFAULTS[name]}
     values |= {name: round(values[name], 6) for name in ("seconds_first", "seconds_total") if name in values}
     return {**values, "generation": _columns(run.generation)} if run.generation is not None else values
 
@@ -226,14 +236,10 @@ def run_to_json(run: Run) -> dict[str, Any]:
 def run_from_json(value: Mapping[str, Any]) -> Run:
     """Raises InputError for what `run_to_json` cannot have made."""
     try:
-        return _run(StoredRun.model_validate_json(json.dumps(value)))
+        run: Run = _reader("run").validate_json(json.dumps(value))
+        return run
     except ValidationError as error:
         raise InputError(f"this is no answer of a benchmark run: {fault_of(error)}") from None
-
-
-def _run(stored: StoredRun) -> Run:
-    generation = stored.generation.generation(stored.token_ids) if stored.generation is not None else None
-    return Run(**{**dict(stored), "generation": generation})
 
 
 def _columns(generation: Generation) -> dict[str, Any]:

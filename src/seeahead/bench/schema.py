@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from seeahead.records import STRICT, Count, FinishReason, Generation, Origin, Seconds, Step
 
@@ -71,34 +71,33 @@ class StoredGeneration(Part):
     drafter: str
     notes: tuple[str, ...]
 
-    def generation(self, token_ids: Sequence[int]) -> Generation:
-        values = {name: value for name, value in self if name != "steps"}
-        return Generation(first_token=token_ids[0], steps=tuple(self.steps.steps(token_ids)), **values)
+
+def with_tokens(stored: StoredGeneration | None, info: ValidationInfo) -> Generation | None:
+    """The `Generation`, with the tokens of the run that it is a field of."""
+    if stored is None:
+        return None
+    token_ids = info.data.get("token_ids", ())
+    if len(token_ids) != 1 + len(stored.steps.origins):
+        raise ValueError("its tokens are not those of its steps")
+    values = {name: value for name, value in stored if name != "steps"}
+    return Generation(first_token=token_ids[0], steps=tuple(stored.steps.steps(token_ids)), **values)
 
 
-class StoredRun(Part):
-    """A `Run`; what stands at its default is left out of the file."""
+def without_answer(error: str, info: ValidationInfo) -> str:
+    """What a failed run says, which has nothing else to say."""
+    if error and (info.data.get("token_ids") or info.data.get("generation")):
+        raise ValueError("it failed and has an answer")
+    return error
 
-    asked: Count
-    method: str
-    repeat: Count
-    temperature: Temperature
-    token_ids: tuple[Count, ...] = ()
-    text: str = ""
-    seconds_first: Seconds = 0.0
-    seconds_total: Seconds = 0.0
-    peak_bytes: Annotated[int, Field(ge=0, le=10**18)] = 0
-    generation: StoredGeneration | None = None
-    error: str = ""
-    pieces: tuple[tuple[str, Origin], ...] = ()
 
-    @model_validator(mode="after")
-    def _adds_up(self) -> Self:
-        if self.error and (self.token_ids or self.generation is not None):
-            raise ValueError("it failed and has an answer")
-        if self.generation is not None and len(self.token_ids) != 1 + len(self.generation.steps.origins):
-            raise ValueError("its tokens are not those of its steps")
-        return self
+def is_like(model: type[Part]) -> AfterValidator:
+    """Values are kept as they are, so far as what is shown of them is like the model."""
+
+    def check(value: Mapping[str, Any]) -> Mapping[str, Any]:
+        model.model_validate(value)
+        return value
+
+    return AfterValidator(check)
 
 
 class Hardware(Part):

@@ -13,6 +13,7 @@ from seeahead.data.public_table import SUITES as PUBLIC
 from seeahead.data.suite import BUNDLED, sampled
 from seeahead.data.suite import Item as Item
 from seeahead.data.suite import Suite as Suite
+from seeahead.demo.scenarios import PICTURES, QUICK, SCENARIOS
 from seeahead.errors import InputError
 
 PACKAGED = BUNDLED.parent / "suite"
@@ -44,3 +45,13 @@ def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, 
     homes = (PACKAGED / "images", BUNDLED)
     items = read_items(PACKAGED / f"{name}.jsonl", 1, homes, folder=BUNDLED.parent)
     return Suite(name, SUITES[name], tuple(sampled(items, lambda item: item.scenario, count, f"{seed} bench {name}")))
+
+
+def demo_questions(*, quick: bool) -> Suite:
+    """What `seeahead demo` asks: a few conversations about the bundled images; three questions if `quick`."""
+    items = tuple(
+        Item(f"{scenario.name} {number}", scenario.name, tuple(PICTURES / name for name in talk.pictures), talk.turns)
+        for scenario in (QUICK if quick else SCENARIOS)
+        for number, talk in enumerate(scenario.conversations, 1)
+    )
+    return Suite(DEMO, "", items)

@@ -1,6 +1,6 @@
 """The figures of a benchmark run, each with its interval, derived from the record alone. No torch.
 
-What each figure means stands in `definitions`; how it is computed, in `by_method` and `drafts`.
+What each figure means stands in `glossary`; how it is computed, in `figures`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from seeahead.bench.by_method import Against, AtTemperature, MethodSummary
-from seeahead.bench.findings import headline, warnings
+from seeahead.bench.figures import Against, AtTemperature, MethodSummary
+from seeahead.bench.glossary import MISSING
+from seeahead.bench.headline import headline, warnings
 from seeahead.bench.record import Costs, Record
 from seeahead.bench.statistics import Array, resample
+from seeahead.bench.words import counted
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,40 @@ def summarize(record: Record) -> Summary:
         headline(next(iter(methods.values()), ())),
         warnings(record, methods, against),
     )
+
+
+def machine(summary: Summary) -> str:
+    """What ran where, in a line."""
+    settings, hardware = summary.settings, summary.provenance.get("hardware") or {}
+    size = summary.settings.get("num_parameters")
+    found = [
+        f"{settings.get('model') or settings.get('model_type') or 'model'} in {settings.get('dtype', MISSING)}",
+        f"{size / 1e6:,.0f} million parameters" if size else "",
+        str(hardware.get("gpu") if settings.get("device") == "cuda" else hardware.get("cpu") or ""),
+        counted(settings["num_threads"], "thread") if settings.get("num_threads") else "",
+        f"{counted(summary.num_questions, 'question')} in {counted(len(summary.scenarios), 'scenario')}",
+        f"{settings['num_repeats']} repeats" if settings.get("num_repeats", 1) > 1 else "",
+        f"{settings['harness_share']:.1%} of the time spent outside of answers"
+        if settings.get("harness_share")
+        else "",
+    ]
+    return " · ".join(part for part in found if part)
+
+
+def origin(summary: Summary) -> str:
+    """Where the figures come from, in a line."""
+    known: Mapping[str, Any] = summary.provenance
+    versions, weights = known.get("versions") or {}, summary.settings.get("drafters") or {}
+    found = [
+        str(known.get("date") or ""),
+        f"commit {known['commit'][:12]}" if known.get("commit") else "",
+        "with local changes" if known.get("has_local_changes") else "",
+        ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+        f"drafter weights {', '.join(f'{name} {digest}' for name, digest in weights.items())}" if weights else "",
+        f"seed {known['seed']}" if known.get("seed") is not None else "",
+        str((known.get("hardware") or {}).get("system") or ""),
+    ]
+    return " · ".join(part for part in found if part)
 
 
 def bootstrap_weights(record: Record) -> Array:

@@ -1,4 +1,4 @@
-"""Which weights a drafter had in a run: found by its name as given, told by a hash of its files."""
+"""Which weights a drafter had in a run: found by its name as given, identified by a hash of its files."""
 
 from __future__ import annotations
 

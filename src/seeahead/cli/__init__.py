@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 VERBS = {
-    "demo": "pictures in, answers out: the embedded model, plain beside drafted",
-    "generate": "answer one prompt, with or without pictures",
+    "demo": "images in, answers out: the embedded model, plain beside drafted",
+    "generate": "answer one prompt, with or without images",
     "bench": "measure drafters and peers side by side, and write a report",
     "report": "render the report of a benchmark run again from its record",
     "train": "train a drafter for a model of yours",
@@ -74,7 +74,8 @@ def _dispatch(words: list[str]) -> int:
     if verb not in VERBS:
         raise InputError(_unknown(verb))
     module = import_module(f"seeahead.cli.{verb}")
-    parser = _Parser(prog=f"seeahead {verb}", description=module.__doc__ and module.__doc__.splitlines()[0])
+    about, _, examples = (module.__doc__ or "").partition("\n\n")
+    parser = _Parser(prog=f"seeahead {verb}", description=about, epilog=examples, formatter_class=_AsWritten)
     module.add_arguments(parser)
     try:
         arguments = parser.parse_args(rest)
@@ -122,6 +123,9 @@ def _of_the_system(error: OSError) -> str:
         return f"'{error.filename}' cannot be used: {reason}; mend that, or name another place"
     streams.give_up_stdout()
     return f"cannot read or write: {reason}; make sure that there is space, and that output can be written"
+
+
+_AsWritten = argparse.RawDescriptionHelpFormatter
 
 
 class _Parser(argparse.ArgumentParser):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from seeahead.cli import streams, terminal
+from seeahead.cli.options import add_target, check_target
 from seeahead.provenance import provenance
 
 if TYPE_CHECKING:
@@ -22,25 +23,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (__doc__ or "").partition("\n\n")[2]
-    add = parser.add_argument
-    add("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
-    add("-d", "--drafter", help="also answer with this drafter: a kind, a folder, or a hub id")
-    add("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
-    add("--json", action="store_true", help="print one line of JSON instead of a table")
+    add_target(parser, "also answer with this drafter: a kind, a folder, or a hub id")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 if everything holds, 1 if something does not."""
-    from seeahead.cli.generate import check_drafter
-    from seeahead.families.loading import pick_device, pick_dtype
-
-    pick_dtype(args.dtype)
-    pick_device(args.device)
-    if args.drafter is not None:
-        check_drafter(args.drafter, has_own=args.model == "demo")
+    check_target(args, [] if args.drafter is None else [args.drafter])
     with terminal.progress(terminal.note_console()) as report:
         from seeahead.api import load
         from seeahead.self_check import check

@@ -1,4 +1,4 @@
-"""Pictures in, answers out: the embedded model, plain beside drafted, and what the drafts were worth.
+"""Images in, answers out: the embedded model, plain beside drafted, and what the drafts gained.
 
 examples:
   seeahead demo
@@ -10,7 +10,7 @@ examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,127 +20,77 @@ from rich.table import Table
 from rich.text import Text
 
 from seeahead.cli import streams, terminal
-from seeahead.cli.generate import check_drafter
-from seeahead.provenance import check_writable, provenance
+from seeahead.cli.options import add_target, check_target
+from seeahead.provenance import check_writable, write_text
 
 if TYPE_CHECKING:
-    from seeahead.api import Engine
-    from seeahead.bench.compare import Difference, Round
-    from seeahead.demo.scenarios import Scenario
+    from seeahead.bench import Result
+    from seeahead.bench.figures import MethodSummary
+    from seeahead.bench.record import Run
+    from seeahead.bench.statistics import Interval
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (__doc__ or "").partition("\n\n")[2]
     add = parser.add_argument
     add("--quick", action="store_true", help="three short questions instead of all")
     add("--html", type=Path, metavar="FILE", help="write the run as one self-contained page")
     add("--json", action="store_true", help="the last line of stdout is the run as JSON")
-    add("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
-    add(
-        "-d",
-        "--drafter",
-        action="append",
-        help="what to compare with plain decoding; repeat it for several (default: lookup, language, msd)",
-    )
-    add("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    several = "what to compare with plain decoding; repeat it for several (default: lookup, language, msd)"
+    add_target(parser, several, takes_several=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    from seeahead.bench.compare import differences
-    from seeahead.bench.figures import as_json
+    from seeahead import bench
+    from seeahead.bench.benchmark import default_drafters
+    from seeahead.bench.suites import demo_questions
+    from seeahead.cli.live import board_for
 
-    drafters = check(args)
-    engines, scenarios = prepare(args, drafters)
-    console = terminal.result_console()
-    if terminal.is_live(console):
-        console.print(terminal.LEGEND)
-    rounds = watch(console, engines, scenarios)
-    found = list(differences(next(iter(engines.values())).family, rounds))
-    summarize(console, rounds, found)
-    record = {"provenance": provenance(), **describe(engines)}
     if args.html is not None:
-        from seeahead.bench.page import write_page
+        check_writable(args.html)
+    check_target(args, args.drafter or default_drafters(args.model))
+    console = terminal.result_console()
+    with ExitStack() as stack:
+        report = stack.enter_context(terminal.progress(terminal.note_console()))
+        board = board_for(console, before=report.stop)
+        stack.callback(board.close)
+        result = bench.run(
+            args.model,
+            args.drafter,
+            demo_questions(quick=args.quick),
+            temperatures=[0.0],
+            dtype=args.dtype,
+            device=args.device,
+            measures_costs=False,
+            is_shuffled=False,
+            progress=report,
+            watch=board,
+        )
+    show(console, result)
+    if args.html is not None:
+        from seeahead.bench.html import demo_page
 
-        write_page(args.html, rounds, found, record)
+        write_text(args.html, demo_page(result.record))
         terminal.note_console().print(f"page: {args.html}", soft_wrap=True)
     if args.json:
-        streams.print_json({**record, **as_json(rounds, found)})
+        streams.print_json(as_json(result))
     return 0
 
 
-def check(args: argparse.Namespace) -> list[str]:
-    """The drafters to compare. Refuses what needs no model to be known wrong."""
-    from seeahead.families.loading import check_model_type, pick_device, pick_dtype
+def show(console: Console, result: Result) -> None:
+    """The closing table, every answer that differs, and what the words mean."""
+    from seeahead.bench.glossary import DEFINITIONS, SHORT, heading
+    from seeahead.bench.headline import difference
 
-    pick_dtype(args.dtype)
-    pick_device(args.device)
-    if args.html is not None:
-        check_writable(args.html)
-    drafters = args.drafter or (["lookup", "language", "msd"] if args.model == "demo" else ["lookup"])
-    for spec in drafters:
-        check_drafter(spec, has_own=args.model == "demo")
-    if args.model != "demo":
-        check_model_type(args.model)
-    return [spec for spec in drafters if spec != "none"]
-
-
-def prepare(args: argparse.Namespace, drafters: list[str]) -> tuple[dict[str, Engine], tuple[Scenario, ...]]:
-    """Load everything and run it in; the scenarios are those that the model can serve."""
-    from seeahead.bench.compare import warm_up
-    from seeahead.demo.scenarios import QUICK, SCENARIOS
-
-    with terminal.progress(terminal.note_console()) as report:
-        engines = load_engines(args, drafters, report)
-        scenarios = QUICK if args.quick else SCENARIOS
-        if not next(iter(engines.values())).family.can_see:
-            scenarios = tuple(scenario for scenario in scenarios if not scenario.conversations[0].pictures)
-        for share in warm_up(engines, scenarios):
-            report("warming up", share)
-    return engines, scenarios
-
-
-def load_engines(args: argparse.Namespace, drafters: list[str], report: terminal.ReportProgress) -> dict[str, Engine]:
-    """Plain first, then one engine per drafter, all on one target."""
-    from seeahead.api import load
-    from seeahead.bench.record import PLAIN
-
-    plain = load(args.model, PLAIN, dtype=args.dtype, device=args.device, progress=report)
-    engines = {PLAIN: plain}
-    for spec in drafters:
-        engine = plain.with_drafter(spec)
-        name = engine.drafter.name
-        engines[name if name not in engines else f"{name} {len(engines)}"] = engine
-    return engines
-
-
-def watch(console: Console, engines: Mapping[str, Engine], scenarios: tuple[Scenario, ...]) -> list[Round]:
-    from seeahead.bench.compare import Round, compare, num_questions
-    from seeahead.cli.board import board_for
-
-    board = board_for(console, list(engines), num_questions(scenarios))
-    rounds = []
-    with ExitStack() as stack:
-        stack.callback(board.close)
-        for event in compare(engines, scenarios):
-            board.show(event)
-            if isinstance(event, Round):
-                rounds.append(event)
-    return rounds
-
-
-def summarize(console: Console, rounds: list[Round], found: list[Difference]) -> None:
-    """The closing table, its definitions, and every answer that differs."""
-    from seeahead.bench.definitions import heading
-    from seeahead.bench.figures import COLUMNS, cells, definitions, difference_line, summary_of
-
-    rows = [(heading(entry.method), *cells(entry)) for entry in summary_of(rounds).headline_methods]
-    show_figures(console, ("drafter", *COLUMNS), rows)
-    for difference in found:
-        console.print(terminal.printable(difference_line(difference)), soft_wrap=True)
-    for name, meaning in definitions().items():
-        console.print(Text(f"{name}: {meaning}", style="dim"))
+    words = [column.word for column in SHORT]
+    rows = [
+        (heading(entry.method), *(column.cell(entry).value for column in SHORT))
+        for entry in result.summary.headline_methods
+    ]
+    show_figures(console, ("drafter", *words), rows)
+    for gap in result.record.gaps:
+        console.print(terminal.printable(difference(gap, result.record.asked)), soft_wrap=True)
+    for word in words:
+        console.print(Text(f"{word}: {DEFINITIONS[word]}", style="dim"))
 
 
 def show_figures(console: Console, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -163,15 +113,62 @@ def show_figures(console: Console, names: Sequence[str], rows: Sequence[Sequence
         console.print()
 
 
-def describe(engines: Mapping[str, Engine]) -> dict[str, Any]:
-    """What was run, in words that may be published: no path of this machine."""
-    import torch
+def as_json(result: Result) -> dict[str, Any]:
+    """The run, its figures (null where there is none), and the answers that they are derived from."""
+    from seeahead.bench.glossary import DEFINITIONS, SHORT
 
-    family = next(iter(engines.values())).family
+    record = result.record
+    described = ("model_type", "num_parameters", "dtype", "device", "num_threads")
+    rounds = [
+        {
+            "question": {
+                "scenario": asked.scenario,
+                "pictures": asked.pictures,
+                "text": asked.question,
+                "max_new_tokens": asked.max_new_tokens,
+                "earlier": asked.earlier,
+            },
+            "answers": {name: {"text": run.text, **_steps(run)} for name, run in runs.items()},
+        }
+        for asked, runs in ((record.asked[place], runs) for place, runs in record.first_answers().items())
+    ]
     return {
-        "model_type": family.model.config.model_type,
-        "num_parameters": sum(weight.numel() for weight in family.model.parameters()),
-        "dtype": str(family.dtype).removeprefix("torch."),
-        "device": family.device.type,
-        "num_threads": torch.get_num_threads(),
+        "provenance": record.provenance,
+        **{name: record.settings[name] for name in described},
+        "definitions": {column.word: DEFINITIONS[column.word] for column in SHORT},
+        "methods": [_figures(entry) for entry in result.summary.headline_methods],
+        "differences": [
+            {
+                "method": gap.method,
+                "question": record.asked[gap.asked].question,
+                "position": gap.position,
+                "logit_gap": gap.logit_gap,
+            }
+            for gap in record.gaps
+        ],
+        "rounds": rounds,
+    }
+
+
+def _steps(run: Run) -> dict[str, Any]:
+    return {} if run.generation is None else run.generation.to_json()
+
+
+def _figures(entry: MethodSummary) -> dict[str, Any]:
+    def value(figure: Interval | None) -> float | None:
+        return None if figure is None else figure.value
+
+    drafts = entry.drafts
+    return {
+        "method": entry.method,
+        "num_answers": entry.num_answers,
+        "num_tokens": entry.num_tokens,
+        "num_identical": entry.num_identical,
+        "block_efficiency": value(drafts.block_efficiency if drafts else None),
+        "token_rate": value(entry.token_rate),
+        "speed_up": value(entry.speed_up),
+        "end_to_end": value(entry.end_to_end),
+        "host_share": value(drafts.host_share if drafts else None),
+        "draft_share": value(drafts.draft_share if drafts else None),
+        "speed_up_by_scenario": {name: value(speed.speed_up) for name, speed in entry.by_scenario.items()},
     }

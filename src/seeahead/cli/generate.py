@@ -1,4 +1,4 @@
-"""Answer one prompt, with or without pictures, streamed as it is confirmed.
+"""Answer one prompt, with or without images, streamed as it is confirmed.
 
 examples:
   seeahead generate "Why is the sky blue?"
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seeahead.cli import streams, terminal
+from seeahead.cli.options import add_target, check_target
 from seeahead.errors import InputError, escaped, shown
 from seeahead.provenance import provenance
 
@@ -30,19 +31,12 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "se
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (__doc__ or "").partition("\n\n")[2]
     add = parser.add_argument
     add("prompt", nargs="?", help="the question; '-' or nothing reads it from stdin")
-    add("-i", "--image", action="append", default=[], metavar="FILE", help="a picture; repeat it for several")
-    add("--caption", action="append", default=[], metavar="TEXT", help="of each picture, for drafters that read one")
-    add("--allow-urls", action="store_true", help="pictures may also be web addresses")
-    add("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
-    add(
-        "-d",
-        "--drafter",
-        help="a kind (`seeahead info`), a folder, or a hub id; default: msd for demo, else lookup",
-    )
+    add("-i", "--image", action="append", default=[], metavar="FILE", help="an image; repeat it for several")
+    add("--caption", action="append", default=[], metavar="TEXT", help="of each image, for drafters that read one")
+    add("--allow-urls", action="store_true", help="images may also be web addresses")
+    add_target(parser, "a kind (`seeahead info`), a folder, or a hub id; default: msd for demo, else lookup")
     add("--max-new-tokens", type=int, metavar="N", help="end the answer after N tokens")
     add("--temperature", type=float, metavar="T", help="0 is greedy; settings left out are the model's own")
     add("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens (0: all)")
@@ -61,8 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--special-tokens", action="store_true", help="show special tokens in the text")
     add("--chat-template", metavar="FILE", help="a chat template (Jinja) in the place of the model's own")
     add("--no-check", action="store_true", help="skip the self-check of a model that has not passed it here")
-    add("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     add("--stats", action="store_true", help="say on stderr how fast it went")
     add("--json", action="store_true", help="print one line of JSON: text, token ids, steps, metrics")
 
@@ -92,34 +84,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace, text: str) -> Prompt:
-    """The prompt, pictures opened. Refuses here what needs no model to be known wrong."""
-    from seeahead.families.loading import check_model_type, pick_device, pick_dtype
-    from seeahead.generation_config import check_names
+    """The prompt, images opened. Refuses here what needs no model to be known wrong."""
+    from types import SimpleNamespace
+
+    from seeahead.generation_config import check_settings
     from seeahead.prompt import make_prompt
-    from seeahead.sampling import SamplingParams
-    from seeahead.stopping import StopRule
+    from seeahead.stopping import check_stop_texts
 
-    SamplingParams(**_sampling(args))
-    if args.max_new_tokens is not None:
-        StopRule(args.max_new_tokens)
-    StopRule(1, stop_strings=tuple(args.stop), to_text=str)
-    check_names(_options(args))
+    settings = {**_sampling(args), **_options(args)}
+    seed = settings.pop("seed", None)
+    check_settings(SimpleNamespace(do_sample=True), settings, args.max_new_tokens, seed)
+    check_stop_texts(args.stop)
     _template(args)
-    pick_dtype(args.dtype)
-    pick_device(args.device)
     prompt = make_prompt(text, args.image, args.caption, allow_urls=args.allow_urls)
-    if args.drafter is not None:
-        check_drafter(args.drafter, has_own=args.model == "demo")
-    if args.model != "demo":
-        check_model_type(args.model)
+    check_target(args, [] if args.drafter is None else [args.drafter])
     return prompt
-
-
-def check_drafter(spec: str, *, has_own: bool) -> None:
-    """Refuse a drafter that cannot be, before a model is loaded for it."""
-    from seeahead.drafters import NEEDS_MODEL, spec_of
-
-    spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if has_own else None)
 
 
 def as_json(reply: Reply) -> dict[str, Any]:

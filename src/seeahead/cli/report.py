@@ -17,17 +17,15 @@ from seeahead.provenance import check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (__doc__ or "").partition("\n\n")[2]
     parser.add_argument("record", type=Path, help="JSON file written by seeahead bench")
     parser.add_argument("--html", type=Path, metavar="FILE", help="page to write (default: beside the record)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also as Markdown")
 
 
 def run(args: argparse.Namespace) -> int:
+    from seeahead.bench.html import write_report
     from seeahead.bench.markdown import markdown
     from seeahead.bench.record import read_record
-    from seeahead.bench.report import write_report
     from seeahead.bench.summary import summarize
     from seeahead.provenance import write_text
 

@@ -60,7 +60,7 @@ def quiet_libraries(*, is_whole_process: bool) -> None:
         os.environ.setdefault(name, value)
     if (loaded := sys.modules.get("transformers")) is not None:  # it has read them already
         loaded.utils.logging.disable_progress_bar()
-    # Pillow warns of damage in pictures besides raising; our one line says it already.
+    # Pillow warns of damage in images besides raising; our one line says it already.
     warnings.filterwarnings("ignore", module="PIL")
     if is_whole_process and not sys.warnoptions:
         warnings.simplefilter("ignore")

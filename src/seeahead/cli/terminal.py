@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TextIO, cast
 
@@ -83,69 +83,58 @@ def read_prompt(given: str | None) -> str:
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[ReportProgress]:
-    """A bar while a model is loaded or built; a line per stage of the building where nobody can see a bar.
+def progress(console: Console, timed: Collection[str] = ()) -> Iterator[Bar | Lines]:
+    """Shows what is being done, such as loading a model: as a bar, or as lines where nobody can see one.
 
-    Gone before anything is timed: it draws from a thread of its own.
-    """
-    if not is_live(console):
-        yield _Lines(console)
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("loading the model", total=None)
-
-        def report(what: str, share: float) -> None:
-            # A share of 0 that stays 0 is a task of unknown length: the bar pulses.
-            bars.update(task, description=what, total=1.0 if share > 0 else None, completed=share)
-
-        yield report
+    What is in `timed` must not be disturbed: the bar is then drawn only when it is told something."""
+    shown = (Bar if is_live(console) else Lines)(console, timed)
+    try:
+        yield shown
+    finally:
+        shown.stop()
 
 
-@contextmanager
-def still_progress(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar that is drawn only when it is advanced: what runs in between is timed. Lines where nobody can see a bar."""
-    if not is_live(console):
-        yield _Milestones(console, what, total)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=console, transient=True, auto_refresh=False)
-    with bars:
-        task = bars.add_task(what, total=total)
+class Bar:
+    """Moves by itself, from a thread of its own, but for stages that are timed."""
 
-        def advance() -> None:
-            bars.advance(task)
-            bars.refresh()
-
-        yield advance
-
-
-class _Milestones:
-    """A line at every twentieth part: for logs."""
-
-    def __init__(self, console: Console, what: str, total: int) -> None:
-        self._console, self._what, self._total, self._done = console, what, total, 0
-
-    def __call__(self) -> None:
-        self._done += 1
-        if 20 * self._done // self._total > 20 * (self._done - 1) // self._total:
-            share = self._done / self._total
-            self._console.print(f"seeahead: {self._what} {share:.0%} ({self._done} of {self._total})", soft_wrap=True)
-
-
-class _Lines:
-    """One line when a stage begins: for logs."""
-
-    def __init__(self, console: Console) -> None:
-        self._console, self._last = console, ""
+    def __init__(self, console: Console, timed: Collection[str]) -> None:
+        self._console, self._timed = console, timed
+        self._start("loading the model", is_timed=False)
 
     def __call__(self, what: str, share: float) -> None:
-        if what != self._last:
-            self._last = what
-            self._console.print(f"seeahead: {what} …", soft_wrap=True)
+        if (what in self._timed) != self._is_timed:
+            self.stop()
+            self._start(what, is_timed=what in self._timed)
+        # A share of 0 that stays 0 is a task of unknown length: the bar pulses.
+        self._bars.update(self._task, description=what, total=1.0 if share > 0 else None, completed=share)
+        if self._is_timed:
+            self._bars.refresh()
+
+    def stop(self) -> None:
+        self._bars.stop()
+
+    def _start(self, what: str, *, is_timed: bool) -> None:
+        self._is_timed = is_timed
+        time_column = TimeRemainingColumn() if is_timed else TimeElapsedColumn()
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), time_column)
+        self._bars = Progress(*columns, console=self._console, transient=True, auto_refresh=not is_timed)
+        self._task = self._bars.add_task(what, total=None)
+        self._bars.start()
+
+
+class Lines:
+    """For logs: a line when a stage begins, and at every twentieth of one that is timed."""
+
+    def __init__(self, console: Console, timed: Collection[str]) -> None:
+        self._console, self._timed = console, timed
+        self._last = ("", 0)
+
+    def __call__(self, what: str, share: float) -> None:
+        stage = (what, int(20 * share) if what in self._timed else 0)
+        if stage != self._last:
+            self._last = stage
+            far = f" {share:.0%}" if stage[1] else " …"
+            self._console.print(f"seeahead: {what}{far}", soft_wrap=True)
+
+    def stop(self) -> None:
+        """Nothing is drawn."""

@@ -26,9 +26,9 @@ from transformers import (
 
 from seeahead.compat import plain_llama
 from seeahead.errors import SeeaheadError
+from seeahead.executors.hooks import has_global_hooks, num_hooks
 from seeahead.executors.int8 import can_pack, pack
 from seeahead.executors.llama import Llama, LlamaShape, rotation_table
-from seeahead.families.inspection import has_global_hooks, num_hooks
 
 _HEADS_KNOWN = (
     LlamaForCausalLM,

@@ -7,32 +7,52 @@ layers see one long text, and its attention, called per slot, sees each slot's o
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 
 from seeahead.compat import Cache, CacheLayerMixin, attention_of, mask_functions, set_attention
 from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.fuse import FusedDecoder, fused_decoder
 from seeahead.executors.llama import Llama
 from seeahead.executors.slots import Packed, TorchSlot, packed
-from seeahead.families.processors import mismatch_told
-
-if TYPE_CHECKING:
-    from seeahead.families.base import Family
 
 _NAME = "seeahead_packed"
+
+
+class Quirks(Protocol):
+    """A model and what is particular about it: a family (`families/base.py`)."""
+
+    model: PreTrainedModel
+    text_config: Any
+    vocab_size: int
+    max_length: int | None
+    device: torch.device
+    dtype: torch.dtype
+    cache_argument: str
+    last_logits_only: Mapping[str, int]
+    reads_places: ClassVar[bool]
+
+    @property
+    def width(self) -> int: ...
+    def alone(self) -> AbstractContextManager[Any]: ...
+    def faults_told(self) -> AbstractContextManager[None]: ...
+    def check_length(self, length: int) -> None: ...
+    def most_nodes(self, position: int) -> int | None: ...
+    def prompt_positions(self, inputs: ModelInputs) -> torch.Tensor | None: ...
+    def positions(self, positions: torch.Tensor) -> torch.Tensor: ...
+    def masks(self, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]: ...
 
 
 class TransformersExecutor:
     """The model of a family as an `Executor`."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Quirks) -> None:
         self.family = family
         self._fused: FusedDecoder | None = None
         self.can_pack: bool | None = None
@@ -96,7 +116,7 @@ class TransformersExecutor:
             # A fourth row, where there is one, comes first and counts tokens.
             slot.shift = int(positions[-3:].max()) + 1 - inputs.length
             extras["position_ids"] = positions
-        with mismatch_told(family.processor):
+        with family.faults_told():
             scores = self._run(want, slot.cache, input_ids=inputs.token_ids, **extras, **family.last_logits_only)
         slot.length = inputs.length
         return Scores(scores.logits[-1:], scores.features, scores.embeddings)

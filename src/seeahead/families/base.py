@@ -29,6 +29,7 @@ from seeahead.families.inspection import (
     place_of,
     unwrapped,
 )
+from seeahead.families.processors import mismatch_told
 
 
 class Family(PromptEncoder):
@@ -139,6 +140,10 @@ class Family(PromptEncoder):
                 f"the prompt has {length} tokens; from {border} on, its dynamic rotary factors depend on "
                 "what it read before, so that its answers cannot be reproduced; shorten the prompt"
             )
+
+    def faults_told(self) -> AbstractContextManager[None]:
+        """Held during a prefill: what the model itself finds wrong with a prompt's images becomes an InputError."""
+        return mismatch_told(self.processor)
 
     def alone(self) -> AbstractContextManager[Any]:
         """Held during a pass: one at a time, over all threads.

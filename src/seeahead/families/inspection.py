@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from seeahead.compat import attention_of, recomputes
 from seeahead.errors import ModelError
+from seeahead.executors.hooks import has_global_hooks, num_hooks
 
 LAYER_TYPES = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 """Types of attention layers for which the mask of a tree is known."""
@@ -162,11 +163,6 @@ def fingerprint(model: PreTrainedModel) -> tuple[Any, ...]:
     return attention_of(config), model.dtype, model.device, model.training, hash(kinds), stated, has_global_hooks()
 
 
-def has_global_hooks() -> bool:
-    hooks = nn.modules.module
-    return bool(hooks._global_forward_hooks or hooks._global_forward_pre_hooks)
-
-
 def is_customised(model: PreTrainedModel) -> bool:
     """Whether code that nobody can name takes part in the model's passes: hooks, forwards of its own, other classes."""
     known = ("torch.", "transformers.", "peft.", "accelerate.", "torchao.", "bitsandbytes.")
@@ -175,17 +171,6 @@ def is_customised(model: PreTrainedModel) -> bool:
         or not type(module).__module__.startswith(known)
         for module in model.modules()
     )
-
-
-def num_hooks(module: nn.Module) -> int:
-    """What runs beside the module's own forward, or in its place.
-
-    Hooks that return hidden states, transformers' own and ours, only look on.
-    """
-    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    looking = ("transformers.", "seeahead.")
-    others = [hook for hook in hooks if not str(getattr(hook, "__module__", "")).startswith(looking)]
-    return len(others) + hasattr(module, "_hf_hook") + ("forward" in vars(module))
 
 
 def place_of(model: PreTrainedModel) -> torch.device:

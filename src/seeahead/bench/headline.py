@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from seeahead.bench.by_method import Against, MethodSummary
-from seeahead.bench.record import PLAIN, Record
+from seeahead.bench.figures import Against, MethodSummary
+from seeahead.bench.record import PLAIN, Asked, Gap, Record, Run
 from seeahead.bench.statistics import Interval
+from seeahead.bench.words import counted
 
 _LARGEST_GAP = {"float32": 0.1}
 _LARGEST_GAP_IN_HALF_PRECISION = 1.0
@@ -32,10 +33,10 @@ def headline(methods: Sequence[MethodSummary]) -> str:
     best, peer = fastest(methods, is_peer=False), fastest(methods, is_peer=True)
     if best is None or best.speed_up is None:
         return "Nothing was drafted here, so there is no speed-up to report."
-    said = _how_fast(best.method, best.speed_up) + identical(best)
+    sentence = _how_fast(best.method, best.speed_up) + identical(best)
     if peer is not None and peer.speed_up is not None and peer.speed_up.value > best.speed_up.value:
-        said += f" A peer is faster: {peer.method}, {peer.speed_up.value:.2f} times plain{_range(peer.speed_up)}."
-    return said
+        sentence += f" A peer is faster: {peer.method}, {peer.speed_up.value:.2f} times plain{_range(peer.speed_up)}."
+    return sentence
 
 
 def identical(entry: MethodSummary) -> str:
@@ -69,7 +70,7 @@ def warnings(record: Record, methods: Methods, against: Mapping[float, Sequence[
     if left_out := record.settings.get("left_out"):
         names = ", ".join(left_out[:_MOST_NAMED]) + (", …" if len(left_out) > _MOST_NAMED else "")
         num = "1 question was" if len(left_out) == 1 else f"{len(left_out)} questions were"
-        found.append(f"{num} left out, because a picture could not be read: {names}.")
+        found.append(f"{num} left out, because an image could not be read: {names}.")
     for temperature, entries in methods.items():
         at = f"at temperature {temperature:g}"
         found += (line for entry in entries for line in _of_method(record, entry, at))
@@ -121,3 +122,34 @@ def _lost(entry: Against, at: str) -> Iterator[str]:
     name = "the plain loop" if entry.method == PLAIN else entry.method
     times = f"{entry.ratio.value:.2f} times{_range(entry.ratio)}"
     yield f"The peer {entry.peer} beats {name} {at}{clearly}: ours has {times} its token rate."
+
+
+def pace(run: Run) -> str:
+    """How fast one answer was, in a few words."""
+    own, found = run.totals, []
+    if not own.tokens:
+        return counted(own.all_tokens, "token")
+    if own.seconds > 0:
+        found.append(f"{own.token_rate:.1f} tokens/s")
+    if own.steps:
+        found.append(f"τ {own.block_efficiency:.2f}")
+    return " · ".join([*found, f"{own.seconds:.1f} s"])
+
+
+def kept(run: Run) -> str:
+    """How long an answer was, and how many drafted tokens are in it; goes on from its pace."""
+    found = f" · {counted(len(run.token_ids), 'token')}"
+    if run.generation is not None and (drafted := run.totals.drafted):
+        accepted = sum(step.num_accepted for step in run.generation.steps)
+        found += f", {accepted} of {drafted} drafted tokens kept"
+    return found
+
+
+def difference(gap: Gap, asked: Sequence[Asked]) -> str:
+    """One sentence about an answer that left the plain one."""
+    how = "one answer ends earlier" if gap.logit_gap is None else f"logit gap {gap.logit_gap:+.3f}"
+    return f"{gap.method}: '{asked[gap.asked].question}' differs from plain at token {gap.position + 1}, {how}"
+
+
+def temperature_title(temperature: float) -> str:
+    return "Greedy answers" if temperature == 0 else f"Sampled answers, temperature {temperature:g}"

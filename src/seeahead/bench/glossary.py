@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from seeahead.bench.by_method import MethodSummary, Speed
-from seeahead.bench.drafts import Drafts
+from seeahead.bench.figures import Drafts, MethodSummary, Speed
 from seeahead.bench.record import PLAIN
 from seeahead.bench.statistics import LEVEL, NUM_DRAWS, Interval
 
@@ -21,7 +20,7 @@ DEFINITIONS: Mapping[str, str] = {
     "mean.",
     "ratio of sums": "Token rate over the plain token rate, all questions added up before dividing.",
     "mean of ratios": "Every question's own speed-up, averaged over questions.",
-    "end to end": "Speed-up of the whole answer, from the call to the last token: reading pictures and prompt and "
+    "end to end": "Speed-up of the whole answer, from the call to the last token: reading images and prompt and "
     "starting the drafter included. Tokens per second over plain, geometric mean over scenarios of the ratio of sums.",
     "tokens/s": "Token rate: tokens after the first per second of decoding. The first token comes with reading the "
     "prompt. A peer's decoding is everything after its first token.",
@@ -30,7 +29,7 @@ DEFINITIONS: Mapping[str, str] = {
     "there is no one right answer.",
     "largest gap": "Logit gap: where a greedy answer leaves the plain one, by how many logits the target preferred the "
     "plain token in a fresh forward. Near zero it is a tie that rounding broke.",
-    "first token": "Seconds from the call to the first token: pictures, prompt, the drafter's start. Mean.",
+    "first token": "Seconds from the call to the first token: images, prompt, the drafter's start. Mean.",
     "first token p95": "19 of 20 first tokens came at least this fast, in seconds.",
     "answer p95": "19 of 20 whole answers were done at least this fast, in seconds.",
     "peak memory": "Resident memory of the process at its highest, or the device's. All methods share one process, so "
@@ -52,7 +51,7 @@ DEFINITIONS: Mapping[str, str] = {
     "ceiling, V = 1": "The same if checking any number of tokens cost no more than one: τ.",
     "draft": "Share of decoding spent drafting.",
     "host": "Share of decoding spent outside the drafter and the target's passes.",
-    "where the time goes": "Seconds of a whole answer, averaged over questions. Prefill reads pictures and prompt; "
+    "where the time goes": "Seconds of a whole answer, averaged over questions. Prefill reads images and prompt; "
     "draft includes the drafter's start; target is its passes; host is everything else. A peer's seconds are known "
     "only up to its first token and after it.",
     "acceptance by depth": "Of the steps whose draft reached depth d, the share that accepted at least d tokens.",
@@ -136,10 +135,10 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("identical", _identical),
         Column("largest gap", _largest_gap),
     ),
-    "Drafts, and what they could be worth": (
+    "Drafts, and what they could gain": (
         _of_drafts("τ", lambda drafts: number(drafts.block_efficiency)),
         Column("τ by scenario", lambda entry: number(entry.block_efficiency)),
-        _of_drafts("accepted", lambda drafts: number(drafts.accepted_per_round)),
+        _of_drafts("accepted", lambda drafts: number(drafts.accepted_per_step)),
         _of_drafts("γ", lambda drafts: number(drafts.depth, 1)),
         _of_drafts("drafted", lambda drafts: number(drafts.num_drafted, 1)),
         _of_drafts("c (parameters)", lambda drafts: Cell(f"{drafts.parameter_cost:.3f}")),
@@ -147,7 +146,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         _of_drafts("MBSU (parameters)", lambda drafts: times(drafts.memory_bound_by_parameters)),
         _of_drafts("MBSU (measured)", lambda drafts: times(drafts.memory_bound_by_measure)),
         _of_drafts("ceiling", lambda drafts: times(drafts.ceiling)),
-        _of_drafts("ceiling, V = 1", lambda drafts: times(drafts.ceiling_if_checking_is_free)),
+        _of_drafts("ceiling, V = 1", lambda drafts: times(drafts.block_efficiency)),
         _of_drafts("draft", lambda drafts: percent(drafts.draft_share)),
         _of_drafts("host", lambda drafts: percent(drafts.host_share)),
     ),
@@ -187,11 +186,11 @@ def _efficiency(speed: Speed) -> Cell:
 
 
 EFFICIENCY_BY_SCENARIO = Grouping("τ by scenario", lambda entry: entry.by_scenario, _efficiency)
-EFFICIENCY_BY_KIND = Grouping("τ by pictures and turn", lambda entry: entry.by_kind, _efficiency)
+EFFICIENCY_BY_KIND = Grouping("τ by images and turn", lambda entry: entry.by_kind, _efficiency)
 GROUPINGS: tuple[Grouping, ...] = (
     Grouping("Speed-up by scenario", lambda entry: entry.by_scenario, _speed_up),
     EFFICIENCY_BY_SCENARIO,
-    Grouping("Speed-up by pictures and turn", lambda entry: entry.by_kind, _speed_up),
+    Grouping("Speed-up by images and turn", lambda entry: entry.by_kind, _speed_up),
     EFFICIENCY_BY_KIND,
     Grouping("Speed-up by tokens of the plain answer", lambda entry: entry.by_length, _speed_up),
 )

@@ -4,37 +4,23 @@ import re
 
 import pytest
 
-from seeahead.bench.compare import Difference, Round
-from seeahead.bench.page import page, write_page
-from seeahead.bench.record import PLAIN
-from tests.bench.exchanges import drafted_answer, exchange, plain_answer, question
+from seeahead.bench.html import demo_page
+from seeahead.bench.record import PLAIN, Gap
+from tests.bench.exchanges import PROVENANCE, SETTINGS, asked, plain_run, record
 from tests.bench.reader import Reader
-
-RUN = {
-    "provenance": {
-        "command": ["seeahead", "demo", "--html", "a b.html"],
-        "commit": "0123456789abcdef",
-        "has_local_changes": True,
-        "date": "2030-01-02",
-        "versions": {"python": "3.11.0", "torch": None},
-        "hardware": {"system": "Linux x86_64", "cpu": "A <fast> one", "num_cores": 2, "gpu": None},
-    },
-    "model_type": "llava",
-    "num_parameters": 140_000_000,
-    "dtype": "bfloat16",
-    "device": "cpu",
-    "num_threads": 2,
-}
 
 
 @pytest.fixture(scope="module")
 def text():
-    follow_up = Round(
-        question("follow-up", '<b>Why</b> & "how"?', earlier=(("What is this?", "A cat."),)),
-        {PLAIN: plain_answer(), "lookup": drafted_answer(wrong_at=4)},
+    follow_up = asked("follow-up", '<b>Why</b> & "how"?', earlier=(("What is this?", "A cat."),))
+    return demo_page(
+        record(
+            (asked(), {}),
+            (follow_up, {"wrong_at": 4}),
+            (asked("text only", "Why?", images=()), {}),
+            gaps=[Gap(1, "lookup", 0, 3, 0.125)],
+        )
     )
-    alone = Round(question("text only", "Why?", pictures=()), exchange().answers)
-    return page([exchange(), follow_up, alone], [Difference("lookup", follow_up.question, 3, 0.125)], RUN)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +40,7 @@ def test_it_is_well_formed_and_needs_nothing_from_outside(text, reader):
     assert policy.startswith("default-src 'none'")
 
 
-def test_pictures_are_inside_and_described(reader):
+def test_images_are_inside_and_described(reader):
     images = reader.all("img")
     assert len(images) == 2
     assert all(image["alt"] for image in images)
@@ -62,7 +48,7 @@ def test_pictures_are_inside_and_described(reader):
 
 def test_words_of_others_are_escaped(text):
     assert "<b>Why</b>" not in text
-    assert "&lt;b&gt;Why&lt;/b&gt; &amp; &quot;how&quot;?" in text
+    assert "&lt;b&gt;Why&lt;/b&gt; &amp; &#34;how&#34;?" in text
     assert "A &lt;fast&gt; one" in text
 
 
@@ -83,27 +69,33 @@ def test_it_says_what_was_measured_and_how(reader):
         "differs from plain at token 4, logit gap +0.125",
         "seeahead demo --html 'a b.html'",
         "commit 0123456789ab · with local changes",
-        "llava model with 140 million parameters in bfloat16",
+        "llava in bfloat16 · 140 million parameters",
         "2 threads",
         "Stefan van der Walt",
         "after the question before",
+        "20.0 tokens/s · τ 3.00 · 0.6 s",
     ):
         assert said in words, said
 
 
+def test_ids_are_unique_and_links_lead_somewhere(reader):
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {link["href"].removeprefix("#") for link in reader.all("a")} <= set(ids)
+
+
 def test_plain_alone_makes_a_page_too():
-    alone = Round(question(), {PLAIN: plain_answer()})
-    assert "What is this?" in page([alone], [], RUN)
+    alone = record((asked(), {}), methods=(PLAIN,), runs=(plain_run(),))
+    assert "What is this?" in demo_page(alone)
+
+
+def test_an_image_that_is_not_bundled_is_named():
+    page = demo_page(record((asked(images=("mine.jpg",)), {})))
+    assert "<figcaption>mine.jpg</figcaption>" in page
+    assert "<img" not in page
 
 
 def test_a_gpu_is_named():
-    hardware = {**RUN["provenance"]["hardware"], "gpu": "A GPU"}
-    run = {**RUN, "device": "cuda", "provenance": {**RUN["provenance"], "hardware": hardware}}
-    assert "· A GPU ·" in page([exchange()], [], run)
-
-
-def test_it_is_written_in_one_piece(tmp_path):
-    path = tmp_path / "deep" / "demo.html"
-    write_page(path, [exchange()], [], RUN)
-    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
-    assert [entry.name for entry in path.parent.iterdir()] == ["demo.html"]
+    provenance = {**PROVENANCE, "hardware": {**PROVENANCE["hardware"], "gpu": "A GPU"}}
+    page = demo_page(record((asked(), {}), provenance=provenance, settings={**SETTINGS, "device": "cuda"}))
+    assert "· A GPU ·" in page

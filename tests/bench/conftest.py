@@ -1,0 +1,3 @@
+"""The model that whole runs are made on."""
+
+from tests.cli.conftest import tiny  # noqa: F401  (a fixture)

@@ -1,0 +1,195 @@
+"""Many answers at a time: each is what its request alone gets, whoever drafts, whenever it joins, whoever fails."""
+
+import pytest
+from PIL import Image
+
+import seeahead
+from seeahead.decode import Request, run, run_step
+from seeahead.drafters.language import LanguageDrafter
+from seeahead.drafters.lookup import LookupDrafter, LookupSpec
+from seeahead.drafters.none import EmptyDrafter
+from seeahead.errors import DrafterError, InputError
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.stopping import StopRule
+from seeahead.target import Target
+from seeahead.testing import ScriptedDrafter, answer, random_tree, sometimes_right, tiny_model, tiny_processor
+from seeahead.tree import Draft, TokenTree
+from tests.lossless.cases import image_counts, language, msd, prompt, tabed, target
+
+PICTURE = Image.new("RGB", (30, 30), "red")
+PROMPTS = ((0, 8), (1, 8), (0, 3), (1, 12), (0, 20), (2, 9))
+LENGTHS = (12, 5, 1, 20, 9, 16)
+
+
+def inputs_of(model_type):
+    most = image_counts(model_type)[0]
+    return [prompt(model_type, min(images, most), words) for images, words in PROMPTS]
+
+
+def request(family, inputs, drafter, length, params=None, **rules):
+    sampler = Sampler(params or SamplingParams(), inputs.token_ids[0].tolist())
+    one = Request(family.executor, drafter, sampler, StopRule(length, **rules), family.image_token_ids)
+    one.start(inputs)
+    return one
+
+
+def drafters(family):
+    """One for each prompt; the language model is the same for two of them, and so are its passes."""
+    shared = language()
+    return [
+        LookupDrafter(min_match=1),
+        shared,
+        EmptyDrafter(),
+        msd(family),
+        shared,
+        ScriptedDrafter("tree", random_tree()),
+    ]
+
+
+@pytest.mark.parametrize("num_at_once", [1, 2, 4, 8])
+@pytest.mark.parametrize("model_type", ["llava", "qwen2_vl", "gemma3", "llava fused"])
+def test_answers_are_those_of_each_request_alone(model_type, num_at_once):
+    family = target(model_type)
+    asked = list(zip(inputs_of(model_type), drafters(family), LENGTHS, strict=True))
+    alone = [answer(family, inputs, max_new_tokens=length).token_ids for inputs, _, length in asked]
+    requests = [request(family, *one) for one in asked]
+    seen = [one for one, _ in run(iter(requests), num_at_once)]
+    assert [tuple(one.answer) for one in requests] == alone
+    assert set(seen) == set(requests)
+    assert all(one.generation().token_ids == tokens for one, tokens in zip(requests, alone, strict=True))
+
+
+def test_sampled_answers_depend_on_their_own_seed_alone():
+    family = target("llava")
+    params = [SamplingParams(0.9, top_k=40, seed=number) for number in range(len(LENGTHS))]
+    asked = list(zip(inputs_of("llava"), drafters(family), LENGTHS, params, strict=True))
+    alone = [answer(family, one[0], max_new_tokens=one[2], params=one[3]).token_ids for one in asked]
+    requests = [request(family, *one) for one in asked]
+    for _ in run(iter(requests), 4):
+        pass
+    assert [tuple(one.answer) for one in requests] == alone
+
+
+def test_drafts_that_are_planned_share_the_passes_of_their_model(monkeypatch):
+    family, drafter = target("llava"), LanguageDrafter(Target.of(target("llama", 7)))
+    executor, passes = drafter.language.executor, []
+    forward = executor.forward
+    monkeypatch.setattr(executor, "forward", lambda trees, want: passes.append(len(trees)) or forward(trees, want))
+    requests = [request(family, inputs, drafter, 12) for inputs in inputs_of("llava")[:3]]
+    run_step(requests)
+    assert passes[0] == 3
+
+
+def test_requests_with_an_ensemble_and_a_language_model_run_side_by_side():
+    family, inputs = target("llava"), prompt("llava", 2)
+    truth = answer(family, inputs, max_new_tokens=16).token_ids
+    requests = [request(family, inputs, one, 16) for one in (tabed(family.width, "MT"), language(), msd(family))]
+    for _ in run(iter(requests), 3):
+        pass
+    assert [tuple(one.answer) for one in requests] == [truth] * 3
+
+
+def too_many(answer, budget, random):
+    return Draft(TokenTree.chain([50] * (budget + 1)))
+
+
+def failing(answer, budget, random):
+    raise DrafterError("it fails here; try another")
+
+
+@pytest.mark.parametrize(
+    ("script", "told"), [(too_many, "drafted 16 nodes, its budget was 15"), (failing, "it fails here")]
+)
+def test_a_request_that_fails_ends_with_its_error_and_the_others_go_on(script, told):
+    family, inputs = target("llava"), prompt("llava", 1)
+    truth = answer(family, inputs, max_new_tokens=17).token_ids
+    good = ScriptedDrafter("good", sometimes_right(truth))
+    requests = [request(family, inputs, one, 17) for one in (good, ScriptedDrafter("bad", script), good)]
+    ended = [one for one, step in run(iter(requests), 3) if one.finish_reason is not None]
+    assert [tuple(one.answer) for one in requests] == [truth, truth[:1], truth]
+    assert [one.finish_reason for one in requests] == ["length", "error", "length"]
+    assert told in str(requests[1].error)
+    assert set(ended) == set(requests)
+    alone = request(family, inputs, ScriptedDrafter("bad", script), 17)
+    with pytest.raises(DrafterError, match=told):
+        list(alone.steps())
+
+
+# ---- through the engine
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return seeahead.load((tiny_model("llava"), tiny_processor("llava")))
+
+
+def test_replies_are_those_of_generate_in_the_order_asked(engine):
+    requests = [
+        {"prompt": "What is 7?", "max_new_tokens": 9},
+        {"prompt": "What is this?", "images": PICTURE, "max_new_tokens": 14, "drafter": "none"},
+        {"prompt": "one two one two", "max_new_tokens": 20, "temperature": 0.8, "seed": 5},
+        {"prompt": "And this?", "images": [PICTURE, PICTURE], "max_new_tokens": 3},
+    ]
+    replies = engine.generate_batch(iter(requests), num_at_once=2)
+    for asked, reply in zip(requests, replies, strict=True):
+        settings = {name: value for name, value in asked.items() if name != "drafter"}
+        alone = engine.with_drafter(asked.get("drafter", engine.drafter)).generate(**settings)
+        assert (reply.text, reply.token_ids, reply.seed) == (alone.text, alone.token_ids, alone.seed)
+        assert reply.error is None
+        assert reply.generation.drafter == alone.generation.drafter
+
+
+def test_what_is_wrong_with_one_request_is_in_its_reply(engine):
+    wrong = [{"images": PICTURE}, 3, {"prompt": "hi", "temperature": -1}, {"prompt": "hi", "drafter": "lokup"}]
+    good = {"prompt": "What is 7?", "max_new_tokens": 4}
+    replies = engine.generate_batch([good, *wrong, good], num_at_once=3)
+    assert [type(reply.error) for reply in replies[1:5]] == [InputError, InputError, InputError, DrafterError]
+    assert all("\n" not in str(reply.error) for reply in replies[1:5])
+    assert replies[0].token_ids == replies[5].token_ids
+    assert len(replies[0].token_ids) == 4
+    assert all((reply.text, reply.token_ids, reply.steps) == ("", (), ()) for reply in replies[1:5])
+    with pytest.raises(InputError, match="temperature"):
+        _ = replies[3].generation
+
+
+def test_pieces_carry_the_number_of_their_request_and_add_up(engine):
+    requests = [{"prompt": f"What is {number}?", "max_new_tokens": 4 + number} for number in range(5)]
+    texts, replies = [""] * 5, {}
+    for number, piece in engine.stream_batch(requests, num_at_once=2):
+        assert number not in replies, "nothing comes after the reply"
+        texts[number] += piece.text
+        if piece.reply is not None:
+            replies[number] = piece.reply
+    assert texts == [replies[number].text for number in range(5)]
+
+
+def test_a_request_is_read_when_it_joins(engine):
+    read = []
+
+    def requests():
+        for number in range(4):
+            read.append(number)
+            yield {"prompt": "What is 7?", "max_new_tokens": 6}
+
+    pieces = engine.stream_batch(requests(), num_at_once=2)
+    assert read == []
+    next(pieces)
+    assert read == [0]
+    list(pieces)
+    assert read == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, True, "2", None])
+def test_a_wrong_number_at_once_is_refused_at_the_call(engine, number):
+    with pytest.raises(InputError, match=r"num_at_once is .*; it must be a whole number of at least 1"):
+        engine.stream_batch([], num_at_once=number)
+
+
+def test_every_request_gets_the_drafter_it_names(engine):
+    """Specs that are made for one request and dropped after it."""
+    requests = (
+        {"prompt": "What is 7?", "max_new_tokens": 2, "drafter": LookupSpec(name=f"lookup {number}")}
+        for number in range(40)
+    )
+    replies = engine.generate_batch(requests, num_at_once=1)
+    assert [reply.generation.drafter for reply in replies] == [f"lookup {number}" for number in range(40)]
