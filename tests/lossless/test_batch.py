@@ -11,7 +11,7 @@ from seeahead.decode import Request, run
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
-from seeahead.executors import transformers
+from seeahead.executors import packing
 from seeahead.families import family_for
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
@@ -193,8 +193,8 @@ def test_the_distribution_is_the_targets_inside_a_batch(drafter):
 
 
 def test_a_model_that_says_something_else_in_a_shared_pass_runs_its_requests_one_by_one(monkeypatch):
-    attend = transformers._attend
-    monkeypatch.setattr(transformers, "_attend", lambda *args, **more: (attend(*args, **more)[0] * 1.5, None))
+    attend = packing._attend
+    monkeypatch.setattr(packing, "_attend", lambda *args, **more: (attend(*args, **more)[0] * 1.5, None))
     family = family_for(tiny_model("llava", 3), tiny_processor("llava"))
     engine = Engine(family, EmptyDrafter())
     asked = [{"prompt": text, "max_new_tokens": 8, "temperature": 0} for text in ("What is 7?", "It is red.")]

@@ -6,23 +6,22 @@ layers see one long text, and its attention, called per slot, sees each slot's o
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import PreTrainedModel
 
-from seeahead.compat import Cache, CacheLayerMixin, attention_of, mask_functions, set_attention
 from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.fuse import FusedDecoder, fused_decoder
 from seeahead.executors.llama import Llama
+from seeahead.executors.packing import PackedCache, per_slot_attention
 from seeahead.executors.slots import Packed, TorchSlot, packed
 
-_NAME = "seeahead_packed"
+SlotLike = Any
+"""A `SlotCache` or a `PackedCache`: caches of transformers with `places`."""
 
 
 class Quirks(Protocol):
@@ -132,14 +131,14 @@ class TransformersExecutor:
             return [self._pass(row, row.slots[0].cache, want)]
         if self.can_pack is None:
             return self._first_packed(trees, row, want)
-        with self.family.alone(), _own_attention(self.family.text_config, cache := _PackedCache(row)):
+        with self.family.alone(), per_slot_attention(self.family.text_config, cache := PackedCache(row)):
             return self._pass(row, cache, want).split(row.bounds)
 
     def _first_packed(self, trees: Sequence[TreeInputs], row: Packed, want: Want) -> list[Scores]:
         """Tries a packed pass; a model whose attention cannot be called per slot runs its slots one by one."""
-        cache = _PackedCache(row)
+        cache = PackedCache(row)
         try:
-            with self.family.alone(), _own_attention(self.family.text_config, cache):
+            with self.family.alone(), per_slot_attention(self.family.text_config, cache):
                 scores = self._pass(row, cache, want).split(row.bounds)
             self.can_pack = cache.was_attended()
         except Exception as error:  # whatever a model's code makes of a row that it was not written for
@@ -204,111 +203,3 @@ def _keep(decoder: Any, layer: int, kept: dict[int, torch.Tensor]) -> Any:
     if layer == -1:
         return decoder.norm.register_forward_hook(after)
     return decoder.layers[layer].register_forward_pre_hook(before, with_kwargs=True)
-
-
-class _PackedLayer(CacheLayerMixin):
-    """Appends the tokens of each slot to that slot; what attends over them is `_attend`."""
-
-    is_sliding = False
-    is_compileable = False
-
-    def __init__(self, cache: _PackedCache, index: int) -> None:
-        super().__init__()
-        self._cache, self._index = cache, index
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.is_initialized = True
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        self._cache.append(self._index, key_states, value_states)
-        return key_states, value_states
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return query_length, 0
-
-    def get_seq_length(self) -> int:
-        return 0
-
-    def get_max_length(self) -> int:
-        return -1
-
-
-class _PackedCache(Cache):
-    def __init__(self, row: Packed) -> None:
-        self.row = row
-        self.places: torch.Tensor | None = None
-        self.original = ""
-        self._newest: tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]] | None = None
-        self._num_appended = self._num_attended = 0
-        super().__init__(layers=[_PackedLayer(self, index) for index in range(len(row.slots[0].cache.layers))])
-
-    def get_seq_length(self, layer_idx: int = 0) -> Any:
-        return 0 if self.places is None else self.places
-
-    def append(self, index: int, key: torch.Tensor, value: torch.Tensor) -> None:
-        parts = [slot.cache.update(key[:, :, a:b], value[:, :, a:b], index) for slot, a, b in self.row.parts]
-        self._newest = key, parts
-        self._num_appended += 1
-
-    def taken(self, key: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Keys and values of each slot, for an attention that was given `key`."""
-        if self._newest is None or self._newest[0] is not key:
-            raise NotImplementedError("this attention does not read what was appended last")
-        self._num_attended += 1
-        return self._newest[1]
-
-    def was_attended(self) -> bool:
-        return self._num_appended == self._num_attended == len(self.layers)
-
-
-SlotLike = Any
-"""A `SlotCache` or a `_PackedCache`: caches of transformers with `places`."""
-
-_packed_pass: ContextVar[_PackedCache | None] = ContextVar("seeahead_packed_pass", default=None)
-
-
-@contextmanager
-def _own_attention(config: Any, cache: _PackedCache) -> Iterator[None]:
-    """Inside, the model's attention is called slot by slot."""
-    original = attention_of(config) or "eager"
-    AttentionInterface.register(_NAME, _attend)
-    masks, sdpa_mask = mask_functions()
-    masks.register(_NAME, sdpa_mask)
-    cache.original = original
-    token = _packed_pass.set(cache)
-    set_attention(config, _NAME)
-    try:
-        yield
-    finally:
-        set_attention(config, original)
-        _packed_pass.reset(token)
-
-
-def _attend(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    **settings: Any,
-) -> tuple[torch.Tensor, None]:
-    """As transformers calls it: [1, heads, tokens, width] of all slots; returns [1, tokens, heads, width]."""
-    cache = _packed_pass.get()
-    if cache is None or attention_mask is None:
-        raise NotImplementedError("packed slots are attended to within a packed pass, with its mask")
-    attend = _function(module, cache.original)
-    gathered = []
-    for (keys, values), (_, first, end) in zip(cache.taken(key), cache.row.parts, strict=True):
-        mask = attention_mask[:, :, first:end, : keys.shape[2]]
-        gathered.append(attend(module, query[:, :, first:end], keys, values, mask, **settings)[0])
-    return torch.cat(gathered, 1), None
-
-
-def _function(module: nn.Module, name: str) -> Callable[..., Any]:
-    if name == "eager":  # every modelling file has its own
-        eager: Callable[..., Any] = vars(sys.modules[type(module).__module__])["eager_attention_forward"]
-        return eager
-    known: Callable[..., Any] = AttentionInterface()[name]
-    return known

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, ClassVar
@@ -61,7 +62,7 @@ class Family(PromptEncoder):
         self._borders = borders_of(self.text_config)
         self._reads_anew = bool(self._borders) and prepares_on_its_own(self.model)
         forward = inspect.signature(self.model.forward).parameters
-        self.last_logits_only = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
+        self.last_logits_only: Mapping[str, int] = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
         self.seen = fingerprint(self.model)
 
     def follow(self) -> bool:
