@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from PIL.Image import Image
@@ -24,6 +25,10 @@ class Message:
     parts: tuple[str | Image, ...]
 
     @property
+    def content(self) -> tuple[str | Image, ...]:
+        return self.parts
+
+    @property
     def text(self) -> str:
         return "".join(part for part in self.parts if isinstance(part, str))
 
@@ -39,19 +44,6 @@ class Prompt:
     def images(self) -> list[Image]:
         return [part for message in self.messages for part in message.parts if not isinstance(part, str)]
 
-    def as_chat(self) -> list[dict[str, Any]]:
-        """The form chat templates take; images appear as bare `{"type": "image"}` parts."""
-        return [
-            {
-                "role": message.role,
-                "content": [
-                    {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
-                    for part in message.parts
-                ],
-            }
-            for message in self.messages
-        ]
-
 
 class MessageLike(Protocol):
     """A message as an object, such as clients of chat servers return."""
@@ -63,7 +55,7 @@ class MessageLike(Protocol):
     def content(self) -> Any: ...
 
 
-_AnyMessage: TypeAlias = Mapping[str, Any] | MessageLike | Message
+_AnyMessage: TypeAlias = Mapping[str, Any] | MessageLike
 PromptLike: TypeAlias = str | Prompt | _AnyMessage | Iterable[_AnyMessage]
 """A text, a prompt that is made already, one message, or the messages of a conversation."""
 
@@ -100,7 +92,7 @@ def _listed(prompt: Any) -> list[Any]:
     """The messages of whatever may be a prompt."""
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
-    if isinstance(prompt, Message) or _has_fields(prompt, "role"):
+    if _fields(prompt, "role") is not None:
         return [prompt]
     if not _is_list(prompt):
         raise InputError(f"the prompt is {_kind(prompt)}; give a text, or a list of messages such as {_EXAMPLE}")
@@ -144,20 +136,16 @@ def _check_letters(text: str, where: str) -> None:
 
 
 def _message(number: int, message: Any, waiting: list[Image], allow_urls: bool) -> Message:
-    role: Any
-    content: Any
-    if isinstance(message, Message):
-        role, content = message.role, message.parts
-    elif _has_fields(message, "role"):
-        role, content = _field(message, "role"), _field(message, "content")
-    else:
+    fields = _fields(message, "role", "content")
+    if fields is None:
         raise InputError(f"message {number} is {_kind(message)}; give one such as {_EXAMPLE}")
+    role, content = fields
     if not isinstance(role, str) or role not in ROLES:
         raise InputError(
             f"message {number} has {_named('role', role)}; allowed are {', '.join(ROLES)}: "
             "give instructions as system, and what a tool says as user"
         )
-    if isinstance(content, str | Image) or _has_fields(content, "type"):
+    if isinstance(content, str | Image) or _fields(content, "type") is not None:
         content = (content,)
     if not _is_list(content):
         raise InputError(f"message {number} has no content; give a text or a list of text and image parts")
@@ -169,44 +157,44 @@ def _part(number: int, part: Any, waiting: list[Image], allow_urls: bool) -> str
         return part
     if isinstance(part, Image):
         return load_image(part)
-    if not _has_fields(part, "type"):
+    fields = _fields(part, "type", "text", "image", "path", "url", "image_url")
+    if fields is None:
         raise InputError(f"message {number} has a part that is {_kind(part)}; allowed are text and image parts")
-    kind = _field(part, "type")
+    kind, text, *sources = fields
     if not isinstance(kind, str) or kind not in ("text", "image", "image_url"):
         raise InputError(f"message {number} has a part with {_named('type', kind)}; allowed are text and image")
     if kind != "text":
-        return _image(number, part, waiting, allow_urls)
-    text = _field(part, "text")
+        source = next((source for source in sources if source is not None), None)
+        return _image(number, source, waiting, allow_urls)
     if not isinstance(text, str):
         raise InputError(f'message {number} has a text part whose "text" is {_kind(text)}; give a text')
     return text
 
 
-def _image(number: int, part: Any, waiting: list[Image], allow_urls: bool) -> Image:
-    values = (_field(part, key) for key in ("image", "path", "url", "image_url"))
-    source = next((value for value in values if value is not None), None)
+def _image(number: int, source: Any, waiting: list[Image], allow_urls: bool) -> Image:
     if source is None:
         if not waiting:
             raise InputError(f"message {number} asks for one image more than were given; add it to `images`")
         return waiting.pop(0)
-    if _has_fields(source, "url"):
-        source = _field(source, "url")
+    within = _fields(source, "url")
+    if within is not None:
+        source = within[0]
         if source is None:
             raise InputError(f'message {number} has an image part without "url"; give the address of the image')
     return load_image(source, allow_urls=allow_urls)
 
 
-def _has_fields(value: object, name: str) -> bool:
-    """Whether it is a mapping, or an object with the field `name` or with pydantic's way of becoming a mapping."""
-    return isinstance(value, Mapping) or hasattr(value, name) or callable(getattr(value, "model_dump", None))
+def _fields(value: Any, *names: str) -> list[Any] | None:
+    """The fields of a mapping, or of an object that has the first or pydantic's way of becoming a mapping.
 
-
-def _field(value: Any, name: str) -> Any:
-    """The field `name` of what has fields; None where it is missing."""
-    if not isinstance(value, Mapping) and not hasattr(value, name) and hasattr(value, "model_dump"):
+    A missing field is None; all of it is None where `value` is neither."""
+    if not isinstance(value, Mapping) and not hasattr(value, names[0]):
+        if not callable(getattr(value, "model_dump", None)):
+            return None
         value = value.model_dump()
-    field = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-    return field.value if isinstance(field, Enum) else field
+    get = value.get if isinstance(value, Mapping) else partial(getattr, value)
+    fields = [get(name, None) for name in names]
+    return [field.value if isinstance(field, Enum) else field for field in fields]
 
 
 def _is_list(value: object) -> bool:

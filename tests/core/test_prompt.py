@@ -82,7 +82,7 @@ def test_bare_image_parts_take_the_given_images_in_order() -> None:
     ]
     prompt = make_prompt(turns, [RED])
     assert [image.getpixel((0, 0)) for image in prompt.images] == [(255, 0, 0), (0, 0, 255)]
-    assert prompt.as_chat()[0]["content"] == [{"type": "text", "text": "A"}, {"type": "image"}]
+    assert [isinstance(part, str) for part in prompt.messages[0].parts] == [True, False]
 
 
 def test_unclaimed_images_go_to_the_first_question() -> None:

@@ -165,7 +165,6 @@ def read_asked(value, folder):
     kind = value.get("as", "tables")
     prompt = _with_images(value.get("prompt"), kind)
     asked = make_prompt(prompt, _with_images(value.get("images"), "tables"), value.get("captions", ()))
-    asked.as_chat()
     "".join(message.text for message in asked.messages).encode()
 
 
