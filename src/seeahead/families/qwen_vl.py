@@ -52,7 +52,7 @@ def tiny(model_type: str, vision: dict[str, object], **language: object) -> Tiny
     )
 
 
-_QWEN2 = {"embed_dim": 32, "hidden_size": WIDTH, "mlp_ratio": 2}
+_QWEN2: dict[str, object] = {"embed_dim": 32, "hidden_size": WIDTH, "mlp_ratio": 2}
 TINY = {
     # With a sliding layer: windows count tokens, not M-RoPE positions.
     "qwen2_vl": tiny("qwen2_vl", _QWEN2, max_window_layers=1, **WINDOW),

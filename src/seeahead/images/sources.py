@@ -54,12 +54,13 @@ def as_sources(images: ImageSources) -> list[ImageSource]:
 def read_source(source: ImageSource, *, allow_urls: bool, max_bytes: int) -> tuple[str, bytes]:
     """A short name for messages, and the bytes of the file."""
     if isinstance(source, bytes | bytearray | memoryview):
-        return "the image given as bytes", _limited(bytes(source), "the image given as bytes", max_bytes)
+        name = "the image given as bytes"
+        return name, _limited(bytes(source), name, max_bytes)
     if _is_stream(source):
         return "the image given as an open file", _read_stream(source, max_bytes)
     if isinstance(source, os.PathLike):
-        source = Path(os.fsdecode(source))
-        return shown(str(source)), _read_file(source, max_bytes)
+        path = Path(os.fsdecode(source))
+        return shown(str(path)), _read_file(path, max_bytes)
     if not isinstance(source, str):
         raise ImageError(f"an image was given as {type(source).__name__}; give {ALLOWED}")
     address = source.strip()
@@ -87,21 +88,20 @@ def _is_stream(source: object) -> TypeGuard[IO[bytes]]:
 def _read_file(path: Path, max_bytes: int) -> bytes:
     name = shown(str(path))
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{name} is a folder; give the path of one image")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{name} is not a regular file; give the path of an image")
-        with path.open("rb") as stream:
-            return _limited(stream.read(max_bytes + 1), name, max_bytes)
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            with path.open("rb") as stream:
+                return _limited(stream.read(max_bytes + 1), name, max_bytes)
+        fault = "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
     except FileNotFoundError:
-        raise ImageError(f"{name} does not exist; give the path of an image") from None
+        fault = "does not exist"
     except OSError as error:
-        raise ImageError(f"{name} cannot be read: {error.strerror or error}; give the path of an image") from None
+        fault = f"cannot be read: {error.strerror or error}"
     except ImageError:
         raise
     except ValueError:  # a null byte in the path
-        raise ImageError(f"{name} is not a path; give the path of an image") from None
+        fault = "is not a path"
+    raise ImageError(f"{name} {fault}; give the path of an image")
 
 
 def _read_stream(stream: Any, max_bytes: int) -> bytes:
