@@ -193,14 +193,14 @@ def test_a_torn_file_and_a_missing_one_are_told(tmp_path):
     path.unlink()
     assert "cannot be loaded: " in refusal(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    assert "no readable config.json" in refusal(tmp_path)
+    assert "'config.json' in" in refusal(tmp_path)
 
 
 def test_what_is_no_folder_is_told(tmp_path):
     assert "is neither a folder nor a hub id" in refusal(tmp_path / "nowhere")
     (tmp_path / "file").touch()
     assert "is neither a folder nor a hub id" in refusal(tmp_path / "file")
-    assert "no readable config.json" in refusal(tmp_path)
+    assert "'config.json' in" in refusal(tmp_path)
     save(tmp_path, "llama")
     assert "device 'tpu' is not available here; available: cpu" in refusal(tmp_path, device="tpu")
     assert "dtype 'int4' is not supported" in refusal(tmp_path, dtype="int4")
@@ -245,15 +245,22 @@ def test_a_model_without_language_head_is_refused():
         family_for(tiny_model("llama").model)
 
 
-@pytest.mark.parametrize("written", ["[]", "3", '"x"', "null", "[" * 100_000, "\ufeff{}", '{"a": 1', "", "9" * 5000])
+@pytest.mark.parametrize("written", ["[]", "3", '"x"', "null", "[" * 100_000, '{"a": 1', "", "9" * 5000])
 def test_a_config_that_is_no_object_is_named(tmp_path, written):
     (tmp_path / "config.json").write_text(written, encoding="utf-8")
-    assert "no readable config.json" in refusal(tmp_path)
+    assert "'config.json' in" in refusal(tmp_path)
+
+
+def test_a_config_with_a_byte_order_mark_is_transformers_to_refuse(tmp_path):
+    save(tmp_path, "llama")
+    path = tmp_path / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert "cannot be loaded: " in refusal(tmp_path)
 
 
 def test_a_config_that_is_no_text_is_named(tmp_path):
     (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00")
-    assert "no readable config.json" in refusal(tmp_path)
+    assert "'config.json' in" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("source", ["x" * 5000, "owner/" + "x" * 5000, "\0", "a/\x1b[31m", "two\nlines", "\ud800"])
