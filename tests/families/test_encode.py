@@ -8,6 +8,7 @@ from PIL import Image
 
 import seeahead
 from seeahead.errors import InputError
+from seeahead.families.templates import as_parts, refusals_told
 from seeahead.families.tiny import IMAGE
 from seeahead.prompt import make_prompt
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model, tiny_processor
@@ -48,6 +49,18 @@ def test_placeholders_match_what_the_model_makes_of_the_images(model_type):
     assert int((inputs.token_ids == IMAGE).sum()) == num_features(family, inputs)
     text = family.tokenizer.decode(inputs.token_ids[0])
     assert text.index("What is this?") < text.index("A cat.") < text.index("And this?")
+
+
+@pytest.mark.parametrize("model_type", [name for name in VISION_FAMILIES if name != "paligemma"])  # has no template
+def test_a_prompt_is_what_the_processor_itself_makes_of_the_conversation(model_type):
+    family, prompt = engine(model_type).family, make_prompt("What is this?", [WIDE, SQUARE])
+    settings = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    with refusals_told():
+        own = family.processor.apply_chat_template(as_parts(prompt.messages), **settings)
+    inputs = family.encode(prompt)
+    read = {"input_ids": inputs.token_ids, **inputs.extras}
+    assert set(own) - {"attention_mask"} == set(read)
+    assert all(torch.equal(torch.as_tensor(own[name]), torch.as_tensor(value)) for name, value in read.items())
 
 
 @pytest.mark.parametrize("model_type", VISION_FAMILIES)

@@ -140,22 +140,10 @@ class PromptEncoder:
         config = self.model.config
         reader = completed(reader, config)
         images = [part for message in messages for part in message.parts if not isinstance(part, str)]
-        if self._takes_parts(template, with_images=True):
-            with refusals_told():
-                encoded = reader.apply_chat_template(
-                    as_parts(messages),
-                    chat_template=template,
-                    add_generation_prompt=True,
-                    tokenize=True,
-                    return_dict=True,
-                    return_tensors="pt",
-                )
-        else:
-            # transformers takes images out of parts alone.
-            text = self._write(reader, template, messages, with_images=True)
-            settings = {} if self._adds_special_tokens(text) else {"add_special_tokens": False}
-            with refusals_told():
-                encoded = reader(text=text, images=[images], return_tensors="pt", **settings)
+        text = self._write(reader, template, messages, with_images=True)
+        settings = {} if self._adds_special_tokens(text) else {"add_special_tokens": False}
+        with refusals_told():
+            encoded = reader(text=text, images=[images], return_tensors="pt", **settings)
         pixels = encoded.get("pixel_values")
         num_features = self.num_image_features(pixels) if isinstance(pixels, torch.Tensor) else None
         check_placeholders(reader, config, encoded, num_features)
