@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerFast
 import seeahead
 from seeahead.api import Engine, Piece
 from seeahead.errors import DrafterError, InputError, ModelError
+from seeahead.families.tiny import END, VOCAB_SIZE
 from seeahead.testing import tiny_model
-from seeahead.testing.configs import END, VOCAB_SIZE
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "src" / "seeahead"
 # A module imports only from lower levels. The first part of its name decides: seeahead.drafters.lookup is "drafters".
 LEVELS = [
     {"errors"},
-    {"checked", "compat", "option_table", "provenance", "fetch", "picture_formats", "tree", "records"},
-    {"pictures", "history", "metrics", "detokenize"},
+    {"checked", "compat", "option_table", "provenance", "fetch", "image_formats", "tree", "records"},
+    {"images", "history", "metrics", "detokenize"},
     {"sampling"},
     {"verify", "stopping", "prompt"},
     {"executor", "generation_config", "data"},
@@ -41,8 +41,8 @@ FORBIDDEN = {
     "records": {"torch", "transformers", "numpy", "PIL"},
     "metrics": {"torch", "transformers", "numpy", "PIL"},
     "fetch": {"torch", "transformers", "numpy", "PIL"},
-    "picture_formats": {"torch", "transformers", "numpy", "PIL"},
-    "pictures": {"torch", "transformers"},
+    "image_formats": {"torch", "transformers", "numpy", "PIL"},
+    "images": {"torch", "transformers"},
     "tree": {"transformers", "PIL"},
     "sampling": {"transformers", "PIL"},
     "verify": {"transformers", "PIL"},

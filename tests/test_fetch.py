@@ -1,4 +1,4 @@
-"""Pictures from the web: only the checked address, limits, redirects, whatever a server says. No network."""
+"""Images from the web: only the checked address, limits, redirects, whatever a server says. No network."""
 
 import io
 import socket
@@ -13,7 +13,7 @@ from PIL import Image
 from seeahead import __version__
 from seeahead import fetch as fetching
 from seeahead.fetch import fetch
-from seeahead.pictures import load_picture
+from seeahead.images import load_image
 from tests.web import answer_with, refusal
 
 
@@ -31,7 +31,7 @@ class Server(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", self.path[4:])
             self.end_headers()
-        elif self.path == "/picture":
+        elif self.path == "/image":
             self.send_response(200)
             self.end_headers()
             self.wfile.write(self.body)
@@ -48,41 +48,41 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server on this machine that passes for a public one, under the name pictures.example."""
+    """A server on this machine that passes for a public one, under the name images.example."""
     stream = io.BytesIO()
     Image.new("RGB", (5, 4), "red").save(stream, "PNG")
     monkeypatch.setattr(Server, "body", stream.getvalue())
     running = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    hosts = {"pictures.example": "127.0.0.1", "inside.example": "10.0.0.1"}
+    hosts = {"images.example": "127.0.0.1", "inside.example": "10.0.0.1"}
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, port, *_, **__: answer_with([hosts.get(host, host)])(host, port)
     )
     monkeypatch.setattr(fetching, "is_public", lambda address: address == "127.0.0.1")
-    yield f"http://pictures.example:{running.server_port}"
+    yield f"http://images.example:{running.server_port}"
     running.shutdown()
     running.server_close()
     thread.join()
 
 
-def test_a_picture_arrives_from_the_checked_address(server):
-    assert load_picture(f"{server}/picture", allow_urls=True).size == (5, 4)
+def test_an_image_arrives_from_the_checked_address(server):
+    assert load_image(f"{server}/image", allow_urls=True).size == (5, 4)
 
 
 def test_redirects_are_followed_a_few_times(server):
-    assert fetch(f"{server}/to?/picture", max_bytes=1000) == Server.body
-    assert fetch(f"{server}/to?{server}/picture", max_bytes=1000) == Server.body
-    assert "redirects more than" in refusal(f"{server}/to?" * 5 + "/picture")
+    assert fetch(f"{server}/to?/image", max_bytes=1000) == Server.body
+    assert fetch(f"{server}/to?{server}/image", max_bytes=1000) == Server.body
+    assert "redirects more than" in refusal(f"{server}/to?" * 5 + "/image")
 
 
 def test_a_redirect_inside_is_refused(server):
-    assert "not on the public internet" in refusal(f"{server}/to?http://inside.example/picture")
+    assert "not on the public internet" in refusal(f"{server}/to?http://inside.example/image")
     assert "not http" in refusal(f"{server}/to?file:///etc/passwd")
 
 
 def test_limits(server):
-    assert "10 bytes" in refusal(f"{server}/picture", max_bytes=10)
+    assert "10 bytes" in refusal(f"{server}/image", max_bytes=10)
     assert "404" in refusal(f"{server}/none")
 
 
@@ -137,7 +137,7 @@ def raw(server, monkeypatch):
 
     def answering(data):
         said[:] = [data]
-        return f"http://pictures.example:{listener.getsockname()[1]}/a.png"
+        return f"http://images.example:{listener.getsockname()[1]}/a.png"
 
     yield answering
     listener.shutdown(socket.SHUT_RDWR)
@@ -156,7 +156,7 @@ def redirect(location: bytes) -> bytes:
 )  # fmt: skip
 def test_a_redirect_to_a_malformed_address_is_one_line(raw, location):
     message = refusal(raw(redirect(location)))
-    assert "the address that 'pictures.example' redirects to is malformed" in message
+    assert "the address that 'images.example' redirects to is malformed" in message
     assert message.isprintable()
     assert len(message) < 400
 
@@ -195,7 +195,7 @@ def test_a_redirect_to_a_long_host_makes_a_short_message(raw):
 )
 def test_what_a_server_says_is_shown_on_one_short_line(raw, answer):
     message = refusal(raw(answer))
-    assert message.startswith("'pictures.example' answers, but not as it should: ")
+    assert message.startswith("'images.example' answers, but not as it should: ")
     assert message.isprintable()
     assert len(message) < 300
 
@@ -203,8 +203,8 @@ def test_what_a_server_says_is_shown_on_one_short_line(raw, answer):
 def test_only_a_server_that_was_not_reached_cannot_be_reached(server):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    assert "'pictures.example' cannot be reached: " in refusal(f"http://pictures.example:{port}/a.png")
-    message = refusal(server.replace("http:", "https:") + "/picture")  # reached, but not by TLS
+    assert "'images.example' cannot be reached: " in refusal(f"http://images.example:{port}/a.png")
+    message = refusal(server.replace("http:", "https:") + "/image")  # reached, but not by TLS
     assert "cannot be reached" not in message
 
 
@@ -220,7 +220,7 @@ def test_a_secure_server_that_drips_its_greeting_is_left_in_time(server):
 
     thread = threading.Thread(target=drip, daemon=True)
     thread.start()
-    url = f"https://pictures.example:{listener.getsockname()[1]}/"
+    url = f"https://images.example:{listener.getsockname()[1]}/"
     assert "no answer within 0.3 seconds" in refusal(url, timeout_seconds=0.3)
     thread.join()
     listener.close()
@@ -230,7 +230,7 @@ def test_every_address_of_a_name_is_tried(server, monkeypatch):
     monkeypatch.setattr(fetching, "is_public", lambda address: address.startswith("127."))
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, port, *_, **__: answer_with(
-            ["127.0.0.9", "127.0.0.8", "127.0.0.1"] if host == "pictures.example" else [host]
+            ["127.0.0.9", "127.0.0.8", "127.0.0.1"] if host == "images.example" else [host]
         )(host, port),
     )  # fmt: skip
     tried = []
@@ -243,5 +243,5 @@ def test_every_address_of_a_name_is_tried(server, monkeypatch):
         return connect(address, **options)
 
     monkeypatch.setattr(socket, "create_connection", create_connection)
-    assert fetch(f"{server}/picture", max_bytes=1000) == Server.body
+    assert fetch(f"{server}/image", max_bytes=1000) == Server.body
     assert tried == ["127.0.0.9", "127.0.0.8", "127.0.0.1"]

@@ -21,7 +21,7 @@ from seeahead.families import family_for
 from seeahead.families.base import Family
 from seeahead.families.loading import load_model, pick_device, pick_dtype
 from seeahead.generation_config import Prepared, check_settings, prepare
-from seeahead.pictures import PictureSources
+from seeahead.images import ImageSources
 from seeahead.prompt import Prompt, PromptLike, make_prompt
 from seeahead.proven import Prover
 from seeahead.reply import Answer, Piece, Reply
@@ -54,7 +54,7 @@ class Engine:
         """The same target with another drafter; the target is not loaded again."""
         return Engine(self.family, bind(drafter, self.target, self.own_drafters), self.own_drafters, self.prover)
 
-    def generate(self, prompt: PromptLike, images: PictureSources = None, **settings: Any) -> Reply:
+    def generate(self, prompt: PromptLike, images: ImageSources = None, **settings: Any) -> Reply:
         """The whole answer. Settings are those of `stream`."""
         reply = None
         for piece in self.stream(prompt, images, **settings):
@@ -65,7 +65,7 @@ class Engine:
     def stream(
         self,
         prompt: PromptLike,
-        images: PictureSources = None,
+        images: ImageSources = None,
         *,
         max_new_tokens: int | None = None,
         temperature: float | None = None,

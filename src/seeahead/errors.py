@@ -4,7 +4,7 @@ Words of somebody else, which a message repeats, go through `shown` or `escaped`
 
 SeeaheadError (a ValueError)
 ├── InputError        a setting, prompt or argument is wrong
-│   └── ImageError    a picture cannot be used
+│   └── ImageError    an image cannot be used
 ├── ModelError        a model folder, checkpoint or model type cannot be used
 └── DrafterError      a drafter is unknown, or cannot serve this target
 """
@@ -19,7 +19,7 @@ class InputError(SeeaheadError):
 
 
 class ImageError(InputError):
-    """A picture cannot be used: missing, broken, too large or refused."""
+    """An image cannot be used: missing, broken, too large or refused."""
 
 
 class ModelError(SeeaheadError):

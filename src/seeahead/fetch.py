@@ -1,4 +1,4 @@
-"""One picture from a public web address, and from nowhere else.
+"""One image from a public web address, and from nowhere else.
 
 A server that follows addresses sent by strangers must not reach its own network with them. So the name is
 resolved once, every address it has must be public, connections go to the checked addresses alone, and
@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 15.0
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _HEADERS = {"Accept": "image/*", "Connection": "close", "User-Agent": f"seeahead/{__version__} (image fetcher)"}
-_INSTEAD = "download the picture, give its path"
+_INSTEAD = "download the image, give its path"
 
 # Written out, since `ipaddress` knows them only in part and each version of Python another part.
 _NOT_PUBLIC = [
@@ -67,23 +67,16 @@ class _Place:
         return shown(self.host)
 
 
-@dataclass(frozen=True)
-class _Redirect:
-    """Where the server sends us instead of a body."""
-
-    location: str
-
-
 def fetch(url: str, *, max_bytes: int, timeout_seconds: float = TIMEOUT_SECONDS) -> bytes:
     """The body behind `url`, at most `max_bytes`, within `timeout_seconds` for all of it together."""
     deadline = time.monotonic() + timeout_seconds
     place = _parse(url)
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            answer = _get(place, _checked_addresses(place, deadline), max_bytes, deadline)
-            if isinstance(answer, bytes):
-                return answer
-            place = _parse(answer.location, place)
+            location, body = _get(place, _checked_addresses(place, deadline), max_bytes, deadline)
+            if location is None:
+                return body
+            place = _parse(location, place)
     except TimeoutError:
         raise ImageError(f"{place} gives no answer within {timeout_seconds:g} seconds; {_INSTEAD}") from None
     raise ImageError(f"the address redirects more than {MAX_REDIRECTS} times; {_INSTEAD}")
@@ -168,7 +161,7 @@ def _resolved(place: _Place, deadline: float) -> list[str]:
     except queue.Empty:
         raise TimeoutError from None
     if isinstance(answer, Exception):
-        raise ImageError(f"the host {place} is unknown; check the address, or download the picture") from None
+        raise ImageError(f"the host {place} is unknown; check the address, or download the image") from None
     return answer
 
 
@@ -189,11 +182,7 @@ class _Connection(http.client.HTTPConnection):
         self._is_secure = place.is_secure
         self._deadline = deadline
         # http.client forgets the socket once it knows that the answer ends with the connection.
-        self._open_socket: socket.socket | None = None
-
-    @property
-    def was_reached(self) -> bool:
-        return self._open_socket is not None
+        self.open_socket: socket.socket | None = None
 
     def connect(self) -> None:
         """Raises ConnectionError where no address answers."""
@@ -201,30 +190,30 @@ class _Connection(http.client.HTTPConnection):
             # What is left is shared, so that an address that never answers leaves time for the others.
             share = _remaining(self._deadline) / (len(self._addresses) - number)
             try:
-                self.sock = self._open_socket = socket.create_connection((address, self.port), timeout=share)
+                self.sock = self.open_socket = socket.create_connection((address, self.port), timeout=share)
                 break
             except OSError as error:
                 reason = error
         else:
             _remaining(self._deadline)
             raise ConnectionError(reason.strerror or "no answer")
-        self._open_socket.settimeout(_remaining(self._deadline))
+        self.open_socket.settimeout(_remaining(self._deadline))
         if self._is_secure:
             secure = ssl.create_default_context()
-            secured = secure.wrap_socket(self._open_socket, server_hostname=self.host, do_handshake_on_connect=False)
-            self.sock = self._open_socket = secured  # before the handshake, so that this too can be ended
+            secured = secure.wrap_socket(self.open_socket, server_hostname=self.host, do_handshake_on_connect=False)
+            self.sock = self.open_socket = secured  # before the handshake, so that this too can be ended
             secured.do_handshake()
 
     def abort(self) -> None:
         """End whatever waits on the socket. A timeout per read would let a server drip bytes for ever."""
-        if self._open_socket is not None:
+        if self.open_socket is not None:
             try:
-                self._open_socket.shutdown(socket.SHUT_RDWR)
+                self.open_socket.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return
 
 
-def _get(place: _Place, addresses: Sequence[str], max_bytes: int, deadline: float) -> bytes | _Redirect:
+def _get(place: _Place, addresses: Sequence[str], max_bytes: int, deadline: float) -> tuple[str | None, bytes]:
     connection = _Connection(place, addresses[:MAX_ADDRESSES], deadline)
     timer = threading.Timer(_remaining(deadline), connection.abort)
     timer.daemon = True
@@ -237,24 +226,25 @@ def _get(place: _Place, addresses: Sequence[str], max_bytes: int, deadline: floa
     except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
         _remaining(deadline)  # after the deadline it is the abort that is seen here
         reason = escaped(str(error) or type(error).__name__)
-        what = "answers, but not as it should" if connection.was_reached else "cannot be reached"
+        what = "answers, but not as it should" if connection.open_socket else "cannot be reached"
         raise ImageError(f"{place} {what}: {reason}; {_INSTEAD}") from None
     finally:
         timer.cancel()
         connection.close()
 
 
-def _answer(connection: _Connection, place: _Place, max_bytes: int, deadline: float) -> bytes | _Redirect:
+def _answer(connection: _Connection, place: _Place, max_bytes: int, deadline: float) -> tuple[str | None, bytes]:
+    """Where the server sends us instead, and the body."""
     connection.request("GET", place.path, headers=_HEADERS)
     with closing(connection.getresponse()) as response:
         location = response.getheader("Location")
         if response.status in _REDIRECTS and location:
             # Headers are read as Latin-1, whatever was meant.
-            return _Redirect(str(location).encode("latin-1").decode("utf-8", "surrogateescape"))
+            return str(location).encode("latin-1").decode("utf-8", "surrogateescape"), b""
         if response.status != 200:
-            raise ImageError(f"{place} answers {response.status}; check the address, or download the picture")
+            raise ImageError(f"{place} answers {response.status}; check the address, or download the image")
         body = response.read(max_bytes + 1)
     if len(body) > max_bytes:
-        raise ImageError(f"the picture at {place} is larger than {max_bytes:,} bytes, the limit")
+        raise ImageError(f"the image at {place} is larger than {max_bytes:,} bytes, the limit")
     _remaining(deadline)  # after an abort a read without a length ends as if the body were complete
-    return body
+    return None, body

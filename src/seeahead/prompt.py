@@ -1,16 +1,17 @@
-"""Prompts as plain values: chat messages with text and pictures. Nothing is tokenised here."""
+"""Prompts as plain values: chat messages with text and images. Nothing is tokenised here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from PIL.Image import Image
 
 from seeahead.errors import InputError, shown
-from seeahead.pictures import PictureSources, as_sources, load_picture
+from seeahead.images import ImageSources, as_sources, load_image
 
 ROLES = ("system", "user", "assistant")
 _EXAMPLE = '{"role": "user", "content": "What is this?"}'
@@ -18,10 +19,14 @@ _EXAMPLE = '{"role": "user", "content": "What is this?"}'
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. `parts` are texts and pictures in reading order."""
+    """One turn. `parts` are texts and images in reading order."""
 
     role: str
     parts: tuple[str | Image, ...]
+
+    @property
+    def content(self) -> tuple[str | Image, ...]:
+        return self.parts
 
     @property
     def text(self) -> str:
@@ -30,7 +35,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation whose last message is the user's. `captions`: none, or one per picture, for drafters alone."""
+    """A conversation whose last message is the user's. `captions`: none, or one per image, for drafters alone."""
 
     messages: tuple[Message, ...]
     captions: tuple[str, ...] = ()
@@ -38,19 +43,6 @@ class Prompt:
     @property
     def images(self) -> list[Image]:
         return [part for message in self.messages for part in message.parts if not isinstance(part, str)]
-
-    def as_chat(self) -> list[dict[str, Any]]:
-        """The form chat templates take; pictures appear as bare `{"type": "image"}` parts."""
-        return [
-            {
-                "role": message.role,
-                "content": [
-                    {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
-                    for part in message.parts
-                ],
-            }
-            for message in self.messages
-        ]
 
 
 class MessageLike(Protocol):
@@ -63,14 +55,14 @@ class MessageLike(Protocol):
     def content(self) -> Any: ...
 
 
-_AnyMessage: TypeAlias = Mapping[str, Any] | MessageLike | Message
+_AnyMessage: TypeAlias = Mapping[str, Any] | MessageLike
 PromptLike: TypeAlias = str | Prompt | _AnyMessage | Iterable[_AnyMessage]
 """A text, a prompt that is made already, one message, or the messages of a conversation."""
 
 
 def make_prompt(
     prompt: PromptLike,
-    images: PictureSources = None,
+    images: ImageSources = None,
     captions: str | Iterable[str] | None = None,
     *,
     allow_urls: bool = False,
@@ -80,7 +72,7 @@ def make_prompt(
     A message is a mapping or an object with `role` and `content`. Its content is a text or a list of parts:
     `{"type": "text", "text": …}` or just a text, `{"type": "image", "image": …}` (or `url`/`path`), or a bare
     `{"type": "image"}`, which takes the next of `images`. Images that no part claims come first in the first user
-    message. Raises InputError (ImageError for a picture that cannot be used).
+    message. Raises InputError (ImageError for an image that cannot be used).
     """
     sources, texts = as_sources(images), _captions(captions)
     if isinstance(prompt, Prompt):
@@ -88,7 +80,7 @@ def make_prompt(
             raise InputError("a Prompt was given together with images or captions; put them into the Prompt")
         return _checked(prompt)
     listed = _listed(prompt)
-    waiting = [load_picture(source, allow_urls=allow_urls) for source in sources]
+    waiting = [load_image(source, allow_urls=allow_urls) for source in sources]
     messages = [_message(number, message, waiting, allow_urls) for number, message in enumerate(listed, 1)]
     first = next((place for place, message in enumerate(messages) if message.role == "user"), None)
     if waiting and first is not None:
@@ -100,7 +92,7 @@ def _listed(prompt: Any) -> list[Any]:
     """The messages of whatever may be a prompt."""
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
-    if isinstance(prompt, Message) or _has_fields(prompt, "role"):
+    if _fields(prompt, "role") is not None:
         return [prompt]
     if not _is_list(prompt):
         raise InputError(f"the prompt is {_kind(prompt)}; give a text, or a list of messages such as {_EXAMPLE}")
@@ -113,7 +105,7 @@ def _captions(captions: Any) -> tuple[str, ...]:
     listed = list(captions) if _is_list(captions) else [captions]
     for caption in listed:
         if not isinstance(caption, str):
-            raise InputError(f"a caption is {_kind(caption)}; give a text for each picture, in order")
+            raise InputError(f"a caption is {_kind(caption)}; give a text for each image, in order")
     return tuple(listed)
 
 
@@ -122,11 +114,9 @@ def _checked(prompt: Prompt) -> Prompt:
     if not messages or messages[-1].role != "user":
         raise InputError("the conversation does not end with a user message; add the question as the last message")
     if not messages[-1].text.strip() and all(isinstance(part, str) for part in messages[-1].parts):
-        raise InputError("the prompt is empty; give a question or a picture")
+        raise InputError("the prompt is empty; give a question or an image")
     if captions and len(captions) != num_images:
-        raise InputError(
-            f"{len(captions)} captions were given for {num_images} pictures; give one per picture, in order"
-        )
+        raise InputError(f"{len(captions)} captions were given for {num_images} images; give one per image, in order")
     for number, message in enumerate(messages, 1):
         _check_letters(message.text, "the prompt" if len(messages) == 1 else f"message {number}")
     for number, caption in enumerate(captions, 1):
@@ -146,20 +136,16 @@ def _check_letters(text: str, where: str) -> None:
 
 
 def _message(number: int, message: Any, waiting: list[Image], allow_urls: bool) -> Message:
-    role: Any
-    content: Any
-    if isinstance(message, Message):
-        role, content = message.role, message.parts
-    elif _has_fields(message, "role"):
-        role, content = _field(message, "role"), _field(message, "content")
-    else:
+    fields = _fields(message, "role", "content")
+    if fields is None:
         raise InputError(f"message {number} is {_kind(message)}; give one such as {_EXAMPLE}")
+    role, content = fields
     if not isinstance(role, str) or role not in ROLES:
         raise InputError(
             f"message {number} has {_named('role', role)}; allowed are {', '.join(ROLES)}: "
             "give instructions as system, and what a tool says as user"
         )
-    if isinstance(content, str | Image) or _has_fields(content, "type"):
+    if isinstance(content, str | Image) or _fields(content, "type") is not None:
         content = (content,)
     if not _is_list(content):
         raise InputError(f"message {number} has no content; give a text or a list of text and image parts")
@@ -170,45 +156,45 @@ def _part(number: int, part: Any, waiting: list[Image], allow_urls: bool) -> str
     if isinstance(part, str):
         return part
     if isinstance(part, Image):
-        return load_picture(part)
-    if not _has_fields(part, "type"):
+        return load_image(part)
+    fields = _fields(part, "type", "text", "image", "path", "url", "image_url")
+    if fields is None:
         raise InputError(f"message {number} has a part that is {_kind(part)}; allowed are text and image parts")
-    kind = _field(part, "type")
+    kind, text, *sources = fields
     if not isinstance(kind, str) or kind not in ("text", "image", "image_url"):
         raise InputError(f"message {number} has a part with {_named('type', kind)}; allowed are text and image")
     if kind != "text":
-        return _picture(number, part, waiting, allow_urls)
-    text = _field(part, "text")
+        source = next((source for source in sources if source is not None), None)
+        return _image(number, source, waiting, allow_urls)
     if not isinstance(text, str):
         raise InputError(f'message {number} has a text part whose "text" is {_kind(text)}; give a text')
     return text
 
 
-def _picture(number: int, part: Any, waiting: list[Image], allow_urls: bool) -> Image:
-    values = (_field(part, key) for key in ("image", "path", "url", "image_url"))
-    source = next((value for value in values if value is not None), None)
+def _image(number: int, source: Any, waiting: list[Image], allow_urls: bool) -> Image:
     if source is None:
         if not waiting:
-            raise InputError(f"message {number} asks for one picture more than were given; add it to `images`")
+            raise InputError(f"message {number} asks for one image more than were given; add it to `images`")
         return waiting.pop(0)
-    if _has_fields(source, "url"):
-        source = _field(source, "url")
+    within = _fields(source, "url")
+    if within is not None:
+        source = within[0]
         if source is None:
-            raise InputError(f'message {number} has an image part without "url"; give the address of the picture')
-    return load_picture(source, allow_urls=allow_urls)
+            raise InputError(f'message {number} has an image part without "url"; give the address of the image')
+    return load_image(source, allow_urls=allow_urls)
 
 
-def _has_fields(value: object, name: str) -> bool:
-    """Whether it is a mapping, or an object with the field `name` or with pydantic's way of becoming a mapping."""
-    return isinstance(value, Mapping) or hasattr(value, name) or callable(getattr(value, "model_dump", None))
+def _fields(value: Any, *names: str) -> list[Any] | None:
+    """The fields of a mapping, or of an object that has the first or pydantic's way of becoming a mapping.
 
-
-def _field(value: Any, name: str) -> Any:
-    """The field `name` of what has fields; None where it is missing."""
-    if not isinstance(value, Mapping) and not hasattr(value, name) and hasattr(value, "model_dump"):
+    A missing field is None; all of it is None where `value` is neither."""
+    if not isinstance(value, Mapping) and not hasattr(value, names[0]):
+        if not callable(getattr(value, "model_dump", None)):
+            return None
         value = value.model_dump()
-    field = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-    return field.value if isinstance(field, Enum) else field
+    get = value.get if isinstance(value, Mapping) else partial(getattr, value)
+    fields = [get(name, None) for name in names]
+    return [field.value if isinstance(field, Enum) else field for field in fields]
 
 
 def _is_list(value: object) -> bool:

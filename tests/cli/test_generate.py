@@ -217,7 +217,7 @@ def test_broken_pictures_are_refused_before_a_model_is_loaded(loaded, tmp_path, 
     (tmp_path / "words.jpg").write_text("no picture at all")
     (tmp_path / "half.png").write_bytes(whole[: len(whole) * 2 // 3])
     Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
-    for name, says in (("words.jpg", "not a picture"), ("half.png", "truncated"), ("bomb.png", "the limit")):
+    for name, says in (("words.jpg", "not an image"), ("half.png", "truncated"), ("bomb.png", "the limit")):
         assert says in refused(["-i", str(tmp_path / name), "hi"], capsys)
     assert loaded.asked == []
 

@@ -126,5 +126,5 @@ def test_a_truncated_checkpoint(llava, tmp_path, capsys):
 
 
 def test_folders_that_are_no_models(tmp_path, capsys):
-    assert "has no readable config.json" in refused(["-m", tmp_path, "What?"], capsys)
+    assert "'config.json' in" in refused(["-m", tmp_path, "What?"], capsys)
     assert "neither a folder nor a hub id" in refused(["-m", tmp_path / "no" / "where", "What?"], capsys)

@@ -65,7 +65,7 @@ def colors(prompt: Prompt) -> list[Any]:
     return [image.getpixel((0, 0)) for image in prompt.images]
 
 
-def test_a_text_with_pictures_puts_them_first() -> None:
+def test_a_text_with_images_puts_them_first() -> None:
     prompt = make_prompt("What is this?", [RED, BLUE])
     assert [part if isinstance(part, str) else part.getpixel((0, 0)) for part in prompt.messages[0].parts] == [
         (255, 0, 0),
@@ -74,7 +74,7 @@ def test_a_text_with_pictures_puts_them_first() -> None:
     ]
 
 
-def test_bare_image_parts_take_the_given_pictures_in_order() -> None:
+def test_bare_image_parts_take_the_given_images_in_order() -> None:
     turns = [
         {"role": "user", "content": [{"type": "text", "text": "A"}, {"type": "image"}]},
         {"role": "assistant", "content": "Red."},
@@ -82,10 +82,10 @@ def test_bare_image_parts_take_the_given_pictures_in_order() -> None:
     ]
     prompt = make_prompt(turns, [RED])
     assert [image.getpixel((0, 0)) for image in prompt.images] == [(255, 0, 0), (0, 0, 255)]
-    assert prompt.as_chat()[0]["content"] == [{"type": "text", "text": "A"}, {"type": "image"}]
+    assert [isinstance(part, str) for part in prompt.messages[0].parts] == [True, False]
 
 
-def test_unclaimed_pictures_go_to_the_first_question() -> None:
+def test_unclaimed_images_go_to_the_first_question() -> None:
     turns = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Look."},
@@ -107,7 +107,7 @@ def test_unclaimed_pictures_go_to_the_first_question() -> None:
         ([{"role": "robot", "content": "Hi"}], "robot"),
         ([{"role": "user", "content": None}], "no content"),
         ([{"role": "user", "content": [{"type": "video"}]}], "video"),
-        ([{"role": "user", "content": [{"type": "image"}]}], "one picture more"),
+        ([{"role": "user", "content": [{"type": "image"}]}], "one image more"),
         (None, "the prompt is None; give a text, or a list of messages such as"),
         (b"Hi", "the prompt is of type bytes"),
         (bytearray(b"Hi"), "the prompt is of type bytearray"),
@@ -146,8 +146,8 @@ def test_unclaimed_pictures_go_to_the_first_question() -> None:
         ([{"role": "user", "content": [{"type": "text"}]}], 'a text part whose "text" is None'),
         ([{"role": "user", "content": [{"type": "text", "text": 3}]}], 'a text part whose "text" is of type int'),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], 'an image part without "url"'),
-        ([{"role": "user", "content": [{"type": "image", "image": 3}]}], "a picture was given as int"),
-        ([{"role": "user", "content": [{"type": "image", "image": []}]}], "a picture was given as list"),
+        ([{"role": "user", "content": [{"type": "image", "image": 3}]}], "an image was given as int"),
+        ([{"role": "user", "content": [{"type": "image", "image": []}]}], "an image was given as list"),
     ],
 )
 def test_a_wrong_prompt_is_refused(messages: object, what: str) -> None:
@@ -169,9 +169,9 @@ def test_messages_and_parts_may_be_objects(make: Callable[..., Any]) -> None:
     assert colors(prompt) == [(255, 0, 0), (0, 0, 255)]
 
 
-def as_data_url(picture: Image.Image) -> str:
+def as_data_url(image: Image.Image) -> str:
     stream = io.BytesIO()
-    picture.save(stream, "PNG")
+    image.save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
@@ -188,7 +188,7 @@ def test_one_message_is_a_conversation_of_one(one: Any) -> None:
         assert colors(prompt) == [(255, 0, 0)]
 
 
-def test_parts_may_be_bare_texts_and_pictures() -> None:
+def test_parts_may_be_bare_texts_and_images() -> None:
     prompt = make_prompt([{"role": "user", "content": ["What", " is ", BLUE, {"type": "image"}, "?"]}], [RED])
     assert prompt.messages[0].text == "What is ?"
     assert colors(prompt) == [(0, 0, 255), (255, 0, 0)]
@@ -199,7 +199,7 @@ def test_content_may_be_one_part_or_anything_that_lists_parts(content: Any) -> N
     assert make_prompt([{"role": "user", "content": content}]).messages[0].text == "Hi"
 
 
-def test_one_picture_may_stand_for_a_list_of_one(tmp_path: Path) -> None:
+def test_one_image_may_stand_for_a_list_of_one(tmp_path: Path) -> None:
     path = tmp_path / "red.png"
     RED.save(path)
     for one in (
@@ -214,7 +214,7 @@ def test_one_picture_may_stand_for_a_list_of_one(tmp_path: Path) -> None:
         assert colors(make_prompt("What?", one)) == [(255, 0, 0)]
     with path.open("rb") as file:
         assert colors(make_prompt("What?", file)) == [(255, 0, 0)]
-    assert colors(make_prompt("What?", (picture for picture in (RED, BLUE)))) == [(255, 0, 0), (0, 0, 255)]
+    assert colors(make_prompt("What?", (image for image in (RED, BLUE)))) == [(255, 0, 0), (0, 0, 255)]
 
 
 def test_a_path_is_never_read_letter_by_letter() -> None:
@@ -223,21 +223,21 @@ def test_a_path_is_never_read_letter_by_letter() -> None:
             make_prompt("What?", name)
 
 
-def test_no_pictures_and_no_captions() -> None:
+def test_no_images_and_no_captions() -> None:
     for none in (None, (), [], iter(())):
         assert make_prompt("What?", none, none) == make_prompt("What?")
     assert make_prompt(make_prompt("What?"), None, None).messages[0].text == "What?"
 
 
-def test_pictures_and_captions_of_a_wrong_kind() -> None:
+def test_images_and_captions_of_a_wrong_kind() -> None:
     for wrong in (3, True, {"a": RED}, object()):
-        assert "pictures were given as" in refusal("What?", wrong)
-    assert "a picture was given as NoneType" in refusal("What?", [None])
-    assert "a picture was given as list" in refusal("What?", [[RED]])
+        assert "images were given as" in refusal("What?", wrong)
+    assert "an image was given as NoneType" in refusal("What?", [None])
+    assert "an image was given as list" in refusal("What?", [[RED]])
     assert "a caption is of type int" in refusal("What?", RED, 3)
     assert "a caption is of type bytes" in refusal("What?", RED, b"red")
     assert "a caption is None" in refusal("What?", RED, [None])
-    assert "2 captions were given for 1 pictures" in refusal("What?", RED, ["a", "b"])
+    assert "2 captions were given for 1 images" in refusal("What?", RED, ["a", "b"])
     assert "together with images or captions" in refusal(make_prompt("What?"), RED)
 
 

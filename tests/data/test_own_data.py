@@ -13,8 +13,8 @@ from seeahead.data.own_data import load_own
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.data.suite import DESCRIBE
 from seeahead.errors import InputError
-from seeahead.picture_formats import PICTURE_SUFFIXES, SUFFIXES
-from seeahead.pictures import FORMATS, load_picture
+from seeahead.image_formats import IMAGE_SUFFIXES, SUFFIXES
+from seeahead.images import FORMATS, load_image
 from tests.sizes import ROOT
 
 
@@ -205,10 +205,10 @@ def test_pairs_of_surrogates_are_a_character(tmp_path):
 
 
 def test_a_folder_has_images_under_every_ending_that_is_read(tmp_path):
-    for suffix in PICTURE_SUFFIXES:
+    for suffix in IMAGE_SUFFIXES:
         (tmp_path / f"a{suffix.upper()}").write_bytes(b"not opened here")
-    assert {item.id.lower() for item in load(tmp_path).items} == {f"a{suffix}" for suffix in PICTURE_SUFFIXES}
-    assert {".jpg", ".png", ".tif", ".tiff", ".jfif", ".ppm", ".avif"} <= set(PICTURE_SUFFIXES)
+    assert {item.id.lower() for item in load(tmp_path).items} == {f"a{suffix}" for suffix in IMAGE_SUFFIXES}
+    assert {".jpg", ".png", ".tif", ".tiff", ".jfif", ".ppm", ".avif"} <= set(IMAGE_SUFFIXES)
 
 
 def refusal(path):
@@ -259,7 +259,7 @@ def test_bytes_of_a_image_are_kept_under_the_ending_of_their_format(tmp_path):
         Image.new("RGB", (8, 8), "red").save(stream, kind)
         path = store_bytes(tmp_path, stream.getvalue(), "row 1")
         assert path.suffix == SUFFIXES[kind][0]
-        assert load_picture(path).size == (8, 8)
+        assert load_image(path).size == (8, 8)
     for data in (b"", b"\0" * 40, b"\0\0\0\x18ftypheic" + bytes(40)):
         with pytest.raises(InputError, match="row 1: the image in it is none of png, jpg, gif, webp, bmp, tif"):
             store_bytes(tmp_path, data, "row 1")

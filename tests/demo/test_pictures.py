@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 from PIL import Image
 
-from seeahead.pictures import load_picture
+from seeahead.images import load_image
 
 FOLDER = files("seeahead.demo") / "pictures"
 ENTRIES = json.loads((FOLDER / "pictures.json").read_text(encoding="utf-8"))
@@ -19,7 +19,7 @@ def test_every_file_is_listed_once():
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["file"])
 def test_every_picture_loads_and_says_where_it_is_from(entry):
-    picture = load_picture((FOLDER / entry["file"]).read_bytes())
+    picture = load_image((FOLDER / entry["file"]).read_bytes())
     assert isinstance(picture, Image.Image)
     assert picture.size == (512, 512)
     assert all(entry[name] for name in ("title", "kind", "author", "licence", "source", "changes"))

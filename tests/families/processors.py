@@ -14,7 +14,7 @@ WIDE = Image.effect_noise((50, 24), 90).convert("RGB")
 
 
 def processor_or_skip(model_type):
-    """Up to transformers 5.17 the picture processors of Idefics3 and SmolVLM insist on torchvision."""
+    """Up to transformers 5.17 the image processors of Idefics3 and SmolVLM insist on torchvision."""
     try:
         return tiny_processor(model_type)
     except ImportError as error:

@@ -10,7 +10,7 @@ from tests.lossless.cases import FAMILIES, image_counts, prompt, target
 
 @pytest.mark.parametrize("model_type", FAMILIES)
 @torch.inference_mode()
-def test_words_are_the_tables_and_pictures_are_not(model_type):
+def test_words_are_the_tables_and_images_are_not(model_type):
     family, inputs = target(model_type), prompt(model_type, image_counts(model_type)[0])
     scores = Session(family.executor, 64).prefill(inputs, Want(embeddings=True))
     assert not scores.features

@@ -6,7 +6,7 @@ from PIL import Image
 from seeahead.errors import InputError
 from seeahead.families import family_for
 from seeahead.families.loading import load_model
-from seeahead.families.processors import completed, mismatch_told, num_image_features
+from seeahead.families.processors import completed, mismatch_told
 from seeahead.prompt import make_prompt
 from seeahead.testing import tiny_model
 from tests.families.processors import SQUARE, WIDE, family_with, prefill
@@ -82,21 +82,20 @@ def test_other_errors_of_a_forward_are_not_taken_for_this_one():
 
 
 def test_numbers_are_known_beforehand_where_the_pixels_say_it():
-    for model_type, expected in (("llava", 8), ("idefics3", 40), ("gemma3", None)):
+    for model_type, expected in (("llava", 8), ("idefics3", 40), ("smolvlm", 40), ("gemma3", None)):
         family = family_with(model_type)
-        extras = family.encode(make_prompt("What?", [SQUARE, SQUARE])).extras
-        assert num_image_features(family.model.config, extras["pixel_values"]) == expected
-    strategy = tiny_model("llava").config
-    strategy.vision_feature_select_strategy = "full"
-    assert (
-        num_image_features(strategy, family_with("llava").encode(make_prompt("?", [SQUARE])).extras["pixel_values"])
-        == 5
-    )
-    assert num_image_features(strategy, None) is None
+        pixel_values = family.encode(make_prompt("What?", [SQUARE, SQUARE])).extras["pixel_values"]
+        assert family.num_image_features(pixel_values) == expected
+    pixel_values = family_with("llava").encode(make_prompt("?", [SQUARE])).extras["pixel_values"]
+    family = family_for(tiny_model("llava"))
+    family.model.config.vision_feature_select_strategy = "full"
+    assert family.num_image_features(pixel_values) == 5
+    family.model.config.vision_config.model_type = "another_tower"
+    assert family.num_image_features(pixel_values) is None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 1000), (1000, 1), (3, 700), (337, 1)])
-def test_long_thin_pictures_have_as_many_placeholders_as_features(size):
+def test_long_thin_images_have_as_many_placeholders_as_features(size):
     for model_type in ("llava_next", "llava"):
         family = family_with(model_type)
         prefill(family, make_prompt("What?", [Image.new("RGB", size, "red")]))

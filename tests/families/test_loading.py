@@ -2,6 +2,8 @@
 
 import json
 import logging
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +13,13 @@ from safetensors.torch import load_file, save_file
 
 import seeahead
 from seeahead.errors import ModelError
-from seeahead.families import TESTED, check_loadable, check_supported, family_for, register_family
+from seeahead.families import FILES, TESTED, check_loadable, check_supported, family_for, register_family
 from seeahead.families.base import Family
-from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model
+from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_family, tiny_model
+from tests import own_family
 from tests.families.processors import processor_or_skip
 
-PICTURE = Image.effect_noise((40, 40), 60).convert("RGB")
+IMAGE = Image.effect_noise((40, 40), 60).convert("RGB")
 
 
 def save(folder, model_type, **changes):
@@ -28,20 +31,33 @@ def save(folder, model_type, **changes):
 
 @pytest.mark.parametrize("model_type", [*VISION_FAMILIES, *TEXT_FAMILIES])
 def test_a_folder_gives_the_same_answers_as_the_pair(tmp_path, capfd, model_type):
-    pictures = [PICTURE] if model_type in VISION_FAMILIES else []
+    images = [IMAGE] if model_type in VISION_FAMILIES else []
     pair = seeahead.load(save(tmp_path, model_type))
     if model_type == "gemma2":
         # A folder is loaded with the attention that honours soft caps; some releases' sdpa drops them.
         pair.family.model.set_attn_implementation("eager")
-    expected = pair.generate("What is this?", pictures, max_new_tokens=8)
+    expected = pair.generate("What is this?", images, max_new_tokens=8)
     capfd.readouterr()
     loaded = seeahead.load(tmp_path, device="cpu")
     assert capfd.readouterr() == ("", ""), "loading from a folder is silent"
     assert loaded.family.dtype == torch.float32
-    assert loaded.generate("What is this?", pictures, max_new_tokens=8).token_ids == expected.token_ids
+    assert loaded.generate("What is this?", images, max_new_tokens=8).token_ids == expected.token_ids
 
 
-def test_every_tested_type_has_a_tiny_model():
+@pytest.mark.parametrize("file", FILES)
+def test_one_short_file_says_everything_of_a_family(file):
+    module = import_module(f"seeahead.families.{file}")
+    assert set(module.TINY) == {model_type for model_type, name in FILES[file].items() if name}
+    assert issubclass(module.FAMILY, Family)
+    assert len(Path(module.__file__).read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_a_family_of_ones_own_is_as_short():
+    assert len(Path(own_family.__file__).read_text(encoding="utf-8").splitlines()) <= 60
+    assert type(tiny_family(own_family.MODEL_TYPE)) is own_family.OwnVlm
+
+
+def test_every_tested_type_is_built():
     assert set(TESTED) == {*VISION_FAMILIES, *TEXT_FAMILIES}
 
 
@@ -177,14 +193,14 @@ def test_a_torn_file_and_a_missing_one_are_told(tmp_path):
     path.unlink()
     assert "cannot be loaded: " in refusal(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    assert "no readable config.json" in refusal(tmp_path)
+    assert "'config.json' in" in refusal(tmp_path)
 
 
 def test_what_is_no_folder_is_told(tmp_path):
     assert "is neither a folder nor a hub id" in refusal(tmp_path / "nowhere")
     (tmp_path / "file").touch()
     assert "is neither a folder nor a hub id" in refusal(tmp_path / "file")
-    assert "no readable config.json" in refusal(tmp_path)
+    assert "'config.json' in" in refusal(tmp_path)
     save(tmp_path, "llama")
     assert "device 'tpu' is not available here; available: cpu" in refusal(tmp_path, device="tpu")
     assert "dtype 'int4' is not supported" in refusal(tmp_path, dtype="int4")
@@ -229,15 +245,22 @@ def test_a_model_without_language_head_is_refused():
         family_for(tiny_model("llama").model)
 
 
-@pytest.mark.parametrize("written", ["[]", "3", '"x"', "null", "[" * 100_000, "\ufeff{}", '{"a": 1', "", "9" * 5000])
+@pytest.mark.parametrize("written", ["[]", "3", '"x"', "null", "[" * 100_000, '{"a": 1', "", "9" * 5000])
 def test_a_config_that_is_no_object_is_named(tmp_path, written):
     (tmp_path / "config.json").write_text(written, encoding="utf-8")
-    assert "no readable config.json" in refusal(tmp_path)
+    assert "'config.json' in" in refusal(tmp_path)
+
+
+def test_a_config_with_a_byte_order_mark_is_transformers_to_refuse(tmp_path):
+    save(tmp_path, "llama")
+    path = tmp_path / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert "cannot be loaded: " in refusal(tmp_path)
 
 
 def test_a_config_that_is_no_text_is_named(tmp_path):
     (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00")
-    assert "no readable config.json" in refusal(tmp_path)
+    assert "'config.json' in" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("source", ["x" * 5000, "owner/" + "x" * 5000, "\0", "a/\x1b[31m", "two\nlines", "\ud800"])

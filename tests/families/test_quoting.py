@@ -17,14 +17,14 @@ DOORS = [
 ]
 
 
-def ids(family, prompt, pictures=()):
-    return family.encode(make_prompt(prompt, pictures)).token_ids[0].tolist()
+def ids(family, prompt, images=()):
+    return family.encode(make_prompt(prompt, images)).token_ids[0].tolist()
 
 
 @pytest.mark.parametrize(("model_type", "num_images"), DOORS)
 def test_every_special_token_is_text_in_every_role_and_door(model_type, num_images):
     family = family_with(model_type)
-    pictures = [SQUARE, WIDE][:num_images]
+    images = [SQUARE, WIDE][:num_images]
     # PaliGemma's places are added tokens too, but words that it takes and says.
     special = {index: token for index, token in family.tokenizer.added_tokens_decoder.items() if token.special}
     quotes = "|".join(token.content for token in special.values())
@@ -37,8 +37,8 @@ def test_every_special_token_is_text_in_every_role_and_door(model_type, num_imag
             {"role": "user", "content": f"{text}{text} five"},
         ]
 
-    quoting = family.encode(make_prompt(conversation(quotes), pictures))
-    usual = family.encode(make_prompt(conversation("~"), pictures))
+    quoting = family.encode(make_prompt(conversation(quotes), images))
+    usual = family.encode(make_prompt(conversation("~"), images))
     found = [token for token in quoting.token_ids[0].tolist() if token in special]
     assert found == [token for token in usual.token_ids[0].tolist() if token in special]
     assert family.tokenizer.decode(quoting.token_ids[0]) == family.tokenizer.decode(usual.token_ids[0]).replace(
@@ -66,9 +66,9 @@ def test_every_special_token_is_text_in_every_role_and_door(model_type, num_imag
 )
 def test_a_question_about_a_special_token_is_answered(model_type, text):
     family = family_with(model_type)
-    for pictures in ([], [SQUARE])[: 1 + family.can_see]:
-        assert text in family.tokenizer.decode(ids(family, text, pictures))
-        prefill(family, make_prompt(text, pictures))
+    for images in ([], [SQUARE])[: 1 + family.can_see]:
+        assert text in family.tokenizer.decode(ids(family, text, images))
+        prefill(family, make_prompt(text, images))
 
 
 def test_a_conversation_goes_on_after_the_model_named_a_placeholder():

@@ -23,8 +23,8 @@ def chat(history=HISTORY):
     return [{"role": role, "content": text} for role, text in history]
 
 
-def read(family, prompt, pictures=()):
-    return words(family, make_prompt(prompt, pictures))
+def read(family, prompt, images=()):
+    return words(family, make_prompt(prompt, images))
 
 
 # ---- the form of messages
@@ -90,8 +90,8 @@ OWN += "{% endif %}{% endfor %}!{% endfor %}"
 def test_a_tokenizers_template_stands_in_for_the_processors(model_type):
     with_own = family_with(model_type)
     without = family_with(model_type, chat_template=None)
-    for pictures in ([], [SQUARE]):
-        assert read(without, chat(), pictures) == read(with_own, chat(), pictures)
+    for images in ([], [SQUARE]):
+        assert read(without, chat(), images) == read(with_own, chat(), images)
 
 
 @pytest.mark.parametrize("model_type", WRITTEN_OUT)
@@ -138,9 +138,9 @@ def test_of_several_templates_the_default_counts():
 )
 def test_what_a_template_refuses_is_told_in_one_line(template, reason):
     family = family_with("llava", chat_template=template)
-    for pictures in ([], [SQUARE]):
+    for images in ([], [SQUARE]):
         with pytest.raises(InputError, match=f"the model's processor refuses this prompt: .*({reason})") as told:
-            family.encode(make_prompt("What is this?", pictures))
+            family.encode(make_prompt("What is this?", images))
         assert "\n" not in str(told.value)
 
 
@@ -192,8 +192,8 @@ def test_models_that_see_read_the_ids_of_their_processors_template(model_type):
     for family in (family_with(model_type), adding(family_with(model_type), end=False)):
         if family.processor.chat_template is None:
             continue
-        for pictures in ([], [SQUARE], [WIDE, SQUARE]):
-            content = [*({"type": "image", "image": one} for one in pictures), {"type": "text", "text": "What?"}]
+        for images in ([], [SQUARE], [WIDE, SQUARE]):
+            content = [*({"type": "image", "image": one} for one in images), {"type": "text", "text": "What?"}]
             expected = family.processor.apply_chat_template(
                 [{"role": "user", "content": content}],
                 add_generation_prompt=True,
@@ -201,7 +201,7 @@ def test_models_that_see_read_the_ids_of_their_processors_template(model_type):
                 return_dict=True,
                 return_tensors="pt",
             )
-            inputs = family.encode(make_prompt("What?", pictures))
+            inputs = family.encode(make_prompt("What?", images))
             assert inputs.token_ids.equal(expected["input_ids"])
             for name, value in inputs.extras.items():
                 assert torch.equal(value, expected[name])

@@ -1,4 +1,4 @@
-"""What a caller hands over: pictures, prompts, a drafter's settings, sampling settings."""
+"""What a caller hands over: images, prompts, a drafter's settings, sampling settings."""
 
 import atexit
 import base64
@@ -20,7 +20,7 @@ from seeahead.api import Engine
 from seeahead.drafters import KINDS, bind, split_settings
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.families import family_for
-from seeahead.pictures import load_picture
+from seeahead.images import load_image
 from seeahead.prompt import make_prompt
 from seeahead.sampling import SamplingParams
 from seeahead.stopping import StopRule
@@ -29,7 +29,7 @@ from tests.drafters import tiny_folders
 
 
 @cache
-def picture_files():
+def image_files():
     """A small file of every format and of its special parts."""
     random = np.random.default_rng(0)
     colours = Image.fromarray(random.integers(0, 255, (12, 17, 4), np.uint8), "RGBA")
@@ -59,21 +59,21 @@ def picture_files():
     return tuple(files)
 
 
-def _saved(picture, kind, **settings):
+def _saved(image, kind, **settings):
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **settings)
+    image.save(buffer, kind, **settings)
     return buffer.getvalue()
 
 
 _WAYS = ("bytes", "file", "path", "stream", "data URL", "PIL")
 _ADDRESSES = (
-    "picture.png", "./folder/../picture.png", "~/cat.jpg", "file:///cat.jpg", "http://127.0.0.1/cat.png", "C:\\cat.jpg",
+    "image.png", "./folder/../image.png", "~/cat.jpg", "file:///cat.jpg", "http://127.0.0.1/cat.png", "C:\\cat.jpg",
     "https://user:word@[::1]:99999/a?b#c", "data:image/png;base64,", "data:,", "data:text/plain;charset=utf-8,%41",
 )  # fmt: skip
 
 
-def make_picture(mutator):
-    """(way, bytes or text): a damaged picture, an address, or an odd value."""
+def make_image(mutator):
+    """(way, bytes or text): a damaged image, an address, or an odd value."""
     way = mutator.pick((*_WAYS, *_WAYS, "address", "array", "odd"))
     if way == "address":
         return [way, mutator.text(_ADDRESSES)]
@@ -81,16 +81,16 @@ def make_picture(mutator):
         return [way, mutator.odd()]
     if way == "array":
         return [way, mutator.value([[[4, 5, 3], "uint8"], [[4, 5], "uint8"], [[2, 2, 4], "float32"]])]
-    data = mutator.data(picture_files())
+    data = mutator.data(image_files())
     if way != "data URL":
         return [way, data]
     text = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     return [way, mutator.text([text]) if mutator.chance(0.3) else text]
 
 
-def read_picture(value, folder):
+def read_image(value, folder):
     way, data = value
-    path = folder / "picture.png"
+    path = folder / "image.png"
     path.write_bytes(data if isinstance(data, bytes) else b"")
     given = {
         "file": lambda: str(path),
@@ -99,13 +99,13 @@ def read_picture(value, folder):
         "PIL": lambda: _opened(data),
         "array": lambda: _array(data),
     }
-    picture = load_picture(given.get(way, lambda: data)())
-    assert picture.mode == "RGB"
-    assert min(picture.size) >= 1
+    image = load_image(given.get(way, lambda: data)())
+    assert image.mode == "RGB"
+    assert min(image.size) >= 1
 
 
 def _opened(data):
-    """A picture of Pillow's that is not decoded yet; bytes that Pillow does not even open are handed over as such."""
+    """An image of Pillow's that is not decoded yet; bytes that Pillow does not even open are handed over as such."""
     try:
         return Image.open(io.BytesIO(data))
     except Exception:  # noqa: BLE001 that is Pillow's affair
@@ -121,14 +121,14 @@ def _array(value):
         return value
 
 
-_PICTURE = "a picture"
-"""Stands for a picture in messages, which are plain values."""
+_IMAGE = "an image"
+"""Stands for an image in messages, which are plain values."""
 _MESSAGES = (
     "What is this?",
     [{"role": "user", "content": "hi"}],
     [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}],
     [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}],
-    [{"role": "user", "content": [{"type": "image", "image": _PICTURE}, "a bare text"]}],
+    [{"role": "user", "content": [{"type": "image", "image": _IMAGE}, "a bare text"]}],
     [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}],
     [{"role": "user", "content": [{"type": "image", "url": "http://127.0.0.1/a.png"}]}],
     [
@@ -149,8 +149,8 @@ class _Object:
 
 
 def make_asked(mutator):
-    """Most often the messages alone are damaged, since odd pictures or captions are refused whatever the messages."""
-    images = [[_PICTURE], [_PICTURE, _PICTURE], _PICTURE, [], None]
+    """Most often the messages alone are damaged, since odd images or captions are refused whatever the messages."""
+    images = [[_IMAGE], [_IMAGE, _IMAGE], _IMAGE, [], None]
     captions = [["a cat"], "a cat", [], None]
     part = mutator.pick(("prompt",) * 4 + ("images", "captions"))
     return {
@@ -163,23 +163,22 @@ def make_asked(mutator):
 
 def read_asked(value, folder):
     kind = value.get("as", "tables")
-    prompt = _with_pictures(value.get("prompt"), kind)
-    asked = make_prompt(prompt, _with_pictures(value.get("images"), "tables"), value.get("captions", ()))
-    asked.as_chat()
+    prompt = _with_images(value.get("prompt"), kind)
+    asked = make_prompt(prompt, _with_images(value.get("images"), "tables"), value.get("captions", ()))
     "".join(message.text for message in asked.messages).encode()
 
 
-def _with_pictures(value, kind, levels=20):
-    """`value` with pictures where they are named, and its tables as what `kind` says."""
-    if value == _PICTURE:
+def _with_images(value, kind, levels=20):
+    """`value` with images where they are named, and its tables as what `kind` says."""
+    if value == _IMAGE:
         return Image.new("RGB", (3, 2))
     if not levels:
         return value
     if isinstance(value, list):
-        inner = [_with_pictures(entry, kind, levels - 1) for entry in value]
+        inner = [_with_images(entry, kind, levels - 1) for entry in value]
         return tuple(inner) if kind == "tuples" else inner
     if isinstance(value, dict):
-        table = {name: _with_pictures(entry, kind, levels - 1) for name, entry in value.items()}
+        table = {name: _with_images(entry, kind, levels - 1) for name, entry in value.items()}
         if kind == "objects" and {"role", "content"} <= table.keys():
             return _Object(table["role"], table["content"])
         return SimpleNamespace(**table) if kind == "objects" and "role" in table else table

@@ -7,7 +7,7 @@ from recipes.demo_model.recipe import read_recipe
 from seeahead.data.conversations import read_conversations
 from seeahead.data.own_data import load_own
 from seeahead.train.recipe import read_drafter_recipe
-from tests.fuzz.asked import picture_files
+from tests.fuzz.asked import image_files
 from tests.fuzz.mutations import ODD_TEXTS
 from tests.sizes import ROOT
 
@@ -41,7 +41,7 @@ def make_rows(mutator):
 def read_rows(value, folder):
     (folder / "images").mkdir()
     for place in ("cat.png", "images/dog.jpg"):
-        (folder / place).write_bytes(picture_files()[0])
+        (folder / place).write_bytes(image_files()[0])
     path = folder / (value.get("name") or "rows.jsonl")
     path.write_bytes(value.get("text", b""))
     if value.get("kind") == "conversations":

@@ -6,7 +6,7 @@ from tests.fuzz.running import Parser
 PARSERS = {
     parser.name: parser
     for parser in (
-        Parser("pictures", asked.make_picture, asked.read_picture),
+        Parser("images", asked.make_image, asked.read_image),
         Parser("prompts", asked.make_asked, asked.read_asked),
         Parser("drafter-options", asked.make_spec, asked.read_spec),
         Parser("settings", asked.make_settings, asked.read_settings),

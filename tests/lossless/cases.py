@@ -34,9 +34,11 @@ from seeahead.testing import (
     tiny_inputs,
     tiny_model,
 )
+from seeahead.testing.models import TINY_MODELS
+from tests import own_family
 
 FUSED = ("llava fused", "llama fused")
-FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES, *FUSED)
+FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES, *FUSED, own_family.MODEL_TYPE)
 # These meet every drafter and every edge; the others a drafter of every kind, on fewer prompts.
 WITH_EVERY_DRAFTER = (
     "llava",
@@ -60,7 +62,7 @@ NUM_TOKENS = 24
 
 
 def image_counts(model_type):
-    if plain_type(model_type) not in VISION_FAMILIES:
+    if TINY_MODELS[plain_type(model_type)].pixels is None:
         return (0,)
     return (2, 0) if model_type in OTHERS else (2, 0, 1)
 
@@ -175,9 +177,7 @@ DRAFTERS = {
     "merged, drawn and fixed": lambda family, truth: MergedDrafter(
         (tabed(family.width, "MT", rule="static", draws=True), msd(family), LookupDrafter(min_match=1))
     ),
-    "own": lambda family, truth: spec_of("tests.own_drafter:TrieSpec:depth=3").bind(
-        Target.of(family)
-    ),
+    "own": lambda family, truth: spec_of("tests.own_drafter:TrieSpec:depth=3").bind(Target.of(family)),
     "random chain": lambda family, truth: ScriptedDrafter("random chain", random_chain()),
     "random tree": lambda family, truth: ScriptedDrafter("random tree", random_tree()),
     "all wrong": lambda family, truth: ScriptedDrafter("all wrong", all_wrong(truth)),

@@ -11,14 +11,13 @@ from seeahead.executors.llama import Llama
 from seeahead.executors.slots import SlotCache, TorchSlot
 from seeahead.executors.transformers import TransformersExecutor
 from seeahead.families.base import Family
-from seeahead.testing import VISION_FAMILIES
-from tests.lossless.cases import FAMILIES, plain_type, prompt, target
+from tests.lossless.cases import FAMILIES, image_counts, prompt, target
 
 
 def findings(model_type):
     family = target(model_type)
     prompts = proof.prompts_for(family)
-    if plain_type(model_type) in VISION_FAMILIES:
+    if image_counts(model_type)[0]:
         prompts.append(("an image", prompt(model_type, 1)))
     return proof.prove(family, prompts)
 
@@ -26,7 +25,7 @@ def findings(model_type):
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_it_holds(model_type):
     held = proof.require(findings(model_type))
-    assert len(held) >= (6 if plain_type(model_type) in VISION_FAMILIES else 3)
+    assert len(held) >= (6 if image_counts(model_type)[0] else 3)
     assert max(finding.error for finding in held) < 1e-4
 
 

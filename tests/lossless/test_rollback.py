@@ -6,6 +6,7 @@ from seeahead.session import Session
 from seeahead.testing import assert_commit_equals_prefill
 from seeahead.testing.drafters import WORDS
 from seeahead.tree import TokenTree
+from tests import own_family
 from tests.lossless.cases import FAMILIES, image_counts, prompt, target
 
 
@@ -60,3 +61,9 @@ def test_the_message_names_the_suspects(monkeypatch):
     monkeypatch.setattr(family, "positions", lambda positions: positions + 1)
     with pytest.raises(AssertionError, match=r"round 0, the root.*suspect"):
         assert_commit_equals_prefill(family, inputs, ROUNDS)
+
+
+def test_an_override_that_is_needed_is_missed(monkeypatch):
+    monkeypatch.delattr(own_family.OwnVlm, "masks")
+    with pytest.raises(AssertionError, match="round 0"):
+        assert_commit_equals_prefill(target(own_family.MODEL_TYPE), prompt(own_family.MODEL_TYPE, 1), ROUNDS)

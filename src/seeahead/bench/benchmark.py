@@ -26,7 +26,7 @@ from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
 from seeahead.bench.weights import digest, weights_of
 from seeahead.errors import ImageError, InputError
-from seeahead.pictures import load_picture
+from seeahead.images import load_image
 from seeahead.provenance import check_writable, provenance
 
 RECORD, PAGE, PARTIAL = "bench.json", "bench.html", "bench.partial.jsonl"
@@ -142,7 +142,7 @@ def open_images(suite: Suite, progress: Progress) -> tuple[Suite, dict[str, str]
     paths = list(dict.fromkeys(path for item in suite.items for path in item.images))
     for number, path in enumerate(paths, 1):
         try:
-            load_picture(path)
+            load_image(path)
         except ImageError as error:
             wrong[path] = str(error)
         if len(paths) > _MANY_IMAGES:

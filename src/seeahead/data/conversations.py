@@ -24,7 +24,7 @@ from seeahead.data.own_data import load_own
 from seeahead.data.public import read_public
 from seeahead.data.public_table import TRAINING
 from seeahead.errors import ImageError, InputError, shown
-from seeahead.pictures import PictureSource, load_picture
+from seeahead.images import ImageSource, load_image
 from seeahead.prompt import ROLES, Message, Prompt
 
 MARKER = "<image>"
@@ -36,12 +36,12 @@ class Conversation:
     """Texts by (role, content), and the images that their markers stand for, in order."""
 
     messages: tuple[tuple[str, str], ...]
-    images: tuple[PictureSource, ...] = ()
+    images: tuple[ImageSource, ...] = ()
 
     def exchanges(self) -> Iterator[tuple[Prompt, str | None]]:
         """(everything up to a user message, the answer to it or None), one after the other."""
         ends = [number for number, (role, _) in enumerate(self.messages, 1) if role == "user"]
-        loaded = iter([load_picture(path) for path in self.images])
+        loaded = iter([load_image(path) for path in self.images])
         read = tuple(_message(role, content, loaded) for role, content in self.messages)
         for end in ends:
             following = self.messages[end : end + 1]
@@ -94,14 +94,14 @@ def read_conversations(path: Path, count: int | None = None) -> list[Conversatio
 
 def _check_images(read: Sequence[tuple[str, Conversation]]) -> None:
     """Raises InputError, naming the first line that has it, for an image that cannot be opened."""
-    wheres: dict[PictureSource, str] = {}
+    wheres: dict[ImageSource, str] = {}
     for where, conversation in read:
         for image in conversation.images:
             wheres.setdefault(image, where)
 
-    def refusal(image: PictureSource) -> str | None:
+    def refusal(image: ImageSource) -> str | None:
         try:
-            load_picture(image)
+            load_image(image)
         except ImageError as error:
             return f"{wheres[image]}: {error}"
         return None

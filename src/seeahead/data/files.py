@@ -19,7 +19,7 @@ from typing import Any
 
 from seeahead.checked import shown_value
 from seeahead.errors import InputError, escaped, shown
-from seeahead.picture_formats import PICTURE_SUFFIXES, SUFFIXES, format_of
+from seeahead.image_formats import IMAGE_SUFFIXES, SUFFIXES, format_of
 
 EXAMPLE = '{"id": "1", "image": "cat.jpg", "turns": ["What is this?"], "category": "question"}'
 _MAX_PATH_SHOWN = 300
@@ -47,7 +47,7 @@ def told(path: Path) -> str:
 
 
 def find_image(
-    name: str, roots: Sequence[Path], folder: Path, where: str, suffixes: Sequence[str] = PICTURE_SUFFIXES
+    name: str, roots: Sequence[Path], folder: Path, where: str, suffixes: Sequence[str] = IMAGE_SUFFIXES
 ) -> Path:
     """The file called `name` under the first of `roots` that has it; refused where it would leave `folder`.
 
@@ -228,7 +228,7 @@ def _mme_rows(file: Path, folder: Path) -> Iterator[Row]:
     apart = file.parent.name == "questions_answers_YN"
     home = file.parent.parent / "images" if apart else file.parent
     category = file.parent.parent.name if apart else file.parent.name
-    candidates = [home / (file.stem + suffix) for suffix in PICTURE_SUFFIXES]
+    candidates = [home / (file.stem + suffix) for suffix in IMAGE_SUFFIXES]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         return

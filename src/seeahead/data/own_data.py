@@ -15,12 +15,12 @@ from seeahead.checked import AS_TUPLE, allowed_in, checked, matching, several, w
 from seeahead.data.files import EXAMPLE, find_image, read_lines, told
 from seeahead.data.suite import DESCRIBE, Item, Suite, Turn, sampled
 from seeahead.errors import InputError, escaped, shown
-from seeahead.picture_formats import PICTURE_SUFFIXES
+from seeahead.image_formats import IMAGE_SUFFIXES
 
 _Text = Annotated[str, matching(r"\S", "a text")]
 _AnyText = Annotated[str, Field(strict=True)]
 _Number = Annotated[int, Field(strict=True)]
-EXPECTED = f"images ({', '.join(PICTURE_SUFFIXES)}) or one .jsonl file with lines such as {EXAMPLE}"
+EXPECTED = f"images ({', '.join(IMAGE_SUFFIXES)}) or one .jsonl file with lines such as {EXAMPLE}"
 _MOST_TOKENS = 1_000_000
 _Limit = Annotated[int, whole(1, _MOST_TOKENS)]
 IMAGES_SCENARIO, QUESTIONS_SCENARIO = "describe in detail", "question"
@@ -73,7 +73,7 @@ def _check_name(name: str, what: str) -> None:
 def _from_images(folder: Path, max_new_tokens: int) -> list[Item]:
     """The default question for every image of the folder and its folders; hidden ones are left out."""
     names = sorted(
-        found.relative_to(folder).as_posix() for found in folder.rglob("*") if found.suffix.lower() in PICTURE_SUFFIXES
+        found.relative_to(folder).as_posix() for found in folder.rglob("*") if found.suffix.lower() in IMAGE_SUFFIXES
     )
     visible = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
     files = [name for name in visible if not (folder / name).is_dir()]

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, TypeVar
 from seeahead.data.files import Row, find_files, find_image, read_rows, store_bytes
 from seeahead.data.suite import Item, Suite, Turn, photographs, sampled
 from seeahead.errors import InputError
-from seeahead.picture_formats import PICTURE_SUFFIXES
+from seeahead.image_formats import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from seeahead.data.conversations import Conversation
-    from seeahead.pictures import PictureSource
+    from seeahead.images import ImageSource
 
 # Validation and test shards before everything else: a folder often holds the training shards too.
 TABLES = ("test-*.parquet", "val*.parquet", "*.parquet", "*.tsv")
@@ -53,7 +53,7 @@ class PublicSet:
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"{row.where} is not a row of {self.title} ({reason}); get {self.hub}") from None
 
-    def find_images(self, row: Row, folder: Path, suffixes: Sequence[str] = PICTURE_SUFFIXES) -> list[Path]:
+    def find_images(self, row: Row, folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
         """Files of the row's images; tables may say where an image lies in a column of its own."""
         path = row.values.get("image_path")
         names = [path] if isinstance(path, str) and path else self.read(row, self.images)
@@ -119,7 +119,7 @@ def _item(name: str, suite: PublicSuite, row: Row, folder: Path, workspace: Path
     if row.embedded:
         images = [store_bytes(workspace, data, row.where) for data in row.embedded()]
     else:
-        images = suite.find_images(row, folder, (*PICTURE_SUFFIXES, ""))  # images of SEED-Bench have no ending
+        images = suite.find_images(row, folder, (*IMAGE_SUFFIXES, ""))  # images of SEED-Bench have no ending
     turns = tuple(Turn(text, suite.max_new_tokens) for text in texts)
     if suite.after_image:
         images = [rng.choice(photographs())]
@@ -180,7 +180,7 @@ def _from_hub(name: str, entry: PublicTraining) -> Iterator[Conversation]:
             yield _conversation(talk, () if image is None else (image.convert("RGB"),))
 
 
-def _conversation(talk: Talk, images: tuple[PictureSource, ...]) -> Conversation:
+def _conversation(talk: Talk, images: tuple[ImageSource, ...]) -> Conversation:
     """Markers as many as images, the first message's if the data set has them, else before it."""
     from seeahead.data.conversations import MARKER, Conversation  # needs PIL, without which suites are named
 

@@ -202,7 +202,7 @@ class Family(PromptEncoder):
         """What is left of `visible` in a layer of this type.
 
         Windows and chunks count the tokens a token sees, along its own branch: not columns (siblings lie between), and
-        not positions (M-RoPE ones jump at pictures).
+        not positions (M-RoPE ones jump at images).
         """
         if kind == "sliding_attention":
             num_seen_from = visible.flip(-1).cumsum(-1).flip(-1)

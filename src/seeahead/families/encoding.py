@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
@@ -34,6 +34,9 @@ class PromptEncoder:
     marker_tokens: ClassVar[tuple[str, ...]] = ()
     """Tokens around image placeholders that mean nothing without the image, such as start and end markers."""
 
+    processor_type: ClassVar[str | None] = None
+    """The model type whose processor reads prompts; None: the model's own."""
+
     chat_template: str | None = None
     """A chat template that counts instead of the processor's and the tokenizer's."""
 
@@ -51,7 +54,7 @@ class PromptEncoder:
 
     @property
     def can_see(self) -> bool:
-        """Whether prompts may hold pictures."""
+        """Whether prompts may hold images."""
         return getattr(self.model.config, "vision_config", None) is not None
 
     @property
@@ -63,11 +66,14 @@ class PromptEncoder:
         named |= {name: getattr(config, name, None) for name in ("image_token_id", "video_token_id")}
         ids = {value for value in named.values() if isinstance(value, int)}
         if self.processor is not None:
-            known = self.tokenizer.get_added_vocab()
-            ids.update(
-                known[word] for word in (*self.marker_tokens, *_words_for_images(self.processor)) if word in known
-            )
+            known, fields = self.tokenizer.get_added_vocab(), vars(self.processor).items()
+            words = [word for name, word in fields if isinstance(word, str) and _IMAGE_WORD.fullmatch(name)]
+            ids.update(known[word] for word in (*self.marker_tokens, *words) if word in known)
         return frozenset(ids)
+
+    def num_image_features(self, pixel_values: torch.Tensor) -> int | None:
+        """How many features the model makes of a prompt's pixels; None where only the model itself can say it."""
+        return None
 
     @property
     def end_token_ids(self) -> tuple[int, ...]:
@@ -78,18 +84,15 @@ class PromptEncoder:
         """Token ids and pixels of a conversation, ready for `prefill`."""
         if prompt.images and not self.can_see:
             raise InputError(
-                f"{len(prompt.images)} picture(s) were given, but model type '{self.model.config.model_type}' reads "
-                "text only; leave the pictures out or load a vision-language model"
+                f"{len(prompt.images)} image(s) were given, but model type '{self.model.config.model_type}' reads "
+                "text only; leave the images out or load a vision-language model"
             )
-        tokenizer = self.tokenizer
+        template = template_of(self.processor, self.tokenizer, self.chat_template)
         if prompt.images and not hasattr(self.processor, "image_processor"):
-            raise InputError("pictures were given, but no image processor; pass (model, processor), not a tokenizer")
-        template = template_of(self.processor, tokenizer, self.chat_template)
+            raise InputError("images were given, but no image processor; pass (model, processor), not a tokenizer")
         messages, reader = self._without_special_tokens(prompt.messages, template)
-        if prompt.images:
-            encoded = self._encode_with_images(reader, template, messages)
-        else:
-            encoded = self._encode_text(reader, template, messages)
+        encode = self._encode_with_images if prompt.images else self._encode_text
+        encoded = encode(reader, template, messages)
         token_ids = encoded.pop("input_ids")
         for name in ("attention_mask", "labels"):  # PaliGemma's processor adds labels for training to every prompt
             encoded.pop(name, None)
@@ -124,42 +127,26 @@ class PromptEncoder:
         """What no text may stand for: special tokens, placeholders, ends, and what a template marks turns with."""
         key = (template, len(self.tokenizer))
         if key not in self._special_tokens_known:
-            processor, tokenizer = self.processor, self.tokenizer
-            ids = sorted({*self.image_token_ids, *self.end_token_ids})
-            words = [getattr(processor, name, None) for name in ("image_token", "video_token", "boi_token")]
+            words = [getattr(self.processor, name, None) for name in ("image_token", "video_token", "boi_token")]
+            names = self.tokenizer.convert_ids_to_tokens(sorted({*self.image_token_ids, *self.end_token_ids}))
             turns = ""
             with suppress(InputError):
                 chat = [Message(role, ("",)) for role in ("user", "assistant", "user")]
-                turns = self._write(processor, template, chat, add_generation_prompt=False)
-            self._special_tokens_known[key] = SpecialTokens(
-                tokenizer,
-                [word for word in words if word],
-                tokenizer.convert_ids_to_tokens(ids),
-                turns,
-            )
+                turns = self._write(self.processor, template, chat, add_generation_prompt=False)
+            self._special_tokens_known[key] = SpecialTokens(self.tokenizer, filter(None, words), names, turns)
         return self._special_tokens_known[key]
 
     def _encode_with_images(self, reader: Any, template: str, messages: Sequence[Message]) -> dict[str, Any]:
         config = self.model.config
         reader = completed(reader, config)
         images = [part for message in messages for part in message.parts if not isinstance(part, str)]
-        if self._takes_parts(template, with_images=True):
-            with refusals_told():
-                encoded = reader.apply_chat_template(
-                    as_parts(messages),
-                    chat_template=template,
-                    add_generation_prompt=True,
-                    tokenize=True,
-                    return_dict=True,
-                    return_tensors="pt",
-                )
-        else:
-            # transformers takes pictures out of parts alone.
-            text = self._write(reader, template, messages, with_images=True)
-            settings = {} if self._adds_special_tokens(text) else {"add_special_tokens": False}
-            with refusals_told():
-                encoded = reader(text=text, images=[images], return_tensors="pt", **settings)
-        check_placeholders(reader, config, encoded)
+        text = self._write(reader, template, messages, with_images=True)
+        settings = {} if self._adds_special_tokens(text) else {"add_special_tokens": False}
+        with refusals_told():
+            encoded = reader(text=text, images=[images], return_tensors="pt", **settings)
+        pixels = encoded.get("pixel_values")
+        num_features = self.num_image_features(pixels) if isinstance(pixels, torch.Tensor) else None
+        check_placeholders(reader, config, encoded, num_features)
         return dict(encoded)
 
     def _encode_text(self, reader: Any, template: str, messages: Sequence[Message]) -> dict[str, Any]:
@@ -179,11 +166,8 @@ class PromptEncoder:
         return bos is None or not text.startswith(bos)
 
     def _takes_parts(self, template: str, *, with_images: bool) -> bool:
-        def render(chat: list[dict[str, Any]]) -> str:
-            return _render(self.processor, template, chat)
-
         placeholder = getattr(self.processor, "image_token", None) if with_images else None
-        return takes_parts(render, placeholder, is_usual=self.can_see)
+        return takes_parts(partial(_render, self.processor, template), placeholder, is_usual=self.can_see)
 
     def _write(
         self,
@@ -214,11 +198,6 @@ class PromptEncoder:
         if isinstance(value, torch.Tensor):
             return value.to(self.device, self.dtype if value.is_floating_point() else None)
         return value
-
-
-def _words_for_images(processor: Any) -> list[str]:
-    named = vars(processor).items()
-    return [word for name, word in named if isinstance(word, str) and _IMAGE_WORD.fullmatch(name)]
 
 
 def _render(processor: Any, template: str, chat: list[dict[str, Any]], add_generation_prompt: bool = True) -> str:

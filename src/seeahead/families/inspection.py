@@ -37,21 +37,6 @@ def unwrapped(model: Any) -> PreTrainedModel:
 _RECURRENT_LAYERS = ("linear", "mamba", "recurrent", "ssm", "conv", "hybrid")
 
 
-def check_can_roll_back(config: Any) -> None:
-    """Refuse models with layers whose state cannot be cut back to an earlier token.
-
-    Raises ModelError naming the layer types: a drafted token that is refused must leave no trace.
-    """
-    types = {str(name) for name in getattr(config, "layer_types", None) or ()}
-    recurrent = sorted(name for name in types if any(word in name for word in _RECURRENT_LAYERS))
-    if recurrent or getattr(config, "is_encoder_decoder", False):
-        kind = ", ".join(recurrent) or "encoder-decoder"
-        raise ModelError(
-            f"model type '{config.model_type}' has {kind} layers, whose cache cannot roll back refused tokens; "
-            "use a decoder whose layers are all attention"
-        )
-
-
 def check_model(model: PreTrainedModel) -> None:
     """Raises ModelError, with the reason and the way out, for a model on which no draft could be exact."""
     if model.get_output_embeddings() is None:
@@ -60,12 +45,17 @@ def check_model(model: PreTrainedModel) -> None:
             "AutoModelForCausalLM"
         )
     config = model.config.get_text_config()
-    check_can_roll_back(config)
-    unknown = set(getattr(config, "layer_types", None) or ()) - LAYER_TYPES
-    if unknown:
+    types = {str(name) for name in getattr(config, "layer_types", None) or ()}
+    recurrent = sorted(name for name in types if any(word in name for word in _RECURRENT_LAYERS))
+    if recurrent or getattr(config, "is_encoder_decoder", False):
         raise ModelError(
-            f"model type '{model.config.model_type}' has {', '.join(sorted(unknown))} layers, for which no tree "
-            f"mask is known; use a model whose layers are {', '.join(sorted(LAYER_TYPES))}"
+            f"model type '{config.model_type}' has {', '.join(recurrent) or 'encoder-decoder'} layers, whose cache "
+            "cannot roll back refused tokens; use a decoder whose layers are all attention"
+        )
+    if types - LAYER_TYPES:
+        raise ModelError(
+            f"model type '{model.config.model_type}' has {', '.join(sorted(types - LAYER_TYPES))} layers, for which no "
+            f"tree mask is known; use a model whose layers are {', '.join(sorted(LAYER_TYPES))}"
         )
     local = [kind for kind in getattr(config, "attention_layers", None) or () if kind != "global"]
     if local and not hasattr(config, "layer_types"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 
-from seeahead.checked import exists, is_folder
+from seeahead.checked import exists, is_folder, read_json
 from seeahead.compat import set_attention, tied_weights
 from seeahead.errors import ModelError, escaped, shown
 from seeahead.executors.fuse import memory_bytes
@@ -94,15 +93,7 @@ def _config_of(folder: Path) -> dict[str, Any]:
             f"{shown(str(folder))} holds an adapter (PEFT), not a model; in Python put it on its base model and give "
             "(model, processor), or save the merged model and give its folder"
         )
-    try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = type(error).__name__
-    else:
-        if isinstance(values, dict):
-            return values
-        reason = "it holds no object"
-    raise ModelError(f"{shown(str(folder))} has no readable config.json ({reason}); give a model folder")
+    return read_json(folder / "config.json", "give a model folder", ModelError)
 
 
 @contextmanager

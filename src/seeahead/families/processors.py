@@ -1,6 +1,6 @@
 """Processor classes of the families, without what only videos need; and processors that count image features right.
 
-A processor that also takes videos insists on torchvision (and SmolVLM's on num2words) when it is made, though pictures
+A processor that also takes videos insists on torchvision (and SmolVLM's on num2words) when it is made, though images
 need neither. Those processors are made here without their video part.
 """
 
@@ -14,25 +14,23 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import torch
-
 from seeahead.compat import processor_type
 from seeahead.errors import InputError
+from seeahead.families import class_of
 
 
 @cache
 def processor_class(model_type: str) -> Any:
-    """The class whose `from_pretrained` gives a processor for texts and pictures."""
-    # SmolVLM's prompts for pictures are those of Idefics3, token by token.
-    theirs = processor_type("idefics3" if model_type == "smolvlm" else model_type)
+    """The class whose `from_pretrained` gives a processor for texts and images."""
+    theirs = processor_type(class_of(model_type).processor_type or model_type)
     takes_videos = "video_processor" in inspect.signature(theirs.__init__).parameters
-    return _pictures_only(theirs) if takes_videos else theirs
+    return _images_only(theirs) if takes_videos else theirs
 
 
-def _pictures_only(theirs: Any) -> Any:
+def _images_only(theirs: Any) -> Any:
     known = inspect.signature(theirs.__init__).parameters
 
-    class PicturesOnly(theirs):
+    class ImagesOnly(theirs):
         """transformers finds a processor's parts by the names of its constructor's parameters: no video, no part.
 
         What a checkpoint stores for other parameters is given only under names that stand here.
@@ -60,8 +58,8 @@ def _pictures_only(theirs: Any) -> Any:
             )
 
     # Saved under the name of the class it stands for, it loads anywhere.
-    PicturesOnly.__name__ = PicturesOnly.__qualname__ = theirs.__name__
-    return PicturesOnly
+    ImagesOnly.__name__ = ImagesOnly.__qualname__ = theirs.__name__
+    return ImagesOnly
 
 
 COUNTING = (
@@ -103,32 +101,14 @@ def completed(processor: Any, config: Any) -> Any:
     return other
 
 
-def num_image_features(config: Any, pixel_values: Any) -> int | None:
-    """How many features the model makes of a prompt's pixels; None where only the model itself can say it."""
-    tower: Any = getattr(config, "vision_config", None)
-    if tower is None or not isinstance(pixel_values, torch.Tensor):
-        return None
-    if config.model_type == "llava" and tower.model_type in (*_CLASS_TOKEN_TOWERS, "siglip_vision_model"):
-        num_images, _, height, width = pixel_values.shape
-        num_patches = (height // tower.patch_size) * (width // tower.patch_size)
-        num_patches += int(tower.model_type in _CLASS_TOKEN_TOWERS)
-        return int(num_images * (num_patches - int(config.vision_feature_select_strategy == "default")))
-    if config.model_type in ("idefics3", "smolvlm"):
-        # Every tile has the tower's size. Up to transformers 5.17 the model itself does not notice a wrong number.
-        side = tower.image_size // tower.patch_size
-        return int(pixel_values.shape[0] * pixel_values.shape[1] * (side**2 // config.scale_factor**2))
-    return None
-
-
-def check_placeholders(processor: Any, config: Any, encoded: Mapping[str, Any]) -> None:
+def check_placeholders(processor: Any, config: Any, encoded: Mapping[str, Any], num_features: int | None) -> None:
     """Raises InputError for a prompt with more or fewer placeholders than the model makes features of its images."""
     index = getattr(config, "image_token_id", None)
     if index is None:
         return
     num_tokens = int((encoded["input_ids"] == index).sum())
     if num_tokens == 0:
-        raise InputError("the chat template writes nothing where the pictures stand; give another as chat_template")
-    num_features = num_image_features(config, encoded.get("pixel_values"))
+        raise InputError("the chat template writes nothing where the images stand; give another as chat_template")
     if num_features is not None and num_features != num_tokens:
         raise InputError(_mismatch(processor, num_tokens, num_features))
 

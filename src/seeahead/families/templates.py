@@ -78,22 +78,17 @@ def _arrives(render: Render, content: Any, placeholder: str | None) -> bool:
 
 
 def as_parts(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages whose content is a list of parts, with the pictures in them."""
-    return [
-        {
-            "role": message.role,
-            "content": [
-                {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
-                for part in message.parts
-            ],
-        }
-        for message in messages
-    ]
+    """Messages whose content is a list of parts, with the images in them."""
+
+    def written(part: str | Image) -> dict[str, Any]:
+        return {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
+
+    return [{"role": message.role, "content": [written(part) for part in message.parts]} for message in messages]
 
 
-def as_strings(messages: Sequence[Message], placeholder: str | None, after: str) -> list[dict[str, Any]]:
-    """Messages whose content is a string: a placeholder where a picture stands, and `after` between it and a text."""
-    return [{"role": message.role, "content": _joined(message.parts, placeholder or "", after)} for message in messages]
+def as_strings(messages: Sequence[Message], placeholder: str, after: str) -> list[dict[str, Any]]:
+    """Messages whose content is a string: a placeholder where an image stands, and `after` between it and a text."""
+    return [{"role": message.role, "content": _joined(message.parts, placeholder, after)} for message in messages]
 
 
 def _joined(parts: Sequence[str | Image], placeholder: str, after: str) -> str:

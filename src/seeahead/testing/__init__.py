@@ -3,8 +3,8 @@
 No download, no test framework: everything runs on a CPU in milliseconds, and assertions raise AssertionError.
 """
 
+from seeahead.families.tiny import Tiny
 from seeahead.testing.checks import answer, assert_accepts_itself, assert_commit_equals_prefill, assert_same_answer
-from seeahead.testing.configs import TEXT_FAMILIES, VISION_FAMILIES
 from seeahead.testing.drafters import (
     ScriptedDrafter,
     SelfDrafter,
@@ -18,7 +18,7 @@ from seeahead.testing.drafters import (
     sometimes_right,
 )
 from seeahead.testing.fixed import FixedExecutor
-from seeahead.testing.models import tiny_family, tiny_inputs, tiny_model
+from seeahead.testing.models import TEXT_FAMILIES, VISION_FAMILIES, add_family, tiny_family, tiny_inputs, tiny_model
 from seeahead.testing.processors import tiny_processor, tiny_tokenizer
 from seeahead.testing.tables import TableExecutor
 
@@ -29,6 +29,8 @@ __all__ = [
     "ScriptedDrafter",
     "SelfDrafter",
     "TableExecutor",
+    "Tiny",
+    "add_family",
     "all_right",
     "all_wrong",
     "answer",

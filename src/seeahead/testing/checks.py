@@ -60,12 +60,12 @@ def assert_same_answer(drafted: Generation, plain: Generation) -> None:
 
 
 def assert_accepts_itself(target: AnyTarget, inputs: ModelInputs, max_new_tokens: int = 24) -> None:
-    """The control: a drafter that is the target, pictures included, is never refused."""
+    """The control: a drafter that is the target, images included, is never refused."""
     drafted = answer(target, inputs, SelfDrafter(Target.of(target).executor), max_new_tokens=max_new_tokens)
     for number, step in enumerate(drafted.steps):
         assert step.num_accepted == step.num_drafted, (
             f"step {number}: {step.num_accepted} of {step.num_drafted} of the target's own tokens accepted; suspects: "
-            "positions after a picture, state shared between two sessions, the commit of an accepted path"
+            "positions after an image, state shared between two sessions, the commit of an accepted path"
         )
 
 
@@ -105,7 +105,7 @@ def _suspects(number: int, node: int, tree: TokenTree, error: float) -> str:
     if tree.parents[node] == ROOT:
         where = "the root"
         suspect = (
-            "position shift after a picture (family.prompt_positions), or what prefill was given"
+            "position shift after an image (family.prompt_positions), or what prefill was given"
             if number == 0
             else "gather (SlotCache.keep): the last commit left other rows than the path's, or another length"
         )

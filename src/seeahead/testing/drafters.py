@@ -14,9 +14,9 @@ import torch
 
 from seeahead.drafting import DraftContext, Feedback
 from seeahead.executor import Executor, Want
+from seeahead.families.tiny import FIRST_WORD, VOCAB_SIZE
 from seeahead.sampling import draw
 from seeahead.session import Session
-from seeahead.testing.configs import FIRST_WORD, VOCAB_SIZE
 from seeahead.tree import ROOT, Draft, PendingNodes, TokenTree
 
 Script = Callable[[Sequence[int], int, np.random.Generator], Draft]

@@ -1,4 +1,4 @@
-"""Tiny random models of every family, and prompts with pictures for them, as their processors would make them."""
+"""Tiny random models of every family, and prompts with images for them, as their processors would make them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,20 @@ from transformers import (
 )
 
 from seeahead.executor import ModelInputs
-from seeahead.families import family_for
+from seeahead.families import family_for, tiny_models
 from seeahead.families.base import Family
-from seeahead.testing.configs import (
-    BOS,
-    CONFIGS,
-    END,
-    FIRST_WORD,
-    IMAGE,
-    IMAGE_END,
-    IMAGE_START,
-    PAD,
-    VIDEO,
-    VOCAB_SIZE,
-)
+from seeahead.families.tiny import BOS, END, FIRST_WORD, IMAGE, IMAGE_END, IMAGE_START, PAD, VIDEO, VOCAB_SIZE, Tiny
+
+TINY_MODELS = tiny_models()
+VISION_FAMILIES = tuple(model_type for model_type, tiny in TINY_MODELS.items() if tiny.pixels is not None)
+TEXT_FAMILIES = tuple(model_type for model_type in TINY_MODELS if model_type not in VISION_FAMILIES)
 
 SPECIAL = (PAD, BOS, END, IMAGE, IMAGE_START, IMAGE_END, VIDEO)
+
+
+def add_family(model_type: str, tiny: Tiny) -> None:
+    """Build models of a type of your own too; its class is `seeahead.register_family`'s to know."""
+    TINY_MODELS[model_type] = tiny
 
 
 def tiny_model(model_type: str, seed: int = 0, attention: str | None = None, **changes: Any) -> PreTrainedModel:
@@ -40,7 +38,7 @@ def tiny_model(model_type: str, seed: int = 0, attention: str | None = None, **c
     Its greedy answers wander through the vocabulary and never contain a special token, so that end tokens and
     placeholders appear only where a test puts them.
     """
-    values = {name: value for name, value in CONFIGS[model_type].items() if name != "model_type"}
+    values = {name: value for name, value in TINY_MODELS[model_type].config.items() if name != "model_type"}
     if "text_config" in values:
         values["text_config"] = {**values["text_config"], **changes}
     else:
@@ -83,85 +81,14 @@ def _fill(model: PreTrainedModel, seed: int) -> None:
 
 
 def tiny_inputs(model_type: str, num_images: int = 0, num_words: int = 8, seed: int = 0) -> ModelInputs:
-    """A prompt of `num_words` random words with `num_images` pictures spread through it, each of other pixels."""
+    """A prompt of `num_words` random words with `num_images` images spread through it, each of other pixels."""
     generator = torch.Generator().manual_seed(1000 + seed)
     words = torch.randint(FIRST_WORD, VOCAB_SIZE, (num_words,), generator=generator).tolist()
-    sizes, extras = _PIXELS[model_type](num_images, generator) if num_images else ([], {})
+    tiny = TINY_MODELS[model_type]
+    sizes, extras = tiny.pixels(num_images, generator) if tiny.pixels is not None and num_images else ([], {})
     tokens = words[:2]
     for number, size in enumerate(sizes):
         tokens += [IMAGE_START, *[IMAGE] * size, IMAGE_END, *words[2 + number : 3 + number]]
     tokens += words[2 + num_images :]
     token_ids = torch.tensor([tokens])
-    is_image = (token_ids == IMAGE).int()
-    if model_type == "paligemma":
-        extras["token_type_ids"] = torch.zeros_like(token_ids)  # prompts with images and others
-    elif num_images and model_type == "gemma3":
-        extras["token_type_ids"] = is_image
-    elif num_images and model_type.startswith(("qwen", "glm")):
-        extras["mm_token_type_ids"] = is_image
-    return ModelInputs(token_ids, extras)
-
-
-Pixels = tuple[list[int], dict[str, torch.Tensor]]
-"""Placeholders per picture, and the tensors that go with them."""
-
-
-def _flat(num_images: int, generator: torch.Generator) -> Pixels:
-    return [4] * num_images, {"pixel_values": torch.randn(num_images, 3, 16, 16, generator=generator)}
-
-
-def _tiles(num_images: int, generator: torch.Generator) -> Pixels:
-    """Idefics3: pictures become tiles of one batch row."""
-    return [4] * num_images, {
-        "pixel_values": torch.randn(1, num_images, 3, 16, 16, generator=generator),
-        "pixel_attention_mask": torch.ones(1, num_images, 16, 16, dtype=torch.long),
-    }
-
-
-def _llava_next(num_images: int, generator: torch.Generator) -> Pixels:
-    """Wide pictures: an overview and two tiles of 2 x 2 patches, a newline per row. Every second: four tiles."""
-    sizes = [[16, 32] if number % 2 == 0 else [32, 32] for number in range(num_images)]
-    counts = [4 + 2 * (4 + 1) if number % 2 == 0 else 4 + 4 * (4 + 1) for number in range(num_images)]
-    return counts, {
-        "pixel_values": torch.randn(num_images, 5, 3, 16, 16, generator=generator),
-        "image_sizes": torch.tensor(sizes),
-    }
-
-
-def _qwen(num_images: int, generator: torch.Generator) -> Pixels:
-    """Grids of 4 x 6 and 4 x 4 patches, merged two by two."""
-    grids = [[1, 4, 6] if number % 2 == 0 else [1, 4, 4] for number in range(num_images)]
-    num_patches = sum(height * width for _, height, width in grids)
-    return [height * width // 4 for _, height, width in grids], {
-        "pixel_values": torch.randn(num_patches, 3 * 2 * 4 * 4, generator=generator),
-        "image_grid_thw": torch.tensor(grids),
-    }
-
-
-def _pixtral(num_images: int, generator: torch.Generator) -> Pixels:
-    """Pictures of 16 x 24 and 16 x 16 in patches of 4, merged two by two; the smaller ones are padded."""
-    sizes = [[16, 24] if number % 2 == 0 else [16, 16] for number in range(num_images)]
-    return [height * width // 64 for height, width in sizes], {
-        "pixel_values": torch.randn(num_images, 3, 16, 24, generator=generator),
-        "image_sizes": torch.tensor(sizes),
-    }
-
-
-_PIXELS = {
-    "llava": _flat,
-    "llava_next": _llava_next,
-    "qwen2_vl": _qwen,
-    "qwen2_5_vl": _qwen,
-    "qwen3_vl": _qwen,
-    "idefics3": _tiles,
-    "smolvlm": _tiles,
-    "gemma3": _flat,
-    "internvl": _flat,
-    "llava_onevision": _llava_next,
-    "mistral3": _pixtral,
-    "glm4v": _qwen,
-    "glm46v": _qwen,
-    "aya_vision": _flat,
-    "paligemma": _flat,
-    "qwen3_vl_moe": _qwen,
-}
+    return ModelInputs(token_ids, {**extras, **tiny.type_ids(token_ids)})

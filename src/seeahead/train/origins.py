@@ -24,7 +24,7 @@ from seeahead.train.optimizers import Limits
 if TYPE_CHECKING:
     from seeahead.data.conversations import Conversation
     from seeahead.families.base import Family
-    from seeahead.pictures import PictureSource
+    from seeahead.images import ImageSource
     from seeahead.train.generation import GenerationSettings
     from seeahead.train.recipe import DrafterRecipe, StageRecipe
 
@@ -142,7 +142,7 @@ def _sampled(model: torch.nn.Module) -> str:
     return digest.hexdigest()[:_LENGTH]
 
 
-def _identity(image: PictureSource) -> str:
+def _identity(image: ImageSource) -> str:
     """Enough of an image to see that the data are others; what is asked about it stands beside."""
     if isinstance(image, bytes):
         return hashlib.sha256(image).hexdigest()

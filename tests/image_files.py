@@ -1,4 +1,4 @@
-"""Shared by the tests of pictures: files made here, and what is said of one that is refused."""
+"""Shared by the tests of images: files made here, and what is said of one that is refused."""
 
 import io
 import struct
@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from seeahead.errors import ImageError
-from seeahead.pictures import load_picture
+from seeahead.images import load_image
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
 
 
-def encoded(picture, kind="PNG", **options) -> bytes:
+def encoded(image, kind="PNG", **options) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -25,7 +25,7 @@ def plain(color=RED, size=(8, 6), mode="RGB"):
 
 def refusal(source, **options) -> str:
     with pytest.raises(ImageError) as caught:
-        load_picture(source, **options)
+        load_image(source, **options)
     message = str(caught.value)
     assert message.isprintable()
     return message

@@ -1,4 +1,4 @@
-"""What a picture may be given as: paths, bytes, open files, arrays, data: URLs; one, several or none."""
+"""What an image may be given as: paths, bytes, open files, arrays, data: URLs; one, several or none."""
 
 import base64
 import io
@@ -8,10 +8,10 @@ from pathlib import Path, PurePath
 import numpy as np
 import pytest
 
-from seeahead import pictures
+from seeahead import images
 from seeahead.errors import InputError
-from seeahead.pictures import as_sources, load_picture
-from tests.picture_files import RED, encoded, plain, refusal
+from seeahead.images import as_sources, load_image
+from tests.image_files import RED, encoded, plain, refusal
 
 DATA = encoded(plain())
 ROWS = np.arange(4 * 5 * 4, dtype=np.uint8).reshape(4, 5, 4)
@@ -53,18 +53,18 @@ class Unwinding(io.RawIOBase):
 
 
 def test_arrays_of_uint8_become_rgb():
-    assert np.array_equal(np.asarray(load_picture(ROWS[..., :3])), ROWS[..., :3])
-    assert np.array_equal(np.asarray(load_picture(ROWS[..., 0])), np.repeat(ROWS[..., :1], 3, 2))
+    assert np.array_equal(np.asarray(load_image(ROWS[..., :3])), ROWS[..., :3])
+    assert np.array_equal(np.asarray(load_image(ROWS[..., 0])), np.repeat(ROWS[..., :1], 3, 2))
     seen = ROWS.copy()
     seen[..., 3] = 255
-    assert np.array_equal(np.asarray(load_picture(seen)), ROWS[..., :3])
-    assert load_picture(np.zeros((2, 3, 4), np.uint8)).getpixel((0, 0)) == (255, 255, 255)
-    assert np.array_equal(np.asarray(load_picture(ROWS[::-1, ::2, 2::-1])), ROWS[::-1, ::2, 2::-1])
+    assert np.array_equal(np.asarray(load_image(seen)), ROWS[..., :3])
+    assert load_image(np.zeros((2, 3, 4), np.uint8)).getpixel((0, 0)) == (255, 255, 255)
+    assert np.array_equal(np.asarray(load_image(ROWS[::-1, ::2, 2::-1])), ROWS[::-1, ::2, 2::-1])
 
 
 def test_an_array_is_copied_not_shared():
     values = ROWS[..., :3].copy()
-    load_picture(values).putpixel((0, 0), (9, 9, 9))
+    load_image(values).putpixel((0, 0), (9, 9, 9))
     assert np.array_equal(values, ROWS[..., :3])
 
 
@@ -98,10 +98,10 @@ def test_open_files_and_buffers_are_read_from_their_start(tmp_path):
     plain().save(written, "PNG")  # stands at its end now
     with (tmp_path / "a.png").open("rb") as file, (tmp_path / "a.png").open("rb", buffering=0) as raw:
         for source in (written, written, file, raw, Unwinding(DATA), Stream([DATA[:9], DATA[9:]])):
-            assert load_picture(source).getpixel((0, 0)) == RED
+            assert load_image(source).getpixel((0, 0)) == RED
 
 
-def test_files_that_cannot_be_read_as_a_picture(tmp_path, monkeypatch):
+def test_files_that_cannot_be_read_as_an_image(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(DATA)
     with (tmp_path / "a.png").open(encoding="utf-8") as text:
         assert "was opened as text" in refusal(text)
@@ -113,7 +113,7 @@ def test_files_that_cannot_be_read_as_a_picture(tmp_path, monkeypatch):
         assert "cannot be read as bytes" in refusal(only_written)
     assert "is empty" in refusal(io.BytesIO())
     assert "is empty" in refusal(Stream([None]))
-    monkeypatch.setattr(pictures, "MAX_BYTES", 40)
+    monkeypatch.setattr(images, "MAX_BYTES", 40)
     for source in (io.BytesIO(DATA), Unwinding(DATA), Stream([DATA] * 9)):
         assert "larger than 40 bytes" in refusal(source)
 
@@ -129,12 +129,12 @@ def test_everything_that_names_a_path_or_holds_bytes(tmp_path):
     path.write_bytes(DATA)
     held = (bytearray(DATA), memoryview(DATA), memoryview(DATA + DATA)[: len(DATA)])
     for source in (path, str(path), PurePath(path), Named(str(path)), Named(os.fsencode(path)), *held):
-        assert load_picture(source).getpixel((0, 0)) == RED
+        assert load_image(source).getpixel((0, 0)) == RED
 
 
-def test_other_things_are_no_picture():
+def test_other_things_are_no_image():
     for source in (None, 7, 2.5, True, [], {}, object(), io.BytesIO, {"url": "a.png"}, [DATA]):
-        assert f"a picture was given as {type(source).__name__}; give a path, bytes" in refusal(source)
+        assert f"an image was given as {type(source).__name__}; give a path, bytes" in refusal(source)
 
 
 # A file with every kind of letter that base64 knows, padding too.
@@ -158,7 +158,7 @@ SAFE = TEXT.replace("+", "-").replace("/", "_")
 )
 def test_data_urls_are_read_as_browsers_read_them(url):
     assert set("+/=") < set(TEXT)
-    assert load_picture(url).size == (7, 5)
+    assert load_image(url).size == (7, 5)
 
 
 @pytest.mark.parametrize("body", ["####", "A", "AAAAA", "AA=A", "ä", "\ud800", "A" * 9 + "!"])
@@ -170,7 +170,7 @@ def test_a_path_may_hold_what_looks_like_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a:b.png", "1:a.png", " blank.png", "data", "http"):
         Path(name).write_bytes(DATA)
-        assert load_picture(name).size == (8, 6)
+        assert load_image(name).size == (8, 6)
 
 
 @pytest.mark.parametrize("name", ["\ud800.png", "a\0b", "\x1b[31m.png", "x" * 70_000, "\u202e.png", "a/" * 3000])
@@ -179,7 +179,7 @@ def test_paths_that_cannot_be_are_said_on_one_short_line(name):
         assert len(refusal(source)) < 300
 
 
-def test_one_picture_several_or_none():
+def test_one_image_several_or_none():
     one = ("cat.jpg", Path("cat.jpg"), DATA, bytearray(DATA), memoryview(DATA), plain(), ROWS, io.BytesIO(DATA))
     for source in one:
         assert len(as_sources(source)) == 1
@@ -187,5 +187,5 @@ def test_one_picture_several_or_none():
     assert as_sources(None) == as_sources([]) == as_sources(()) == []
     assert as_sources(["a", "b"]) == as_sources(name for name in "ab") == ["a", "b"]
     for wrong in (3, True, {"a": 1}, object()):
-        with pytest.raises(InputError, match=f"pictures were given as {type(wrong).__name__}; give a list"):
+        with pytest.raises(InputError, match=f"images were given as {type(wrong).__name__}; give a list"):
             as_sources(wrong)

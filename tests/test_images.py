@@ -1,4 +1,4 @@
-"""Every picture a user may bring: it becomes upright RGB, or it is refused in one line."""
+"""Every image a user may bring: it becomes upright RGB, or it is refused in one line."""
 
 import base64
 import io
@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seeahead import pictures
+from seeahead import images
 from seeahead.errors import ImageError
-from seeahead.pictures import MAX_PIXELS, load_picture
-from tests.picture_files import GREEN, RED, WHITE, encoded, plain, png_chunk, refusal
+from seeahead.images import MAX_PIXELS, load_image
+from tests.image_files import GREEN, RED, WHITE, encoded, plain, png_chunk, refusal
 
 
 def png_with_header(width, height) -> bytes:
@@ -26,25 +26,25 @@ def png_with_header(width, height) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + rest
 
 
-@pytest.mark.parametrize("kind", pictures.FORMATS)
+@pytest.mark.parametrize("kind", images.FORMATS)
 def test_every_format_becomes_rgb(kind):
-    picture = load_picture(encoded(plain(), kind))
-    assert (picture.mode, picture.size) == ("RGB", (8, 6))
-    assert np.abs(np.asarray(picture).astype(int) - RED).max() < 8
+    image = load_image(encoded(plain(), kind))
+    assert (image.mode, image.size) == ("RGB", (8, 6))
+    assert np.abs(np.asarray(image).astype(int) - RED).max() < 8
 
 
-def test_a_path_a_string_bytes_a_picture_and_a_data_url_give_the_same(tmp_path):
+def test_a_path_a_string_bytes_an_image_and_a_data_url_give_the_same(tmp_path):
     data = encoded(plain(GREEN))
-    path = tmp_path / "a picture.png"
+    path = tmp_path / "an image.png"
     path.write_bytes(data)
     url = "data:image/png;base64," + base64.b64encode(data).decode()
-    results = [load_picture(source).tobytes() for source in (path, str(path), data, plain(GREEN), url)]
+    results = [load_image(source).tobytes() for source in (path, str(path), data, plain(GREEN), url)]
     assert len(set(results)) == 1
 
 
-def test_the_given_picture_is_copied_not_shared():
+def test_the_given_image_is_copied_not_shared():
     mine = plain()
-    theirs = load_picture(mine)
+    theirs = load_image(mine)
     theirs.putpixel((0, 0), GREEN)
     assert mine.getpixel((0, 0)) == RED
 
@@ -57,12 +57,12 @@ def test_exif_rotation_is_applied(orientation):
     stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation in undo else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert load_picture(encoded(stored, "PNG", exif=exif)).tobytes() == upright.tobytes()
+    assert load_image(encoded(stored, "PNG", exif=exif)).tobytes() == upright.tobytes()
 
 
 def test_damaged_exif_does_not_refuse_good_pixels():
-    picture = load_picture(encoded(plain(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\x01" * 30))
-    assert picture.size == (8, 6)
+    image = load_image(encoded(plain(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\x01" * 30))
+    assert image.size == (8, 6)
 
 
 CORRUPT_EXIF = b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\x01" * 30
@@ -76,7 +76,7 @@ def test_warnings_of_pillow_stay_inside_and_those_of_others_do_not():
     for source in (encoded(plain(), "JPEG", exif=CORRUPT_EXIF), lazy):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            load_picture(source)
+            load_image(source)
         assert caught == []
     assert warnings.filters == before
     with pytest.warns(UserWarning, match="mine"):
@@ -89,7 +89,7 @@ def test_warnings_stay_inside_in_several_threads_at_once():
     def load():
         try:
             for _ in range(30):
-                load_picture(data)
+                load_image(data)
         except UserWarning as warning:
             failed.append(warning)
 
@@ -104,22 +104,22 @@ def test_warnings_stay_inside_in_several_threads_at_once():
 
 def test_numbers_beyond_all_bounds_become_black_and_white():
     values = np.array([[-np.inf, np.nan, 1.0, 0.5, np.inf]], dtype=np.float32)
-    assert np.asarray(load_picture(Image.fromarray(values)))[0, :, 0].tolist() == [0, 0, 0, 0, 255]
+    assert np.asarray(load_image(Image.fromarray(values)))[0, :, 0].tolist() == [0, 0, 0, 0, 255]
     values = np.array([[-np.inf, np.nan, 1.0, 0.5]], dtype=np.float32)
-    assert np.asarray(load_picture(Image.fromarray(values)))[0, :, 0].tolist() == [0, 0, 255, 128]
+    assert np.asarray(load_image(Image.fromarray(values)))[0, :, 0].tolist() == [0, 0, 255, 128]
 
 
-def test_a_pil_picture_whose_file_was_closed(tmp_path):
+def test_a_pil_image_whose_file_was_closed(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(encoded(plain()))
-    with Image.open(path) as picture:
+    with Image.open(path) as image:
         pass
-    assert "the PIL image is truncated or damaged, or its file was closed" in refusal(picture)
+    assert "the PIL image is truncated or damaged, or its file was closed" in refusal(image)
 
 
 def test_cmyk_jpeg():
-    picture = load_picture(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
-    red, green, blue = np.asarray(picture).astype(int).mean((0, 1))
+    image = load_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+    red, green, blue = np.asarray(image).astype(int).mean((0, 1))
     assert red > 200
     assert max(green, blue) < 60
 
@@ -127,7 +127,7 @@ def test_cmyk_jpeg():
 def test_16_bit_grey_keeps_its_greys():
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
     for kind in ("PNG", "TIFF"):
-        result = np.asarray(load_picture(encoded(Image.fromarray(ramp), kind)))[..., 0].astype(int)
+        result = np.asarray(load_image(encoded(Image.fromarray(ramp), kind)))[..., 0].astype(int)
         assert np.abs(result - ramp / 257.0).max() <= 1
 
 
@@ -135,29 +135,29 @@ def test_16_bit_grey_keeps_its_greys():
     ("values", "expected"), [([0.0, 0.5, 1.0], [0, 128, 255]), ([0.0, 100.0, 255.0], [0, 100, 255])]
 )
 def test_float_tiff(values, expected):
-    picture = Image.fromarray(np.array([values], dtype=np.float32))
-    assert np.asarray(load_picture(encoded(picture, "TIFF")))[0, :, 0].tolist() == expected
+    image = Image.fromarray(np.array([values], dtype=np.float32))
+    assert np.asarray(load_image(encoded(image, "TIFF")))[0, :, 0].tolist() == expected
 
 
 def test_transparency_lies_on_white():
-    assert load_picture(encoded(Image.new("RGBA", (4, 4), (255, 0, 0, 0)))).getpixel((0, 0)) == WHITE
-    assert load_picture(encoded(Image.new("LA", (4, 4), (0, 0)))).getpixel((0, 0)) == WHITE
+    assert load_image(encoded(Image.new("RGBA", (4, 4), (255, 0, 0, 0)))).getpixel((0, 0)) == WHITE
+    assert load_image(encoded(Image.new("LA", (4, 4), (0, 0)))).getpixel((0, 0)) == WHITE
     palette = Image.new("P", (4, 4), 1)
     palette.putpalette([0, 0, 0, 255, 0, 0])
-    assert load_picture(encoded(palette)).getpixel((0, 0)) == RED
-    assert load_picture(encoded(palette, transparency=1)).getpixel((0, 0)) == WHITE
+    assert load_image(encoded(palette)).getpixel((0, 0)) == RED
+    assert load_image(encoded(palette, transparency=1)).getpixel((0, 0)) == WHITE
 
 
 def test_grey_and_black_and_white():
-    assert load_picture(encoded(plain(77, mode="L"))).getpixel((0, 0)) == (77, 77, 77)
-    assert load_picture(encoded(plain(1, mode="1"))).getpixel((0, 0)) == WHITE
+    assert load_image(encoded(plain(77, mode="L"))).getpixel((0, 0)) == (77, 77, 77)
+    assert load_image(encoded(plain(1, mode="1"))).getpixel((0, 0)) == WHITE
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_animation_gives_its_first_frame(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(plain(RED), kind, save_all=True, append_images=[plain(GREEN)], **options)
-    assert load_picture(data).getpixel((0, 0)) == RED
+    assert load_image(data).getpixel((0, 0)) == RED
 
 
 def test_missing_file_folder_and_pipe(tmp_path):
@@ -180,18 +180,18 @@ def test_missing_file_folder_and_pipe(tmp_path):
         bytes(1000),
     ],
 )
-def test_what_is_not_a_picture(data):
-    assert "not a picture in one of the formats PNG, JPEG" in refusal(data)
+def test_what_is_not_an_image(data):
+    assert "not an image in one of the formats PNG, JPEG" in refusal(data)
 
 
 def test_nothing():
     assert "empty" in refusal(b"")
     for blank in ("", " ", "\n"):
-        assert "the path of the picture is empty" in refusal(blank)
+        assert "the path of the image is empty" in refusal(blank)
 
 
 def test_a_rare_format_that_pillow_knows_is_refused_too():
-    assert "not a picture" in refusal(encoded(plain(), "ICO"))
+    assert "not an image" in refusal(encoded(plain(), "ICO"))
 
 
 def test_wrong_type():
@@ -204,7 +204,7 @@ def test_truncated(kind):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     data = encoded(noise, kind)
     message = refusal(data[: len(data) // 2])
-    assert "truncated" in message or "not a picture" in message
+    assert "truncated" in message or "not an image" in message
 
 
 def test_random_damage_is_refused_or_read_but_never_crashes():
@@ -217,7 +217,7 @@ def test_random_damage_is_refused_or_read_but_never_crashes():
             for place in random.integers(0, len(broken), 4):
                 broken[place] = random.integers(0, 256)
             try:
-                assert load_picture(bytes(broken)).mode == "RGB"
+                assert load_image(bytes(broken)).mode == "RGB"
             except ImageError:
                 continue
 
@@ -231,14 +231,14 @@ def test_a_bomb_is_refused_by_its_header(side, monkeypatch):
     assert f"{MAX_PIXELS:,}" in refusal(png_with_header(side, side))
 
 
-def test_a_lazy_pil_picture_is_checked_before_it_is_decoded():
+def test_a_lazy_pil_image_is_checked_before_it_is_decoded():
     lazy = Image.open(io.BytesIO(png_with_header(8_000, 8_000)))
     assert f"{MAX_PIXELS:,}" in refusal(lazy)
 
 
 def test_pixels_at_the_limit_are_accepted(monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 48)
-    assert load_picture(encoded(plain())).size == (8, 6)
+    monkeypatch.setattr(images, "MAX_PIXELS", 48)
+    assert load_image(encoded(plain())).size == (8, 6)
     assert "49" in refusal(encoded(plain(size=(7, 7))))
 
 
@@ -246,7 +246,7 @@ def test_a_file_over_the_byte_limit(tmp_path, monkeypatch):
     data = encoded(plain())
     path = tmp_path / "big.png"
     path.write_bytes(data)
-    monkeypatch.setattr(pictures, "MAX_BYTES", len(data) - 1)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data) - 1)
     for source in (path, data, "data:image/png;base64," + base64.b64encode(data).decode()):
         assert f"{len(data) - 1:,} bytes" in refusal(source)
 
@@ -254,8 +254,8 @@ def test_a_file_over_the_byte_limit(tmp_path, monkeypatch):
 def test_data_urls():
     data = encoded(plain())
     text = base64.b64encode(data).decode()
-    assert load_picture("DATA:image/png;charset=x;base64," + text[:20] + "\n" + text[20:]).size == (8, 6)
-    assert load_picture("data:image/png," + "".join(f"%{byte:02X}" for byte in data)).size == (8, 6)
+    assert load_image("DATA:image/png;charset=x;base64," + text[:20] + "\n" + text[20:]).size == (8, 6)
+    assert load_image("data:image/png," + "".join(f"%{byte:02X}" for byte in data)).size == (8, 6)
     assert "comma" in refusal("data:image/png;base64")
     assert "base64" in refusal("data:image/png;base64,####")
     assert "empty" in refusal("data:,")

@@ -1,6 +1,6 @@
-"""Pictures from anywhere, made safe: whatever comes in, an upright RGB picture or one ImageError goes out.
+"""Images from anywhere, made safe: whatever comes in, an upright RGB image or one ImageError goes out.
 
-Pictures are untrusted input. Only common raster formats are opened, the header is checked before anything is
+Images are untrusted input. Only common raster formats are opened, the header is checked before anything is
 decoded, and a web address is followed only where the caller allows it. Knows nothing of models.
 """
 
@@ -16,13 +16,13 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from seeahead.errors import ImageError
-from seeahead.picture_formats import MAX_BYTES, SUFFIXES, has_negative_width, why_unreadable, without_large_texts
-from seeahead.pictures.sources import PictureSource, PictureSources, as_sources, read_source
+from seeahead.image_formats import MAX_BYTES, SUFFIXES, has_negative_width, why_unreadable, without_large_texts
+from seeahead.images.sources import ImageSource, ImageSources, as_sources, read_source
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "PictureSource", "PictureSources", "as_sources", "load_picture"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "ImageSource", "ImageSources", "as_sources", "load_image"]
 
 MAX_PIXELS = 50_000_000
-"""Larger pictures are refused before they are decoded: 50 megapixels are 150 MB of RGB."""
+"""Larger images are refused before they are decoded: 50 megapixels are 150 MB of RGB."""
 
 _OPTIONAL = {"WEBP": "webp", "AVIF": "avif"}  # parts that a build of Pillow may lack, by its names
 FORMATS = tuple(
@@ -39,8 +39,8 @@ _DAMAGED = "is truncated or damaged; save or download it again"
 _DAMAGED_OR_CLOSED = "is truncated or damaged, or its file was closed; call its load() before the file is closed"
 
 
-def load_picture(source: PictureSource, *, allow_urls: bool = False) -> Image.Image:
-    """The picture as upright RGB: EXIF rotation applied, transparency on white, first frame of an animation.
+def load_image(source: ImageSource, *, allow_urls: bool = False) -> Image.Image:
+    """The image as upright RGB: EXIF rotation applied, transparency on white, first frame of an animation.
 
     `source` is a path, the bytes of a file or an open binary file (read from its start), a PIL image, an array of
     uint8 [height, width], [height, width, 3] or [height, width, 4], or a `data:` URL; an http(s) URL only with
@@ -54,13 +54,13 @@ def load_picture(source: PictureSource, *, allow_urls: bool = False) -> Image.Im
             return _to_rgb(_from_array(source), "the array")
     name, data = read_source(source, allow_urls=allow_urls, max_bytes=MAX_BYTES)
     if not data:
-        raise ImageError(f"{name} is empty; give a picture in one of the formats {', '.join(FORMATS)}")
-    with _quiet, closing(_opened(data, name)) as picture:
-        return _to_rgb(picture, name)
+        raise ImageError(f"{name} is empty; give an image in one of the formats {', '.join(FORMATS)}")
+    with _quiet, closing(_opened(data, name)) as image:
+        return _to_rgb(image, name)
 
 
 class _Quiet:
-    """While it is entered, Pillow does not warn: what is wrong with a picture is said by an error, or does not matter.
+    """While it is entered, Pillow does not warn: what is wrong with an image is said by an error, or does not matter.
 
     Filters belong to the whole process. So the first thread that comes sets them and the last one restores them, and
     nobody else's warnings are hidden."""
@@ -89,7 +89,7 @@ _quiet = _Quiet()
 
 
 def _opened(data: bytes, name: str) -> Image.Image:
-    """The picture by its header; nothing is decoded yet."""
+    """The image by its header; nothing is decoded yet."""
     data = without_large_texts(data, name)
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
@@ -114,50 +114,50 @@ def _from_array(values: np.ndarray[Any, Any]) -> Image.Image:
 
 def _check_size(width: int, height: int, name: str) -> None:
     if width < 1 or height < 1:
-        raise ImageError(f"{name} is {width}x{height} pixels; give a picture with at least one pixel")
+        raise ImageError(f"{name} is {width}x{height} pixels; give an image with at least one pixel")
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{name} has {width}x{height} = {width * height:,} pixels, the limit is {MAX_PIXELS:,}; make it smaller"
         )
 
 
-def _to_rgb(picture: Image.Image, name: str, damaged: str = _DAMAGED) -> Image.Image:
-    _check_size(*picture.size, name)
+def _to_rgb(image: Image.Image, name: str, damaged: str = _DAMAGED) -> Image.Image:
+    _check_size(*image.size, name)
     try:
-        picture.load()
+        image.load()
     except (*_DECODER_ERRORS, *_BOMB_ERRORS):
         raise ImageError(f"{name} {damaged}") from None
     try:
-        return _composite(_upright(picture))
+        return _composite(_upright(image))
     except (*_DECODER_ERRORS, *_BOMB_ERRORS):
-        raise ImageError(f"{name} has pixels of kind {picture.mode}, which cannot become RGB; convert it") from None
+        raise ImageError(f"{name} has pixels of kind {image.mode}, which cannot become RGB; convert it") from None
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(picture)
+        return ImageOps.exif_transpose(image)
     except _DECODER_ERRORS:
-        return picture  # damaged metadata is no reason to refuse good pixels
+        return image  # damaged metadata is no reason to refuse good pixels
 
 
-def _composite(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I") or picture.mode == "F":
-        picture = _to_8_bit(picture)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
-    # convert() copies, so the caller's own picture stays untouched, except where there is nothing to convert.
-    return picture.copy() if picture.mode == "RGB" else picture.convert("RGB")
+def _composite(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    # convert() copies, so the caller's own image stays untouched, except where there is nothing to convert.
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
 
 
-def _to_8_bit(picture: Image.Image) -> Image.Image:
-    """Grey of 16 bits and more; Pillow's own conversion clips at 255, which turns such pictures white."""
-    values = np.nan_to_num(np.asarray(picture).astype(np.float32))
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits and more; Pillow's own conversion clips at 255, which turns such images white."""
+    values = np.nan_to_num(np.asarray(image).astype(np.float32))
     highest = float(values.max())
-    if picture.mode.startswith("I;16") or 255 < highest <= 65535:
+    if image.mode.startswith("I;16") or 255 < highest <= 65535:
         highest = 65535.0
-    elif picture.mode == "F" and highest <= 1:
+    elif image.mode == "F" and highest <= 1:
         highest = 1.0
     elif highest <= 255:
         highest = 255.0

@@ -1,4 +1,4 @@
-"""Which picture files are read, and what their first bytes say before Pillow opens them. No Pillow, nothing decoded."""
+"""Which image files are read, and what their first bytes say before Pillow opens them. No Pillow, nothing decoded."""
 
 import re
 import struct
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from seeahead.errors import ImageError
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Larger files are not read, and neither are the texts in a picture where they are larger together."""
+"""Larger files are not read, and neither are the texts in an image where they are larger together."""
 
 SUFFIXES = {
     "PNG": (".png", ".apng"),
@@ -22,8 +22,8 @@ SUFFIXES = {
 }
 """How files end, by format in Pillow's words. Nothing else is opened: its rarer decoders are old and little tried."""
 
-PICTURE_SUFFIXES = (*SUFFIXES["JPEG"], *(suffix for kind in SUFFIXES if kind != "JPEG" for suffix in SUFFIXES[kind]))
-"""How a picture file may end, photographs first."""
+IMAGE_SUFFIXES = (*SUFFIXES["JPEG"], *(suffix for kind in SUFFIXES if kind != "JPEG" for suffix in SUFFIXES[kind]))
+"""How an image file may end, photographs first."""
 
 # Also where a file ends before its first bytes are complete.
 _STARTS = {
@@ -45,7 +45,7 @@ _MAX_PNG_TEXT = 1024 * 1024
 
 
 def format_of(data: bytes) -> str | None:
-    """The format that the first bytes promise, one of SUFFIXES or HEIC; None where they promise no picture."""
+    """The format that the first bytes promise, one of SUFFIXES or HEIC; None where they promise no image."""
     found = _START.match(data[:32])
     return found.lastgroup if found and len(data) > 1 else None
 
@@ -54,11 +54,11 @@ def why_unreadable(data: bytes, readable: Sequence[str]) -> str:
     """The end of a message about bytes that Pillow does not open, though it reads the `readable` formats."""
     kind = format_of(data)
     if kind == "HEIC":
-        return "is a HEIC picture, which cannot be read; convert it to JPEG or PNG"
+        return "is a HEIC image, which cannot be read; convert it to JPEG or PNG"
     if kind is None:
-        return f"is not a picture in one of the formats {', '.join(readable)}; convert it"
+        return f"is not an image in one of the formats {', '.join(readable)}; convert it"
     if kind not in readable:
-        return f"is a picture in {kind}, which the installed Pillow cannot read; update Pillow, or convert it to PNG"
+        return f"is an image in {kind}, which the installed Pillow cannot read; update Pillow, or convert it to PNG"
     return f"is truncated or damaged, or a rare kind of {kind}; save or download it again"
 
 

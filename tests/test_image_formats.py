@@ -1,4 +1,4 @@
-"""Picture files by their first bytes: large texts do no harm, damage is called damage, phone formats are known."""
+"""Image files by their first bytes: large texts do no harm, damage is called damage, phone formats are known."""
 
 import io
 import struct
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from seeahead import picture_formats, pictures
-from seeahead.picture_formats import MAX_BYTES, PICTURE_SUFFIXES, SUFFIXES, format_of, without_large_texts
-from seeahead.pictures import FORMATS, load_picture
-from tests.picture_files import RED, encoded, plain, png_chunk, refusal
+from seeahead import image_formats, images
+from seeahead.image_formats import IMAGE_SUFFIXES, MAX_BYTES, SUFFIXES, format_of, without_large_texts
+from seeahead.images import FORMATS, load_image
+from tests.image_files import RED, encoded, plain, png_chunk, refusal
 
 SIZE = (8, 6)
 BEFORE_PIXELS = 33  # behind the header of a PNG
@@ -40,22 +40,22 @@ def text_bodies(text: bytes) -> list[tuple[bytes, bytes]]:
 @pytest.mark.parametrize("letters", [10, 1024 * 1024, 2_000_000])
 def test_a_png_with_large_texts_or_profiles_opens(letters, number, place):
     kind, body = text_bodies(b"x" * letters)[number]
-    picture = load_picture(png_with(kind, body, place))
-    assert (picture.size, picture.getpixel((0, 0))) == (SIZE, RED)
+    image = load_image(png_with(kind, body, place))
+    assert (image.size, image.getpixel((0, 0))) == (SIZE, RED)
 
 
 def test_a_png_as_programs_write_it_opens():
     texts = PngImagePlugin.PngInfo()
     texts.add_text("workflow", "x" * 2_000_000, zip=True)
     texts.add_itxt("prompt", "y" * 2_000_000, zip=True)
-    assert load_picture(encoded(plain(), pnginfo=texts, icc_profile=bytes(2_000_000))).size == SIZE
+    assert load_image(encoded(plain(), pnginfo=texts, icc_profile=bytes(2_000_000))).size == SIZE
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
 def test_damaged_texts_do_not_refuse_good_pixels(kind):
     for body in (b"", b"key", b"key\0", b"key\0\0", b"key\0\1\0", b"key\0\0not zlib", b"key\0\1\0\0\0" + b"\xff" * 9):
         for place in (BEFORE_PIXELS, BEHIND_PIXELS):
-            assert load_picture(png_with(kind, body, place)).size == SIZE
+            assert load_image(png_with(kind, body, place)).size == SIZE
 
 
 def test_small_texts_and_other_formats_are_left_as_they_are():
@@ -66,21 +66,21 @@ def test_small_texts_and_other_formats_are_left_as_they_are():
 @pytest.mark.parametrize("place", [BEFORE_PIXELS, BEHIND_PIXELS])
 @pytest.mark.parametrize("number", [0, 1, 5])
 def test_a_bomb_in_a_text_is_refused_and_called_by_its_name(number, place, monkeypatch):
-    monkeypatch.setattr(picture_formats, "MAX_BYTES", 1_900_000)
+    monkeypatch.setattr(image_formats, "MAX_BYTES", 1_900_000)
     kind, body = text_bodies(bytes(2_000_000))[number]
     assert "holds more than 1,900,000 bytes of texts" in refusal(png_with(kind, body, place))
 
 
-def test_the_texts_of_a_picture_may_be_as_large_as_a_file():
+def test_the_texts_of_an_image_may_be_as_large_as_a_file():
     kind, body = text_bodies(bytes(MAX_BYTES + 2_000_000))[0]
     assert f"holds more than {MAX_BYTES:,} bytes of texts" in refusal(png_with(kind, body, BEFORE_PIXELS))
 
 
 def test_many_texts_that_are_a_bomb_together_are_refused(monkeypatch):
-    monkeypatch.setattr(picture_formats, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(image_formats, "MAX_BYTES", 1_000_000)
     data = encoded(plain())
     chunk = png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(400_000)))
-    assert load_picture(data[:33] + 2 * chunk + data[33:]).size == SIZE
+    assert load_image(data[:33] + 2 * chunk + data[33:]).size == SIZE
     assert "holds more than 1,000,000 bytes of texts" in refusal(data[:33] + 3 * chunk + data[33:])
 
 
@@ -112,7 +112,7 @@ def test_a_bmp_with_a_negative_height_is_stored_from_its_top():
     upright.putpixel((0, 0), (0, 0, 0))
     data = bytearray(encoded(upright.transpose(Image.Transpose.FLIP_TOP_BOTTOM), "BMP"))
     data[22:26] = struct.pack("<i", -upright.height)
-    assert load_picture(bytes(data)).tobytes() == upright.tobytes()
+    assert load_image(bytes(data)).tobytes() == upright.tobytes()
 
 
 needs_avif = pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow has no AVIF")
@@ -122,14 +122,14 @@ needs_avif = pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow has n
 def test_avif_is_turned_upright_too():
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert load_picture(encoded(plain(), "AVIF", exif=exif)).size == (6, 8)
+    assert load_image(encoded(plain(), "AVIF", exif=exif)).size == (6, 8)
 
 
 @needs_avif
 def test_avif_that_pillow_cannot_read_says_what_to_do(monkeypatch):
     without = tuple(kind for kind in FORMATS if kind != "AVIF")
-    monkeypatch.setattr(pictures, "FORMATS", without)
-    assert "is a picture in AVIF, which the installed Pillow cannot read; update Pillow" in refusal(
+    monkeypatch.setattr(images, "FORMATS", without)
+    assert "is an image in AVIF, which the installed Pillow cannot read; update Pillow" in refusal(
         encoded(plain(), "AVIF")
     )
 
@@ -137,14 +137,14 @@ def test_avif_that_pillow_cannot_read_says_what_to_do(monkeypatch):
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"])
 def test_heic_says_what_to_do(brand):
     head = struct.pack(">I", 24) + b"ftyp" + brand + b"\0\0\0\0mif1heic"
-    assert "is a HEIC picture, which cannot be read; convert it to JPEG" in refusal(head + bytes(400))
+    assert "is a HEIC image, which cannot be read; convert it to JPEG" in refusal(head + bytes(400))
 
 
-def test_what_only_begins_like_a_picture_in_words_is_none():
-    for text in (b"BMW, a car of Munich, is not a picture", b"Python", b"MM", b"RIFF1234WAVEfmt ", b"P1234", b"GIF"):
-        assert "not a picture in one of the formats" in refusal(text), text
+def test_what_only_begins_like_an_image_in_words_is_none():
+    for text in (b"BMW, a car of Munich, is not an image", b"Python", b"MM", b"RIFF1234WAVEfmt ", b"P1234", b"GIF"):
+        assert "not an image in one of the formats" in refusal(text), text
     film = struct.pack(">I", 24) + b"ftypisom" + bytes(40)
-    assert "not a picture in one of the formats" in refusal(film)
+    assert "not an image in one of the formats" in refusal(film)
 
 
 def test_endings_are_those_of_the_formats_that_are_read():
@@ -152,8 +152,8 @@ def test_endings_are_those_of_the_formats_that_are_read():
     assert {suffix: known[suffix] for kind in FORMATS for suffix in SUFFIXES[kind]} == {
         suffix: kind for kind in FORMATS for suffix in SUFFIXES[kind]
     }
-    assert set(PICTURE_SUFFIXES) == {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
-    assert PICTURE_SUFFIXES[0] == ".jpg"
+    assert set(IMAGE_SUFFIXES) == {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
+    assert IMAGE_SUFFIXES[0] == ".jpg"
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -1,4 +1,4 @@
-"""Where pictures come from: paths, bytes, open files, data: URLs and, if allowed, web addresses become bytes.
+"""Where images come from: paths, bytes, open files, data: URLs and, if allowed, web addresses become bytes.
 
 What comes in is untrusted: nothing larger than a limit is read, and only regular files are opened.
 """
@@ -20,12 +20,12 @@ from PIL import Image
 from seeahead.errors import ImageError, InputError, shown
 from seeahead.fetch import fetch
 
-PictureSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray[Any, Any] | IO[bytes]
-"""What a picture may be given as: a path, a `data:` or web address, the bytes of a file or an open binary file, a PIL
+ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray[Any, Any] | IO[bytes]
+"""What an image may be given as: a path, a `data:` or web address, the bytes of a file or an open binary file, a PIL
 image, an array of uint8."""
 
-PictureSources = PictureSource | Iterable[PictureSource] | None
-"""Pictures as a caller may give them: several, one, or none."""
+ImageSources = ImageSource | Iterable[ImageSource] | None
+"""Images as a caller may give them: several, one, or none."""
 
 ALLOWED = "a path, bytes, an open binary file, a PIL image, an array of uint8 or a data: URL"
 
@@ -34,37 +34,38 @@ _IS_BASE64 = re.compile(r"; *base64 *\Z", re.IGNORECASE)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
-def as_sources(pictures: PictureSources) -> list[PictureSource]:
-    """Pictures as a list. A text or an open file is one picture, though it could be iterated."""
-    if pictures is None:
+def as_sources(images: ImageSources) -> list[ImageSource]:
+    """Images as a list. A text or an open file is one image, though it could be iterated."""
+    if images is None:
         return []
-    if isinstance(pictures, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray):
-        return [pictures]
-    if _is_stream(pictures):
-        return [pictures]
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray):
+        return [images]
+    if _is_stream(images):
+        return [images]
     try:
-        listed = iter(pictures)
+        listed = iter(images)
     except TypeError:
         listed = None
-    if listed is None or isinstance(pictures, Mapping):
-        raise InputError(f"pictures were given as {type(pictures).__name__}; give a list, each of them {ALLOWED}")
+    if listed is None or isinstance(images, Mapping):
+        raise InputError(f"images were given as {type(images).__name__}; give a list, each of them {ALLOWED}")
     return list(listed)
 
 
-def read_source(source: PictureSource, *, allow_urls: bool, max_bytes: int) -> tuple[str, bytes]:
+def read_source(source: ImageSource, *, allow_urls: bool, max_bytes: int) -> tuple[str, bytes]:
     """A short name for messages, and the bytes of the file."""
     if isinstance(source, bytes | bytearray | memoryview):
-        return "the picture given as bytes", _limited(bytes(source), "the picture given as bytes", max_bytes)
+        name = "the image given as bytes"
+        return name, _limited(bytes(source), name, max_bytes)
     if _is_stream(source):
-        return "the picture given as an open file", _read_stream(source, max_bytes)
+        return "the image given as an open file", _read_stream(source, max_bytes)
     if isinstance(source, os.PathLike):
-        source = Path(os.fsdecode(source))
-        return shown(str(source)), _read_file(source, max_bytes)
+        path = Path(os.fsdecode(source))
+        return shown(str(path)), _read_file(path, max_bytes)
     if not isinstance(source, str):
-        raise ImageError(f"a picture was given as {type(source).__name__}; give {ALLOWED}")
+        raise ImageError(f"an image was given as {type(source).__name__}; give {ALLOWED}")
     address = source.strip()
     if not address:
-        raise ImageError("the path of the picture is empty, such a file does not exist; give the path of a picture")
+        raise ImageError("the path of the image is empty, such a file does not exist; give the path of an image")
     scheme = _SCHEME.match(address)
     kind = scheme.group(1).lower() if scheme else ""
     if kind == "data":
@@ -72,7 +73,7 @@ def read_source(source: PictureSource, *, allow_urls: bool, max_bytes: int) -> t
     if kind in ("http", "https"):
         if not allow_urls:
             raise ImageError(
-                f"{shown(address)} is a web address, which is not allowed here; download the picture, give its path"
+                f"{shown(address)} is a web address, which is not allowed here; download the image, give its path"
             )
         return shown(address), fetch(address, max_bytes=max_bytes)
     if kind and address[len(kind) :].startswith("://"):
@@ -87,26 +88,25 @@ def _is_stream(source: object) -> TypeGuard[IO[bytes]]:
 def _read_file(path: Path, max_bytes: int) -> bytes:
     name = shown(str(path))
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{name} is a folder; give the path of one picture")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{name} is not a regular file; give the path of a picture")
-        with path.open("rb") as stream:
-            return _limited(stream.read(max_bytes + 1), name, max_bytes)
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            with path.open("rb") as stream:
+                return _limited(stream.read(max_bytes + 1), name, max_bytes)
+        fault = "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
     except FileNotFoundError:
-        raise ImageError(f"{name} does not exist; give the path of a picture") from None
+        fault = "does not exist"
     except OSError as error:
-        raise ImageError(f"{name} cannot be read: {error.strerror or error}; give the path of a picture") from None
+        fault = f"cannot be read: {error.strerror or error}"
     except ImageError:
         raise
     except ValueError:  # a null byte in the path
-        raise ImageError(f"{name} is not a path; give the path of a picture") from None
+        fault = "is not a path"
+    raise ImageError(f"{name} {fault}; give the path of an image")
 
 
 def _read_stream(stream: Any, max_bytes: int) -> bytes:
     """From the start where it can be wound back, as Pillow does: what was just written can be handed over."""
-    name = "the picture given as an open file"
+    name = "the image given as an open file"
     if isinstance(stream, io.TextIOBase):
         raise ImageError(f'{name} was opened as text; open it with mode "rb"')
     data = bytearray()
@@ -118,7 +118,7 @@ def _read_stream(stream: Any, max_bytes: int) -> bytes:
             data += piece
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = shown(str(error) or type(error).__name__)
-        raise ImageError(f'{name} cannot be read as bytes: {reason}; open a picture with mode "rb"') from None
+        raise ImageError(f'{name} cannot be read as bytes: {reason}; open an image with mode "rb"') from None
     return _limited(bytes(data), name, max_bytes)
 
 
@@ -128,7 +128,7 @@ def _decode_data_url(url: str, max_bytes: int) -> bytes:
     if not comma:
         raise ImageError("the data: URL has no comma; write data:image/png;base64,…")
     if len(body) > 3 * max_bytes:  # %XX is the widest spelling of a byte
-        raise ImageError(f"the data: URL is longer than {max_bytes:,} bytes, the limit; make the picture smaller first")
+        raise ImageError(f"the data: URL is longer than {max_bytes:,} bytes, the limit; make the image smaller first")
     try:
         data = unquote_to_bytes(body)
         if _IS_BASE64.search(head):
