@@ -148,6 +148,15 @@ class Draft:
         return self.proposals[node] if len(self.proposals) else None
 
 
+def bound_nodes(parents: Sequence[int], proposals: Sequence[torch.Tensor | None]) -> set[int]:
+    """Drawn nodes and all above them: those that no merging may leave out."""
+    bound = {node for node, proposal in enumerate(proposals) if proposal is not None}
+    for node in range(len(parents) - 1, -1, -1):
+        if node in bound and parents[node] != ROOT:
+            bound.add(parents[node])
+    return bound
+
+
 def merge(drafts: Sequence[Draft], budget: int) -> Draft:
     """One tree of at most `budget` nodes from several drafters' trees, common paths shared.
 
@@ -193,12 +202,7 @@ class _Merged:
             places.append(place)
 
     def kept(self, budget: int) -> Draft:
-        drawn = {node for node, proposal in enumerate(self.proposals) if proposal is not None}
-        for node in sorted(drawn, reverse=True):
-            above = self.parents[node]
-            while above != ROOT:
-                drawn.add(above)
-                above = self.parents[above]
+        drawn = bound_nodes(self.parents, self.proposals)
         if len(drawn) > budget:
             raise DrafterError(
                 f"{len(drawn)} drawn nodes do not fit into a budget of {budget}; a drawn node cannot be left out, so "

@@ -18,7 +18,7 @@ def family():
 @pytest.fixture(scope="module")
 def plain(family):
     from seeahead.api import Engine
-    from seeahead.drafters.empty import EmptyDrafter
+    from seeahead.drafters.none import EmptyDrafter
 
     return Engine(family, EmptyDrafter()).generate(MESSAGES, max_new_tokens=8, temperature=0.0).token_ids
 

@@ -12,7 +12,7 @@ from seeahead.drafting import DraftContext, Drafter, Drafting, Feedback, Plan, P
 from seeahead.errors import DrafterError
 from seeahead.executor import Want
 from seeahead.target import Target
-from seeahead.tree import Draft, merge
+from seeahead.tree import Draft, bound_nodes, merge
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class _Merged:
         return run_alone(self.plan(budget))
 
     def plan(self, budget: int) -> Plan[Draft]:
-        """Drawn nodes must all stay, so each member gets what those before it left of the budget in these."""
+        """Drawn nodes and those above them must all stay: a member gets what those before it left of the budget."""
         budget, drafts = min(budget, self._num_nodes), list[Draft]()
         left = budget
         for drafting in self._draftings:
@@ -52,7 +52,7 @@ class _Merged:
                 draft = yield from drafting.plan(left)
             else:
                 draft = drafting.propose(left)
-            left -= sum(proposal is not None for proposal in draft.proposals)
+            left -= len(bound_nodes(draft.tree.parents, draft.proposals))
             drafts.append(draft)
         return merge(drafts, budget)
 
