@@ -13,38 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
-from transformers.generation.configuration_utils import GenerationMode
-from transformers.generation.streamers import BaseStreamer
+from transformers.cache_utils import Cache as Cache
+from transformers.cache_utils import CacheLayerMixin as CacheLayerMixin
+from transformers.generation.configuration_utils import GenerationMode as GenerationMode
+from transformers.generation.streamers import BaseStreamer as BaseStreamer
 
 from seeahead.errors import ModelError
 
 OLDEST, NEWEST = "5.17", "5.24"
 """Supported releases of transformers, both ends tested; pyproject.toml states the same range."""
-
-__all__ = [
-    "BaseStreamer",
-    "Cache",
-    "CacheLayerMixin",
-    "DynamicCache",
-    "GenerationMode",
-    "attention_of",
-    "cache_argument",
-    "clip_image_processor",
-    "decoder_types",
-    "generation_defaults",
-    "gguf_reader",
-    "known_types",
-    "mask_functions",
-    "plain_llama",
-    "processor_type",
-    "prepares_on_its_own",
-    "prompt_arguments",
-    "recomputes",
-    "rotary_index",
-    "set_attention",
-    "tied_weights",
-]
 
 _CACHE_NAMES = ("cache", "past_key_values")
 

@@ -6,6 +6,7 @@ Plain decoding is an empty draft. Requests join and leave between steps; what on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from time import perf_counter
 
 import torch
@@ -232,21 +233,18 @@ def _choices(requests: Sequence[Request], scored: Sequence[Scores]) -> list[list
     found = [one for one in tokens if one is not None]
     if not found:
         return [None] * len(requests)
-    flat: list[int] = (torch.cat(found) if len(found) > 1 else found[0]).tolist()
-    choices: list[list[int] | None] = []
-    for one in tokens:
-        choices.append(None if one is None else flat[: len(one)])
-        flat = flat if one is None else flat[len(one) :]
-    return choices
+    flat = iter((torch.cat(found) if len(found) > 1 else found[0]).tolist())
+    return [None if one is None else list(islice(flat, len(one))) for one in tokens]
 
 
 def _record(request: Request, emitted: tuple[int, ...], seconds: tuple[float, float, float]) -> Step:
     drafted: list[Origin] = ["drafted"] * request.num_accepted
+    tree = request.draft.tree
     step = Step(
         emitted=emitted,
         origins=(*drafted, "target")[: len(emitted)],
-        num_drafted=len(request.draft.tree),
-        depth=request.draft.tree.depth,
+        num_drafted=len(tree),
+        depth=tree.depth,
         num_accepted=request.num_accepted,
         seconds_draft=seconds[0] + request.seconds_accept,
         seconds_target=seconds[1],

@@ -62,14 +62,13 @@ class _Loop:
         settings = prepared(generation_config, logits_processor, stopping_criteria, input_ids)
         # One draw from the global generator, so that torch.manual_seed means here what it means for generate.
         sampler = settings.sampler(int(torch.randint(0, 2**62, ())) if generation_config.do_sample else 0)
-        rule = settings.stop_rule()
         longest = family.longest_after(input_ids.shape[1])
         if longest != family.max_length and settings.max_length > (longest or 0):
             raise InputError(
                 f"custom_generate was asked for up to {settings.max_length} tokens of prompt and answer; it reads "
                 f"everything anew at {longest}, where its rotary factors change; allow fewer tokens"
             )
-        request = Request(family.executor, bound.drafter, sampler, rule, family.image_token_ids)
+        request = Request(family.executor, bound.drafter, sampler, settings.stop_rule(), family.image_token_ids)
         request.start(inputs)
         _put(self._streamer, input_ids, request.answer)
         for step in request.steps():
@@ -80,22 +79,19 @@ class _Loop:
 
     def _bound(self, model: PreTrainedModel) -> _Bound:
         """The model and the drafter made ready for it: once, as long as it is the same model, unchanged."""
-        if self._last is not None and self._last.is_of(model):
-            return self._last
+        if self._last is not None:
+            family = self._last.prover.family
+            with family.alone():
+                if family.given is model and family.seen == fingerprint(family.model):
+                    return self._last
         family = family_for(model)
-        drafter = bind(self._drafter, Target.of(family))
-        self._last = _Bound(Prover(family, is_on=self._self_check), drafter)
+        self._last = _Bound(Prover(family, is_on=self._self_check), bind(self._drafter, Target.of(family)))
         return self._last
 
 
 class _Bound(NamedTuple):
     prover: Prover
     drafter: Drafter
-
-    def is_of(self, model: PreTrainedModel) -> bool:
-        family = self.prover.family
-        with family.alone():
-            return family.given is model and family.seen == fingerprint(family.model)
 
 
 def _put(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:

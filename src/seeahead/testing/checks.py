@@ -46,26 +46,23 @@ def answer(
 
 def assert_same_answer(drafted: Generation, plain: Generation) -> None:
     """The drafted answer is the plain one: the same tokens, ended for the same reason, every token accounted for."""
-    pairs = enumerate(zip(drafted.token_ids, plain.token_ids, strict=False))
-    first = next((index for index, (ours, theirs) in pairs if ours != theirs), None)
-    if first is not None:
-        origin = drafted.origins[first]
-        raise AssertionError(
-            f"with drafter '{drafted.drafter}' token {first} is {drafted.token_ids[first]} ({origin}), the target "
-            f"alone says {plain.token_ids[first]}\ndrafted {drafted.token_ids}\nplain   {plain.token_ids}"
+    for place, (ours, theirs) in enumerate(zip(drafted.token_ids, plain.token_ids)):
+        assert ours == theirs, (
+            f"with drafter '{drafted.drafter}' token {place} is {ours} ({drafted.origins[place]}), the target "
+            f"alone says {theirs}\ndrafted {drafted.token_ids}\nplain   {plain.token_ids}"
         )
-    ours, theirs = (len(drafted.token_ids), drafted.finish_reason), (len(plain.token_ids), plain.finish_reason)
-    assert ours == theirs, f"with drafter '{drafted.drafter}' the answer ends as {ours}, the target alone as {theirs}"
+    ends = [(len(one.token_ids), one.finish_reason) for one in (drafted, plain)]
+    assert ends[0] == ends[1], f"with drafter '{drafted.drafter}' it ends as {ends[0]}, the target alone as {ends[1]}"
     assert len(drafted.origins) == len(drafted.token_ids), "one origin per token"
 
 
 def assert_accepts_itself(target: AnyTarget, inputs: ModelInputs, max_new_tokens: int = 24) -> None:
-    """The control: a drafter that is the target, pictures included, is never refused."""
+    """The control: a drafter that is the target, images included, is never refused."""
     drafted = answer(target, inputs, SelfDrafter(Target.of(target).executor), max_new_tokens=max_new_tokens)
     for number, step in enumerate(drafted.steps):
         assert step.num_accepted == step.num_drafted, (
             f"step {number}: {step.num_accepted} of {step.num_drafted} of the target's own tokens accepted; suspects: "
-            "positions after a picture, state shared between two sessions, the commit of an accepted path"
+            "positions after an image, state shared between two sessions, the commit of an accepted path"
         )
 
 
@@ -105,7 +102,7 @@ def _suspects(number: int, node: int, tree: TokenTree, error: float) -> str:
     if tree.parents[node] == ROOT:
         where = "the root"
         suspect = (
-            "position shift after a picture (family.prompt_positions), or what prefill was given"
+            "position shift after an image (family.prompt_positions), or what prefill was given"
             if number == 0
             else "gather (SlotCache.keep): the last commit left other rows than the path's, or another length"
         )

@@ -38,10 +38,7 @@ class FixedExecutor:
         shape, device = self.net.config, self.net.device
         size = (shape.num_hidden_layers, num_slots, shape.num_key_value_heads, capacity, shape.head_dim)
         kind = self.net.norm.dtype
-        self.keys, self.values = (
-            torch.zeros(size, device=device, dtype=kind),
-            torch.zeros(size, device=device, dtype=kind),
-        )
+        self.keys, self.values = (torch.zeros(size, device=device, dtype=kind) for _ in range(2))
         whole = torch.zeros(num_rows, dtype=torch.int64, device=device)
         self.tokens, self.positions, self.rows, self.columns = whole, whole.clone(), whole.clone(), whole.clone()
         self.visible = torch.zeros(num_rows, capacity, dtype=torch.bool, device=device)
