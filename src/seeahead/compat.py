@@ -91,7 +91,6 @@ def rotary_index(model: PreTrainedModel) -> Callable[..., Any] | None:
 
 
 def attention_of(config: Any) -> str | None:
-    """Name of the attention implementation that a text config asks for."""
     name: str | None = getattr(config, "_attn_implementation", None)
     return name
 
@@ -128,7 +127,6 @@ def mask_functions() -> tuple[Any, Any]:
 
 
 def gguf_reader() -> Any:
-    """The module that reads GGUF files."""
     from transformers import modeling_gguf_pytorch_utils
 
     return modeling_gguf_pytorch_utils
@@ -154,7 +152,6 @@ def decoder_types() -> frozenset[str]:
 
 
 def known_types() -> frozenset[str]:
-    """All model types of transformers."""
     from transformers.models.auto import configuration_auto
 
     return frozenset(vars(configuration_auto)["CONFIG_MAPPING_NAMES"])

@@ -70,7 +70,6 @@ class Totals:
 
     @property
     def draft_share(self) -> Any:
-        """Share of decode time spent drafting."""
         return per(self.draft, self.seconds)
 
     @property

@@ -112,7 +112,6 @@ def image_prompt(family: Family) -> ModelInputs | None:
 
 
 def made_image() -> Image.Image:
-    """A small one with something to see."""
     return Image.linear_gradient("L").resize((64, 64)).convert("RGB")
 
 

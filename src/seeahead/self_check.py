@@ -58,7 +58,6 @@ def _questions(engine: Engine, *, has_image: bool) -> Iterator[tuple[str, Prompt
 
 
 def _answer_of_generate(engine: Engine, prompt: Prompt) -> list[int]:
-    """Greedy, by transformers alone."""
     inputs, model = engine.family.encode(prompt), engine.family.model
     settings: dict[str, Any] = {"max_new_tokens": NUM_TOKENS, "do_sample": False, **inputs.extras}
     output: Any = model.generate(inputs.token_ids, attention_mask=torch.ones_like(inputs.token_ids), **settings)

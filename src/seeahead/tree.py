@@ -69,7 +69,6 @@ class TokenTree:
 
     @property
     def depth(self) -> int:
-        """Number of levels below the root."""
         return max(self.depths, default=0)
 
     @cached_property
@@ -163,7 +162,7 @@ def merge(drafts: Sequence[Draft], budget: int) -> Draft:
     A node that several proposed has the highest of their scores. Where there are too many, fixed nodes of the lowest
     score go (of equal ones the later). A drawn node never goes for what it is: that would change what it was drawn
     from; a drawn node stays beside another's equal one, since each was drawn on its own. Raises DrafterError where the
-    drawn nodes alone are more than `budget`.
+    drawn nodes and those above them alone are more than `budget`.
     """
     nodes: list[_Node] = []
     known: dict[tuple[int, int], int] = {}

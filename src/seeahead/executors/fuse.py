@@ -49,8 +49,7 @@ class FusedDecoder:
 
     def is_current(self) -> bool:
         """Whether the decoder still says what the model does: nothing hooked, adapted, moved or replaced since."""
-        language, config = self.model.get_decoder(), self.model.config.get_text_config()
-        return _is_plain(self.model, language, config) and _weights_seen(self.model, self.is_packed) == self.seen
+        return _is_plain(self.model) and _weights_seen(self.model, self.is_packed) == self.seen
 
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
@@ -60,12 +59,9 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     Else they are shared: the model's own projections become views into the fused ones, so it computes what it did
     before and no second copy stays.
     """
-    language = model.get_decoder()
-    config = model.config.get_text_config()
-    if type(model) not in _HEADS_KNOWN or plain_llama(language) is None:
+    if not _is_plain(model):
         return None
-    if not _is_plain(model, language, config):
-        return None
+    language, config = model.get_decoder(), model.config.get_text_config()
     values = {**config.to_dict(), "model_type": "llama", "head_dim": _head_width(config)}
     try:
         shape = LlamaShape.from_json(values)
@@ -109,8 +105,11 @@ def _writes(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
+def _is_plain(model: PreTrainedModel) -> bool:
     """No quantised, adapted, hooked, biased or spread-out layer; plain rotary positions; no window; SiLU."""
+    language, config = model.get_decoder(), model.config.get_text_config()
+    if type(model) not in _HEADS_KNOWN or plain_llama(language) is None:
+        return False
     head, modules = model.lm_head, list(language.modules())
     layers = language.get_submodule("layers")
     linear = [head, *(module for name, module in layers.named_modules() if name.endswith("_proj"))]

@@ -92,7 +92,6 @@ def assert_commit_equals_prefill(
 
 
 def _prefill_logits(target: AnyTarget, inputs: ModelInputs, tokens: Sequence[int]) -> torch.Tensor:
-    """Logits [vocabulary] after the prompt and `tokens`, from a fresh session."""
     # Type ids run along the tokens: what follows the prompt is of the type of answers.
     longer = inputs.extended(tokens, getattr(target, "answer_type", 0))
     return Session(Target.of(target).executor, capacity=4).prefill(longer).logits[-1]

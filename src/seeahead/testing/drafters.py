@@ -64,7 +64,6 @@ class _Scripted:
 
 
 def random_chain(depth: int = 4, words: range = WORDS) -> Script:
-    """Words at random."""
     return lambda answer, budget, random: Draft(TokenTree.chain(_words(random, min(depth, budget), words)))
 
 
@@ -88,9 +87,7 @@ def all_right(truth: Sequence[int], depth: int = 5) -> Script:
 
 def all_wrong(truth: Sequence[int], depth: int = 4) -> Script:
     """A chain whose every token is another than the target's."""
-    return lambda answer, budget, random: Draft(
-        TokenTree.chain([_other(token) for token in truth[len(answer) : len(answer) + min(depth, budget)]]),
-    )
+    return all_right([_other(token) for token in truth], depth)
 
 
 def sometimes_right(truth: Sequence[int], depth: int = 5) -> Script:
