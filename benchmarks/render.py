@@ -17,9 +17,9 @@ sys.path.insert(0, str(ROOT))  # a script finds its own folder there, not the re
 
 from benchmarks import guide, publish  # noqa: E402
 from benchmarks.claims.page import render_claims  # noqa: E402
+from benchmarks.options import options_page  # noqa: E402
 from benchmarks.repeatability import repeatability  # noqa: E402
 from benchmarks.studies import ensemble_weights, image_ablation  # noqa: E402
-from seeahead import option_table  # noqa: E402
 from seeahead.bench.record import read_record  # noqa: E402
 from seeahead.bench.summary import summarize  # noqa: E402
 from seeahead.provenance import write_text  # noqa: E402
@@ -62,7 +62,7 @@ def main() -> int:
 def fresh_documents(root: Path) -> dict[str, str]:
     """What every document that shows results should say, by its name."""
     records = {path.name: read_record(path) for path in sorted((root / "results").glob("bench-*.json"))}
-    documents = {CLAIMS: render_claims(records), OPTIONS: option_table.as_markdown()}
+    documents = {CLAIMS: render_claims(records), OPTIONS: options_page()}
     blocks, more = list[str](), list[str]()
     for name, record in records.items():
         stem, summary = Path(name).stem, summarize(record)

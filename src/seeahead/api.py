@@ -22,7 +22,7 @@ from seeahead.families.base import Family
 from seeahead.families.loading import load_model, pick_device, pick_dtype
 from seeahead.generation_config import Prepared, check_settings, prepare
 from seeahead.images import ImageSources
-from seeahead.prompt import Prompt, PromptLike, make_prompt
+from seeahead.prompt import PromptLike, make_prompt
 from seeahead.proven import Prover
 from seeahead.reply import Answer, Piece, Reply
 from seeahead.sampling import new_seed
@@ -56,11 +56,9 @@ class Engine:
 
     def generate(self, prompt: PromptLike, images: ImageSources = None, **settings: Any) -> Reply:
         """The whole answer. Settings are those of `stream`."""
-        reply = None
-        for piece in self.stream(prompt, images, **settings):
-            reply = piece.reply
-        assert reply is not None, "the last piece carries the reply"
-        return reply
+        *_, last = self.stream(prompt, images, **settings)
+        assert last.reply is not None, "the last piece carries the reply"
+        return last.reply
 
     def stream(
         self,
@@ -90,10 +88,9 @@ class Engine:
         text. Raises InputError before the first token for wrong input.
         """
         options |= {"top_k": top_k, "top_p": top_p, "min_p": min_p, "temperature": temperature}
-        options |= {"repetition_penalty": repetition_penalty}
-        settings = {name: value for name, value in options.items() if value is not None}
-        asked = make_prompt(prompt, images, captions, allow_urls=allow_urls)
-        return self._pieces(self._answer(asked, settings, max_new_tokens, seed, stop, special_tokens))
+        options |= {"repetition_penalty": repetition_penalty, "max_new_tokens": max_new_tokens, "seed": seed}
+        options |= {"stop": stop, "captions": captions, "allow_urls": allow_urls, "special_tokens": special_tokens}
+        return self._pieces(self._answer({"prompt": prompt, "images": images, **options}))
 
     def generate_batch(
         self, requests: Iterable[Mapping[str, Any]], *, num_at_once: int = DEFAULT_NUM_AT_ONCE
@@ -103,10 +100,8 @@ class Engine:
         A request is a mapping with `prompt`, and `images`, `drafter` and settings of `stream` where wanted. Each answer
         is what the request alone would get. One that fails has its `error` in its reply; the others go on.
         """
-        replies: dict[int, Reply] = {}
-        for number, piece in self.stream_batch(requests, num_at_once=num_at_once):
-            if piece.reply is not None:
-                replies[number] = piece.reply
+        pieces = self.stream_batch(requests, num_at_once=num_at_once)
+        replies = {number: piece.reply for number, piece in pieces if piece.reply is not None}
         return [replies[number] for number in sorted(replies)]
 
     def stream_batch(
@@ -137,51 +132,43 @@ class Engine:
                 yield answer.request
 
         for request, step in run(joining(), num_at_once):
-            yield from _taken(failed)
+            while failed:
+                yield failed.pop(0)
             number, answer = answers[request]
             for piece in answer.pieces(step):
                 yield number, piece
             if request.finish_reason is not None:
                 del answers[request]
-        yield from _taken(failed)
+        yield from failed
 
     def _joined(self, asked: Mapping[str, Any], engines: dict[Any, tuple[Any, Engine]]) -> Answer:
         """A request of a batch, as `stream` would have it."""
         if not isinstance(asked, Mapping) or "prompt" not in asked:
             raise InputError(f"a request is {shown_value(asked)}; give a mapping with a prompt")
-        given = {name: value for name, value in asked.items() if value is not None}
-        drafter = given.pop("drafter", self.drafter)
+        drafter = self.drafter if asked.get("drafter") is None else asked["drafter"]
         key = drafter if isinstance(drafter, str | Path) else id(drafter)
         if key not in engines:
             # The drafter itself is kept as well: an id is given again once what had it is gone.
             engines[key] = drafter, self if drafter is self.drafter else self.with_drafter(drafter)
-        _, engine = engines[key]
-        prompt, images = given.pop("prompt"), given.pop("images", None)
-        asked_prompt = make_prompt(
-            prompt, images, given.pop("captions", None), allow_urls=given.pop("allow_urls", False)
-        )
-        named = {name: given.pop(name, None) for name in ("max_new_tokens", "seed", "stop")}
-        special_tokens = given.pop("special_tokens", False)
-        return engine._answer(asked_prompt, given, special_tokens=special_tokens, **named)
+        return engines[key][1]._answer({name: value for name, value in asked.items() if name != "drafter"})
 
-    def _answer(
-        self,
-        prompt: Prompt,
-        settings: dict[str, Any],
-        max_new_tokens: int | None,
-        seed: int | None,
-        stop: str | Sequence[str] | None,
-        special_tokens: bool,
-    ) -> Answer:
+    def _answer(self, asked: Mapping[str, Any]) -> Answer:
+        """The answer to what `stream` takes, by name, before its first token; None is a setting left out."""
+        settings = {name: value for name, value in asked.items() if value is not None}
+        max_new_tokens, seed, stop = (settings.pop(name, None) for name in ("max_new_tokens", "seed", "stop"))
+        text, images, captions = (settings.pop(name, None) for name in ("prompt", "images", "captions"))
+        prompt = make_prompt(text, images, captions, allow_urls=settings.pop("allow_urls", False))
+        shows_special = settings.pop("special_tokens", False)
         check_settings(self.family.model.generation_config, settings, max_new_tokens, seed)
         stop_texts = check_stop_texts(stop)
         inputs = self.family.encode(prompt)
         self.prover.before(inputs)
         prepared = self._prepare(inputs, settings, max_new_tokens)
-        rule = self._stop_rule(prepared, stop_texts, special_tokens)
+        rule = self._stop_rule(prepared, stop_texts, shows_special)
         assert rule.to_text is not None
-        sampler = prepared.sampler(self._seed(seed, prepared))
-        request = Request(self.target.executor, self.drafter, sampler, rule, self.target.image_token_ids)
+        if seed is None:
+            seed = new_seed() if prepared.config.do_sample else 0
+        request = Request(self.target.executor, self.drafter, prepared.sampler(seed), rule, self.target.image_token_ids)
         # Where the model's own stop texts end an answer is transformers' to say; they are cut off like the caller's.
         detokenizer = Detokenizer(rule.to_text, (*stop_texts, *prepared.stop_texts))
         return Answer(request, detokenizer, inputs, prompt)
@@ -192,12 +179,6 @@ class Engine:
         yield from answer.pieces(None)
         for step in answer.request.steps():
             yield from answer.pieces(step)
-
-    @staticmethod
-    def _seed(given: int | None, prepared: Prepared) -> int:
-        if given is not None:
-            return given
-        return new_seed() if prepared.config.do_sample else 0
 
     def _prepare(self, inputs: ModelInputs, settings: dict[str, Any], max_new_tokens: int | None) -> Prepared:
         own = self.family.model.generation_config
@@ -225,13 +206,6 @@ class Engine:
         # A special token is not part of the text that stop texts are looked for in.
         special = tokenizer.get_added_vocab()
         return replace(rule, end_tokens=rule.end_tokens | {special[text] for text in stop if text in special})
-
-
-def _taken(failed: list[tuple[int, Piece]]) -> list[tuple[int, Piece]]:
-    """What is in the list, which is then empty."""
-    taken = list(failed)
-    failed.clear()
-    return taken
 
 
 def load(

@@ -13,38 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
-from transformers.generation.configuration_utils import GenerationMode
-from transformers.generation.streamers import BaseStreamer
+from transformers.cache_utils import Cache as Cache
+from transformers.cache_utils import CacheLayerMixin as CacheLayerMixin
+from transformers.generation.configuration_utils import GenerationMode as GenerationMode
+from transformers.generation.streamers import BaseStreamer as BaseStreamer
 
 from seeahead.errors import ModelError
 
 OLDEST, NEWEST = "5.17", "5.24"
 """Supported releases of transformers, both ends tested; pyproject.toml states the same range."""
-
-__all__ = [
-    "BaseStreamer",
-    "Cache",
-    "CacheLayerMixin",
-    "DynamicCache",
-    "GenerationMode",
-    "attention_of",
-    "cache_argument",
-    "clip_image_processor",
-    "decoder_types",
-    "generation_defaults",
-    "gguf_reader",
-    "known_types",
-    "mask_functions",
-    "plain_llama",
-    "processor_type",
-    "prepares_on_its_own",
-    "prompt_arguments",
-    "recomputes",
-    "rotary_index",
-    "set_attention",
-    "tied_weights",
-]
 
 _CACHE_NAMES = ("cache", "past_key_values")
 
@@ -114,7 +91,6 @@ def rotary_index(model: PreTrainedModel) -> Callable[..., Any] | None:
 
 
 def attention_of(config: Any) -> str | None:
-    """Name of the attention implementation that a text config asks for."""
     name: str | None = getattr(config, "_attn_implementation", None)
     return name
 
@@ -151,7 +127,6 @@ def mask_functions() -> tuple[Any, Any]:
 
 
 def gguf_reader() -> Any:
-    """The module that reads GGUF files."""
     from transformers import modeling_gguf_pytorch_utils
 
     return modeling_gguf_pytorch_utils
@@ -177,7 +152,6 @@ def decoder_types() -> frozenset[str]:
 
 
 def known_types() -> frozenset[str]:
-    """All model types of transformers."""
     from transformers.models.auto import configuration_auto
 
     return frozenset(vars(configuration_auto)["CONFIG_MAPPING_NAMES"])

@@ -6,11 +6,14 @@ Plain decoding is an empty draft. Requests join and leave between steps; what on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from itertools import islice
+from operator import or_
 from time import perf_counter
 
 import torch
 
-from seeahead.drafting import DraftContext, Drafter, Feedback, PlannedDrafting, run_plans
+from seeahead.drafting import DraftContext, Drafter, Feedback, plan_of, run_plans
 from seeahead.errors import DrafterError, SeeaheadError
 from seeahead.executor import Executor, ModelInputs, Scores, TreeInputs, run_pass
 from seeahead.prompt import Prompt
@@ -133,7 +136,6 @@ class Request:
         self.close()
 
     def close(self) -> None:
-        """Give the slot back. What was emitted stays."""
         self._session.close()
 
     def steps(self) -> Iterator[Step]:
@@ -146,7 +148,6 @@ class Request:
             yield step
 
     def generation(self) -> Generation:
-        """The record of the answer."""
         return Generation(
             num_prompt_tokens=self._num_prompt_tokens,
             first_token=self.answer[0],
@@ -184,9 +185,7 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
                 request.fail(error)
     if not asked:
         return [None for _ in requests]
-    want = asked[0][0].drafter.want
-    for request, _ in asked[1:]:
-        want |= request.drafter.want
+    want = reduce(or_, (request.drafter.want for request, _ in asked))
     scored = run_pass(asked[0][0].executor, [tree for _, tree in asked], want)
     choices = _choices([request for request, _ in asked], scored)
     forwarded = perf_counter()
@@ -203,20 +202,11 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
 
 def _draft(requests: Sequence[Request]) -> None:
     """Drafts of all requests; those that are planned share passes."""
-    planned: list[tuple[Request, PlannedDrafting]] = []
     for request in requests:
         request.draft = Draft()
-        if request.budget <= 0:
-            continue
-        if isinstance(request.drafting, PlannedDrafting):
-            planned.append((request, request.drafting))
-            continue
-        try:
-            request.draft = request.drafting.propose(request.budget)
-        except SeeaheadError as error:
-            request.fail(error)
-    results = run_plans([drafting.plan(request.budget) for request, drafting in planned])
-    for (request, _), result in zip(planned, results, strict=True):
+    able = [request for request in requests if request.budget > 0]
+    results = run_plans([plan_of(request.drafting, request.budget) for request in able])
+    for request, result in zip(able, results, strict=True):
         if isinstance(result, SeeaheadError):
             request.fail(result)
         else:
@@ -232,21 +222,18 @@ def _choices(requests: Sequence[Request], scored: Sequence[Scores]) -> list[list
     found = [one for one in tokens if one is not None]
     if not found:
         return [None] * len(requests)
-    flat: list[int] = (torch.cat(found) if len(found) > 1 else found[0]).tolist()
-    choices: list[list[int] | None] = []
-    for one in tokens:
-        choices.append(None if one is None else flat[: len(one)])
-        flat = flat if one is None else flat[len(one) :]
-    return choices
+    flat = iter((torch.cat(found) if len(found) > 1 else found[0]).tolist())
+    return [None if one is None else list(islice(flat, len(one))) for one in tokens]
 
 
 def _record(request: Request, emitted: tuple[int, ...], seconds: tuple[float, float, float]) -> Step:
     drafted: list[Origin] = ["drafted"] * request.num_accepted
+    tree = request.draft.tree
     step = Step(
         emitted=emitted,
         origins=(*drafted, "target")[: len(emitted)],
-        num_drafted=len(request.draft.tree),
-        depth=request.draft.tree.depth,
+        num_drafted=len(tree),
+        depth=tree.depth,
         num_accepted=request.num_accepted,
         seconds_draft=seconds[0] + request.seconds_accept,
         seconds_target=seconds[1],

@@ -37,7 +37,6 @@ class Detokenizer:
 
     @property
     def text(self) -> str:
-        """All so far."""
         return "".join(self._fragments)
 
     def add(self, tokens: Sequence[int], origins: Sequence[Origin], is_last: bool) -> Iterator[Fragment]:

@@ -103,6 +103,13 @@ class PlannedDrafting(Protocol):
         ...
 
 
+def plan_of(drafting: Drafting, budget: int) -> Plan[Draft]:
+    """The proposal of any drafting as a plan, which asks for no pass where the drafting has none."""
+    if isinstance(drafting, PlannedDrafting):
+        return (yield from drafting.plan(budget))
+    return drafting.propose(budget)
+
+
 class Drafter(Protocol):
     """Proposes tokens for one target; holds no state of any one answer, so several may be under way at once."""
 

@@ -42,16 +42,16 @@ class Prepared:
     def params(self, seed: int) -> SamplingParams:
         """How tokens are chosen, for drafters that follow the target's settings: its common filters, and the seed."""
         config = self.config
+        params = SamplingParams(repetition_penalty=config.repetition_penalty or 1.0, seed=seed)
         if not config.do_sample:
-            return SamplingParams(repetition_penalty=config.repetition_penalty or 1.0, seed=seed)
-        return SamplingParams(
+            return params
+        return replace(
+            params,
             temperature=1.0 if config.temperature is None else config.temperature,
             top_k=config.top_k or 0,
             # transformers takes the ends of both ranges: one token is left then.
             top_p=1.0 if config.top_p is None else max(config.top_p, _SMALLEST),
             min_p=min(config.min_p or 0.0, 1 - _SMALLEST),
-            repetition_penalty=config.repetition_penalty or 1.0,
-            seed=seed,
         )
 
     def sampler(self, seed: int) -> Sampler:
@@ -93,27 +93,15 @@ class Prepared:
 
 
 _SMALLEST = 1e-6
-
-
 _LOOK_AT_LOGITS_ALONE = (
-    "TemperatureLogitsWarper",
-    "TopKLogitsWarper",
-    "TopPLogitsWarper",
-    "MinPLogitsWarper",
-    "TopHLogitsWarper",
-    "TypicalLogitsWarper",
-    "EpsilonLogitsWarper",
-    "EtaLogitsWarper",
-    "SuppressTokensLogitsProcessor",
-    "InfNanRemoveLogitsProcessor",
-    "LogitNormalization",
+    *(f"{name}LogitsWarper" for name in ("Temperature", "TopK", "TopP", "MinP", "TopH", "Typical", "Epsilon", "Eta")),
+    *("SuppressTokensLogitsProcessor", "InfNanRemoveLogitsProcessor", "LogitNormalization"),
 )
 """Processors that need no history: given none, a step costs nothing that grows with the answer."""
 
 
 def prepare(model: Any, prompt_ids: torch.Tensor, tokenizer: Any, settings: Mapping[str, Any]) -> Prepared:
     """What `model.generate(prompt_ids [1, length], **settings)` would apply. Raises InputError for what is refused."""
-    check_names(settings)
     stop_texts = check_stop_texts(settings.get("stop_strings") or model.generation_config.stop_strings)
     caught: list[Prepared] = []
 
@@ -129,18 +117,13 @@ def prepare(model: Any, prompt_ids: torch.Tensor, tokenizer: Any, settings: Mapp
     # `generate` hands no tokenizer on to its stop criterion where another loop runs: that one is made here.
     own |= {"use_cache": False, "stop_strings": None}
     try:
-        model.generate(
-            prompt_ids,
-            attention_mask=torch.ones_like(prompt_ids),
-            custom_generate=catch,
-            **dict(settings) | own,
-        )
+        own |= {"attention_mask": torch.ones_like(prompt_ids), "custom_generate": catch}
+        model.generate(prompt_ids, **dict(settings) | own)
         more = (StopStringCriteria(tokenizer, list(stop_texts)),) if stop_texts else ()
     except (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError, ImportError) as error:
         if isinstance(error, InputError):
             raise
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"transformers refuses these settings: {reason}") from error
+        raise InputError(f"transformers refuses these settings: {_in_line(error)}") from error
     _try(caught[0], prompt_ids, model.config.get_text_config().vocab_size)
     return replace(caught[0], criteria=caught[0].criteria + more, stop_texts=stop_texts)
 
@@ -157,8 +140,11 @@ def _try(made: Prepared, prompt_ids: torch.Tensor, vocab_size: int) -> None:
     try:
         made.processors(prompt_ids, torch.zeros(1, vocab_size, device=prompt_ids.device))
     except (IndexError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"these settings do not fit the model's {vocab_size} tokens: {reason}") from error
+        raise InputError(f"these settings do not fit the model's {vocab_size} tokens: {_in_line(error)}") from error
+
+
+def _in_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def prepared(config: Any, processors: Any, criteria: Any, prompt_ids: torch.Tensor) -> Prepared:
@@ -201,8 +187,15 @@ _STATEFUL = ("SynthIDTextWatermarkLogitsProcessor", "UnbatchedClassifierFreeGuid
 
 
 def check_settings(config: Any, settings: Mapping[str, Any], max_new_tokens: int | None, seed: int | None) -> None:
-    """Raises InputError for settings of the wrong type or range, and for filters of a draw where nothing is drawn."""
-    check_names(settings)
+    """Raises InputError for settings unknown, of the wrong type or range, or without effect since nothing is drawn."""
+    known = vars(GenerationConfig()).keys() | OPTIONS.keys()
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise InputError(
+                f"unknown setting '{name}'; {hint}allowed are those of generate and the fields of GenerationConfig"
+            )
     own = {name: settings[name] for name in _SAMPLING if name in settings}
     SamplingParams(**own, **({} if seed is None else {"seed": seed}))
     StopRule(1 if max_new_tokens is None else max_new_tokens)
@@ -215,18 +208,6 @@ def check_settings(config: Any, settings: Mapping[str, Any], max_new_tokens: int
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
-def check_names(settings: Mapping[str, Any]) -> None:
-    """Raises InputError for a setting that no GenerationConfig has."""
-    known = vars(GenerationConfig()).keys() | OPTIONS.keys()
-    for name in settings:
-        if name not in known:
-            near = difflib.get_close_matches(name, OPTIONS, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise InputError(
-                f"unknown setting '{name}'; {hint}allowed are those of generate and the fields of GenerationConfig"
-            )
-
-
 def check(config: Any) -> None:
     """Raises InputError for a field whose value this loop does not honour, and for fields it does not know."""
     mode = config.get_generation_mode()
@@ -235,18 +216,13 @@ def check(config: Any) -> None:
         option = OPTIONS.get(name)
         if name.startswith("_") or name in NEVER_READ:
             continue
-        if option is None and value is not None and (name not in defaults or value != defaults[name]):
-            raise InputError(
-                f"the generation config sets {escaped(name)}={shown_value(value)}, which is unknown here and may "
-                "change answers; set it to None if it does not"
-            )
-        if option is not None and option.treatment == "refused" and not _is_in(value, option.allowed):
-            if name == "penalty_alpha" and mode is not GenerationMode.CONTRASTIVE_SEARCH:
-                continue
+        if option is None:
+            if value is not None and (name not in defaults or value != defaults[name]):
+                raise InputError(
+                    f"the generation config sets {escaped(name)}={shown_value(value)}, which is unknown here and may "
+                    "change answers; set it to None if it does not"
+                )
+        elif not option.allows(value) and (name != "penalty_alpha" or mode is GenerationMode.CONTRASTIVE_SEARCH):
             raise InputError(f"{name}={shown_value(value)} is not supported: {option.why}")
     if mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
         raise InputError(f"{mode.value} is not supported; allowed are greedy search and sampling")
-
-
-def _is_in(value: Any, allowed: Sequence[Any]) -> bool:
-    return any(value is one or (type(value) is type(one) and value == one) for one in allowed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -42,7 +42,7 @@ def custom_generate(
 class _Loop:
     def __init__(self, drafter: str | Path | DrafterSpec | Drafter, streamer: Any, self_check: bool) -> None:
         self._drafter, self._streamer, self._self_check = drafter, streamer, self_check
-        self._last: _Bound | None = None
+        self._last: tuple[Prover, Drafter] | None = None
 
     def __call__(
         self,
@@ -54,22 +54,21 @@ class _Loop:
         **model_kwargs: Any,
     ) -> torch.Tensor:
         check(generation_config)
-        bound = self._bound(model)
-        family = bound.prover.family
+        prover, drafter = self._bound(model)
+        family = prover.family
         _check(input_ids, generation_config, model_kwargs, can_see=family.can_see)
         inputs = ModelInputs(input_ids.to(family.device), prompt_arguments(family.model, input_ids, model_kwargs))
-        bound.prover.before(inputs)
+        prover.before(inputs)
         settings = prepared(generation_config, logits_processor, stopping_criteria, input_ids)
         # One draw from the global generator, so that torch.manual_seed means here what it means for generate.
         sampler = settings.sampler(int(torch.randint(0, 2**62, ())) if generation_config.do_sample else 0)
-        rule = settings.stop_rule()
         longest = family.longest_after(input_ids.shape[1])
         if longest != family.max_length and settings.max_length > (longest or 0):
             raise InputError(
                 f"custom_generate was asked for up to {settings.max_length} tokens of prompt and answer; it reads "
                 f"everything anew at {longest}, where its rotary factors change; allow fewer tokens"
             )
-        request = Request(family.executor, bound.drafter, sampler, rule, family.image_token_ids)
+        request = Request(family.executor, drafter, sampler, settings.stop_rule(), family.image_token_ids)
         request.start(inputs)
         _put(self._streamer, input_ids, request.answer)
         for step in request.steps():
@@ -78,24 +77,16 @@ class _Loop:
             self._streamer.end()
         return torch.cat([input_ids, input_ids.new_tensor([request.answer])], dim=1)
 
-    def _bound(self, model: PreTrainedModel) -> _Bound:
+    def _bound(self, model: PreTrainedModel) -> tuple[Prover, Drafter]:
         """The model and the drafter made ready for it: once, as long as it is the same model, unchanged."""
-        if self._last is not None and self._last.is_of(model):
-            return self._last
+        if self._last is not None:
+            family = self._last[0].family
+            with family.alone():
+                if family.given is model and family.seen == fingerprint(family.model):
+                    return self._last
         family = family_for(model)
-        drafter = bind(self._drafter, Target.of(family))
-        self._last = _Bound(Prover(family, is_on=self._self_check), drafter)
+        self._last = Prover(family, is_on=self._self_check), bind(self._drafter, Target.of(family))
         return self._last
-
-
-class _Bound(NamedTuple):
-    prover: Prover
-    drafter: Drafter
-
-    def is_of(self, model: PreTrainedModel) -> bool:
-        family = self.prover.family
-        with family.alone():
-            return family.given is model and family.seen == fingerprint(family.model)
 
 
 def _put(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:

@@ -70,7 +70,6 @@ class Totals:
 
     @property
     def draft_share(self) -> Any:
-        """Share of decode time spent drafting."""
         return per(self.draft, self.seconds)
 
     @property
@@ -90,24 +89,6 @@ def per(amount: Any, whole: Any) -> Any:
         return amount / whole
     except ZeroDivisionError:
         return math.nan
-
-
-def block_efficiency(generations: Iterable[Generation]) -> float:
-    """τ of the given answers."""
-    return float(Totals.of(generations).block_efficiency)
-
-
-def token_rate(generations: Iterable[Generation]) -> float:
-    """Tokens per second of the given answers."""
-    return float(Totals.of(generations).token_rate)
-
-
-def host_share(generations: Iterable[Generation]) -> float:
-    return float(Totals.of(generations).host_share)
-
-
-def draft_share(generations: Iterable[Generation]) -> float:
-    return float(Totals.of(generations).draft_share)
 
 
 def speed_up(own: Totals, plain: Totals) -> Any:
@@ -135,9 +116,3 @@ def pass_cost(seconds: Mapping[int, float], num_tokens: float) -> float:
     high = min((k for k in known if k >= num_tokens), default=known[-1])
     share = 0.0 if low == high else (num_tokens - low) / (high - low)
     return (seconds[low] * (1 - share) + seconds[high] * share) / seconds[known[0]]
-
-
-def geometric_mean(values: Iterable[float]) -> float:
-    """Geometric mean of positive values; NaN for none."""
-    logs = [math.log(value) for value in values]
-    return math.exp(sum(logs) / len(logs)) if logs else math.nan

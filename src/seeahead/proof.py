@@ -23,6 +23,11 @@ IMAGE = "an image"
 BOUNDS = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.06, torch.bfloat16: 0.3}
 """Largest root mean square difference of a token's logits, in parts of their spread, by the model's type."""
 
+
+def bound_of(family: Family) -> float:
+    return BOUNDS.get(family.dtype, BOUNDS[torch.bfloat16])
+
+
 NUM_WORDS = 12
 """Tokens of a prompt made for a proof, where no window asks for more."""
 
@@ -101,48 +106,69 @@ _SECOND = (ROOT, 0, 0)
 
 def _prove_prompt(family: Family, what: str, inputs: ModelInputs, *, is_brief: bool) -> Iterator[Finding]:
     """`is_brief`: one whole pass over the path that is committed, without the branches beside it."""
-    bound = BOUNDS.get(family.dtype, BOUNDS[torch.bfloat16])
     tokens = _tokens(family, len(_FIRST) + len(_SECOND))
     first, second = TokenTree(tokens[: len(_FIRST)], _FIRST), TokenTree(tokens[len(_FIRST) :], _SECOND)
     kept, leaf = [first.tokens[node] for node in _KEPT], second.path_to(2)
-    said = whole_pass(family, inputs, [*kept, *(second.tokens[node] for node in leaf)], 1 + len(kept) + len(leaf))
+    expected = whole_pass(family, inputs, [*kept, *(second.tokens[node] for node in leaf)], 1 + len(kept) + len(leaf))
+
+    def beside(tree: TokenTree, node: int, logits: torch.Tensor, before: Sequence[int] = ()) -> list[float]:
+        if is_brief:
+            return []
+        path = list(tree.path_to(node))
+        tokens = [*before, *(tree.tokens[step] for step in path)]
+        return _differences(logits[path], whole_pass(family, inputs, tokens, len(path)))
+
+    def finding(part: str, errors: list[float], suspect: str) -> Finding:
+        return Finding(f"{part} {what}", max(errors), bound_of(family), suspect)
+
     session = Session(family.executor, capacity=4)
-    errors = _differences(session.prefill(inputs).logits, said[:1])
-    yield Finding(f"the prefill of {what}", max(errors), bound, "a prompt's inputs, or its positions")
+    errors = _differences(session.prefill(inputs).logits, expected[:1])
+    yield finding("the prefill of", errors, "a prompt's inputs, or its positions")
     logits = session.score(first.tokens, first.parents).logits
-    errors = _differences(logits[list(_KEPT)], said[1 : 1 + len(kept)])
-    if not is_brief:
-        path = first.path_to(3)
-        beside = whole_pass(family, inputs, [first.tokens[node] for node in path], len(path))
-        errors += _differences(logits[list(path)], beside)
-    yield Finding(f"a tree after {what}", max(errors), bound, "the cache argument, the tree's mask, or its positions")
+    errors = _differences(logits[list(_KEPT)], expected[1 : 1 + len(kept)]) + beside(first, 3, logits)
+    yield finding("a tree after", errors, "the cache argument, the tree's mask, or its positions")
     session.commit(_KEPT)
     errors = [float("inf")]
-    if session.length == inputs.token_ids.shape[1] + len(kept):
+    if session.length == inputs.length + len(kept):
         logits = session.score(second.tokens, second.parents).logits
-        errors = _differences(logits[list(leaf)], said[1 + len(kept) :])
-        if not is_brief:
-            path = second.path_to(1)
-            beside = whole_pass(family, inputs, [*kept, *(second.tokens[node] for node in path)], len(path))
-            errors += _differences(logits[list(path)], beside)
-    yield Finding(f"a second tree, after a commit, after {what}", max(errors), bound, "the cache's rollback to a path")
+        errors = _differences(logits[list(leaf)], expected[1 + len(kept) :]) + beside(second, 1, logits, kept)
+    yield finding("a second tree, after a commit, after", errors, "the cache's rollback to a path")
 
 
 def packed_error(family: Family) -> float:
     """Largest difference between two texts' trees in one pass and each in a pass of its own, as in `Finding`."""
-    sessions, parents = [Session(family.executor, capacity=4) for _ in range(2)], (_FIRST, _SECOND)
-    for number, session in enumerate(sessions):
+    trees, alone = [], []
+    for number, parents in enumerate((_FIRST, _SECOND)):
+        session = Session(family.executor, capacity=4)
         session.prefill(_words(family, NUM_WORDS + 5 * number))
-    tokens = [_tokens(family, 20 + len(one))[20:] for one in parents]
-    errors: list[float] = []
-    alone = []
-    for session, own, tree in zip(sessions, tokens, parents, strict=True):
-        alone.append(session.score(own, tree).logits)
+        tokens = _tokens(family, 20 + len(parents))[20:]
+        alone.append(session.score(tokens, parents).logits)
         session.commit(())
-    trees = [session.tree(own, tree) for session, own, tree in zip(sessions, tokens, parents, strict=True)]
-    for scores, expected in zip(family.executor.forward(trees, NOTHING), alone, strict=True):
-        errors += _differences(scores.logits, expected)
-    return max(errors)
+        trees.append((session, session.tree(tokens, parents)))
+    together = family.executor.forward([tree for _, tree in trees], NOTHING)
+    return max(error for ours, theirs in zip(together, alone) for error in _differences(ours.logits, theirs))
+
+
+def parting(plain: Sequence[int], other: Sequence[int]) -> int | None:
+    """Position of the first token that differs, or the shorter answer's length; None for equal answers."""
+    if tuple(plain) == tuple(other):
+        return None
+    return next((i for i, (a, b) in enumerate(zip(plain, other)) if a != b), min(len(plain), len(other)))
+
+
+def logit_gap(
+    family: Family, inputs: ModelInputs, plain: Sequence[int], other: Sequence[int], place: int
+) -> tuple[float, float] | None:
+    """The plain answer's token minus the other's at `place`, in a fresh pass of everything before them; the same in
+    parts of the logits' spread. None where one answer merely ends there.
+
+    In half precision a pass of several tokens rounds differently from one of a single token, so two tokens whose logits
+    are (nearly) equal may change places."""
+    if place >= min(len(plain), len(other)):
+        return None
+    logits = whole_pass(family, inputs, plain[:place], 1)[0].float()
+    gap = logits[plain[place]] - logits[other[place]]
+    return float(gap), float(gap / logits.std())
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -48,12 +49,7 @@ class Prover:
 
     def at_load(self, progress: Callable[[str, float], None] | None = None) -> None:
         """Prove text, and images where the processor makes a prompt of one. Raises ModelError."""
-        size = sum(parameter.numel() for parameter in self.family.model.parameters())
-        path = _path(self.family, "text")
-        # A small model is proven before anybody could read a line about it.
-        if progress is not None and self._is_on and size > _SMALL and not (path and path.is_file()):
-            progress("checking the model on itself", 0.0)
-        self._require("text", None)
+        self._require("text", None, progress)
         inputs = image_prompt(self.family)
         if inputs is not None:
             self._require("image", inputs)
@@ -71,8 +67,7 @@ class Prover:
         if not self._is_on or "batch" in self._held:
             return
         with self._lock:
-            executor, bound = self.family.executor, proof.BOUNDS.get(self.family.dtype, proof.BOUNDS[torch.bfloat16])
-            error = proof.packed_error(self.family)
+            executor, bound, error = self.family.executor, proof.bound_of(self.family), proof.packed_error(self.family)
             if error > bound and executor.fused is None:
                 executor.can_pack = False
             elif error > bound:
@@ -82,7 +77,9 @@ class Prover:
                 )
             self._held.add("batch")
 
-    def _require(self, kind: str, inputs: ModelInputs | None) -> None:
+    def _require(
+        self, kind: str, inputs: ModelInputs | None, progress: Callable[[str, float], None] | None = None
+    ) -> None:
         if self._seen != self.family.seen:
             self._seen, self._held = self.family.seen, set()
         if not self._is_on or kind in self._held:
@@ -90,10 +87,17 @@ class Prover:
         with self._lock:
             path = _path(self.family, kind)
             if path is None or not path.is_file():
-                findings = proof.require(proof.prove(self.family, _prompts(self.family, inputs)))
+                size = sum(parameter.numel() for parameter in self.family.model.parameters())
+                # A small model is proven before anybody could read a line about it.
+                if progress is not None and size > _SMALL:
+                    progress("checking the model on itself", 0.0)
+                prompts = proof.prompts_for(self.family) if inputs is None else [(proof.IMAGE, inputs)]
+                findings = proof.require(proof.prove(self.family, prompts))
                 if not findings:  # nothing of it could be proven on this prompt: the next may do
                     return
-                _remember(path, findings)
+                with suppress(OSError):  # else it is proven again next time
+                    if path is not None:
+                        write_json(path, {finding.part: finding.error for finding in findings})
             self._held.add(kind)
 
 
@@ -108,12 +112,7 @@ def image_prompt(family: Family) -> ModelInputs | None:
 
 
 def made_image() -> Image.Image:
-    """A small one with something to see."""
     return Image.linear_gradient("L").resize((64, 64)).convert("RGB")
-
-
-def _prompts(family: Family, inputs: ModelInputs | None) -> list[tuple[str, ModelInputs]]:
-    return proof.prompts_for(family) if inputs is None else [(proof.IMAGE, inputs)]
 
 
 def _path(family: Family, kind: str) -> Path | None:
@@ -151,13 +150,3 @@ def _own_code() -> str:
     for path in sorted(path for pattern in _OURS for path in folder.glob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _remember(path: Path | None, findings: list[proof.Finding]) -> None:
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {finding.part: finding.error for finding in findings})
-    except OSError:
-        return  # proven again next time

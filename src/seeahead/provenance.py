@@ -58,8 +58,7 @@ def check_writable(path: str | Path) -> None:
     """Raise InputError where `write_text` could not write `path` now: asked before work whose result goes there."""
     try:
         real = Path(os.path.realpath(path))
-        if real.exists() and not real.is_file():
-            raise FileExistsError(errno.EEXIST, "it is a folder, a pipe or a device")
+        _refuse_what_is_no_file(real)
         folder = next(folder for folder in real.parents if folder.exists())
         probe = folder / _temporary_name()
         try:
@@ -85,8 +84,7 @@ def write_text(path: str | Path, text: str) -> None:
     temporary = path.with_name(_temporary_name())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():  # a replace would put a file in the place of a device
-            raise FileExistsError(errno.EEXIST, "it is a folder, a pipe or a device")
+        _refuse_what_is_no_file(path)  # a replace would put a file in the place of a device
         with temporary.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
             stream.flush()
@@ -118,6 +116,11 @@ def try_lock(stream: IO[Any]) -> bool | None:
     return True
 
 
+def _refuse_what_is_no_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "it is a folder, a pipe or a device")
+
+
 def _temporary_name() -> str:
     return f".{uuid.uuid4().hex}.tmp"
 
@@ -135,9 +138,7 @@ def write_json(path: str | Path, value: object) -> None:
 
 def _publishable(argument: str) -> str:
     shown = _PATH.sub(lambda match: _short_path(match.group()), _USER_IN_URL.sub("", argument))
-    if len(shown) > _MAX_ARGUMENT_LENGTH:
-        shown = shown[:_MAX_ARGUMENT_LENGTH] + "…"
-    return shown
+    return shown if len(shown) <= _MAX_ARGUMENT_LENGTH else shown[:_MAX_ARGUMENT_LENGTH] + "…"
 
 
 def _short_path(path: str) -> str:
@@ -171,24 +172,19 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _num_cores() -> int:
     # The cores this process may use: a container often gets fewer than the machine has.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpu_name() -> str | None:
     # A process that never imported torch has no result that a GPU could have shaped.
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return str(torch.cuda.get_device_name(0))
+    return str(torch.cuda.get_device_name(0)) if torch is not None and torch.cuda.is_available() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -72,7 +72,7 @@ class Generation:
     seconds_prefill: Seconds = 0.0
     seconds_drafter_start: Seconds = 0.0
     drafter: str = "none"
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def token_ids(self) -> tuple[int, ...]:

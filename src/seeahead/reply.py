@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from seeahead import metrics
 from seeahead.decode import Request
 from seeahead.detokenize import Detokenizer
 from seeahead.errors import SeeaheadError
 from seeahead.executor import ModelInputs
+from seeahead.metrics import Totals
 from seeahead.prompt import Prompt
 from seeahead.records import Generation, Origin, Step
 
@@ -46,14 +46,10 @@ class Reply:
     @property
     def metrics(self) -> dict[str, float]:
         """Block efficiency (tokens per target forward, bonus included), token rate (per second, prefill excluded), …"""
-        own = [self.generation]
-        return {
-            "block_efficiency": metrics.block_efficiency(own),
-            "token_rate": metrics.token_rate(own),
-            "draft_share": metrics.draft_share(own),
-            "host_share": metrics.host_share(own),
-            "seconds_prefill": self.generation.seconds_prefill,
-        }
+        totals = Totals.of([self.generation])
+        names = ("block_efficiency", "token_rate", "draft_share", "host_share")
+        figures = {name: float(getattr(totals, name)) for name in names}
+        return {**figures, "seconds_prefill": self.generation.seconds_prefill}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from seeahead import proof
 from seeahead.api import Engine
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError
-from seeahead.executor import ModelInputs
 from seeahead.prompt import Prompt, make_prompt
 from seeahead.proven import image_prompt, made_image
 from seeahead.testing.drafters import ScriptedDrafter, random_tree
@@ -58,45 +57,26 @@ def _questions(engine: Engine, *, has_image: bool) -> Iterator[tuple[str, Prompt
         yield "an image", make_prompt("What is this? Describe it twice.", [made_image()])
 
 
-def _answer_of_generate(engine: Engine, prompt: Prompt) -> Sequence[int]:
-    """Greedy, by transformers alone."""
-    inputs, generate = engine.family.encode(prompt), _generate_of(engine)
-    with torch.inference_mode():
-        output = generate(
-            inputs.token_ids,
-            attention_mask=torch.ones_like(inputs.token_ids),
-            max_new_tokens=NUM_TOKENS,
-            do_sample=False,
-            **inputs.extras,
-        )
-    answer: list[int] = output[0, inputs.token_ids.shape[1] :].tolist()
+def _answer_of_generate(engine: Engine, prompt: Prompt) -> list[int]:
+    inputs, model = engine.family.encode(prompt), engine.family.model
+    settings: dict[str, Any] = {"max_new_tokens": NUM_TOKENS, "do_sample": False, **inputs.extras}
+    output: Any = model.generate(inputs.token_ids, attention_mask=torch.ones_like(inputs.token_ids), **settings)
+    answer: list[int] = output[0, inputs.length :].tolist()
     return answer
 
 
-def _generate_of(engine: Engine) -> Any:
-    return engine.family.model.generate
-
-
-def _compared(engine: Engine, kind: str | Drafter, what: str, prompt: Prompt, truth: Sequence[int]) -> Row:
+def _compared(engine: Engine, kind: str | Drafter, what: str, prompt: Prompt, truth: list[int]) -> Row:
     name = kind if isinstance(kind, str) else kind.name
     check = f"{len(truth)} tokens after {what}, drafter {name}"
     try:
-        said = engine.with_drafter(kind).generate(prompt, temperature=0, max_new_tokens=NUM_TOKENS).token_ids
+        ours = engine.with_drafter(kind).generate(prompt, temperature=0, max_new_tokens=NUM_TOKENS).token_ids
     except InputError as error:
         return Row(check, False, str(error))
-    if list(said) == list(truth):
+    place, family = proof.parting(truth, ours), engine.family
+    if place is None:
         return Row(check, True, "identical to generate")
-    place = next((i for i, (ours, theirs) in enumerate(zip(said, truth, strict=False)) if ours != theirs), len(truth))
-    gap = _gap(engine, engine.family.encode(prompt), said, truth, place)
-    bound = proof.BOUNDS.get(engine.family.dtype, proof.BOUNDS[torch.bfloat16])
+    gaps = proof.logit_gap(family, family.encode(prompt), truth, ours, place)
+    gap = float("inf") if gaps is None else abs(gaps[1])
     figure = f"parts from generate at token {place + 1}, where its two best logits lie {gap:.2g} of their spread apart"
     # In 16 bits a near tie may fall either way with the number of rows of a pass; in 32 bits none may.
-    return Row(check, gap <= 2 * bound and engine.family.dtype != torch.float32, figure)
-
-
-def _gap(engine: Engine, inputs: ModelInputs, said: Sequence[int], truth: Sequence[int], place: int) -> float:
-    """How far the token said lies below generate's own, in parts of the logits' standard deviation."""
-    if place >= min(len(said), len(truth)):
-        return float("inf")
-    logits = proof.whole_pass(engine.family, inputs, truth[:place], 1)[0].float()
-    return float((logits[truth[place]] - logits[said[place]]).abs() / logits.std())
+    return Row(check, gap <= 2 * proof.bound_of(family) and family.dtype != torch.float32, figure)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+import torch
+
 from seeahead.checked import shown_value
 from seeahead.errors import InputError, shown
 from seeahead.records import FinishReason
@@ -15,11 +17,7 @@ from seeahead.records import FinishReason
 def end_tokens_of(config: Any) -> tuple[int, ...]:
     """Tokens that end an answer, by a transformers generation config; it names none, one or several."""
     ends = config.eos_token_id
-    if ends is None:
-        return ()
-    # A list, or whatever numpy and torch make of one or of a single number.
-    several = ends if isinstance(ends, list | tuple) else getattr(ends, "tolist", lambda: ends)()
-    return tuple(int(end) for end in (several if isinstance(several, list | tuple) else [several]))
+    return () if ends is None else tuple(int(end) for end in torch.as_tensor(ends).flatten())
 
 
 def check_stop_texts(stop: Any) -> tuple[str, ...]:
@@ -84,13 +82,10 @@ class StopRule:
             return None
         # A token is at least one byte; what lies further back than the longest stop string cannot be part of it.
         reach = max(len(text.encode()) for text in self.stop_strings)
-        tail = list(answer[-reach:])
-        if not self._contains_stop(self.to_text([*tail, *new])):
-            return None
-        for index in range(len(new)):
-            if self._contains_stop(self.to_text([*tail, *new[: index + 1]])):
-                return index
-        return None
+        tail, to_text = list(answer[-reach:]), self.to_text
 
-    def _contains_stop(self, text: str) -> bool:
-        return any(stop in text for stop in self.stop_strings)
+        def has_stop(num_new: int) -> bool:
+            text = to_text([*tail, *new[:num_new]])
+            return any(stop in text for stop in self.stop_strings)
+
+        return next((i for i in range(len(new)) if has_stop(i + 1)), None) if has_stop(len(new)) else None

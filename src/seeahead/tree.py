@@ -69,7 +69,6 @@ class TokenTree:
 
     @property
     def depth(self) -> int:
-        """Number of levels below the root."""
         return max(self.depths, default=0)
 
     @cached_property
@@ -148,78 +147,71 @@ class Draft:
         return self.proposals[node] if len(self.proposals) else None
 
 
+def bound_nodes(parents: Sequence[int], proposals: Sequence[torch.Tensor | None]) -> set[int]:
+    """Drawn nodes and all above them: those that no merging may leave out."""
+    bound = {node for node, proposal in enumerate(proposals) if proposal is not None}
+    for node in range(len(parents) - 1, -1, -1):
+        if node in bound and parents[node] != ROOT:
+            bound.add(parents[node])
+    return bound
+
+
 def merge(drafts: Sequence[Draft], budget: int) -> Draft:
     """One tree of at most `budget` nodes from several drafters' trees, common paths shared.
 
     A node that several proposed has the highest of their scores. Where there are too many, fixed nodes of the lowest
     score go (of equal ones the later). A drawn node never goes for what it is: that would change what it was drawn
     from; a drawn node stays beside another's equal one, since each was drawn on its own. Raises DrafterError where the
-    drawn nodes alone are more than `budget`.
+    drawn nodes and those above them alone are more than `budget`.
     """
-    merged = _Merged()
+    nodes: list[_Node] = []
+    known: dict[tuple[int, int], int] = {}
     # Drawn siblings are verified in their order: none may take the place of a fixed node because of what was drawn.
     for draft in sorted(drafts, key=lambda draft: all(proposal is None for proposal in draft.proposals)):
-        merged.add(draft)
-    return merged.kept(budget)
-
-
-class _Merged:
-    def __init__(self) -> None:
-        self.tokens: list[int] = []
-        self.parents: list[int] = []
-        self.proposals: list[torch.Tensor | None] = []
-        self.scores: list[float] = []
-        self.sources: list[str] = []
-        self._known: dict[tuple[int, int], int] = {}
-
-    def add(self, draft: Draft) -> None:
-        places: list[int] = []
-        for node, (token, parent) in enumerate(zip(draft.tree.tokens, draft.tree.parents, strict=True)):
-            above = ROOT if parent == ROOT else places[parent]
-            proposal = draft.proposal(node)
-            # Where nothing is known, the first levels are the likeliest to be right.
-            score = draft.scores[node] if len(draft.scores) else 0.5 ** draft.tree.depths[node]
-            place = self._known.get((above, token))
-            if place is None or proposal is not None:
-                place = len(self.tokens)
-                self._known.setdefault((above, token), place)
-                self.tokens.append(token)
-                self.parents.append(above)
-                self.proposals.append(proposal)
-                self.scores.append(score)
-                self.sources.append(draft.sources[node] if len(draft.sources) else "")
-            else:
-                self.scores[place] = max(self.scores[place], score)
-            places.append(place)
-
-    def kept(self, budget: int) -> Draft:
-        drawn = {node for node, proposal in enumerate(self.proposals) if proposal is not None}
-        for node in sorted(drawn, reverse=True):
-            above = self.parents[node]
-            while above != ROOT:
-                drawn.add(above)
-                above = self.parents[above]
-        if len(drawn) > budget:
-            raise DrafterError(
-                f"{len(drawn)} drawn nodes do not fit into a budget of {budget}; a drawn node cannot be left out, so "
-                "give each drafter its share of the budget"
-            )
-        # A node is worth no more than its parent, whatever the two drafters thought: so what is kept is a tree.
-        for node, parent in enumerate(self.parents):
-            if parent != ROOT:
-                self.scores[node] = min(self.scores[node], self.scores[parent])
-        fixed = sorted((node for node in range(len(self.tokens)) if node not in drawn), key=lambda i: -self.scores[i])
-        kept = sorted(drawn | set(fixed[: budget - len(drawn)]))
-        place = {node: number for number, node in enumerate(kept)}
-        return Draft(
-            TokenTree(
-                tuple(self.tokens[node] for node in kept),
-                tuple(place.get(self.parents[node], ROOT) for node in kept),
-            ),
-            [self.proposals[node] for node in kept] if drawn else (),
-            [self.scores[node] for node in kept],
-            [self.sources[node] for node in kept],
+        _add(draft, nodes, known)
+    drawn = bound_nodes([node.parent for node in nodes], [node.proposal for node in nodes])
+    if len(drawn) > budget:
+        raise DrafterError(
+            f"{len(drawn)} drawn nodes do not fit into a budget of {budget}; a drawn node cannot be left out, so "
+            "give each drafter its share of the budget"
         )
+    # No node has a higher score than its parent, whatever the drafters gave them: so what is kept is a tree.
+    for node in nodes:
+        if node.parent != ROOT:
+            node.score = min(node.score, nodes[node.parent].score)
+    fixed = sorted((place for place in range(len(nodes)) if place not in drawn), key=lambda i: -nodes[i].score)
+    kept = sorted(drawn | set(fixed[: budget - len(drawn)]))
+    place, chosen = {node: number for number, node in enumerate(kept)}, [nodes[node] for node in kept]
+    tree = TokenTree(tuple(node.token for node in chosen), tuple(place.get(node.parent, ROOT) for node in chosen))
+    proposals = [node.proposal for node in chosen] if drawn else ()
+    return Draft(tree, proposals, [node.score for node in chosen], [node.source for node in chosen])
+
+
+@dataclass
+class _Node:
+    token: int
+    parent: int
+    proposal: torch.Tensor | None
+    score: float
+    source: str
+
+
+def _add(draft: Draft, nodes: list[_Node], known: dict[tuple[int, int], int]) -> None:
+    """`known`: (parent, token) -> the first such node."""
+    places: list[int] = []
+    for node, (token, parent) in enumerate(zip(draft.tree.tokens, draft.tree.parents, strict=True)):
+        above = ROOT if parent == ROOT else places[parent]
+        proposal = draft.proposal(node)
+        # Where nothing is known, the first levels are the likeliest to be right.
+        score = draft.scores[node] if len(draft.scores) else 0.5 ** draft.tree.depths[node]
+        place = known.get((above, token))
+        if place is None or proposal is not None:
+            place = len(nodes)
+            known.setdefault((above, token), place)
+            nodes.append(_Node(token, above, proposal, score, draft.sources[node] if len(draft.sources) else ""))
+        else:
+            nodes[place].score = max(nodes[place].score, score)
+        places.append(place)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
 """Several drafts in one tree: common paths shared, the best nodes kept, drawn nodes always."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
 
+from seeahead.drafters.merged import MergedDrafter
 from seeahead.errors import DrafterError
+from seeahead.executor import NOTHING, Want
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.tree import ROOT, Draft, TokenTree, merge
 from seeahead.verify import verify
@@ -152,3 +156,29 @@ def test_one_fixed_and_two_drawn_drafts_leave_the_targets_distribution(place: in
         counts[draft.tree.tokens[verdict.path[0]] if verdict.path else verdict.bonus] += 1
     # Five standard deviations.
     assert ((counts / number - P).abs() < 5 * (P * (1 - P) / number).sqrt()).all(), counts / number
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 5, 8])
+def test_a_merged_drafter_among_the_members_of_another_fits_into_every_budget(budget: int) -> None:
+    """Fixed nodes above drawn ones must stay as well: they count."""
+    below = Draft(TokenTree.chain([1, 2, 3]), [None, None, Q])
+    inner = MergedDrafter((_Says(below), _Says(drawn(4, 5))))
+    drafting = MergedDrafter((inner, _Says(drawn(6, 7))), num_nodes=8).start(None)
+    draft = drafting.propose(budget)
+    assert len(draft.tree) <= budget
+    num_drawn = sum(proposal is not None for proposal in draft.proposals)
+    assert num_drawn == {1: 1, 2: 2, 3: 1, 5: 3, 8: 5}[budget]
+
+
+class _Says(NamedTuple):
+    """A drafter of one draft, cut to the budget."""
+
+    draft: Draft
+    want: Want = NOTHING
+
+    def start(self, context: object) -> "_Says":
+        return self
+
+    def propose(self, budget: int) -> Draft:
+        tree = self.draft.tree
+        return Draft(TokenTree(tree.tokens[:budget], tree.parents[:budget]), self.draft.proposals[:budget])

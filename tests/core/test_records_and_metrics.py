@@ -79,14 +79,13 @@ def test_token_ids_and_origins_start_with_the_prefill_token() -> None:
 
 
 def test_figures() -> None:
-    assert metrics.block_efficiency([ANSWER]) == 2.0
-    assert metrics.token_rate([ANSWER]) == 6 / 4
-    assert metrics.host_share([ANSWER]) == pytest.approx(0.1)
-    assert metrics.draft_share([ANSWER]) == pytest.approx(0.2)
+    totals = metrics.Totals.of([ANSWER])
+    assert totals.block_efficiency == 2.0
+    assert totals.token_rate == 6 / 4
+    assert totals.host_share == pytest.approx(0.1)
+    assert totals.draft_share == pytest.approx(0.2)
     assert metrics.memory_bound_speed_up(3.0, 5, 0.1) == 2.0
-    assert metrics.geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
 
 
 def test_no_steps_no_figure() -> None:
-    assert math.isnan(metrics.block_efficiency([]))
-    assert math.isnan(metrics.geometric_mean([]))
+    assert math.isnan(metrics.Totals.of([]).block_efficiency)

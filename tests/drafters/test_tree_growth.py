@@ -10,6 +10,7 @@ from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.tree_growth import CostModel, TreeLimits, grow
 from seeahead.drafting import Plan, run_alone
 from seeahead.target import Target
+from seeahead.testing.models import tiny_family
 from seeahead.testing.tables import TableExecutor
 from seeahead.tree import ROOT, Draft, TokenTree
 
@@ -90,4 +91,13 @@ def test_costs_are_measured_on_target_and_drafter() -> None:
     assert costs is not None
     assert len(costs.passes) == 32
     assert sorted(costs.passes) == list(costs.passes)
+    assert min(costs.level, *costs.passes) > 0
+
+
+@pytest.mark.parametrize("longest", [40, 33, 20])
+def test_costs_are_measured_within_a_short_context(longest: int) -> None:
+    target = Target(tiny_family("llama", max_position_embeddings=longest).executor)
+    costs = with_costs(LanguageDrafter(target), target).limits.costs
+    assert costs is not None
+    assert len(costs.passes) == max(size for size in (16, 32) if size < longest)
     assert min(costs.level, *costs.passes) > 0

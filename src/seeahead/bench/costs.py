@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import statistics
 from collections.abc import Callable
-from itertools import cycle, islice
-from time import perf_counter
-
-import torch
 
 from seeahead.bench.record import Costs
-from seeahead.executor import ModelInputs
+from seeahead.drafters.costs import prompted, time_passes
 from seeahead.families.base import Family
-from seeahead.session import Session
-from seeahead.tree import ROOT
 
 NUM_CACHED = 200
 MEASURING = "cost of k tokens in one pass"
@@ -30,30 +23,12 @@ def measure_costs(family: Family, progress: Callable[[str, float], None], num_re
     return costs
 
 
-def _measure_once(family: Family, progress: Callable[[str, float], None], num_repeats: int, seed: int = 0) -> Costs:
-    """Sizes take turns in random order, so that a slow spell hits all of them."""
-    limit = family.max_length or NUM_CACHED + MEASURED[-1]
-    num_cached = min(NUM_CACHED, limit - MEASURED[-1])
-    known = [token for token in range(family.vocab_size // 2, family.vocab_size) if token not in family.image_token_ids]
-    words = list(islice(cycle(known), num_cached + MEASURED[-1]))
-    session = Session(family.executor, num_cached + MEASURED[-1])
-    session.prefill(ModelInputs(torch.tensor([words[:num_cached]], device=family.device)))
-    taken: dict[int, list[float]] = {k: [] for k in MEASURED}
-    shuffle = random.Random(seed)
-    for number in range(num_repeats + 1):  # the first round is the warm-up of every shape
-        for k in shuffle.sample(MEASURED, len(MEASURED)):
-            seconds = _forward_seconds(session, words[:k])
-            if number:
-                taken[k].append(seconds)
+def _measure_once(family: Family, progress: Callable[[str, float], None], num_repeats: int) -> Costs:
+    words = set(range(family.vocab_size // 2, family.vocab_size)) - family.image_token_ids
+    session, inputs, sizes = prompted(family.executor, sorted(words), NUM_CACHED, MEASURED)
+    rounds = []
+    for number, seconds in enumerate(time_passes(session, inputs, sizes, num_repeats + 1)):
         progress(MEASURING, number / num_repeats)
-    return Costs(num_cached, {k: statistics.median(seconds) for k, seconds in taken.items()})
-
-
-def _forward_seconds(session: Session, tokens: list[int]) -> float:
-    started = perf_counter()
-    logits = session.score(tokens, range(ROOT, len(tokens) - 1)).logits
-    # The loop looks at the target's choice after every forward, which on a GPU is when the forward is over.
-    logits[-1].argmax().item()
-    seconds = perf_counter() - started
-    session.commit(())
-    return seconds
+        rounds.append(seconds)
+    # The first round is the warm-up of every shape.
+    return Costs(inputs.length, {k: statistics.median(seconds[k] for seconds in rounds[1:]) for k in sizes})

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from seeahead.bench.divergence import logit_gap, parting
 from seeahead.bench.log import AnswerStore, Key
 from seeahead.bench.methods import Method, peak_bytes, reset_peak
 from seeahead.bench.record import PLAIN, Asked, Gap, Run
@@ -20,6 +19,8 @@ from seeahead.bench.suites import Item, Suite
 from seeahead.demo.scenarios import Question
 from seeahead.errors import InputError
 from seeahead.families.base import Family
+from seeahead.prompt import make_prompt
+from seeahead.proof import logit_gap, parting
 from seeahead.records import Origin
 
 _WARM_UP_TOKENS = 16
@@ -176,5 +177,6 @@ def gaps(plan: Plan, family: Family, log: AnswerStore) -> Iterator[Gap]:
         if temperature == 0 and not other.error and position is not None:
             item, turn = places[index]
             messages = question_of(item, earlier_turns(item, turn, index, log)).messages()
-            gap = logit_gap(family, messages, plain.token_ids, other.token_ids, position)
-            yield Gap(index, method, repeat, position, gap)
+            inputs = family.encode(make_prompt(messages))
+            gap = logit_gap(family, inputs, plain.token_ids, other.token_ids, position)
+            yield Gap(index, method, repeat, position, gap and gap[0])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import pairwise
+from itertools import cycle, islice, pairwise
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import torch
 
 from seeahead.drafters.tree_growth import CostModel
 from seeahead.drafting import DraftContext, run_alone
-from seeahead.executor import ModelInputs
+from seeahead.executor import Executor, ModelInputs
 from seeahead.sampling import SamplingParams
 from seeahead.session import Session
 from seeahead.target import Target
@@ -36,43 +36,63 @@ def with_costs(drafter: AnyDrafter, target: Target) -> AnyDrafter:
 
 def measured(drafter: Any, target: Target) -> CostModel:
     """Best of a few passes each."""
-    limits = target.executor.limits
-    inputs = ModelInputs(torch.arange(_PROMPT, device=limits.device)[None] % min(limits.vocab_size, 1000))
-    session = Session(target.executor, _PROMPT + 2 * max(_MEASURED))
-    session.prefill(inputs)
-
-    def score(length: int) -> None:
-        session.score([1] * length, range(ROOT, length - 1))
-
-    def forget() -> None:
-        session.commit(())
-
-    def score_again() -> None:
-        score(1)
-        forget()
-
-    passes = {length: _seconds(partial(score, length), forget, limits.device) for length in _MEASURED}
-    levels = _seconds(_levels(drafter, inputs, target), score_again, limits.device)
-    return CostModel(_between(passes), levels / _LEVELS)
-
-
-def _seconds(run: Callable[[], object], between: Callable[[], object], device: torch.device) -> float:
-    """The best of some runs, with something done between them."""
-    best = float("inf")
+    session, inputs, sizes = prompted(target.executor, range(1000), _PROMPT, _MEASURED)
+    rounds = list(time_passes(session, inputs, sizes, _REPEATS))
+    passes = {size: min(seconds[size] for seconds in rounds) for size in sizes}
+    draft, levels, device = _levels(drafter, inputs, target), list[float](), target.executor.limits.device
     for _ in range(_REPEATS):
         started = perf_counter()
-        run()
+        draft()
         if device.type == "cuda":
             torch.cuda.current_stream(device).synchronize()
-        best = min(best, perf_counter() - started)
-        between()
-    return best
+        levels.append(perf_counter() - started)
+        _pass_seconds(session, [1])
+    return CostModel(_between(passes), min(levels) / _LEVELS)
+
+
+def prompted(
+    executor: Executor, words: Iterable[int], length: int, sizes: Sequence[int]
+) -> tuple[Session, ModelInputs, list[int]]:
+    """A session that has read a prompt of `length` tokens, the prompt, and the `sizes` of passes that fit after it.
+
+    `words` the model knows, over and over; fewer where its context holds less than prompt and largest pass."""
+    limits = executor.limits
+    longest = limits.max_length or length + max(sizes)
+    sizes = [size for size in sizes if size < longest]
+    length = min(length, longest - max(sizes, default=0))
+    known = cycle([word for word in words if word < limits.vocab_size])
+    inputs = ModelInputs(torch.tensor([list(islice(known, length))], device=limits.device))
+    session = Session(executor, length + max(sizes, default=0))
+    session.prefill(inputs)
+    return session, inputs, sizes
+
+
+def time_passes(
+    session: Session, inputs: ModelInputs, sizes: Sequence[int], num_rounds: int
+) -> Iterator[dict[int, float]]:
+    """Seconds of a pass over each number of tokens, round by round. Sizes take turns in random order, so that a slow
+    spell hits all of them."""
+    words, shuffle = cycle(inputs.token_ids[0].tolist()), random.Random(0)
+    tokens = list(islice(words, max(sizes)))
+    for _ in range(num_rounds):
+        yield {size: _pass_seconds(session, tokens[:size]) for size in shuffle.sample(sizes, len(sizes))}
+
+
+def _pass_seconds(session: Session, tokens: Sequence[int]) -> float:
+    """Of one pass over a chain of `tokens`, which is then dropped."""
+    started = perf_counter()
+    logits = session.score(tokens, range(ROOT, len(tokens) - 1)).logits
+    # The loop looks at the target's choice after every pass, which on a GPU is when the pass is over.
+    logits[-1].argmax().item()
+    seconds = perf_counter() - started
+    session.commit(())
+    return seconds
 
 
 def _levels(drafter: Any, inputs: ModelInputs, target: Target) -> Callable[[], None]:
     """Drafts some levels after a made-up prompt."""
     limits, want = target.executor.limits, drafter.want
-    made = torch.zeros(_PROMPT, limits.width, device=limits.device, dtype=limits.dtype)
+    made = torch.zeros(inputs.length, limits.width, device=limits.device, dtype=limits.dtype)
     features = dict.fromkeys(want.layers, made)
     params = SamplingParams()
     context = DraftContext(inputs, 1, frozenset(), limits.vocab_size, params, 2 * _PROMPT, features, made)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Annotated
 
 from pydantic import Field
 
 from seeahead.drafters.spec import DrafterSpec, Joined
-from seeahead.drafting import DraftContext, Drafter, Drafting, Feedback, Plan, PlannedDrafting, run_alone
+from seeahead.drafting import DraftContext, Drafter, Drafting, Feedback, Plan, plan_of, run_alone
 from seeahead.errors import DrafterError
 from seeahead.executor import Want
 from seeahead.target import Target
-from seeahead.tree import Draft, merge
+from seeahead.tree import Draft, bound_nodes, merge
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,7 @@ class MergedDrafter:
 
     @property
     def want(self) -> Want:
-        want = Want()
-        for member in self.members:
-            want |= member.want
-        return want
+        return reduce(or_, (member.want for member in self.members), Want())
 
     def start(self, context: DraftContext) -> _Merged:
         return _Merged([member.start(context) for member in self.members], self.num_nodes)
@@ -42,17 +41,14 @@ class _Merged:
         return run_alone(self.plan(budget))
 
     def plan(self, budget: int) -> Plan[Draft]:
-        """Drawn nodes must all stay, so each member gets what those before it left of the budget in these."""
+        """Drawn nodes and those above them must all stay: a member gets what those before it left of the budget."""
         budget, drafts = min(budget, self._num_nodes), list[Draft]()
         left = budget
         for drafting in self._draftings:
             if left == 0:
                 break
-            if isinstance(drafting, PlannedDrafting):
-                draft = yield from drafting.plan(left)
-            else:
-                draft = drafting.propose(left)
-            left -= sum(proposal is not None for proposal in draft.proposals)
+            draft = yield from plan_of(drafting, left)
+            left -= len(bound_nodes(draft.tree.parents, draft.proposals))
             drafts.append(draft)
         return merge(drafts, budget)
 

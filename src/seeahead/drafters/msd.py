@@ -28,7 +28,7 @@ from seeahead.drafting import Ask, DraftContext, Feedback, Plan
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executor import FEATURES, ModelInputs, Want
 from seeahead.executors.checkpoint import fuse, read_layers, unfuse
-from seeahead.executors.int8 import pack_rounded, rounded_linear
+from seeahead.executors.int8 import RoundedLinear, pack, rounded_linear
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.session import Session
 from seeahead.target import Target
@@ -290,6 +290,6 @@ class MsdSpec(TreeSettings, DrafterSpec):
         vocabulary, limits = folder.vocabulary(), target.executor.limits
         network = read_network(folder).to(limits.device, limits.dtype).eval()
         for module in (network, *network.decoder.layers):
-            pack_rounded(module)
+            pack(module, RoundedLinear)
         drafter = MsdDrafter.on(target, network, vocabulary, limits=self.limits(), draws=self.draws, name=self.title)
         return with_costs(drafter, target) if self.tuned else drafter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from seeahead.checked import placed
 from seeahead.errors import ModelError, shown
-from seeahead.executors.int8 import pack_rounded
-from seeahead.executors.llama import Layer, Llama, LlamaShape
+from seeahead.executors.int8 import RoundedLinear, pack
+from seeahead.executors.llama import Llama, LlamaShape
 
 WEIGHTS = "model.safetensors"
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -39,10 +39,10 @@ def read_tensors(
         with safe_open(path, "pt") as file:
             names = list(file.keys())
             parts = {name: file.get_slice(name) for name in names}
-            _check_names(names, wanted, optional or {}, where)
+            _check_shapes(
+                {name: tuple(part.get_shape()) for name, part in parts.items()}, wanted, optional or {}, where
+            )
             for name, part in parts.items():
-                shape = wanted[name] if name in wanted else (optional or {})[name]
-                _check_shape(name, tuple(part.get_shape()), shape, where)
                 if part.get_dtype() not in kinds:
                     raise ModelError(f"{where}: {name} holds {part.get_dtype()}; allowed: {', '.join(kinds)}; {_AGAIN}")
             tensors = {name: file.get_tensor(name) for name in names}
@@ -55,24 +55,22 @@ def read_tensors(
     return tensors
 
 
-def _check_names(names: Iterable[str], wanted: Shapes, optional: Shapes, where: str) -> None:
-    missing, unknown = sorted(wanted.keys() - set(names)), sorted(set(names) - wanted.keys() - optional.keys())
-    if missing or unknown:
-        raise ModelError(
-            f"{where} does not fit its config.json: missing {_few(missing)}, unknown {_few(unknown)}; {_AGAIN}"
-        )
+def _check_shapes(found: Shapes, wanted: Shapes, optional: Shapes, where: str) -> None:
+    known = {**optional, **wanted}
+    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - known.keys())
+    fault = f"missing {_few(missing)}, unknown {_few(unknown)}" if missing or unknown else None
+    for name, shape in found.items() if fault is None else ():
+        if len(shape) != len(known[name]) or any(size not in (None, own) for own, size in zip(shape, known[name])):
+            allowed = " x ".join("any" if size is None else str(size) for size in known[name])
+            fault = f"{name} is {' x '.join(map(str, shape))}, not {allowed}"
+            break
+    if fault:
+        raise ModelError(f"{where} does not fit its config.json: {fault}; {_AGAIN}")
 
 
 def _few(names: list[str]) -> str:
-    told = ", ".join(shown(name)[1:-1] for name in names[:3]) or "nothing"
-    return told if len(names) <= 3 else f"{told} and {len(names) - 3:,} more"
-
-
-def _check_shape(name: str, found: tuple[int, ...], wanted: tuple[int | None, ...], where: str) -> None:
-    if len(found) != len(wanted) or any(size not in (None, own) for own, size in zip(found, wanted, strict=True)):
-        told = " x ".join("any" if size is None else str(size) for size in wanted)
-        given = " x ".join(map(str, found))
-        raise ModelError(f"{where} does not fit its config.json: {name} is {given}, not {told}; {_AGAIN}")
+    first = ", ".join(shown(name)[1:-1] for name in names[:3]) or "nothing"
+    return first if len(names) <= 3 else f"{first} and {len(names) - 3:,} more"
 
 
 def read_layers(folder: Path, config: LlamaShape, others: Shapes, optional: Shapes | None = None) -> dict[str, Tensor]:
@@ -86,34 +84,48 @@ def read_layers(folder: Path, config: LlamaShape, others: Shapes, optional: Shap
     return read_tensors(folder / WEIGHTS, {**layer_shapes(config), **others}, optional)
 
 
-def layer_shapes(config: LlamaShape) -> dict[str, tuple[int, ...]]:
-    """Of the tensors that `unfuse` gives."""
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "qkv.weight": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "output.weight": ("self_attn.o_proj",),
+    "gate_up.weight": ("mlp.gate_proj", "mlp.up_proj"),
+    "down.weight": ("mlp.down_proj",),
+    "attention_norm": ("input_layernorm",),
+    "mlp_norm": ("post_attention_layernorm",),
+}
+"""Our names of a layer's tensors, and theirs of the parts that each is made of."""
+
+
+def _part_shapes(config: LlamaShape) -> Mapping[str, list[tuple[int, ...]]]:
     width, inner = config.hidden_size, config.intermediate_size
     heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-    of_layer = {
-        "self_attn.q_proj": (heads, width),
-        "self_attn.k_proj": (kv, width),
-        "self_attn.v_proj": (kv, width),
-        "self_attn.o_proj": (width, heads),
-        "mlp.gate_proj": (inner, width),
-        "mlp.up_proj": (inner, width),
-        "mlp.down_proj": (width, inner),
-        "input_layernorm": (width,),
-        "post_attention_layernorm": (width,),
+    return {
+        "qkv.weight": [(heads, width), (kv, width), (kv, width)],
+        "output.weight": [(width, heads)],
+        "gate_up.weight": [(inner, width), (inner, width)],
+        "down.weight": [(width, inner)],
+        "attention_norm": [(width,)],
+        "mlp_norm": [(width,)],
     }
-    layers = range(config.num_hidden_layers)
-    shapes = {f"model.layers.{index}.{name}.weight": shape for index in layers for name, shape in of_layer.items()}
-    return {"model.norm.weight": (width,), **shapes}
+
+
+def layer_shapes(config: LlamaShape) -> dict[str, tuple[int, ...]]:
+    """Of the tensors that `unfuse` gives."""
+    shapes: dict[str, tuple[int, ...]] = {"model.norm.weight": (config.hidden_size,)}
+    for index in range(config.num_hidden_layers):
+        for name, own in _part_shapes(config).items():
+            shapes |= {f"model.layers.{index}.{part}.weight": shape for part, shape in zip(_PARTS[name], own)}
+    return shapes
 
 
 def read_language(folder: Path, config: LlamaShape) -> dict[str, Tensor]:
     """All tensors of a Hugging Face Llama folder. Raises ModelError where they are not those that `config` tells."""
-    table = (config.vocab_size, config.hidden_size)
-    head = {"lm_head.weight": table}
-    embedding = {"model.embed_tokens.weight": table}
+    embedding, head = ({name: (config.vocab_size, config.hidden_size)} for name in _TABLES)
     if config.tie_word_embeddings:
         return read_layers(folder, config, embedding, head)
-    return read_layers(folder, config, {**embedding, **head})
+    return read_layers(folder, config, embedding | head)
+
+
+_TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 
 
 def load_llama(folder: Path, config: LlamaShape, dtype: torch.dtype, device: torch.device) -> Llama:
@@ -125,52 +137,31 @@ def load_llama(folder: Path, config: LlamaShape, dtype: torch.dtype, device: tor
     decoder.load_state_dict(fused)
     decoder.to(device, dtype).eval()
     for module in (*decoder.layers, decoder):
-        pack_rounded(module)
+        pack(module, RoundedLinear)
     return decoder
 
 
 def unfuse(decoder: Llama) -> dict[str, Tensor]:
     """The layers' and the last norm's tensors under their Hugging Face names: what `fuse` takes."""
-    config = decoder.config
-    heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
     state: dict[str, Tensor] = {"model.norm.weight": decoder.norm}
     for index, layer in enumerate(decoder.layers):
-        assert isinstance(layer, Layer)
-        name = f"model.layers.{index}"
-        query, key, value = layer.qkv.weight.split((heads, kv, kv))
-        gate, up = layer.gate_up.weight.chunk(2)
-        state |= {
-            f"{name}.self_attn.q_proj.weight": query,
-            f"{name}.self_attn.k_proj.weight": key,
-            f"{name}.self_attn.v_proj.weight": value,
-            f"{name}.self_attn.o_proj.weight": layer.output.weight,
-            f"{name}.mlp.gate_proj.weight": gate,
-            f"{name}.mlp.up_proj.weight": up,
-            f"{name}.mlp.down_proj.weight": layer.down.weight,
-            f"{name}.input_layernorm.weight": layer.attention_norm,
-            f"{name}.post_attention_layernorm.weight": layer.mlp_norm,
-        }
+        for name, shapes in _part_shapes(decoder.config).items():
+            owner, _, last = name.rpartition(".")
+            fused: Tensor = getattr(layer.get_submodule(owner), last)
+            parts = fused.split([shape[0] for shape in shapes])
+            state |= {f"model.layers.{index}.{part}.weight": own for part, own in zip(_PARTS[name], parts)}
     return {name: value.detach().contiguous() for name, value in state.items()}
 
 
 def fuse(state: dict[str, Tensor], config: LlamaShape) -> dict[str, Tensor]:
     """Take the tensors of a Hugging Face Llama `state` out of it, under our names; what is left there is unknown."""
-
-    def take(*names: str) -> Tensor | None:
-        parts = [state.pop(f"{name}.weight") for name in names if f"{name}.weight" in state]
-        return torch.cat(parts) if len(parts) == len(names) else None
-
-    fused = {"embedding.weight": take("model.embed_tokens"), "norm": take("model.norm")}
-    fused["head.weight"] = take("lm_head")
+    wanted = {"embedding.weight": ["model.embed_tokens"], "norm": ["model.norm"], "head.weight": ["lm_head"]}
     for index in range(config.num_hidden_layers):
-        theirs, ours = f"model.layers.{index}", f"layers.{index}"
-        attention = f"{theirs}.self_attn"
-        fused |= {
-            f"{ours}.qkv.weight": take(f"{attention}.q_proj", f"{attention}.k_proj", f"{attention}.v_proj"),
-            f"{ours}.output.weight": take(f"{attention}.o_proj"),
-            f"{ours}.gate_up.weight": take(f"{theirs}.mlp.gate_proj", f"{theirs}.mlp.up_proj"),
-            f"{ours}.down.weight": take(f"{theirs}.mlp.down_proj"),
-            f"{ours}.attention_norm": take(f"{theirs}.input_layernorm"),
-            f"{ours}.mlp_norm": take(f"{theirs}.post_attention_layernorm"),
-        }
-    return {name: tensor for name, tensor in fused.items() if tensor is not None}
+        for name, parts in _PARTS.items():
+            wanted[f"layers.{index}.{name}"] = [f"model.layers.{index}.{part}" for part in parts]
+    fused = {}
+    for name, theirs in wanted.items():
+        found = [state.pop(f"{part}.weight") for part in theirs if f"{part}.weight" in state]
+        if len(found) == len(theirs):
+            fused[name] = torch.cat(found)
+    return fused

@@ -27,19 +27,13 @@ from transformers import (
 from seeahead.compat import plain_llama
 from seeahead.errors import SeeaheadError
 from seeahead.executors.hooks import has_global_hooks, num_hooks
-from seeahead.executors.int8 import can_pack, pack
+from seeahead.executors.int8 import can_pack, linear, pack
 from seeahead.executors.llama import Llama, LlamaShape, rotation_table
 
 _HEADS_KNOWN = (
-    LlamaForCausalLM,
-    MistralForCausalLM,
-    LlavaForConditionalGeneration,
-    LlavaNextForConditionalGeneration,
-    Idefics3ForConditionalGeneration,
-    SmolVLMForConditionalGeneration,
+    *(LlamaForCausalLM, MistralForCausalLM, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration),
+    *(Idefics3ForConditionalGeneration, SmolVLMForConditionalGeneration),
 )
-
-
 _MODEST = 8 << 30
 """Bytes of memory, where the system does not say."""
 
@@ -55,8 +49,7 @@ class FusedDecoder:
 
     def is_current(self) -> bool:
         """Whether the decoder still says what the model does: nothing hooked, adapted, moved or replaced since."""
-        language, config = self.model.get_decoder(), self.model.config.get_text_config()
-        return _is_plain(self.model, language, config) and _weights_seen(self.model, self.is_packed) == self.seen
+        return _is_plain(self.model) and _weights_seen(self.model, self.is_packed) == self.seen
 
 
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
@@ -66,12 +59,9 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     Else they are shared: the model's own projections become views into the fused ones, so it computes what it did
     before and no second copy stays.
     """
-    language = model.get_decoder()
-    config = model.config.get_text_config()
-    if type(model) not in _HEADS_KNOWN or plain_llama(language) is None:
+    if not _is_plain(model):
         return None
-    if not _is_plain(model, language, config):
-        return None
+    language, config = model.get_decoder(), model.config.get_text_config()
     values = {**config.to_dict(), "model_type": "llama", "head_dim": _head_width(config)}
     try:
         shape = LlamaShape.from_json(values)
@@ -115,25 +105,26 @@ def _writes(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def _is_plain(model: PreTrainedModel, language: nn.Module, config: Any) -> bool:
+def _is_plain(model: PreTrainedModel) -> bool:
     """No quantised, adapted, hooked, biased or spread-out layer; plain rotary positions; no window; SiLU."""
+    language, config = model.get_decoder(), model.config.get_text_config()
+    if type(model) not in _HEADS_KNOWN or plain_llama(language) is None:
+        return False
+    head, modules = model.lm_head, list(language.modules())
     layers = language.get_submodule("layers")
-    projections = [module for name, module in layers.named_modules() if name.endswith("_proj")]
-    weights = {(weight.device, weight.dtype) for weight in language.parameters()}
+    linear = [head, *(module for name, module in layers.named_modules() if name.endswith("_proj"))]
+    weights = list(language.parameters())
     return (
-        len(projections) == 7 * config.num_hidden_layers
-        and all(type(module) is nn.Linear and not _has_bias(module) for module in projections)
-        # Quantised weights are subclasses of a tensor inside plain linear layers.
-        and all(type(weight.data) is Tensor for weight in (*language.parameters(), *model.lm_head.parameters()))
+        len(linear) == 1 + 7 * config.num_hidden_layers
+        and all(type(module) is nn.Linear and module.bias is None for module in linear)
         and type(language.embed_tokens) is nn.Embedding
-        and type(model.lm_head) is nn.Linear
-        and not _has_bias(model.lm_head)
-        and not any(num_hooks(module) for module in (*language.modules(), model.lm_head))
-        and len(weights) == 1
-        and next(iter(weights))[1].is_floating_point
-        and not num_hooks(model)
+        # Quantised weights are subclasses of a tensor inside plain linear layers.
+        and all(type(weight.data) is Tensor for weight in (*weights, *head.parameters()))
+        and len({(weight.device, weight.dtype) for weight in weights}) == 1
+        and weights[0].dtype.is_floating_point
+        and not any(num_hooks(module) for module in (*modules, head, model))
         and not has_global_hooks()
-        and all(_is_as_configured(module, config) for module in language.modules())
+        and all(_is_as_configured(module, config) for module in modules)
         and (config.rope_parameters or {}).get("rope_type", "default") == "default"
         and _turns_as_configured(language, config)
         and getattr(config, "sliding_window", None) is None
@@ -162,10 +153,6 @@ def _turns_as_configured(language: nn.Module, config: Any) -> bool:
     return all(buffer.shape == expected.shape and torch.allclose(buffer.float().cpu(), expected) for buffer in found)
 
 
-def _has_bias(module: nn.Module) -> bool:
-    return getattr(module, "bias", None) is not None
-
-
 def _head_width(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
@@ -185,11 +172,7 @@ def memory_bytes() -> int:
 
 def _joined(*parts: nn.Linear) -> nn.Linear:
     """One linear layer of all rows, the parts left alone."""
-    weight = torch.cat([part.weight for part in parts])
-    with torch.device("meta"):
-        joined = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    joined.weight = nn.Parameter(weight, requires_grad=False)
-    return joined
+    return linear(torch.cat([part.weight for part in parts]))
 
 
 def _shared(*parts: nn.Linear) -> nn.Linear:

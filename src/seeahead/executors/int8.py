@@ -71,27 +71,21 @@ def can_pack(weight: Tensor) -> bool:
     )
 
 
-def pack(module: nn.Module) -> None:
-    """Packs the linear layers directly below `module` where this machine can."""
-    _replace(module, PackedLinear)
-
-
-def pack_rounded(module: nn.Module) -> None:
-    """The same for a drafter's: rounded where this machine can."""
-    _replace(module, RoundedLinear)
-
-
-def rounded_linear(weight: Tensor) -> nn.Module:
-    """y = x W^T for a drafter, rounded where this machine can; `weight` [out, in] is not copied where it cannot."""
-    if can_pack(weight):
-        return RoundedLinear(weight)
+def linear(weight: Tensor) -> nn.Linear:
+    """y = x W^T; `weight` [out, in] is not copied."""
     with torch.device("meta"):
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     layer.weight = nn.Parameter(weight, requires_grad=False)
     return layer
 
 
-def _replace(module: nn.Module, kind: type[PackedLinear]) -> None:
+def rounded_linear(weight: Tensor) -> nn.Module:
+    """The same for a drafter, rounded where this machine can."""
+    return RoundedLinear(weight) if can_pack(weight) else linear(weight)
+
+
+def pack(module: nn.Module, kind: type[PackedLinear] = PackedLinear) -> None:
+    """Packs the linear layers directly below `module` where this machine can; a drafter's may be rounded ones."""
     for name, child in list(module.named_children()):
         if type(child) is nn.Linear and can_pack(child.weight):
             setattr(module, name, kind(child.weight, child.bias))

@@ -46,16 +46,13 @@ def answer(
 
 def assert_same_answer(drafted: Generation, plain: Generation) -> None:
     """The drafted answer is the plain one: the same tokens, ended for the same reason, every token accounted for."""
-    pairs = enumerate(zip(drafted.token_ids, plain.token_ids, strict=False))
-    first = next((index for index, (ours, theirs) in pairs if ours != theirs), None)
-    if first is not None:
-        origin = drafted.origins[first]
-        raise AssertionError(
-            f"with drafter '{drafted.drafter}' token {first} is {drafted.token_ids[first]} ({origin}), the target "
-            f"alone says {plain.token_ids[first]}\ndrafted {drafted.token_ids}\nplain   {plain.token_ids}"
+    for place, (ours, theirs) in enumerate(zip(drafted.token_ids, plain.token_ids)):
+        assert ours == theirs, (
+            f"with drafter '{drafted.drafter}' token {place} is {ours} ({drafted.origins[place]}), the target "
+            f"alone says {theirs}\ndrafted {drafted.token_ids}\nplain   {plain.token_ids}"
         )
-    ours, theirs = (len(drafted.token_ids), drafted.finish_reason), (len(plain.token_ids), plain.finish_reason)
-    assert ours == theirs, f"with drafter '{drafted.drafter}' the answer ends as {ours}, the target alone as {theirs}"
+    ends = [(len(one.token_ids), one.finish_reason) for one in (drafted, plain)]
+    assert ends[0] == ends[1], f"with drafter '{drafted.drafter}' it ends as {ends[0]}, the target alone as {ends[1]}"
     assert len(drafted.origins) == len(drafted.token_ids), "one origin per token"
 
 
@@ -95,7 +92,6 @@ def assert_commit_equals_prefill(
 
 
 def _prefill_logits(target: AnyTarget, inputs: ModelInputs, tokens: Sequence[int]) -> torch.Tensor:
-    """Logits [vocabulary] after the prompt and `tokens`, from a fresh session."""
     # Type ids run along the tokens: what follows the prompt is of the type of answers.
     longer = inputs.extended(tokens, getattr(target, "answer_type", 0))
     return Session(Target.of(target).executor, capacity=4).prefill(longer).logits[-1]

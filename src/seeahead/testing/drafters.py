@@ -64,7 +64,6 @@ class _Scripted:
 
 
 def random_chain(depth: int = 4, words: range = WORDS) -> Script:
-    """Words at random."""
     return lambda answer, budget, random: Draft(TokenTree.chain(_words(random, min(depth, budget), words)))
 
 
@@ -88,9 +87,7 @@ def all_right(truth: Sequence[int], depth: int = 5) -> Script:
 
 def all_wrong(truth: Sequence[int], depth: int = 4) -> Script:
     """A chain whose every token is another than the target's."""
-    return lambda answer, budget, random: Draft(
-        TokenTree.chain([_other(token) for token in truth[len(answer) : len(answer) + min(depth, budget)]]),
-    )
+    return all_right([_other(token) for token in truth], depth)
 
 
 def sometimes_right(truth: Sequence[int], depth: int = 5) -> Script:
@@ -132,16 +129,13 @@ def drawn_tree(proposals: Sequence[torch.Tensor], depth: int = 2) -> Script:
     """Every node's children are drawn independently, one from each of `proposals` [vocabulary]."""
 
     def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
-        parents: list[int] = []
-        rows: list[int] = []
-        level = [ROOT]
+        parents, level = list[int](), [ROOT]
         for _ in range(depth):
             start = len(parents)
-            for parent in level:
-                parents += [parent] * len(proposals)
-                rows += range(len(proposals))
+            parents += [parent for parent in level for _ in proposals]
             level = list(range(start, len(parents)))
-        parents, rows = parents[:budget], rows[:budget]
+        parents = parents[:budget]
+        rows = [node % len(proposals) for node in range(len(parents))]
         tokens = tuple(draw(proposals[row], random.random()) for row in rows)
         return Draft(TokenTree(tokens, tuple(parents)), [proposals[row] for row in rows])
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.llama import Layer, rms_norm
@@ -34,14 +33,12 @@ class FixedExecutor:
     ) -> None:
         assert inner.fused is not None, "fuse the executor first"
         self.inner, self.net = inner, inner.fused
+        self.embed, self.head_rows = inner.embed, inner.head_rows
         self.capacity, self.num_rows = capacity, num_rows
         shape, device = self.net.config, self.net.device
         size = (shape.num_hidden_layers, num_slots, shape.num_key_value_heads, capacity, shape.head_dim)
         kind = self.net.norm.dtype
-        self.keys, self.values = (
-            torch.zeros(size, device=device, dtype=kind),
-            torch.zeros(size, device=device, dtype=kind),
-        )
+        self.keys, self.values = (torch.zeros(size, device=device, dtype=kind) for _ in range(2))
         whole = torch.zeros(num_rows, dtype=torch.int64, device=device)
         self.tokens, self.positions, self.rows, self.columns = whole, whole.clone(), whole.clone(), whole.clone()
         self.visible = torch.zeros(num_rows, capacity, dtype=torch.bool, device=device)
@@ -56,12 +53,6 @@ class FixedExecutor:
         own = self.inner.limits
         longest = self.capacity - self.num_rows
         return Limits(own.vocab_size, longest, own.width, own.device, own.dtype, self.num_rows)
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        return self.inner.embed(tokens)
-
-    def head_rows(self, tokens: Tensor) -> Tensor:
-        return self.inner.head_rows(tokens)
 
     def open(self, capacity: int) -> FixedSlot:
         return FixedSlot(self._free.pop(0))

@@ -41,7 +41,6 @@ class TableExecutor:
         """Nothing is held."""
 
     def most_nodes(self, slot: Slot) -> int | None:
-        """Any number."""
         return None
 
     def prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
@@ -61,7 +60,6 @@ class TableExecutor:
         slot.pending = []
 
     def after(self, tokens: Sequence[int]) -> torch.Tensor:
-        """Logits [vocabulary] after `tokens`."""
         return self.table[tokens[-2] if len(tokens) > 1 else 0, tokens[-1]].clone()
 
 

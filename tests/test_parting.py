@@ -2,8 +2,9 @@
 
 import pytest
 
-from seeahead.bench.divergence import logit_gap, parting
 from seeahead.families import family_for
+from seeahead.prompt import make_prompt
+from seeahead.proof import logit_gap, parting
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 
@@ -18,7 +19,7 @@ def family():
 @pytest.fixture(scope="module")
 def plain(family):
     from seeahead.api import Engine
-    from seeahead.drafters.empty import EmptyDrafter
+    from seeahead.drafters.none import EmptyDrafter
 
     return Engine(family, EmptyDrafter()).generate(MESSAGES, max_new_tokens=8, temperature=0.0).token_ids
 
@@ -34,8 +35,8 @@ def test_where_answers_part(one, other, place):
 def test_the_gap_at_the_first_difference_is_the_targets_own(family, plain, position):
     other = [*plain[:position], 41 if plain[position] != 41 else 42, *plain[position + 1 :]]
     # The plain answer is greedy: its token has the highest logit there.
-    assert logit_gap(family, MESSAGES, plain, other, position) > 0
+    assert logit_gap(family, family.encode(make_prompt(MESSAGES)), plain, other, position)[0] > 0
 
 
 def test_an_answer_that_ends_earlier_has_no_gap(family, plain):
-    assert logit_gap(family, MESSAGES, plain, plain[:4], 4) is None
+    assert logit_gap(family, family.encode(make_prompt(MESSAGES)), plain, plain[:4], 4) is None
