@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seeahead.data.conversations import read_conversations
-from seeahead.demo.scenarios import PICTURES
+from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.train import drafters
 from seeahead.train.drafters import train_drafter

@@ -17,7 +17,7 @@ from seeahead.bench.log import AnswerStore, Key
 from seeahead.bench.methods import Method, peak_bytes, reset_peak
 from seeahead.bench.record import PLAIN, Asked, Gap, Run
 from seeahead.bench.suites import Item, Suite
-from seeahead.demo.scenarios import Question
+from seeahead.data.suite import Question
 from seeahead.errors import InputError
 from seeahead.families.base import Family
 from seeahead.records import Origin
