@@ -6,7 +6,6 @@ import json
 import pytest
 from rich.console import Console
 
-from seeahead import api
 from seeahead.bench.record import PLAIN
 from seeahead.cli import demo, main, terminal
 from seeahead.cli.live import Board, LiveBoard, board_for
@@ -64,8 +63,9 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
         (["extra"], "see seeahead demo --help"),
     ],
 )
-def test_wrong_input_is_one_line(words, says, capsys, monkeypatch):
-    monkeypatch.setattr(api, "load", api.load if "-m" in words else None)
+def test_wrong_input_is_one_line(words, says, capsys, request):
+    if "-m" not in words:
+        request.getfixturevalue("never_loaded")
     assert main(["demo", *words]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

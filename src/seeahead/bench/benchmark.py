@@ -25,6 +25,7 @@ from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_recor
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
 from seeahead.bench.weights import digest, weights_of
+from seeahead.drafters import NEEDS_MODEL, spec_of
 from seeahead.errors import ImageError, InputError
 from seeahead.pictures import load_picture
 from seeahead.provenance import check_writable, provenance
@@ -77,6 +78,7 @@ def run(
     progress, watch = progress or (lambda what, share: None), watch or Watch()
     specs = default_drafters(target) if methods is None else [spec for spec in methods if spec != PLAIN]
     _check(count, repeats, temperatures, peers or (), out)
+    _check_drafters(specs, has_own=target == "demo")
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()) if out is None else out)
         asked = _suite(suite, count, seed, folder, max_new_tokens, place / "pictures")
@@ -123,6 +125,12 @@ def _check(
                 check_writable(Path(out) / name)
         except InputError as error:
             raise InputError(f"cannot write into {out}: {error}") from None
+
+
+def _check_drafters(specs: Sequence[str], *, has_own: bool) -> None:
+    """Refuses what is no drafter before images are opened and a model is loaded."""
+    for spec in specs:
+        spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if has_own else None)
 
 
 def _suite(

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target, check_target
+from seeahead.cli.options import add_target
 from seeahead.provenance import check_writable, write_text
 
 if TYPE_CHECKING:
@@ -41,13 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seeahead import bench
-    from seeahead.bench.benchmark import default_drafters
     from seeahead.bench.suites import demo_questions
     from seeahead.cli.live import board_for
 
     if args.html is not None:
         check_writable(args.html)
-    check_target(args, args.drafter or default_drafters(args.model))
     console = terminal.result_console()
     with ExitStack() as stack:
         report = stack.enter_context(terminal.progress(terminal.note_console()))
