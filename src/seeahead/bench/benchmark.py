@@ -18,7 +18,7 @@ from seeahead.bench.costs import measure_costs
 from seeahead.bench.harness import Plan, Watch, asked_of, fingerprint, gaps, warm_up
 from seeahead.bench.harness import run as ask_all
 from seeahead.bench.html import write_report
-from seeahead.bench.log import AnswerStore, Log
+from seeahead.bench.log import Log
 from seeahead.bench.methods import EngineMethod, Method, parameters_read
 from seeahead.bench.peers import ASSISTED, PEERS, assistant_of
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
@@ -86,9 +86,7 @@ def run(
         watch.leave_out(left_out)
         plan = Plan(asked, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
         given = {"drafters": specs, "model": target, "peers": peers, "dtype": dtype, "device": device}
-        log = AnswerStore()
-        if out is not None:
-            log = stack.enter_context(Log(place / PARTIAL, fingerprint(plan, **given)))
+        log = stack.enter_context(Log(None if out is None else place / PARTIAL, fingerprint(plan, **given)))
         engines = load_engines(target, specs, dtype, device, progress)
         plan = replace(plan, suite=_what_it_can_read(asked, engines[PLAIN].family.can_see))
         described = describe(target, engines, specs)
@@ -219,7 +217,7 @@ class _Loaded:
     engines: Mapping[str, Engine]
     methods: Mapping[str, Method]
     described: Mapping[str, Any]
-    log: AnswerStore
+    log: Log
     progress: Progress
     watch: Watch
 

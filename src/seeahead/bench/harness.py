@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from seeahead.bench.divergence import logit_gap, parting
-from seeahead.bench.log import AnswerStore, Key
+from seeahead.bench.log import Key, Log
 from seeahead.bench.methods import Method, peak_bytes, reset_peak
 from seeahead.bench.record import PLAIN, Asked, Gap, Run
 from seeahead.bench.suites import Item, Suite
@@ -92,7 +92,7 @@ def warm_up(methods: Mapping[str, Method], suite: Suite) -> Iterator[float]:
         yield number / total
 
 
-def run(plan: Plan, methods: Mapping[str, Method], log: AnswerStore, watch: Watch) -> Iterator[Run]:
+def run(plan: Plan, methods: Mapping[str, Method], log: Log, watch: Watch) -> Iterator[Run]:
     """Asks what the log does not hold yet; yields every answer, also those of before."""
     assert PLAIN in methods, "there is nothing to compare with"
     assert plan.temperatures[0] == 0, "follow-ups build on greedy answers"
@@ -116,15 +116,15 @@ def run(plan: Plan, methods: Mapping[str, Method], log: AnswerStore, watch: Watc
                         yield log.runs[key]
 
 
-def _refuse_strangers(plan: Plan, methods: Mapping[str, Method], log: AnswerStore) -> None:
+def _refuse_strangers(plan: Plan, methods: Mapping[str, Method], log: Log) -> None:
     numbers = range(plan.num_questions)
     for index, name, repeat, temperature in log.runs:
         is_known = index in numbers and name in methods and repeat < plan.num_repeats
         if not is_known or temperature not in plan.temperatures:
-            raise InputError(f"{log.name} holds answers that this run does not ask for; delete it and start again")
+            raise InputError(f"{log.path} holds answers that this run does not ask for; delete it and start again")
 
 
-def earlier_turns(item: Item, turn: int, index: int, log: AnswerStore) -> tuple[tuple[str, str], ...]:
+def earlier_turns(item: Item, turn: int, index: int, log: Log) -> tuple[tuple[str, str], ...]:
     """Questions before this one, with the plain greedy answers of the first repeat: the same for every method."""
     places = enumerate(range(index - turn, index))
     return tuple((item.turns[number].text, log.runs[place, PLAIN, 0, 0.0].text) for number, place in places)
@@ -152,7 +152,7 @@ def _answer(method: Method, key: Key, question: Question, seed: int, watch: Watc
     return Run(*key, **vars(found), peak_bytes=peak_bytes(method.engine.family.device))
 
 
-def asked_of(plan: Plan, log: AnswerStore) -> tuple[Asked, ...]:
+def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
     """The questions as the record keeps them."""
     return tuple(
         Asked(
@@ -167,7 +167,7 @@ def asked_of(plan: Plan, log: AnswerStore) -> tuple[Asked, ...]:
     )
 
 
-def gaps(plan: Plan, family: Family, log: AnswerStore) -> Iterator[Gap]:
+def gaps(plan: Plan, family: Family, log: Log) -> Iterator[Gap]:
     """Every greedy answer that is not the plain one of the same repeat."""
     places = {index: (item, turn) for index, item, turn in plan.turns()}
     for (index, method, repeat, temperature), other in sorted(log.runs.items()):
