@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
 from seeahead.prompt import make_prompt
 from seeahead.session import Session
@@ -32,13 +31,8 @@ def logit_gap(
     if position >= min(len(plain), len(other)):
         return None
     inputs = family.encode(make_prompt([dict(message) for message in messages]))
-    logits = _logits_after(family, inputs, plain[:position])
-    return float(logits[plain[position]] - logits[other[position]])
-
-
-def _logits_after(family: Family, inputs: ModelInputs, answer: Sequence[int]) -> Any:
-    session = Session(family.executor, inputs.token_ids.shape[1] + len(answer))
+    session = Session(family.executor, inputs.token_ids.shape[1] + position)
     logits = session.prefill(inputs).logits
-    if answer:
-        logits = session.score(answer, range(ROOT, len(answer) - 1)).logits
-    return logits[-1].float()
+    if position:
+        logits = session.score(plain[:position], range(ROOT, position - 1)).logits
+    return float(logits[-1, plain[position]].float() - logits[-1, other[position]].float())
