@@ -29,10 +29,8 @@ PATCH_SIZE = 16
 ADAPTER_SCALE = 2.0  # LoRA: alpha / rank
 NUM_IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
 
-_KEPT = (
-    "hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim "
-    "max_position_embeddings"
-).split()
+_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+_KEPT = (*_SIZES, "head_dim", "max_position_embeddings")
 """Of the configuration that is read from a GGUF file."""
 
 # Content is a string or a list of parts; an image part puts its placeholder on a line of its own.
