@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -58,7 +58,7 @@ def _questions(engine: Engine, *, has_image: bool) -> Iterator[tuple[str, Prompt
 
 
 def _answer_of_generate(engine: Engine, prompt: Prompt) -> list[int]:
-    inputs, model = engine.family.encode(prompt), engine.family.model
+    inputs, model = engine.family.encode(prompt), cast(Any, engine.family.model)
     settings: dict[str, Any] = {"max_new_tokens": NUM_TOKENS, "do_sample": False, **inputs.extras}
     output: Any = model.generate(inputs.token_ids, attention_mask=torch.ones_like(inputs.token_ids), **settings)
     answer: list[int] = output[0, inputs.length :].tolist()

@@ -6,7 +6,8 @@ from seeahead import bench
 from seeahead.bench.harness import Watch
 from seeahead.bench.record import PLAIN
 from seeahead.bench.suites import Item, Suite
-from seeahead.demo.scenarios import PICTURES, Turn
+from seeahead.data.suite import BUNDLED as PICTURES
+from seeahead.data.suite import Turn
 from seeahead.errors import InputError
 
 SUITE = Suite(

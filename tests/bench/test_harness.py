@@ -14,7 +14,7 @@ from seeahead.bench.log import Log
 from seeahead.bench.methods import Response
 from seeahead.bench.record import Run
 from seeahead.bench.suites import Item, Suite
-from seeahead.demo.scenarios import Turn
+from seeahead.data.suite import Turn
 from seeahead.errors import InputError
 
 SUITE = Suite(

@@ -146,7 +146,6 @@ def test_repeats_of_a_question_are_averaged():
     again = plain(0, 4, seconds=3.0, repeat=1)
     found = summarize(record((*TWO, again)))
     assert of(found, "ours").by_scenario["one"].speed_up.value == pytest.approx(2.0 * 2)
-    assert of(found, PLAIN).by_scenario["one"].token_rate.value == pytest.approx(4 / 8)
 
 
 def test_answers_are_grouped_by_the_length_of_the_plain_one(whole):

@@ -10,7 +10,7 @@ from seeahead.bench import benchmark
 from seeahead.bench.record import read_record
 from seeahead.bench.weights import digest, weights_of
 from seeahead.cli import main
-from seeahead.demo.scenarios import PICTURES
+from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import ModelError
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor

@@ -53,7 +53,9 @@ def test_a_fault_is_in_the_table_and_in_the_exit_code(folder, monkeypatch, capsy
         (["--device", "tpu"], "device 'tpu' is not available here"),
     ],
 )
-def test_wrong_input_is_one_line(words, told, capsys):
+def test_wrong_input_is_one_line(words, told, capsys, request):
+    if "-m" not in words:
+        request.getfixturevalue("never_loaded")
     assert main(["check", *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line

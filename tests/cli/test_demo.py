@@ -6,11 +6,10 @@ import json
 import pytest
 from rich.console import Console
 
-from seeahead import api
 from seeahead.bench.record import PLAIN
 from seeahead.cli import demo, main, terminal
 from seeahead.cli.live import Board, LiveBoard, board_for
-from seeahead.demo.scenarios import Question
+from seeahead.data.suite import Question
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from tests.bench.exchanges import drafted_run, plain_run
@@ -64,8 +63,9 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
         (["extra"], "see seeahead demo --help"),
     ],
 )
-def test_wrong_input_is_one_line(words, says, capsys, monkeypatch):
-    monkeypatch.setattr(api, "load", api.load if "-m" in words else None)
+def test_wrong_input_is_one_line(words, says, capsys, request):
+    if "-m" not in words:
+        request.getfixturevalue("never_loaded")
     assert main(["demo", *words]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from seeahead.data.conversations import read_conversations
-from seeahead.demo.scenarios import PICTURES
+from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import InputError
 
 USER = {"role": "user", "content": "What is this?"}

@@ -15,9 +15,10 @@ from seeahead.data import packages
 from seeahead.demo import build, model
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError
+from seeahead.families import family_for
+from seeahead.target import Target
 from seeahead.train.language import new_network
 from seeahead.train.recipe import Network
-from tests.drafters.tiny_folders import target as tiny_target
 
 
 @pytest.fixture
@@ -30,13 +31,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     weights = tmp_path / "weights"
     weights.mkdir()
-    target = model.build_target(*tiny(weights))
+    language, tokenizer = tiny(weights)
+    target = model.build_target(language, tokenizer)
     tensors = {name: value.detach().bfloat16() for name, value in model.tower_and_projector(target).items()}
     save_file(tensors, weights / "vision.safetensors")
     save_file({"layers.0.mlp.up_proj.lora_A": torch.zeros(2, 32), "layers.0.mlp.up_proj.lora_B": torch.zeros(64, 2)},
               weights / "language-lora.safetensors")  # fmt: skip
     vocabulary = DraftVocabulary(torch.arange(20), 0)
-    new_network(vocabulary, Network(32, 1), (1, 2), None).save(weights / "drafters" / "language", tiny_target(50))
+    made_for = Target.of(family_for(target, model.build_processor(tokenizer)))
+    new_network(vocabulary, Network(32, 1), (1, 2), None).save(weights / "drafters" / "language", made_for)
     monkeypatch.setattr(build, "WEIGHTS", weights)
     monkeypatch.setattr(build, "find_gguf", lambda cache, tell: weights)
     monkeypatch.setattr(model, "load_language_model", tiny)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seeahead.data.conversations import Conversation, read_conversations
-from seeahead.demo.scenarios import PICTURES
+from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.train import run
 from seeahead.train.loop import Stage

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import seeahead
 from seeahead.data.conversations import read_conversations
-from seeahead.demo.scenarios import PICTURES
+from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.drafters import bind
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import InputError, ModelError

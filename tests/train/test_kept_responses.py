@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seeahead.data.conversations import Conversation
-from seeahead.demo.scenarios import PICTURES
+from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import InputError
 from seeahead.families import family_for
 from seeahead.testing import tiny_model

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from seeahead.demo.scenarios import PICTURES
+from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.executor import FEATURES, Want
 from seeahead.families import family_for
 from seeahead.prompt import make_prompt

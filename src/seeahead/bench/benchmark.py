@@ -18,13 +18,14 @@ from seeahead.bench.costs import measure_costs
 from seeahead.bench.harness import Plan, Watch, asked_of, fingerprint, gaps, warm_up
 from seeahead.bench.harness import run as ask_all
 from seeahead.bench.html import write_report
-from seeahead.bench.log import AnswerStore, Log
+from seeahead.bench.log import Log
 from seeahead.bench.methods import EngineMethod, Method, parameters_read
 from seeahead.bench.peers import ASSISTED, PEERS, assistant_of
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
 from seeahead.bench.weights import digest, weights_of
+from seeahead.drafters import NEEDS_MODEL, spec_of
 from seeahead.errors import ImageError, InputError
 from seeahead.images import load_image
 from seeahead.provenance import check_writable, provenance
@@ -77,6 +78,7 @@ def run(
     progress, watch = progress or (lambda what, share: None), watch or Watch()
     specs = default_drafters(target) if methods is None else [spec for spec in methods if spec != PLAIN]
     _check(count, repeats, temperatures, peers or (), out)
+    _check_drafters(specs, has_own=target == "demo")
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()) if out is None else out)
         asked = _suite(suite, count, seed, folder, max_new_tokens, place / "pictures")
@@ -84,9 +86,7 @@ def run(
         watch.leave_out(left_out)
         plan = Plan(asked, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
         given = {"drafters": specs, "model": target, "peers": peers, "dtype": dtype, "device": device}
-        log = AnswerStore()
-        if out is not None:
-            log = stack.enter_context(Log(place / PARTIAL, fingerprint(plan, **given)))
+        log = stack.enter_context(Log(None if out is None else place / PARTIAL, fingerprint(plan, **given)))
         engines = load_engines(target, specs, dtype, device, progress)
         plan = replace(plan, suite=_what_it_can_read(asked, engines[PLAIN].family.can_see))
         described = describe(target, engines, specs)
@@ -123,6 +123,12 @@ def _check(
                 check_writable(Path(out) / name)
         except InputError as error:
             raise InputError(f"cannot write into {out}: {error}") from None
+
+
+def _check_drafters(specs: Sequence[str], *, has_own: bool) -> None:
+    """Refuses what is no drafter before images are opened and a model is loaded."""
+    for spec in specs:
+        spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if has_own else None)
 
 
 def _suite(
@@ -211,7 +217,7 @@ class _Loaded:
     engines: Mapping[str, Engine]
     methods: Mapping[str, Method]
     described: Mapping[str, Any]
-    log: AnswerStore
+    log: Log
     progress: Progress
     watch: Watch
 

@@ -41,12 +41,10 @@ KINDS: Mapping[str, Callable[[Asked], bool]] = {
 
 @dataclass(frozen=True)
 class Speed:
-    """One method on one group of questions; the speed-ups are ratios of sums."""
+    """One method on one group of questions; the figures are ratios of sums."""
 
     num_questions: int
     speed_up: Interval | None
-    end_to_end: Interval | None
-    token_rate: Interval | None
     block_efficiency: Interval | None
 
 
@@ -160,11 +158,8 @@ class AtTemperature:
         self.record, self.temperature, self.weights = record, temperature, weights
         self.answers = {name: answers_of(record, name, temperature) for name in record.methods}
         self.plain = self.answers.get(PLAIN) or answers_of(record, PLAIN, temperature)
-        names = np.array([entry.scenario for entry in record.asked], dtype=object)
-        self.scenarios: dict[str, Mask] = {name: names == name for name in scenarios}
-        self.kinds: dict[str, Mask] = {
-            name: np.array([has(entry) for entry in record.asked], dtype=np.bool_) for name, has in KINDS.items()
-        }
+        self.scenarios = {name: np.array([entry.scenario == name for entry in record.asked]) for name in scenarios}
+        self.kinds = {name: np.array([has(entry) for entry in record.asked]) for name, has in KINDS.items()}
         lengths, ends = self.plain.each.all_tokens, [0.0, *(highest for _, highest in LENGTHS)]
         self.lengths: dict[str, Mask] = {
             name: (lengths > lowest) & (lengths <= highest) for (name, highest), lowest in zip(LENGTHS, ends)
@@ -201,9 +196,9 @@ class AtTemperature:
             num_identical=self._num_identical(own),
             gaps=tuple(gap for gap in self.record.gaps if gap.method == name and self.temperature == 0),
             drafts=self._drafts(own, both) if own.has_steps else None,
-            by_scenario={group: self._speed(own, both & chosen) for group, chosen in self.scenarios.items()},
-            by_length={group: self._speed(own, both & chosen) for group, chosen in self.lengths.items()},
-            by_kind={group: self._speed(own, both & chosen) for group, chosen in self.kinds.items()},
+            by_scenario=self._by(self.scenarios, own, both),
+            by_length=self._by(self.lengths, own, both),
+            by_kind=self._by(self.kinds, own, both),
         )
 
     @np.errstate(divide="ignore", invalid="ignore")
@@ -213,12 +208,10 @@ class AtTemperature:
         if counterpart not in {entry.method for entry in ours}:
             ours.sort(key=lambda entry: -entry.speed_up.value if entry.speed_up else 0.0)
             counterpart = ours[0].method if ours else PLAIN
-        own = self.answers.get(counterpart, self.plain)
-        other = self.answers[peer]
+        own, other = self.answers.get(counterpart, self.plain), self.answers[peer]
+        num_both = int((own.is_answered & other.is_answered).sum())
         faster = self._over_scenarios(metrics.speed_up, own, other)
-        return Against(
-            counterpart, peer, faster, int((own.is_answered & other.is_answered).sum()), len(self.plain.means)
-        )
+        return Against(counterpart, peer, faster, num_both, len(self.plain.means))
 
     def _over_scenarios(self, figure: Callable[[Totals, Totals], Any], own: Answers, other: Answers) -> Interval | None:
         """The geometric mean of a figure of sums over every scenario by itself."""
@@ -233,16 +226,13 @@ class AtTemperature:
     def _mean(self, values: Array, chosen: Mask) -> Interval | None:
         return interval(mean(np.where(chosen, values, np.nan), self.weights), int(chosen.sum()))
 
+    def _by(self, groups: Mapping[str, Mask], own: Answers, both: Mask) -> dict[str, Speed]:
+        return {name: self._speed(own, both & chosen) for name, chosen in groups.items()}
+
     def _speed(self, own: Answers, chosen: Mask) -> Speed:
         num = int(chosen.sum())
         mine, plain = own.totals(self.weights, chosen), self.plain.totals(self.weights, chosen)
-        return Speed(
-            num,
-            interval(metrics.speed_up(mine, plain), num),
-            interval(metrics.end_to_end(mine, plain), num),
-            interval(mine.token_rate, num),
-            interval(mine.block_efficiency, num),
-        )
+        return Speed(num, interval(metrics.speed_up(mine, plain), num), interval(mine.block_efficiency, num))
 
     def _drafts(self, own: Answers, both: Mask) -> Drafts:
         mine, plain, num = own.totals(self.weights, both), self.plain.totals(self.weights, both), int(both.sum())

@@ -10,13 +10,14 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
-from seeahead.bench.log import AnswerStore, Key
+from seeahead.bench.log import Key, Log
 from seeahead.bench.methods import Method, peak_bytes, reset_peak
 from seeahead.bench.record import PLAIN, Asked, Gap, Run
 from seeahead.bench.suites import Item, Suite
-from seeahead.demo.scenarios import Question
+from seeahead.data.suite import Question
 from seeahead.errors import InputError
 from seeahead.families.base import Family
 from seeahead.prompt import make_prompt
@@ -24,6 +25,9 @@ from seeahead.proof import logit_gap, parting
 from seeahead.records import Origin
 
 _WARM_UP_TOKENS = 16
+
+Place = tuple[int, Item, int]
+"""A question: its index in `Record.asked`, its item, and which turn of it."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,10 @@ class Plan:
     seed: int = 0
     is_shuffled: bool = True  # else in the suite's own order, for people who watch
 
-    def turns(self) -> Iterator[tuple[int, Item, int]]:
-        """(index into `Record.asked`, item, turn) in the suite's own order."""
-        places = ((item, turn) for item in self.suite.items for turn in range(len(item.turns)))
-        yield from ((index, item, turn) for index, (item, turn) in enumerate(places))
+    def places(self) -> list[Place]:
+        """In the suite's own order."""
+        turns = ((item, turn) for item in self.suite.items for turn in range(len(item.turns)))
+        return [(index, item, turn) for index, (item, turn) in enumerate(turns)]
 
     @property
     def num_questions(self) -> int:
@@ -93,42 +97,41 @@ def warm_up(methods: Mapping[str, Method], suite: Suite) -> Iterator[float]:
         yield number / total
 
 
-def run(plan: Plan, methods: Mapping[str, Method], log: AnswerStore, watch: Watch) -> Iterator[Run]:
+def run(plan: Plan, methods: Mapping[str, Method], log: Log, watch: Watch) -> Iterator[Run]:
     """Asks what the log does not hold yet; yields every answer, also those of before."""
     assert PLAIN in methods, "there is nothing to compare with"
     assert plan.temperatures[0] == 0, "follow-ups build on greedy answers"
     _refuse_strangers(plan, methods, log)
-    places: dict[str, list[tuple[int, Item, int]]] = {}
-    for place in plan.turns():
-        places.setdefault(place[1].id, []).append(place)
+    talks = [list(places) for _, places in groupby(plan.places(), lambda place: place[1].id)]
     for temperature in plan.temperatures:
         for repeat in range(plan.num_repeats):
             shuffle = random.Random(f"{plan.seed} {temperature} {repeat}")
-            names = list(places)
-            for name in shuffle.sample(names, len(names)) if plan.is_shuffled else names:
-                for index, item, turn in places[name]:
-                    question = question_of(item, earlier_turns(item, turn, index, log))
-                    watch.ask(question)
-                    for method in shuffle.sample(list(methods), len(methods)):
-                        key = (index, method, repeat, temperature)
-                        if key not in log.runs:
-                            log.add(_answer(methods[method], key, question, plan.seed, watch))
-                            watch.finish(log.runs[key])
-                        yield log.runs[key]
+            shuffled = shuffle.sample(talks, len(talks)) if plan.is_shuffled else talks
+            for place in (place for talk in shuffled for place in talk):
+                question = _question_at(place, log)
+                watch.ask(question)
+                for method in shuffle.sample(list(methods), len(methods)):
+                    key = (place[0], method, repeat, temperature)
+                    if key not in log.runs:
+                        log.add(_answer(methods[method], key, question, plan.seed, watch))
+                        watch.finish(log.runs[key])
+                    yield log.runs[key]
 
 
-def _refuse_strangers(plan: Plan, methods: Mapping[str, Method], log: AnswerStore) -> None:
-    numbers = range(plan.num_questions)
+def _refuse_strangers(plan: Plan, methods: Mapping[str, Method], log: Log) -> None:
+    num_questions = plan.num_questions
     for index, name, repeat, temperature in log.runs:
-        is_known = index in numbers and name in methods and repeat < plan.num_repeats
+        is_known = index < num_questions and name in methods and repeat < plan.num_repeats
         if not is_known or temperature not in plan.temperatures:
-            raise InputError(f"{log.name} holds answers that this run does not ask for; delete it and start again")
+            raise InputError(f"{log.path} holds answers that this run does not ask for; delete it and start again")
 
 
-def earlier_turns(item: Item, turn: int, index: int, log: AnswerStore) -> tuple[tuple[str, str], ...]:
-    """Questions before this one, with the plain greedy answers of the first repeat: the same for every method."""
-    places = enumerate(range(index - turn, index))
-    return tuple((item.turns[number].text, log.runs[place, PLAIN, 0, 0.0].text) for number, place in places)
+def _question_at(place: Place, log: Log) -> Question:
+    """After the questions before it, with the plain greedy answers of the first repeat: the same for every method."""
+    index, item, turn = place
+    before = range(index - turn, index)
+    texts = (log.runs[number, PLAIN, 0, 0.0].text for number in before)
+    return question_of(item, tuple((asked.text, text) for asked, text in zip(item.turns, texts)))
 
 
 def question_of(item: Item, earlier: tuple[tuple[str, str], ...]) -> Question:
@@ -153,30 +156,28 @@ def _answer(method: Method, key: Key, question: Question, seed: int, watch: Watc
     return Run(*key, **vars(found), peak_bytes=peak_bytes(method.engine.family.device))
 
 
-def asked_of(plan: Plan, log: AnswerStore) -> tuple[Asked, ...]:
+def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
     """The questions as the record keeps them."""
     return tuple(
         Asked(
             f"{item.id}#{turn + 1}" if len(item.turns) > 1 else item.id,
-            item.scenario,
-            item.turns[turn].text,
+            asked.scenario,
+            asked.text,
             tuple(path.name for path in item.images),
-            earlier_turns(item, turn, index, log),
-            item.turns[turn].max_new_tokens,
+            asked.earlier,
+            asked.max_new_tokens,
         )
-        for index, item, turn in plan.turns()
+        for _, item, turn, asked in ((*place, _question_at(place, log)) for place in plan.places())
     )
 
 
-def gaps(plan: Plan, family: Family, log: AnswerStore) -> Iterator[Gap]:
+def gaps(plan: Plan, family: Family, log: Log) -> Iterator[Gap]:
     """Every greedy answer that is not the plain one of the same repeat."""
-    places = {index: (item, turn) for index, item, turn in plan.turns()}
+    places = plan.places()
     for (index, method, repeat, temperature), other in sorted(log.runs.items()):
         plain = log.runs[index, PLAIN, repeat, temperature]
         position = parting(plain.token_ids, other.token_ids)
         if temperature == 0 and not other.error and position is not None:
-            item, turn = places[index]
-            messages = question_of(item, earlier_turns(item, turn, index, log)).messages()
-            inputs = family.encode(make_prompt(messages))
+            inputs = family.encode(make_prompt(_question_at(places[index], log).messages()))
             gap = logit_gap(family, inputs, plain.token_ids, other.token_ids, position)
             yield Gap(index, method, repeat, position, gap and gap[0])

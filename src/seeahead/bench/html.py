@@ -23,7 +23,7 @@ from seeahead.bench.glossary import DEFINITIONS, GROUPINGS, SHORT, TABLES, Colum
 from seeahead.bench.headline import difference, fastest, kept, pace, temperature_title
 from seeahead.bench.record import PLAIN, Asked, Record, Run
 from seeahead.bench.summary import Summary, machine, origin, summarize
-from seeahead.demo.scenarios import PICTURES, picture_facts
+from seeahead.data.suite import BUNDLED, image_facts
 from seeahead.provenance import write_text
 
 
@@ -59,7 +59,7 @@ def demo_page(record: Record) -> str:
         summary,
         facts=[(name, value, "") for name, value, _ in _key_figures(summary)],
         questions=[(record.asked[place], runs) for place, runs in record.first_answers().items()],
-        images={name: {**facts, "data": _data(name)} for name, facts in picture_facts().items() if name in used},
+        images={name: {**facts, "data": _data(name)} for name, facts in image_facts().items() if name in used},
         columns=SHORT,
         methods=summary.headline_methods,
         differences=[difference(gap, record.asked) for gap in record.gaps],
@@ -148,7 +148,7 @@ def _finite(figure: float) -> float:
 
 def _data(name: str) -> str:
     kind = "jpeg" if name.endswith(".jpg") else "png"
-    return f"data:image/{kind};base64,{base64.b64encode((PICTURES / name).read_bytes()).decode()}"
+    return f"data:image/{kind};base64,{base64.b64encode((BUNDLED / name).read_bytes()).decode()}"
 
 
 class Part(NamedTuple):

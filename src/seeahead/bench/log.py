@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,46 +20,19 @@ _START = b'{"asked": '
 _NOT_BEGUN: Mapping[str, Any] = {}
 
 
-class AnswerStore:
-    """Answers so far, in memory alone."""
-
-    name = "memory"
-
-    def __init__(self) -> None:
-        self.runs = dict[Key, Run]()
-
-    def begin(self, found: Mapping[str, Any]) -> None:
-        """The model is loaded: the rest of what has to be equal for a run to go on."""
-
-    def add(self, run: Run) -> None:
-        self.runs[run.asked, run.method, run.repeat, run.temperature] = run
-
-    def finish(self) -> None:
-        """The run is over, and stored elsewhere if at all."""
-
-
-class Log(AnswerStore):
+class Log:
     """Answers so far, after a first line that says what was asked of whom. Locked for this process while it is open."""
 
-    def __init__(self, path: Path, asked: Mapping[str, Any]) -> None:
-        """`asked`: what has to be equal for a run to go on, as far as it is known before a model is loaded.
+    def __init__(self, path: Path | None, asked: Mapping[str, Any]) -> None:
+        """`asked`: what has to be equal for a run to go on, as far as it is known before a model is loaded. Without a
+        path answers are kept in memory alone.
 
         Raises InputError when the file belongs to another run, is damaged or cannot be written."""
-        super().__init__()
-        self.path, self.name = path, str(path)
-        self._asked, self._found = _as_stored(asked), _NOT_BEGUN
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: nothing that could not be written comes up again when the file is closed.
-            self._stream = path.open("a+b", buffering=0)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}; choose another --output") from None
-        try:
-            self._lock()
-            self._read()
-        except BaseException:
-            self._stream.close()
-            raise
+        self.runs = dict[Key, Run]()
+        self.path, self._asked, self._found = path, _as_stored(asked), _NOT_BEGUN
+        self._stream: FileIO | None = None
+        if path is not None:
+            self._open(path)
 
     def begin(self, found: Mapping[str, Any]) -> None:
         """Say the rest of what has to be equal, once the model is loaded, and compare it or write it down."""
@@ -70,32 +44,47 @@ class Log(AnswerStore):
         self._found = stored
 
     def add(self, run: Run) -> None:
-        super().add(run)
+        self._keep(run)
         self._line(run_to_json(run))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
         if self._found == _NOT_BEGUN:  # nothing was begun, so there is nothing to keep
-            self.path.unlink(missing_ok=True)
+            self.finish()
 
     def finish(self) -> None:
         """The run is over and stored elsewhere: the file goes."""
-        self._stream.close()
-        self.path.unlink(missing_ok=True)
+        if self._stream is not None and self.path is not None:
+            self._stream.close()
+            self.path.unlink(missing_ok=True)
 
-    def _lock(self) -> None:
-        is_ours = try_lock(self._stream) is not False
-        # Opened just before the other run was done and removed it: what is written into it would be lost.
-        is_there = self.path.exists() and os.path.samestat(os.fstat(self._stream.fileno()), self.path.stat())
-        if not is_ours or not is_there:
-            raise InputError(f"another run is writing {self.path}; wait for its end, or choose another --output")
+    def _keep(self, run: Run) -> None:
+        self.runs[run.asked, run.method, run.repeat, run.temperature] = run
 
-    def _read(self) -> None:
-        self._stream.seek(0)
-        data = self._stream.readall() or b""
+    def _open(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: nothing that could not be written comes up again when the file is closed.
+            self._stream = stream = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}; choose another --output") from None
+        try:
+            is_ours = try_lock(stream) is not False
+            # Opened just before the other run was done and removed it: what is written into it would be lost.
+            if not is_ours or not (path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())):
+                raise InputError(f"another run is writing {path}; wait for its end, or choose another --output")
+            self._read(stream)
+        except BaseException:
+            stream.close()
+            raise
+
+    def _read(self, stream: FileIO) -> None:
+        stream.seek(0)
+        data = stream.readall() or b""
         whole = data[: data.rfind(b"\n") + 1]
         if not whole and data and not data.startswith(_START) and not _START.startswith(data):
             raise self._damaged(1)
@@ -104,10 +93,10 @@ class Log(AnswerStore):
             self._read_head(head)
         for number, line in enumerate(lines, 2):
             try:
-                super().add(run_from_json(json.loads(line)))
+                self._keep(run_from_json(json.loads(line)))
             except (ValueError, RecursionError):
                 raise self._damaged(number) from None
-        self._stream.truncate(len(whole))  # what was cut in the middle of a line
+        stream.truncate(len(whole))  # what was cut in the middle of a line
 
     def _read_head(self, line: bytes) -> None:
         try:
@@ -119,6 +108,8 @@ class Log(AnswerStore):
             raise self._other(asked, self._asked)
 
     def _line(self, value: Mapping[str, Any]) -> None:
+        if self._stream is None:
+            return
         left = memoryview(json.dumps(value, ensure_ascii=False).encode() + b"\n")
         try:
             while left:

@@ -58,9 +58,12 @@ class Transformers:
         started = perf_counter()
         prompt = family.encode(make_prompt([dict(message) for message in messages]))
         clock = _Clock()
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+        sampling: dict[str, Any] = {"do_sample": temperature > 0}
+        if temperature:
+            sampling |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
         # Their loop draws from the global generator, which is put back as it was.
-        with torch.inference_mode(), torch.random.fork_rng(devices=_devices(family.device)):
+        devices = [family.device] if family.device.type == "cuda" else []
+        with torch.inference_mode(), torch.random.fork_rng(devices=devices):
             torch.default_generator.manual_seed(seed)
             generate: Any = family.model.generate
             ids = generate(
@@ -69,7 +72,7 @@ class Transformers:
                 **prompt.extras,
                 max_new_tokens=max_new_tokens,
                 streamer=clock,
-                **(sampling or {"do_sample": False}),
+                **sampling,
                 **self.arguments,
             )
         total = perf_counter() - started
@@ -77,10 +80,6 @@ class Transformers:
         text = family.tokenizer.decode(list(answer), skip_special_tokens=True)
         first = clock.times[1] - started if len(clock.times) > 1 else total
         return Response(answer, text, first, total)
-
-
-def _devices(device: torch.device) -> list[torch.device]:
-    return [device] if device.type == "cuda" else []
 
 
 class TrimmedAssistant(LlamaForCausalLM):
@@ -118,14 +117,9 @@ def assistant(folder: Path, engine: Engine) -> PreTrainedModel:
 def assistant_of(specs: Sequence[str], own: Path | None) -> Path | None:
     """The folder of the first language drafter among the drafters asked for, else the model's `own`; None: there is
     no assistant to lend."""
-    for spec in specs:
-        name = split_settings(spec)[0]
-        config = Path(name) / "config.json"
-        if name in KINDS or not config.is_file():
-            continue
-        if Folder.read(config.parent).kind == "language":
-            return Path(name)
-    return own
+    names = (split_settings(spec)[0] for spec in specs)
+    folders = (Path(name) for name in names if name not in KINDS and (Path(name) / "config.json").is_file())
+    return next((folder for folder in folders if Folder.read(folder).kind == "language"), own)
 
 
 def _assisted(engine: Engine, folder: Path | None) -> Transformers:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from seeahead import metrics
 from seeahead.bench import schema
-from seeahead.bench.schema import COUNTS, MICROS, SECONDS
 from seeahead.errors import InputError
 from seeahead.metrics import Totals
 from seeahead.provenance import write_text
@@ -28,11 +27,15 @@ PLAIN = "none"
 """The method every other one is compared with: the same loop without drafts."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One question as it was put to every method; a follow-up carries the questions and answers before it."""
+class _Strict:
+    """What is read from a file."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+
+@dataclass(frozen=True)
+class Asked(_Strict):
+    """One question as it was put to every method; a follow-up carries the questions and answers before it."""
 
     id: str
     scenario: str
@@ -42,17 +45,18 @@ class Asked:
     max_new_tokens: Count = 128
 
 
+_Rounded = Annotated[Seconds, PlainSerializer(lambda seconds: round(seconds, 6))]
 if TYPE_CHECKING:
     _Stored = Generation | None
 else:
-    _Stored = Annotated[schema.StoredGeneration | None, AfterValidator(schema.with_tokens)]
+    _Stored = Annotated[
+        schema.StoredGeneration | None, AfterValidator(schema.with_tokens), PlainSerializer(schema.without_tokens)
+    ]
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(_Strict):
     """One method's answer to one question, once. Peers report no steps; one that failed says why in `error`."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     asked: Count  # index into Record.asked
     method: str
@@ -60,13 +64,13 @@ class Run:
     temperature: schema.Temperature
     token_ids: tuple[Count, ...] = ()
     text: str = ""
-    seconds_first: Seconds = 0.0  # from the call to the first token: prompt, images, the drafter's start
-    seconds_total: Seconds = 0.0  # from the call to the last token
+    seconds_first: _Rounded = 0.0  # from the call to the first token: prompt, images, the drafter's start
+    seconds_total: _Rounded = 0.0  # from the call to the last token
     peak_bytes: Annotated[int, Field(ge=0, le=10**18)] = 0  # of the process, or the device
     generation: _Stored = None
     error: Annotated[str, AfterValidator(schema.without_answer)] = ""
     pieces: tuple[tuple[str, Origin], ...] = ()  # the text as it arrived, and who proposed it
-    arrivals: tuple[float, ...] = ()  # of each piece, seconds after the first; not stored
+    arrivals: Annotated[tuple[float, ...], Field(exclude=True)] = ()  # of each piece, seconds after the first
 
     @property
     def seconds_decode(self) -> float:
@@ -93,17 +97,12 @@ class Run:
         )
 
 
-_DEFAULTS = {entry.name: entry.default for entry in fields(Run)}
-
-
 @dataclass(frozen=True)
-class Gap:
+class Gap(_Strict):
     """Where an answer leaves the plain one, and by how much the target preferred its own token there (logits).
 
     None where one answer merely ends earlier. In half precision a gap near zero is a tie that rounding broke.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     asked: Count
     method: str
@@ -116,10 +115,8 @@ _LEAST_RATIO = 0.93
 
 
 @dataclass(frozen=True)
-class Costs:
+class Costs(_Strict):
     """V(k): median seconds of one forward of k tokens of the target after `num_cached` cached ones, on this machine."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     num_cached: Count
     seconds: Mapping[Annotated[int, Field(ge=1, le=10**6)], Annotated[float, Field(gt=0, le=10**6)]]
@@ -135,10 +132,8 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(_Strict):
     """A whole run. `settings` says what ran (suite, target, dtype, device, threads, repeats, temperatures, seed)."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     provenance: Annotated[Mapping[str, Any], schema.is_like(schema.Origins)]
     settings: Annotated[Mapping[str, Any], schema.is_like(schema.Settings)]
@@ -158,14 +153,9 @@ class Record:
         return {place: {name: first[place, name] for name in self.methods if (place, name) in first} for place in asked}
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "schema": SCHEMA,
-            **{name: getattr(self, name) for name in ("provenance", "settings", "num_parameters", "methods", "peers")},
-            "costs": asdict(self.costs),
-            "asked": [asdict(entry) for entry in self.asked],
-            "gaps": [asdict(entry) for entry in self.gaps],
-            "runs": [run_to_json(without_words(run)) for run in self.runs],
-        }
+        """What stands at its default is left out."""
+        whole = replace(self, runs=tuple(map(without_words, self.runs)))
+        return {"schema": SCHEMA, **_adapter(Record).dump_python(whole, mode="json", exclude_defaults=True)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Record:
@@ -175,7 +165,7 @@ class Record:
             raise InputError(f"this is no benchmark record of schema {SCHEMA} (it says {str(found)[:50]!r})")
         try:
             parts = {name: part for name, part in value.items() if name != "schema"}
-            record: Record = _reader("record").validate_json(json.dumps(parts))
+            record: Record = _adapter(Record).validate_json(json.dumps(parts))
         except ValidationError as error:
             raise InputError(f"this record is damaged: {fault_of(error)}; run seeahead bench again") from None
         if fault := next(schema.faults(record), None):
@@ -184,25 +174,19 @@ class Record:
 
 
 @cache
-def _reader(what: str) -> TypeAdapter[Any]:
-    return TypeAdapter(Record if what == "record" else Run)
+def _adapter(kind: type[Record | Run]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def read_record(path: Path) -> Record:
     """Raises InputError for a file that is not there, not JSON, or no record that adds up."""
     try:
-        value = json.loads(path.read_bytes())
-    except RecursionError:
-        raise InputError(
-            f"cannot read the record {path}: nested too deep; give a JSON file of seeahead bench"
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)[:200]
-        raise InputError(f"cannot read the record {path}: {reason}; give a JSON file of seeahead bench") from None
-    try:
-        return Record.from_json(value)
+        return Record.from_json(json.loads(path.read_bytes()))
     except InputError as error:
-        raise InputError(f"cannot read the record {path}: {error}") from None
+        reason = str(error)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = f"{getattr(error, 'strerror', None) or str(error)[:200]}; give a JSON file of seeahead bench"
+    raise InputError(f"cannot read the record {path}: {reason}")
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -227,30 +211,14 @@ def without_words(run: Run) -> Run:
 
 def run_to_json(run: Run) -> dict[str, Any]:
     """What stands at its default is left out."""
-    left_out = ("generation", "arrivals")
-    values = {name: value for name, value in vars(run).items() if name not in left_out and value != _DEFAULTS[name]}
-    values |= {name: round(values[name], 6) for name in ("seconds_first", "seconds_total") if name in values}
-    return {**values, "generation": _columns(run.generation)} if run.generation is not None else values
+    found: dict[str, Any] = _adapter(Run).dump_python(run, mode="json", exclude_defaults=True)
+    return found
 
 
 def run_from_json(value: Mapping[str, Any]) -> Run:
     """Raises InputError for what `run_to_json` cannot have made."""
     try:
-        run: Run = _reader("run").validate_json(json.dumps(value))
+        run: Run = _adapter(Run).validate_json(json.dumps(value))
         return run
     except ValidationError as error:
         raise InputError(f"this is no answer of a benchmark run: {fault_of(error)}") from None
-
-
-def _columns(generation: Generation) -> dict[str, Any]:
-    """Tokens are not repeated here: the run has them, so a count per step is enough."""
-    steps = generation.steps
-    columns: dict[str, Any] = {
-        "emitted": [len(step.emitted) for step in steps],
-        "origins": "".join(origin[0] for step in steps for origin in step.origins),
-        **{name: [getattr(step, name) for step in steps] for name in COUNTS},
-        **{short: [round(getattr(step, name) * MICROS) for step in steps] for name, short in SECONDS.items()},
-    }
-    whole = {name: value for name, value in vars(generation).items() if name not in ("steps", "first_token")}
-    whole |= {name: round(value, 6) for name, value in whole.items() if isinstance(value, float)}
-    return {**whole, "steps": columns}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MICROS = 1_000_000
 SECONDS = {"seconds_draft": "micros_draft", "seconds_target": "micros_target", "seconds": "micros"}
 """Field of a step -> its column."""
+_ORIGINS: Mapping[str, Origin] = {"d": "drafted", "t": "target"}
 COUNTS = ("num_drafted", "depth", "num_accepted")
 
 Nodes = Annotated[int, Field(ge=0, le=10_000)]
@@ -53,7 +54,7 @@ class Columns(Part):
         start = 1
         for number, num_emitted in enumerate(self.emitted):
             end = start + num_emitted
-            origins = (_origin(letter) for letter in self.origins[start - 1 : end - 1])
+            origins = (_ORIGINS[letter] for letter in self.origins[start - 1 : end - 1])
             counts = {name: getattr(self, name)[number] for name in COUNTS}
             seconds = {name: getattr(self, column)[number] / MICROS for name, column in SECONDS.items()}
             yield Step(tuple(token_ids[start:end]), tuple(origins), **counts, **seconds)
@@ -83,6 +84,22 @@ def with_tokens(stored: StoredGeneration | None, info: ValidationInfo) -> Genera
     return Generation(first_token=token_ids[0], steps=tuple(stored.steps.steps(token_ids)), **values)
 
 
+def without_tokens(generation: Generation | None) -> dict[str, Any] | None:
+    """The inverse of `with_tokens`."""
+    if generation is None:
+        return None
+    steps = generation.steps
+    columns: dict[str, Any] = {
+        "emitted": [len(step.emitted) for step in steps],
+        "origins": "".join(origin[0] for step in steps for origin in step.origins),
+        **{name: [getattr(step, name) for step in steps] for name in COUNTS},
+        **{short: [round(getattr(step, name) * MICROS) for step in steps] for name, short in SECONDS.items()},
+    }
+    whole = {name: value for name, value in vars(generation).items() if name not in ("steps", "first_token")}
+    whole |= {name: round(value, 6) for name, value in whole.items() if isinstance(value, float)}
+    return {**whole, "steps": columns}
+
+
 def without_answer(error: str, info: ValidationInfo) -> str:
     """What a failed run says, which has nothing else to say."""
     if error and (info.data.get("token_ids") or info.data.get("generation")):
@@ -100,20 +117,22 @@ def is_like(model: type[Part]) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Hardware(Part):
-    """What of a machine is shown."""
+class Shown(Part):
+    """Values of which only some are shown; the others may be anything."""
 
     model_config = ConfigDict(extra="allow")
+
+
+class Hardware(Shown):
+    """What of a machine is shown."""
 
     system: str | None = None
     cpu: str | None = None
     gpu: str | None = None
 
 
-class Origins(Part):
+class Origins(Shown):
     """Where a record comes from: what of it is shown."""
-
-    model_config = ConfigDict(extra="allow")
 
     command: list[str] | None = None
     commit: str | None = None
@@ -124,10 +143,8 @@ class Origins(Part):
     hardware: Hardware | None = None
 
 
-class Settings(Part):
+class Settings(Shown):
     """What ran: what of it is shown or counted with."""
-
-    model_config = ConfigDict(extra="allow")
 
     suite: str = ""
     about: str = ""
@@ -195,7 +212,3 @@ def _of_settings(record: Record, settings: Mapping[str, Any]) -> Iterator[str]:
         yield "a repeat is beyond those of its settings"
     if any(run.temperature not in settings["temperatures"] for run in record.runs if settings.get("temperatures")):
         yield "a temperature is not among those of its settings"
-
-
-def _origin(letter: str) -> Origin:
-    return "drafted" if letter == "d" else "target"

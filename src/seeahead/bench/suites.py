@@ -13,17 +13,17 @@ from seeahead.data.public_table import SUITES as PUBLIC
 from seeahead.data.suite import BUNDLED, sampled
 from seeahead.data.suite import Item as Item
 from seeahead.data.suite import Suite as Suite
-from seeahead.demo.scenarios import PICTURES, QUICK, SCENARIOS
 from seeahead.errors import InputError
 
 PACKAGED = BUNDLED.parent / "suite"
 """A .jsonl file for each packaged suite, and the images that were drawn for them; `recipes.demo_model` writes it."""
 
 DEMO, THREE_TASKS = "demo", "three-tasks"
+_QUICK = ("describe 1", "read text 1", "text only 1")
 
 SUITES: Mapping[str, str] = {
-    DEMO: "ten scenarios on bundled and made pictures, held out from the demo model's training",
-    THREE_TASKS: "the tasks of Gagrani et al. 2024 on pictures like those of demo: instructions, captions, science",
+    DEMO: "ten scenarios on bundled and made images, held out from the demo model's training",
+    THREE_TASKS: "the tasks of Gagrani et al. 2024 on images like those of demo: instructions, captions, science",
     **{name: suite.title for name, suite in PUBLIC.items()},
 }
 """Every known name, with what it is."""
@@ -48,10 +48,6 @@ def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, 
 
 
 def demo_questions(*, quick: bool) -> Suite:
-    """What `seeahead demo` asks: a few conversations about the bundled images; three questions if `quick`."""
-    items = tuple(
-        Item(f"{scenario.name} {number}", scenario.name, tuple(PICTURES / name for name in talk.pictures), talk.turns)
-        for scenario in (QUICK if quick else SCENARIOS)
-        for number, talk in enumerate(scenario.conversations, 1)
-    )
-    return Suite(DEMO, "", items)
+    """What `seeahead demo` asks: a few conversations about the bundled images; three short questions if `quick`."""
+    items = read_items(BUNDLED.parent / "questions.jsonl", 1, (BUNDLED,), folder=BUNDLED.parent)
+    return Suite(DEMO, "", tuple(item for item in items if not quick or item.id in _QUICK))

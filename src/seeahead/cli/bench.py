@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target, check_target
+from seeahead.cli.options import add_target
 
 QUICK_COUNT = 2
 _MOST_NAMED = 10
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seeahead import bench
-    from seeahead.bench.benchmark import ASKING, PAGE, RECORD, default_drafters
+    from seeahead.bench.benchmark import ASKING, PAGE, RECORD
     from seeahead.bench.costs import MEASURING
     from seeahead.bench.harness import Watch
     from seeahead.bench.markdown import short
@@ -50,7 +50,6 @@ def run(args: argparse.Namespace) -> int:
             if len(reasons) > _MOST_NAMED:
                 streams.note(f"{len(reasons) - _MOST_NAMED} more are left out for images that cannot be read")
 
-    check_target(args, args.drafter or default_drafters(args.model))
     with terminal.progress(terminal.note_console(), timed=(MEASURING, ASKING)) as report:
         result = bench.run(
             args.model,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target, check_target
+from seeahead.cli.options import add_target
 from seeahead.provenance import provenance
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 if everything holds, 1 if something does not."""
-    check_target(args, [] if args.drafter is None else [args.drafter])
     with terminal.progress(terminal.note_console()) as report:
         from seeahead.api import load
         from seeahead.self_check import check
 
-        engine = load(args.model, "none", dtype=args.dtype, device=args.device, self_check=False, progress=report)
+        given = args.drafter or "none"  # so that a wrong name is told before weights are read
+        engine = load(args.model, given, dtype=args.dtype, device=args.device, self_check=False, progress=report)
         rows = list(check(engine, args.drafter, report))
     holds = all(row.holds for row in rows)
     if args.json:

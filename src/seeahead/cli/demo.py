@@ -10,7 +10,7 @@ examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target, check_target
+from seeahead.cli.options import add_target
 from seeahead.provenance import check_writable, write_text
 
 if TYPE_CHECKING:
     from seeahead.bench import Result
     from seeahead.bench.figures import MethodSummary
-    from seeahead.bench.record import Run
+    from seeahead.bench.record import Asked, Run
     from seeahead.bench.statistics import Interval
 
 
@@ -41,13 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seeahead import bench
-    from seeahead.bench.benchmark import default_drafters
     from seeahead.bench.suites import demo_questions
     from seeahead.cli.live import board_for
 
     if args.html is not None:
         check_writable(args.html)
-    check_target(args, args.drafter or default_drafters(args.model))
     console = terminal.result_console()
     with ExitStack() as stack:
         report = stack.enter_context(terminal.progress(terminal.note_console()))
@@ -119,56 +117,38 @@ def as_json(result: Result) -> dict[str, Any]:
 
     record = result.record
     described = ("model_type", "num_parameters", "dtype", "device", "num_threads")
-    rounds = [
-        {
-            "question": {
-                "scenario": asked.scenario,
-                "pictures": asked.pictures,
-                "text": asked.question,
-                "max_new_tokens": asked.max_new_tokens,
-                "earlier": asked.earlier,
-            },
-            "answers": {name: {"text": run.text, **_steps(run)} for name, run in runs.items()},
-        }
-        for asked, runs in ((record.asked[place], runs) for place, runs in record.first_answers().items())
-    ]
     return {
         "provenance": record.provenance,
         **{name: record.settings[name] for name in described},
         "definitions": {column.word: DEFINITIONS[column.word] for column in SHORT},
         "methods": [_figures(entry) for entry in result.summary.headline_methods],
         "differences": [
-            {
-                "method": gap.method,
-                "question": record.asked[gap.asked].question,
-                "position": gap.position,
-                "logit_gap": gap.logit_gap,
-            }
+            {"question": record.asked[gap.asked].question}
+            | {name: getattr(gap, name) for name in ("method", "position", "logit_gap")}
             for gap in record.gaps
         ],
-        "rounds": rounds,
+        "rounds": [_round(record.asked[place], runs) for place, runs in record.first_answers().items()],
     }
 
 
-def _steps(run: Run) -> dict[str, Any]:
-    return {} if run.generation is None else run.generation.to_json()
+def _round(asked: Asked, runs: Mapping[str, Run]) -> dict[str, Any]:
+    """A question and its answers, with their steps."""
+    shown = {name: getattr(asked, name) for name in ("scenario", "pictures", "max_new_tokens", "earlier")}
+    steps = {name: {} if run.generation is None else run.generation.to_json() for name, run in runs.items()}
+    return {
+        "question": {"text": asked.question, **shown},
+        "answers": {name: {"text": run.text, **steps[name]} for name, run in runs.items()},
+    }
 
 
 def _figures(entry: MethodSummary) -> dict[str, Any]:
     def value(figure: Interval | None) -> float | None:
         return None if figure is None else figure.value
 
-    drafts = entry.drafts
+    drafts, kept = entry.drafts, ("block_efficiency", "host_share", "draft_share")
     return {
-        "method": entry.method,
-        "num_answers": entry.num_answers,
-        "num_tokens": entry.num_tokens,
-        "num_identical": entry.num_identical,
-        "block_efficiency": value(drafts.block_efficiency if drafts else None),
-        "token_rate": value(entry.token_rate),
-        "speed_up": value(entry.speed_up),
-        "end_to_end": value(entry.end_to_end),
-        "host_share": value(drafts.host_share if drafts else None),
-        "draft_share": value(drafts.draft_share if drafts else None),
+        **{name: getattr(entry, name) for name in ("method", "num_answers", "num_tokens", "num_identical")},
+        **{name: value(getattr(entry, name)) for name in ("token_rate", "speed_up", "end_to_end")},
+        **{name: value(getattr(drafts, name, None)) for name in kept},
         "speed_up_by_scenario": {name: value(speed.speed_up) for name, speed in entry.by_scenario.items()},
     }

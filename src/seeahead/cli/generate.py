@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target, check_target
+from seeahead.cli.options import add_target
 from seeahead.errors import InputError, escaped, shown
 from seeahead.provenance import provenance
 
 if TYPE_CHECKING:
-    from seeahead.api import Engine
     from seeahead.prompt import Prompt
     from seeahead.reply import Piece, Reply
 
@@ -60,22 +59,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from seeahead.api import load
+
     text = terminal.read_prompt(args.prompt)
     notes = terminal.note_console()
+    settings = {**_sampling(args), **_options(args)}
     with terminal.progress(notes) as report:
-        prompt = check(args, text)
-        engine = _load(args, report)
-    pieces = engine.stream(
-        prompt,
-        max_new_tokens=args.max_new_tokens,
-        stop=args.stop,
-        special_tokens=args.special_tokens,
-        **_sampling(args),
-        **_options(args),
-    )
-    reply = _last(pieces) if args.json else _show(pieces)
+        template = _template(args)
+        prompt = check(args, text, dict(settings))
+        engine = load(
+            args.model,
+            args.drafter,
+            dtype=args.dtype,
+            device=args.device,
+            chat_template=template,
+            self_check=not args.no_check,
+            progress=report,
+        )
+    settings |= {"max_new_tokens": args.max_new_tokens, "stop": args.stop, "special_tokens": args.special_tokens}
     if args.json:
+        reply = engine.generate(prompt, **settings)
         streams.print_json(as_json(reply))
+    else:
+        reply = _show(engine.stream(prompt, **settings))
     if args.stats:
         if terminal.is_live(notes) and not args.json:
             notes.print(terminal.LEGEND)
@@ -83,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def check(args: argparse.Namespace, text: str) -> Prompt:
+def check(args: argparse.Namespace, text: str, settings: dict[str, Any]) -> Prompt:
     """The prompt, images opened. Refuses here what needs no model to be known wrong."""
     from types import SimpleNamespace
 
@@ -91,14 +97,9 @@ def check(args: argparse.Namespace, text: str) -> Prompt:
     from seeahead.prompt import make_prompt
     from seeahead.stopping import check_stop_texts
 
-    settings = {**_sampling(args), **_options(args)}
-    seed = settings.pop("seed", None)
-    check_settings(SimpleNamespace(do_sample=True), settings, args.max_new_tokens, seed)
+    check_settings(SimpleNamespace(do_sample=True), settings, args.max_new_tokens, settings.pop("seed", None))
     check_stop_texts(args.stop)
-    _template(args)
-    prompt = make_prompt(text, args.image, args.caption, allow_urls=args.allow_urls)
-    check_target(args, [] if args.drafter is None else [args.drafter])
-    return prompt
+    return make_prompt(text, args.image, args.caption, allow_urls=args.allow_urls)
 
 
 def as_json(reply: Reply) -> dict[str, Any]:
@@ -163,20 +164,6 @@ def _template(args: argparse.Namespace) -> str | None:
         ) from None
 
 
-def _load(args: argparse.Namespace, report: terminal.ReportProgress) -> Engine:
-    from seeahead.api import load
-
-    return load(
-        args.model,
-        args.drafter,
-        dtype=args.dtype,
-        device=args.device,
-        chat_template=_template(args),
-        self_check=not args.no_check,
-        progress=report,
-    )
-
-
 def _show(pieces: Iterator[Piece]) -> Reply:
     console = terminal.result_console()
     live = terminal.is_live(console)
@@ -190,9 +177,3 @@ def _show(pieces: Iterator[Piece]) -> Reply:
             sys.stdout.write("\n")
             return piece.reply
     raise AssertionError("the last piece carries the reply")
-
-
-def _last(pieces: Iterator[Piece]) -> Reply:
-    *_, last = pieces
-    assert last.reply is not None, "the last piece carries the reply"
-    return last.reply

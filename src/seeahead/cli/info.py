@@ -80,20 +80,17 @@ def _show(facts: dict[str, dict[str, object]]) -> None:
 
 
 def _words(name: str, value: object) -> str:
-    if isinstance(value, dict):
-        return " · ".join(_labelled(key, entry) for key, entry in value.items())
-    if value is None:
-        return "not installed"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name == "num_bytes" and isinstance(value, int):
-        return f"{value / 1e6:,.0f} MB"
-    if isinstance(value, list):
-        return " ".join(map(str, value))
+    match value:
+        case dict():
+            return " · ".join(_words(key, entry) for key, entry in value.items())
+        case list():
+            return " ".join(map(str, value))
+        case None:
+            return "not installed"
+        case bool():
+            return "yes" if value else "no"
+        case int() if name == "num_bytes":
+            return f"{value / 1e6:,.0f} MB"
+        case int() if name in ("num_cores", "num_threads"):
+            return counted(value, name.removeprefix("num_").removesuffix("s"))
     return str(value)
-
-
-def _labelled(name: str, value: object) -> str:
-    if name in ("num_cores", "num_threads") and isinstance(value, int):
-        return counted(value, name.removeprefix("num_").removesuffix("s"))
-    return _words(name, value)

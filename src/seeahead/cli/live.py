@@ -18,7 +18,7 @@ from seeahead.bench.harness import Watch
 from seeahead.bench.headline import pace
 from seeahead.bench.record import PLAIN, Run
 from seeahead.cli import terminal
-from seeahead.demo.scenarios import Question
+from seeahead.data.suite import Question
 from seeahead.records import Origin
 
 _COLUMN_WIDTH = 26

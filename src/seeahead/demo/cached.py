@@ -114,8 +114,10 @@ def remove_leftovers(folder: Path) -> None:
                 continue
             is_workspace = re.fullmatch(r"demo-[0-9a-f]{12}\.partial-.*|download-.*", path.name)
             is_build = re.fullmatch(r"demo-[0-9a-f]{12}", path.name)
-            if (is_workspace and _is_abandoned(path)) or (is_build and _is_outdated(path)):
-                _remove(path)
+            manifest = path / MANIFEST
+            is_outdated = not manifest.exists() or _age(manifest) > _UNUSED_SECONDS
+            if (is_workspace and _is_abandoned(path)) or (is_build and is_outdated):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_abandoned(workspace: Path) -> bool:
@@ -125,11 +127,6 @@ def _is_abandoned(workspace: Path) -> bool:
     except OSError:  # not locked yet, or no longer
         is_free = None
     return _age(workspace) > _ABANDONED_SECONDS if is_free is None else is_free
-
-
-def _is_outdated(build: Path) -> bool:
-    manifest = build / MANIFEST
-    return not manifest.exists() or _age(manifest) > _UNUSED_SECONDS
 
 
 def _age(path: Path) -> float:

@@ -29,6 +29,10 @@ PATCH_SIZE = 16
 ADAPTER_SCALE = 2.0  # LoRA: alpha / rank
 NUM_IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
 
+_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+_KEPT = (*_SIZES, "head_dim", "max_position_embeddings")
+"""Of the configuration that is read from a GGUF file."""
+
 # Content is a string or a list of parts; an image part puts its placeholder on a line of its own.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
@@ -56,14 +60,8 @@ def vision_config(width: int = 256, layers: int = 6, heads: int = 4) -> CLIPVisi
 def language_config(base: LlamaConfig, vocab_size: int) -> LlamaConfig:
     """A clean configuration: the one read from a GGUF file carries a quantization entry that must not be saved."""
     return LlamaConfig(
+        **{name: getattr(base, name) for name in _KEPT},
         vocab_size=vocab_size,
-        hidden_size=base.hidden_size,
-        intermediate_size=base.intermediate_size,
-        num_hidden_layers=base.num_hidden_layers,
-        num_attention_heads=base.num_attention_heads,
-        num_key_value_heads=base.num_key_value_heads,
-        head_dim=base.head_dim,
-        max_position_embeddings=base.max_position_embeddings,
         rms_norm_eps=round(base.rms_norm_eps, 9),
         rope_parameters={"rope_type": "default", "rope_theta": dict(base.rope_parameters or {})["rope_theta"]},
         tie_word_embeddings=True,
