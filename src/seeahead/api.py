@@ -83,7 +83,7 @@ class Engine:
         `prompt` is a text or chat messages; `images` are paths, bytes, PIL images or data: URLs (http(s) only with
         `allow_urls`). Settings left out are those of the model's own generation config; `options` are further fields
         of it (docs/options.md says what becomes of each). Without a seed answers differ from call to call; the reply
-        says which it had. A stop text ends the answer and is not part of its text. `captions`, one per picture, are for
+        says which it had. A stop text ends the answer and is not part of its text. `captions`, one per image, are for
         drafters that are shown words in its place; the target never reads them. `special_tokens` shows them in the
         text. Raises InputError before the first token for wrong input.
         """

@@ -11,7 +11,7 @@ from seeahead.session import Session
 from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.testing import FixedExecutor, answer, assert_commit_equals_prefill, assert_same_answer
-from tests.lossless.cases import DRAFTERS, FUSED, NUM_TOKENS, image_counts, plain, prompt, target
+from tests.lossless.cases import DRAFTERS, FUSED, KINDS, NUM_TOKENS, image_counts, plain, prompt, target
 from tests.lossless.test_rollback import ROUNDS
 
 
@@ -21,8 +21,11 @@ def fixed(model_type):
     return Target(FixedExecutor(family.executor), family)
 
 
-@pytest.mark.parametrize("drafter", DRAFTERS)
-@pytest.mark.parametrize("model_type", FUSED)
+# A text target meets one drafter of every kind.
+CASES = [("llava fused", drafter) for drafter in DRAFTERS] + [("llama fused", kind[0]) for kind in KINDS]
+
+
+@pytest.mark.parametrize(("model_type", "drafter"), CASES)
 def test_a_drafter_changes_nothing(model_type, drafter):
     family = target(model_type)
     for num_images in image_counts(model_type):

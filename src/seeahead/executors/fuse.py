@@ -1,7 +1,7 @@
 """Runs the decoding steps of a plain Llama-type language model through our compact decoder, on the same weights.
 
 transformers' own forward spends most of a single token's time between operators, some thirty of them per layer; ours
-has a third of that and reads fused projections. Prompts still go through the model itself, pictures and all.
+has a third of that and reads fused projections. Prompts still go through the model itself, images and all.
 
 On a CPU in bfloat16 the fused projections are packed, which costs a second copy of the language model's weights.
 """
