@@ -171,8 +171,8 @@ class ModalityMixture(_InGroups[Stored]):
     """Batches of examples, each with an image or not by a draw of its own: the same for any number of processes."""
 
     def __init__(self, examples: Sequence[Stored], mixture: str, num_batches: int, size: int, seed: int) -> None:
-        """`mixture`: `text`, `pictures`, `both` (half and half), `ramp`, or `all` (every example alike); `num_batches`: of the
-        whole stage, each of `size`.
+        """`mixture`: `text`, `pictures`, `both` (half and half), `ramp`, or `all` (every example alike).
+        `num_batches`: of the whole stage, each of `size`.
 
         Raises InputError when there are no examples of a kind that is needed."""
         self._kinds = {seen: [entry for entry in examples if entry.has_images == seen] for seen in (False, True)}
