@@ -1,4 +1,4 @@
-"""Eight questions at once against one after the other, end to end, in one interleaved run.
+"""The first question of eight scenarios at once against one after the other, end to end, in one interleaved run.
 
 python -m benchmarks.batches [--dtype float32] [-o results/batches.json]
 """
@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+import torch
+
 import seeahead
 from seeahead.api import Engine
-from seeahead.bench.suites import demo_questions
+from seeahead.bench.suites import load_suite
 from seeahead.provenance import provenance, write_json
 
 METHODS = {"plain": "none", "msd, fixed trees": "msd:fixed=1"}
-NUM_QUESTIONS, NUM_TOKENS, REPEATS = 8, 64, 3
+NUM_QUESTIONS, REPEATS = 8, 3
 
 
 def main() -> int:
@@ -42,18 +45,24 @@ def main() -> int:
     for name, ratio in found.items():
         sys.stdout.write(f"{name}: {ratio:.2f} times as fast together\n")
     if args.output is not None:
-        settings = {"dtype": str(plain.family.dtype), "num_questions": NUM_QUESTIONS, "max_new_tokens": NUM_TOKENS}
+        settings = {
+            "dtype": str(plain.family.dtype),
+            "num_questions": NUM_QUESTIONS,
+            "threads": torch.get_num_threads(),
+        }
         write_json(args.output, {"provenance": provenance(0), "settings": settings, "rows": rows, "ratios": found})
     return 0
 
 
 def measured(engine: Engine) -> dict[str, Any]:
     """Seconds for all questions one after the other and together, and whether the answers are the same."""
+    with tempfile.TemporaryDirectory() as workspace:
+        suite = load_suite("demo", count=1, seed=0, folder=None, workspace=Path(workspace))
+    turns = [(item, item.turns[0]) for item in suite.items[:NUM_QUESTIONS]]
     asked: list[dict[str, Any]] = [
-        {"prompt": turn.text, "images": list(item.images), "max_new_tokens": NUM_TOKENS, "temperature": 0}
-        for item in demo_questions(quick=False).items
-        for turn in item.turns[:1]
-    ][:NUM_QUESTIONS]
+        {"prompt": turn.text, "images": list(item.images), "max_new_tokens": turn.max_new_tokens, "temperature": 0}
+        for item, turn in turns
+    ]
     started = perf_counter()
     alone = [engine.generate(**one).token_ids for one in asked]
     between = perf_counter()

@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ for line in sys.stdin:
 class Checkout:
     """A process that answers with the code of one checkout."""
 
-    def __init__(self, folder: Path, dtype: str) -> None:
-        code = [sys.executable, "-c", WORKER, dtype, json.dumps(METHODS)]
+    def __init__(self, folder: Path, dtype: str, methods: Sequence[str]) -> None:
+        code = [sys.executable, "-c", WORKER, dtype, json.dumps(list(methods))]
         paths = {**os.environ, "PYTHONPATH": str(folder / "src")}
         self._process = subprocess.Popen(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=paths)
 
@@ -62,21 +63,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("-d", "--drafter", action="append", help=f"by default {', '.join(METHODS)}")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    there, here = (Checkout(folder, args.dtype) for folder in (args.other, ROOT))
+    methods = args.drafter or METHODS
+    there, here = (Checkout(folder, args.dtype, methods) for folder in (args.other, ROOT))
     rows = []
     for repeat in range(-1, args.repeats):  # the first round warms up
         for number, asked in enumerate(_questions()):
-            for method in METHODS:
+            for method in methods:
                 pair = (there, here) if (number + repeat) % 2 else (here, there)
                 answers = {one: one.ask({**asked, "method": method}) for one in pair}
                 row = {"method": method, "question": number, "there": answers[there], "here": answers[here]}
                 if repeat >= 0:
                     rows.append(row)
         sys.stderr.write(f"round {repeat + 1} of {args.repeats}\n")
-    found = {method: _ratios([row for row in rows if row["method"] == method]) for method in METHODS}
+    found = {method: _ratios([row for row in rows if row["method"] == method]) for method in methods}
     for method, (figure, low, high, decoding, same) in found.items():
         sys.stdout.write(
             f"{method}: {figure:.3f} ({low:.3f} to {high:.3f}), decoding {decoding:.3f}, {same} identical\n"

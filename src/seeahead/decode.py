@@ -42,6 +42,7 @@ class Request:
         """`drafter` is bound to the target that `executor` runs."""
         self.executor, self.drafter, self.sampler, self.stop = executor, drafter, sampler, stop
         self.image_token_ids = image_token_ids
+        self._max_rows = executor.limits.max_rows
         self.answer: list[int] = []
         self.records: list[Step] = []
         self.finish_reason: FinishReason | None = None
@@ -90,7 +91,7 @@ class Request:
     def budget(self) -> int:
         """Nodes that the next draft may have: the target adds a token to whatever is accepted, so drafting up to the
         limit itself is waste."""
-        left, rows = self.stop.limit - len(self.answer) - 1, self.executor.limits.max_rows
+        left, rows = self.stop.limit - len(self.answer) - 1, self._max_rows
         most = (self._session.most_nodes, None if rows is None else rows - 1)
         return min([left, *(one for one in most if one is not None)])
 

@@ -150,7 +150,7 @@ class Executor(Protocol):
 
 def run_pass(executor: Executor, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
     """`forward` for all trees: one pass, or as many as the executor's rows ask for."""
-    most = executor.limits.max_rows
+    most = None if len(trees) == 1 else executor.limits.max_rows
     if most is None or sum(len(tree.parents) for tree in trees) <= most:
         return executor.forward(trees, want)
     scores: list[Scores] = []

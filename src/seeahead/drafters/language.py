@@ -90,6 +90,7 @@ class LanguageModel:
         """Several views go through the model in one pass."""
         self.ids = ids
         self._executor, self._views, self._depth = language.executor, views, limits.depth
+        self._longest = language.executor.limits.max_length
         self._num_expected = context.max_new_tokens
         self._answer = [context.first_token]
         self._num_read = 0
@@ -106,11 +107,11 @@ class LanguageModel:
         for session in self._sessions:
             session.commit(range(len(unread)))
         self._num_read = len(self._answer)
-        return self.ids.allowed(torch.stack([one.logits[-1] for one in scores]))
+        return self.ids.allowed(_rows([one.logits[-1] for one in scores]))
 
     def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
         scores = yield Ask(self._executor, [session.tree(tokens, parents) for session in self._sessions])
-        return self.ids.allowed(torch.stack([one.logits for one in scores]))
+        return self.ids.allowed(_rows([one.logits for one in scores]))
 
     def accept(self, feedback: Feedback) -> None:
         """Keep what was read of the accepted path; the rest of it is read next time."""
@@ -120,13 +121,13 @@ class LanguageModel:
         self._num_read += num_kept
 
     def _has_room(self, num_unread: int) -> bool:
-        longest = self._executor.limits.max_length
+        longest = self._longest
         length = max(session.length for session in self._sessions)
         return longest is None or bool(length + num_unread + self._depth <= longest)
 
     def _read_anew(self, num_answer: int) -> None:
         """Sessions over prompt and `num_answer` tokens; of a text too long for the model's context, over its end."""
-        longest, answer = self._executor.limits.max_length, self.ids.to_draft(self._answer[:num_answer])
+        longest, answer = self._longest, self.ids.to_draft(self._answer[:num_answer])
         views = [view.extended(answer) for view in self._views]
         if longest is not None and max(len(view.ids) for view in views) + min(self._num_expected, 4096) > longest:
             views = [view.extended((), longest // 2) for view in views]
@@ -146,6 +147,11 @@ class LanguageModel:
                 embeddings[0, list(view.visual)] = torch.stack(list(view.visual.values()))
             inputs.extras["inputs_embeds"] = embeddings
         return inputs
+
+
+def _rows(logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One tensor, a row for each; a single one is not copied."""
+    return logits[0][None] if len(logits) == 1 else torch.stack(list(logits))
 
 
 def _same_words(drafter: Target, target: Target) -> bool:

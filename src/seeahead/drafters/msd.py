@@ -214,6 +214,7 @@ class MsdModel:
         assert context.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
         self._drafter, self._network, self._layer = drafter, drafter.network, drafter.layer
         self._executor: Any = drafter.target.executor
+        self._longest = self._layer.limits.max_length
         self.ids = DraftIds(drafter.vocabulary, len(drafter.vocabulary), context)
         tokens = context.inputs.token_ids[0]
         images = torch.tensor(sorted(context.image_token_ids), device=tokens.device)
@@ -270,7 +271,7 @@ class MsdModel:
         return embedded
 
     def _has_room(self) -> bool:
-        longest, limits = self._layer.limits.max_length, self._drafter.limits
+        longest, limits = self._longest, self._drafter.limits
         prompt = 0 if self._prompt is None else len(self._prompt)
         ahead = prompt + len(self._unread) + limits.depth * limits.width
         return longest is None or self._session.length + ahead <= longest
