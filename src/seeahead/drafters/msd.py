@@ -239,8 +239,10 @@ class MsdModel:
             return None
         new = self._embed(self._unread)
         if self._prompt is not None:
-            scores = self._session.prefill(ModelInputs(*self._prompt_inputs(new)), Want(FEATURES))
-            self._prompt = self._is_visual = None  # read, and as large as the prompt
+            inputs = ModelInputs(*self._prompt_inputs(new))
+            # As large as the prompt, and not needed any more.
+            self._prompt, self._is_visual, self._features = None, None, self._features[:0].clone()
+            scores = self._session.prefill(inputs, Want(FEATURES))
         else:
             tree = self._session.chain(self._unread, self._network.text(new, self._features))
             [scores] = yield Ask(self._layer, [tree], Want(FEATURES))
@@ -261,8 +263,9 @@ class MsdModel:
         assert self._prompt is not None
         assert self._is_visual is not None
         embeddings, is_visual = shifted(self._prompt, new[0], self._is_visual)
-        embeddings = torch.cat((embeddings, new[1:]))
-        is_visual = torch.cat((is_visual, is_visual.new_zeros(len(new) - 1)))
+        if len(new) > 1:  # steps without a draft came before the first with one
+            embeddings = torch.cat((embeddings, new[1:]))
+            is_visual = torch.cat((is_visual, is_visual.new_zeros(len(new) - 1)))
         x = self._network.read(Slots(embeddings, self._features, is_visual))[None]
         return torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device), {"inputs_embeds": x}
 

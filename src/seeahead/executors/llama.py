@@ -20,6 +20,9 @@ from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Wan
 from seeahead.executors.attention import FirstPass, Memory, NoMemory, OneSlot, SeveralSlots
 from seeahead.executors.slots import Packed, TorchSlot, packed
 
+_PART = 512
+"""Tokens of a prompt."""
+
 
 @dataclass(frozen=True)
 class LlamaShape:
@@ -184,7 +187,11 @@ class Llama(nn.Module):
         """Last hidden states [batch, tokens, width] of embeddings `x`."""
         rotation = self.rotation_at(positions).unsqueeze(3)
         for index in range(len(self.layers)):
-            x = self.after(index, x, self.attended(index, x, rotation, memory))
+            attended = self.attended(index, x, rotation, memory)
+            # Of a long prompt a part at a time: what a layer holds between its two sides is several times as wide.
+            parts = zip(x.split(_PART, 1), attended.split(_PART, 1), strict=True)
+            done = [self.after(index, *part) for part in parts]
+            x = done[0] if len(done) == 1 else torch.cat(done, 1)
         return rms_norm(x, self.norm, self.config.rms_norm_eps)
 
     def with_head(self, head: nn.Module) -> Llama:
