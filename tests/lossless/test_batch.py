@@ -34,7 +34,7 @@ from tests.lossless.test_distribution import (
 # (words, images, temperature, drafter, most tokens): rows of a pass have little in common.
 REQUESTS = (
     (5, 0, 0.0, "lookup", 16),
-    (300, 1, 0.0, "msd", 9),
+    (440, 1, 0.0, "msd", 9),
     (12, 5, 0.8, "sometimes right", 20),
     (40, 0, 1.2, "tabed", 12),
     (8, 2, 0.0, "none", 3),
