@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 
@@ -163,6 +163,7 @@ def run_pass(executor: Executor, trees: Sequence[TreeInputs], want: Want) -> lis
     return scores + executor.forward(part, want)
 
 
+@runtime_checkable
 class FeatureTarget(Protocol):
     """An executor that shows a model's embedding and head, for drafters on its hidden states."""
 

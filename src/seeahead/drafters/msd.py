@@ -26,7 +26,7 @@ from seeahead.drafters.vision import pooled
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Ask, DraftContext, Feedback, Plan
 from seeahead.errors import DrafterError, ModelError
-from seeahead.executor import FEATURES, ModelInputs, Want
+from seeahead.executor import FEATURES, FeatureTarget, ModelInputs, Want
 from seeahead.executors.checkpoint import fuse, read_layers, unfuse
 from seeahead.executors.int8 import RoundedLinear, pack, rounded_linear
 from seeahead.executors.llama import Llama, LlamaShape
@@ -181,9 +181,9 @@ class MsdDrafter:
     @classmethod
     def on(cls, target: Target, network: MsdNetwork, vocabulary: DraftVocabulary, **settings: Any) -> MsdDrafter:
         """With `target`'s embedding and head. Raises DrafterError for a target of another width or vocabulary."""
-        executor: Any = target.executor
+        executor = target.executor
         width, theirs, highest = network.decoder.config.hidden_size, executor.limits.width, vocabulary.highest
-        if theirs != width or highest >= target.vocab_size or not hasattr(executor, "head_rows"):
+        if theirs != width or highest >= target.vocab_size or not isinstance(executor, FeatureTarget):
             raise DrafterError(
                 f"the msd drafter is made for features of width {width} and tokens up to {highest}; the target has "
                 f"width {theirs} and {target.vocab_size} tokens; take one trained for this target, or drafter='lookup'"
