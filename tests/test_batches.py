@@ -1,10 +1,12 @@
 """Many answers at a time: each is what its request alone gets, whoever drafts, whenever it joins, whoever fails."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
 import seeahead
-from seeahead.decode import Request, run, run_step
+from seeahead.decode import Request, run, run_step, start_all
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter, LookupSpec
 from seeahead.drafters.none import EmptyDrafter
@@ -28,9 +30,7 @@ def inputs_of(model_type):
 
 def request(family, inputs, drafter, length, params=None, **rules):
     sampler = Sampler(params or SamplingParams(), inputs.token_ids[0].tolist())
-    one = Request(family.executor, drafter, sampler, StopRule(length, **rules), family.image_token_ids)
-    one.start(inputs)
-    return one
+    return Request(family.executor, drafter, sampler, StopRule(length, **rules), family.image_token_ids).ask(inputs)
 
 
 def drafters(family):
@@ -76,8 +76,38 @@ def test_drafts_that_are_planned_share_the_passes_of_their_model(monkeypatch):
     forward = executor.forward
     monkeypatch.setattr(executor, "forward", lambda trees, want: passes.append(len(trees)) or forward(trees, want))
     requests = [request(family, inputs, drafter, 12) for inputs in inputs_of("llava")[:3]]
+    start_all(requests)
     run_step(requests)
     assert passes[0] == 3
+
+
+def test_short_prompts_that_join_at_once_are_read_in_one_pass(monkeypatch):
+    family, passes = target("llava fused"), []
+    decoder = family.executor.fused
+    read = decoder.read
+    monkeypatch.setattr(decoder, "read", lambda slots, *rest: passes.append(len(slots)) or read(slots, *rest))
+    long = prompt("llava", 0, 500)
+    inputs = [*inputs_of("llava")[:3], long, *inputs_of("llava")[3:4]]
+    requests = [request(family, one, EmptyDrafter(), 3) for one in inputs]
+    for _ in run(iter(requests), 8):
+        pass
+    assert passes == [3, 1, 1]
+    assert [tuple(one.answer) for one in requests] == [
+        answer(family, one, max_new_tokens=3).token_ids for one in inputs
+    ]
+
+
+def test_a_prompt_that_its_model_refuses_takes_no_other_with_it():
+    family = target("llava fused")
+    well, second = inputs_of("llava")[1:3]
+    wrong = replace(well, token_ids=well.token_ids[:, 1:].clone().fill_(20))  # pixels without placeholders
+    requests = [request(family, one, EmptyDrafter(), 5) for one in (well, wrong, second)]
+    for _ in run(iter(requests), 3):
+        pass
+    assert [one.finish_reason for one in requests] == ["length", "error", "length"]
+    assert requests[1].answer == []
+    for one, inputs in ((requests[0], well), (requests[2], second)):
+        assert tuple(one.answer) == answer(family, inputs, max_new_tokens=5).token_ids
 
 
 def test_requests_with_an_ensemble_and_a_language_model_run_side_by_side():
@@ -111,6 +141,7 @@ def test_a_request_that_fails_ends_with_its_error_and_the_others_go_on(script, t
     assert told in str(requests[1].error)
     assert set(ended) == set(requests)
     alone = request(family, inputs, ScriptedDrafter("bad", script), 17)
+    alone.start(inputs)
     with pytest.raises(DrafterError, match=told):
         list(alone.steps())
 
@@ -174,7 +205,7 @@ def test_a_request_is_read_when_it_joins(engine):
     pieces = engine.stream_batch(requests(), num_at_once=2)
     assert read == []
     next(pieces)
-    assert read == [0]
+    assert read == [0, 1]
     list(pieces)
     assert read == [0, 1, 2, 3]
 

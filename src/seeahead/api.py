@@ -124,7 +124,6 @@ class Engine:
             for number, asked in enumerate(requests):
                 try:
                     answer = self._joined(asked, engines)
-                    answer.start()
                 except SeeaheadError as error:
                     failed.append((number, Piece("", reply=Reply("", None, error=error))))
                     continue
@@ -171,13 +170,13 @@ class Engine:
         request = Request(self.target.executor, self.drafter, prepared.sampler(seed), rule, self.target.image_token_ids)
         # Where the model's own stop texts end an answer is transformers' to say; they are cut off like the caller's.
         detokenizer = Detokenizer(rule.to_text, (*stop_texts, *prepared.stop_texts))
-        return Answer(request, detokenizer, inputs, prompt)
+        return Answer(request.ask(inputs, prompt), detokenizer)
 
     @staticmethod
     def _pieces(answer: Answer) -> Iterator[Piece]:
-        answer.start()
-        yield from answer.pieces(None)
-        for step in answer.request.steps():
+        for request, step in run(iter([answer.request]), 1):
+            if request.error is not None:
+                raise request.error
             yield from answer.pieces(step)
 
     def _prepare(self, inputs: ModelInputs, settings: dict[str, Any], max_new_tokens: int | None) -> Prepared:

@@ -15,7 +15,7 @@ import torch
 
 from seeahead.drafting import DraftContext, Drafter, Feedback, plan_of, run_plans
 from seeahead.errors import DrafterError, SeeaheadError
-from seeahead.executor import Executor, ModelInputs, Scores, TreeInputs, run_pass
+from seeahead.executor import Executor, ModelInputs, PromptInputs, Scores, TreeInputs, run_pass, together
 from seeahead.prompt import Prompt
 from seeahead.records import FinishReason, Generation, Origin, Step
 from seeahead.sampling import Sampler, checked_choices, draw
@@ -26,10 +26,16 @@ from seeahead.verify import verify, verify_greedy
 
 _ROOM = 256
 """Tokens beyond the prompt to make room for at first; the slot grows with the answer."""
+_PROMPT_TOKENS = 512
+"""Of prompts that are read in one pass. More gains little, and the first of them would wait for its first token."""
 
 
 class Request:
     """One answer under way: `start` has its first token, then each `plan` and `apply` are a step."""
+
+    inputs: ModelInputs
+    prompt: Prompt | None
+    _session: Session | None = None
 
     def __init__(
         self,
@@ -49,20 +55,27 @@ class Request:
         self.error: SeeaheadError | None = None
         self.draft = Draft()
         self._seconds_prefill = self._seconds_drafter_start = 0.0
-        self._num_prompt_tokens = 0
+
+    def ask(self, inputs: ModelInputs, prompt: Prompt | None = None) -> Request:
+        """What is to be answered. `prompt`: what `inputs` were made of, where that is known."""
+        self.inputs, self.prompt = inputs, prompt
+        return self
 
     def start(self, inputs: ModelInputs, prompt: Prompt | None = None) -> None:
-        """Prefill, the first token, and the drafter's own start. Raises DrafterError before any token is emitted.
+        """Prefill, the first token, and the drafter's own start, alone. Raises before any token is emitted."""
+        start_all([self.ask(inputs, prompt)])
+        if self.error is not None:
+            raise self.error
 
-        `prompt`: what `inputs` were made of, where that is known.
-        """
-        self._num_prompt_tokens = inputs.length
-        self._session = Session(self.executor, inputs.length + min(self.stop.limit, _ROOM))
-        started = perf_counter()
-        with torch.inference_mode():
-            scores = self._session.prefill(inputs, self.drafter.want)
-            distribution = self.sampler.distribution(scores.logits[-1])
-            first = draw(distribution, self.sampler.stream(0).random())
+    def open(self) -> PromptInputs:
+        """What the start asks of the target's pass. Raises InputError for a prompt that does not fit."""
+        self._session = Session(self.executor, self.inputs.length + min(self.stop.limit, _ROOM))
+        return self._session.prompt(self.inputs)
+
+    def begin(self, scores: Scores, started: float) -> None:
+        """The first token, after a prompt's `scores` of a pass that began at `started`, and the drafter's start."""
+        distribution = self.sampler.distribution(scores.logits[-1])
+        first = draw(distribution, self.sampler.stream(0).random())
         prefilled = perf_counter()
         self._seconds_prefill = prefilled - started
         self.answer.append(first)
@@ -72,7 +85,7 @@ class Request:
             self.close()
             return
         context = DraftContext(
-            inputs=inputs,
+            inputs=self.inputs,
             first_token=first,
             image_token_ids=self.image_token_ids,
             vocab_size=scores.logits.shape[-1],
@@ -80,19 +93,23 @@ class Request:
             max_new_tokens=self.stop.limit,
             features=scores.features,
             embeddings=scores.embeddings,
-            prompt=prompt,
+            prompt=self.prompt,
             logits=scores.logits[-1],
         )
-        with torch.inference_mode():
-            self.drafting = self.drafter.start(context)
+        self.drafting = self.drafter.start(context)
         self._seconds_drafter_start = perf_counter() - prefilled
+
+    @property
+    def session(self) -> Session:
+        assert self._session is not None, "a request is started first"
+        return self._session
 
     @property
     def budget(self) -> int:
         """Nodes that the next draft may have: the target adds a token to whatever is accepted, so drafting up to the
         limit itself is waste."""
         left, rows = self.stop.limit - len(self.answer) - 1, self._max_rows
-        most = (self._session.most_nodes, None if rows is None else rows - 1)
+        most = (self.session.most_nodes, None if rows is None else rows - 1)
         return min([left, *(one for one in most if one is not None)])
 
     def plan(self, draft: Draft) -> TreeInputs:
@@ -104,7 +121,7 @@ class Request:
             )
         self.draft = draft
         parents = (ROOT, *(parent + 1 for parent in draft.tree.parents))
-        return self._session.tree((self.answer[-1], *draft.tree.tokens), parents)
+        return self.session.tree((self.answer[-1], *draft.tree.tokens), parents)
 
     def apply(self, scores: Scores, choices: list[int] | None = None) -> tuple[int, ...]:
         """Verify the draft against the target's `scores`, keep what is accepted; returns what was emitted.
@@ -116,7 +133,7 @@ class Request:
             verdict = verify(draft, scores.logits, self.sampler, position)
         else:
             verdict = verify_greedy(draft, checked_choices(choices, scores.logits))
-        self._session.commit((0, *(node + 1 for node in verdict.path)))
+        self.session.commit((0, *(node + 1 for node in verdict.path)))
         emitted = self._emit(verdict)
         verified = perf_counter()
         self.drafting.accept(_feedback(draft, verdict, scores))
@@ -137,7 +154,8 @@ class Request:
         self.close()
 
     def close(self) -> None:
-        self._session.close()
+        if self._session is not None:
+            self._session.close()
 
     def steps(self) -> Iterator[Step]:
         """The rest of the answer, step by step, alone. Raises the error that ends it."""
@@ -150,7 +168,7 @@ class Request:
 
     def generation(self) -> Generation:
         return Generation(
-            num_prompt_tokens=self._num_prompt_tokens,
+            num_prompt_tokens=self.inputs.length,
             first_token=self.answer[0],
             steps=tuple(self.records),
             finish_reason=self.finish_reason or "length",
@@ -166,6 +184,38 @@ def _feedback(draft: Draft, verdict: Verdict, scores: Scores) -> Feedback:
     tokens = (*(draft.tree.tokens[node] for node in verdict.path), verdict.bonus)
     chosen = slice(0, len(rows)) if rows == list(range(len(rows))) else rows
     return Feedback(tokens, scores.logits[chosen], {layer: hidden[chosen] for layer, hidden in scores.features.items()})
+
+
+@torch.inference_mode()
+def start_all(requests: Sequence[Request]) -> None:
+    """The prompts of all in one pass of the target, then each one's first token and its drafter's start.
+
+    A request that fails ends with its error (`Request.fail`); the others go on.
+    """
+    started, asked = perf_counter(), []
+    for request in requests:
+        try:
+            asked.append((request, request.open()))
+        except SeeaheadError as error:
+            request.fail(error)
+    if not asked:
+        return
+    want = reduce(or_, (request.drafter.want for request, _ in asked))
+    try:
+        scored = asked[0][0].executor.prefill([prompt for _, prompt in asked], want)
+    except SeeaheadError as error:
+        if len(asked) == 1:
+            asked[0][0].fail(error)
+        for request, _ in asked if len(asked) > 1 else ():  # whose prompt it was does not show
+            request.close()
+            start_all([request])
+        return
+    for (request, _), scores in zip(asked, scored, strict=True):
+        try:
+            request.begin(scores, started)
+        except SeeaheadError as error:
+            request.answer.clear()
+            request.fail(error)
 
 
 @torch.inference_mode()
@@ -247,16 +297,18 @@ def _record(request: Request, emitted: tuple[int, ...], seconds: tuple[float, fl
 
 
 def run(waiting: Iterator[Request], num_at_once: int) -> Iterator[tuple[Request, Step | None]]:
-    """Steps of many requests, `num_at_once` at a time: as one ends, the next of `waiting` (started ones) joins.
+    """Steps of many requests, `num_at_once` at a time: as one ends, the next of `waiting` joins; those that have not
+    been started are, together.
 
-    Yields each request after each of its steps; with None where it ended before its first or by an error.
+    Yields each request once it has started and after each of its steps; with None for the start, and for an error.
     """
     active: list[Request] = []
     while True:
-        while len(active) < num_at_once and (request := next(waiting, None)) is not None:
-            yield request, None
-            if request.finish_reason is None:
-                active.append(request)
+        while joining := list(islice(waiting, num_at_once - len(active))):
+            for part in together([request.inputs.length for request in joining], _PROMPT_TOKENS):
+                start_all([request for request in joining[part] if not request.answer])
+                yield from ((request, None) for request in joining[part])
+            active += [request for request in joining if request.finish_reason is None]
         if not active:
             return
         steps = run_step(active)

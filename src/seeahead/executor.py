@@ -91,6 +91,14 @@ class Slot(Protocol):
 
 
 @dataclass(frozen=True)
+class PromptInputs:
+    """What one sequence's prompt asks of a pass: `inputs` go into an empty slot."""
+
+    slot: Slot
+    inputs: ModelInputs
+
+
+@dataclass(frozen=True)
 class TreeInputs:
     """What one sequence asks of one pass.
 
@@ -131,8 +139,8 @@ class Executor(Protocol):
         """The slot is not used again; what it held may go to others."""
         ...
 
-    def prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
-        """Run a prompt into an empty slot. Hidden states, where wanted, cover every prompt token."""
+    def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
+        """Run prompts into their slots. Hidden states, where wanted, cover every prompt token."""
         ...
 
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
@@ -153,14 +161,19 @@ def run_pass(executor: Executor, trees: Sequence[TreeInputs], want: Want) -> lis
     most = None if len(trees) == 1 else executor.limits.max_rows
     if most is None or sum(len(tree.parents) for tree in trees) <= most:
         return executor.forward(trees, want)
-    scores: list[Scores] = []
-    part: list[TreeInputs] = []
-    for tree in trees:
-        if part and sum(len(one.parents) for one in part) + len(tree.parents) > most:
-            scores += executor.forward(part, want)
-            part = []
-        part.append(tree)
-    return scores + executor.forward(part, want)
+    parts = together([len(tree.parents) for tree in trees], most)
+    return [scores for part in parts for scores in executor.forward(trees[part], want)]
+
+
+def together(sizes: Sequence[int], most: int) -> list[slice]:
+    """What stands side by side in passes of at most `most` tokens each; one that is larger stands alone."""
+    bounds, used = [0], 0
+    for number, size in enumerate(sizes):
+        if number > bounds[-1] and used + size > most:
+            bounds.append(number)
+            used = 0
+        used += size
+    return [slice(*pair) for pair in pairwise([*bounds, len(sizes)])]
 
 
 @runtime_checkable

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from seeahead.decode import Request
 from seeahead.detokenize import Detokenizer
 from seeahead.errors import SeeaheadError
-from seeahead.executor import ModelInputs
 from seeahead.metrics import Totals
-from seeahead.prompt import Prompt
 from seeahead.records import Generation, Origin, Step
 
 
@@ -68,11 +66,6 @@ class Answer:
 
     request: Request
     detokenizer: Detokenizer
-    inputs: ModelInputs
-    prompt: Prompt
-
-    def start(self) -> None:
-        self.request.start(self.inputs, self.prompt)
 
     def pieces(self, step: Step | None) -> Iterator[Piece]:
         """What a step says, or the first token; the last piece carries the reply."""
@@ -83,7 +76,8 @@ class Answer:
                 yield Piece(*fragment)
         if is_last:
             seed = request.sampler.params.seed
-            yield Piece("", reply=Reply(self.detokenizer.text, request.generation(), seed, request.error))
+            record = request.generation() if request.answer else None
+            yield Piece("", reply=Reply(self.detokenizer.text, record, seed, request.error))
 
 
 _FIRST: tuple[Origin, ...] = ("target",)

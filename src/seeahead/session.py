@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from seeahead.errors import InputError
-from seeahead.executor import NOTHING, Executor, ModelInputs, Scores, TreeInputs, Want
+from seeahead.executor import NOTHING, Executor, ModelInputs, PromptInputs, Scores, TreeInputs, Want
 from seeahead.tree import ROOT, PendingNodes
 
 
@@ -44,6 +44,10 @@ class Session:
 
         Raises InputError for a prompt that does not fit into the model's context.
         """
+        return self.executor.prefill([self.prompt(inputs)], want)[0]
+
+    def prompt(self, inputs: ModelInputs) -> PromptInputs:
+        """The empty session's prompt, for a pass that the caller runs. Raises as `prefill` does."""
         assert self.length == self.num_pending == 0, "prefill comes first"
         limit = self.executor.limits.max_length
         if inputs.length == 0:
@@ -53,7 +57,7 @@ class Session:
                 f"the prompt has {inputs.length} tokens, the model's context holds {limit}; "
                 "shorten the prompt or use fewer images"
             )
-        return self.executor.prefill(self.slot, inputs, want)
+        return PromptInputs(self.slot, inputs)
 
     def tree(self, tokens: Sequence[int], parents: Sequence[int], embeddings: torch.Tensor | None = None) -> TreeInputs:
         """New pending nodes, for a pass that the caller runs. `embeddings` [tokens, width]: read in their place."""

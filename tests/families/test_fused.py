@@ -12,7 +12,13 @@ from seeahead.testing.models import tiny_inputs
 from seeahead.tree import ROOT
 
 
-def test_the_weights_are_shared_and_the_model_computes_what_it_did():
+@pytest.fixture
+def unpacked(monkeypatch):
+    """As on a GPU, or where a second copy of the weights is too much."""
+    monkeypatch.setattr("seeahead.executors.fuse.can_pack", lambda weight: False)
+
+
+def test_the_weights_are_shared_and_the_model_computes_what_it_did(unpacked):
     model = tiny_model("llava")
     inputs = tiny_inputs("llava", 1)
     with torch.no_grad():
@@ -30,7 +36,10 @@ def test_the_weights_are_shared_and_the_model_computes_what_it_did():
 
 
 @pytest.mark.parametrize("model_type", ["llava", "llava_next", "idefics3", "smolvlm", "llama", "mistral"])
-def test_plain_llamas_answer_as_before(model_type):
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_plain_llamas_answer_as_before(model_type, is_packed, request):
+    if not is_packed:
+        request.getfixturevalue("unpacked")
     changes = {"sliding_window": None} if model_type in ("mistral", "llava_next") else {}
     family = family_for(tiny_model(model_type, **changes))
     inputs = tiny_inputs(model_type, 0 if model_type in ("llama", "mistral") else 1)

@@ -44,7 +44,7 @@ REQUESTS = (
 )
 
 
-def started(family, number):
+def asked(family, number):
     """Request `number`, ready to take part."""
     num_words, num_images, temperature, drafter, limit = REQUESTS[number]
     sees = len(image_counts(family)) > 1 or image_counts(family)[0] > 0
@@ -54,14 +54,13 @@ def started(family, number):
     params = SamplingParams(temperature, seed=number)
     drafting = DRAFTERS[drafter](model, truth.token_ids)
     sampler = Sampler(params, inputs.token_ids[0].tolist())
-    request = Request(model.executor, drafting, sampler, StopRule(limit), model.image_token_ids)
-    request.start(inputs)
-    return request
+    return Request(model.executor, drafting, sampler, StopRule(limit), model.image_token_ids).ask(inputs)
 
 
 @cache
 def alone(family, number):
-    request = started(family, number)
+    request = asked(family, number)
+    request.start(request.inputs)
     for _ in request.steps():
         pass
     return tuple(request.answer), request.finish_reason
@@ -76,7 +75,7 @@ BATCHES = [(family, 8) for family in FAMILIES] + [
 @pytest.mark.parametrize(("family", "num_at_once"), BATCHES)
 def test_each_request_of_a_batch_says_what_it_says_alone(family, num_at_once):
     order = range(len(REQUESTS)) if num_at_once == 8 else (3, 6, 1, 0, 7, 4, 2, 5)
-    requests = [started(family, number) for number in order]
+    requests = [asked(family, number) for number in order]
     sizes = {id(request): 0 for request in requests}
     for request, step in run(iter(requests), num_at_once):
         sizes[id(request)] += step is not None
@@ -131,12 +130,16 @@ def test_one_that_fails_takes_no_other_with_it():
     bad = request(well, EmptyDrafter(), 12)
     bad.answer[-1] = 150  # the next token that it reads
     greedy, good = request(well, Greedy(), 4), request(well, EmptyDrafter(), 12)
-    for one, _ in run(iter([bad, greedy, good]), 3):
+    unread = Request(family.executor, EmptyDrafter(), Sampler(SamplingParams(), ()), StopRule(4), frozenset())
+    unread.ask(ModelInputs(torch.tensor([[20, 150]])))
+    for one, _ in run(iter([bad, unread, greedy, good]), 4):
         if one is good and len(good.answer) == 6:
             assert bad.finish_reason == greedy.finish_reason == "error"
     assert good.answer == single.answer
     assert good.error is None
     assert isinstance(bad.error, ModelError)
+    assert isinstance(unread.error, ModelError)
+    assert unread.answer == []
     assert "budget" in str(greedy.error)
 
 
@@ -182,8 +185,7 @@ def test_the_distribution_is_the_targets_inside_a_batch(drafter):
     def request(drafting, settings, seed):
         sampler = Sampler(SamplingParams(**{**vars(settings), "seed": seed}), PROMPT)
         one = Request(Target.of(TARGET).executor, drafting, sampler, StopRule(3 + seed % 5))
-        one.start(ModelInputs(torch.tensor([PROMPT])))
-        return one
+        return one.ask(ModelInputs(torch.tensor([PROMPT])))
 
     wanted = [request(made(seed + 10**6), params, seed) for seed in range(NUM_SAMPLES)]
     besides = [request(others[seed % 4](seed), SETTINGS["all"], seed) for seed in range(NUM_SAMPLES // 3)]

@@ -46,8 +46,7 @@ def test_a_batch_whose_trees_take_more_rows_than_a_pass_has():
     for words in (5, 40, 9, 100, 12, 20):
         drafting = DRAFTERS["random tree"](family, ())
         request = Request(made.executor, drafting, Sampler(SamplingParams(), ()), StopRule(20), made.image_token_ids)
-        request.start(prompt("llava fused", 0, words))
-        requests.append((words, request))
+        requests.append((words, request.ask(prompt("llava fused", 0, words))))
     for _ in run(iter([request for _, request in requests]), 6):
         pass
     for words, request in requests:

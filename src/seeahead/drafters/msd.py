@@ -28,7 +28,7 @@ from seeahead.drafting import Ask, DraftContext, Feedback, Plan
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executor import FEATURES, FeatureTarget, ModelInputs, Want
 from seeahead.executors.checkpoint import fuse, read_layers, unfuse
-from seeahead.executors.int8 import RoundedLinear, pack, rounded_linear
+from seeahead.executors.linear import pack, packed_linear
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.session import Session
 from seeahead.target import Target
@@ -189,7 +189,7 @@ class MsdDrafter:
                 f"width {theirs} and {target.vocab_size} tokens; take one trained for this target, or drafter='lookup'"
             )
         vocabulary.check_target(target.vocab_size)
-        head = rounded_linear(executor.head_rows(vocabulary.target_ids))
+        head = packed_linear(executor.head_rows(vocabulary.target_ids), may_round=True)
         return cls(network, vocabulary, target, network.decoder.with_head(head), **settings)
 
     @property
@@ -294,6 +294,6 @@ class MsdSpec(TreeSettings, DrafterSpec):
         vocabulary, limits = folder.vocabulary(), target.executor.limits
         network = read_network(folder).to(limits.device, limits.dtype).eval()
         for module in (network, *network.decoder.layers):
-            pack(module, RoundedLinear)
+            pack(module, may_round=True)
         drafter = MsdDrafter.on(target, network, vocabulary, limits=self.limits(), draws=self.draws, name=self.title)
         return with_costs(drafter, target) if self.tuned else drafter

@@ -45,8 +45,7 @@ def plain_answers(target: Target, prompts: Sequence[ModelInputs], max_new_tokens
     stop, requests = StopRule(max_new_tokens, frozenset(target.end_token_ids)), []
     for inputs in prompts:
         request = Request(target.executor, EmptyDrafter(), Sampler(SamplingParams(), ()), stop, target.image_token_ids)
-        request.start(inputs)
-        requests.append(request)
+        requests.append(request.ask(inputs))
     for request, _ in run(iter(requests), max(1, len(requests))):
         if request.error is not None:
             raise request.error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seeahead.executors.slots import Packed, SlotCache, TorchSlot
+from seeahead.executors.slots import Packed, TorchSlot
 
 _FEW = 4
 """Query rows from which on attention runs at its full pace on a CPU."""
@@ -29,43 +30,46 @@ class NoMemory:
         return attend(query, key, value, None)
 
 
-class FirstPass:
-    """A prompt: causal, into an empty slot."""
+class Prompts:
+    """Prompts side by side, each causal and into a slot of its own."""
 
-    def __init__(self, slot: TorchSlot) -> None:
-        self._cache = slot.cache
-
-    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return attend(query, *self._cache.update(key, value, index), None)
-
-
-class OneSlot:
-    """One slot's tree, with its mask."""
-
-    def __init__(self, trees: Packed) -> None:
-        self._cache = trees.slots[0].cache
-        self._mask = None if trees.visible is None else trees.visible[:, None]
+    def __init__(self, slots: Sequence[TorchSlot], lengths: Sequence[int]) -> None:
+        self._caches, self._lengths = [slot.cache for slot in slots], list(lengths)
 
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return attend(query, *self._cache.update(key, value, index), self._mask)
+        parts = zip(*(states.split(self._lengths, 2) for states in (query, key, value)), strict=True)
+        gathered = [
+            attend(own_query, *cache.update(own_key, own_value, index), None)
+            for cache, (own_query, own_key, own_value) in zip(self._caches, parts, strict=True)
+        ]
+        return _joined(gathered)
 
 
-class SeveralSlots:
+class Trees:
     """Each slot's queries attend over its own keys and values, wherever these lie: nothing is padded or copied."""
 
     def __init__(self, trees: Packed) -> None:
-        assert trees.visible is not None
-        self._parts: list[tuple[SlotCache, slice, Tensor | None]] = []
+        self._counts = [end - first for _, first, end in trees.parts]
+        self._layers = [slot.cache.extend(count) for slot, count in zip(trees.slots, self._counts, strict=True)]
+        self._masks: list[Tensor | None] = []
         for slot, first, end in trees.parts:
-            mask = trees.visible[:, None, first:end, : slot.length + slot.num_pending]
-            self._parts.append((slot.cache, slice(first, end), None if slot.is_chain(end - first) else mask))
+            visible = None if slot.is_chain(end - first) else trees.visible
+            length = slot.length + slot.num_pending
+            self._masks.append(None if visible is None else visible[:, None, first:end, :length])
 
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        parts = zip(*(states.split(self._counts, 2) for states in (query, key, value)), strict=True)
         gathered = []
-        for cache, rows, mask in self._parts:
-            keys, values = cache.update(key[:, :, rows], value[:, :, rows], index)
-            gathered.append(attend(query[:, :, rows], keys, values, mask))
-        return torch.cat(gathered, 2)
+        for layers, mask, (own_query, own_key, own_value) in zip(self._layers, self._masks, parts, strict=True):
+            place = layers[index]
+            place.new_keys.copy_(own_key)
+            place.new_values.copy_(own_value)
+            gathered.append(attend(own_query, place.keys, place.values, mask))
+        return _joined(gathered)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seeahead.checked import placed
 from seeahead.errors import ModelError, shown
-from seeahead.executors.int8 import RoundedLinear, pack
+from seeahead.executors.linear import pack
 from seeahead.executors.llama import Llama, LlamaShape
 
 WEIGHTS = "model.safetensors"
@@ -137,7 +137,7 @@ def load_llama(folder: Path, config: LlamaShape, dtype: torch.dtype, device: tor
     decoder.load_state_dict(fused)
     decoder.to(device, dtype).eval()
     for module in (*decoder.layers, decoder):
-        pack(module, RoundedLinear)
+        pack(module, may_round=True)
     return decoder
 
 

@@ -3,7 +3,7 @@
 transformers' own forward spends most of a single token's time between operators, some thirty of them per layer; ours
 has a third of that and reads fused projections. Prompts still go through the model itself, images and all.
 
-On a CPU in bfloat16 the fused projections are packed, which costs a second copy of the language model's weights.
+On a CPU the fused projections are packed, which costs a second copy of the language model's weights.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from transformers import (
 from seeahead.compat import plain_llama
 from seeahead.errors import SeeaheadError
 from seeahead.executors.hooks import has_global_hooks, num_hooks
-from seeahead.executors.int8 import can_pack, linear, pack
+from seeahead.executors.linear import can_pack, linear, pack
 from seeahead.executors.llama import Llama, LlamaShape, rotation_table
 
 _HEADS_KNOWN = (

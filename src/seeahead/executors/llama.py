@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from seeahead.checked import as_table, checked, flag, real, shown_value, whole
 from seeahead.errors import ModelError
-from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
-from seeahead.executors.attention import FirstPass, Memory, NoMemory, OneSlot, SeveralSlots
+from seeahead.executor import Limits, PromptInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executors.attention import Memory, NoMemory, Prompts, Trees
 from seeahead.executors.slots import Packed, TorchSlot, packed
 
 _PART = 512
@@ -152,14 +152,29 @@ class Llama(nn.Module):
         slot.commit(path)
 
     @torch.inference_mode()
-    def prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
-        assert isinstance(slot, TorchSlot)
-        given = inputs.extras.get("inputs_embeds")
-        read = self.embedding(inputs.token_ids) if given is None else given
-        positions = torch.arange(inputs.length, device=self.device)[None]
-        features = self.run(read, positions, FirstPass(slot))
-        slot.length = inputs.length
-        return self._scores(features, want, features[:, -1:], read)
+    def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
+        given = [prompt.inputs.extras.get("inputs_embeds") for prompt in prompts]
+        read = [
+            self.embedding(prompt.inputs.token_ids) if embedded is None else embedded
+            for prompt, embedded in zip(prompts, given, strict=True)
+        ]
+        return self.read([prompt.slot for prompt in prompts], read, want)
+
+    @torch.inference_mode()
+    def read(self, slots: Sequence[Slot], embedded: Sequence[Tensor], want: Want) -> list[Scores]:
+        """`prefill` of prompts whose embeddings [1, tokens, width] are known: side by side in one pass."""
+        own = [slot for slot in slots if isinstance(slot, TorchSlot)]
+        assert len(own) == len(slots), "a slot is used with the executor that opened it"
+        lengths = [read.shape[1] for read in embedded]
+        positions = torch.cat([torch.arange(length, device=self.device) for length in lengths])
+        features = self.run(torch.cat(list(embedded), 1), positions[None], Prompts(own, lengths))
+        last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
+        logits, found = self.head(features[:, last])[0], []
+        for number, (slot, hidden) in enumerate(zip(own, features.split(lengths, 1), strict=True)):
+            slot.length = lengths[number]
+            kept = self._wanted(want, hidden[0])
+            found.append(Scores(logits[number][None], kept, embedded[number][0] if want.embeddings else None))
+        return found
 
     @torch.inference_mode()
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
@@ -168,16 +183,13 @@ class Llama(nn.Module):
     def score(self, trees: Packed, want: Want) -> list[Scores]:
         """The pass itself, for trees that are packed already."""
         read = self.embedding(trees.tokens) if trees.embeddings is None else trees.embeddings
-        memory = OneSlot(trees) if len(trees.slots) == 1 else SeveralSlots(trees)
-        features = self.run(read, trees.positions, memory)
-        whole = self._scores(features, want, features)
-        return whole.split(trees.bounds)
+        features = self.run(read, trees.positions, Trees(trees))
+        return Scores(self.head(features)[0], self._wanted(want, features[0])).split(trees.bounds)
 
-    def _scores(self, features: Tensor, want: Want, scored: Tensor, read: Tensor | None = None) -> Scores:
-        hidden = dict.fromkeys(want.layers, features[0])
-        assert all(layer == -1 for layer in hidden), "only the last hidden states are at hand here"
-        embeddings = read[0] if want.embeddings and read is not None else None
-        return Scores(self.head(scored)[0], hidden, embeddings)
+    @staticmethod
+    def _wanted(want: Want, features: Tensor) -> dict[int, Tensor]:
+        assert all(layer == -1 for layer in want.layers), "only the last hidden states are at hand here"
+        return dict.fromkeys(want.layers, features)
 
     def rotation_at(self, positions: Tensor) -> Tensor:
         """[2, *positions, head_dim]: cosines and sines."""

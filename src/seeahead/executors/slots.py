@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -45,6 +45,15 @@ class _Block:
         self.data[:, :, :, start : start + len(rows)] = self.data.index_select(3, rows + start)
 
 
+class Place(NamedTuple):
+    """One layer's keys and values as views [batch, heads, tokens, width]: of newest tokens, to be written, and all."""
+
+    new_keys: torch.Tensor
+    new_values: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
 class _Layer(CacheLayerMixin):
     is_sliding = False
     is_compileable = False
@@ -52,30 +61,30 @@ class _Layer(CacheLayerMixin):
     def __init__(self, cache: SlotCache) -> None:
         super().__init__()
         self._cache = cache
-        self._places: tuple[tuple[_Block, int], tuple[_Block, int]] | None = None
+        self.places: tuple[tuple[_Block, int], tuple[_Block, int]] | None = None
         self.length = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self._places = self._cache.place_for(key_states), self._cache.place_for(value_states)
+        self.places = self._cache.place_for(key_states), self._cache.place_for(value_states)
         self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append states [batch, heads, tokens, width] after the cached ones; return all of them as views."""
-        if self._places is None:
+        if self.places is None:
             self.lazy_initialization(key_states, value_states)
-        assert self._places is not None
+        assert self.places is not None
         start, self.length = self.length, self.length + key_states.shape[2]
         self._cache.reserve(self.length)
-        for (block, place), states in zip(self._places, (key_states, value_states), strict=True):
+        for (block, place), states in zip(self.places, (key_states, value_states), strict=True):
             block.data[place][:, :, start : self.length] = states
         return self.views()
 
     def views(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The cached states, as views."""
-        assert self._places is not None
-        keys, values = (block.data[place][:, :, : self.length] for block, place in self._places)
+        assert self.places is not None
+        keys, values = (block.data[place][:, :, : self.length] for block, place in self.places)
         return keys, values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -127,6 +136,24 @@ class SlotCache(Cache):
             self._capacity = max(length, 3 * self._capacity // 2)
             for block in self._blocks:
                 block.grow(self._capacity)
+
+    def extend(self, count: int) -> list[Place]:
+        """Room for `count` more tokens in every layer of a cache that holds some: a few calls for all layers."""
+        start, end = self.length, self.length + count
+        self.reserve(end)
+        views = {
+            block: (block.data[:, :, :, start:end].unbind(), block.data[:, :, :, :end].unbind())
+            for block in self._blocks
+        }
+        places = []
+        for layer in self._own_layers:
+            layer.length = end
+            assert layer.places is not None, "a prompt comes first"
+            (keys, key), (values, value) = layer.places
+            places.append(
+                Place(views[keys][0][key], views[values][0][value], views[keys][1][key], views[values][1][value])
+            )
+        return places
 
     def keep(self, start: int, rows: Sequence[int]) -> None:
         """Keep the first `start` tokens, then those at `start + row` for each row (ascending); drop the others."""

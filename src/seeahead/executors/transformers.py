@@ -7,14 +7,14 @@ layers see one long text, and its attention, called per slot, sees each slot's o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.fuse import FusedDecoder, fused_decoder
 from seeahead.executors.llama import Llama
 from seeahead.executors.packing import PackedCache, per_slot_attention
@@ -46,6 +46,10 @@ class Quirks(Protocol):
     def prompt_positions(self, inputs: ModelInputs) -> torch.Tensor | None: ...
     def positions(self, positions: torch.Tensor) -> torch.Tensor: ...
     def masks(self, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]: ...
+
+
+class _Reached(Exception):  # noqa: N818
+    """A pass has come to the language model."""
 
 
 class TransformersExecutor:
@@ -105,10 +109,34 @@ class TransformersExecutor:
         return self.family.most_nodes(slot.length + slot.shift)
 
     @torch.inference_mode()
-    def prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
+    def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
+        for prompt in prompts:
+            self.family.check_length(prompt.inputs.length)
+        if self._fused is None:
+            return [self._prefill(prompt.slot, prompt.inputs, want) for prompt in prompts]
+        embedded = [self._embedded(prompt.inputs) for prompt in prompts]
+        return self._fused.decoder.read([prompt.slot for prompt in prompts], embedded, want)
+
+    def _embedded(self, inputs: ModelInputs) -> torch.Tensor:
+        """What the language model reads for a prompt, images and all [1, tokens, width]: the model runs that far."""
+        family = self.family
+        found: list[torch.Tensor | None] = []
+
+        def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            found.append(kwargs.get("inputs_embeds"))
+            raise _Reached
+
+        handle = family.model.get_decoder().register_forward_pre_hook(stop, with_kwargs=True)
+        try:
+            with family.faults_told(), family.alone(), suppress(_Reached):
+                family.model(input_ids=inputs.token_ids, **inputs.extras, use_cache=False)
+        finally:
+            handle.remove()
+        return self.embed(inputs.token_ids) if found[0] is None else found[0]
+
+    def _prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
         assert isinstance(slot, TorchSlot)
         family = self.family
-        family.check_length(inputs.length)
         extras = dict(inputs.extras)
         positions = family.prompt_positions(inputs)
         if positions is not None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executor import Limits, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.llama import Layer, rms_norm
 from seeahead.executors.slots import TorchSlot
 from seeahead.executors.transformers import TransformersExecutor
@@ -65,11 +65,13 @@ class FixedExecutor:
     def most_nodes(self, slot: Slot) -> int | None:
         return None
 
-    def prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
-        assert isinstance(slot, FixedSlot)
-        grown = self.inner.open(inputs.length)
-        scores = self.inner.prefill(grown, inputs, want)
-        self._copy(grown, slot)
+    def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
+        grown = [self.inner.open(prompt.inputs.length) for prompt in prompts]
+        own = [PromptInputs(slot, prompt.inputs) for slot, prompt in zip(grown, prompts, strict=True)]
+        scores = self.inner.prefill(own, want)
+        for slot, prompt in zip(grown, prompts, strict=True):
+            assert isinstance(prompt.slot, FixedSlot)
+            self._copy(slot, prompt.slot)
         return scores
 
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:

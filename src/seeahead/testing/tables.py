@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executor import Limits, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.tree import ROOT
 
 
@@ -43,10 +43,13 @@ class TableExecutor:
     def most_nodes(self, slot: Slot) -> int | None:
         return None
 
-    def prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
-        assert isinstance(slot, TableSlot)
-        slot.tokens += inputs.token_ids[0].tolist()
-        return Scores(self.after(slot.tokens)[None])
+    def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
+        found = []
+        for prompt in prompts:
+            assert isinstance(prompt.slot, TableSlot)
+            prompt.slot.tokens += prompt.inputs.token_ids[0].tolist()
+            found.append(Scores(self.after(prompt.slot.tokens)[None]))
+        return found
 
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
         return [Scores(torch.stack([self.after(path) for path in _paths(tree)])) for tree in trees]

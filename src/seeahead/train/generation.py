@@ -103,8 +103,7 @@ def written_by(
         drawn = SamplingParams() if seed is None else SamplingParams(1.0, seed=(seed << 16) + place)
         rule = StopRule(settings.max_new_tokens, stop)
         request = Request(family.executor, _Recorder(want), Sampler(drawn, ()), rule, family.image_token_ids)
-        request.start(inputs)
-        requests.append(request)
+        requests.append(request.ask(inputs))
     for request, _ in run(iter(requests), len(requests)):
         if request.error is not None:
             raise request.error

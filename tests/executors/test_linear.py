@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from seeahead.executors.fuse import fused_decoder
-from seeahead.executors.int8 import PackedLinear, RoundedLinear, can_pack, pack, rounded_linear
+from seeahead.executors.linear import PackedLinear, RoundedLinear, can_pack, can_round, pack, packed_linear
 from seeahead.testing import tiny_model
 
 WEIGHT = torch.linspace(-1, 1, 96 * 64).reshape(96, 64)
@@ -47,21 +47,33 @@ def test_few_tokens_read_rounded_weights_and_many_the_exact_ones(bias):
 def test_a_row_of_zeros_stays_one():
     weight = torch.zeros(8, 64).bfloat16()
     weight[1] = 1
-    assert rounded_linear(weight)(torch.ones(1, 64).bfloat16()).tolist() == [[0, 64, *[0] * 6]]
+    assert packed_linear(weight, may_round=True)(torch.ones(1, 64).bfloat16()).tolist() == [[0, 64, *[0] * 6]]
 
 
 def test_other_types_are_left_alone():
-    assert not can_pack(WEIGHT)
-    with pytest.raises(ValueError, match=r"float32 on cpu cannot be packed"):
-        PackedLinear(WEIGHT)
-    holder = nn.Sequential(nn.Linear(8, 8, bias=False))
+    assert not can_pack(WEIGHT.double())
+    with pytest.raises(ValueError, match=r"float64 on cpu cannot be packed"):
+        PackedLinear(WEIGHT.double())
+    holder = nn.Sequential(nn.Linear(8, 8, bias=False, dtype=torch.float64))
     pack(holder)
     assert type(holder[0]) is nn.Linear
 
 
-@needs_bfloat16
-def test_a_fused_decoder_in_bfloat16_is_packed_and_the_model_left_alone():
-    model = tiny_model("llava").bfloat16()
+@pytest.mark.parametrize("num_tokens", [1, 2, 7, 33])
+def test_in_float32_packed_weights_differ_by_rounding_alone_and_never_are_8_bits(num_tokens):
+    plain = nn.Linear(64, 96)
+    holder = nn.Sequential(plain)
+    pack(holder, may_round=True)
+    assert type(holder[0]) is PackedLinear
+    x = torch.randn(2, num_tokens, 64, generator=torch.Generator().manual_seed(num_tokens))
+    with torch.no_grad():
+        torch.testing.assert_close(holder(x), plain(x))
+    assert not can_round(WEIGHT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)])
+def test_a_fused_decoder_on_a_cpu_is_packed_and_the_model_left_alone(dtype):
+    model = tiny_model("llava").to(dtype)
     before = {name: weight.data_ptr() for name, weight in model.named_parameters()}
     fused = fused_decoder(model)
     assert fused is not None
