@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from seeahead.bench.suites import load_suite
-from seeahead.data.public_table import SUITES as PUBLIC
+from seeahead.data.public import SUITES as PUBLIC
 from seeahead.data.suite import BUNDLED
 from seeahead.errors import InputError
 from tests.data import public_data

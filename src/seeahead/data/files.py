@@ -9,17 +9,16 @@ import csv
 import hashlib
 import importlib
 import json
-import stat
-import uuid
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from seeahead.checked import shown_value
+from seeahead.checked import is_file, read_text, shown_value
 from seeahead.errors import InputError, escaped, shown
 from seeahead.image_formats import IMAGE_SUFFIXES, SUFFIXES, format_of
+from seeahead.provenance import write_bytes
 
 EXAMPLE = '{"id": "1", "image": "cat.jpg", "turns": ["What is this?"], "category": "question"}'
 _MAX_PATH_SHOWN = 300
@@ -60,7 +59,7 @@ def find_image(
         raise InputError(f"{where}: {shown(name)} does not end like an image; allowed: {allowed}")
     for root in roots:
         path = root / inside
-        if not _is_file(path):
+        if not is_file(path):
             continue
         if not path.resolve().is_relative_to(folder.resolve()):
             raise InputError(
@@ -71,29 +70,17 @@ def find_image(
     raise InputError(f"{where}: no image {shown(name)} in {looked}; put it there or correct the name")
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or has a zero byte, or a folder that must not be read
-        return False
-
-
 def store_bytes(workspace: Path, data: bytes, where: str) -> Path:
     """The bytes of an image file, kept under a name made from their hash."""
     kind = format_of(data)
     if kind not in SUFFIXES:
         kinds = ", ".join(suffixes[0][1:] for suffixes in SUFFIXES.values())
         raise InputError(f"{where}: the image in it is none of {kinds}; convert it first")
-    name = hashlib.sha256(data).hexdigest()[:20] + SUFFIXES[kind][0]
-    path, temporary = workspace / name, workspace / f".{name}.{uuid.uuid4().hex}.tmp"
+    path = workspace / (hashlib.sha256(data).hexdigest()[:20] + SUFFIXES[kind][0])
     try:
         if not path.is_file():
-            workspace.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)  # beside and renamed, so that an interrupted run leaves no half image
-            temporary.replace(path)
+            write_bytes(path, data)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         reason = error.strerror or error
         raise InputError(
             f"cannot write an image into {told(workspace)}: {reason}; choose a folder to write to"
@@ -102,16 +89,7 @@ def store_bytes(workspace: Path, data: bytes, where: str) -> Path:
 
 
 def _text_of(file: Path) -> str:
-    """Raises InputError for a file that holds none."""
-    name = told(file)
-    try:
-        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
-            raise InputError(f"{name} is not a regular file; save it as one")
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror or error}; give another file") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    return read_text(file, "give another file, saved as UTF-8", most_bytes=math.inf)
 
 
 def read_lines(file: Path) -> list[tuple[int, Mapping[str, Any]]]:

@@ -19,6 +19,7 @@ from transformers import (
     LlavaProcessor,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from seeahead.compat import clip_image_processor, gguf_reader
 from seeahead.errors import ModelError
@@ -33,15 +34,8 @@ _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attentio
 _KEPT = (*_SIZES, "head_dim", "max_position_embeddings")
 """Of the configuration that is read from a GGUF file."""
 
-# Content is a string or a list of parts; an image part puts its placeholder on a line of its own.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}{{ '<image>\\n' }}{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
+# Its lines are for the reader alone: what is written ends with \\n inside of quotes.
+CHAT_TEMPLATE = "".join(Path(__file__).with_name("chat_template.jinja").read_text("utf-8").splitlines())
 
 
 def vision_config(width: int = 256, layers: int = 6, heads: int = 4) -> CLIPVisionConfig:
@@ -74,21 +68,23 @@ def language_config(base: LlamaConfig, vocab_size: int) -> LlamaConfig:
 def load_language_model(gguf: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     """SmolLM2 in float32 with one more row for the image placeholder, and its tokenizer with that token."""
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    with _no_bar_of_its_own():
-        base = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    base = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     return with_image_token(base, tokenizer)
 
 
 @contextmanager
-def _no_bar_of_its_own() -> Iterator[None]:
-    """transformers' reader of GGUF files draws a bar that none of its settings turns off, across ours."""
-    names = vars(gguf_reader())
-    bar = names.get("tqdm")
-    names["tqdm"] = lambda tensors, **settings: tensors
+def no_bars() -> Iterator[None]:
+    """transformers draws no progress bars meanwhile; the one of its reader of GGUF files no setting turns off."""
+    reader, are_shown = vars(gguf_reader()), logging.is_progress_bar_enabled()
+    bar = reader.get("tqdm")
+    reader["tqdm"] = lambda tensors, **settings: tensors
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        names["tqdm"] = bar
+        reader["tqdm"] = bar
+        if are_shown:
+            logging.enable_progress_bar()
 
 
 def with_image_token(
