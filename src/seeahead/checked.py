@@ -140,17 +140,43 @@ def refuse_unknown(
 
 def read_json(path: Path, what: str, error: type[SeeaheadError]) -> dict[str, Any]:
     """The object in a JSON file. Raises `error`, naming the file and `what` it should be, where there is none."""
-    written = read_text(path, what, error)
+    return parsed(read_text(path, what, error), placed(path), what, error)
+
+
+def parsed(
+    written: str,
+    where: str,
+    what: str,
+    error: type[SeeaheadError] = InputError,
+    made_of: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> dict[str, Any]:
+    """The object that is `written` in JSON; `made_of` makes objects of pairs. Raises `error` as `read_json` does."""
     try:
-        values = json.loads(written)
-    except (ValueError, RecursionError) as refused:
-        reason = (
-            f"column {refused.colno}" if isinstance(refused, json.JSONDecodeError) else "nested too deep or too long"
-        )
-        raise error(f"{placed(path)} is not JSON ({reason}); {what}") from None
-    if not isinstance(values, dict):
-        raise error(f"{placed(path)} is {shown_value(values)}, not an object; {what}")
-    return values
+        values = json.loads(written, object_pairs_hook=made_of)
+    except json.JSONDecodeError as refused:
+        reason = f"{refused.msg}, column {refused.colno}"
+    except InputError as refused:
+        reason = str(refused)
+    except RecursionError:
+        reason = "nested too deep"
+    except ValueError:
+        reason = "a number too long to be read; write it in quotes"
+    else:
+        if isinstance(values, dict):
+            return values
+        raise error(f"{where} is {shown_value(values)}, not an object; {what}")
+    raise error(f"{where} is not JSON ({reason}); {what}")
+
+
+def check_letters(text: str, where: str) -> None:
+    """Raises InputError for half a surrogate pair, Python's form of a byte that is no UTF-8: no tokenizer takes it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        letter = shown(text[error.start])
+        raise InputError(
+            f"{where} is not valid text: letter {error.start + 1} is {letter}, half a character; give UTF-8"
+        ) from None
 
 
 def read_text(path: Path, what: str, error: type[SeeaheadError] = InputError, most_bytes: float = _MOST_BYTES) -> str:

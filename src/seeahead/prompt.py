@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from PIL.Image import Image
 
+from seeahead.checked import check_letters
 from seeahead.errors import InputError, shown
 from seeahead.images import ImageSources, as_sources, load_image
 
@@ -118,21 +119,10 @@ def _checked(prompt: Prompt) -> Prompt:
     if captions and len(captions) != num_images:
         raise InputError(f"{len(captions)} captions were given for {num_images} images; give one per image, in order")
     for number, message in enumerate(messages, 1):
-        _check_letters(message.text, "the prompt" if len(messages) == 1 else f"message {number}")
+        check_letters(message.text, "the prompt" if len(messages) == 1 else f"message {number}")
     for number, caption in enumerate(captions, 1):
-        _check_letters(caption, f"caption {number}")
+        check_letters(caption, f"caption {number}")
     return prompt
-
-
-def _check_letters(text: str, where: str) -> None:
-    """A lone surrogate is what Python makes of a byte that is no UTF-8; no tokenizer takes it."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        letter = shown(text[error.start])
-        raise InputError(
-            f"{where} is not valid text: letter {error.start + 1} is {letter}, half a character; give UTF-8"
-        ) from None
 
 
 def _message(number: int, message: Any, waiting: list[Image], allow_urls: bool) -> Message:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from seeahead.checked import is_file, read_text, shown_value
+from seeahead.checked import check_letters, is_file, parsed, read_text
 from seeahead.errors import InputError, escaped, shown
 from seeahead.image_formats import IMAGE_SUFFIXES, SUFFIXES, format_of
 from seeahead.provenance import write_bytes
@@ -99,31 +99,11 @@ def read_lines(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
     for number, line in enumerate(_text_of(file).split("\n"), start=1):
         # Some editors put a mark before the text; where files were joined it is in the middle.
         if line := line.strip().removeprefix("\ufeff").strip():
-            rows.append((number, _parsed(line, f"{told(file)} line {number}")))
+            where = f"{told(file)} line {number}"
+            rows.append((number, parsed(line, where, f"such as {EXAMPLE}", made_of=_without_repeats)))
+            if "\\u" in line:  # else there is no way to write half a character
+                check_letters(json.dumps(rows[-1][1], ensure_ascii=False), where)
     return rows
-
-
-def _parsed(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line, object_pairs_hook=_without_repeats)
-        if "\\u" in line:  # else there is no way to write one
-            json.dumps(row, ensure_ascii=False).encode("utf-8")
-    except InputError as error:
-        raise InputError(f"{where}: {error}; keep one of them") from None
-    except UnicodeEncodeError as error:
-        letter = shown(error.object[error.start])
-        raise InputError(f"{where}: {letter} is half a character, which is no text; write the whole one") from None
-    except RecursionError:
-        raise InputError(f"{where}: not JSON (nested too deep); such as {EXAMPLE}") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error.msg}, column {error.colno}); such as {EXAMPLE}") from None
-    except ValueError:
-        raise InputError(
-            f"{where}: a number with more digits than can be read; write it as a text, in quotes"
-        ) from None
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: {shown_value(row)}; allowed: one object a line, such as {EXAMPLE}")
-    return row
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -131,7 +111,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise InputError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} stands twice")
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InputError(f"the key {shown(twice)} stands twice; keep one of them")
     return made
 
 
@@ -153,7 +134,7 @@ def read_rows(file: Path, folder: Path, key: str) -> Iterator[Row]:
     """Rows of one file, read by its ending. `key` names the list inside a JSON object that holds them, if any does."""
     readers: dict[str, Callable[[], Iterator[Row]]] = {
         ".json": lambda: _json_rows(file, key),
-        ".jsonl": lambda: (Row(values, file, number) for number, values in read_lines(file)),
+        ".jsonl": lambda: _line_rows(file),
         ".tsv": lambda: _table_rows(file),
         ".txt": lambda: _mme_rows(file, folder),
         ".parquet": lambda: _parquet_rows(file),
@@ -161,16 +142,17 @@ def read_rows(file: Path, folder: Path, key: str) -> Iterator[Row]:
     return readers[file.suffix]()
 
 
+def _line_rows(file: Path) -> Iterator[Row]:
+    return (Row(values, file, number) for number, values in read_lines(file))
+
+
 def _json_rows(file: Path, key: str) -> Iterator[Row]:
+    text = _text_of(file)
     try:
-        content = json.loads(_text_of(file))
-    except InputError:
-        raise
-    except json.JSONDecodeError as error:
-        if not error.msg.startswith("Extra data"):
-            raise InputError(f"{file} is not JSON ({error}); download it again") from None
-        return (Row(values, file, number) for number, values in read_lines(file))  # POPE's files called .json
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if str(error).startswith("Extra data"):  # POPE's files called .json
+            return _line_rows(file)
         raise InputError(f"{file} is not JSON ({error}); download it again") from None
     if isinstance(content, dict) and key:
         if key not in content:
