@@ -241,10 +241,10 @@ def test_names_that_are_no_utf_8_are_refused(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
-    assert r"the name of the image 'caf\udce9.png' is not UTF-8; rename it" in refusal(folder)
+    assert r"the name of the image 'caf\udce9.png' is not valid text: letter 4 is '\udce9'" in refusal(folder)
     (folder / os.fsdecode(b"caf\xe9.png")).unlink()
     picture(folder / "a.png")
-    assert "is not UTF-8; rename it" in refusal(folder.rename(tmp_path / os.fsdecode(b"caf\xe9")))
+    assert "is not valid text: letter 4" in refusal(folder.rename(tmp_path / os.fsdecode(b"caf\xe9")))
 
 
 def test_many_files_make_a_short_message(tmp_path):

@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 
 from seeahead.checked import exists
@@ -21,6 +21,7 @@ PROSE: dict[str, Package] = listed("prose")
 _PACKAGE = "package:"
 _MARKS = re.compile(r"\[[^\]\n]{1,40}\]|[{}]")
 """In dictionaries: sources and pronunciations in brackets, and the braces of links."""
+_PARAGRAPH, _TAG = re.compile(r"<p\b[^>]*>(.*?)</p>", re.DOTALL), re.compile(r"<[^>]*>")
 
 
 def check_text(name: str) -> None:
@@ -70,7 +71,8 @@ def _of_package(package: str, folder: Path) -> Iterator[str]:
         elif package == "wordnet-base" and file.name.startswith("data."):
             yield "\n".join(_glosses(file.read_text("utf-8", "replace")))
         elif package == "python3-doc" and file.suffix == ".html":
-            yield from _paragraphs(_prose(file.read_text("utf-8", "replace")))
+            paragraphs = _PARAGRAPH.findall(file.read_text("utf-8", "replace"))
+            yield from _paragraphs("\n\n".join(unescape(_TAG.sub("", paragraph)) for paragraph in paragraphs))
 
 
 def _glosses(text: str) -> Iterator[str]:
@@ -90,31 +92,3 @@ def _paragraphs(text: str) -> Iterator[str]:
         if len(held) >= SHORTEST:
             yield held
             held = ""
-
-
-class _Prose(HTMLParser):
-    """Text of the paragraphs of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-        self._depth = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "p":
-            self._depth += 1
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "p" and self._depth:
-            self._depth -= 1
-            self.parts.append("\n\n")
-
-    def handle_data(self, data: str) -> None:
-        if self._depth:
-            self.parts.append(data)
-
-
-def _prose(page: str) -> str:
-    reader = _Prose()
-    reader.feed(page)
-    return "".join(reader.parts)

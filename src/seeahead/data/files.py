@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -201,9 +202,8 @@ def _mme_rows(file: Path, folder: Path) -> Iterator[Row]:
 
 def _parquet_rows(file: Path) -> Iterator[Row]:
     """Everything but the images at once; the images of a row only when the row was chosen."""
-    parquet = _parquet_package(file)
     try:
-        table = parquet.ParquetFile(str(file))
+        table = importlib.import_module("pyarrow.parquet").ParquetFile(str(file))
         # An image is a structure of bytes and path, or a list of such structures.
         heavy = [column.name for column in table.schema_arrow if "bytes: binary" in str(column.type)]
         light = [column.name for column in table.schema_arrow if column.name not in heavy]
@@ -211,28 +211,17 @@ def _parquet_rows(file: Path) -> Iterator[Row]:
         for group in range(table.num_row_groups):
             for index, values in enumerate(table.read_row_group(group, columns=light).to_pylist()):
                 number += 1
-                yield Row(values, file, number, _embedded(table, group, index, heavy) if heavy else None)
+                yield Row(values, file, number, partial(_embedded, table, group, index, heavy) if heavy else None)
+    except ImportError:
+        raise InputError(
+            f"reading {file} needs pyarrow, which is not installed; pip install 'seeahead[bench]'"
+        ) from None
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise InputError(f"cannot read {file}: {reason}; download it again") from None
 
 
-def _parquet_package(file: Path) -> Any:
-    try:
-        return importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise InputError(
-            f"reading {file} needs pyarrow, which is not installed; pip install 'seeahead[bench]'"
-        ) from None
-
-
-def _embedded(table: Any, group: int, index: int, columns: Sequence[str]) -> Callable[[], Sequence[bytes]]:
-    def read() -> Sequence[bytes]:
-        values = table.read_row_group(group, columns=list(columns)).slice(index, 1).to_pylist()[0]
-        found: list[bytes] = []
-        for column in columns:
-            entries = values[column] if isinstance(values[column], list) else [values[column]]
-            found += [entry["bytes"] for entry in entries if entry is not None and entry.get("bytes")]
-        return found
-
-    return read
+def _embedded(table: Any, group: int, index: int, columns: list[str]) -> list[bytes]:
+    values = table.read_row_group(group, columns=columns).slice(index, 1).to_pylist()[0].values()
+    entries = [entry for value in values for entry in (value if isinstance(value, list) else [value])]
+    return [entry["bytes"] for entry in entries if entry is not None and entry.get("bytes")]

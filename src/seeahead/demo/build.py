@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from seeahead.data.packages import Progress, archive_of, file_sha256, listed
 from seeahead.demo import cached
 from seeahead.errors import InputError, ModelError
@@ -69,11 +71,11 @@ def own_drafters() -> list[Path]:
 def state(cache: Path | None = None) -> dict[str, object]:
     """Whether the demo model is built and whole, where, and how large; never builds."""
     folder = demo_folder(cache)
-    if not os.path.lexists(folder):
-        return {"is_built": False, "folder": str(folder), "num_bytes": 0}
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     found = cached.damage(folder)
-    problem = {} if found is None else {"problem": f"{found}; it is built anew when it is used next"}
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    problem = (
+        {"problem": f"{found}; it is built anew when it is used next"} if found and os.path.lexists(folder) else {}
+    )
     return {"is_built": found is None, "folder": str(folder), "num_bytes": size, **problem}
 
 
@@ -82,20 +84,18 @@ def ensure(cache: Path | None = None, progress: Progress | None = None) -> DemoP
     folder = demo_folder(cache)
     paths = DemoPaths(folder / "target", {path.name: folder / "drafters" / path.name for path in own_drafters()})
     tell = progress or (lambda what, share: None)
-    found = cached.damage(folder) if os.path.lexists(folder) else "it is not built"
+    found = cached.damage(folder)
     if found is not None:
         if os.path.lexists(folder):
             tell(f"the demo model in {folder} is of no use ({found}), so it is built anew", 0.0)
-        check_package()
-        build(folder, tell)
-    cached.remove_leftovers(folder)
-    if found is not None:
+        _check_package()
+        _build(folder, tell)
         tell("demo model ready", 1.0)
+    cached.remove_leftovers(folder)
     return paths
 
 
-def check_package() -> None:
-    """Refuse to start what shipped weights or packages are missing for."""
+def _check_package() -> None:
     needed = [WEIGHTS / name for name in ("vision.safetensors", "language-lora.safetensors", "drafters")]
     missing = [path.name for path in needed if not path.exists() or (path.is_dir() and not own_drafters())]
     if missing:
@@ -104,10 +104,8 @@ def check_package() -> None:
         raise ModelError(f"the demo model is built with {' and '.join(absent)}; pip install 'seeahead[demo]'")
 
 
-def build(folder: Path, tell: Progress) -> None:
+def _build(folder: Path, tell: Progress) -> None:
     """Everything is written beside the final place and renamed at the end: a folder of that name is complete."""
-    from safetensors import SafetensorError
-
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         gguf = find_gguf(folder.parent, tell)
@@ -116,21 +114,15 @@ def build(folder: Path, tell: Progress) -> None:
             built.mkdir()
             build_into(built, gguf, tell)
             cached.put_in_place(built, folder)
-    except SafetensorError as error:
-        reason = " ".join(str(error).split())[:200]
-        if "deserializ" in reason:
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        if isinstance(error, SafetensorError) and "deserializ" in reason:
             raise ModelError(f"the shipped demo weights are damaged ({reason}); install seeahead again") from None
-        raise ModelError(_cannot_build(folder, reason)) from None
-    except OSError as error:
-        raise ModelError(_cannot_build(folder, error.strerror or " ".join(str(error).split())[:200])) from None
-
-
-def _cannot_build(folder: Path, reason: str) -> str:
-    also = f"delete {folder}, " if os.path.lexists(folder) else ""
-    return (
-        f"cannot build the demo model in {folder.parent}: {reason}; {also}free {NEEDED_SPACE} there, or set "
-        "XDG_CACHE_HOME to a folder that can be written to"
-    )
+        also = f"delete {folder}, " if os.path.lexists(folder) else ""
+        raise ModelError(
+            f"cannot build the demo model in {folder.parent}: {reason}; {also}free {NEEDED_SPACE} there, or set "
+            "XDG_CACHE_HOME to a folder that can be written to"
+        ) from None
 
 
 def build_into(folder: Path, gguf: Path, tell: Progress) -> None:

@@ -25,10 +25,9 @@ _UNUSED_SECONDS = 7 * 24 * 3600
 
 def seal(folder: Path) -> None:
     """Write down what the folder holds, so that `damage` can tell whether it still does."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    write_json(
-        folder / MANIFEST, {"files": {path.relative_to(folder).as_posix(): _fingerprint(path) for path in files}}
-    )
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    known = {path.relative_to(folder).as_posix(): _fingerprint(path) for path in files}
+    write_json(folder / MANIFEST, {"files": known})
 
 
 def damage(folder: Path) -> str | None:
@@ -41,7 +40,7 @@ def damage(folder: Path) -> str | None:
     except ModelError:
         files = None
     if not isinstance(files, dict) or not files:
-        return f"{MANIFEST} is missing or damaged"
+        return f"{MANIFEST} is missing or damaged" if os.path.lexists(folder) else "it is not built"
     for name, fingerprint in files.items():
         try:
             is_whole = _fingerprint(folder / name) == fingerprint
