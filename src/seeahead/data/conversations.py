@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import model_validator
 
-from seeahead.checked import checked, exists, matching, one_of, rows, several
+from seeahead.checked import checked, exists, is_file, matching, one_of, rows, several
 from seeahead.data.files import find_image, read_lines
 from seeahead.data.own_data import load_own
 from seeahead.data.public import TRAINING, Talk, read_public
@@ -86,7 +86,7 @@ def read_conversations(path: Path, count: int | None = None) -> list[Conversatio
     """At most `count`, from a .jsonl file of messages, or from a folder or file as `seeahead bench --data` takes it.
 
     Raises InputError, with file and line, for whatever is wrong; every image is opened once to know."""
-    is_lines = path.suffix.lower() == ".jsonl" and exists(path) and path.is_file()
+    is_lines = path.suffix.lower() == ".jsonl" and is_file(path)
     lines = [(f"{path} line {number}", row) for number, row in (read_lines(path) if is_lines else ())]
     if any("messages" in row for _, row in lines):
         read = [(where, _conversation(row, path, where)) for where, row in lines]

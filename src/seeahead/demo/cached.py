@@ -18,6 +18,7 @@ from seeahead.provenance import try_lock, write_json
 
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
+_BUILD, _WORKSPACE = re.compile(r"demo-[0-9a-f]{12}"), re.compile(r"demo-[0-9a-f]{12}\.partial-.*|download-.*")
 _SAMPLE_BYTES, _NUM_SAMPLES = 16_384, 64
 _ABANDONED_SECONDS = 3600
 _UNUSED_SECONDS = 7 * 24 * 3600
@@ -97,26 +98,20 @@ def remove_leftovers(folder: Path) -> None:
         os.utime(folder / MANIFEST)
     with suppress(OSError):
         for path in list(folder.parent.iterdir()):
-            if path == folder or path.is_symlink() or not path.is_dir():
-                continue
-            if re.fullmatch(r"demo-[0-9a-f]{12}\.partial-.*|download-.*", path.name):
-                is_left = _is_abandoned(path)
-            else:
-                manifest = path / MANIFEST
-                is_outdated = not manifest.exists() or _age(manifest) > _UNUSED_SECONDS
-                is_left = is_outdated and re.fullmatch(r"demo-[0-9a-f]{12}", path.name) is not None
-            if is_left:
+            if path != folder and path.is_dir() and not path.is_symlink() and _is_left(path):
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _is_abandoned(workspace: Path) -> bool:
+def _is_left(path: Path) -> bool:
+    now = time.time()
+    if _BUILD.fullmatch(path.name):
+        manifest = path / MANIFEST
+        return not manifest.exists() or now - manifest.stat().st_mtime > _UNUSED_SECONDS
+    if not _WORKSPACE.fullmatch(path.name):
+        return False
     try:
-        with (workspace / _LOCK).open("r+") as lock:
+        with (path / _LOCK).open("r+") as lock:
             is_free = try_lock(lock)
     except OSError:  # not locked yet, or no longer
         is_free = None
-    return _age(workspace) > _ABANDONED_SECONDS if is_free is None else is_free
-
-
-def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime
+    return now - path.stat().st_mtime > _ABANDONED_SECONDS if is_free is None else is_free
