@@ -123,11 +123,11 @@ def find_files(folder: Path, patterns: Sequence[str]) -> list[Path]:
         for prefix in ("", "*/"):
             found = {path for glob in pattern.split(" + ") for path in folder.glob(prefix + glob) if path.is_file()}
             visible = sorted(path for path in found if not path.name.startswith("."))
-            inside = [path for path in visible if path.resolve().is_relative_to(folder.resolve())]
-            if len(inside) < len(visible):
-                raise InputError(f"{next(iter(set(visible) - set(inside)))} is a link out of {folder}; copy it there")
-            if inside:
-                return inside
+            for path in visible:
+                if not path.resolve().is_relative_to(folder.resolve()):
+                    raise InputError(f"{path} is a link out of {folder}; copy it there")
+            if visible:
+                return visible
     return []
 
 

@@ -103,16 +103,6 @@ class _Row:
             raise InputError(f"max_new_tokens is a list of {given}; allowed: one whole number, or a list of {wanted}")
         return self
 
-    @property
-    def scenario(self) -> str:
-        # In MMSpec's own files the six classes are in "topic", and "category" says in a few words what one image shows.
-        return (self.topic or self.category or "").strip() or QUESTIONS_SCENARIO
-
-    def limited_turns(self, default: int) -> tuple[Turn, ...]:
-        value = self.max_new_tokens or default
-        limits = value if isinstance(value, tuple) else (value,) * len(self.turns)
-        return tuple(map(Turn, self.turns, limits))
-
 
 def read_items(
     file: Path, max_new_tokens: int, homes: Sequence[Path] | None = None, folder: Path | None = None
@@ -130,7 +120,11 @@ def read_items(
         if name in lines:
             raise InputError(f"{where}: the id {shown(name)} is already that of line {lines[name]}")
         lines[name] = number
-        items.append(Item(name, row.scenario, images, row.limited_turns(max_new_tokens)))
+        # In MMSpec's own files the six classes are in "topic", and "category" says in a few words what one image shows.
+        scenario = (row.topic or row.category or "").strip() or QUESTIONS_SCENARIO
+        limit = row.max_new_tokens or max_new_tokens
+        limits = limit if isinstance(limit, tuple) else (limit,) * len(row.turns)
+        items.append(Item(name, scenario, images, tuple(map(Turn, row.turns, limits))))
     if not items:
         raise InputError(f"{told(file)} has no lines; write one JSON object per line, such as {EXAMPLE}")
     return items

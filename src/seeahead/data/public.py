@@ -14,6 +14,7 @@ import string
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,14 +93,14 @@ class PublicSet:
     def find_images(self, row: Row, folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
         """Files of the row's images; tables may say where an image lies in a column of its own."""
         path = row.values.get("image_path")
-        names = [path] if isinstance(path, str) and path else self.read(row, self._image_names)
+        if isinstance(path, str) and path:
+            names = [path]
+        elif not self.images or (self.may_lack_images and not row.values.get("image")):
+            names = []
+        else:
+            names = self.read(row, partial(said, self.images))
         homes = [home / inside for home in (row.file.parent, folder) for inside in self.folders]
         return [find_image(name, homes, folder, row.where, suffixes) for name in names]
-
-    def _image_names(self, row: Row) -> list[str]:
-        if not self.images or (self.may_lack_images and not row.values.get("image")):
-            return []
-        return said(self.images, row)
 
     def scenario_of(self, row: Row) -> str:
         fields = [name for _, name, _, _ in string.Formatter().parse(self.scenario) if name]
@@ -228,7 +229,7 @@ def load_public(name: str, *, count: int | None, seed: int, folder: Path | None,
 
 
 def _item(name: str, suite: PublicSet, row: Row, folder: Path, workspace: Path, rng: random.Random) -> Item:
-    asked = [f"{suite.before}{text}{suite.after}" for text in suite.read(row, lambda row: said(suite.ask, row))]
+    asked = [f"{suite.before}{text}{suite.after}" for text in suite.read(row, partial(said, suite.ask))]
     # Images stand before the first question here, so the markers of their places go.
     texts = [re.sub(r"[ \t]*<image>[ \t]*\n?", " ", text).strip() for text in asked]
     if not texts or not all(texts):
