@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from recipes.demo_model.dialogues import KIND_WORDS
 from recipes.demo_model.examples import ExampleSource
 from seeahead.data.conversations import MARKER, Conversation
-from seeahead.data.public_table import lettered
+from seeahead.data.public import lettered
 
 REASON = "Answer the question and explain in detail how you reach the answer."
 WHICH_KIND = "Which kind of thing is this?"

@@ -34,13 +34,7 @@ from recipes.demo_model.vision import (
     train_soft_words,
 )
 from recipes.demo_model.writing import Row, write_all
-from seeahead.demo.model import (
-    build_processor,
-    build_target,
-    place_weights,
-    tower_and_projector,
-    vision_config,
-)
+from seeahead.demo.model import build_processor, build_target, place_weights, tower_and_projector
 from seeahead.families import family_for
 from seeahead.train.loop import Report, Stage, load_tensors
 from seeahead.train.origins import origin_of_limits
@@ -51,6 +45,17 @@ FACT_TOKENS = 56
 Rows = list[Row]
 
 
+def vision_sizes(width: int, layers: int, heads: int) -> dict[str, int]:
+    """Of a vision tower, in the words of its configuration."""
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "projection_dim": width,
+    }
+
+
 class DemoTraining:
     """Runs the stages of one recipe in one folder; every method picks up what an earlier run left there."""
 
@@ -59,7 +64,7 @@ class DemoTraining:
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         sizes = recipe.sizes
-        self.vision = vision_config(sizes.vision_width, sizes.vision_layers, sizes.vision_heads)
+        self.vision = vision_sizes(sizes.vision_width, sizes.vision_layers, sizes.vision_heads)
         self.processor = build_processor(sources.tokenizer)
         self.packer = Packer(sources.tokenizer)
 

@@ -7,6 +7,7 @@ A class is a dataclass whose fields are annotated with what they take: `Annotate
 from __future__ import annotations
 
 import json
+import os
 import re
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -20,8 +21,7 @@ from pydantic.fields import FieldInfo
 
 from seeahead.errors import InputError, SeeaheadError, escaped, shown
 
-_MOST_BYTES = 8 << 20
-"""Of a settings file; none that is meant to be one comes near."""
+_MOST_BYTES = 8 << 20  # of a settings file: none that is meant to be one comes near
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple = 2, 3, 3, 3
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -140,26 +140,52 @@ def refuse_unknown(
 
 def read_json(path: Path, what: str, error: type[SeeaheadError]) -> dict[str, Any]:
     """The object in a JSON file. Raises `error`, naming the file and `what` it should be, where there is none."""
-    written = read_text(path, what, error)
-    try:
-        values = json.loads(written)
-    except (ValueError, RecursionError) as refused:
-        reason = (
-            f"column {refused.colno}" if isinstance(refused, json.JSONDecodeError) else "nested too deep or too long"
-        )
-        raise error(f"{placed(path)} is not JSON ({reason}); {what}") from None
-    if not isinstance(values, dict):
-        raise error(f"{placed(path)} is {shown_value(values)}, not an object; {what}")
-    return values
+    return parsed(read_text(path, what, error), placed(path), what, error)
 
 
-def read_text(path: Path, what: str, error: type[SeeaheadError]) -> str:
-    """The text of a file of settings, without a byte order mark. Raises `error` as `read_json` does."""
+def parsed(
+    written: str,
+    where: str,
+    what: str,
+    error: type[SeeaheadError] = InputError,
+    made_of: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> dict[str, Any]:
+    """The object that is `written` in JSON; `made_of` makes objects of pairs. Raises `error` as `read_json` does."""
     try:
-        if not path.is_file():
-            raise error(f"{placed(path)} is missing; {what}")
-        if path.stat().st_size > _MOST_BYTES:
-            raise error(f"{placed(path)} is larger than {_MOST_BYTES:,} bytes; {what}")
+        values = json.loads(written, object_pairs_hook=made_of)
+    except json.JSONDecodeError as refused:
+        reason = f"{refused.msg}, column {refused.colno}"
+    except InputError as refused:
+        reason = str(refused)
+    except RecursionError:
+        reason = "nested too deep"
+    except ValueError:
+        reason = "a number too long to be read; write it in quotes"
+    else:
+        if isinstance(values, dict):
+            return values
+        raise error(f"{where} is {shown_value(values)}, not an object; {what}")
+    raise error(f"{where} is not JSON ({reason}); {what}")
+
+
+def check_letters(text: str, where: str) -> None:
+    """Raises InputError for half a surrogate pair, Python's form of a byte that is no UTF-8: no tokenizer takes it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        letter = shown(text[error.start])
+        raise InputError(
+            f"{where} is not valid text: letter {error.start + 1} is {letter}, half a character; give UTF-8"
+        ) from None
+
+
+def read_text(path: Path, what: str, error: type[SeeaheadError] = InputError, most_bytes: float = _MOST_BYTES) -> str:
+    """The text of a file, without a byte order mark. Raises `error` as `read_json` does."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise error(f"{placed(path)} is {'not a regular file' if exists(path) else 'missing'}; {what}")
+        if path.stat().st_size > most_bytes:
+            raise error(f"{placed(path)} is larger than {most_bytes:,} bytes; {what}")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as refused:
         raise error(f"{placed(path)} cannot be read: {refused.strerror or refused}; {what}") from None
@@ -167,20 +193,8 @@ def read_text(path: Path, what: str, error: type[SeeaheadError]) -> str:
         raise error(f"{placed(path)} is not UTF-8 text (byte {refused.start}); {what}") from None
 
 
-def is_folder(path: str | Path) -> bool:
-    """Whether there is a folder of that name; none where it cannot be a path, such as a text of 5,000 letters."""
-    try:
-        return Path(path).is_dir()
-    except (OSError, ValueError):
-        return False
-
-
-def exists(path: Path) -> bool:
-    """Whether there is anything at `path`; not where it is too long to be one."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
+# The methods of Path raise for what cannot be one, such as a text of 5,000 letters.
+exists, is_file, is_folder = os.path.exists, os.path.isfile, os.path.isdir
 
 
 def shown_value(value: object) -> str:

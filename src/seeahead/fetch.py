@@ -17,7 +17,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -137,32 +137,27 @@ def _encoded(target: SplitResult) -> str:
 
 
 def _checked_addresses(place: _Place, deadline: float) -> list[str]:
-    addresses = _resolved(place, deadline)
-    # One private address among several is enough to refuse: the caller cannot know which one would be used.
-    if not addresses or not all(is_public(address) for address in addresses):
-        raise ImageError(f"the host {place} is not on the public internet; {_INSTEAD}")
-    return addresses
-
-
-def _resolved(place: _Place, deadline: float) -> list[str]:
     """All addresses of the host. The name system knows no time limit, so it is asked in a thread that may be left."""
-    answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
             found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
             answers.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
-        except (OSError, ValueError) as error:
-            answers.put(error)
+        except (OSError, ValueError):
+            answers.put(None)
 
     threading.Thread(target=ask, daemon=True).start()
     try:
-        answer = answers.get(timeout=_remaining(deadline))
+        addresses = answers.get(timeout=_remaining(deadline))
     except queue.Empty:
         raise TimeoutError from None
-    if isinstance(answer, Exception):
-        raise ImageError(f"the host {place} is unknown; check the address, or download the image") from None
-    return answer
+    if addresses is None:
+        raise ImageError(f"the host {place} is unknown; check the address, or download the image")
+    # One private address among several is enough to refuse: the caller cannot know which one would be used.
+    if not addresses or not all(is_public(address) for address in addresses):
+        raise ImageError(f"the host {place} is not on the public internet; {_INSTEAD}")
+    return addresses
 
 
 def _remaining(deadline: float) -> float:
@@ -172,69 +167,54 @@ def _remaining(deadline: float) -> float:
     return seconds
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP to one of the checked addresses, under the host's own name."""
-
-    def __init__(self, place: _Place, addresses: Sequence[str], deadline: float) -> None:
-        super().__init__(place.host, place.port)
-        self.default_port = 443 if place.is_secure else 80  # not named in the request
-        self._addresses = addresses
-        self._is_secure = place.is_secure
-        self._deadline = deadline
-        # http.client forgets the socket once it knows that the answer ends with the connection.
-        self.open_socket: socket.socket | None = None
-
-    def connect(self) -> None:
-        """Raises ConnectionError where no address answers."""
-        for number, address in enumerate(self._addresses):
-            # What is left is shared, so that an address that never answers leaves time for the others.
-            share = _remaining(self._deadline) / (len(self._addresses) - number)
-            try:
-                self.sock = self.open_socket = socket.create_connection((address, self.port), timeout=share)
-                break
-            except OSError as error:
-                reason = error
-        else:
-            _remaining(self._deadline)
-            raise ConnectionError(reason.strerror or "no answer")
-        self.open_socket.settimeout(_remaining(self._deadline))
-        if self._is_secure:
-            secure = ssl.create_default_context()
-            secured = secure.wrap_socket(self.open_socket, server_hostname=self.host, do_handshake_on_connect=False)
-            self.sock = self.open_socket = secured  # before the handshake, so that this too can be ended
-            secured.do_handshake()
-
-    def abort(self) -> None:
-        """End whatever waits on the socket. A timeout per read would let a server drip bytes for ever."""
-        if self.open_socket is not None:
-            try:
-                self.open_socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return
-
-
 def _get(place: _Place, addresses: Sequence[str], max_bytes: int, deadline: float) -> tuple[str | None, bytes]:
-    connection = _Connection(place, addresses[:MAX_ADDRESSES], deadline)
-    timer = threading.Timer(_remaining(deadline), connection.abort)
-    timer.daemon = True
-    timer.start()
     try:
-        return _answer(connection, place, max_bytes, deadline)
+        with _opened(place, addresses[:MAX_ADDRESSES], deadline) as opened:
+            # A timeout per read would let a server drip bytes for ever.
+            timer = threading.Timer(_remaining(deadline), _end, (opened,))
+            timer.daemon = True
+            timer.start()
+            try:
+                return _answer(opened, place, max_bytes, deadline)
+            finally:
+                timer.cancel()
     except (ImageError, TimeoutError):
         raise
     # AttributeError: a secure socket that is ended in the middle of a read
     except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-        _remaining(deadline)  # after the deadline it is the abort that is seen here
+        _remaining(deadline)  # after the deadline it is the end of the socket that is seen here
         reason = escaped(str(error) or type(error).__name__)
-        what = "answers, but not as it should" if connection.open_socket else "cannot be reached"
-        raise ImageError(f"{place} {what}: {reason}; {_INSTEAD}") from None
-    finally:
-        timer.cancel()
-        connection.close()
+        raise ImageError(f"{place} answers, but not as it should: {reason}; {_INSTEAD}") from None
 
 
-def _answer(connection: _Connection, place: _Place, max_bytes: int, deadline: float) -> tuple[str | None, bytes]:
+def _opened(place: _Place, addresses: Sequence[str], deadline: float) -> socket.socket:
+    """A connection to the first of the checked addresses that answers; a secure one in the host's own name."""
+    for number, address in enumerate(addresses):
+        # What is left is shared, so that an address that never answers leaves time for the others.
+        share = _remaining(deadline) / (len(addresses) - number)
+        try:
+            opened = socket.create_connection((address, place.port), timeout=share)
+            break
+        except OSError as error:
+            reason = escaped(error.strerror or "no answer")
+    else:
+        _remaining(deadline)
+        raise ImageError(f"{place} cannot be reached: {reason}; {_INSTEAD}")
+    opened.settimeout(_remaining(deadline))
+    # The greeting as a whole is within this time, however slowly it drips.
+    return ssl.create_default_context().wrap_socket(opened, server_hostname=place.host) if place.is_secure else opened
+
+
+def _end(opened: socket.socket) -> None:
+    with suppress(OSError):
+        opened.shutdown(socket.SHUT_RDWR)
+
+
+def _answer(opened: socket.socket, place: _Place, max_bytes: int, deadline: float) -> tuple[str | None, bytes]:
     """Where the server sends us instead, and the body."""
+    connection = http.client.HTTPConnection(place.host, place.port)
+    connection.default_port = 443 if place.is_secure else 80  # not named in the request
+    connection.sock, connection.auto_open = opened, 0  # never by the name again, which was checked once
     connection.request("GET", place.path, headers=_HEADERS)
     with closing(connection.getresponse()) as response:
         location = response.getheader("Location")

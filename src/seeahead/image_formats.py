@@ -4,6 +4,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from seeahead.errors import ImageError
 
@@ -108,15 +109,9 @@ def _text_size(kind: bytes, body: memoryview) -> int | None:
 
 def _inflated_size(data: bytes) -> int:
     """At most a little more than MAX_BYTES. Inflated piece by piece, nothing is kept."""
-    stream, size, step = zlib.decompressobj(), 0, 64 * 1024
-    try:
-        for start in range(0, len(data), step):
-            waiting = data[start : start + step]
-            while waiting and size <= MAX_BYTES:
-                size += len(stream.decompress(waiting, 1024 * 1024))
-                waiting = stream.unconsumed_tail
-            if stream.eof or size > MAX_BYTES:
-                break
-    except zlib.error:  # damaged text is no reason to refuse good pixels, and Pillow does not
-        return size
+    stream, size = zlib.decompressobj(), 0
+    with suppress(zlib.error):  # damaged text is no reason to refuse good pixels, and Pillow does not
+        while data and not stream.eof and size <= MAX_BYTES:
+            size += len(stream.decompress(data, 1024 * 1024))
+            data = stream.unconsumed_tail
     return size

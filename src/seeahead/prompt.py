@@ -10,8 +10,10 @@ from typing import Any, Protocol, TypeAlias
 
 from PIL.Image import Image
 
+from seeahead.checked import check_letters
 from seeahead.errors import InputError, shown
 from seeahead.images import ImageSources, as_sources, load_image
+from seeahead.images.sources import is_list
 
 ROLES = ("system", "user", "assistant")
 _EXAMPLE = '{"role": "user", "content": "What is this?"}'
@@ -94,7 +96,7 @@ def _listed(prompt: Any) -> list[Any]:
         return [{"role": "user", "content": prompt}]
     if _fields(prompt, "role") is not None:
         return [prompt]
-    if not _is_list(prompt):
+    if not is_list(prompt):
         raise InputError(f"the prompt is {_kind(prompt)}; give a text, or a list of messages such as {_EXAMPLE}")
     return list(prompt)
 
@@ -102,7 +104,7 @@ def _listed(prompt: Any) -> list[Any]:
 def _captions(captions: Any) -> tuple[str, ...]:
     if captions is None:
         return ()
-    listed = list(captions) if _is_list(captions) else [captions]
+    listed = list(captions) if is_list(captions) else [captions]
     for caption in listed:
         if not isinstance(caption, str):
             raise InputError(f"a caption is {_kind(caption)}; give a text for each image, in order")
@@ -118,21 +120,10 @@ def _checked(prompt: Prompt) -> Prompt:
     if captions and len(captions) != num_images:
         raise InputError(f"{len(captions)} captions were given for {num_images} images; give one per image, in order")
     for number, message in enumerate(messages, 1):
-        _check_letters(message.text, "the prompt" if len(messages) == 1 else f"message {number}")
+        check_letters(message.text, "the prompt" if len(messages) == 1 else f"message {number}")
     for number, caption in enumerate(captions, 1):
-        _check_letters(caption, f"caption {number}")
+        check_letters(caption, f"caption {number}")
     return prompt
-
-
-def _check_letters(text: str, where: str) -> None:
-    """A lone surrogate is what Python makes of a byte that is no UTF-8; no tokenizer takes it."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        letter = shown(text[error.start])
-        raise InputError(
-            f"{where} is not valid text: letter {error.start + 1} is {letter}, half a character; give UTF-8"
-        ) from None
 
 
 def _message(number: int, message: Any, waiting: list[Image], allow_urls: bool) -> Message:
@@ -147,7 +138,7 @@ def _message(number: int, message: Any, waiting: list[Image], allow_urls: bool) 
         )
     if isinstance(content, str | Image) or _fields(content, "type") is not None:
         content = (content,)
-    if not _is_list(content):
+    if not is_list(content):
         raise InputError(f"message {number} has no content; give a text or a list of text and image parts")
     return Message(role, tuple(_part(number, part, waiting, allow_urls) for part in content))
 
@@ -195,16 +186,6 @@ def _fields(value: Any, *names: str) -> list[Any] | None:
     get = value.get if isinstance(value, Mapping) else partial(getattr, value)
     fields = [get(name, None) for name in names]
     return [field.value if isinstance(field, Enum) else field for field in fields]
-
-
-def _is_list(value: object) -> bool:
-    if isinstance(value, str | bytes | bytearray | memoryview | Mapping):
-        return False
-    try:
-        iter(value)  # type: ignore[call-overload]
-    except TypeError:
-        return False
-    return True
 
 
 def _kind(value: object) -> str:

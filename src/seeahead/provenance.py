@@ -12,7 +12,8 @@ import re
 import subprocess
 import sys
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -22,7 +23,7 @@ from seeahead.errors import InputError
 
 _PACKAGES = ("seeahead", "torch", "transformers")
 _MAX_ARGUMENT_LENGTH = 200
-_PROBE_BYTES = 64 * 1024
+_PROBE_BYTES = 64 * 1024  # a full disk takes an empty file
 # An absolute or upward path inside an argument, also after `=`, `,` or `:`; never the slash of "and/or" or of a URL.
 _PATH = re.compile(r"""(?<![\w/.:~-])(?:~?/|\.\./|[A-Za-z]:[\\/])[^\s,;:="']+|(?<=:)/(?!/)[^\s,;:="']+""")
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
@@ -59,14 +60,8 @@ def check_writable(path: str | Path) -> None:
     try:
         real = Path(os.path.realpath(path))
         _refuse_what_is_no_file(real)
-        folder = next(folder for folder in real.parents if folder.exists())
-        probe = folder / _temporary_name()
-        try:
-            with probe.open("xb") as stream:
-                stream.write(bytes(_PROBE_BYTES))  # a full disk takes an empty file
-                os.fsync(stream.fileno())
-        finally:
-            _remove(probe)
+        with _beside(next(folder for folder in real.parents if folder.exists()) / real.name) as probe:
+            _fill(probe, bytes(_PROBE_BYTES))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
@@ -74,28 +69,32 @@ def check_writable(path: str | Path) -> None:
         ) from None
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` so that a reader, or a crash, sees the old file or the new one and never half of it.
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write so that a reader, or a crash, sees the old file or the new one and never half of it.
 
     An OSError names the file that was asked for. A link is followed, and stays one.
     """
     path = Path(os.path.realpath(path))
-    # Same folder: a replace is atomic only within one file system.
-    temporary = path.with_name(_temporary_name())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_what_is_no_file(path)  # a replace would put a file in the place of a device
-        with temporary.open("x", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        with _beside(path) as temporary:
+            _fill(temporary, data)
+            temporary.replace(path)
     except OSError as error:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        _remove(temporary)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as `write_bytes` does, in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically. NaN and infinity are refused: they are not JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def try_lock(stream: IO[Any]) -> bool | None:
@@ -121,19 +120,22 @@ def _refuse_what_is_no_file(path: Path) -> None:
         raise FileExistsError(errno.EEXIST, "it is a folder, a pipe or a device")
 
 
-def _temporary_name() -> str:
-    return f".{uuid.uuid4().hex}.tmp"
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A name in the same folder, since a replace is atomic only within one file system; afterwards no file has it."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+    finally:
+        with suppress(OSError):  # never the reason for an error: a read-only disk refuses even this
+            temporary.unlink()
 
 
-def _remove(path: Path) -> None:
-    """Takes away what may be there. Never the reason for an error: a read-only disk refuses even this."""
-    with suppress(OSError):
-        path.unlink()
-
-
-def write_json(path: str | Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically. NaN and infinity are refused: they are not JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def _fill(path: Path, data: bytes) -> None:
+    with path.open("xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _publishable(argument: str) -> str:

@@ -111,9 +111,10 @@ def test_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
     assert read_json(tmp_path / "config.json", "", ModelError) == {"a": 1}
 
 
-def test_a_folder_or_nothing_in_the_place_of_a_file_is_missing(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none", tmp_path / ("x" * 5000)):
-        with pytest.raises(ModelError, match=r"is missing|cannot be read"):
+def test_a_folder_or_nothing_in_the_place_of_a_file_is_said(tmp_path: Path) -> None:
+    places = (tmp_path, tmp_path / "none", tmp_path / ("x" * 5000))
+    for path, said in zip(places, ("is not a regular file", "is missing", "cannot be read"), strict=True):
+        with pytest.raises(ModelError, match=said):
             read_json(path, "get it again", ModelError)
 
 

@@ -57,7 +57,7 @@ def test_a_folder_of_images_is_asked_the_default_question(folder):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("{no", r"line 2: not JSON"),
+        ("{no", r"line 2 is not JSON"),
         ({"messages": []}, r"line 2: messages is \[\]; allowed: a list of messages"),
         ({"messages": [USER], "images": "cow.jpg"}, "line 2: images is 'cow.jpg'; allowed: a list of file names"),
         ({"messages": [{"role": "bot", "content": "x"}]}, r"line 2: message 1: role is 'bot'; allowed: system"),

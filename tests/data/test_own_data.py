@@ -93,14 +93,14 @@ GOOD = {"id": "1", "image": "cat.jpg", "turns": ["What is it?"]}
 WRONG = [
     ("{", "not JSON"),
     ("[" * 100_000, "not JSON"),
-    ("[1]", "[1]; allowed: one object"),
-    ('{"id": ' + "7" * 5000 + ', "turns": ["?"]}', "a number with more digits than can be read; write it as a text"),
-    ('{"turns": ["?"], "n": [{"m": ' + "7" * 5000 + "}]}", "a number with more digits"),
+    ("[1]", "is [1], not an object; such as"),
+    ('{"id": ' + "7" * 5000 + ', "turns": ["?"]}', "a number too long to be read; write it in quotes"),
+    ('{"turns": ["?"], "n": [{"m": ' + "7" * 5000 + "}]}", "a number too long"),
     ('{"id": "2", "turns": ["a"], "turns": ["b"]}', "the key 'turns' stands twice; keep one"),
     ('{"id": "2", "turns": ["a"], "more": {"x\\n": 1, "x\\n": 1}}', "stands twice"),
-    ('{"id": "2", "turns": ["caf\\ud800"]}', r"'\ud800' is half a character"),
-    ('{"id": "2", "turns": ["?"], "category": "\\uDCE9"}', r"'\udce9' is half a character"),
-    ('{"id": "2", "turns": ["?"], "\\udfff": 1}', r"'\udfff' is half a character"),
+    ('{"id": "2", "turns": ["caf\\ud800"]}', r"'\ud800', half a character"),
+    ('{"id": "2", "turns": ["?"], "category": "\\uDCE9"}', r"'\udce9', half a character"),
+    ('{"id": "2", "turns": ["?"], "\\udfff": 1}', r"'\udfff', half a character"),
     ("\0", "not JSON"),
     ({"id": "2"}, "lacks turns; give it a list of questions"),
     ({**GOOD, "turns": []}, "turns is []; allowed: a list of questions"),
@@ -241,10 +241,10 @@ def test_names_that_are_no_utf_8_are_refused(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
-    assert r"the name of the image 'caf\udce9.png' is not UTF-8; rename it" in refusal(folder)
+    assert r"the name of the image 'caf\udce9.png' is not valid text: letter 4 is '\udce9'" in refusal(folder)
     (folder / os.fsdecode(b"caf\xe9.png")).unlink()
     picture(folder / "a.png")
-    assert "is not UTF-8; rename it" in refusal(folder.rename(tmp_path / os.fsdecode(b"caf\xe9")))
+    assert "is not valid text: letter 4" in refusal(folder.rename(tmp_path / os.fsdecode(b"caf\xe9")))
 
 
 def test_many_files_make_a_short_message(tmp_path):

@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from seeahead.bench.suites import load_suite
-from seeahead.data.public_table import SUITES as PUBLIC
+from seeahead.data.public import SUITES as PUBLIC
 from seeahead.data.suite import BUNDLED
 from seeahead.errors import InputError
 from tests.data import public_data
@@ -135,7 +135,7 @@ WRONG_FILES = [
     ("iedit", "multi_image_in_domain.json", '[{"sub_task": "VIST"}]', "has no row for suite iedit"),
     ("vqav2", "v2_OpenEnded_mscoco_val2014_questions.json", '{"questions": [{"question": "?", "image_id": "a"}]}',
      "row 1 is not a row of VQAv2 (ValueError"),
-    ("gsm8k", "test.jsonl", '{"question": "?"}\nnonsense', "line 2: not JSON"),
+    ("gsm8k", "test.jsonl", '{"question": "?"}\nnonsense', "line 2 is not JSON"),
     ("mme", "MME.tsv", "question\timage\n?\t" + "A" * 200_000, "images written into a table are not read"),
     ("mme", "MME.tsv", "question\timage\n?\t/9j/" + "A" * 700, "row 2 holds an image"),
 ]  # fmt: skip

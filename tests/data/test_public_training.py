@@ -1,21 +1,19 @@
 """Public training sets in the form they are published in, two rows each, and what is refused."""
 
 import sys
-from itertools import islice
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from seeahead.data.conversations import conversations_from
-from seeahead.data.public import read_public
-from seeahead.data.public_table import CAPTION, TRAINING
+from seeahead.data.public import CAPTION, TRAINING
 from seeahead.errors import InputError
 from tests.data.public_data import llava_instruct, picture, scienceqa, write
 
 
 def load(name, folder):
-    return read_public(name, TRAINING[name], folder)
+    return conversations_from(name if folder is None else f"{name}={folder}", 99)
 
 
 def sharegpt(folder):
@@ -88,7 +86,7 @@ def test_by_the_hub_name_images_come_decoded(monkeypatch):
     asked = []
     fake = SimpleNamespace(load_dataset=lambda *names, **settings: asked.append((names, settings)) or rows)
     monkeypatch.setitem(sys.modules, "datasets", fake)
-    (found,) = islice(load("llava-instruct", None), 5)
+    (found,) = load("llava-instruct", None)
     assert asked == [(("liuhaotian/LLaVA-Instruct-150K",), {"split": "train", "streaming": True})]
     assert found.images[0].mode == "RGB"
 

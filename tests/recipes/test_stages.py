@@ -16,9 +16,9 @@ from recipes.demo_model.pipeline import run_recipe
 from recipes.demo_model.prompts import asked, prompts_of, text_prompt
 from recipes.demo_model.recipe import read_recipe
 from recipes.demo_model.smoke import smoke_sources
-from recipes.demo_model.training import DemoTraining
+from recipes.demo_model.training import DemoTraining, vision_sizes
 from recipes.demo_model.writing import answered
-from seeahead.demo.model import build_processor, build_target, place_weights, vision_config
+from seeahead.demo.model import build_processor, build_target, place_weights
 from seeahead.errors import SeeaheadError
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "demo-smoke.toml"
@@ -119,7 +119,7 @@ def test_the_smoke_recipe_runs_whole_and_resumes(tmp_path: Path) -> None:
 
 
 def test_a_broken_set_of_weights_is_named(training: DemoTraining) -> None:
-    other = build_target(training.sources.language, training.sources.tokenizer, vision_config(32, 1, 2))
+    other = build_target(training.sources.language, training.sources.tokenizer, vision_sizes(32, 1, 2))
     training.export_target(training.fresh_target(), {})
     with pytest.raises(SeeaheadError, match=r"vision\.safetensors and the vision tower differ"):
         place_weights(other, training.out / "weights")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from seeahead.data.own_data import load_own as load_own
 from seeahead.data.own_data import read_items
+from seeahead.data.public import SUITES as PUBLIC
 from seeahead.data.public import load_public
-from seeahead.data.public_table import SUITES as PUBLIC
 from seeahead.data.suite import BUNDLED, sampled
 from seeahead.data.suite import Item as Item
 from seeahead.data.suite import Suite as Suite
@@ -39,7 +39,7 @@ def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, 
         meant = f", did you mean {near[0]}?" if near else ";"
         raise InputError(f"unknown suite {name!r}{meant} allowed: {', '.join(SUITES)}")
     if name in PUBLIC:
-        return load_public(name, PUBLIC[name], count=count, seed=seed, folder=folder, workspace=workspace)
+        return load_public(name, count=count, seed=seed, folder=folder, workspace=workspace)
     if folder is not None:
         raise InputError(f"suite {name} needs no folder; leave out {folder}, or give your own images with --data")
     homes = (PACKAGED / "images", BUNDLED)

@@ -18,11 +18,10 @@ from typing import Annotated, Any
 
 from pydantic import model_validator
 
-from seeahead.checked import checked, exists, matching, one_of, rows, several
+from seeahead.checked import checked, exists, is_file, matching, one_of, rows, several
 from seeahead.data.files import find_image, read_lines
 from seeahead.data.own_data import load_own
-from seeahead.data.public import read_public
-from seeahead.data.public_table import TRAINING
+from seeahead.data.public import TRAINING, Talk, read_public
 from seeahead.errors import ImageError, InputError, shown
 from seeahead.images import ImageSource, load_image
 from seeahead.prompt import ROLES, Message, Prompt
@@ -70,14 +69,24 @@ def conversations_from(source: Path | str, count: int) -> list[Conversation]:
         raise InputError(
             f"unknown training data {shown(name)}; allowed: {', '.join(TRAINING)}, a folder, a .jsonl file"
         )
-    return list(islice(read_public(name, TRAINING[name], Path(folder) if equals else None), count))
+    found = islice(read_public(name, Path(folder) if equals else None), count)
+    return [Conversation(_marked(talk, len(images)), images) for talk, images in found]
+
+
+def _marked(talk: Talk, num_images: int) -> tuple[tuple[str, str], ...]:
+    """As many markers as images: those that are there, or else all of them before the user's first words."""
+    if sum(text.count(MARKER) for _, text in talk) != num_images:
+        talk = [(role, text.replace(MARKER, "").strip() if MARKER in text else text) for role, text in talk]
+        first = next(place for place, (role, _) in enumerate(talk) if role == "user")
+        talk[first] = ("user", MARKER * num_images + talk[first][1])
+    return tuple(talk)
 
 
 def read_conversations(path: Path, count: int | None = None) -> list[Conversation]:
     """At most `count`, from a .jsonl file of messages, or from a folder or file as `seeahead bench --data` takes it.
 
     Raises InputError, with file and line, for whatever is wrong; every image is opened once to know."""
-    is_lines = path.suffix.lower() == ".jsonl" and exists(path) and path.is_file()
+    is_lines = path.suffix.lower() == ".jsonl" and is_file(path)
     lines = [(f"{path} line {number}", row) for number, row in (read_lines(path) if is_lines else ())]
     if any("messages" in row for _, row in lines):
         read = [(where, _conversation(row, path, where)) for where, row in lines]
@@ -139,20 +148,13 @@ class _Row:
             raise InputError("after a system message, user and assistant take turns, the user first")
         if any(message.role == "assistant" and MARKER in message.content for message in self.messages):
             raise InputError("a message of the assistant shows an image; only the user's may")
-        if self.num_marked not in (0, len(self.images)):
-            raise InputError(f'the text has {self.num_marked} {MARKER}, "images" has {len(self.images)}; give as many')
+        num_marked = sum(message.content.count(MARKER) for message in self.messages)
+        if num_marked not in (0, len(self.images)):
+            raise InputError(f'the text has {num_marked} {MARKER}, "images" has {len(self.images)}; give as many')
         return self
-
-    @property
-    def num_marked(self) -> int:
-        return sum(message.content.count(MARKER) for message in self.messages)
 
 
 def _conversation(values: Mapping[str, Any], file: Path, where: str) -> Conversation:
     row = checked(_Row, values, where, is_open=True)
-    messages = [(message.role, message.content) for message in row.messages]
-    if row.num_marked == 0:
-        first = next(place for place, (role, _) in enumerate(messages) if role == "user")
-        messages[first] = ("user", MARKER * len(row.images) + messages[first][1])
     images = tuple(find_image(name, [file.parent, file.parent / "images"], file.parent, where) for name in row.images)
-    return Conversation(tuple(messages), images)
+    return Conversation(_marked([(message.role, message.content) for message in row.messages], len(images)), images)

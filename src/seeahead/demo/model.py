@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -19,42 +21,22 @@ from transformers import (
     LlavaProcessor,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from seeahead.compat import clip_image_processor, gguf_reader
 from seeahead.errors import ModelError
 
-IMAGE_TOKEN = "<image>"
-IMAGE_SIZE = 128
-PATCH_SIZE = 16
+SETTINGS: Mapping[str, Mapping[str, Any]] = tomllib.loads(Path(__file__).with_name("model.toml").read_text("utf-8"))
+IMAGE_TOKEN: str = SETTINGS["processor"]["image_token"]
+NUM_IMAGE_TOKENS: int = SETTINGS["llava"]["image_seq_length"]
 ADAPTER_SCALE = 2.0  # LoRA: alpha / rank
-NUM_IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE) ** 2
 
 _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
 _KEPT = (*_SIZES, "head_dim", "max_position_embeddings")
 """Of the configuration that is read from a GGUF file."""
 
-# Content is a string or a list of parts; an image part puts its placeholder on a line of its own.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}{{ '<image>\\n' }}{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-
-
-def vision_config(width: int = 256, layers: int = 6, heads: int = 4) -> CLIPVisionConfig:
-    return CLIPVisionConfig(
-        hidden_size=width,
-        intermediate_size=4 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        image_size=IMAGE_SIZE,
-        patch_size=PATCH_SIZE,
-        projection_dim=width,
-        hidden_act="gelu",
-    )
+# Its lines are for the reader alone: what is written ends with \\n inside of quotes.
+CHAT_TEMPLATE = "".join(Path(__file__).with_name("chat_template.jinja").read_text("utf-8").splitlines())
 
 
 def language_config(base: LlamaConfig, vocab_size: int) -> LlamaConfig:
@@ -64,31 +46,30 @@ def language_config(base: LlamaConfig, vocab_size: int) -> LlamaConfig:
         vocab_size=vocab_size,
         rms_norm_eps=round(base.rms_norm_eps, 9),
         rope_parameters={"rope_type": "default", "rope_theta": dict(base.rope_parameters or {})["rope_theta"]},
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
+        **SETTINGS["language"],
     )
 
 
 def load_language_model(gguf: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     """SmolLM2 in float32 with one more row for the image placeholder, and its tokenizer with that token."""
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    with _no_bar_of_its_own():
-        base = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    base = LlamaForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     return with_image_token(base, tokenizer)
 
 
 @contextmanager
-def _no_bar_of_its_own() -> Iterator[None]:
-    """transformers' reader of GGUF files draws a bar that none of its settings turns off, across ours."""
-    names = vars(gguf_reader())
-    bar = names.get("tqdm")
-    names["tqdm"] = lambda tensors, **settings: tensors
+def no_bars() -> Iterator[None]:
+    """transformers draws no progress bars meanwhile; the one of its reader of GGUF files no setting turns off."""
+    reader, are_shown = vars(gguf_reader()), logging.is_progress_bar_enabled()
+    bar = reader.get("tqdm")
+    reader["tqdm"] = lambda tensors, **settings: tensors
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        names["tqdm"] = bar
+        reader["tqdm"] = bar
+        if are_shown:
+            logging.enable_progress_bar()
 
 
 def with_image_token(
@@ -108,38 +89,24 @@ def with_image_token(
 
 
 def build_processor(tokenizer: PreTrainedTokenizerBase) -> LlavaProcessor:
-    size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    images = clip_image_processor()(
-        size=size, crop_size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
-    )
-    return LlavaProcessor(
-        image_processor=images,
-        tokenizer=tokenizer,
-        patch_size=PATCH_SIZE,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
-        image_token=IMAGE_TOKEN,
-    )
+    images = clip_image_processor()(**SETTINGS["images"])
+    return LlavaProcessor(images, tokenizer, chat_template=CHAT_TEMPLATE, **SETTINGS["processor"])
 
 
 def build_target(
-    language: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, vision: CLIPVisionConfig | None = None
+    language: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, sizes: Mapping[str, int] | None = None
 ) -> LlavaForConditionalGeneration:
-    """A LLaVA around this language model; vision tower and projector start from their random initialisation."""
+    """A LLaVA around this language model; projector and vision tower, of other `sizes` if given, start at random."""
     config = LlavaConfig(
-        vision_config=vision or vision_config(),
+        vision_config=CLIPVisionConfig(**{**SETTINGS["vision"], **(sizes or {})}),
         text_config=language.config,
         image_token_index=tokenizer.get_vocab()[IMAGE_TOKEN],
-        image_seq_length=NUM_IMAGE_TOKENS,
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="default",
-        tie_word_embeddings=True,
+        **SETTINGS["llava"],
     )
     model = LlavaForConditionalGeneration(config)
     model.model.language_model.load_state_dict(language.model.state_dict(), strict=True)
     model.tie_weights()
-    model.generation_config.update(bos_token_id=1, eos_token_id=2, pad_token_id=0, do_sample=False, max_new_tokens=256)
+    model.generation_config.update(**SETTINGS["generation"])
     model.eval()
     return model
 

@@ -42,25 +42,38 @@ def as_sources(images: ImageSources) -> list[ImageSource]:
         return [images]
     if _is_stream(images):
         return [images]
-    try:
-        listed = iter(images)
-    except TypeError:
-        listed = None
-    if listed is None or isinstance(images, Mapping):
+    if not is_list(images):
         raise InputError(f"images were given as {type(images).__name__}; give a list, each of them {ALLOWED}")
-    return list(listed)
+    return list(images)
+
+
+def is_list(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether a caller may mean several things by it: a text, bytes or a mapping is one."""
+    if isinstance(value, str | bytes | bytearray | memoryview | Mapping):
+        return False
+    try:
+        iter(value)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
 
 
 def read_source(source: ImageSource, *, allow_urls: bool, max_bytes: int) -> tuple[str, bytes]:
     """A short name for messages, and the bytes of the file."""
+    name, data = _named(source, allow_urls, max_bytes)
+    if len(data) > max_bytes:
+        raise ImageError(f"{name} is larger than {max_bytes:,} bytes, the limit; make it smaller first")
+    return name, data
+
+
+def _named(source: ImageSource, allow_urls: bool, max_bytes: int) -> tuple[str, bytes]:
     if isinstance(source, bytes | bytearray | memoryview):
-        name = "the image given as bytes"
-        return name, _limited(bytes(source), name, max_bytes)
+        return "the image given as bytes", bytes(source)
     if _is_stream(source):
-        return "the image given as an open file", _read_stream(source, max_bytes)
+        return "the image given as an open file", _of_stream(source, max_bytes + 1)
     if isinstance(source, os.PathLike):
-        path = Path(os.fsdecode(source))
-        return shown(str(path)), _read_file(path, max_bytes)
+        source = os.fsdecode(source)
+        return shown(source), _of_file(source, max_bytes + 1)
     if not isinstance(source, str):
         raise ImageError(f"an image was given as {type(source).__name__}; give {ALLOWED}")
     address = source.strip()
@@ -69,7 +82,7 @@ def read_source(source: ImageSource, *, allow_urls: bool, max_bytes: int) -> tup
     scheme = _SCHEME.match(address)
     kind = scheme.group(1).lower() if scheme else ""
     if kind == "data":
-        return "the data: URL", _decode_data_url(address, max_bytes)
+        return "the data: URL", _of_data_url(address, max_bytes)
     if kind in ("http", "https"):
         if not allow_urls:
             raise ImageError(
@@ -78,33 +91,31 @@ def read_source(source: ImageSource, *, allow_urls: bool, max_bytes: int) -> tup
         return shown(address), fetch(address, max_bytes=max_bytes)
     if kind and address[len(kind) :].startswith("://"):
         raise ImageError(f"{shown(address)} is an address of a kind that is not read; give {ALLOWED}")
-    return shown(source), _read_file(Path(source), max_bytes)
+    return shown(source), _of_file(source, max_bytes + 1)
 
 
 def _is_stream(source: object) -> TypeGuard[IO[bytes]]:
     return callable(getattr(source, "read", None)) and not isinstance(source, type)
 
 
-def _read_file(path: Path, max_bytes: int) -> bytes:
-    name = shown(str(path))
+def _of_file(name: str, most: int) -> bytes:
     try:
+        path = Path(name)
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
             with path.open("rb") as stream:
-                return _limited(stream.read(max_bytes + 1), name, max_bytes)
+                return stream.read(most)
         fault = "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
     except FileNotFoundError:
         fault = "does not exist"
     except OSError as error:
         fault = f"cannot be read: {error.strerror or error}"
-    except ImageError:
-        raise
     except ValueError:  # a null byte in the path
         fault = "is not a path"
-    raise ImageError(f"{name} {fault}; give the path of an image")
+    raise ImageError(f"{shown(name)} {fault}; give the path of an image")
 
 
-def _read_stream(stream: Any, max_bytes: int) -> bytes:
+def _of_stream(stream: Any, most: int) -> bytes:
     """From the start where it can be wound back, as Pillow does: what was just written can be handed over."""
     name = "the image given as an open file"
     if isinstance(stream, io.TextIOBase):
@@ -114,15 +125,15 @@ def _read_stream(stream: Any, max_bytes: int) -> bytes:
         if hasattr(stream, "seekable") and stream.seekable():
             stream.seek(0)
         # Some streams give less than they are asked for before they end.
-        while len(data) <= max_bytes and (piece := stream.read(max_bytes + 1 - len(data))):
+        while len(data) < most and (piece := stream.read(most - len(data))):
             data += piece
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = shown(str(error) or type(error).__name__)
         raise ImageError(f'{name} cannot be read as bytes: {reason}; open an image with mode "rb"') from None
-    return _limited(bytes(data), name, max_bytes)
+    return bytes(data)
 
 
-def _decode_data_url(url: str, max_bytes: int) -> bytes:
+def _of_data_url(url: str, max_bytes: int) -> bytes:
     """As browsers do: white space does not matter, padding may be missing. The alphabet of URLs is read too."""
     head, comma, body = url.partition(",")
     if not comma:
@@ -136,10 +147,4 @@ def _decode_data_url(url: str, max_bytes: int) -> bytes:
             data = base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, UnicodeError):
         raise ImageError("the data: URL is not valid base64; write data:image/png;base64,…") from None
-    return _limited(data, "the data: URL", max_bytes)
-
-
-def _limited(data: bytes, name: str, max_bytes: int) -> bytes:
-    if len(data) > max_bytes:
-        raise ImageError(f"{name} is larger than {max_bytes:,} bytes, the limit; make it smaller first")
     return data
