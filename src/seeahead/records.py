@@ -72,7 +72,7 @@ class Generation:
     seconds_prefill: Seconds = 0.0
     seconds_drafter_start: Seconds = 0.0
     drafter: str = "none"
-    notes: tuple[str, ...] = ()
+    notes: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     @property
     def token_ids(self) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
-from seeahead.bench.record import Run, run_from_json, run_to_json
+from seeahead.bench.record import Run
 from seeahead.errors import InputError
 from seeahead.provenance import try_lock
 
@@ -45,7 +45,7 @@ class Log:
 
     def add(self, run: Run) -> None:
         self._keep(run)
-        self._line(run_to_json(run))
+        self._line(run.to_json())
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +93,7 @@ class Log:
             self._read_head(head)
         for number, line in enumerate(lines, 2):
             try:
-                self._keep(run_from_json(json.loads(line)))
+                self._keep(Run.read(line))
             except (ValueError, RecursionError):
                 raise self._damaged(number) from None
         stream.truncate(len(whole))  # what was cut in the middle of a line

@@ -2,76 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
 
 from seeahead.api import Engine
-from seeahead.records import Generation, Origin
+from seeahead.bench.record import Run
+from seeahead.data.suite import Question
+from seeahead.records import Origin
 
-Messages = Sequence[Mapping[str, Any]]
 OnPiece = Callable[[str, Origin], None]
 """Called with every piece of an answer when it arrives: the text, and who proposed it."""
+_NUM_LETTERS = 16
 
 
 @dataclass(frozen=True)
-class Response:
-    """One answer and its seconds since the call; `pieces` are (text, who proposed it), each with its `arrivals`."""
+class Method:
+    """Our loop with the engine's drafter. A peer, another loop on the engine's model, derives from it."""
 
-    token_ids: tuple[int, ...]
-    text: str
-    seconds_first: float
-    seconds_total: float
-    generation: Generation | None = None
-    pieces: tuple[tuple[str, Origin], ...] = ()
-    arrivals: tuple[float, ...] = ()  # seconds after the first
-
-
-class Method(Protocol):
-    """Anything that answers. A peer is another engine on the same weights."""
-
-    @property
-    def is_peer(self) -> bool: ...
-
-    @property
-    def engine(self) -> Engine:
-        """Ours: the model it runs; a peer's: whose model it runs."""
-        ...
-
-    def answer(
-        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
-    ) -> Response:
-        """The whole answer; at temperature above 0 from the model's full distribution, reproducible by `seed`.
-
-        What `on_piece` takes is not counted."""
-        ...
-
-
-@dataclass(frozen=True)
-class EngineMethod:
-    """Our loop with the engine's drafter."""
+    is_peer: ClassVar[bool] = False
 
     engine: Engine
-    is_peer: bool = False
 
-    def answer(
-        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
-    ) -> Response:
-        started = perf_counter()
-        stream = self.engine.stream(
-            [dict(message) for message in messages],
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=0,
-            top_p=1.0,
-            seed=seed,
-        )
+    def answer(self, place: Run, question: Question, seed: int, on_piece: OnPiece | None = None) -> Run:
+        """`place` with the whole answer in it; at its temperature above 0 from the model's full distribution,
+        reproducible by `seed`. What `on_piece` takes is not counted."""
         pieces: list[tuple[str, Origin]] = []
         arrivals: list[float] = []
+        started = perf_counter()
+        whole: dict[str, Any] = {"temperature": place.temperature, "top_k": 0, "top_p": 1.0}
+        stream = self.engine.stream(question.messages(), max_new_tokens=question.max_new_tokens, seed=seed, **whole)
         for piece in stream:
             if piece.reply is not None:
                 reply = piece.reply
@@ -83,15 +48,31 @@ class EngineMethod:
                     started = perf_counter() - arrivals[-1]
         total = perf_counter() - started
         first = arrivals[0] if arrivals else total
-        later = tuple(seconds - first for seconds in arrivals)
-        return Response(reply.token_ids, reply.text, first, total, reply.generation, tuple(pieces), later)
+        return replace(
+            place,
+            token_ids=reply.token_ids,
+            text=reply.text,
+            seconds_first=first,
+            seconds_total=total,
+            generation=reply.generation,
+            pieces=tuple(pieces),
+            arrivals=tuple(seconds - first for seconds in arrivals),
+        )
 
 
-def parameters_read(engine: Engine) -> int | None:
-    """Weights that the drafter reads per draft step; None for a drafter without any."""
-    modules = getattr(engine.drafter, "modules", ())
-    weights = {id(weight): weight.numel() for module in modules for weight in module.parameters()}
-    return sum(weights.values()) if modules else None
+def weights_of(engine: Engine) -> list[torch.Tensor]:
+    """Those that the drafter reads per draft step, each once; empty for a drafter without any."""
+    modules: Iterable[Any] = getattr(engine.drafter, "modules", ())
+    return list({id(weight): weight for module in modules for weight in module.parameters()}.values())
+
+
+def digest(weights: Iterable[torch.Tensor]) -> str:
+    """Equal only for equal weights of one type."""
+    whole = hashlib.sha256()
+    for weight in weights:
+        whole.update(f"{weight.dtype} {tuple(weight.shape)}".encode())
+        whole.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()[:_NUM_LETTERS]
 
 
 def reset_peak() -> None:

@@ -6,8 +6,8 @@ network, its ids mapped on the way in and out. Without the wrapping the peer wou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,8 +16,10 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from seeahead.api import Engine
-from seeahead.bench.methods import Messages, Method, OnPiece, Response
+from seeahead.bench.methods import Method, OnPiece
+from seeahead.bench.record import Run
 from seeahead.compat import BaseStreamer
+from seeahead.data.suite import Question
 from seeahead.drafters import KINDS, split_settings
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
@@ -44,23 +46,20 @@ class _Clock(BaseStreamer):
 
 
 @dataclass(frozen=True)
-class Transformers:
+class Transformers(Method):
     """`model.generate` with extra arguments; the engine lends model and processor, not its loop."""
 
-    engine: Engine
-    arguments: dict[str, Any]
-    is_peer: bool = True
+    is_peer = True
 
-    def answer(
-        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
-    ) -> Response:
-        family = self.engine.family
+    arguments: Mapping[str, Any]
+
+    def answer(self, place: Run, question: Question, seed: int, on_piece: OnPiece | None = None) -> Run:
+        family, clock = self.engine.family, _Clock()
         started = perf_counter()
-        prompt = family.encode(make_prompt([dict(message) for message in messages]))
-        clock = _Clock()
-        sampling: dict[str, Any] = {"do_sample": temperature > 0}
-        if temperature:
-            sampling |= {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+        prompt = family.encode(make_prompt(question.messages()))
+        sampling: dict[str, Any] = {"do_sample": place.temperature > 0}
+        if place.temperature:
+            sampling |= {"temperature": place.temperature, "top_k": 0, "top_p": 1.0}
         # Their loop draws from the global generator, which is put back as it was.
         devices = [family.device] if family.device.type == "cuda" else []
         with torch.inference_mode(), torch.random.fork_rng(devices=devices):
@@ -70,7 +69,7 @@ class Transformers:
                 input_ids=prompt.token_ids,
                 attention_mask=torch.ones_like(prompt.token_ids),
                 **prompt.extras,
-                max_new_tokens=max_new_tokens,
+                max_new_tokens=question.max_new_tokens,
                 streamer=clock,
                 **sampling,
                 **self.arguments,
@@ -79,7 +78,7 @@ class Transformers:
         answer = tuple(ids[0, prompt.token_ids.shape[1] :].tolist())
         text = family.tokenizer.decode(list(answer), skip_special_tokens=True)
         first = clock.times[1] - started if len(clock.times) > 1 else total
-        return Response(answer, text, first, total)
+        return replace(place, token_ids=answer, text=text, seconds_first=first, seconds_total=total)
 
 
 class TrimmedAssistant(LlamaForCausalLM):
