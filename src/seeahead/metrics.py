@@ -6,7 +6,6 @@ Every figure is made of `Totals`, sums over answers, which are numbers or arrays
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,22 +31,20 @@ class Totals:
     passes: Any = 0.0  # every step's pass in units of a pass over one token: V(1 + drafted)
 
     @classmethod
-    def of(cls, answers: Iterable[Generation]) -> Totals:
-        """What answers say of themselves; `total`, `first` and `passes` are not among it."""
-        answers = list(answers)
-        steps = [step for answer in answers for step in answer.steps]
-        tokens = sum(len(step.emitted) for step in steps)
+    def of(cls, answer: Generation) -> Totals:
+        """What an answer says of itself; `total`, `first` and `passes` are not among it."""
+        steps = answer.steps
         return cls(
-            tokens=tokens,
+            tokens=len(answer.token_ids) - 1,
             seconds=sum(step.seconds for step in steps),
-            all_tokens=tokens + len(answers),
+            all_tokens=len(answer.token_ids),
             steps=len(steps),
             levels=sum(step.depth for step in steps),
             drafted=sum(step.num_drafted for step in steps),
             draft=sum(step.seconds_draft for step in steps),
             target=sum(step.seconds_target for step in steps),
-            prefill=sum(answer.seconds_prefill for answer in answers),
-            start=sum(answer.seconds_drafter_start for answer in answers),
+            prefill=answer.seconds_prefill,
+            start=answer.seconds_drafter_start,
         )
 
     @property

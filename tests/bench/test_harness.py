@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from seeahead.bench.harness import Plan, Watch, asked_of, question_of, warm_up
-from seeahead.bench.harness import run as run_watched
+from seeahead.bench.harness import Plan, Watch, ask_all, asked_of, question_of, warm_up
 from seeahead.bench.log import Log
 from seeahead.bench.record import Run
 from seeahead.bench.suites import Item, Suite
@@ -46,7 +45,7 @@ class Fake:
 
 
 def run(plan, asked, log):
-    return run_watched(plan, asked, log, Watch())
+    return ask_all(plan, asked, log, Watch())
 
 
 def methods():

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from seeahead.api import Engine
 from seeahead.bench import harness
 from seeahead.bench.harness import MEASURED, measure_costs
-from seeahead.bench.methods import Method, digest, weights_of
+from seeahead.bench.methods import Method, digest
 from seeahead.bench.peers import PEERS, assistant, assistant_of
 from seeahead.bench.record import Costs, Run
 from seeahead.data.suite import Question
@@ -103,14 +103,14 @@ def test_our_method_tells_pieces_and_steps(engine):
 
 
 def test_parameters_are_those_the_drafter_reads(engine, drafter_folder):
-    assert weights_of(engine) == []
-    assert weights_of(engine.with_drafter("lookup")) == []
-    weights = weights_of(engine.with_drafter(drafter_folder))
+    assert Method(engine).weights == []
+    assert Method(engine.with_drafter("lookup")).weights == []
+    weights = Method(engine.with_drafter(drafter_folder)).weights
     assert sum(weight.numel() for weight in weights) > 1000
 
 
 def test_weights_are_known_by_their_digest(engine, drafter_folder):
-    once, again = (weights_of(engine.with_drafter(drafter_folder)) for _ in range(2))
+    once, again = (Method(engine.with_drafter(drafter_folder)).weights for _ in range(2))
     before = digest(once)
     assert digest(again) == before
     assert digest(weight.bfloat16() for weight in once) != before

@@ -49,8 +49,8 @@ def test_the_cost_of_tokens_between_measured_numbers_is_interpolated():
 
 def test_decode_seconds_are_those_of_the_steps_or_what_follows_the_first_token():
     ours, peer = RECORD.runs[0], Run(0, "peer", 0, 0.0, (1, 2, 3), "", 0.25, 1.0)
-    assert ours.seconds_decode == pytest.approx(0.045)
-    assert (peer.seconds_decode, peer.totals.tokens) == (0.75, 2)
+    assert ours.totals.seconds == pytest.approx(0.045)
+    assert (peer.totals.seconds, peer.totals.tokens) == (0.75, 2)
 
 
 @pytest.mark.parametrize(

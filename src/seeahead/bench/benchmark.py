@@ -14,11 +14,10 @@ import torch
 
 from seeahead import api
 from seeahead.api import Engine
-from seeahead.bench.harness import Plan, Progress, Watch, asked_of, gaps, measure_costs, warm_up
-from seeahead.bench.harness import run as ask_all
+from seeahead.bench.harness import Plan, Progress, Watch, ask_all, asked_of, gaps, measure_costs, warm_up
 from seeahead.bench.html import write_report
 from seeahead.bench.log import Log
-from seeahead.bench.methods import Method, digest, weights_of
+from seeahead.bench.methods import Method, digest
 from seeahead.bench.peers import ASSISTED, PEERS, assistant_of
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, load_own, load_suite
@@ -70,7 +69,8 @@ def run(
     an empty list for all of them. `out` is a folder for record and page, in which an interrupted run goes on; without
     it nothing is written. Raises InputError, ModelError or DrafterError.
     """
-    specs = default_drafters(target) if methods is None else [spec for spec in methods if spec != PLAIN]
+    usual = ["lookup", "language", "msd"] if target == "demo" else ["lookup"]
+    specs = usual if methods is None else [spec for spec in methods if spec != PLAIN]
     _check(count, repeats, temperatures, peers or (), out)
     for spec in specs:  # what is no drafter is refused before images are opened and a model is loaded
         spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if target == "demo" else None)
@@ -83,10 +83,6 @@ def run(
         plan = Plan(suite, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
         bench = _Bench(target, specs, peers, plan, progress or (lambda what, share: None), watch or Watch())
         return bench.run(None if out is None else place, dtype, device, measures_costs=measures_costs)
-
-
-def default_drafters(target: str) -> list[str]:
-    return ["lookup", "language", "msd"] if target == "demo" else ["lookup"]
 
 
 def _check(
@@ -187,15 +183,14 @@ class _Bench:
     def _describe(self, methods: Mapping[str, Method]) -> dict[str, Any]:
         """What is run, in words that may be published: no path of this machine; drafters by a hash of their weights."""
         family = methods[PLAIN].engine.family
-        weights = {name: weights_of(method.engine) for name, method in methods.items() if not method.is_peer}
         return {
             "model_type": family.model.config.model_type,
-            "num_parameters": sum(weight.numel() for weight in family.model.parameters()),
+            "num_parameters": sum(map(torch.numel, family.model.parameters())),
             "dtype": str(family.dtype).removeprefix("torch."),
             "device": family.device.type,
             "num_threads": torch.get_num_threads(),
             "model": self.target if self.target == "demo" else Path(self.target).name,
-            "drafters": {name: digest(found) for name, found in weights.items() if found},
+            "drafters": {name: digest(method.weights) for name, method in methods.items() if method.weights},
         }
 
     def _ask(self, methods: Mapping[str, Method], log: Log) -> float | None:
@@ -212,11 +207,7 @@ class _Bench:
 
     def _record(self, methods: Mapping[str, Method], log: Log, settings: Mapping[str, Any], costs: Costs) -> Record:
         plan, suite = self.plan, self.plan.suite
-        sizes = {
-            name: sum(weight.numel() for weight in weights_of(method.engine))
-            for name, method in methods.items()
-            if not method.is_peer
-        }
+        sizes = {name: sum(map(torch.numel, method.weights)) for name, method in methods.items() if method.weights}
         return Record(
             provenance=provenance(plan.seed),
             settings={
@@ -228,10 +219,7 @@ class _Bench:
                 "temperatures": list(plan.temperatures),
                 "seed": plan.seed,
             },
-            num_parameters={
-                "target": settings["num_parameters"],
-                **{name: size for name, size in sizes.items() if size},
-            },
+            num_parameters={"target": settings["num_parameters"], **sizes},
             costs=costs,
             methods=tuple(methods),
             peers=tuple(name for name, method in methods.items() if method.is_peer),

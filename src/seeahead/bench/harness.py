@@ -120,7 +120,7 @@ def _measure_once(family: Family, progress: Progress, num_repeats: int) -> Costs
     return Costs(inputs.length, {k: statistics.median(seconds[k] for seconds in rounds[1:]) for k in sizes})
 
 
-def run(plan: Plan, methods: Mapping[str, Method], log: Log, watch: Watch) -> Iterator[Run]:
+def ask_all(plan: Plan, methods: Mapping[str, Method], log: Log, watch: Watch) -> Iterator[Run]:
     """Asks what the log does not hold yet; yields every answer, also those of before."""
     for index, name, repeat, temperature in log.runs:
         is_known = index < plan.num_questions and name in methods and repeat < plan.num_repeats

@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from seeahead.bench.summary import Summary, coverage, difference, fastest, kept,
 from seeahead.bench.words import DEFINITIONS, anchor, heading, times
 from seeahead.data.suite import BUNDLED, image_facts
 from seeahead.provenance import write_text
+from seeahead.records import Origin
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -146,14 +148,12 @@ class Part(NamedTuple):
 
 def parts(run: Run) -> Iterator[Part]:
     """An answer's text; where nobody knows when its pieces arrived, neighbours of one origin are one part."""
-    held: list[tuple[str, bool, float | None]] = []
-    for place, (words, proposer) in enumerate(run.pieces or ((run.text, "target"),)):
-        at, is_drafted = (run.arrivals[place] if run.arrivals else None), proposer == "drafted"
-        if held and at is None and held[-1][1] == is_drafted:
-            held[-1] = (held[-1][0] + words, is_drafted, None)
-        else:
-            held.append((words, is_drafted, at))
-    for words, is_drafted, at in held:
+    pieces: Iterable[tuple[str, Origin]] = run.pieces or ((run.text, "target"),)
+    if not run.arrivals:
+        together = groupby(pieces, lambda piece: piece[1])
+        pieces = [("".join(words for words, _ in group), proposer) for proposer, group in together]
+    for (words, proposer), at in zip(pieces, run.arrivals or repeat(None)):
         core = words.strip()
         before, _, after = words.partition(core) if core else (words, "", "")
-        yield Part(before, core, after, is_drafted and bool(core), None if at is None else round(1000 * at))
+        is_drafted = proposer == "drafted" and bool(core)
+        yield Part(before, core, after, is_drafted, None if at is None else round(1000 * at))

@@ -29,6 +29,12 @@ class Method:
 
     engine: Engine
 
+    @property
+    def weights(self) -> list[torch.Tensor]:
+        """Those that the drafter reads per draft step, each once."""
+        modules: Iterable[Any] = getattr(self.engine.drafter, "modules", ())
+        return list({id(weight): weight for module in modules for weight in module.parameters()}.values())
+
     def answer(self, place: Run, question: Question, seed: int, on_piece: OnPiece | None = None) -> Run:
         """`place` with the whole answer in it; at its temperature above 0 from the model's full distribution,
         reproducible by `seed`. What `on_piece` takes is not counted."""
@@ -58,12 +64,6 @@ class Method:
             pieces=tuple(pieces),
             arrivals=tuple(seconds - first for seconds in arrivals),
         )
-
-
-def weights_of(engine: Engine) -> list[torch.Tensor]:
-    """Those that the drafter reads per draft step, each once; empty for a drafter without any."""
-    modules: Iterable[Any] = getattr(engine.drafter, "modules", ())
-    return list({id(weight): weight for module in modules for weight in module.parameters()}.values())
 
 
 def digest(weights: Iterable[torch.Tensor]) -> str:

@@ -84,9 +84,8 @@ class Transformers(Method):
 class TrimmedAssistant(LlamaForCausalLM):
     """A drafter of a trimmed vocabulary that looks like a model of the target's: ids and logits are mapped."""
 
-    def adopt(self, vocabulary: DraftVocabulary, target_vocab_size: int, unknown: int) -> None:
-        """`unknown`: draft id for target tokens outside the trimmed vocabulary."""
-        to_draft = torch.full((target_vocab_size,), unknown)
+    def adopt(self, vocabulary: DraftVocabulary, target_vocab_size: int) -> None:
+        to_draft = torch.full((target_vocab_size,), vocabulary.unknown)
         to_draft[vocabulary.target_ids] = torch.arange(len(vocabulary))
         self._to_draft, self._target_ids = to_draft.to(self.device), vocabulary.target_ids.to(self.device)
         self.config.vocab_size = target_vocab_size
@@ -108,8 +107,7 @@ def assistant(folder: Path, engine: Engine) -> PreTrainedModel:
     lent: PreTrainedModel = model.to(family.device).eval()
     model.generation_config.update(eos_token_id=family.model.generation_config.eos_token_id, pad_token_id=0)
     if wrapped:
-        unknown = int(model.config.unknown_draft_id)
-        model.adopt(DraftVocabulary.load(folder, unknown), family.vocab_size, unknown)
+        model.adopt(DraftVocabulary.load(folder, int(model.config.unknown_draft_id)), family.vocab_size)
     return lent
 
 

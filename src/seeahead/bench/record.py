@@ -11,25 +11,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from seeahead.bench import schema
 from seeahead.errors import InputError
 from seeahead.metrics import Totals
 from seeahead.provenance import write_text
-from seeahead.records import STRICT, Count, Generation, Origin, Seconds, fault_of
+from seeahead.records import STRICT, Count, Generation, Origin, Seconds, adapter, fault_of
 
 SCHEMA = "seeahead-bench/1"
 PLAIN = "none"
@@ -83,23 +74,12 @@ class Run(_Strict):
         return self.asked, self.method, self.repeat, self.temperature
 
     @property
-    def seconds_decode(self) -> float:
-        """Our own steps where there are any, else everything after the first token."""
-        if self.generation is not None:
-            return sum(step.seconds for step in self.generation.steps)
-        return self.seconds_total - self.seconds_first
-
-    @property
     def totals(self) -> Totals:
-        """Counts and seconds, of which every figure is made."""
-        return replace(
-            Totals.of([] if self.generation is None else [self.generation]),
-            tokens=max(0, len(self.token_ids) - 1),
-            seconds=self.seconds_decode,
-            all_tokens=len(self.token_ids),
-            total=self.seconds_total,
-            first=self.seconds_first,
-        )
+        """Counts and seconds, of which every figure is made. Without steps, all after the first token is decoding."""
+        num, first, total = len(self.token_ids), self.seconds_first, self.seconds_total
+        if self.generation is None:
+            return Totals(tokens=max(0, num - 1), seconds=total - first, all_tokens=num, total=total, first=first)
+        return replace(Totals.of(self.generation), total=total, first=first)
 
     @property
     def as_stored(self) -> Run:
@@ -110,13 +90,12 @@ class Run(_Strict):
 
     def to_json(self) -> dict[str, Any]:
         """What stands at its default is left out."""
-        return _to_json(self)
+        return cast(dict[str, Any], adapter(Run).dump_python(self, mode="json", exclude_defaults=True))
 
     @classmethod
     def read(cls, line: bytes) -> Run:
         """From the text of `to_json`. Raises a ValueError for anything else."""
-        run: Run = _adapter(Run).validate_json(line)
-        return run
+        return cast(Run, adapter(Run).validate_json(line))
 
 
 @dataclass(frozen=True)
@@ -192,7 +171,8 @@ class Record(_Strict):
 
     def to_json(self) -> dict[str, Any]:
         """What stands at its default is left out."""
-        return {"schema": SCHEMA, **_to_json(replace(self, runs=tuple(run.as_stored for run in self.runs)))}
+        whole = replace(self, runs=tuple(run.as_stored for run in self.runs))
+        return {"schema": SCHEMA, **adapter(Record).dump_python(whole, mode="json", exclude_defaults=True)}
 
     @classmethod
     def from_json(cls, value: object) -> Record:
@@ -202,24 +182,12 @@ class Record(_Strict):
             raise InputError(f"this is no benchmark record of schema {SCHEMA} (it says {str(found)[:50]!r})")
         try:
             parts = {name: part for name, part in value.items() if name != "schema"}
-            record: Record = _adapter(Record).validate_json(json.dumps(parts))
+            record: Record = adapter(Record).validate_json(json.dumps(parts))
         except ValidationError as error:
             raise InputError(f"this record is damaged: {fault_of(error)}; run seeahead bench again") from None
         if fault := next(schema.faults(record), None):
             raise InputError(f"this record does not add up: {fault}; run seeahead bench again")
         return record
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def _to_json(value: Record | Run) -> dict[str, Any]:
-    found: dict[str, Any] = _adapter(Run if isinstance(value, Run) else Record).dump_python(
-        value, mode="json", exclude_defaults=True
-    )
-    return found
 
 
 def read_record(path: Path) -> Record:

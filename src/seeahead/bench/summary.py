@@ -166,14 +166,14 @@ def _of_method(entry: Sample, at: str, dtype: str) -> Iterator[str]:
     wide = [gap.logit_gap for gap in entry.gaps if gap.logit_gap is not None and abs(gap.logit_gap) > limit]
     if wide:
         yield (
-            f"{name}: {_answers(len(wide))} not the plain one, and rounding in {dtype} does not explain it "
+            f"{name}: {_are(len(wide))} not the plain one, and rounding in {dtype} does not explain it "
             f"(largest logit gap {max(wide, key=abs):+.2f}, allowed {limit:g})."
         )
     if early := sum(gap.logit_gap is None for gap in entry.gaps):
-        yield f"{name}: {_answers(early)} the plain one up to a point, but of another length."
+        yield f"{name}: {_are(early)} the plain one up to a point, but of another length."
 
 
-def _answers(num: int) -> str:
+def _are(num: int) -> str:
     return "1 answer is" if num == 1 else f"{num} answers are"
 
 
