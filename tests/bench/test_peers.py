@@ -9,8 +9,7 @@ from safetensors.torch import save_file
 from seeahead.api import Engine
 from seeahead.bench import harness
 from seeahead.bench.harness import MEASURED, measure_costs
-from seeahead.bench.methods import Method, digest
-from seeahead.bench.peers import PEERS, assistant, assistant_of
+from seeahead.bench.methods import PEERS, Method, assistant, assistant_of, digest
 from seeahead.bench.record import Costs, Run
 from seeahead.data.suite import Question
 from seeahead.drafters import bind

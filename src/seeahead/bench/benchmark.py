@@ -17,8 +17,7 @@ from seeahead.api import Engine
 from seeahead.bench.harness import Plan, Progress, Watch, ask_all, asked_of, gaps, measure_costs, warm_up
 from seeahead.bench.html import write_report
 from seeahead.bench.log import Log
-from seeahead.bench.methods import Method, digest
-from seeahead.bench.peers import ASSISTED, PEERS, assistant_of
+from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
@@ -195,7 +194,7 @@ class _Bench:
 
     def _ask(self, methods: Mapping[str, Method], log: Log) -> float | None:
         """Returns the share of the time that went to no method; None when nothing was left to ask."""
-        self.watch.begin(list(methods), self.plan.num_questions)
+        self.watch.begin(list(methods), len(self.plan.places))
         total, known = self.plan.num_runs(len(methods)), set(log.runs)
         self.progress(ASKING, 0.0)
         started = perf_counter()
@@ -214,7 +213,7 @@ class _Bench:
                 **settings,
                 "suite": suite.name,
                 "about": suite.about,
-                "num_questions": plan.num_questions,
+                "num_questions": len(plan.places),
                 "num_repeats": plan.num_repeats,
                 "temperatures": list(plan.temperatures),
                 "seed": plan.seed,

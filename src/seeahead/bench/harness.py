@@ -10,7 +10,7 @@ import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any
 
@@ -47,17 +47,14 @@ class Plan:
     seed: int = 0
     is_shuffled: bool = True  # else in the suite's own order, for people who watch
 
+    @cached_property
     def places(self) -> list[Place]:
         """In the suite's own order."""
         turns = ((item, turn) for item in self.suite.items for turn in range(len(item.turns)))
         return [(index, item, turn) for index, (item, turn) in enumerate(turns)]
 
-    @property
-    def num_questions(self) -> int:
-        return sum(len(item.turns) for item in self.suite.items)
-
     def num_runs(self, num_methods: int) -> int:
-        return self.num_questions * num_methods * self.num_repeats * len(self.temperatures)
+        return len(self.places) * num_methods * self.num_repeats * len(self.temperatures)
 
     def fingerprint(self, **given: object) -> dict[str, Any]:
         """What must be equal for an interrupted run to be continued, and more settings that are `given`."""
@@ -123,10 +120,10 @@ def _measure_once(family: Family, progress: Progress, num_repeats: int) -> Costs
 def ask_all(plan: Plan, methods: Mapping[str, Method], log: Log, watch: Watch) -> Iterator[Run]:
     """Asks what the log does not hold yet; yields every answer, also those of before."""
     for index, name, repeat, temperature in log.runs:
-        is_known = index < plan.num_questions and name in methods and repeat < plan.num_repeats
+        is_known = index < len(plan.places) and name in methods and repeat < plan.num_repeats
         if not is_known or temperature not in plan.temperatures:
             raise InputError(f"{log.path} holds answers that this run does not ask for; delete it and start again")
-    talks = [list(places) for _, places in groupby(plan.places(), lambda place: place[1].id)]
+    talks = [list(places) for _, places in groupby(plan.places, lambda place: place[1].id)]
     for temperature in plan.temperatures:
         for repeat in range(plan.num_repeats):
             shuffle = random.Random(f"{plan.seed} {temperature} {repeat}")
@@ -182,17 +179,16 @@ def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
             asked.earlier,
             asked.max_new_tokens,
         )
-        for _, item, turn, asked in ((*place, _question_at(place, log)) for place in plan.places())
+        for _, item, turn, asked in ((*place, _question_at(place, log)) for place in plan.places)
     )
 
 
 def gaps(plan: Plan, family: Family, log: Log) -> Iterator[Gap]:
     """Every greedy answer that is not the plain one of the same repeat."""
-    places = plan.places()
     for (index, method, repeat, temperature), other in sorted(log.runs.items()):
         plain = log.runs[index, PLAIN, repeat, temperature]
         position = parting(plain.token_ids, other.token_ids)
         if temperature == 0 and not other.error and position is not None:
-            inputs = family.encode(make_prompt(_question_at(places[index], log).messages()))
+            inputs = family.encode(make_prompt(_question_at(plan.places[index], log).messages()))
             gap = logit_gap(family, inputs, plain.token_ids, other.token_ids, position)
             yield Gap(index, method, repeat, position, gap and gap[0])

@@ -64,7 +64,7 @@ class Run(_Strict):
     generation: Annotated[
         Generation | None, BeforeValidator(schema.with_tokens), PlainSerializer(schema.without_tokens)
     ] = None
-    error: Annotated[str, AfterValidator(schema.without_answer)] = ""
+    error: str = ""
     pieces: tuple[tuple[str, Origin], ...] = ()  # the text as it arrived, and who proposed it
     arrivals: Annotated[tuple[float, ...], Field(exclude=True)] = ()  # of each piece, seconds after the first
 

@@ -82,13 +82,6 @@ def without_tokens(generation: Generation | None) -> dict[str, Any] | None:
     return {**whole, "steps": columns}
 
 
-def without_answer(error: str, info: ValidationInfo) -> str:
-    """What a failed run says, which has nothing else to say."""
-    if error and (info.data.get("token_ids") or info.data.get("generation")):
-        raise ValueError("it failed and has an answer")
-    return error
-
-
 class Shown(BaseModel):
     """Values of which only some are shown or counted with; the others may be anything."""
 
@@ -146,6 +139,8 @@ def faults(record: Record) -> Iterator[str]:
             yield f"runs.{number} is of a method that is not listed"
         if (key := (run.asked, run.method, run.repeat, run.temperature)) in known:
             yield f"runs.{number} is there twice"
+        if run.error and (run.token_ids or run.generation):
+            yield f"runs.{number}.error: it failed and has an answer"
         if run.generation is not None:
             yield from (f"runs.{number}.{fault}" for fault in run.generation.faults())
         known.add(key)
