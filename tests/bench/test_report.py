@@ -4,9 +4,11 @@ import re
 
 import pytest
 
+from seeahead.bench.figures import FIGURES
 from seeahead.bench.html import report, write_report
 from seeahead.bench.markdown import markdown
 from seeahead.bench.record import PLAIN
+from seeahead.bench.statistics import LEVEL, NUM_DRAWS
 from seeahead.bench.summary import summarize
 from seeahead.bench.words import DEFINITIONS, anchor, heading
 from tests.bench.made_record import ERROR, FAILED, METHODS, SCENARIOS, made_record
@@ -187,6 +189,12 @@ def _contrast(first, second):
 
     low, high = sorted((light(first), light(second)))
     return (high + 0.05) / (low + 0.05)
+
+
+def test_every_figure_has_a_definition_and_the_interval_is_the_one_that_is_computed():
+    assert {*FIGURES} <= {*DEFINITIONS}
+    assert f"{NUM_DRAWS:,} draws" in DEFINITIONS["95 % interval"]
+    assert f"the middle {LEVEL:.0%} of the draws" in DEFINITIONS["95 % interval"]
 
 
 def test_anchors_are_those_of_the_definitions(text):

@@ -68,11 +68,8 @@ def run(
     an empty list for all of them. `out` is a folder for record and page, in which an interrupted run goes on; without
     it nothing is written. Raises InputError, ModelError or DrafterError.
     """
-    usual = ["lookup", "language", "msd"] if target == "demo" else ["lookup"]
-    specs = usual if methods is None else [spec for spec in methods if spec != PLAIN]
     _check(count, repeats, temperatures, peers or (), out)
-    for spec in specs:  # what is no drafter is refused before images are opened and a model is loaded
-        spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if target == "demo" else None)
+    specs = _drafters(methods, is_demo=target == "demo")
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()) if out is None else out)
         if isinstance(suite, Path):
@@ -82,6 +79,16 @@ def run(
         plan = Plan(suite, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
         bench = _Bench(target, specs, peers, plan, progress or (lambda what, share: None), watch or Watch())
         return bench.run(None if out is None else place, dtype, device, measures_costs=measures_costs)
+
+
+def _drafters(named: Sequence[str] | None, *, is_demo: bool) -> list[str]:
+    """Refuses what is no drafter before images are opened and a model is loaded."""
+    if named is None:
+        return ["lookup", "language", "msd"] if is_demo else ["lookup"]
+    specs = [spec for spec in named if spec != PLAIN]
+    for spec in specs:
+        spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if is_demo else None)
+    return specs
 
 
 def _check(
@@ -121,7 +128,8 @@ class _Bench:
         given = {"drafters": self.drafters, "model": self.target, "peers": self.peers, "dtype": dtype, "device": device}
         with Log(None if out is None else out / PARTIAL, self.plan.fingerprint(**given)) as log:
             plain = api.load(self.target, PLAIN, dtype=dtype, device=device, progress=self.progress)
-            self._leave_out_what_it_cannot_read(plain.family.can_see)
+            if not plain.family.can_see:
+                self._leave_out_images()
             methods = self._methods(plain)
             described = self._describe(methods)
             log.begin({"target": described, "methods": list(methods)})
@@ -158,10 +166,10 @@ class _Bench:
         self.watch.leave_out(left_out)
         return list(left_out)
 
-    def _leave_out_what_it_cannot_read(self, can_see: bool) -> None:
-        """Questions with images, for a model that reads text only. Raises InputError when nothing is left."""
+    def _leave_out_images(self) -> None:
+        """For a model that reads text only. Raises InputError when nothing is left."""
         suite = self.plan.suite
-        items = tuple(item for item in suite.items if can_see or not item.images)
+        items = tuple(item for item in suite.items if not item.images)
         if not items:
             raise InputError(f"every question of {suite.name} shows images, and the model reads text only")
         self.plan = replace(self.plan, suite=replace(suite, items=items))
