@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from seeahead.api import Engine
 from seeahead.bench import harness
 from seeahead.bench.harness import MEASURED, measure_costs
-from seeahead.bench.methods import PEERS, Method, assistant, assistant_of, digest
+from seeahead.bench.methods import PEERS, Method, assistant, assistant_of
 from seeahead.bench.record import Costs, Run
 from seeahead.data.suite import Question
 from seeahead.drafters import bind
@@ -102,20 +102,9 @@ def test_our_method_tells_pieces_and_steps(engine):
 
 
 def test_parameters_are_those_the_drafter_reads(engine, drafter_folder):
-    assert Method(engine).weights == []
-    assert Method(engine.with_drafter("lookup")).weights == []
-    weights = Method(engine.with_drafter(drafter_folder)).weights
-    assert sum(weight.numel() for weight in weights) > 1000
-
-
-def test_weights_are_known_by_their_digest(engine, drafter_folder):
-    once, again = (Method(engine.with_drafter(drafter_folder)).weights for _ in range(2))
-    before = digest(once)
-    assert digest(again) == before
-    assert digest(weight.bfloat16() for weight in once) != before
-    with torch.no_grad():
-        again[-1].view(-1)[-1] += 1
-    assert digest(again) != before
+    assert Method(engine).num_weights == 0
+    assert Method(engine.with_drafter("lookup")).num_weights == 0
+    assert Method(engine.with_drafter(drafter_folder)).num_weights > 1000
 
 
 def test_the_table_of_costs_has_every_size_and_its_progress(engine):

@@ -1,13 +1,13 @@
 """`seeahead bench` and `seeahead report` as a whole, on a tiny LLaVA: what they print, write, continue and refuse."""
 
 import json
-import re
 import shutil
 
 import pytest
 
 from seeahead import api
 from seeahead.bench import benchmark
+from seeahead.bench.methods import digest, weights_of
 from seeahead.bench.record import read_record
 from seeahead.cli import main
 from seeahead.data.suite import BUNDLED as PICTURES
@@ -187,10 +187,27 @@ def test_the_record_keeps_a_hash_of_the_weights_of_every_drafter(tiny, pictures,
     ]
     assert main([*words, "-d", "lookup", "-d", f"{tmp_path / 'drafter'}:as=mine"]) == 0
     record = read_record(tmp_path / "out" / "bench.json")
-    ((name, digest),) = record.settings["drafters"].items()
-    assert name == "mine"
-    assert re.fullmatch("[0-9a-f]{16}", digest)
-    assert f"mine {digest}" in (tmp_path / "out" / "bench.html").read_text()
+    assert record.settings["drafters"] == {"mine": digest(tmp_path / "drafter")}
+    assert f"mine {digest(tmp_path / 'drafter')}" in (tmp_path / "out" / "bench.html").read_text()
+    before = digest(tmp_path / "drafter")
+    (tmp_path / "drafter" / "config.json").write_text("{}")
+    assert digest(tmp_path / "drafter") != before
+
+
+def test_where_the_weights_of_a_drafter_lie(tmp_path):
+    (tmp_path / "mine").mkdir()
+    own = {"vision": tmp_path / "vision", "msd": tmp_path / "msd"}
+    mine = str(tmp_path / "mine")
+    for spec, expected in (
+        ("none", None),
+        ("lookup:chain=3", None),
+        ("msd:depth=3", tmp_path / "msd"),
+        ("tabed", tmp_path / "vision"),
+        (f"tabed:vision={mine}", tmp_path / "mine"),
+        (f"{mine}:as=x", tmp_path / "mine"),
+        ("nobody/has-this", None),
+    ):
+        assert weights_of(spec, own) == expected, spec
 
 
 def test_a_report_of_nothing_is_refused(capsys, tmp_path):

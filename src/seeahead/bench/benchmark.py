@@ -17,7 +17,7 @@ from seeahead.api import Engine
 from seeahead.bench.harness import Plan, Progress, Watch, ask_all, asked_of, gaps, measure_costs, warm_up
 from seeahead.bench.html import write_report
 from seeahead.bench.log import Log
-from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest
+from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest, weights_of
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
@@ -189,7 +189,9 @@ class _Bench:
 
     def _describe(self, methods: Mapping[str, Method]) -> dict[str, Any]:
         """What is run, in words that may be published: no path of this machine; drafters by a hash of their weights."""
-        family = methods[PLAIN].engine.family
+        engine, (_, *names) = methods[PLAIN].engine, [name for name, method in methods.items() if not method.is_peer]
+        folders = {name: weights_of(spec, engine.own_drafters) for name, spec in zip(names, self.drafters, strict=True)}
+        family = engine.family
         return {
             "model_type": family.model.config.model_type,
             "num_parameters": sum(map(torch.numel, family.model.parameters())),
@@ -197,7 +199,7 @@ class _Bench:
             "device": family.device.type,
             "num_threads": torch.get_num_threads(),
             "model": self.target if self.target == "demo" else Path(self.target).name,
-            "drafters": {name: digest(method.weights) for name, method in methods.items() if method.weights},
+            "drafters": {name: digest(folder) for name, folder in folders.items() if folder is not None},
         }
 
     def _ask(self, methods: Mapping[str, Method], log: Log) -> float | None:
@@ -214,7 +216,7 @@ class _Bench:
 
     def _record(self, methods: Mapping[str, Method], log: Log, settings: Mapping[str, Any], costs: Costs) -> Record:
         plan, suite = self.plan, self.plan.suite
-        sizes = {name: sum(map(torch.numel, method.weights)) for name, method in methods.items() if method.weights}
+        sizes = {name: method.num_weights for name, method in methods.items() if method.num_weights}
         return Record(
             provenance=provenance(plan.seed),
             settings={

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import Any, ClassVar
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from seeahead.api import Engine
@@ -46,10 +47,10 @@ class Method:
     engine: Engine
 
     @property
-    def weights(self) -> list[torch.Tensor]:
-        """Those that the drafter reads per draft step, each once."""
+    def num_weights(self) -> int:
+        """Those that the drafter reads per draft step."""
         modules: Iterable[Any] = getattr(self.engine.drafter, "modules", ())
-        return list({id(weight): weight for module in modules for weight in module.parameters()}.values())
+        return sum({id(weight): weight.numel() for module in modules for weight in module.parameters()}.values())
 
     def answer(self, place: Run, question: Question, seed: int, on_piece: OnPiece | None = None) -> Run:
         """`place` with the whole answer in it; at its temperature above 0 from the model's full distribution,
@@ -82,12 +83,26 @@ class Method:
         )
 
 
-def digest(weights: Iterable[torch.Tensor]) -> str:
-    """Equal only for equal weights of one type."""
+def weights_of(spec: str, own: Mapping[str, Path]) -> Path | None:
+    """The folder that a drafter is read from; None for one without weights. `own`: the target's, by kind."""
+    name, options = split_settings(spec)
+    if name == "tabed":
+        name = split_settings(options.get("vision", "vision"))[0]
+    if name in own:
+        return own[name]
+    if Path(name).is_dir():
+        return Path(name)
+    found = try_to_load_from_cache(name, "config.json") if name.count("/") == 1 else None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def digest(folder: Path) -> str:
+    """Of all weights and settings in a folder: equal only for equal files."""
     whole = hashlib.sha256()
-    for weight in weights:
-        whole.update(f"{weight.dtype} {tuple(weight.shape)}".encode())
-        whole.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    for path in sorted(folder.glob("*")):
+        if path.suffix in (".safetensors", ".bin") or path.name == "config.json":
+            with path.open("rb") as stream:
+                whole.update(f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()[:_NUM_LETTERS]
 
 
