@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from seeahead.bench.charts import WIDTH, style
+from seeahead.bench.charts import WIDTH
+from seeahead.bench.html import TEMPLATES
 
 _ALONE = """.chart { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 .chart text.heading { font-size: 14px; font-weight: 600; }"""
@@ -25,10 +26,10 @@ def grid(title: str, drawn: Sequence[tuple[str, str]], num_columns: int) -> str:
             body.append(words)
             body.append(chart.replace("<svg ", f"<svg {place} ", 1))
         top += above + max(_height(chart) for _, chart in row) + margin
-    width = num_columns * cell
+    width, style = num_columns * cell, (TEMPLATES / "charts.css").read_text(encoding="utf-8").strip()
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" viewBox="0 0 {width:g} {top:g}" '
-        f'width="{width:g}" height="{top:g}"><title>{escape(title)}</title><style>{style()}\n{_ALONE}</style>'
+        f'width="{width:g}" height="{top:g}"><title>{escape(title)}</title><style>{style}\n{_ALONE}</style>'
         f'<rect width="100%" height="100%" fill="var(--paper)"/>{"".join(body)}</svg>\n'
     )
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from seeahead.bench.figures import MethodSummary, Speed
-from seeahead.bench.glossary import number, percent, times
-from seeahead.bench.headline import ranked
+from seeahead.bench.figures import FIGURES, Sample
 from seeahead.bench.markdown import name, plain_words, shown, table
 from seeahead.bench.statistics import Interval
-from seeahead.bench.summary import Summary, machine
+from seeahead.bench.summary import Summary, ranked
+from seeahead.bench.words import times
 
 NEEDS: Mapping[str, str] = {
     "lookup": "nothing",
@@ -43,7 +42,7 @@ def _page(stem: str, summary: Summary) -> str:
     by_temperature = {temperature: ranked(methods, is_peer=False) for temperature, methods in summary.methods.items()}
     parts = [
         "# Choosing a drafter",
-        f"From one run of everything: {plain_words(machine(summary))} ([all figures](results/{stem}.md)). "
+        f"From one run of everything: {plain_words(summary.machine)} ([all figures](results/{stem}.md)). "
         "Speed-ups are over plain decoding with the same loop, geometric means over scenarios.",
         "## In short",
         "\n".join(
@@ -64,27 +63,27 @@ def _when(temperature: float) -> str:
     return "greedy" if temperature == 0 else f"temperature {temperature:g}"
 
 
-def _short(temperature: float, methods: Sequence[MethodSummary]) -> list[str]:
+def _short(temperature: float, methods: Sequence[Sample]) -> list[str]:
     if not methods:
         return []
-    lines = [f"Fastest, {_when(temperature)}: **{name(methods[0])}**, {shown(times(methods[0].speed_up))}."]
+    lines = [f"Fastest, {_when(temperature)}: **{name(methods[0])}**, {shown(times(methods[0]['speed-up']))}."]
     free = next((entry for entry in methods if entry.method == "lookup"), None)
     if free is not None:
-        lines.append(f"Without any weights, {_when(temperature)}: lookup, {shown(times(free.speed_up))}.")
+        lines.append(f"Without any weights, {_when(temperature)}: lookup, {shown(times(free['speed-up']))}.")
     safe = [name(entry) for entry in methods if _extremes(entry)[0][1] >= 1]
     lines.append(f"Never slower than plain in any scenario, {_when(temperature)}: {', '.join(safe) or 'none'}.")
     return lines
 
 
-def _extremes(entry: MethodSummary) -> tuple[tuple[str, float], tuple[str, float]]:
+def _extremes(entry: Sample) -> tuple[tuple[str, float], tuple[str, float]]:
     """(scenario, speed-up) where the method is slowest, and where it is fastest."""
-    speeds: Mapping[str, Speed] = entry.by_scenario
-    known = [(scenario, _value(speed.speed_up)) for scenario, speed in speeds.items() if speed.speed_up is not None]
+    speeds = {scenario: part["ratio of sums"] for scenario, part in entry.groups["scenario"].items()}
+    known = [(scenario, speed.value) for scenario, speed in speeds.items() if speed is not None]
     ordered = sorted(known, key=lambda pair: pair[1])
     return ordered[0], ordered[-1]
 
 
-def _methods(by_temperature: Mapping[float, Sequence[MethodSummary]]) -> str:
+def _methods(by_temperature: Mapping[float, Sequence[Sample]]) -> str:
     first, *others = by_temperature.items()
     rows = []
     for entry in first[1]:
@@ -94,10 +93,9 @@ def _methods(by_temperature: Mapping[float, Sequence[MethodSummary]]) -> str:
             [
                 name(entry),
                 NEEDS.get(entry.method, "–"),
-                shown(times(entry.speed_up)),
-                *(shown(times(other.speed_up if other else None)) for other in more),
-                shown(number(entry.block_efficiency)),
-                shown(percent(entry.drafts.draft_share if entry.drafts else None)),
+                shown(times(entry["speed-up"])),
+                *(shown(times(other["speed-up"] if other else None)) for other in more),
+                *(shown(FIGURES[word].cell(entry)) for word in ("τ by scenario", "draft")),
                 f"{plain_words(worst[0])} {worst[1]:.2f}×",
                 f"{plain_words(best[0])} {best[1]:.2f}×",
             ]
@@ -107,13 +105,13 @@ def _methods(by_temperature: Mapping[float, Sequence[MethodSummary]]) -> str:
     return table("Every drafter", headings, rows)
 
 
-def _scenarios(summary: Summary, by_temperature: Mapping[float, Sequence[MethodSummary]]) -> str:
+def _scenarios(summary: Summary, by_temperature: Mapping[float, Sequence[Sample]]) -> str:
     rows = []
-    for scenario in summary.scenarios:
+    for scenario in summary.record.scenarios:
         cells = []
         for methods in by_temperature.values():
-            ranked = sorted(methods, key=lambda entry: -_value(entry.by_scenario[scenario].speed_up))
-            best = [f"{name(entry)} {_value(entry.by_scenario[scenario].speed_up):.2f}×" for entry in ranked[:3]]
+            speeds = [(_value(entry.groups["scenario"][scenario]["ratio of sums"]), name(entry)) for entry in methods]
+            best = [f"{found} {speed:.2f}×" for speed, found in sorted(speeds, key=lambda pair: -pair[0])[:3]]
             cells.append(", ".join(best))
         rows.append([plain_words(scenario), *cells])
     headings = ["scenario", *(f"fastest three, {_when(temperature)}" for temperature in by_temperature)]

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from benchmarks.chart_grid import grid
 from seeahead.bench import charts
-from seeahead.bench.glossary import EFFICIENCY_BY_KIND, EFFICIENCY_BY_SCENARIO, SHORT, columns
-from seeahead.bench.headline import temperature_title
-from seeahead.bench.markdown import grouped, markdown, name, over_peers, plain_words, row_cells, table, warnings
+from seeahead.bench.figures import FIGURES, SHORT
+from seeahead.bench.markdown import figures, groups, markdown, name, over_peers, plain_words, row_cells, warnings
 from seeahead.bench.record import PLAIN
-from seeahead.bench.summary import Summary, machine
+from seeahead.bench.summary import Summary, temperature_title
 
-EVIDENCE = columns("speed-up", "τ by scenario", "τ", "draft", "host", "identical")
+EVIDENCE = [FIGURES[word] for word in ("speed-up", "τ by scenario", "τ", "draft", "host", "identical")]
 """What a method's page shows: what is not drafting or host are the target's passes."""
 
 
@@ -33,7 +32,7 @@ def line(stem: str, summary: Summary) -> str:
     """What a README says of a run that has a page of its own."""
     methods = (entry.method.replace("`", "") for entry in summary.headline_methods if entry.method != PLAIN)
     shown = ", ".join(f"`{method}`" for method in methods)
-    about = plain_words(summary.settings.get("about") or stem)
+    about = plain_words(summary.record.settings.get("about") or stem)
     return f"- {about}, with {shown}: [all figures](docs/results/{stem}.md)"
 
 
@@ -43,19 +42,18 @@ def evidence(stem: str, summary: Summary) -> str:
 
 
 def _evidence(stem: str, summary: Summary) -> Iterator[str]:
-    yield f"{plain_words(machine(summary))} · [all figures](../results/{stem}.md)"
+    yield f"{plain_words(summary.machine)} · [all figures](../results/{stem}.md)"
     yield f"![{_ALTS[0]}](../images/{stem}-speed.svg)"
     yield from warnings(summary)
     for temperature, methods in summary.methods.items():
-        rows = [[name(entry), *row_cells(entry, EVIDENCE)] for entry in methods]
-        yield table(temperature_title(temperature), ["method", *(column.word for column in EVIDENCE)], rows)
+        yield figures(temperature_title(temperature), methods, EVIDENCE)
     drafted = [entry for entry in summary.headline_methods if entry.method != PLAIN and not entry.is_peer]
-    yield from (grouped(grouping, drafted) for grouping in (EFFICIENCY_BY_SCENARIO, EFFICIENCY_BY_KIND))
+    yield from (groups(title, drafted) for title in ("τ by scenario", "τ by images and turn"))
 
 
 def _block(stem: str, summary: Summary) -> Iterator[str]:
     yield f"**{plain_words(summary.headline)}**"
-    yield f"{plain_words(machine(summary))} · [all figures](docs/results/{stem}.md)"
+    yield f"{plain_words(summary.machine)} · [all figures](docs/results/{stem}.md)"
     yield f"![{_ALTS[0]}](docs/images/{stem}-speed.svg)"
     lines = ["| method | " + " | ".join(column.word for column in SHORT) + " |", "|---|" + "---:|" * len(SHORT)]
     rows = ([name(entry), *row_cells(entry, SHORT)] for entry in summary.headline_methods)
@@ -72,18 +70,8 @@ _ALTS = (
 
 def _images(summary: Summary) -> Iterator[tuple[str, str]]:
     methods = summary.headline_methods
-    yield (
-        "speed",
-        grid(
-            _ALTS[0],
-            [
-                ("Speed-up, all scenarios", charts.overall("o", methods)),
-                (
-                    "Speed-up against tokens per pass (τ)",
-                    charts.speed_against_efficiency("p", methods, summary.costs),
-                ),
-            ],
-            2,
-        ),
-    )
-    yield "scenarios", grid(_ALTS[1], charts.by_scenario("s", methods, summary.scenarios), 2)
+    every, *scenarios = charts.speed_ups("", methods).items()
+    plane = charts.speed_against_efficiency("p", methods, summary.record.costs)
+    shown = [("Speed-up, all scenarios", every[1]), ("Speed-up against tokens per pass (τ)", plane)]
+    yield "speed", grid(_ALTS[0], shown, 2)
+    yield "scenarios", grid(_ALTS[1], scenarios, 2)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from seeahead.bench.figures import MethodSummary
-from seeahead.bench.glossary import number, times
-from seeahead.bench.headline import temperature_title
 from seeahead.bench.markdown import name, shown, table
 from seeahead.bench.statistics import Interval
-from seeahead.bench.summary import Summary, machine
+from seeahead.bench.summary import Summary, temperature_title
+from seeahead.bench.words import number, times
 
 _HEADINGS = ("method", "speed-up", "again", "τ", "again", "scenarios that agree", "agree")
 
@@ -38,8 +36,8 @@ def _parts(first: Summary, again: Summary) -> Iterator[str]:
         "Ratios within a run can be compared between runs, seconds cannot. Two figures agree when their 95 % intervals "
         "overlap."
     )
-    yield f"First: {machine(first)}, commit {first.provenance.get('commit')}."
-    yield f"Again: {machine(again)}, commit {again.provenance.get('commit')}."
+    yield f"First: {first.machine}, commit {first.record.provenance.get('commit')}."
+    yield f"Again: {again.machine}, commit {again.record.provenance.get('commit')}."
     for temperature in again.methods:
         if temperature in first.methods:
             rows = list(_rows(first, again, temperature))
@@ -53,11 +51,11 @@ def _rows(first: Summary, again: Summary, temperature: float) -> Iterator[list[s
             continue
         before = known[entry.method]
         pairs = [
-            (before.by_scenario[scenario].speed_up, entry.by_scenario[scenario].speed_up)
-            for scenario in entry.by_scenario
-            if scenario in before.by_scenario
+            (before.groups["scenario"][scenario]["ratio of sums"], part["ratio of sums"])
+            for scenario, part in entry.groups["scenario"].items()
+            if scenario in before.groups["scenario"]
         ]
-        speeds, efficiencies = (before.speed_up, entry.speed_up), (_efficiency(before), _efficiency(entry))
+        speeds, efficiencies = (before["speed-up"], entry["speed-up"]), (before["τ"], entry["τ"])
         yield [
             name(entry),
             *(shown(times(figure)) for figure in speeds),
@@ -65,7 +63,3 @@ def _rows(first: Summary, again: Summary, temperature: float) -> Iterator[list[s
             f"{sum(overlap(*pair) for pair in pairs)} of {len(pairs)}",
             "yes" if overlap(*speeds) and overlap(*efficiencies) else "no",
         ]
-
-
-def _efficiency(entry: MethodSummary) -> Interval | None:
-    return entry.drafts.block_efficiency if entry.drafts else None

@@ -16,12 +16,11 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.claims.word_classes import count_words
-from seeahead.bench.figures import Answers, Mask, answers_of
-from seeahead.bench.glossary import number
+from seeahead.bench.answers import Answers, Mask, answers_of, bootstrap_weights
 from seeahead.bench.markdown import shown
 from seeahead.bench.record import PLAIN, Record, Run
 from seeahead.bench.statistics import Array, Interval, geometric_mean, ratio
-from seeahead.bench.summary import bootstrap_weights
+from seeahead.bench.words import number
 from seeahead.metrics import Totals
 
 Kind = Literal[

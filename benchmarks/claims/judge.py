@@ -11,11 +11,11 @@ import numpy as np
 
 from benchmarks.claims.figures import FIGURES, Figure, Sample, StoredRun
 from benchmarks.claims.rules import Bound, Cannot, Group, Needs, Rule
-from seeahead.bench.figures import Mask
-from seeahead.bench.glossary import number
+from seeahead.bench.answers import Mask
 from seeahead.bench.markdown import shown
 from seeahead.bench.record import PLAIN
 from seeahead.bench.statistics import Array, Interval, interval, ratio
+from seeahead.bench.words import number
 
 _ROUNDING = 1e-9
 _OF: Mapping[str, Callable[[Array], Array]] = {

@@ -18,10 +18,11 @@ from typing import Any
 
 import seeahead
 from benchmarks.chart_grid import grid
+from benchmarks.studies import measured
 from seeahead.api import Engine
 from seeahead.bench import charts
 from seeahead.bench.harness import question_of
-from seeahead.bench.markdown import measured, table
+from seeahead.bench.markdown import table
 from seeahead.bench.suites import Item, load_suite
 from seeahead.drafters.base import ModelDrafting
 from seeahead.drafters.ensemble import EnsembleDrafter, EnsembleModel
@@ -214,7 +215,7 @@ def _weights(ident: str, scenario: str, rows: Sequence[Row]) -> str:
             if len(there) >= _FEWEST:
                 points.append((block + 1.0, mean(there)))
         series.append(charts.Line(letter, _COLOURS[place], tuple(points)))
-    return charts.lines(ident, f"Weights of views in {scenario}", series, ("block", "weight"), 30)
+    return charts.lines(ident, f"Weights of views in {scenario}", series, "block", 30)
 
 
 if __name__ == "__main__":

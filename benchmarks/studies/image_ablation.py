@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 import seeahead
+from benchmarks.studies import measured
 from seeahead.api import Engine
 from seeahead.bench.harness import question_of
-from seeahead.bench.markdown import measured, table
+from seeahead.bench.markdown import table
 from seeahead.bench.suites import load_suite
 from seeahead.drafting import DraftContext, Drafter, Drafting
 from seeahead.provenance import provenance, write_json

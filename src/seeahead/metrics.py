@@ -1,4 +1,4 @@
-"""Figures derived from records: the one place where τ, token rate, speed-up, MBSU and V(k) are defined.
+"""Figures derived from records: the one place where τ, token rate, speed-up and MBSU are defined.
 
 Every figure is made of `Totals`, sums over answers, which are numbers or arrays of numbers (one per bootstrap draw).
 """
@@ -6,14 +6,10 @@ Every figure is made of `Totals`, sums over answers, which are numbers or arrays
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from seeahead.records import Generation
-
-Number = TypeVar("Number", bound=Any)
-"""A number, or an array of numbers."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +31,20 @@ class Totals:
     passes: Any = 0.0  # every step's pass in units of a pass over one token: V(1 + drafted)
 
     @classmethod
-    def of(cls, generations: Iterable[Generation]) -> Totals:
-        """What answers say of themselves; `total`, `first` and `passes` are not among it."""
-        answers = list(generations)
-        steps = [step for answer in answers for step in answer.steps]
-        tokens = sum(len(step.emitted) for step in steps)
+    def of(cls, answer: Generation) -> Totals:
+        """What an answer says of itself; `total`, `first` and `passes` are not among it."""
+        steps = answer.steps
         return cls(
-            tokens=tokens,
+            tokens=len(answer.token_ids) - 1,
             seconds=sum(step.seconds for step in steps),
-            all_tokens=tokens + len(answers),
+            all_tokens=len(answer.token_ids),
             steps=len(steps),
             levels=sum(step.depth for step in steps),
             drafted=sum(step.num_drafted for step in steps),
             draft=sum(step.seconds_draft for step in steps),
             target=sum(step.seconds_target for step in steps),
-            prefill=sum(answer.seconds_prefill for answer in answers),
-            start=sum(answer.seconds_drafter_start for answer in answers),
+            prefill=answer.seconds_prefill,
+            start=answer.seconds_drafter_start,
         )
 
     @property
@@ -77,11 +71,6 @@ class Totals:
         """Share of decode time spent outside the drafter's and the target's forward passes."""
         return per(self.seconds - self.draft - self.target, self.seconds)
 
-    @property
-    def ceiling(self) -> Any:
-        """Speed-up of the same drafts if drafting and host work took no time."""
-        return per(self.tokens, self.passes)
-
 
 def per(amount: Any, whole: Any) -> Any:
     """`amount / whole`; NaN where a number has nothing to be divided by."""
@@ -101,18 +90,6 @@ def end_to_end(own: Totals, plain: Totals) -> Any:
     return per(per(own.all_tokens, own.total), per(plain.all_tokens, plain.total))
 
 
-def memory_bound_speed_up(block_efficiency: Number, depth: Any, cost_ratio: Any) -> Number:
+def memory_bound_speed_up(block_efficiency: Any, depth: Any, cost_ratio: Any) -> Any:
     """MBSU = τ / (1 + γ·c), with γ = drafted depth, c = drafter cost per draft step / target cost per step."""
-    found: Number = block_efficiency / (1 + depth * cost_ratio)
-    return found
-
-
-def pass_cost(seconds: Mapping[int, float], num_tokens: float) -> float:
-    """V(k) = time(k) / time(1), on straight lines between the measured k; NaN where nothing was measured."""
-    known = sorted(seconds)
-    if not known:
-        return math.nan
-    low = max((k for k in known if k <= num_tokens), default=known[0])
-    high = min((k for k in known if k >= num_tokens), default=known[-1])
-    share = 0.0 if low == high else (num_tokens - low) / (high - low)
-    return (seconds[low] * (1 - share) + seconds[high] * share) / seconds[known[0]]
+    return block_efficiency / (1 + depth * cost_ratio)

@@ -18,9 +18,10 @@ Origin = Literal["drafted", "target"]
 FinishReason = Literal["end", "length", "stop", "context", "error"]
 """Why an answer ended: end token, max_new_tokens, stop string, the context was full, or an error (in a batch)."""
 
-
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """Of values that come back from a file: "3" is no number, true is not 1, and nobody has keys that we do not know."""
+adapter = cache(TypeAdapter[Any])
+"""Reads and writes values of a class; made when first needed, for that takes a while."""
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Seconds = Annotated[float, Field(ge=0, le=10**9)]
 
@@ -43,10 +44,6 @@ class Step:
     seconds_draft: Seconds
     seconds_target: Seconds
     seconds: Seconds
-
-    @property
-    def seconds_host(self) -> float:
-        return self.seconds - self.seconds_draft - self.seconds_target
 
     def faults(self) -> Iterator[str]:
         """What cannot be, of a step that was read from a file."""
@@ -72,7 +69,7 @@ class Generation:
     seconds_prefill: Seconds = 0.0
     seconds_drafter_start: Seconds = 0.0
     drafter: str = "none"
-    notes: tuple[str, ...] = ()
+    notes: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -95,19 +92,13 @@ class Generation:
     def from_json(cls, value: object) -> Generation:
         """Raises InputError for what `to_json` cannot have made."""
         try:
-            generation = _adapter().validate_json(json.dumps(value))
-        except ValidationError as error:
-            raise InputError(f"this is no record of an answer: {fault_of(error)}") from None
-        except (TypeError, ValueError, RecursionError):
-            raise InputError("this is no record of an answer: it is not made of JSON values") from None
+            generation: Generation = adapter(Generation).validate_json(json.dumps(value))
+        except (TypeError, ValueError, RecursionError) as error:
+            wrong = fault_of(error) if isinstance(error, ValidationError) else "it is not made of JSON values"
+            raise InputError(f"this is no record of an answer: {wrong}") from None
         if fault := next(generation.faults(), None):
             raise InputError(f"this record of an answer does not add up: {fault}")
         return generation
-
-
-@cache
-def _adapter() -> TypeAdapter[Generation]:
-    return TypeAdapter(Generation)
 
 
 def fault_of(error: ValidationError) -> str:

@@ -44,7 +44,7 @@ class Reply:
     @property
     def metrics(self) -> dict[str, float]:
         """Block efficiency (tokens per target forward, bonus included), token rate (per second, prefill excluded), …"""
-        totals = Totals.of([self.generation])
+        totals = Totals.of(self.generation)
         names = ("block_efficiency", "token_rate", "draft_share", "host_share")
         figures = {name: float(getattr(totals, name)) for name in names}
         return {**figures, "seconds_prefill": self.generation.seconds_prefill}

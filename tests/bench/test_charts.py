@@ -12,11 +12,20 @@ from seeahead.bench.statistics import Interval
 from tests.bench.reader import Reader
 
 
+class Method:
+    """What charts see of a method."""
+
+    is_peer, own = False, SimpleNamespace(errors=())
+
+    def __init__(self, method, figures):
+        self.method, self.figures = method, figures
+
+    def __getitem__(self, word):
+        return self.figures[word]
+
+
 def method(name, efficiency=2.0, speed_up=1.5):
-    drafts = SimpleNamespace(block_efficiency=Interval(efficiency), ceiling=None)
-    return SimpleNamespace(
-        method=name, is_peer=False, errors=(), drafts=drafts, speed_up_of_sums=Interval(speed_up, None, None)
-    )
+    return Method(name, {"τ": Interval(efficiency), "ceiling": None, "ratio of sums": Interval(speed_up)})
 
 
 def plane(*methods):

@@ -2,16 +2,15 @@
 
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from seeahead.bench.harness import Plan, Watch, asked_of, fingerprint, question_of, warm_up
-from seeahead.bench.harness import run as run_watched
+from seeahead.bench.harness import Plan, Watch, ask_all, asked_of, question_of, warm_up
 from seeahead.bench.log import Log
-from seeahead.bench.methods import Response
 from seeahead.bench.record import Run
 from seeahead.bench.suites import Item, Suite
 from seeahead.data.suite import Turn
@@ -38,15 +37,15 @@ class Fake:
         self.name, self.is_peer, self.fails = name, is_peer, fails
         self.heard = []
 
-    def answer(self, messages, max_new_tokens, temperature, seed, on_piece=None):
-        self.heard.append((messages, max_new_tokens, temperature, seed))
+    def answer(self, place, question, seed, on_piece=None):
+        self.heard.append((question.messages(), question.max_new_tokens, place.temperature, seed))
         if self.fails:
             raise ValueError("no such thing\nas this")
-        return Response((1, 2, 3), f"{self.name} at {temperature}", 0.1, 0.3)
+        return replace(place, token_ids=(1, 2, 3), text=f"{self.name} at {place.temperature}", seconds_total=0.3)
 
 
 def run(plan, asked, log):
-    return run_watched(plan, asked, log, Watch())
+    return ask_all(plan, asked, log, Watch())
 
 
 def methods():
@@ -60,7 +59,7 @@ def log_at(tmp_path):
 
         def opened(name: str, plan=PLAN) -> Log:
             stack.close()
-            log = stack.enter_context(Log(tmp_path / name, fingerprint(plan, model="demo")))
+            log = stack.enter_context(Log(tmp_path / name, plan.fingerprint(model="demo")))
             log.begin({"methods": ["none", "language", "peer"]})
             return log
 

@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 from seeahead.api import Engine
-from seeahead.bench import costs
-from seeahead.bench.costs import MEASURED, measure_costs
-from seeahead.bench.methods import EngineMethod, parameters_read
-from seeahead.bench.peers import PEERS, assistant, assistant_of
-from seeahead.bench.record import Costs
+from seeahead.bench import harness
+from seeahead.bench.harness import MEASURED, measure_costs
+from seeahead.bench.methods import PEERS, Method, assistant, assistant_of
+from seeahead.bench.record import Costs, Run
+from seeahead.data.suite import Question
 from seeahead.drafters import bind
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.vocabulary import FILE_NAME
@@ -22,7 +22,8 @@ from seeahead.session import Session
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 
-MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}]}]
+QUESTION = Question("one", (), "What is this?", 12)
+GREEDY, SAMPLED = Run(3, "a method", 0, 0.0), Run(3, "a method", 0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,9 @@ def drafter_folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_gives_the_plain_answer(engine, drafter_folder, name):
-    plain = EngineMethod(engine).answer(MESSAGES, 12, 0.0, 0)
+    plain = Method(engine).answer(GREEDY, QUESTION, 0)
     peer = PEERS[name](engine, drafter_folder)
-    spoken = peer.answer(MESSAGES, 12, 0.0, 0)
+    spoken = peer.answer(GREEDY, QUESTION, 0)
     assert spoken.token_ids == plain.token_ids
     assert spoken.text == plain.text
     assert 0 < spoken.seconds_first <= spoken.seconds_total
@@ -57,7 +58,7 @@ def test_a_peer_gives_the_plain_answer(engine, drafter_folder, name):
 def test_a_peer_samples_reproducibly_and_leaves_the_generator_alone(engine):
     peer = PEERS["transformers"](engine, None)
     before = torch.random.get_rng_state()
-    first, second, other = (peer.answer(MESSAGES, 12, 1.0, seed).token_ids for seed in (1, 1, 2))
+    first, second, other = (peer.answer(SAMPLED, QUESTION, seed).token_ids for seed in (1, 1, 2))
     assert first == second != other
     assert torch.equal(before, torch.random.get_rng_state())
 
@@ -94,16 +95,16 @@ def test_the_assistant_is_the_first_language_drafter_that_was_named(drafter_fold
 
 
 def test_our_method_tells_pieces_and_steps(engine):
-    spoken = EngineMethod(engine.with_drafter("lookup")).answer(MESSAGES, 12, 0.0, 0)
+    spoken = Method(engine.with_drafter("lookup")).answer(GREEDY, QUESTION, 0)
     assert "".join(text for text, _ in spoken.pieces) == spoken.text
     assert spoken.generation is not None
     assert spoken.generation.token_ids == spoken.token_ids
 
 
 def test_parameters_are_those_the_drafter_reads(engine, drafter_folder):
-    assert parameters_read(engine) is None
-    assert parameters_read(engine.with_drafter("lookup")) is None
-    assert parameters_read(engine.with_drafter(drafter_folder)) > 1000
+    assert Method(engine).num_weights == 0
+    assert Method(engine.with_drafter("lookup")).num_weights == 0
+    assert Method(engine.with_drafter(drafter_folder)).num_weights > 1000
 
 
 def test_the_table_of_costs_has_every_size_and_its_progress(engine):
@@ -118,6 +119,6 @@ def test_the_table_of_costs_has_every_size_and_its_progress(engine):
 def test_a_disturbed_table_is_measured_anew_twice_at_most(monkeypatch, firsts, num_measured):
     measured = iter([Costs(10, {1: 2.0, 4: seconds}) for seconds in firsts])
     seen = []
-    monkeypatch.setattr(costs, "_measure_once", lambda *given: seen.append(next(measured)) or seen[-1])
+    monkeypatch.setattr(harness, "_measure_once", lambda *given: seen.append(next(measured)) or seen[-1])
     assert measure_costs(None, lambda *stage: None) is seen[-1]
     assert len(seen) == num_measured

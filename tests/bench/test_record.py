@@ -8,7 +8,7 @@ import pytest
 
 from seeahead.bench import statistics
 from seeahead.bench.markdown import markdown
-from seeahead.bench.record import Asked, Costs, Gap, Record, Run, read_record, without_words, write_record
+from seeahead.bench.record import Asked, Costs, Gap, Record, Run, read_record, write_record
 from seeahead.bench.summary import summarize
 from seeahead.errors import InputError
 from seeahead.records import Generation, Step
@@ -49,8 +49,8 @@ def test_the_cost_of_tokens_between_measured_numbers_is_interpolated():
 
 def test_decode_seconds_are_those_of_the_steps_or_what_follows_the_first_token():
     ours, peer = RECORD.runs[0], Run(0, "peer", 0, 0.0, (1, 2, 3), "", 0.25, 1.0)
-    assert ours.seconds_decode == pytest.approx(0.045)
-    assert (peer.seconds_decode, peer.num_decoded) == (0.75, 2)
+    assert ours.totals.seconds == pytest.approx(0.045)
+    assert (peer.totals.seconds, peer.totals.tokens) == (0.75, 2)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +203,6 @@ def test_every_answer_is_one_line_and_its_steps_are_columns(tmp_path):
 
 def test_words_are_kept_once():
     said = RECORD.runs[0]
-    assert without_words(said) == said
-    assert without_words(replace(said, repeat=1)) == replace(said, repeat=1, text="", pieces=())
-    assert without_words(replace(said, temperature=1.0)) == replace(said, temperature=1.0, pieces=())
+    assert said.as_stored == said
+    assert replace(said, repeat=1).as_stored == replace(said, repeat=1, text="", pieces=())
+    assert replace(said, temperature=1.0).as_stored == replace(said, temperature=1.0, pieces=())

@@ -4,11 +4,13 @@ import re
 
 import pytest
 
-from seeahead.bench.glossary import DEFINITIONS, anchor, heading
+from seeahead.bench.figures import FIGURES
 from seeahead.bench.html import report, write_report
 from seeahead.bench.markdown import markdown
 from seeahead.bench.record import PLAIN
+from seeahead.bench.statistics import LEVEL, NUM_DRAWS
 from seeahead.bench.summary import summarize
+from seeahead.bench.words import DEFINITIONS, anchor, heading
 from tests.bench.made_record import ERROR, FAILED, METHODS, SCENARIOS, made_record
 from tests.bench.reader import Reader
 
@@ -88,9 +90,9 @@ def test_page_and_markdown_carry_the_same_headline(summary, said, marked_down):
     assert summary.headline in said
     assert f"**{summary.headline}**" in marked_down
     for entry in summary.methods[0.0]:
-        if entry.speed_up is not None and entry.method != PLAIN:
-            figure = f"{entry.speed_up.value:.2f}×"
-            spread = f"{entry.speed_up.low:.2f}–{entry.speed_up.high:.2f}"
+        if entry["speed-up"] is not None and entry.method != PLAIN:
+            figure = f"{entry['speed-up'].value:.2f}×"
+            spread = f"{entry['speed-up'].low:.2f}–{entry['speed-up'].high:.2f}"
             assert f"{figure} {spread}" in said
             assert f"{figure} ({spread})" in marked_down
 
@@ -187,6 +189,12 @@ def _contrast(first, second):
 
     low, high = sorted((light(first), light(second)))
     return (high + 0.05) / (low + 0.05)
+
+
+def test_every_figure_has_a_definition_and_the_interval_is_the_one_that_is_computed():
+    assert {*FIGURES} <= {*DEFINITIONS}
+    assert f"{NUM_DRAWS:,} draws" in DEFINITIONS["95 % interval"]
+    assert f"the middle {LEVEL:.0%} of the draws" in DEFINITIONS["95 % interval"]
 
 
 def test_anchors_are_those_of_the_definitions(text):

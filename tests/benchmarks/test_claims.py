@@ -92,15 +92,15 @@ def test_figures_and_their_intervals_are_those_of_the_report(method, temperature
         draws = FIGURES[kind].draws(part)
         return interval(draws if over is None else ratio(draws, over), part.num_questions)
 
-    assert figure("block_efficiency") == entry.drafts.block_efficiency
-    assert figure("speed_up") == entry.speed_up
+    assert figure("block_efficiency") == entry["τ"]
+    assert figure("speed_up") == entry["speed-up"]
     if method == "language":  # the other has no parameters
-        found, known = figure("memory_bound_speed_up"), entry.drafts.memory_bound_by_parameters
+        found, known = figure("memory_bound_speed_up"), entry["MBSU (parameters)"]
         assert vars(found) == pytest.approx(vars(known))
     plain = FIGURES["step_seconds"].draws(Sample(sample.run, "none", temperature, everything))
-    assert vars(figure("draft_seconds", over=plain)) == pytest.approx(vars(entry.drafts.measured_cost))
+    assert vars(figure("draft_seconds", over=plain)) == pytest.approx(vars(entry["c (measured)"]))
     for scenario, part in sample.by_scenario().items():
-        assert figure("block_efficiency", part) == entry.by_scenario[scenario].block_efficiency
+        assert figure("block_efficiency", part) == entry.groups["scenario"][scenario]["τ"]
     if temperature == 0:
         assert figure("identical").value == entry.num_identical / entry.num_answers
 

@@ -7,8 +7,8 @@ import pytest
 
 from seeahead import api
 from seeahead.bench import benchmark
+from seeahead.bench.methods import digest, weights_of
 from seeahead.bench.record import read_record
-from seeahead.bench.weights import digest, weights_of
 from seeahead.cli import main
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import ModelError

@@ -79,7 +79,7 @@ def test_token_ids_and_origins_start_with_the_prefill_token() -> None:
 
 
 def test_figures() -> None:
-    totals = metrics.Totals.of([ANSWER])
+    totals = metrics.Totals.of(ANSWER)
     assert totals.block_efficiency == 2.0
     assert totals.token_rate == 6 / 4
     assert totals.host_share == pytest.approx(0.1)
@@ -88,4 +88,4 @@ def test_figures() -> None:
 
 
 def test_no_steps_no_figure() -> None:
-    assert math.isnan(metrics.Totals.of([]).block_efficiency)
+    assert math.isnan(metrics.Totals.of(Generation(12, 5)).block_efficiency)

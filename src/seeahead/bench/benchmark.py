@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,17 +14,13 @@ import torch
 
 from seeahead import api
 from seeahead.api import Engine
-from seeahead.bench.costs import measure_costs
-from seeahead.bench.harness import Plan, Watch, asked_of, fingerprint, gaps, warm_up
-from seeahead.bench.harness import run as ask_all
+from seeahead.bench.harness import Plan, Progress, Watch, ask_all, asked_of, gaps, measure_costs, warm_up
 from seeahead.bench.html import write_report
 from seeahead.bench.log import Log
-from seeahead.bench.methods import EngineMethod, Method, parameters_read
-from seeahead.bench.peers import ASSISTED, PEERS, assistant_of
+from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest, weights_of
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
-from seeahead.bench.weights import digest, weights_of
 from seeahead.drafters import NEEDS_MODEL, spec_of
 from seeahead.errors import ImageError, InputError
 from seeahead.images import load_image
@@ -34,9 +30,6 @@ RECORD, PAGE, PARTIAL = "bench.json", "bench.html", "bench.partial.jsonl"
 ASKING = "asking"
 _MANY_IMAGES = 100
 """So many take a while to open."""
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done, and the share of it that is done."""
 
 
 @dataclass(frozen=True)
@@ -75,33 +68,27 @@ def run(
     an empty list for all of them. `out` is a folder for record and page, in which an interrupted run goes on; without
     it nothing is written. Raises InputError, ModelError or DrafterError.
     """
-    progress, watch = progress or (lambda what, share: None), watch or Watch()
-    specs = default_drafters(target) if methods is None else [spec for spec in methods if spec != PLAIN]
     _check(count, repeats, temperatures, peers or (), out)
-    _check_drafters(specs, has_own=target == "demo")
+    specs = _drafters(methods, is_demo=target == "demo")
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()) if out is None else out)
-        asked = _suite(suite, count, seed, folder, max_new_tokens, place / "pictures")
-        asked, left_out = open_images(asked, progress)
-        watch.leave_out(left_out)
-        plan = Plan(asked, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
-        given = {"drafters": specs, "model": target, "peers": peers, "dtype": dtype, "device": device}
-        log = stack.enter_context(Log(None if out is None else place / PARTIAL, fingerprint(plan, **given)))
-        engines = load_engines(target, specs, dtype, device, progress)
-        plan = replace(plan, suite=_what_it_can_read(asked, engines[PLAIN].family.can_see))
-        described = describe(target, engines, specs)
-        loaded = _Loaded(plan, engines, make_methods(engines, specs, peers), described, log, progress, watch)
-        record = loaded.measure(tuple(left_out), measures_costs=measures_costs)
-        if out is not None:
-            write_record(place / RECORD, record)
-            log.finish()
-            record = read_record(place / RECORD)  # rounded as stored, so that the page can be rendered again
-            write_report(place / PAGE, record)
-        return Result(record, summarize(record))
+        if isinstance(suite, Path):
+            suite = load_own(suite, count=count, seed=seed, max_new_tokens=max_new_tokens)
+        elif isinstance(suite, str):
+            suite = load_suite(suite, count=count, seed=seed, folder=folder, workspace=place / "pictures")
+        plan = Plan(suite, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
+        bench = _Bench(target, specs, peers, plan, progress or (lambda what, share: None), watch or Watch())
+        return bench.run(None if out is None else place, dtype, device, measures_costs=measures_costs)
 
 
-def default_drafters(target: str) -> list[str]:
-    return ["lookup", "language", "msd"] if target == "demo" else ["lookup"]
+def _drafters(named: Sequence[str] | None, *, is_demo: bool) -> list[str]:
+    """Refuses what is no drafter before images are opened and a model is loaded."""
+    if named is None:
+        return ["lookup", "language", "msd"] if is_demo else ["lookup"]
+    specs = [spec for spec in named if spec != PLAIN]
+    for spec in specs:
+        spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if is_demo else None)
+    return specs
 
 
 def _check(
@@ -125,143 +112,127 @@ def _check(
             raise InputError(f"cannot write into {out}: {error}") from None
 
 
-def _check_drafters(specs: Sequence[str], *, has_own: bool) -> None:
-    """Refuses what is no drafter before images are opened and a model is loaded."""
-    for spec in specs:
-        spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if has_own else None)
+@dataclass
+class _Bench:
+    """What is asked of whom."""
 
-
-def _suite(
-    given: str | Path | Suite, count: int | None, seed: int, folder: Path | None, max_new_tokens: int, workspace: Path
-) -> Suite:
-    if isinstance(given, Suite):
-        return given
-    if isinstance(given, Path):
-        return load_own(given, count=count, seed=seed, max_new_tokens=max_new_tokens)
-    return load_suite(given, count=count, seed=seed, folder=folder, workspace=workspace)
-
-
-def open_images(suite: Suite, progress: Progress) -> tuple[Suite, dict[str, str]]:
-    """The suite without items whose images cannot be read, and why not, by item: a broken one must not end a run
-    hours later. Raises InputError when nothing is left."""
-    wrong: dict[Path, str] = {}
-    paths = list(dict.fromkeys(path for item in suite.items for path in item.images))
-    for number, path in enumerate(paths, 1):
-        try:
-            load_image(path)
-        except ImageError as error:
-            wrong[path] = str(error)
-        if len(paths) > _MANY_IMAGES:
-            progress("opening images", number / len(paths))
-    left_out = {item.id: wrong[path] for item in suite.items for path in item.images if path in wrong}
-    items = tuple(item for item in suite.items if item.id not in left_out)
-    if left_out and not items:
-        raise InputError(f"no image of {suite.name} can be read: {next(iter(left_out.values()))}")
-    return replace(suite, items=items), left_out
-
-
-def load_engines(
-    target: str, drafters: Sequence[str], dtype: str, device: str, progress: Progress
-) -> dict[str, Engine]:
-    """Plain first, then one engine per drafter, all on one target."""
-    plain = api.load(target, PLAIN, dtype=dtype, device=device, progress=progress)
-    engines = {PLAIN: plain}
-    for spec in drafters:
-        engine = plain.with_drafter(spec)
-        name = engine.drafter.name
-        engines[name if name not in engines else f"{name} {len(engines)}"] = engine
-    return engines
-
-
-def _what_it_can_read(suite: Suite, can_see: bool) -> Suite:
-    """Questions without images for a model that reads text only. Raises InputError when nothing is left."""
-    items = tuple(item for item in suite.items if can_see or not item.images)
-    if not items:
-        raise InputError(f"every question of {suite.name} shows images, and the model reads text only")
-    return replace(suite, items=items)
-
-
-def make_methods(
-    engines: Mapping[str, Engine], drafters: Sequence[str], peers: Sequence[str] | None
-) -> dict[str, Method]:
-    methods: dict[str, Method] = {name: EngineMethod(engine) for name, engine in engines.items()}
-    if peers is not None:
-        plain = engines[PLAIN]
-        folder = assistant_of(drafters, plain.own_drafters.get("language"))
-        asked = peers or [name for name in PEERS if folder is not None or name != ASSISTED]
-        methods |= {name: PEERS[name](plain, folder) for name in asked}
-    return methods
-
-
-def describe(target: str, engines: Mapping[str, Engine], drafters: Sequence[str]) -> dict[str, Any]:
-    """What is run, in words that may be published: no path of this machine; drafters by a hash of their weights."""
-    plain, *others = engines
-    family, own = engines[plain].family, engines[plain].own_drafters
-    folders = {name: weights_of(spec, own) for name, spec in zip(others, drafters, strict=True)}
-    return {
-        "model_type": family.model.config.model_type,
-        "num_parameters": sum(weight.numel() for weight in family.model.parameters()),
-        "dtype": str(family.dtype).removeprefix("torch."),
-        "device": family.device.type,
-        "num_threads": torch.get_num_threads(),
-        "model": target if target == "demo" else Path(target).name,
-        "drafters": {name: digest(folder) for name, folder in folders.items() if folder is not None},
-    }
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """A run whose models are loaded."""
-
+    target: str
+    drafters: Sequence[str]
+    peers: Sequence[str] | None
     plan: Plan
-    engines: Mapping[str, Engine]
-    methods: Mapping[str, Method]
-    described: Mapping[str, Any]
-    log: Log
     progress: Progress
     watch: Watch
 
-    def measure(self, left_out: tuple[str, ...], *, measures_costs: bool) -> Record:
-        plain, plan = self.engines[PLAIN].family, self.plan
-        self.log.begin({"target": self.described, "methods": list(self.methods)})
-        for share in warm_up(self.methods, plan.suite):
-            self.progress("warming up", share)
-        costs = measure_costs(plain, self.progress) if measures_costs else Costs(0, {})
-        outside = self._ask()
-        sizes = {name: parameters_read(engine) for name, engine in self.engines.items()}
+    def run(self, out: Path | None, dtype: str, device: str, *, measures_costs: bool) -> Result:
+        left_out = self._leave_out_broken_images()
+        given = {"drafters": self.drafters, "model": self.target, "peers": self.peers, "dtype": dtype, "device": device}
+        with Log(None if out is None else out / PARTIAL, self.plan.fingerprint(**given)) as log:
+            plain = api.load(self.target, PLAIN, dtype=dtype, device=device, progress=self.progress)
+            if not plain.family.can_see:
+                self._leave_out_images()
+            methods = self._methods(plain)
+            described = self._describe(methods)
+            log.begin({"target": described, "methods": list(methods)})
+            for share in warm_up(methods, self.plan.suite):
+                self.progress("warming up", share)
+            costs = measure_costs(plain.family, self.progress) if measures_costs else Costs(0, {})
+            outside = self._ask(methods, log)
+            settings = {**described, "harness_share": outside, **({"left_out": left_out} if left_out else {})}
+            record = self._record(methods, log, settings, costs)
+            if out is not None:
+                write_record(out / RECORD, record)
+                log.finish()
+                record = read_record(out / RECORD)  # rounded as stored, so that the page can be rendered again
+                write_report(out / PAGE, record)
+        return Result(record, summarize(record))
+
+    def _leave_out_broken_images(self) -> list[str]:
+        """The items whose images cannot be read: a broken one must not end a run hours later. Raises InputError when
+        nothing is left."""
+        suite, wrong = self.plan.suite, dict[Path, str]()
+        paths = list(dict.fromkeys(path for item in suite.items for path in item.images))
+        for number, path in enumerate(paths, 1):
+            try:
+                load_image(path)
+            except ImageError as error:
+                wrong[path] = str(error)
+            if len(paths) > _MANY_IMAGES:
+                self.progress("opening images", number / len(paths))
+        left_out = {item.id: wrong[path] for item in suite.items for path in item.images if path in wrong}
+        items = tuple(item for item in suite.items if item.id not in left_out)
+        if left_out and not items:
+            raise InputError(f"no image of {suite.name} can be read: {next(iter(left_out.values()))}")
+        self.plan = replace(self.plan, suite=replace(suite, items=items))
+        self.watch.leave_out(left_out)
+        return list(left_out)
+
+    def _leave_out_images(self) -> None:
+        """For a model that reads text only. Raises InputError when nothing is left."""
+        suite = self.plan.suite
+        items = tuple(item for item in suite.items if not item.images)
+        if not items:
+            raise InputError(f"every question of {suite.name} shows images, and the model reads text only")
+        self.plan = replace(self.plan, suite=replace(suite, items=items))
+
+    def _methods(self, plain: Engine) -> dict[str, Method]:
+        """Plain first, then one per drafter, then the peers, all on one target."""
+        methods = {PLAIN: Method(plain)}
+        for spec in self.drafters:
+            engine = plain.with_drafter(spec)
+            name = engine.drafter.name
+            methods[name if name not in methods else f"{name} {len(methods)}"] = Method(engine)
+        if self.peers is not None:
+            folder = assistant_of(self.drafters, plain.own_drafters.get("language"))
+            asked = self.peers or [name for name in PEERS if folder is not None or name != ASSISTED]
+            methods |= {name: PEERS[name](plain, folder) for name in asked}
+        return methods
+
+    def _describe(self, methods: Mapping[str, Method]) -> dict[str, Any]:
+        """What is run, in words that may be published: no path of this machine; drafters by a hash of their weights."""
+        engine, (_, *names) = methods[PLAIN].engine, [name for name, method in methods.items() if not method.is_peer]
+        folders = {name: weights_of(spec, engine.own_drafters) for name, spec in zip(names, self.drafters, strict=True)}
+        family = engine.family
+        return {
+            "model_type": family.model.config.model_type,
+            "num_parameters": sum(map(torch.numel, family.model.parameters())),
+            "dtype": str(family.dtype).removeprefix("torch."),
+            "device": family.device.type,
+            "num_threads": torch.get_num_threads(),
+            "model": self.target if self.target == "demo" else Path(self.target).name,
+            "drafters": {name: digest(folder) for name, folder in folders.items() if folder is not None},
+        }
+
+    def _ask(self, methods: Mapping[str, Method], log: Log) -> float | None:
+        """Returns the share of the time that went to no method; None when nothing was left to ask."""
+        self.watch.begin(list(methods), len(self.plan.places))
+        total, known = self.plan.num_runs(len(methods)), set(log.runs)
+        self.progress(ASKING, 0.0)
+        started = perf_counter()
+        for number, _ in enumerate(ask_all(self.plan, methods, log, self.watch), 1):
+            self.progress(ASKING, number / total)
+        seconds = perf_counter() - started
+        new = [run.seconds_total for key, run in log.runs.items() if key not in known]
+        return round(1 - sum(new) / seconds, 4) if new else None
+
+    def _record(self, methods: Mapping[str, Method], log: Log, settings: Mapping[str, Any], costs: Costs) -> Record:
+        plan, suite = self.plan, self.plan.suite
+        sizes = {name: method.num_weights for name, method in methods.items() if method.num_weights}
         return Record(
             provenance=provenance(plan.seed),
             settings={
-                **self.described,
-                "harness_share": outside,
-                **({"left_out": list(left_out)} if left_out else {}),
-                "suite": plan.suite.name,
-                "about": plan.suite.about,
-                "num_questions": plan.num_questions,
+                **settings,
+                "suite": suite.name,
+                "about": suite.about,
+                "num_questions": len(plan.places),
                 "num_repeats": plan.num_repeats,
                 "temperatures": list(plan.temperatures),
                 "seed": plan.seed,
             },
-            num_parameters={
-                "target": int(self.described["num_parameters"]),
-                **{name: size for name, size in sizes.items() if size is not None},
-            },
+            num_parameters={"target": settings["num_parameters"], **sizes},
             costs=costs,
-            methods=tuple(self.methods),
-            peers=tuple(name for name, method in self.methods.items() if method.is_peer),
-            asked=asked_of(plan, self.log),
-            runs=tuple(self.log.runs.values()),
-            gaps=tuple(gaps(plan, plain, self.log)),
+            methods=tuple(methods),
+            peers=tuple(name for name, method in methods.items() if method.is_peer),
+            asked=asked_of(plan, log),
+            runs=tuple(log.runs.values()),
+            gaps=tuple(gaps(plan, methods[PLAIN].engine.family, log)),
         )
-
-    def _ask(self) -> float | None:
-        """Returns the share of the time that went to no method; None when nothing was left to ask."""
-        self.watch.begin(list(self.methods), self.plan.num_questions)
-        total, known = self.plan.num_runs(len(self.methods)), set(self.log.runs)
-        self.progress(ASKING, 0.0)
-        started = perf_counter()
-        for number, _ in enumerate(ask_all(self.plan, self.methods, self.log, self.watch), 1):
-            self.progress(ASKING, number / total)
-        seconds = perf_counter() - started
-        new = [run.seconds_total for key, run in self.log.runs.items() if key not in known]
-        return round(1 - sum(new) / seconds, 4) if new else None

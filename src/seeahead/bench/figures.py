@@ -1,290 +1,241 @@
-"""Every figure of a method at one temperature, from a record: its answers as columns, sums of these, figures of sums.
+"""Every figure of a method at one temperature: its answers as columns, sums of these, figures of sums.
 
-What a figure is stands in `seeahead.metrics`, and in words in `glossary`. Everything is None that a method cannot have:
-a peer reports no steps, so it has no τ; a question alone has no interval.
+What a figure is stands in `seeahead.metrics`, and in words in `words.toml`; here is the one table of them. A figure is
+None where a method cannot have it: a peer reports no steps, so it has no τ. A question alone has no interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from functools import cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from seeahead import metrics
-from seeahead.bench.record import PLAIN, Asked, Gap, Record, Run
+from seeahead.bench.answers import KINDS, LENGTHS, Answers, Mask
+from seeahead.bench.record import Gap, Record, Run
 from seeahead.bench.statistics import Array, Interval, geometric_mean, interval, mean, percentile
-from seeahead.bench.words import counted
-from seeahead.metrics import Totals, per
+from seeahead.bench.words import Cell, number
+from seeahead.metrics import Totals, memory_bound_speed_up, per
 
-Mask = npt.NDArray[np.bool_]
-QUANTITIES = tuple(entry.name for entry in fields(Totals))
-
-LENGTHS = (("up to 16", 16.0), ("17 to 64", 64.0), ("65 to 256", 256.0), ("over 256", np.inf))
-"""Groups of questions by the number of tokens of the plain answer (averaged over repeats)."""
-
-COUNTERPARTS = {"transformers": PLAIN, "transformers assisted": "language", "transformers lookup": "lookup"}
-"""Which of our methods does what a peer does. Any other peer is set against the fastest of ours."""
-
-KINDS: Mapping[str, Callable[[Asked], bool]] = {
-    "one image": lambda asked: len(asked.pictures) == 1 and not asked.earlier,
-    "two images": lambda asked: len(asked.pictures) == 2 and not asked.earlier,
-    "more images": lambda asked: len(asked.pictures) > 2 and not asked.earlier,
-    "later turn": lambda asked: bool(asked.pictures and asked.earlier),
-    "no image": lambda asked: not asked.pictures,
-}
-"""Groups of questions by what the target sees, and whether it follows another question."""
+OfTotals = Callable[[Totals, Totals], Any]
+"""A figure of a method's sums and the other's."""
+PERCENT = (0, " %", 100)
 
 
-@dataclass(frozen=True)
-class Speed:
-    """One method on one group of questions; the figures are ratios of sums."""
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One method's answers to the chosen questions beside another's to the same: the plain ones, or a peer's.
 
-    num_questions: int
-    speed_up: Interval | None
-    block_efficiency: Interval | None
+    `sample["τ"]` is a figure by its word in FIGURES.
+    """
 
+    record: Record
+    own: Answers
+    other: Answers
+    weights: Array  # [1 + draws, questions]
+    chosen: Mask
+    _known: dict[str, Interval | None] = field(default_factory=dict, init=False)
 
-@dataclass(frozen=True)
-class Drafts:
-    """Figures of a method whose steps are known; the symbols are those of `glossary`."""
-
-    block_efficiency: Interval | None  # τ
-    accepted_per_step: Interval | None  # τ - 1
-    acceptance_by_depth: tuple[Interval | None, ...]
-    depth: Interval | None  # γ
-    num_drafted: Interval | None  # nodes per step
-    host_share: Interval | None
-    draft_share: Interval | None
-    parameter_cost: float  # c
-    measured_cost: Interval | None  # c
-    memory_bound_by_parameters: Interval | None
-    memory_bound_by_measure: Interval | None
-    ceiling: Interval | None  # drafting and host free
-
-
-@dataclass(frozen=True)
-class MethodSummary:
-    """One method at one temperature, over all questions that it and the plain loop answered."""
-
-    method: str
-    is_peer: bool
-    num_questions: int
-    num_answers: int
-    num_tokens: int
-    errors: tuple[str, ...]
-    speed_up: Interval | None  # geometric mean over scenarios: the headline
-    block_efficiency: Interval | None  # geometric mean over scenarios; None for peers
-    speed_up_of_sums: Interval | None
-    speed_up_mean: Interval | None  # of the questions' own ratios
-    end_to_end: Interval | None
-    token_rate: Interval | None
-    first_token_seconds: Interval | None
-    first_token_seconds_p95: Interval | None
-    answer_seconds_p95: Interval | None
-    share_slower: Interval | None
-    seconds_split: Mapping[str, float]  # per answer, by what they went into
-    peak_bytes: int
-    num_identical: int | None  # None above temperature 0, where there is no one right answer
-    gaps: tuple[Gap, ...]
-    drafts: Drafts | None  # None for peers
-    by_scenario: Mapping[str, Speed]
-    by_length: Mapping[str, Speed]
-    by_kind: Mapping[str, Speed]
-
-
-@dataclass(frozen=True)
-class Against:
-    """Token rate of one of our methods over a peer's, geometric mean over scenarios."""
-
-    method: str
-    peer: str
-    ratio: Interval | None
-    num_questions: int  # that both answered
-    num_asked: int
+    def __getitem__(self, word: str) -> Interval | None:
+        if word not in self._known:
+            figure = FIGURES[word]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                is_there = self.own.has_steps or figure not in DRAFTS
+                self._known[word] = figure.how(self, figure.of) if is_there else None
+        return self._known[word]
 
     @property
-    def coverage(self) -> str:
-        """On how many questions the ratio rests, where that is not all of them; goes on from a figure."""
-        all_asked = counted(self.num_asked, "question")
-        return "" if self.num_questions == self.num_asked else f", on {self.num_questions} of {all_asked}"
-
-
-@dataclass(frozen=True)
-class Answers:
-    """One method at one temperature. A question's repeats are averaged, so that each question counts once."""
-
-    method: str
-    runs: tuple[Run, ...]  # those that succeeded
-    errors: tuple[str, ...]  # of those that did not
-    means: Array  # [questions, QUANTITIES], zero where nothing was answered
-    is_answered: Mask
+    def method(self) -> str:
+        return self.own.method
 
     @property
-    def has_steps(self) -> bool:
-        return bool(self.runs) and all(run.generation is not None for run in self.runs)
+    def is_peer(self) -> bool:
+        return self.method in self.record.peers
 
     @property
-    def each(self) -> Totals:
-        """Arrays over [questions]."""
-        return Totals(*self.means.T)
+    def num_questions(self) -> int:
+        """That both have answered."""
+        return int(self.chosen.sum())
 
-    def totals(self, weights: Array, chosen: Mask) -> Totals:
-        """The weighted sums over the chosen questions, one per bootstrap row."""
-        return Totals(*(weights[:, chosen] @ self.means[chosen]).T)
+    @property
+    def num_answers(self) -> int:
+        return len(self.own.runs)
 
+    @cached_property
+    def sums(self) -> tuple[Totals, Totals]:
+        """The method's, and the other's."""
+        return self.own.totals(self.weights, self.chosen), self.other.totals(self.weights, self.chosen)
 
-def answers_of(record: Record, method: str, temperature: float) -> Answers:
-    asked = [run for run in record.runs if run.method == method and run.temperature == temperature]
-    runs = tuple(run for run in asked if not run.error)
-    sums, counts = np.zeros((len(record.asked), len(QUANTITIES))), np.zeros(len(record.asked))
-    cost = cache(partial(metrics.pass_cost, record.costs.seconds))
-    for run in runs:
-        steps = run.generation.steps if run.generation is not None else ()
-        totals = replace(run.totals, passes=sum(cost(1 + step.num_drafted) for step in steps))
-        sums[run.asked] += [getattr(totals, name) for name in QUANTITIES]
-        counts[run.asked] += 1
-    errors = tuple(run.error for run in asked if run.error)
-    return Answers(method, runs, errors, sums / np.maximum(counts, 1)[:, None], counts > 0)
-
-
-class AtTemperature:
-    """Everything asked at one temperature, as columns."""
-
-    def __init__(self, record: Record, temperature: float, weights: Array, scenarios: tuple[str, ...]) -> None:
-        self.record, self.temperature, self.weights = record, temperature, weights
-        self.answers = {name: answers_of(record, name, temperature) for name in record.methods}
-        self.plain = self.answers.get(PLAIN) or answers_of(record, PLAIN, temperature)
-        self.scenarios = {name: np.array([entry.scenario == name for entry in record.asked]) for name in scenarios}
-        self.kinds = {name: np.array([has(entry) for entry in record.asked]) for name, has in KINDS.items()}
-        lengths, ends = self.plain.each.all_tokens, [0.0, *(highest for _, highest in LENGTHS)]
-        self.lengths: dict[str, Mask] = {
-            name: (lengths > lowest) & (lengths <= highest) for (name, highest), lowest in zip(LENGTHS, ends)
+    @cached_property
+    def groups(self) -> Mapping[str, Mapping[str, Sample]]:
+        """The questions in parts: by scenario, by images and turn, by tokens of the other's answer."""
+        asked, lengths = self.record.asked, self.other.each.all_tokens
+        masks: dict[str, dict[str, Mask]] = {
+            "scenario": {name: np.array([entry.scenario == name for entry in asked]) for name in self.record.scenarios},
+            "kind": {name: np.array([has(entry) for entry in asked], dtype=bool) for name, has in KINDS.items()},
+            "length": {name: (lengths > above) & (lengths <= most) for name, (above, most) in LENGTHS.items()},
+        }
+        return {
+            grouping: {name: replace(self, chosen=self.chosen & mask) for name, mask in found.items()}
+            for grouping, found in masks.items()
         }
 
-    @np.errstate(divide="ignore", invalid="ignore")
-    def method(self, name: str) -> MethodSummary:
-        own = self.answers[name]
-        both = own.is_answered & self.plain.is_answered
-        num = int(both.sum())
-        mine, plain = own.totals(self.weights, both), self.plain.totals(self.weights, both)
-        faster = metrics.end_to_end(own.each, self.plain.each)
-        return MethodSummary(
-            method=name,
-            is_peer=name in self.record.peers,
-            num_questions=num,
-            num_answers=len(own.runs),
-            num_tokens=sum(len(run.token_ids) for run in own.runs),
-            errors=own.errors,
-            speed_up=self._over_scenarios(metrics.speed_up, own, self.plain),
-            block_efficiency=self._over_scenarios(lambda mine, _: mine.block_efficiency, own, self.plain)
-            if own.has_steps
-            else None,
-            speed_up_of_sums=interval(metrics.speed_up(mine, plain), num),
-            speed_up_mean=self._mean(metrics.speed_up(own.each, self.plain.each), both),
-            end_to_end=self._over_scenarios(metrics.end_to_end, own, self.plain),
-            token_rate=interval(mine.token_rate, num),
-            first_token_seconds=self._mean(own.each.first, both),
-            first_token_seconds_p95=self._p95(own, "seconds_first"),
-            answer_seconds_p95=self._p95(own, "seconds_total"),
-            share_slower=self._mean(np.where(np.isfinite(faster), faster < 1, np.nan), both),
-            seconds_split=_split(own),
-            peak_bytes=max((run.peak_bytes for run in own.runs), default=0),
-            num_identical=self._num_identical(own),
-            gaps=tuple(gap for gap in self.record.gaps if gap.method == name and self.temperature == 0),
-            drafts=self._drafts(own, both) if own.has_steps else None,
-            by_scenario=self._by(self.scenarios, own, both),
-            by_length=self._by(self.lengths, own, both),
-            by_kind=self._by(self.kinds, own, both),
-        )
+    def drawn(self, figure: Callable[[Sample], Array]) -> Interval | None:
+        return interval(figure(self), self.num_questions)
 
-    @np.errstate(divide="ignore", invalid="ignore")
-    def against(self, peer: str, methods: tuple[MethodSummary, ...]) -> Against:
-        ours = [entry for entry in methods if not entry.is_peer]
-        counterpart = COUNTERPARTS.get(peer, "")
-        if counterpart not in {entry.method for entry in ours}:
-            ours.sort(key=lambda entry: -entry.speed_up.value if entry.speed_up else 0.0)
-            counterpart = ours[0].method if ours else PLAIN
-        own, other = self.answers.get(counterpart, self.plain), self.answers[peer]
-        num_both = int((own.is_answered & other.is_answered).sum())
-        faster = self._over_scenarios(metrics.speed_up, own, other)
-        return Against(counterpart, peer, faster, num_both, len(self.plain.means))
+    def of_sums(self, figure: OfTotals) -> Interval | None:
+        return interval(figure(*self.sums), self.num_questions)
 
-    def _over_scenarios(self, figure: Callable[[Totals, Totals], Any], own: Answers, other: Answers) -> Interval | None:
-        """The geometric mean of a figure of sums over every scenario by itself."""
-        both = own.is_answered & other.is_answered
-        found = [
-            figure(own.totals(self.weights, both & chosen), other.totals(self.weights, both & chosen))
-            for chosen in self.scenarios.values()
-            if (both & chosen).any()
-        ]
-        return interval(geometric_mean(found), int(both.sum()))
+    def over_scenarios(self, figure: OfTotals) -> Interval | None:
+        """The geometric mean of the figure of sums over every scenario by itself."""
+        parts = [part for part in self.groups["scenario"].values() if part.num_questions]
+        return interval(geometric_mean([figure(*part.sums) for part in parts]), self.num_questions)
 
-    def _mean(self, values: Array, chosen: Mask) -> Interval | None:
-        return interval(mean(np.where(chosen, values, np.nan), self.weights), int(chosen.sum()))
+    def averaged(self, figure: OfTotals) -> Interval | None:
+        """The mean of every question's own figure."""
+        values = np.where(self.chosen, figure(self.own.each, self.other.each), np.nan)
+        return interval(mean(values, self.weights), self.num_questions)
 
-    def _by(self, groups: Mapping[str, Mask], own: Answers, both: Mask) -> dict[str, Speed]:
-        return {name: self._speed(own, both & chosen) for name, chosen in groups.items()}
-
-    def _speed(self, own: Answers, chosen: Mask) -> Speed:
-        num = int(chosen.sum())
-        mine, plain = own.totals(self.weights, chosen), self.plain.totals(self.weights, chosen)
-        return Speed(num, interval(metrics.speed_up(mine, plain), num), interval(mine.block_efficiency, num))
-
-    def _drafts(self, own: Answers, both: Mask) -> Drafts:
-        mine, plain, num = own.totals(self.weights, both), self.plain.totals(self.weights, both), int(both.sum())
-        efficiency, plain_step = mine.block_efficiency, per(plain.seconds, plain.steps)
-        sizes = self.record.num_parameters
-        parameters = sizes.get(own.method, 0) / max(1, sizes.get("target", 1))
-        drafting = per(per(mine.draft, mine.steps), plain_step)  # γ·c as measured
-        return Drafts(
-            block_efficiency=interval(efficiency, num),
-            accepted_per_step=interval(efficiency - 1, num),
-            acceptance_by_depth=self._acceptance(own, both),
-            depth=interval(mine.depth, num),
-            num_drafted=interval(per(mine.drafted, mine.steps), num),
-            host_share=interval(mine.host_share, num),
-            draft_share=interval(mine.draft_share, num),
-            parameter_cost=parameters,
-            measured_cost=interval(per(per(mine.draft, mine.levels), plain_step), num),
-            memory_bound_by_parameters=interval(metrics.memory_bound_speed_up(efficiency, mine.depth, parameters), num),
-            memory_bound_by_measure=interval(metrics.memory_bound_speed_up(efficiency, 1.0, drafting), num),
-            ceiling=interval(mine.ceiling, num),
-        )
-
-    def _acceptance(self, own: Answers, both: Mask) -> tuple[Interval | None, ...]:
-        """By depth: of the steps whose draft reached it, the share that accepted as many tokens."""
-        steps = [(run.asked, step) for run in own.runs if run.generation is not None for step in run.generation.steps]
-        deepest = max((step.depth for _, step in steps), default=0)
-        reached, accepted = np.zeros((2, len(both), deepest))
-        for question, step in steps:
-            reached[question, : step.depth] += both[question]
-            accepted[question, : min(step.num_accepted, step.depth)] += both[question]
-        shares = per(self.weights @ accepted, self.weights @ reached)
-        return tuple(interval(share, int((num > 0).sum())) for share, num in zip(shares.T, reached.T, strict=True))
-
-    def _p95(self, own: Answers, name: str) -> Interval | None:
-        seconds = np.array([getattr(run, name) for run in own.runs], dtype=np.float64)
-        questions = [run.asked for run in own.runs]
+    def p95(self, seconds_of: Callable[[Run], float]) -> Interval | None:
+        """Of all answers."""
+        seconds = np.array([seconds_of(run) for run in self.own.runs], dtype=np.float64)
+        questions = [run.asked for run in self.own.runs]
         return interval(percentile(seconds, self.weights[:, questions], 0.95), len(set(questions)))
 
-    def _num_identical(self, own: Answers) -> int | None:
-        if self.temperature > 0:
+    def known(self, figure: Callable[[Sample], float | None]) -> Interval | None:
+        """What is counted and not estimated."""
+        return None if (found := figure(self)) is None else Interval(found)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        return tuple(gap for gap in self.record.gaps if gap.method == self.method and self.own.temperature == 0)
+
+    @property
+    def num_identical(self) -> int | None:
+        """None above temperature 0, where there is no one right answer."""
+        if self.own.temperature > 0:
             return None
-        plain = {(run.asked, run.repeat): run.token_ids for run in self.plain.runs}
-        return sum(run.token_ids == plain.get((run.asked, run.repeat)) for run in own.runs)
+        others = {(run.asked, run.repeat): run.token_ids for run in self.other.runs}
+        return sum(run.token_ids == others.get((run.asked, run.repeat)) for run in self.own.runs)
+
+    @cached_property
+    def acceptance_by_depth(self) -> tuple[Interval | None, ...]:
+        """Of the steps whose draft reached a depth, the share that accepted as many tokens."""
+        steps = [(run.asked, step) for run in self.own.runs if run.generation for step in run.generation.steps]
+        deepest = max((step.depth for _, step in steps), default=0) if self.own.has_steps else 0
+        reached, accepted = np.zeros((2, len(self.chosen), deepest))
+        for question, step in steps if deepest else ():
+            reached[question, : step.depth] += self.chosen[question]
+            accepted[question, : min(step.num_accepted, step.depth)] += self.chosen[question]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = per(self.weights @ accepted, self.weights @ reached)
+        return tuple(interval(share, int((num > 0).sum())) for share, num in zip(shares.T, reached.T, strict=True))
 
 
-def _split(own: Answers) -> dict[str, float]:
-    """Mean seconds of a whole answer, by what they went into."""
-    if not own.runs:
-        return {}
-    mean = Totals(*(float(column.mean()) for column in own.means[own.is_answered].T))
-    if not own.has_steps:
-        return {"prefill": mean.first, "not split": max(0.0, mean.total - mean.first)}
-    draft = mean.start + mean.draft
-    host = max(0.0, mean.total - mean.prefill - draft - mean.target)
-    return {"prefill": mean.prefill, "draft": draft, "target": mean.target, "host": host}
+@dataclass(frozen=True)
+class Figure:
+    """How a figure is called (a key of `words.DEFINITIONS`), made and written; a unit may name a sample's field."""
+
+    word: str
+    how: Callable[[Sample, Any], Interval | None]
+    of: Any
+    digits: int = 2
+    unit: str = "×"
+    scale: float = 1.0
+
+    def cell(self, sample: Sample) -> Cell:
+        return number(sample[self.word], self.digits, self.unit.format(sample), self.scale)
+
+
+def _is_slower(own: Totals, plain: Totals) -> Array:
+    faster = metrics.end_to_end(own, plain)
+    return np.where(np.isfinite(faster), faster < 1, np.nan)
+
+
+def _largest_gap(sample: Sample) -> float | None:
+    return max((gap.logit_gap for gap in sample.gaps if gap.logit_gap is not None), key=abs, default=None)
+
+
+def _peak_memory(sample: Sample) -> float | None:
+    return max((run.peak_bytes for run in sample.own.runs), default=0) or None
+
+
+def _parameter_cost(sample: Sample) -> float:
+    sizes = sample.record.num_parameters
+    return sizes.get(sample.method, 0) / max(1, sizes.get("target", 1))
+
+
+def _memory_bound(sample: Sample) -> Any:
+    own = sample.sums[0]
+    return memory_bound_speed_up(own.block_efficiency, own.depth, _parameter_cost(sample))
+
+
+def _measured_cost(own: Totals, plain: Totals) -> Any:
+    return per(per(own.draft, own.levels), per(plain.seconds, plain.steps))
+
+
+def _memory_bound_as_measured(own: Totals, plain: Totals) -> Any:
+    drafting = per(per(own.draft, own.steps), per(plain.seconds, plain.steps))  # γ·c
+    return memory_bound_speed_up(own.block_efficiency, 1.0, drafting)
+
+
+DRAFTS = (
+    Figure("τ", Sample.of_sums, lambda own, _: own.block_efficiency, unit=""),
+    Figure("τ by scenario", Sample.over_scenarios, lambda own, _: own.block_efficiency, unit=""),
+    Figure("accepted", Sample.of_sums, lambda own, _: own.block_efficiency - 1, unit=""),
+    Figure("γ", Sample.of_sums, lambda own, _: own.depth, 1, ""),
+    Figure("drafted", Sample.of_sums, lambda own, _: per(own.drafted, own.steps), 1, ""),
+    Figure("c (parameters)", Sample.known, _parameter_cost, 3, ""),
+    Figure("c (measured)", Sample.of_sums, _measured_cost, 3, ""),
+    Figure("MBSU (parameters)", Sample.drawn, _memory_bound),
+    Figure("MBSU (measured)", Sample.of_sums, _memory_bound_as_measured),
+    Figure("ceiling", Sample.of_sums, lambda own, _: per(own.tokens, own.passes)),
+    Figure("ceiling, V = 1", Sample.of_sums, lambda own, _: own.block_efficiency),
+    Figure("draft", Sample.of_sums, lambda own, _: own.draft_share, *PERCENT),
+    Figure("host", Sample.of_sums, lambda own, _: own.host_share, *PERCENT),
+)
+"""Of methods whose steps are known."""
+TABLES: Mapping[str, tuple[Figure, ...]] = {
+    "Speed": (
+        Figure("speed-up", Sample.over_scenarios, metrics.speed_up),
+        Figure("ratio of sums", Sample.of_sums, metrics.speed_up),
+        Figure("mean of ratios", Sample.averaged, metrics.speed_up),
+        Figure("end to end", Sample.over_scenarios, metrics.end_to_end),
+        Figure("tokens/s", Sample.of_sums, lambda own, _: own.token_rate, 1, ""),
+        Figure("slower", Sample.averaged, _is_slower, *PERCENT),
+        Figure("identical", Sample.known, lambda sample: sample.num_identical, 0, " of {0.num_answers}"),
+        Figure("largest gap", Sample.known, _largest_gap, 3, ""),
+    ),
+    "Drafts, and what they could gain": DRAFTS,
+    "Waiting and memory": (
+        Figure("first token", Sample.averaged, lambda own, _: own.first, 3, " s"),
+        Figure("first token p95", Sample.p95, lambda run: run.seconds_first, 3, " s"),
+        Figure("answer p95", Sample.p95, lambda run: run.seconds_total, 2, " s"),
+        Figure("peak memory", Sample.known, _peak_memory, 2, " GiB", 2**-30),
+    ),
+}
+FIGURES: Mapping[str, Figure] = {figure.word: figure for figures in TABLES.values() for figure in figures}
+SHORT = [FIGURES[word] for word in ("τ", "tokens/s", "speed-up", "end to end", "identical", "host")]
+"""The columns of a short table: the demo's, and the README's."""
+GROUPINGS: Mapping[str, tuple[str, Figure]] = {
+    "Speed-up by scenario": ("scenario", FIGURES["ratio of sums"]),
+    "τ by scenario": ("scenario", FIGURES["τ"]),
+    "Speed-up by images and turn": ("kind", FIGURES["ratio of sums"]),
+    "τ by images and turn": ("kind", FIGURES["τ"]),
+    "Speed-up by tokens of the plain answer": ("length", FIGURES["ratio of sums"]),
+}
+"""Tables of one figure of every method, a column per group of questions."""
+
+
+def grouped(title: str, methods: Sequence[Sample]) -> tuple[dict[str, int], list[tuple[Sample, list[Cell]]]]:
+    """The table of that title: groups that any method answered a question of, with their most questions, and rows."""
+    grouping, figure = GROUPINGS[title]
+    counts = {
+        name: max(entry.groups[grouping][name].num_questions for entry in methods)
+        for name in (methods[0].groups[grouping] if methods else ())
+    }
+    counts = {name: num for name, num in counts.items() if num}
+    return counts, [(entry, [figure.cell(entry.groups[grouping][name]) for name in counts]) for entry in methods]

@@ -7,27 +7,34 @@ be the one who finds warm caches. What was answered is written down at once; a r
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any
 
-from seeahead.bench.log import Key, Log
+from seeahead.bench.log import Log
 from seeahead.bench.methods import Method, peak_bytes, reset_peak
-from seeahead.bench.record import PLAIN, Asked, Gap, Run
+from seeahead.bench.record import PLAIN, Asked, Costs, Gap, Run
 from seeahead.bench.suites import Item, Suite
 from seeahead.data.suite import Question
+from seeahead.drafters.costs import prompted, time_passes
 from seeahead.errors import InputError
 from seeahead.families.base import Family
 from seeahead.prompt import make_prompt
 from seeahead.proof import logit_gap, parting
 from seeahead.records import Origin
 
-_WARM_UP_TOKENS = 16
-
+Progress = Callable[[str, float], None]
+"""Called with what is being done, and the share of it that is done."""
 Place = tuple[int, Item, int]
 """A question: its index in `Record.asked`, its item, and which turn of it."""
+
+MEASURING = "cost of k tokens in one pass"
+MEASURED = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_NUM_CACHED = 200
+_WARM_UP_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -40,17 +47,20 @@ class Plan:
     seed: int = 0
     is_shuffled: bool = True  # else in the suite's own order, for people who watch
 
+    @cached_property
     def places(self) -> list[Place]:
         """In the suite's own order."""
         turns = ((item, turn) for item in self.suite.items for turn in range(len(item.turns)))
         return [(index, item, turn) for index, (item, turn) in enumerate(turns)]
 
-    @property
-    def num_questions(self) -> int:
-        return sum(len(item.turns) for item in self.suite.items)
-
     def num_runs(self, num_methods: int) -> int:
-        return self.num_questions * num_methods * self.num_repeats * len(self.temperatures)
+        return len(self.places) * num_methods * self.num_repeats * len(self.temperatures)
+
+    def fingerprint(self, **given: object) -> dict[str, Any]:
+        """What must be equal for an interrupted run to be continued, and more settings that are `given`."""
+        items = [[item.id, item.scenario, [asdict(turn) for turn in item.turns]] for item in self.suite.items]
+        own = {"temperatures": list(self.temperatures), "num_repeats": self.num_repeats, "seed": self.seed}
+        return {**given, "items": items, **own}
 
 
 class Watch:
@@ -72,37 +82,48 @@ class Watch:
         """An answer is complete."""
 
 
-def fingerprint(plan: Plan, **given: object) -> dict[str, Any]:
-    """What must be equal for an interrupted run to be continued; `given` are settings that the plan does not have."""
-    items = [[item.id, item.scenario, [asdict(turn) for turn in item.turns]] for item in plan.suite.items]
-    return {
-        **given,
-        "items": items,
-        "temperatures": list(plan.temperatures),
-        "num_repeats": plan.num_repeats,
-        "seed": plan.seed,
-    }
-
-
 def warm_up(methods: Mapping[str, Method], suite: Suite) -> Iterator[float]:
     """Every method once on every number of images and every scenario's first item; yields the share done."""
     items = {(len(item.images), item.scenario): item for item in reversed(suite.items)}
-    total = len(items) * len(methods)
-    for number, (item, method) in enumerate(((i, m) for i in items.values() for m in methods.values()), 1):
+    pairs = [(item, name) for item in items.values() for name in methods]
+    for number, (item, name) in enumerate(pairs, 1):
+        question = replace(question_of(item, ()), max_new_tokens=_WARM_UP_TOKENS)
         try:
-            method.answer(question_of(item, ()).messages(), _WARM_UP_TOKENS, 0.0, 0)
+            methods[name].answer(Run(0, name, 0, 0.0), question, 0)
         except Exception:  # a peer that fails is recorded when its turn comes
-            if not method.is_peer:
+            if not methods[name].is_peer:
                 raise
-        yield number / total
+        yield number / len(pairs)
 
 
-def run(plan: Plan, methods: Mapping[str, Method], log: Log, watch: Watch) -> Iterator[Run]:
+def measure_costs(family: Family, progress: Progress, num_repeats: int = 15) -> Costs:
+    """What k tokens in one forward cost on this machine. A table that something else disturbed is measured anew, twice
+    at most; warnings say when it still is."""
+    for _ in range(3):
+        costs = _measure_once(family, progress, num_repeats)
+        if not costs.is_disturbed:
+            break
+    return costs
+
+
+def _measure_once(family: Family, progress: Progress, num_repeats: int) -> Costs:
+    words = set(range(family.vocab_size // 2, family.vocab_size)) - family.image_token_ids
+    session, inputs, sizes = prompted(family.executor, sorted(words), _NUM_CACHED, MEASURED)
+    rounds = []
+    for number, seconds in enumerate(time_passes(session, inputs, sizes, num_repeats + 1)):
+        progress(MEASURING, number / num_repeats)
+        rounds.append(seconds)
+    # The first round is the warm-up of every shape.
+    return Costs(inputs.length, {k: statistics.median(seconds[k] for seconds in rounds[1:]) for k in sizes})
+
+
+def ask_all(plan: Plan, methods: Mapping[str, Method], log: Log, watch: Watch) -> Iterator[Run]:
     """Asks what the log does not hold yet; yields every answer, also those of before."""
-    assert PLAIN in methods, "there is nothing to compare with"
-    assert plan.temperatures[0] == 0, "follow-ups build on greedy answers"
-    _refuse_strangers(plan, methods, log)
-    talks = [list(places) for _, places in groupby(plan.places(), lambda place: place[1].id)]
+    for index, name, repeat, temperature in log.runs:
+        is_known = index < len(plan.places) and name in methods and repeat < plan.num_repeats
+        if not is_known or temperature not in plan.temperatures:
+            raise InputError(f"{log.path} holds answers that this run does not ask for; delete it and start again")
+    talks = [list(places) for _, places in groupby(plan.places, lambda place: place[1].id)]
     for temperature in plan.temperatures:
         for repeat in range(plan.num_repeats):
             shuffle = random.Random(f"{plan.seed} {temperature} {repeat}")
@@ -110,20 +131,12 @@ def run(plan: Plan, methods: Mapping[str, Method], log: Log, watch: Watch) -> It
             for place in (place for talk in shuffled for place in talk):
                 question = _question_at(place, log)
                 watch.ask(question)
-                for method in shuffle.sample(list(methods), len(methods)):
-                    key = (place[0], method, repeat, temperature)
-                    if key not in log.runs:
-                        log.add(_answer(methods[method], key, question, plan.seed, watch))
-                        watch.finish(log.runs[key])
-                    yield log.runs[key]
-
-
-def _refuse_strangers(plan: Plan, methods: Mapping[str, Method], log: Log) -> None:
-    num_questions = plan.num_questions
-    for index, name, repeat, temperature in log.runs:
-        is_known = index < num_questions and name in methods and repeat < plan.num_repeats
-        if not is_known or temperature not in plan.temperatures:
-            raise InputError(f"{log.path} holds answers that this run does not ask for; delete it and start again")
+                for name in shuffle.sample(list(methods), len(methods)):
+                    empty = Run(place[0], name, repeat, temperature)
+                    if empty.key not in log.runs:
+                        log.add(_answer(methods[name], empty, question, plan.seed, watch))
+                        watch.finish(log.runs[empty.key])
+                    yield log.runs[empty.key]
 
 
 def _question_at(place: Place, log: Log) -> Question:
@@ -141,19 +154,18 @@ def question_of(item: Item, earlier: tuple[tuple[str, str], ...]) -> Question:
     return Question(item.scenario, images, turn.text, turn.max_new_tokens, earlier)
 
 
-def _answer(method: Method, key: Key, question: Question, seed: int, watch: Watch) -> Run:
-    index, name, repeat, temperature = key
+def _answer(method: Method, empty: Run, question: Question, seed: int, watch: Watch) -> Run:
     reset_peak()
     try:
-        messages, own_seed = question.messages(), seed + 100_000 * repeat + index
-        found = method.answer(messages, question.max_new_tokens, temperature, own_seed, partial(watch.piece, name))
+        own_seed = seed + 100_000 * empty.repeat + empty.asked
+        found = method.answer(empty, question, own_seed, partial(watch.piece, empty.method))
     except Exception as error:
         # A peer that fails is shown with its error, not dropped; our own failures are bugs and stop the run.
         if not method.is_peer:
             raise
         first_line = str(error).strip().partition("\n")[0]
-        return Run(index, name, repeat, temperature, error=f"{type(error).__name__}: {first_line}")
-    return Run(*key, **vars(found), peak_bytes=peak_bytes(method.engine.family.device))
+        return replace(empty, error=f"{type(error).__name__}: {first_line}")
+    return replace(found, peak_bytes=peak_bytes(method.engine.family.device))
 
 
 def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
@@ -167,17 +179,16 @@ def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
             asked.earlier,
             asked.max_new_tokens,
         )
-        for _, item, turn, asked in ((*place, _question_at(place, log)) for place in plan.places())
+        for _, item, turn, asked in ((*place, _question_at(place, log)) for place in plan.places)
     )
 
 
 def gaps(plan: Plan, family: Family, log: Log) -> Iterator[Gap]:
     """Every greedy answer that is not the plain one of the same repeat."""
-    places = plan.places()
     for (index, method, repeat, temperature), other in sorted(log.runs.items()):
         plain = log.runs[index, PLAIN, repeat, temperature]
         position = parting(plain.token_ids, other.token_ids)
         if temperature == 0 and not other.error and position is not None:
-            inputs = family.encode(make_prompt(_question_at(places[index], log).messages()))
+            inputs = family.encode(make_prompt(_question_at(plan.places[index], log).messages()))
             gap = logit_gap(family, inputs, plain.token_ids, other.token_ids, position)
             yield Gap(index, method, repeat, position, gap and gap[0])

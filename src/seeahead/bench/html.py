@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +19,15 @@ from markupsafe import Markup
 
 from seeahead import metrics
 from seeahead.bench import charts
-from seeahead.bench.figures import Against
-from seeahead.bench.glossary import DEFINITIONS, GROUPINGS, SHORT, TABLES, Column, anchor, heading, number, times
-from seeahead.bench.headline import difference, fastest, kept, pace, temperature_title
+from seeahead.bench.figures import FIGURES, GROUPINGS, SHORT, TABLES, Figure, Sample, grouped
 from seeahead.bench.record import PLAIN, Asked, Record, Run
-from seeahead.bench.summary import Summary, machine, origin, summarize
+from seeahead.bench.summary import Summary, coverage, difference, fastest, kept, pace, summarize, temperature_title
+from seeahead.bench.words import DEFINITIONS, anchor, heading, times
 from seeahead.data.suite import BUNDLED, image_facts
 from seeahead.provenance import write_text
+from seeahead.records import Origin
+
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_report(path: Path, record: Record) -> None:
@@ -35,19 +38,8 @@ def report(record: Record) -> str:
     """The page of a benchmark."""
     summary = summarize(record)
     best = fastest(summary.headline_methods, is_peer=False)
-    return _page(
-        "report.html",
-        summary,
-        facts=_key_figures(summary),
-        charts=charts,
-        colours=charts.SHARE_COLOURS,
-        tables=TABLES,
-        groupings=GROUPINGS,
-        examples=list(_examples(record, best.method if best else PLAIN)),
-        all_scenarios=Markup("all scenarios, {}").format(term("speed-up")),
-        speed_against_tau=Markup("{} against {}").format(term("speed-up"), term("τ")),
-        definitions=DEFINITIONS,
-    )
+    examples = list(_examples(record, best.method if best else PLAIN))
+    return _page("report.html", summary, best, charts=charts, examples=examples, definitions=DEFINITIONS)
 
 
 def demo_page(record: Record) -> str:
@@ -57,26 +49,24 @@ def demo_page(record: Record) -> str:
     return _page(
         "demo.html",
         summary,
-        facts=[(name, value, "") for name, value, _ in _key_figures(summary)],
+        fastest(summary.headline_methods, is_peer=False),
         questions=[(record.asked[place], runs) for place, runs in record.first_answers().items()],
         images={name: {**facts, "data": _data(name)} for name, facts in image_facts().items() if name in used},
-        columns=SHORT,
-        methods=summary.headline_methods,
         differences=[difference(gap, record.asked) for gap in record.gaps],
         definitions={column.word: DEFINITIONS[column.word] for column in SHORT},
     )
 
 
-def _page(template: str, summary: Summary, **context: Any) -> str:
-    command = shlex.join(summary.provenance.get("command") or ["seeahead", "bench"])
-    shown = {"summary": summary, "machine": machine(summary), "origin": origin(summary), "command": command}
+def _page(template: str, summary: Summary, best: Sample | None, **context: Any) -> str:
+    command = shlex.join(summary.record.provenance.get("command") or ["seeahead", "bench"])
+    shown = {"summary": summary, "record": summary.record, "command": command, "facts": _key_figures(summary, best)}
     return _environment().get_template(template).render(**shown, **context)
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -84,9 +74,9 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["total"] = lambda split: sum(split.values())
-    for function in (anchor, heading, headings, kept, pace, parts, temperature_title, term, times, verdict):
+    for function in (anchor, grouped, heading, headings, kept, pace, parts, temperature_title, term, times, verdict):
         environment.globals[function.__name__] = function
-    environment.globals["PLAIN"] = PLAIN
+    environment.globals |= {"PLAIN": PLAIN, "SHORT": SHORT, "TABLES": TABLES, "GROUPINGS": GROUPINGS}
     return environment
 
 
@@ -95,55 +85,50 @@ def term(word: str, shown: str = "") -> Markup:
     return Markup('<a class="term" href="#{}">{}</a>').format(anchor(word), shown or word)
 
 
-def headings(columns: Sequence[Column]) -> list[str]:
+def headings(columns: Sequence[Figure]) -> list[str]:
     return ["method", *(term(column.word) for column in columns)]
 
 
-def verdict(entry: Against) -> str:
+def verdict(entry: Sample) -> str:
     """Who is faster, ours or the peer."""
-    ratio = entry.ratio
+    ratio = entry["speed-up"]
     if ratio is None:
         return "peer failed or lacks answers"
     is_open = ratio.low is not None and ratio.high is not None and ratio.low <= 1 <= ratio.high
     found = "no clear winner" if is_open else "ours is faster" if ratio.value > 1 else "the peer is faster"
-    return found + entry.coverage
+    return found + coverage(entry)
 
 
-def _key_figures(summary: Summary) -> list[tuple[str, str, str]]:
+def _key_figures(summary: Summary, best: Sample | None) -> list[tuple[str, str, str]]:
     """(name, value, remark) of the fastest method."""
-    methods = summary.headline_methods
-    if (best := fastest(methods, is_peer=False)) is None:
+    if best is None:
         return []
-    plain = next(entry for entry in methods if entry.method == PLAIN)
-    efficiency = number(best.drafts.block_efficiency if best.drafts else None)
-    speed_up, end_to_end, rate = times(best.speed_up), times(best.end_to_end), number(best.token_rate, 1)
-    same = f"{best.num_identical} of {best.num_answers}"
+    plain = next(entry for entry in summary.headline_methods if entry.method == PLAIN)
+    speed_up, tau, rate, whole, same = (
+        FIGURES[word].cell(best) for word in ("speed-up", "τ", "tokens/s", "end to end", "identical")
+    )
     return [
-        (f"speed-up with {best.method}", speed_up.value, speed_up.spread),
-        ("tokens per pass (τ)", efficiency.value, efficiency.spread),
-        ("tokens per second", rate.value, f"plain {number(plain.token_rate, 1).value}"),
-        ("whole answers, end to end", end_to_end.value, end_to_end.spread),
-        *([("identical answers", same, "token for token")] if best.num_identical is not None else []),
+        (f"speed-up with {best.method}", *speed_up),
+        ("tokens per pass (τ)", *tau),
+        ("tokens per second", rate.value, f"plain {FIGURES['tokens/s'].cell(plain).value}"),
+        ("whole answers, end to end", *whole),
+        *([("identical answers", same.value, "token for token")] if best.num_identical is not None else []),
     ]
 
 
 def _examples(record: Record, method: str) -> Iterator[tuple[Asked, str, dict[str, Run]]]:
     """One question per scenario: that with the scenario's median speed-up of `method`, so that none is hand-picked."""
     answers = record.first_answers()
-    for scenario in dict.fromkeys(entry.scenario for entry in record.asked):
-        found = [
-            (_finite(metrics.speed_up(runs[method].totals, runs[PLAIN].totals)), place)
-            for place, runs in answers.items()
-            if record.asked[place].scenario == scenario
-            and all(name in runs and not runs[name].error for name in (method, PLAIN))
-        ]
+    for scenario in record.scenarios:
+        found = []
+        for place, runs in answers.items():
+            is_whole = all(name in runs and not runs[name].error for name in (method, PLAIN))
+            if is_whole and record.asked[place].scenario == scenario:
+                speed_up = metrics.speed_up(runs[method].totals, runs[PLAIN].totals)
+                found.append((speed_up if math.isfinite(speed_up) else 0.0, place))
         if found:
             _, place = sorted(found)[(len(found) - 1) // 2]
             yield record.asked[place], method, answers[place]
-
-
-def _finite(figure: float) -> float:
-    return figure if math.isfinite(figure) else 0.0
 
 
 def _data(name: str) -> str:
@@ -163,14 +148,12 @@ class Part(NamedTuple):
 
 def parts(run: Run) -> Iterator[Part]:
     """An answer's text; where nobody knows when its pieces arrived, neighbours of one origin are one part."""
-    held: list[tuple[str, bool, float | None]] = []
-    for place, (words, proposer) in enumerate(run.pieces or ((run.text, "target"),)):
-        at, is_drafted = (run.arrivals[place] if run.arrivals else None), proposer == "drafted"
-        if held and at is None and held[-1][1] == is_drafted:
-            held[-1] = (held[-1][0] + words, is_drafted, None)
-        else:
-            held.append((words, is_drafted, at))
-    for words, is_drafted, at in held:
+    pieces: Iterable[tuple[str, Origin]] = run.pieces or ((run.text, "target"),)
+    if not run.arrivals:
+        together = groupby(pieces, lambda piece: piece[1])
+        pieces = [("".join(words for words, _ in group), proposer) for proposer, group in together]
+    for (words, proposer), at in zip(pieces, run.arrivals or repeat(None)):
         core = words.strip()
         before, _, after = words.partition(core) if core else (words, "", "")
-        yield Part(before, core, after, is_drafted and bool(core), None if at is None else round(1000 * at))
+        is_drafted = proposer == "drafted" and bool(core)
+        yield Part(before, core, after, is_drafted, None if at is None else round(1000 * at))

@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
-from seeahead.bench.record import Run, run_from_json, run_to_json
+from seeahead.bench.record import Run
 from seeahead.errors import InputError
 from seeahead.provenance import try_lock
 
@@ -17,7 +17,6 @@ Key = tuple[int, str, int, float]
 """Question, method, repeat, temperature."""
 
 _START = b'{"asked": '
-_NOT_BEGUN: Mapping[str, Any] = {}
 
 
 class Log:
@@ -29,23 +28,21 @@ class Log:
 
         Raises InputError when the file belongs to another run, is damaged or cannot be written."""
         self.runs = dict[Key, Run]()
-        self.path, self._asked, self._found = path, _as_stored(asked), _NOT_BEGUN
-        self._stream: FileIO | None = None
-        if path is not None:
-            self._open(path)
+        self.path, self._asked = path, _as_stored(asked)
+        self._found: Any = None
+        self._stream = None if path is None else self._opened(path)
 
     def begin(self, found: Mapping[str, Any]) -> None:
         """Say the rest of what has to be equal, once the model is loaded, and compare it or write it down."""
         stored = _as_stored(found)
-        if self._found == _NOT_BEGUN:
+        if self._found is None:
             self._line({"asked": self._asked, "found": stored})
-        elif self._found != stored:
-            raise self._other(self._found, stored)
-        self._found = stored
+            self._found = stored
+        self._compare(self._found, stored)
 
     def add(self, run: Run) -> None:
-        self._keep(run)
-        self._line(run_to_json(run))
+        self.runs[run.key] = run
+        self._line(run.to_json())
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +50,7 @@ class Log:
     def __exit__(self, *error: object) -> None:
         if self._stream is not None:
             self._stream.close()
-        if self._found == _NOT_BEGUN:  # nothing was begun, so there is nothing to keep
+        if self._found is None:  # nothing was begun, so there is nothing to keep
             self.finish()
 
     def finish(self) -> None:
@@ -62,14 +59,11 @@ class Log:
             self._stream.close()
             self.path.unlink(missing_ok=True)
 
-    def _keep(self, run: Run) -> None:
-        self.runs[run.asked, run.method, run.repeat, run.temperature] = run
-
-    def _open(self, path: Path) -> None:
+    def _opened(self, path: Path) -> FileIO:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: nothing that could not be written comes up again when the file is closed.
-            self._stream = stream = path.open("a+b", buffering=0)
+            stream = path.open("a+b", buffering=0)
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}; choose another --output") from None
         try:
@@ -81,31 +75,27 @@ class Log:
         except BaseException:
             stream.close()
             raise
+        return stream
 
     def _read(self, stream: FileIO) -> None:
         stream.seek(0)
         data = stream.readall() or b""
         whole = data[: data.rfind(b"\n") + 1]
-        if not whole and data and not data.startswith(_START) and not _START.startswith(data):
-            raise self._damaged(1)
-        head, *lines = whole.split(b"\n")[:-1] or [b""]
-        if head:
-            self._read_head(head)
-        for number, line in enumerate(lines, 2):
+        is_ours = bool(whole) or data.startswith(_START) or _START.startswith(data)
+        for number, line in enumerate(whole.split(b"\n")[:-1] if is_ours else [data], 1):
             try:
-                self._keep(run_from_json(json.loads(line)))
-            except (ValueError, RecursionError):
-                raise self._damaged(number) from None
+                if number > 1:
+                    run = Run.read(line)
+                    self.runs[run.key] = run
+                    continue
+                head = json.loads(line)
+                asked, self._found = head["asked"], dict(head["found"])
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise InputError(
+                    f"{self.path} is damaged in line {number}; delete it, or choose another --output"
+                ) from None
+            self._compare(asked, self._asked)
         stream.truncate(len(whole))  # what was cut in the middle of a line
-
-    def _read_head(self, line: bytes) -> None:
-        try:
-            head = json.loads(line)
-            asked, self._found = head["asked"], head["found"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise self._damaged(1) from None
-        if asked != self._asked:
-            raise self._other(asked, self._asked)
 
     def _line(self, value: Mapping[str, Any]) -> None:
         if self._stream is None:
@@ -120,16 +110,14 @@ class Log:
                 "the same command goes on"
             ) from None
 
-    def _damaged(self, line: int) -> InputError:
-        return InputError(f"{self.path} is damaged in line {line}; delete it, or choose another --output")
-
-    def _other(self, before: object, now: Mapping[str, Any]) -> InputError:
-        others = before if isinstance(before, Mapping) else {}
-        names = ", ".join(name for name in now if others.get(name) != now[name])
-        return InputError(
-            f"{self.path} holds a run of other settings ({names or 'more of them'}); finish that one, delete it, or "
-            "choose another --output"
-        )
+    def _compare(self, before: Any, now: Mapping[str, Any]) -> None:
+        if before != now:
+            others = before if isinstance(before, Mapping) else {}
+            names = ", ".join(name for name in now if others.get(name) != now[name])
+            raise InputError(
+                f"{self.path} holds a run of other settings ({names or 'more of them'}); finish that one, delete it, "
+                "or choose another --output"
+            )
 
 
 def _as_stored(value: Mapping[str, Any]) -> Any:

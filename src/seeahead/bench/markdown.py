@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from seeahead.bench.figures import Against, MethodSummary
-from seeahead.bench.glossary import DEFINITIONS, GROUPINGS, SHORT, TABLES, Cell, Column, Grouping, heading, times
-from seeahead.bench.headline import temperature_title
-from seeahead.bench.summary import Summary, machine, origin
+from seeahead.bench.figures import GROUPINGS, SHORT, TABLES, Figure, Sample, grouped
+from seeahead.bench.summary import Summary, coverage, temperature_title
+from seeahead.bench.words import DEFINITIONS, Cell, heading, times
 
 _WIDEST = 40
 """Cells longer than this, such as error messages, do not widen their column."""
@@ -22,16 +20,14 @@ def markdown(summary: Summary) -> str:
 
 def short(summary: Summary) -> str:
     """The result on one screen: headline, machine, a table of the first temperature, warnings, ours over peers."""
-    parts = [f"**{plain_words(summary.headline)}**", plain_words(machine(summary))]
-    rows = [[name(entry), *row_cells(entry, SHORT)] for entry in summary.headline_methods]
-    parts.append(table("", ["method", *(column.word for column in SHORT)], rows))
-    return "\n\n".join([*parts, *warnings(summary), *over_peers(summary)]) + "\n"
+    shown = figures("", summary.headline_methods, SHORT)
+    return "\n\n".join([*_head(summary), shown, *warnings(summary), *over_peers(summary)]) + "\n"
 
 
 def over_peers(summary: Summary) -> Iterator[str]:
     """One sentence about the first temperature, where there are peers."""
     if against := next(iter(summary.against.values()), ()):
-        parts = (f"{_rivals(entry, 'over')} {_ratio(entry)}" for entry in against)
+        parts = (" ".join(_beside(entry, "over")) for entry in against)
         yield f"Ours over peers on the same weights, by token rate: {'; '.join(parts)}."
 
 
@@ -41,84 +37,72 @@ def warnings(summary: Summary) -> Iterator[str]:
         yield "\n".join(["Know before you believe it:", "", *(f"- {plain_words(line)}" for line in summary.warnings)])
 
 
+def _head(summary: Summary) -> tuple[str, str]:
+    return f"**{plain_words(summary.headline)}**", plain_words(summary.machine)
+
+
 def _parts(summary: Summary) -> Iterator[str]:
-    yield f"**{plain_words(summary.headline)}**"
-    yield plain_words(machine(summary))
+    yield from _head(summary)
     yield from warnings(summary)
     for temperature, methods in summary.methods.items():
         yield f"## {temperature_title(temperature)}"
-        for title, columns in TABLES.items():
-            words = [column.word for column in columns]
-            rows = [[name(entry), *row_cells(entry, columns)] for entry in methods]
-            yield table(title, ["method", *words], rows)
-        if summary.against[temperature]:
-            yield _peers(summary.against[temperature])
-        yield from (grouped(grouping, methods) for grouping in GROUPINGS)
-    known = sorted(summary.costs.seconds)
-    if known:
-        costs = ", ".join(f"V({k}) = {summary.costs.ratio(k):.2f}" for k in known)
-        yield f"One pass over k tokens, after {summary.costs.num_cached} cached ones: {costs}."
+        yield from (figures(title, methods, columns) for title, columns in TABLES.items())
+        if against := summary.against[temperature]:
+            rows = [_beside(entry, "/") for entry in against]
+            yield table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
+        yield from (groups(title, methods) for title in GROUPINGS)
+    measured = summary.record.costs
+    if measured.seconds:
+        costs = ", ".join(f"V({k}) = {measured.ratio(k):.2f}" for k in sorted(measured.seconds))
+        yield f"One pass over k tokens, after {measured.num_cached} cached ones: {costs}."
     yield "\n".join(["## What the words mean", "", *(f"- **{word}**: {text}" for word, text in DEFINITIONS.items())])
-    command = shlex.join(summary.provenance.get("command") or ["seeahead", "bench"])
+    command = shlex.join(summary.record.provenance.get("command") or ["seeahead", "bench"])
     yield f"## Run it again\n\n{fenced(command)}"
-    yield plain_words(origin(summary))
+    yield plain_words(summary.origin)
 
 
-def name(entry: MethodSummary) -> str:
+def name(entry: Sample) -> str:
     return plain_words(heading(entry.method)) + (" (peer)" if entry.is_peer else "")
-
-
-def row_cells(entry: MethodSummary, columns: Sequence[Column]) -> list[str]:
-    """A method's figures; one that failed shows its error instead."""
-    if not entry.num_answers and entry.errors:
-        return [f"failed: {plain_words(entry.errors[0])}", *[""] * (len(columns) - 1)]
-    return [shown(column.cell(entry)) for column in columns]
 
 
 def shown(cell: Cell) -> str:
     return f"{cell.value} ({cell.spread})" if cell.spread else cell.value
 
 
-def _peers(entries: Sequence[Against]) -> str:
-    rows = [[_rivals(entry, "/"), _ratio(entry)] for entry in entries]
-    return table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
+def figures(title: str, methods: Sequence[Sample], columns: Sequence[Figure]) -> str:
+    rows = [[name(entry), *row_cells(entry, columns)] for entry in methods]
+    return table(title, ["method", *(column.word for column in columns)], rows)
 
 
-def _rivals(entry: Against, between: str) -> str:
-    return plain_words(f"{heading(entry.method)} {between} {entry.peer}")
+def row_cells(entry: Sample, columns: Sequence[Figure]) -> list[str]:
+    """A method's figures; one that failed shows its error instead."""
+    if not entry.num_answers and entry.own.errors:
+        return [f"failed: {plain_words(entry.own.errors[0])}", *[""] * (len(columns) - 1)]
+    return [shown(column.cell(entry)) for column in columns]
 
 
-def _ratio(entry: Against) -> str:
-    return shown(times(entry.ratio)) + entry.coverage
+def _beside(entry: Sample, between: str) -> list[str]:
+    """Who is compared with which peer, and the ratio."""
+    names = plain_words(f"{heading(entry.method)} {between} {entry.other.method}")
+    return [names, shown(times(entry["speed-up"])) + coverage(entry)]
 
 
-def grouped(grouping: Grouping, methods: Sequence[MethodSummary]) -> str:
-    names = grouping.columns(methods)
-    counts = [str(grouping.num_questions(methods, group)) for group in names]
-    rows = [
-        [name(entry), *(shown(grouping.cell(grouping.groups(entry)[group])) for group in names)] for entry in methods
-    ]
-    return table(grouping.title, ["method", *map(plain_words, names)], [["questions", *counts], *rows])
+def groups(title: str, methods: Sequence[Sample]) -> str:
+    """The table of GROUPINGS that is called so."""
+    counts, rows = grouped(title, methods)
+    body = [["questions", *map(str, counts.values())], *([name(entry), *map(shown, cells)] for entry, cells in rows)]
+    return table(title, ["method", *map(plain_words, counts)], body)
 
 
 def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The one way a table is written; without a title if that is empty."""
+    """The one way a table is written; without a title if that is empty. It lines up in a terminal too."""
     widths = [max(3, *(len(cell) for cell in column if len(cell) <= _WIDEST)) for column in zip(headings, *rows)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = "\n".join(_line(row, widths) for row in (headings, rule, *rows))
-    return f"### {title}\n\n{lines}" if title else lines
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Columns that also line up in a terminal: names to the left, figures to the right."""
-    first, *others = zip(cells, widths, strict=True)
-    return f"| {' | '.join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])} |"
-
-
-def measured(source: Mapping[str, Any]) -> str:
-    """Where the figures of a study come from, by its provenance."""
-    where = f"at commit `{str(source['commit'])[:12]}` on {source['hardware']['cpu']}"
-    return f"Measured by `{' '.join(source['command'])}` {where}"
+    lines = []
+    for row in (headings, rule, *rows):
+        first, *others = zip(row, widths, strict=True)
+        lines.append(f"| {' | '.join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])} |")
+    return "\n".join([f"### {title}\n", *lines] if title else lines)
 
 
 def plain_words(words: str) -> str:
@@ -131,6 +115,5 @@ def plain_words(words: str) -> str:
 def fenced(words: str) -> str:
     """One line of code in a block that nothing in it can close."""
     words = " ".join(words.split("\n"))
-    longest = max((len(run) for run in re.findall("`+", words)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max([2, *map(len, re.findall("`+", words))]) + "`"
     return f"{fence}\n{words}\n{fence}"

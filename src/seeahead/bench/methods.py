@@ -1,77 +1,65 @@
-"""What can be asked in a benchmark: our engine with a drafter, or a peer. Each answers one question and says how."""
+"""What can be asked in a benchmark: our engine with a drafter, or a peer on the same weights.
+
+Peers are transformers' own `generate`, plain, assisted, and with prompt lookup. Assisted generation wants an assistant
+of the target's vocabulary. Ours has a trimmed one, so it is wrapped: the same network, its ids mapped on the way in and
+out. Without the wrapping the peer would pay for a head of 49,000 tokens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
+from huggingface_hub import try_to_load_from_cache
+from transformers import LlamaForCausalLM, PreTrainedModel
 
 from seeahead.api import Engine
-from seeahead.records import Generation, Origin
+from seeahead.bench.record import Run
+from seeahead.compat import BaseStreamer
+from seeahead.data.suite import Question
+from seeahead.drafters import KINDS, split_settings
+from seeahead.drafters.folder import Folder
+from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
+from seeahead.errors import InputError
+from seeahead.prompt import make_prompt
+from seeahead.records import Origin
 
-Messages = Sequence[Mapping[str, Any]]
 OnPiece = Callable[[str, Origin], None]
 """Called with every piece of an answer when it arrives: the text, and who proposed it."""
+_NUM_LETTERS = 16
+NUM_LOOKUP_TOKENS = 10
+"""transformers' documented example value for `prompt_lookup_num_tokens`."""
+
+_NEVER = -1e4
 
 
 @dataclass(frozen=True)
-class Response:
-    """One answer and its seconds since the call; `pieces` are (text, who proposed it), each with its `arrivals`."""
+class Method:
+    """Our loop with the engine's drafter. A peer, another loop on the engine's model, derives from it."""
 
-    token_ids: tuple[int, ...]
-    text: str
-    seconds_first: float
-    seconds_total: float
-    generation: Generation | None = None
-    pieces: tuple[tuple[str, Origin], ...] = ()
-    arrivals: tuple[float, ...] = ()  # seconds after the first
-
-
-class Method(Protocol):
-    """Anything that answers. A peer is another engine on the same weights."""
-
-    @property
-    def is_peer(self) -> bool: ...
-
-    @property
-    def engine(self) -> Engine:
-        """Ours: the model it runs; a peer's: whose model it runs."""
-        ...
-
-    def answer(
-        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
-    ) -> Response:
-        """The whole answer; at temperature above 0 from the model's full distribution, reproducible by `seed`.
-
-        What `on_piece` takes is not counted."""
-        ...
-
-
-@dataclass(frozen=True)
-class EngineMethod:
-    """Our loop with the engine's drafter."""
+    is_peer: ClassVar[bool] = False
 
     engine: Engine
-    is_peer: bool = False
 
-    def answer(
-        self, messages: Messages, max_new_tokens: int, temperature: float, seed: int, on_piece: OnPiece | None = None
-    ) -> Response:
-        started = perf_counter()
-        stream = self.engine.stream(
-            [dict(message) for message in messages],
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=0,
-            top_p=1.0,
-            seed=seed,
-        )
+    @property
+    def num_weights(self) -> int:
+        """Those that the drafter reads per draft step."""
+        modules: Iterable[Any] = getattr(self.engine.drafter, "modules", ())
+        return sum({id(weight): weight.numel() for module in modules for weight in module.parameters()}.values())
+
+    def answer(self, place: Run, question: Question, seed: int, on_piece: OnPiece | None = None) -> Run:
+        """`place` with the whole answer in it; at its temperature above 0 from the model's full distribution,
+        reproducible by `seed`. What `on_piece` takes is not counted."""
         pieces: list[tuple[str, Origin]] = []
         arrivals: list[float] = []
+        started = perf_counter()
+        whole: dict[str, Any] = {"temperature": place.temperature, "top_k": 0, "top_p": 1.0}
+        stream = self.engine.stream(question.messages(), max_new_tokens=question.max_new_tokens, seed=seed, **whole)
         for piece in stream:
             if piece.reply is not None:
                 reply = piece.reply
@@ -83,15 +71,39 @@ class EngineMethod:
                     started = perf_counter() - arrivals[-1]
         total = perf_counter() - started
         first = arrivals[0] if arrivals else total
-        later = tuple(seconds - first for seconds in arrivals)
-        return Response(reply.token_ids, reply.text, first, total, reply.generation, tuple(pieces), later)
+        return replace(
+            place,
+            token_ids=reply.token_ids,
+            text=reply.text,
+            seconds_first=first,
+            seconds_total=total,
+            generation=reply.generation,
+            pieces=tuple(pieces),
+            arrivals=tuple(seconds - first for seconds in arrivals),
+        )
 
 
-def parameters_read(engine: Engine) -> int | None:
-    """Weights that the drafter reads per draft step; None for a drafter without any."""
-    modules = getattr(engine.drafter, "modules", ())
-    weights = {id(weight): weight.numel() for module in modules for weight in module.parameters()}
-    return sum(weights.values()) if modules else None
+def weights_of(spec: str, own: Mapping[str, Path]) -> Path | None:
+    """The folder that a drafter is read from; None for one without weights. `own`: the target's, by kind."""
+    name, options = split_settings(spec)
+    if name == "tabed":
+        name = split_settings(options.get("vision", "vision"))[0]
+    if name in own:
+        return own[name]
+    if Path(name).is_dir():
+        return Path(name)
+    found = try_to_load_from_cache(name, "config.json") if name.count("/") == 1 else None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def digest(folder: Path) -> str:
+    """Of all weights and settings in a folder: equal only for equal files."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        if path.suffix in (".safetensors", ".bin") or path.name == "config.json":
+            with path.open("rb") as stream:
+                whole.update(f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return whole.hexdigest()[:_NUM_LETTERS]
 
 
 def reset_peak() -> None:
@@ -113,3 +125,105 @@ def peak_bytes(device: torch.device) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+class _Clock(BaseStreamer):
+    """Notes when the first answer token came; the prompt is put first."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def put(self, value: torch.Tensor) -> None:
+        self.times.append(perf_counter())
+
+    def end(self) -> None:
+        return
+
+
+@dataclass(frozen=True)
+class Transformers(Method):
+    """`model.generate` with extra arguments; the engine lends model and processor, not its loop."""
+
+    is_peer = True
+
+    arguments: Mapping[str, Any]
+
+    def answer(self, place: Run, question: Question, seed: int, on_piece: OnPiece | None = None) -> Run:
+        family, clock = self.engine.family, _Clock()
+        started = perf_counter()
+        prompt = family.encode(make_prompt(question.messages()))
+        sampling: dict[str, Any] = {"do_sample": place.temperature > 0}
+        if place.temperature:
+            sampling |= {"temperature": place.temperature, "top_k": 0, "top_p": 1.0}
+        # Their loop draws from the global generator, which is put back as it was.
+        devices = [family.device] if family.device.type == "cuda" else []
+        with torch.inference_mode(), torch.random.fork_rng(devices=devices):
+            torch.default_generator.manual_seed(seed)
+            generate: Any = family.model.generate
+            ids = generate(
+                input_ids=prompt.token_ids,
+                attention_mask=torch.ones_like(prompt.token_ids),
+                **prompt.extras,
+                max_new_tokens=question.max_new_tokens,
+                streamer=clock,
+                **sampling,
+                **self.arguments,
+            )
+        total = perf_counter() - started
+        answer = tuple(ids[0, prompt.token_ids.shape[1] :].tolist())
+        text = family.tokenizer.decode(list(answer), skip_special_tokens=True)
+        first = clock.times[1] - started if len(clock.times) > 1 else total
+        return replace(place, token_ids=answer, text=text, seconds_first=first, seconds_total=total)
+
+
+class TrimmedAssistant(LlamaForCausalLM):
+    """A drafter of a trimmed vocabulary that looks like a model of the target's: ids and logits are mapped."""
+
+    def adopt(self, vocabulary: DraftVocabulary, target_vocab_size: int) -> None:
+        to_draft = torch.full((target_vocab_size,), vocabulary.unknown)
+        to_draft[vocabulary.target_ids] = torch.arange(len(vocabulary))
+        self._to_draft, self._target_ids = to_draft.to(self.device), vocabulary.target_ids.to(self.device)
+        self.config.vocab_size = target_vocab_size
+
+    def forward(self, input_ids: torch.Tensor, **arguments: Any) -> Any:
+        outputs = super().forward(input_ids=self._to_draft[input_ids], **arguments)
+        spread = outputs.logits.new_full((*outputs.logits.shape[:-1], len(self._to_draft)), _NEVER)
+        spread[..., self._target_ids] = outputs.logits
+        outputs.logits = spread
+        return outputs
+
+
+def assistant(folder: Path, engine: Engine) -> PreTrainedModel:
+    """The drafter in `folder` as transformers wants an assistant."""
+    family = engine.family
+    wrapped = (folder / FILE_NAME).is_file()
+    kind = TrimmedAssistant if wrapped else LlamaForCausalLM
+    model: Any = kind.from_pretrained(folder, dtype=family.dtype)
+    lent: PreTrainedModel = model.to(family.device).eval()
+    model.generation_config.update(eos_token_id=family.model.generation_config.eos_token_id, pad_token_id=0)
+    if wrapped:
+        model.adopt(DraftVocabulary.load(folder, int(model.config.unknown_draft_id)), family.vocab_size)
+    return lent
+
+
+def assistant_of(specs: Sequence[str], own: Path | None) -> Path | None:
+    """The folder of the first language drafter among the drafters asked for, else the model's `own`; None: there is
+    no assistant to lend."""
+    names = (split_settings(spec)[0] for spec in specs)
+    folders = (Path(name) for name in names if name not in KINDS and (Path(name) / "config.json").is_file())
+    return next((folder for folder in folders if Folder.read(folder).kind == "language"), own)
+
+
+def _assisted(engine: Engine, folder: Path | None) -> Transformers:
+    if folder is None:
+        raise InputError("assisted generation needs a language drafter; compare it where there is one (-d FOLDER)")
+    return Transformers(engine, {"assistant_model": assistant(folder, engine)})
+
+
+ASSISTED = "transformers assisted"
+PEERS: dict[str, Callable[[Engine, Path | None], Method]] = {
+    "transformers": lambda engine, folder: Transformers(engine, {}),
+    "transformers lookup": lambda engine, folder: Transformers(engine, {"prompt_lookup_num_tokens": NUM_LOOKUP_TOKENS}),
+    ASSISTED: _assisted,
+}
+"""Name -> peer on the engine's model; the folder is that of our language drafter."""

@@ -7,20 +7,20 @@ question and per answer; steps are stored as columns, which is a tenth of the si
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
-from seeahead import metrics
 from seeahead.bench import schema
 from seeahead.errors import InputError
 from seeahead.metrics import Totals
 from seeahead.provenance import write_text
-from seeahead.records import STRICT, Count, Generation, Origin, Seconds, fault_of
+from seeahead.records import STRICT, Count, Generation, Origin, Seconds, adapter, fault_of
 
 SCHEMA = "seeahead-bench/1"
 PLAIN = "none"
@@ -46,12 +46,6 @@ class Asked(_Strict):
 
 
 _Rounded = Annotated[Seconds, PlainSerializer(lambda seconds: round(seconds, 6))]
-if TYPE_CHECKING:
-    _Stored = Generation | None
-else:
-    _Stored = Annotated[
-        schema.StoredGeneration | None, AfterValidator(schema.with_tokens), PlainSerializer(schema.without_tokens)
-    ]
 
 
 @dataclass(frozen=True)
@@ -67,34 +61,41 @@ class Run(_Strict):
     seconds_first: _Rounded = 0.0  # from the call to the first token: prompt, images, the drafter's start
     seconds_total: _Rounded = 0.0  # from the call to the last token
     peak_bytes: Annotated[int, Field(ge=0, le=10**18)] = 0  # of the process, or the device
-    generation: _Stored = None
-    error: Annotated[str, AfterValidator(schema.without_answer)] = ""
+    generation: Annotated[
+        Generation | None, BeforeValidator(schema.with_tokens), PlainSerializer(schema.without_tokens)
+    ] = None
+    error: str = ""
     pieces: tuple[tuple[str, Origin], ...] = ()  # the text as it arrived, and who proposed it
     arrivals: Annotated[tuple[float, ...], Field(exclude=True)] = ()  # of each piece, seconds after the first
 
     @property
-    def seconds_decode(self) -> float:
-        """Our own steps where there are any, else everything after the first token."""
-        if self.generation is not None:
-            return sum(step.seconds for step in self.generation.steps)
-        return self.seconds_total - self.seconds_first
-
-    @property
-    def num_decoded(self) -> int:
-        """Tokens after the first, which comes with reading the prompt."""
-        return max(0, len(self.token_ids) - 1)
+    def key(self) -> tuple[int, str, int, float]:
+        """Question, method, repeat, temperature."""
+        return self.asked, self.method, self.repeat, self.temperature
 
     @property
     def totals(self) -> Totals:
-        """Counts and seconds, of which every figure is made."""
-        return replace(
-            Totals.of([] if self.generation is None else [self.generation]),
-            tokens=self.num_decoded,
-            seconds=self.seconds_decode,
-            all_tokens=len(self.token_ids),
-            total=self.seconds_total,
-            first=self.seconds_first,
-        )
+        """Counts and seconds, of which every figure is made. Without steps, all after the first token is decoding."""
+        num, first, total = len(self.token_ids), self.seconds_first, self.seconds_total
+        if self.generation is None:
+            return Totals(tokens=max(0, num - 1), seconds=total - first, all_tokens=num, total=total, first=first)
+        return replace(Totals.of(self.generation), total=total, first=first)
+
+    @property
+    def as_stored(self) -> Run:
+        """Repeats and sampled answers keep tokens and times; the words are for people, who read one answer each."""
+        if self.repeat == 0 and self.temperature == 0:
+            return self
+        return replace(self, pieces=(), text=self.text if self.repeat == 0 else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands at its default is left out."""
+        return cast(dict[str, Any], adapter(Run).dump_python(self, mode="json", exclude_defaults=True))
+
+    @classmethod
+    def read(cls, line: bytes) -> Run:
+        """From the text of `to_json`. Raises a ValueError for anything else."""
+        return cast(Run, adapter(Run).validate_json(line))
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,14 @@ class Costs(_Strict):
     seconds: Mapping[Annotated[int, Field(ge=1, le=10**6)], Annotated[float, Field(gt=0, le=10**6)]]
 
     def ratio(self, num_tokens: float) -> float:
-        """V(k)."""
-        return metrics.pass_cost(self.seconds, num_tokens)
+        """V(k) = time(k) / time(1), on straight lines between the measured k; NaN where nothing was measured."""
+        known = sorted(self.seconds)
+        if not known:
+            return math.nan
+        low = max((k for k in known if k <= num_tokens), default=known[0])
+        high = min((k for k in known if k >= num_tokens), default=known[-1])
+        share = 0.0 if low == high else (num_tokens - low) / (high - low)
+        return (self.seconds[low] * (1 - share) + self.seconds[high] * share) / self.seconds[known[0]]
 
     @property
     def is_disturbed(self) -> bool:
@@ -135,15 +142,25 @@ class Costs(_Strict):
 class Record(_Strict):
     """A whole run. `settings` says what ran (suite, target, dtype, device, threads, repeats, temperatures, seed)."""
 
-    provenance: Annotated[Mapping[str, Any], schema.is_like(schema.Origins)]
-    settings: Annotated[Mapping[str, Any], schema.is_like(schema.Settings)]
+    # Kept as they are, as far as what is shown of them has its type.
+    provenance: Annotated[
+        Mapping[str, Any], AfterValidator(lambda found: schema.Origins.model_validate(found) and found)
+    ]
+    settings: Annotated[
+        Mapping[str, Any], AfterValidator(lambda found: schema.Settings.model_validate(found) and found)
+    ]
     num_parameters: Mapping[str, Count]  # "target" and every drafter that has any, by method
     costs: Costs
     methods: tuple[str, ...]  # plain first
     peers: tuple[str, ...]  # those of `methods` that are other engines
     asked: tuple[Asked, ...]
     runs: tuple[Run, ...]
-    gaps: tuple[Gap, ...] = field(default=())
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def scenarios(self) -> Mapping[str, int]:
+        """With their number of questions, in the order of their first one."""
+        return Counter(entry.scenario for entry in self.asked)
 
     def first_answers(self) -> dict[int, dict[str, Run]]:
         """By question and method: the answers of the lowest temperature and the first repeat."""
@@ -154,28 +171,23 @@ class Record(_Strict):
 
     def to_json(self) -> dict[str, Any]:
         """What stands at its default is left out."""
-        whole = replace(self, runs=tuple(map(without_words, self.runs)))
-        return {"schema": SCHEMA, **_adapter(Record).dump_python(whole, mode="json", exclude_defaults=True)}
+        whole = replace(self, runs=tuple(run.as_stored for run in self.runs))
+        return {"schema": SCHEMA, **adapter(Record).dump_python(whole, mode="json", exclude_defaults=True)}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Record:
+    def from_json(cls, value: object) -> Record:
         """Raises InputError for another schema, and for whatever a run cannot have left behind."""
         found = value.get("schema") if isinstance(value, Mapping) else None
-        if found != SCHEMA:
+        if not isinstance(value, Mapping) or found != SCHEMA:
             raise InputError(f"this is no benchmark record of schema {SCHEMA} (it says {str(found)[:50]!r})")
         try:
             parts = {name: part for name, part in value.items() if name != "schema"}
-            record: Record = _adapter(Record).validate_json(json.dumps(parts))
+            record: Record = adapter(Record).validate_json(json.dumps(parts))
         except ValidationError as error:
             raise InputError(f"this record is damaged: {fault_of(error)}; run seeahead bench again") from None
         if fault := next(schema.faults(record), None):
             raise InputError(f"this record does not add up: {fault}; run seeahead bench again")
         return record
-
-
-@cache
-def _adapter(kind: type[Record | Run]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
 
 
 def read_record(path: Path) -> Record:
@@ -200,25 +212,3 @@ def write_record(path: Path, record: Record) -> None:
 
 def _compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def without_words(run: Run) -> Run:
-    """Repeats and sampled answers keep tokens and times; the words are for people, who read one answer each."""
-    if run.repeat == 0 and run.temperature == 0:
-        return run
-    return replace(run, pieces=(), text=run.text if run.repeat == 0 else "")
-
-
-def run_to_json(run: Run) -> dict[str, Any]:
-    """What stands at its default is left out."""
-    found: dict[str, Any] = _adapter(Run).dump_python(run, mode="json", exclude_defaults=True)
-    return found
-
-
-def run_from_json(value: Mapping[str, Any]) -> Run:
-    """Raises InputError for what `run_to_json` cannot have made."""
-    try:
-        run: Run = _adapter(Run).validate_json(json.dumps(value))
-        return run
-    except ValidationError as error:
-        raise InputError(f"this is no answer of a benchmark run: {fault_of(error)}") from None

@@ -1,106 +1,223 @@
-"""The figures of a benchmark run, each with its interval, derived from the record alone. No torch.
-
-What each figure means stands in `glossary`; how it is computed, in `figures`.
-"""
+"""The figures of a whole run, derived from its record alone, and what they say in sentences. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
-import numpy as np
+from seeahead.bench.answers import Answers, answers_of, bootstrap_weights
+from seeahead.bench.figures import Sample
+from seeahead.bench.record import PLAIN, Asked, Gap, Record, Run
+from seeahead.bench.statistics import Interval
+from seeahead.bench.words import MISSING, counted
 
-from seeahead.bench.figures import Against, AtTemperature, MethodSummary
-from seeahead.bench.glossary import MISSING
-from seeahead.bench.headline import headline, warnings
-from seeahead.bench.record import Costs, Record
-from seeahead.bench.statistics import Array, resample
-from seeahead.bench.words import counted
+COUNTERPARTS = {"transformers": PLAIN, "transformers assisted": "language", "transformers lookup": "lookup"}
+"""Which of our methods does what a peer does. Any other peer is set against the fastest of ours."""
+
+_LARGEST_GAP = {"float32": 0.1}
+_LARGEST_GAP_IN_HALF_PRECISION = 1.0
+"""Logits: rounding alone does not make the target prefer its own token by more."""
+
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Summary:
     """All figures of a record, by temperature; the lowest comes first and carries the headline."""
 
-    provenance: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    costs: Costs
-    scenarios: Mapping[str, int]  # with their number of questions
-    methods: Mapping[float, tuple[MethodSummary, ...]]
-    against: Mapping[float, tuple[Against, ...]]
-    headline: str
-    warnings: tuple[str, ...]
+    record: Record
+    methods: Mapping[float, tuple[Sample, ...]]
+    against: Mapping[float, tuple[Sample, ...]]  # one of ours beside each peer
 
     @property
-    def headline_methods(self) -> tuple[MethodSummary, ...]:
+    def headline_methods(self) -> tuple[Sample, ...]:
         return next(iter(self.methods.values()), ())
 
     @property
-    def num_questions(self) -> int:
-        return sum(self.scenarios.values())
+    def headline(self) -> str:
+        """The result in one or two sentences; a peer that wins is named."""
+        best, peer = (fastest(self.headline_methods, is_peer=is_peer) for is_peer in (False, True))
+        if best is None or (speed_up := best["speed-up"]) is None:
+            return "Nothing was drafted here, so there is no speed-up to report."
+        same = "" if best.num_identical is None else f", answers identical {best.num_identical} of {best.num_answers}"
+        sentence = f"{_how_fast(best.method, speed_up)}{same}."
+        if peer is not None and (rival := peer["speed-up"]) is not None and rival.value > speed_up.value:
+            sentence += f" A peer is faster: {peer.method}, {rival.value:.2f} times plain{_range(rival)}."
+        return sentence
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything a reader must know before believing the figures: a sentence each, the worst first, none twice."""
+        return tuple(dict.fromkeys(_warnings(self)))
+
+    @property
+    def machine(self) -> str:
+        """What ran where, in a line."""
+        settings, record = self.record.settings, self.record
+        hardware, size = record.provenance.get("hardware") or {}, settings.get("num_parameters")
+        repeats, outside = settings.get("num_repeats", 1), settings.get("harness_share")
+        return _joined(
+            f"{settings.get('model') or settings.get('model_type') or 'model'} in {settings.get('dtype', MISSING)}",
+            f"{size / 1e6:,.0f} million parameters" if size else "",
+            str(hardware.get("gpu") if settings.get("device") == "cuda" else hardware.get("cpu") or ""),
+            counted(settings["num_threads"], "thread") if settings.get("num_threads") else "",
+            f"{counted(len(record.asked), 'question')} in {counted(len(record.scenarios), 'scenario')}",
+            f"{repeats} repeats" if repeats > 1 else "",
+            f"{outside:.1%} of the time spent outside of answers" if outside else "",
+        )
+
+    @property
+    def origin(self) -> str:
+        """Where the figures come from, in a line."""
+        known, weights = self.record.provenance, self.record.settings.get("drafters") or {}
+        return _joined(
+            str(known.get("date") or ""),
+            f"commit {known['commit'][:12]}" if known.get("commit") else "",
+            "with local changes" if known.get("has_local_changes") else "",
+            ", ".join(f"{name} {version}" for name, version in (known.get("versions") or {}).items() if version),
+            f"drafter weights {', '.join(f'{name} {digest}' for name, digest in weights.items())}" if weights else "",
+            f"seed {known['seed']}" if known.get("seed") is not None else "",
+            str((known.get("hardware") or {}).get("system") or ""),
+        )
 
 
 def summarize(record: Record) -> Summary:
-    scenarios: dict[str, int] = {}
-    for entry in record.asked:
-        scenarios[entry.scenario] = scenarios.get(entry.scenario, 0) + 1
     weights = bootstrap_weights(record)
-    methods: dict[float, tuple[MethodSummary, ...]] = {}
-    against: dict[float, tuple[Against, ...]] = {}
+
+    def beside(own: Answers, other: Answers) -> Sample:
+        return Sample(record, own, other, weights, own.is_answered & other.is_answered)
+
+    methods, against = {}, {}
     for temperature in sorted({run.temperature for run in record.runs}):
-        at = AtTemperature(record, temperature, weights, tuple(scenarios))
-        methods[temperature] = tuple(at.method(name) for name in record.methods)
-        against[temperature] = tuple(at.against(peer, methods[temperature]) for peer in record.peers)
-    return Summary(
-        record.provenance,
-        record.settings,
-        record.costs,
-        scenarios,
-        methods,
-        against,
-        headline(next(iter(methods.values()), ())),
-        warnings(record, methods, against),
-    )
+        answers = {name: answers_of(record, name, temperature) for name in (PLAIN, *record.methods)}
+        methods[temperature] = tuple(beside(answers[name], answers[PLAIN]) for name in record.methods)
+        ours = {entry.method: entry for entry in methods[temperature] if not entry.is_peer}
+        best = max(ours.values(), key=_speed)
+        against[temperature] = tuple(
+            beside(ours.get(COUNTERPARTS.get(peer, ""), best).own, answers[peer]) for peer in record.peers
+        )
+    return Summary(record, methods, against)
 
 
-def machine(summary: Summary) -> str:
-    """What ran where, in a line."""
-    settings, hardware = summary.settings, summary.provenance.get("hardware") or {}
-    size = summary.settings.get("num_parameters")
-    found = [
-        f"{settings.get('model') or settings.get('model_type') or 'model'} in {settings.get('dtype', MISSING)}",
-        f"{size / 1e6:,.0f} million parameters" if size else "",
-        str(hardware.get("gpu") if settings.get("device") == "cuda" else hardware.get("cpu") or ""),
-        counted(settings["num_threads"], "thread") if settings.get("num_threads") else "",
-        f"{counted(summary.num_questions, 'question')} in {counted(len(summary.scenarios), 'scenario')}",
-        f"{settings['num_repeats']} repeats" if settings.get("num_repeats", 1) > 1 else "",
-        f"{settings['harness_share']:.1%} of the time spent outside of answers"
-        if settings.get("harness_share")
-        else "",
-    ]
-    return " · ".join(part for part in found if part)
+def ranked(methods: Sequence[Sample], *, is_peer: bool) -> list[Sample]:
+    """By headline speed-up, the fastest first; the plain loop, and what has no speed-up, aside."""
+    known = [entry for entry in methods if entry["speed-up"] and entry.is_peer == is_peer and entry.method != PLAIN]
+    return sorted(known, key=_speed, reverse=True)
 
 
-def origin(summary: Summary) -> str:
-    """Where the figures come from, in a line."""
-    known: Mapping[str, Any] = summary.provenance
-    versions, weights = known.get("versions") or {}, summary.settings.get("drafters") or {}
-    found = [
-        str(known.get("date") or ""),
-        f"commit {known['commit'][:12]}" if known.get("commit") else "",
-        "with local changes" if known.get("has_local_changes") else "",
-        ", ".join(f"{name} {version}" for name, version in versions.items() if version),
-        f"drafter weights {', '.join(f'{name} {digest}' for name, digest in weights.items())}" if weights else "",
-        f"seed {known['seed']}" if known.get("seed") is not None else "",
-        str((known.get("hardware") or {}).get("system") or ""),
-    ]
-    return " · ".join(part for part in found if part)
+def fastest(methods: Sequence[Sample], *, is_peer: bool) -> Sample | None:
+    return next(iter(ranked(methods, is_peer=is_peer)), None)
 
 
-def bootstrap_weights(record: Record) -> Array:
-    """[1 + draws, questions]: conversations are drawn, and their turns stay together."""
-    openings = [entry.scenario for entry in record.asked if not entry.earlier]
-    conversations = np.cumsum([not entry.earlier for entry in record.asked], dtype=np.intp) - 1
-    drawn = resample(openings, seed=int(record.settings.get("seed") or 0))
-    return np.asarray(drawn[:, conversations], dtype=np.float64)
+def _speed(entry: Sample) -> float:
+    return figure.value if (figure := entry["speed-up"]) else 0.0
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(filter(None, parts))
+
+
+def _how_fast(method: str, speed_up: Interval) -> str:
+    times = f"{speed_up.value:.2f} times{_range(speed_up)}"
+    if speed_up.low is not None and speed_up.high is not None and speed_up.low <= 1 <= speed_up.high:
+        return f"No drafter is clearly faster than plain decoding; the best, {method}, reaches {times}"
+    if speed_up.value < 1:
+        return f"No drafter pays off here: the best, {method}, is slower than plain decoding, {times}"
+    return f"{method} answers {speed_up.value:.2f} times faster{_range(speed_up)}"
+
+
+def _range(figure: Interval) -> str:
+    return "" if figure.low is None else f" ({figure.low:.2f} to {figure.high:.2f})"
+
+
+def _warnings(summary: Summary) -> Iterator[str]:
+    record = summary.record
+    if record.costs.is_disturbed:
+        yield (
+            "Something else ran on the machine while the table V(k) was measured (a pass over several tokens took less "
+            "time than one over a single token): the ceilings below are not to be trusted."
+        )
+    if left_out := record.settings.get("left_out"):
+        names = ", ".join(left_out[:_MOST_NAMED]) + (", …" if len(left_out) > _MOST_NAMED else "")
+        num = "1 question was" if len(left_out) == 1 else f"{len(left_out)} questions were"
+        yield f"{num} left out, because an image could not be read: {names}."
+    for temperature, entries in summary.methods.items():
+        at = f"at temperature {temperature:g}"
+        for entry in entries:
+            yield from _of_method(entry, at, str(record.settings.get("dtype", "")))
+        for entry in summary.against[temperature]:
+            yield from _lost(entry, at)
+
+
+def _of_method(entry: Sample, at: str, dtype: str) -> Iterator[str]:
+    name, num_asked, errors = entry.method, len(entry.record.asked), entry.own.errors
+    if errors:
+        yield f"{name} failed on {len(errors)} of {entry.num_answers + len(errors)} answers {at}: {errors[0]}"
+    elif entry.num_questions < num_asked:
+        yield f"{name} was put only {entry.num_questions} of {num_asked} questions {at}."
+    efficiency, speed_up = entry["τ"], entry["ratio of sums"]
+    if name != PLAIN and efficiency and speed_up and speed_up.value > efficiency.value:
+        yield (
+            f"{name} is {speed_up.value:.2f} times as fast as plain {at} with only {efficiency.value:.2f} "
+            "tokens per pass: the plain loop is slower than it should be."
+        )
+    limit = _LARGEST_GAP.get(dtype.removeprefix("torch."), _LARGEST_GAP_IN_HALF_PRECISION)
+    wide = [gap.logit_gap for gap in entry.gaps if gap.logit_gap is not None and abs(gap.logit_gap) > limit]
+    if wide:
+        yield (
+            f"{name}: {_are(len(wide))} not the plain one, and rounding in {dtype} does not explain it "
+            f"(largest logit gap {max(wide, key=abs):+.2f}, allowed {limit:g})."
+        )
+    if early := sum(gap.logit_gap is None for gap in entry.gaps):
+        yield f"{name}: {_are(early)} the plain one up to a point, but of another length."
+
+
+def _are(num: int) -> str:
+    return "1 answer is" if num == 1 else f"{num} answers are"
+
+
+def _lost(entry: Sample, at: str) -> Iterator[str]:
+    ratio = entry["speed-up"]
+    if ratio is not None and ratio.value < 1:
+        clearly = "" if ratio.high is None or ratio.high < 1 else ", though not clearly"
+        name = "the plain loop" if entry.method == PLAIN else entry.method
+        times = f"{ratio.value:.2f} times{_range(ratio)}"
+        yield f"The peer {entry.other.method} beats {name} {at}{clearly}: ours has {times} its token rate."
+
+
+def coverage(entry: Sample) -> str:
+    """On how many questions a figure rests, where that is not all of them; goes on from the figure."""
+    num, num_asked = entry.num_questions, len(entry.record.asked)
+    return "" if num == num_asked else f", on {num} of {counted(num_asked, 'question')}"
+
+
+def pace(run: Run) -> str:
+    """How fast one answer was, in a few words."""
+    own, found = run.totals, []
+    if not own.tokens:
+        return counted(own.all_tokens, "token")
+    if own.seconds > 0:
+        found.append(f"{own.token_rate:.1f} tokens/s")
+    if own.steps:
+        found.append(f"τ {own.block_efficiency:.2f}")
+    return _joined(*found, f"{own.seconds:.1f} s")
+
+
+def kept(run: Run) -> str:
+    """How long an answer was, and how many drafted tokens are in it; goes on from its pace."""
+    found = f" · {counted(len(run.token_ids), 'token')}"
+    if run.generation is not None and (drafted := run.totals.drafted):
+        accepted = sum(step.num_accepted for step in run.generation.steps)
+        found += f", {accepted} of {drafted} drafted tokens kept"
+    return found
+
+
+def difference(gap: Gap, asked: Sequence[Asked]) -> str:
+    """One sentence about an answer that left the plain one."""
+    how = "one answer ends earlier" if gap.logit_gap is None else f"logit gap {gap.logit_gap:+.3f}"
+    return f"{gap.method}: '{asked[gap.asked].question}' differs from plain at token {gap.position + 1}, {how}"
+
+
+def temperature_title(temperature: float) -> str:
+    return "Greedy answers" if temperature == 0 else f"Sampled answers, temperature {temperature:g}"

@@ -39,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from seeahead import bench
     from seeahead.bench.benchmark import ASKING, PAGE, RECORD
-    from seeahead.bench.costs import MEASURING
-    from seeahead.bench.harness import Watch
+    from seeahead.bench.harness import MEASURING, Watch
     from seeahead.bench.markdown import short
 
     class Notes(Watch):

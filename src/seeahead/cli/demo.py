@@ -25,9 +25,8 @@ from seeahead.provenance import check_writable, write_text
 
 if TYPE_CHECKING:
     from seeahead.bench import Result
-    from seeahead.bench.figures import MethodSummary
+    from seeahead.bench.figures import Sample
     from seeahead.bench.record import Asked, Run
-    from seeahead.bench.statistics import Interval
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +75,9 @@ def run(args: argparse.Namespace) -> int:
 
 def show(console: Console, result: Result) -> None:
     """The closing table, every answer that differs, and what the words mean."""
-    from seeahead.bench.glossary import DEFINITIONS, SHORT, heading
-    from seeahead.bench.headline import difference
+    from seeahead.bench.figures import SHORT
+    from seeahead.bench.summary import difference
+    from seeahead.bench.words import DEFINITIONS, heading
 
     words = [column.word for column in SHORT]
     rows = [
@@ -113,7 +113,8 @@ def show_figures(console: Console, names: Sequence[str], rows: Sequence[Sequence
 
 def as_json(result: Result) -> dict[str, Any]:
     """The run, its figures (null where there is none), and the answers that they are derived from."""
-    from seeahead.bench.glossary import DEFINITIONS, SHORT
+    from seeahead.bench.figures import SHORT
+    from seeahead.bench.words import DEFINITIONS
 
     record = result.record
     described = ("model_type", "num_parameters", "dtype", "device", "num_threads")
@@ -141,14 +142,26 @@ def _round(asked: Asked, runs: Mapping[str, Run]) -> dict[str, Any]:
     }
 
 
-def _figures(entry: MethodSummary) -> dict[str, Any]:
-    def value(figure: Interval | None) -> float | None:
-        return None if figure is None else figure.value
+_STORED = {
+    "token_rate": "tokens/s",
+    "speed_up": "speed-up",
+    "end_to_end": "end to end",
+    "block_efficiency": "τ",
+    "host_share": "host",
+    "draft_share": "draft",
+}
+"""Figures under the names that the JSON has for them."""
 
-    drafts, kept = entry.drafts, ("block_efficiency", "host_share", "draft_share")
+
+def _figures(entry: Sample) -> dict[str, Any]:
+    def value(sample: Sample, word: str) -> float | None:
+        return None if (figure := sample[word]) is None else figure.value
+
     return {
-        **{name: getattr(entry, name) for name in ("method", "num_answers", "num_tokens", "num_identical")},
-        **{name: value(getattr(entry, name)) for name in ("token_rate", "speed_up", "end_to_end")},
-        **{name: value(getattr(drafts, name, None)) for name in kept},
-        "speed_up_by_scenario": {name: value(speed.speed_up) for name, speed in entry.by_scenario.items()},
+        "method": entry.method,
+        "num_answers": entry.num_answers,
+        "num_tokens": sum(len(run.token_ids) for run in entry.own.runs),
+        "num_identical": entry.num_identical,
+        **{name: value(entry, word) for name, word in _STORED.items()},
+        "speed_up_by_scenario": {name: value(part, "ratio of sums") for name, part in entry.groups["scenario"].items()},
     }

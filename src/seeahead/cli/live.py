@@ -13,10 +13,10 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from seeahead.bench.glossary import heading
 from seeahead.bench.harness import Watch
-from seeahead.bench.headline import pace
 from seeahead.bench.record import PLAIN, Run
+from seeahead.bench.summary import pace
+from seeahead.bench.words import heading
 from seeahead.cli import terminal
 from seeahead.data.suite import Question
 from seeahead.records import Origin
