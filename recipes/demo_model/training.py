@@ -42,10 +42,11 @@ from seeahead.demo.model import (
     vision_config,
 )
 from seeahead.families import family_for
+from seeahead.train.data import Dataset
 from seeahead.train.loop import Report, Stage, load_tensors
 from seeahead.train.origins import origin_of_limits
 from seeahead.train.recipe import read_drafter_recipe
-from seeahead.train.run import DrafterTraining
+from seeahead.train.run import train
 
 FACT_TOKENS = 56
 Rows = list[Row]
@@ -217,11 +218,9 @@ class DemoTraining:
         folders: dict[str, Path] = {}
         for entry in self.recipe.drafters:
             recipe = read_drafter_recipe(self.recipe.folder / entry.recipe)
-            out = self.out / "drafters" / entry.name
-            training = DrafterTraining(
-                recipe, family, conversations, out, self.report, self.cache, self.out / "own-answers"
-            )
-            folders[entry.name] = training.run(folders[entry.start] if entry.start else None)
+            data = Dataset(recipe, family, conversations, self.out / "own-answers", self.report, self.cache)
+            start = folders[entry.start] if entry.start else None
+            folders[entry.name] = train(data, self.out / "drafters" / entry.name, start)
             if entry.is_shipped:
                 shutil.copytree(folders[entry.name], self.out / "weights" / "drafters" / entry.name, dirs_exist_ok=True)
         told = folders.get("language", next(iter(folders.values()))) / "provenance.json"

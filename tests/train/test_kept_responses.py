@@ -17,10 +17,9 @@ from seeahead.families import family_for
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train.data import Dataset
-from seeahead.train.generation import GenerationSettings
 from seeahead.train.optimizers import Limits
 from seeahead.train.origins import FILE_NAME
-from seeahead.train.recipe import DrafterRecipe, Network, StageRecipe
+from seeahead.train.recipe import DrafterRecipe, GenerationSettings, Network, StageRecipe
 from seeahead.train.responses import batches_in, read_batch
 
 WRITING = GenerationSettings(minutes=60.0, batch_size=4, max_new_tokens=4, visual_tokens=2)

@@ -19,15 +19,16 @@ class Processes:
     def __init__(self) -> None:
         """Raises InputError when several processes were started and accelerate is not installed."""
         self.number, self.index = 1, 0
-        self._accelerate: Any = None
+        self._state: Any = None
+        self._utils: Any = None
         if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
             try:
-                import accelerate  # type: ignore[import-untyped]
+                from accelerate import PartialState, utils  # type: ignore[import-untyped]
             except ImportError:
                 raise InputError("training in several processes needs accelerate; pip install accelerate") from None
-            state = accelerate.PartialState(cpu=not torch.accelerator.is_available())
-            atexit.register(state.destroy_process_group)  # threads that still talk would abort the process
-            self.number, self.index, self._accelerate = state.num_processes, state.process_index, accelerate
+            self._state, self._utils = PartialState(cpu=not torch.accelerator.is_available()), utils
+            atexit.register(self._state.destroy_process_group)  # threads that still talk would abort the process
+            self.number, self.index = self._state.num_processes, self._state.process_index
 
     @property
     def is_first(self) -> bool:
@@ -36,22 +37,19 @@ class Processes:
 
     def device(self, wanted: str) -> str:
         """ "auto" is this process's own GPU where there are several."""
-        return str(self._accelerate.PartialState().device) if self._accelerate and wanted == "auto" else wanted
+        return str(self._state.device) if self._state and wanted == "auto" else wanted
 
     def first_goes_first(self) -> AbstractContextManager[None]:
         """Inside, the other processes wait until the first is through; they then find what it wrote."""
-        return self._accelerate.PartialState().main_process_first() if self._accelerate else nullcontext()
+        return self._state.main_process_first() if self._state else nullcontext()
 
     def agreed(self, share: float) -> float:
         """The first process's value: all must stop at the same step."""
-        if self._accelerate is None:
+        if not self._state:
             return share
-        value = torch.tensor([share], device=self._accelerate.PartialState().device)
-        return float(self._accelerate.utils.broadcast(value)[0])
+        return float(self._utils.broadcast(torch.tensor([share], device=self._state.device))[0])
 
     def average_gradients(self, parameters: Sequence[Tensor]) -> None:
-        if self._accelerate is None:
-            return
-        for parameter in parameters:
+        for parameter in parameters if self._state else ():
             if parameter.grad is not None:
-                parameter.grad = self._accelerate.utils.reduce(parameter.grad, "mean")
+                parameter.grad = self._utils.reduce(parameter.grad, "mean")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -27,12 +29,25 @@ from seeahead.train.optimizers import Limits, Optimizers
 from seeahead.train.origins import LIMITS, Origin, differences
 
 Report = Callable[[str], None]
+LossOf = Callable[[int], tuple[Tensor, dict[str, float]]]
 CHECKPOINT_SECONDS = 120.0
 REPORT_SECONDS = 15.0
 
 
 class TrainingStoppedError(SeeaheadError):
     """The loss was no longer a number, or memory ran out; the message names the way to go on."""
+
+
+@contextmanager
+def room_for(told: str) -> Iterator[None]:
+    """Raises TrainingStoppedError, with what is `told`, where memory runs out inside; on a CPU, that is an error like
+    any other."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise TrainingStoppedError(told) from None
+        raise
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,10 @@ class Stage:
     """A stage's name, limits and folder; knows whether it is done and how far it came.
 
     `origin`: what it is trained by and from. What is there of another is not gone on with, and not taken for done; but
-    limits may be others while a stage is under way, since that is how a stage that stopped is helped on."""
+    limits may be others while a stage is under way, since that is how a stage that stopped is helped on.
+
+    Its files: the `weights`, the `state`, while it is under way the `memory` of the optimizers, and the `losses`, one
+    JSON line per report: step, means."""
 
     name: str
     folder: Path
@@ -58,23 +76,9 @@ class Stage:
     report: Report
     origin: Origin = field(default_factory=dict)
 
-    @property
-    def weights(self) -> Path:
-        return self.folder / f"{self.name}.safetensors"
-
-    @property
-    def memory(self) -> Path:
-        """What the optimizers remember, while the stage is under way."""
-        return self.folder / f"{self.name}.optimizer.safetensors"
-
-    @property
-    def state(self) -> Path:
-        return self.folder / f"{self.name}.json"
-
-    @property
-    def losses(self) -> Path:
-        """One JSON line per report: step, seconds, means."""
-        return self.folder / f"{self.name}.losses.jsonl"
+    def __post_init__(self) -> None:
+        endings = ("safetensors", "json", "optimizer.safetensors", "losses.jsonl")
+        self.weights, self.state, self.memory, self.losses = (self.folder / f"{self.name}.{end}" for end in endings)
 
     @property
     def done(self) -> bool:
@@ -116,9 +120,7 @@ class Stage:
     def save(self, parameters: Mapping[str, Tensor], step: int, seconds: float, done: bool) -> None:
         """Each file is written beside and renamed; the state, written last, is what counts."""
         save_tensors(parameters, self.weights)
-        record: dict[str, object] = {"step": step, "seconds": round(seconds, 1), "done": int(done)}
-        if self.origin:
-            record["origin"] = dict(self.origin)
+        record = {"step": step, "seconds": round(seconds, 1), "done": int(done), "origin": dict(self.origin)}
         write_text(self.state, json.dumps(record))
 
 
@@ -147,34 +149,31 @@ class Logger:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.reported = time.monotonic()
-        self.sums: dict[str, float] = {}
-        self.num_steps = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._reported, self._sums, self._num_steps = time.monotonic(), Counter[str](), 0
 
     def add(self, step: int, share: float, values: Mapping[str, float]) -> None:
-        self.num_steps += 1
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        if time.monotonic() - self.reported > REPORT_SECONDS:
+        self._num_steps += 1
+        self._sums.update(values)
+        if time.monotonic() - self._reported > REPORT_SECONDS:
             self.log(step, share)
 
     def log(self, step: int, share: float) -> None:
         """Nothing, if no step was taken since the last time."""
-        if not self.num_steps:
+        if not self._num_steps:
             return
-        elapsed = max(time.monotonic() - self.reported, 1e-6)
-        num_tokens = self.sums.pop("tokens", 0.0)
-        means = {name: round(value / self.num_steps, 4) for name, value in self.sums.items()}
+        stage, elapsed = self.stage, max(time.monotonic() - self._reported, 1e-6)
+        num_tokens = self._sums.pop("tokens", 0.0)
+        means = {name: round(value / self._num_steps, 4) for name, value in self._sums.items()}
         shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
-        samples = self.num_steps * self.stage.limits.batch_size * self.stage.limits.accumulate
+        samples = self._num_steps * stage.limits.batch_size * stage.limits.accumulate
         pace = f"{num_tokens / elapsed:.0f} tokens/s" if num_tokens else f"{samples / elapsed:.1f} samples/s"
-        self.stage.report(f"{self.stage.name}: {share:4.0%} step {step} {shown} {pace}")
-        with self.stage.losses.open("a", encoding="utf-8") as stream:
+        stage.report(f"{stage.name}: {share:4.0%} step {step} {shown} {pace}")
+        with stage.losses.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **means}) + "\n")
-        self.reported, self.sums, self.num_steps = time.monotonic(), {}, 0
-
-
-LossOf = Callable[[int], tuple[Tensor, dict[str, float]]]
+        self._begin()
 
 
 def fit(
@@ -197,7 +196,8 @@ def fit(
     limits, logger, processes = stage.limits, Logger(stage), Processes()
     step, start = record.step, time.monotonic() - record.seconds
     optimizers = Optimizers(parameters, limits, scale_of)
-    optimizers.remember(step, stage.memory)
+    with suppress(SeeaheadError):  # without it, or with a damaged one, they start anew
+        optimizers.remember(step, load_tensors(stage.memory))
     saved = watched = time.monotonic()
     while (share := processes.agreed(max((time.monotonic() - start) / (60 * limits.minutes), step / limits.steps))) < 1:
         values = gradient(stage, step, list(parameters.values()), loss_of, processes)
@@ -227,26 +227,17 @@ def gradient(
         parameter.grad = None
     count, means = stage.limits.accumulate, dict[str, float]()
     for part in range(count):
-        try:
+        with room_for(
+            f"{stage.name}: out of memory at step {step}; lower batch_size (now {stage.limits.batch_size}) and raise "
+            f"accumulate (now {count}) as much; then start again, it goes on from the last checkpoint"
+        ):
             loss, values = loss_of(((step * count) + part) * processes.number + processes.index)
             check_loss(float(loss.detach()), stage, step)
             (loss / count).backward()
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise TrainingStoppedError(
-                f"{stage.name}: out of memory at step {step}; lower batch_size (now {stage.limits.batch_size}) and "
-                f"raise accumulate (now {count}) as much; then start again, it goes on from the last checkpoint"
-            ) from None
         for name, value in {"loss": float(loss.detach()), **values}.items():
             means[name] = means.get(name, 0.0) + value / (1 if name == "tokens" else count)
     processes.average_gradients(parameters)
     return means
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """On a CPU it is an error like any other."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def check_loss(value: float, stage: Stage, step: int) -> None:

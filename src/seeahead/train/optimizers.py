@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from seeahead.checked import real, whole
@@ -53,11 +51,10 @@ class Optimizers:
 
     def descend(self, step: int, share: float) -> None:
         """Step number `step` down the clipped gradient, at the rate for this share of the budget."""
+        torch.nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)
         for optimizer in self._all:
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(share, self._limits) * group["scale"]
-        torch.nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)
-        for optimizer in self._all:
             optimizer.step()
         for name, average in self._averages.items():
             # Early on, the average is that of all steps.
@@ -78,24 +75,20 @@ class Optimizers:
                 held |= {f"{number} {index} {name}": torch.as_tensor(value) for name, value in values.items()}
         return held
 
-    def remember(self, step: int, path: Path) -> None:
-        """Takes over what `memory` gave; without it, with that of another step or a damaged one, all starts anew."""
-        try:
-            held = load_file(path) if path.is_file() else {}
-        except (OSError, SafetensorError):
-            held = {}
-        if int(held.pop("step", torch.tensor(-1))) != step:
+    def remember(self, step: int, held: Mapping[str, Tensor]) -> None:
+        """Takes over what `memory` gave; with that of another step, all starts anew."""
+        if int(held.get("step", -1)) != step:
             return
-        states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self._all]
+        states: defaultdict[int, dict[int, dict[str, Tensor]]] = defaultdict(dict)
         for key, value in held.items():
             first, _, rest = key.partition(" ")
             if first == "average":
                 self._averages[rest].copy_(value)
-            else:
+            elif rest:
                 index, _, name = rest.partition(" ")
                 states[int(first)].setdefault(int(index), {})[name] = value
-        for optimizer, state in zip(self._all, states, strict=True):
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        for number, optimizer in enumerate(self._all):
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": states[number]})
 
 
 def optimizers_of(
@@ -104,13 +97,13 @@ def optimizers_of(
     """AdamW, and Muon for the matrices of the layers where the limits ask for it; biases and norms do not decay.
 
     Each group keeps its share of the learning rate as `scale`."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    matrices: dict[float, list[Tensor]] = {}
+    groups: defaultdict[tuple[float, float], list[Tensor]] = defaultdict(list)
+    matrices: defaultdict[float, list[Tensor]] = defaultdict(list)
     for name, value in parameters.items():
         if limits.matrix_rate and value.ndim == 2 and "layers." in name:
-            matrices.setdefault(scale_of(name) * limits.matrix_rate / limits.learning_rate, []).append(value)
+            matrices[scale_of(name) * limits.matrix_rate / limits.learning_rate].append(value)
         else:
-            groups.setdefault((scale_of(name), 0.02 if value.ndim > 1 else 0.0), []).append(value)
+            groups[scale_of(name), 0.02 if value.ndim > 1 else 0.0].append(value)
     listed = [{"params": values, "scale": scale, "weight_decay": decay} for (scale, decay), values in groups.items()]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(listed, betas=(0.9, 0.98), fused=True)]
     if matrices:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from seeahead.data.conversations import Conversation
     from seeahead.families.base import Family
     from seeahead.images import ImageSource
-    from seeahead.train.generation import GenerationSettings
     from seeahead.train.recipe import DrafterRecipe, StageRecipe
 
 FILE_NAME = "origin.json"
@@ -36,37 +35,36 @@ LIMITS = frozenset(field.name for field in fields(Limits))
 _OF_THIS_MACHINE = ("transformers_version", "dtype", "torch_dtype", "use_cache")
 _SAMPLED = 64
 """Numbers of a tensor that are looked at."""
+_LENGTH = 16
+"""Of a digest."""
 
 
-def origin_of_answers(
-    family: Family, conversations: Sequence[Conversation], generation: GenerationSettings, seed: int
-) -> dict[str, str]:
+def origin_of_answers(family: Family, conversations: Sequence[Conversation], recipe: DrafterRecipe) -> Origin:
     """Minutes are left out: given more of them, the target goes on writing."""
-    settings = {name: str(value) for name, value in asdict(generation).items() if name != "minutes"}
-    model, processor = family.model, family.processor
-    template = getattr(processor, "chat_template", None) or getattr(family.tokenizer, "chat_template", None)
+    model = family.model
+    template = getattr(family.processor, "chat_template", None) or getattr(family.tokenizer, "chat_template", None)
+    asked = [[entry.messages, [_identity(image) for image in entry.images]] for entry in conversations]
     return {
         "target": type(model).__name__,
-        "target's settings": _digest([_config(model.config), family.end_token_ids]),
+        "target's settings": _digest([_plain(model.config.to_diff_dict()), family.end_token_ids]),
         "target's weights": _sampled(model),
         "target's chat template": _digest(template),
-        "data": _digest([[entry.messages, [_identity(image) for image in entry.images]] for entry in conversations]),
-        "seed": str(seed),
-        **settings,
+        "data": _digest(asked),
+        "seed": str(recipe.seed),
+        **{name: str(value) for name, value in asdict(recipe.writing).items() if name != "minutes"},
     }
 
 
 def origin_of_stage(recipe: DrafterRecipe, entry: StageRecipe, given: Origin) -> dict[str, str]:
     """`given`: what the run started from and learned from. What came before the stage is part of it."""
-    place = recipe.stages.index(entry)
-    own = {name: str(value) for name, value in vars(entry).items() if name not in ("name", "limits")}
+    before = recipe.stages[: recipe.stages.index(entry)]
     return {
         **{f"[network] {name}": str(value) for name, value in asdict(recipe.network).items()},
         **{name: str(getattr(recipe, name)) for name in ("kind", "seed", "text", "line_tokens")},
         **given,
-        **own,
+        **{name: str(value) for name, value in vars(entry).items() if name not in ("name", "limits")},
         **origin_of_limits(entry.limits),
-        "stages before": _digest([str(before) for before in recipe.stages[:place]]),
+        "stages before": _digest([str(stage) for stage in before]),
     }
 
 
@@ -92,14 +90,14 @@ def check_answers(folder: Path, origin: Origin) -> None:
             "--answers, or delete them"
         )
     else:
-        write_json(path, dict(origin))
+        write_json(path, origin)
 
 
 def differences(found: Mapping[str, Any], wanted: Origin) -> str:
     """In words, what is not the same; nothing where all is."""
     told = []
-    for name in [*wanted, *(name for name in found if name not in wanted)]:
-        before, now = str(found.get(name, "not there")), wanted.get(name, "not there")
+    for name in dict.fromkeys([*wanted, *found]):
+        before, now = (str(origin.get(name, "not there")) for origin in (found, wanted))
         if before != now:
             is_digest = len(now) == len(before) == _LENGTH
             told.append(f"another {name}" if is_digest else f"{name} was {escaped(before, 60)}, is {escaped(now, 60)}")
@@ -114,23 +112,16 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:_LENGTH]
 
 
-_LENGTH = 16
-
-
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:_LENGTH]
 
 
-def _config(config: Any) -> object:
+def _plain(config: Any) -> Any:
     """A model's settings without those of one machine or one release."""
-
-    def without(value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        kept = {name: part for name, part in value.items() if name not in _OF_THIS_MACHINE}
-        return {name: without(part) for name, part in kept.items() if not str(name).startswith("_")}
-
-    return without(config.to_diff_dict())
+    if not isinstance(config, dict):
+        return config
+    kept = {name: value for name, value in config.items() if name not in _OF_THIS_MACHINE}
+    return {name: _plain(value) for name, value in kept.items() if not str(name).startswith("_")}
 
 
 def _sampled(model: torch.nn.Module) -> str:
