@@ -43,10 +43,9 @@ from seeahead.demo.model import (
 )
 from seeahead.families import family_for
 from seeahead.train.data import Dataset
-from seeahead.train.loop import Report, Stage, load_tensors
-from seeahead.train.origins import origin_of_limits
 from seeahead.train.recipe import read_drafter_recipe
 from seeahead.train.run import train
+from seeahead.train.stage import Report, Stage, load_tensors
 
 FACT_TOKENS = 56
 Rows = list[Row]
@@ -67,7 +66,7 @@ class DemoTraining:
     def stage(self, name: str) -> Stage:
         limits, sizes = self.recipe.stages[name], asdict(self.recipe.sizes)
         origin = {"seed": str(self.recipe.seed), **{key: str(value) for key, value in sizes.items()}}
-        return Stage(name, self.out, limits, self.report, {**origin, **origin_of_limits(limits)})
+        return Stage(name, self.out, limits, self.report, {**origin, **limits.origin})
 
     def fresh_target(self) -> LlavaForConditionalGeneration:
         return build_target(self.sources.language, self.sources.tokenizer, self.vision)

@@ -11,9 +11,8 @@ from seeahead.data.conversations import Conversation, read_conversations
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.train import run
-from seeahead.train.loop import Stage
-from seeahead.train.optimizers import Limits
 from seeahead.train.run import plot_losses, train_drafter
+from seeahead.train.stage import Limits, Stage
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
 

@@ -16,11 +16,10 @@ from seeahead.errors import InputError
 from seeahead.families import family_for
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
-from seeahead.train.data import Dataset
-from seeahead.train.optimizers import Limits
-from seeahead.train.origins import FILE_NAME
+from seeahead.train.data import FILE_NAME, Dataset
 from seeahead.train.recipe import DrafterRecipe, GenerationSettings, Network, StageRecipe
 from seeahead.train.responses import batches_in, read_batch
+from seeahead.train.stage import Limits
 
 WRITING = GenerationSettings(minutes=60.0, batch_size=4, max_new_tokens=4, visual_tokens=2)
 LIMITS_OF_STAGE = Limits(steps=5, batch_size=2, learning_rate=0.1)

@@ -153,7 +153,7 @@ def test_the_loss_changes_nothing_of_its_batch(family, recorded):
     made = learner(family)
     batch = made.batch(recorded[:4], None)
     before = {name: value.detach().clone() for name, value in vars(batch).items()}
-    loss, values = made.loss(batch, MSD_LOSS, ahead=1)
+    loss, values = made.loss_of(batch, MSD_LOSS, ahead=1)
     loss.backward()
     assert all(torch.equal(before[name], value.detach()) for name, value in vars(batch).items())
     assert {"regression", "agreement", "agreement 1"} <= values.keys()

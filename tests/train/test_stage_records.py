@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from seeahead.errors import SeeaheadError
-from seeahead.train.loop import Stage
-from seeahead.train.optimizers import Limits
-from seeahead.train.origins import LIMITS, origin_of_stage
-from seeahead.train.recipe import DrafterRecipe, GenerationSettings, Network, StageRecipe
+from seeahead.train.recipe import DrafterRecipe, GenerationSettings, Network, StageRecipe, origin_of_stage
+from seeahead.train.stage import LIMITS, Limits, Stage
 
 LIMITS_OF_STAGE = Limits(steps=5, batch_size=2, learning_rate=0.1)
 STAGE = StageRecipe("words", ("answers",), {"cross-entropy": 1.0}, LIMITS_OF_STAGE)

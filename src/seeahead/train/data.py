@@ -1,28 +1,45 @@
-"""What a drafter learns from: the target's own responses, given answers, plain text; and the tokens it will know."""
+"""What a drafter learns from: the target's own responses, given answers, plain text; and the tokens it will know.
+
+Responses in a folder are those of one target to one set of questions, and are not used for another. A target is known
+by its class, its settings, its chat template and a few numbers of each of its tensors: enough to tell a fine-tune from
+what it was tuned from, and read in a second.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import torch
+from PIL import Image
+
+from seeahead.checked import read_json
 from seeahead.data.conversations import Conversation
 from seeahead.data.corpora import read_texts
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
 from seeahead.executors.checkpoint import WEIGHTS
 from seeahead.families.base import Family
+from seeahead.images import ImageSource
 from seeahead.prompt import Prompt
+from seeahead.provenance import write_json
 from seeahead.train.examples import Example, packed
-from seeahead.train.loop import Report
-from seeahead.train.origins import FILE_NAME, Origin, check_answers, digest_of_file, origin_of_answers
 from seeahead.train.recipe import DrafterRecipe
 from seeahead.train.responses import Exchange, LeftOut, TargetResponses, check_length
+from seeahead.train.stage import Origin, Report, differences, digest, digest_of_file
 
-Kinds = Mapping[str, list[Example]]
+FILE_NAME = "origin.json"
+Kinds = Mapping[str, Sequence[Example]]
 """Examples by what they were made of."""
+HELD_OUT = 20
+"""One response in so many is watched, not learned."""
+_MOST_WATCHED = 400
 LONGEST = 8192
 """Tokens of an answer with its question that a feature drafter reads."""
 
@@ -41,7 +58,7 @@ class Dataset:
 
     def gather(self) -> Kinds:
         """Examples of every kind that a stage learns from, by tokens."""
-        gathered: dict[str, list[Example]] = {}
+        gathered: dict[str, Sequence[Example]] = {}
         if "text" in self.recipe.needs:
             gathered["text"] = self.texts()
         if "conversations" in self.recipe.needs:
@@ -55,7 +72,7 @@ class Dataset:
     def responses(self) -> list[Example]:
         """The target's responses to every question, as many as it may write."""
         recipe = self.recipe
-        check_answers(self.answers, origin_of_answers(self.family, self.conversations, recipe))
+        self.check_answers()
         responses = TargetResponses(self.answers, self.family, recipe.writing, self.report)
         order = random.Random(f"{recipe.seed} prompts").sample(self.conversations, len(self.conversations))
         responses.write(exchanges_of(order, responses.left_out))
@@ -72,6 +89,24 @@ class Dataset:
                 "choose another --answers, or delete them"
             )
         return found
+
+    def check_answers(self) -> None:
+        """Marks an empty folder as one of these answers. Raises InputError for one that holds others."""
+        path, wanted = self.answers / FILE_NAME, origin_of_answers(self.family, self.conversations, self.recipe)
+        if path.is_file():
+            found = read_json(path, f"choose another --answers, or delete {self.answers}", InputError)
+            if told := differences(found, wanted):
+                raise InputError(
+                    f"the answers in {self.answers} are not of this run: {told}; choose another --answers or --out, "
+                    "or delete them"
+                )
+        elif any(self.answers.glob("*.jsonl")):
+            raise InputError(
+                f"{self.answers} holds .jsonl files but no {FILE_NAME} that says which target wrote them; choose "
+                "another --answers, or delete them"
+            )
+        else:
+            write_json(path, wanted)
 
     def origin(self, start: Path | None) -> Origin:
         """What a training starts from and learns from, as its stages keep it."""
@@ -139,3 +174,86 @@ def exchanges_of(conversations: Iterable[Conversation], left_out: LeftOut) -> It
             yield from list(conversation.exchanges())
         except InputError as error:
             left_out.add(error)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a `network` of one kind learns from a dataset, of which `kinds` were gathered; the target's own responses
+    are parted in those that are learned and those that are watched."""
+
+    dataset: Dataset
+    kinds: Kinds
+    network: Any
+    vocabulary: DraftVocabulary
+
+    @property
+    def family(self) -> Family:
+        return self.dataset.family
+
+    @property
+    def responses(self) -> Sequence[Example]:
+        return self.kinds.get("answers", ())
+
+    @property
+    def watched(self) -> Sequence[Example]:
+        """Features of more than some hundreds are not read in a moment."""
+        return self.responses[::HELD_OUT][: _MOST_WATCHED if self.dataset.recipe.kind == "msd" else None]
+
+    @cached_property
+    def data(self) -> Kinds:
+        """What is learned, by kind."""
+        return {**self.kinds, "answers": [one for place, one in enumerate(self.responses) if place % HELD_OUT]}
+
+    @cached_property
+    def table(self) -> torch.Tensor:
+        """The draft id of every target id."""
+        return self.vocabulary.table(self.family.vocab_size)
+
+
+# ---- whose answers they are
+
+
+def origin_of_answers(family: Family, conversations: Sequence[Conversation], recipe: DrafterRecipe) -> Origin:
+    """Minutes are left out: given more of them, the target goes on writing."""
+    model = family.model
+    template = getattr(family.processor, "chat_template", None) or getattr(family.tokenizer, "chat_template", None)
+    asked = [[entry.messages, [_identity(image) for image in entry.images]] for entry in conversations]
+    return {
+        "target": type(model).__name__,
+        "target's settings": digest([_plain(model.config.to_diff_dict()), family.end_token_ids]),
+        "target's weights": digest(b"".join(_sampled(model))),
+        "target's chat template": digest(template),
+        "data": digest(asked),
+        "seed": str(recipe.seed),
+        **{name: str(value) for name, value in asdict(recipe.writing).items() if name != "minutes"},
+    }
+
+
+_OF_THIS_MACHINE = ("transformers_version", "dtype", "torch_dtype", "use_cache")
+_SAMPLED = 64
+"""Numbers of a tensor that are looked at."""
+
+
+def _plain(config: Any) -> Any:
+    """A model's settings without those of one machine or one release."""
+    if not isinstance(config, dict):
+        return config
+    kept = {name: value for name, value in config.items() if name not in _OF_THIS_MACHINE}
+    return {name: _plain(value) for name, value in kept.items() if not str(name).startswith("_")}
+
+
+def _sampled(model: torch.nn.Module) -> Iterator[bytes]:
+    """Some numbers of every tensor."""
+    for name, value in sorted(model.state_dict().items()):
+        few = value.detach().flatten()[:: max(1, value.numel() // _SAMPLED)][:_SAMPLED]
+        yield f"{name} {tuple(value.shape)}".encode() + few.double().cpu().numpy().tobytes()
+
+
+def _identity(image: ImageSource) -> str:
+    """Enough of an image to see that the data are others; what is asked about it stands beside."""
+    if isinstance(image, bytes):
+        return hashlib.sha256(image).hexdigest()
+    if isinstance(image, str | Path):
+        path = Path(image)
+        return f"{path.name} {path.stat().st_size if path.is_file() else 0}"
+    return f"{image.mode} {image.size}" if isinstance(image, Image.Image) else type(image).__name__

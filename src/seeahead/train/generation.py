@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,36 +19,39 @@ from seeahead.train.recipe import GenerationSettings
 from seeahead.tree import Draft
 
 
-@dataclass(frozen=True)
-class _Recorder:
-    """A drafter that drafts nothing and keeps what the target gives each token."""
-
-    want: Want
-    name: str = "none"
-
-    def start(self, context: DraftContext) -> Trace:
-        return Trace(context)
-
-
 class Trace:
     """One response: its `ids` (end token included) and, per token, the target's likeliest ids with probabilities.
 
-    `embeddings` [prompt tokens, width]; `features` [prompt and response tokens but the last, width], where recorded."""
+    `embeddings` [prompt tokens, width], none where the first token was the end; `features` [prompt and response tokens
+    but the last, width], where wanted. It is a drafter of one answer, which drafts nothing and keeps what is given."""
 
-    def __init__(self, context: DraftContext) -> None:
-        assert context.logits is not None
-        assert context.embeddings is not None
+    name = "none"
+
+    def __init__(self, want: Want) -> None:
+        self.want = want
         self.ids: list[int] = []
+        self.embeddings: Tensor | None = None
+        self._top: list[tuple[Tensor, Tensor]] = []
+        self._features: list[Tensor] = []
+
+    def start(self, context: DraftContext) -> Trace:
+        assert context.logits is not None
         self.embeddings = context.embeddings
-        self._top = [_top(context.logits[None])]
-        self._features = [context.features[-1]] if context.features else []
+        self._keep(context.logits[None], context.features)
+        return self
 
     def propose(self, budget: int) -> Draft:
         return Draft()
 
     def accept(self, feedback: Feedback) -> None:
-        self._top.append(_top(feedback.logits))
-        self._features += [feedback.features[-1]] if self._features else []
+        self._keep(feedback.logits, feedback.features)
+
+    def _keep(self, logits: Tensor, features: Mapping[int, Tensor]) -> None:
+        """[tokens, vocabulary], and by layer [tokens, width]."""
+        values, ids = logits.topk(TOP, dim=-1)
+        shares = (values.float() - logits.float().logsumexp(-1, keepdim=True)).exp()
+        self._top.append((ids.to(torch.int32), shares))
+        self._features += [features[-1]] if self.want.layers else []
 
     @property
     def features(self) -> Tensor | None:
@@ -62,30 +64,22 @@ class Trace:
         return {"ids": self.ids, "top_ids": top_ids, "top_shares": rounded}
 
 
-def _top(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """[rows, TOP] ids and probabilities."""
-    values, ids = logits.topk(TOP, dim=-1)
-    return ids.to(torch.int32), (values.float() - logits.float().logsumexp(-1, keepdim=True)).exp()
-
-
 def written_by(
     family: Family, prompts: Sequence[ModelInputs], settings: GenerationSettings, *, seed: int | None = None
-) -> list[Trace | None]:
-    """Responses to `prompts` in one batch, greedy or, with a `seed`, drawn at temperature 1 from all tokens; None for
-    one that ends with its first token. Raises ModelError for a target whose numbers are not finite."""
-    drafter = _Recorder(Want(FEATURES if settings.features else (), embeddings=True))
+) -> list[Trace]:
+    """Responses to `prompts` in one batch, greedy or, with a `seed`, drawn at temperature 1 from all tokens.
+
+    Raises ModelError for a target whose numbers are not finite."""
+    want = Want(FEATURES if settings.features else (), embeddings=True)
     rule = StopRule(settings.max_new_tokens, frozenset(family.end_token_ids))
-    requests = []
-    for place, inputs in enumerate(prompts):
+    traces, requests = [Trace(want) for _ in prompts], list[Request]()
+    for place, (inputs, trace) in enumerate(zip(prompts, traces, strict=True)):
         drawn = SamplingParams() if seed is None else SamplingParams(1.0, seed=(seed << 16) + place)
-        request = Request(family.executor, drafter, Sampler(drawn, ()), rule, family.image_token_ids)
+        request = Request(family.executor, trace, Sampler(drawn, ()), rule, family.image_token_ids)
         request.start(inputs)
+        trace.ids = request.answer
         requests.append(request)
     for request, _ in run(iter(requests), len(requests)):
         if request.error is not None:
             raise request.error
-    traces: list[Trace | None] = [getattr(request, "drafting", None) for request in requests]
-    for request, trace in zip(requests, traces, strict=True):
-        if trace is not None:
-            trace.ids = request.answer
     return traces

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError, escaped
 from seeahead.executors.checkpoint import read_language
 from seeahead.target import Target
-from seeahead.train.data import Dataset, Kinds
+from seeahead.train.data import Dataset, Kinds, Objective
 from seeahead.train.examples import Batch, Example, Sampler, collate, in_rounds
+from seeahead.train.loop import Loss
 from seeahead.train.losses import LOSSES, Labels
-from seeahead.train.objective import Loss, Objective
 from seeahead.train.recipe import Network, StageRecipe
 
 
@@ -92,8 +92,6 @@ def load_network(folder: Path, adapter: AdapterConfig | None, vocab_size: int) -
 
     `adapter`: one to put on it where the folder has none. Raises ModelError for a folder that is no drafter's, or that
     of a drafter for another target."""
-    if not (folder / VOCABULARY_FILE).is_file():
-        raise ModelError(f"'{folder}' is no drafter to start from: it lacks {VOCABULARY_FILE}; train one first")
     found = Folder.read(folder)
     vocabulary = found.vocabulary()
     if vocabulary.highest >= vocab_size:
@@ -115,11 +113,11 @@ def load_network(folder: Path, adapter: AdapterConfig | None, vocab_size: int) -
 class LanguageObjective(Objective):
     """The next token, by the losses of `train.losses`; a vision drafter's adapter learns with it or alone."""
 
-    num_at_once = 32
     network: DrafterNetwork
 
     @classmethod
     def begin(cls, dataset: Dataset, start: Path | None) -> LanguageObjective:
+        """`start`: a drafter to go on from; None: from scratch. Raises ModelError for one that does not fit."""
         data, family, sizes = dataset.gather(), dataset.family, dataset.recipe.network
         adapter = None
         if dataset.recipe.kind == "vision":
@@ -136,10 +134,10 @@ class LanguageObjective(Objective):
             models: tuple[Any, Any] = (family.model, network.language)
             theirs, ours = (model.get_input_embeddings().weight.detach().float() for model in models)
             network.adapter.start_from(theirs[network.vocabulary.target_ids.to(theirs.device)], ours)
-        return cls(dataset, data, network, network.vocabulary)
+        return cls(dataset, data, network.to(family.device), network.vocabulary)
 
     def parameters(self, stage: StageRecipe | None = None) -> dict[str, Tensor]:
-        """The rest of a stage's is at rest; a tied head is its embedding."""
+        """By name, of all or of what a stage trains, the rest at rest; a tied head is its embedding."""
         prefix = "adapter." if stage is not None and stage.trained == "adapter" else ""
         for name, value in self.network.named_parameters():
             value.requires_grad_(name.startswith(prefix))
@@ -150,16 +148,18 @@ class LanguageObjective(Objective):
         examples = examples_for(stage, self.data, recipe.network.visual_tokens)
         return in_rounds(examples, stage.limits.batch_size, recipe.seed)
 
-    def batch(self, examples: Sequence[Example], generator: torch.Generator | None = None) -> Batch:
-        return collate(examples, self.table, self.vocabulary.unknown, self.family.device)
+    def read(self, examples: Sequence[Example]) -> tuple[Batch, Labels]:
+        batch = collate(examples, self.table, self.vocabulary.unknown, self.family.device)
+        return batch, self.network.labels(batch)
 
-    def loss(self, batch: Batch, weights: Mapping[str, float], ahead: int = 0) -> Loss:
-        labels = self.network.labels(batch)
-        loss = torch.stack([weight * LOSSES[name](labels) for name, weight in weights.items()]).sum()
+    def loss(self, examples: Sequence[Example], stage: StageRecipe, noise: torch.Generator) -> Loss:
+        batch, labels = self.read(examples)
+        loss = torch.stack([weight * LOSSES[name](labels) for name, weight in stage.loss.items()]).sum()
         return loss, {"agreement": float(labels.hits.float().mean()), "tokens": float(batch.ids.numel())}
 
-    def hits(self, batch: Batch) -> Tensor:
-        return self.network.labels(batch).hits
+    def hits(self, examples: Sequence[Example]) -> Tensor:
+        """[taught tokens]: whether the drafter ranks them first; those it does not know are not among them."""
+        return self.read(examples)[1].hits
 
     def save(self, folder: Path) -> None:
         self.network.save(folder, Target.of(self.family))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -23,10 +24,9 @@ from seeahead.errors import ModelError
 from seeahead.executors.checkpoint import WEIGHTS, unfuse
 from seeahead.provenance import write_json
 from seeahead.target import Target
-from seeahead.train.data import LONGEST, Dataset, Kinds
-from seeahead.train.distributed import Processes
+from seeahead.train.data import LONGEST, Dataset, Objective
 from seeahead.train.examples import Example, Sampler, mixed
-from seeahead.train.objective import Loss, Objective
+from seeahead.train.loop import Loss, Processes
 from seeahead.train.recipe import StageRecipe
 from seeahead.train.responses import loaded
 
@@ -52,28 +52,30 @@ class FeatureBatch:
 
 
 class MsdObjective(Objective):
-    """The target's next features, over a mixture of text and images; drafted from are some rows of its head."""
+    """The target's next features, over a mixture of text and images."""
 
-    num_at_once = 16
-    most_watched = 400
     network: MsdNetwork
-
-    def __init__(self, dataset: Dataset, data: Kinds, network: MsdNetwork, vocabulary: DraftVocabulary) -> None:
-        super().__init__(dataset, data, network, vocabulary)
-        self.target = self.family.executor
-        self.head = self.target.head_rows(vocabulary.target_ids).clone()
 
     @classmethod
     def begin(cls, dataset: Dataset, start: Path | None) -> MsdObjective:
+        """`start`: a drafter to go on from; None: from scratch. Raises ModelError for one that does not fit."""
         data, family, sizes = dataset.gather(), dataset.family, dataset.recipe.network
         if start is not None:
-            return cls(dataset, data, *load_to_train(start, family.width, family.vocab_size))
-        torch.manual_seed(dataset.recipe.seed)
-        options = MsdOptions(sizes.decoupled, sizes.pictures, sizes.visual_tokens)
-        return cls(dataset, data, MsdNetwork.beside(family.model, options, LONGEST), dataset.vocabulary(data))
+            network, vocabulary = load_to_train(start, family.width, family.vocab_size)
+        else:
+            options = MsdOptions(sizes.decoupled, sizes.pictures, sizes.visual_tokens)
+            torch.manual_seed(dataset.recipe.seed)
+            network = MsdNetwork.beside(family.model, options, LONGEST)
+            vocabulary = dataset.vocabulary(data)
+        return cls(dataset, data, network.to(family.device), vocabulary)
+
+    @cached_property
+    def head(self) -> Tensor:
+        """The rows of the target's head that are drafted from."""
+        return self.family.executor.head_rows(self.vocabulary.target_ids).clone()
 
     def parameters(self, stage: StageRecipe | None = None) -> dict[str, Tensor]:
-        """Those of the target stay as they are."""
+        """By name; those of the target stay as they are."""
         return self.network.trained()
 
     def sampler(self, stage: StageRecipe) -> Sampler:
@@ -81,12 +83,13 @@ class MsdObjective(Objective):
         num_batches = limits.steps * limits.accumulate * Processes().number
         return mixed(self.data["answers"], stage.mixture, num_batches, limits.batch_size, self.dataset.recipe.seed)
 
-    def batch(self, examples: Sequence[Example], generator: torch.Generator | None = None) -> FeatureBatch:
+    def batch(self, examples: Sequence[Example], noise: torch.Generator | None = None) -> FeatureBatch:
+        """`noise` is drawn from; None: there is none."""
         read: list[Tensor] = []
         parts: list[tuple[Tensor, ...]] = []
         for row, example in enumerate(map(loaded, examples)):
             assert example.features is not None
-            slots = self.slots(example, example.features, generator)
+            slots = self.slots(example, example.features, noise)
             with torch.autocast(slots.features.device.type, torch.bfloat16):
                 read.append(self.network.read(slots).float())
             # Images may have become smaller; the response's slots are the last ones.
@@ -107,20 +110,23 @@ class MsdObjective(Objective):
         joined = (torch.cat(column).to(padded.device) for column in zip(*parts, strict=True))
         return FeatureBatch(padded, *joined)
 
-    def slots(self, example: Example, features: Tensor, generator: torch.Generator | None) -> Slots:
+    def slots(self, example: Example, features: Tensor, noise: torch.Generator | None) -> Slots:
         """Slot j: the embedding of token j + 1 and the feature of position j."""
         ids = torch.tensor(example.ids)
         is_visual = ids < 0
-        embeddings = self.target.embed(ids.clamp_min(0).to(self.target.limits.device)).float().clone()
+        embeddings = self.family.executor.embed(ids.clamp_min(0).to(self.family.device)).float().clone()
         if example.visual is not None:
             embeddings[is_visual] = example.visual.to(embeddings)
         features = features.to(embeddings)
-        if generator is not None:
-            noise = torch.rand(features.shape, generator=generator) - 0.5
-            features = features + (noise * NOISE * 512 / len(ids)).to(features)
+        if noise is not None:
+            drawn = torch.rand(features.shape, generator=noise) - 0.5
+            features = features + (drawn * NOISE * 512 / len(ids)).to(features)
         return Slots(embeddings[1:], features, is_visual[1:].to(embeddings.device))
 
-    def loss(self, batch: FeatureBatch, weights: Mapping[str, float], ahead: int = 0) -> Loss:
+    def loss(self, examples: Sequence[Example], stage: StageRecipe, noise: torch.Generator) -> Loss:
+        return self.loss_of(self.batch(examples, noise), stage.loss, stage.ahead)
+
+    def loss_of(self, batch: FeatureBatch, weights: Mapping[str, float], ahead: int = 0) -> Loss:
         """`ahead`: so many times more, the taught slots read what was guessed for the slot before in the target's
         place, as they do when drafting (HASS, Zhang et al. 2024). The regression alone is told beside."""
         shares = self.logits(batch.wanted).softmax(-1)
@@ -156,7 +162,9 @@ class MsdObjective(Objective):
             text = self.network.text(batch.embeddings[batch.follows], before.float())
         return batch.x.index_put((batch.rows[batch.follows], batch.columns[batch.follows]), text.to(batch.x))
 
-    def hits(self, batch: FeatureBatch) -> Tensor:
+    def hits(self, examples: Sequence[Example]) -> Tensor:
+        """[taught tokens]: whether the drafter ranks them first, given the target's features."""
+        batch = self.batch(examples)
         return self.logits(self.follow(batch.x, batch)).argmax(-1) == batch.tokens
 
     def save(self, folder: Path) -> None:

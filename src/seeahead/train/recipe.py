@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +32,7 @@ from seeahead.drafters.msd import VISUAL
 from seeahead.errors import InputError, escaped
 from seeahead.train.examples import MIXTURES
 from seeahead.train.losses import LOSSES, MSD_LOSS
-from seeahead.train.optimizers import Limits
+from seeahead.train.stage import Limits, Origin, digest
 
 DATA = ("text", "conversations", "answers")
 HEAD_DIM = 64
@@ -145,11 +145,6 @@ class DrafterRecipe:
     def needs(self) -> set[str]:
         return {data for stage in self.stages for data in stage.data}
 
-    @property
-    def num_visual(self) -> int | None:
-        """Visual embeddings of an image that are learned from (0: all that are stored); None: no image is seen."""
-        return {"language": None, "vision": self.network.visual_tokens, "msd": 0}[self.kind]
-
     @model_validator(mode="after")
     def _is_one(self) -> DrafterRecipe:
         """What several values say together."""
@@ -176,6 +171,19 @@ class DrafterRecipe:
         if "text" in self.needs and not self.text:
             raise InputError('data is "text", and no text is named; add text = ["package:dict-gcide"] or files')
         return self
+
+
+def origin_of_stage(recipe: DrafterRecipe, entry: StageRecipe, given: Origin) -> Origin:
+    """`given`: what the run started from and learned from. What came before the stage is part of it."""
+    before = recipe.stages[: recipe.stages.index(entry)]
+    return {
+        **{f"[network] {name}": str(value) for name, value in asdict(recipe.network).items()},
+        **{name: str(getattr(recipe, name)) for name in ("kind", "seed", "text", "line_tokens")},
+        **given,
+        **{name: str(value) for name, value in vars(entry).items() if name not in ("name", "limits")},
+        **entry.limits.origin,
+        "stages before": digest([str(stage) for stage in before]),
+    }
 
 
 def read_toml(path: Path, example: str) -> dict[str, Any]:

@@ -32,8 +32,9 @@ from seeahead.prompt import Prompt
 from seeahead.provenance import write_text
 from seeahead.train.examples import MARK, SLOT, Example
 from seeahead.train.generation import written_by
-from seeahead.train.loop import Report, room_for, save_tensors
+from seeahead.train.loop import room_for
 from seeahead.train.recipe import GenerationSettings
+from seeahead.train.stage import Report, save_tensors
 
 _BATCH = re.compile(r"\d{5,}\.jsonl")
 _WINDOW = 8
@@ -141,7 +142,7 @@ class TargetResponses:
             written = written_by(self.family, batch, settings, seed=number if is_sampled else None)
         rows, stored = list[dict[str, Any]](), dict[str, Tensor]()
         for inputs, trace in zip(batch, written, strict=True):
-            if trace is None:
+            if trace.embeddings is None:
                 self.left_out.add("the target's answer is empty")
                 continue
             view, visual = self._view(inputs, trace.embeddings)

@@ -12,6 +12,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+
 from seeahead.api import load
 from seeahead.data.conversations import Conversation, conversations_from
 from seeahead.data.corpora import check_text
@@ -20,15 +22,16 @@ from seeahead.drafters.folder import Folder
 from seeahead.errors import InputError, ModelError
 from seeahead.provenance import provenance, write_json
 from seeahead.train.data import Dataset
-from seeahead.train.distributed import Processes
+from seeahead.train.examples import Example
 from seeahead.train.language import LanguageObjective
-from seeahead.train.loop import Report, Stage, fit
+from seeahead.train.loop import Loss, LossOf, Processes, fit
 from seeahead.train.msd import MsdObjective
-from seeahead.train.objective import Objective
-from seeahead.train.origins import origin_of_stage
-from seeahead.train.recipe import DrafterRecipe, read_drafter_recipe
+from seeahead.train.recipe import DrafterRecipe, StageRecipe, origin_of_stage, read_drafter_recipe
+from seeahead.train.stage import Report, Stage
 
 NUM_CONVERSATIONS = 8000
+AT_ONCE = 16
+"""Held-out examples in a batch."""
 
 
 def train_drafter(
@@ -90,23 +93,23 @@ def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     if recipe.stages and not can_plot():
         report("losses.svg will be left out, since matplotlib is not installed: pip install 'seeahead[train]'")
-    of_kind: type[Objective] = MsdObjective if recipe.kind == "msd" else LanguageObjective
+    of_kind = MsdObjective if recipe.kind == "msd" else LanguageObjective
     with processes.first_goes_first():
-        objective = of_kind.begin(dataset, start)
+        objective: LanguageObjective | MsdObjective = of_kind.begin(dataset, start)
     origin = dataset.origin(start)
     stages = [
         Stage(entry.name, out, entry.limits, report, origin_of_stage(recipe, entry, origin)) for entry in recipe.stages
     ]
-    agreements = {"before": objective.agreement()}
+    agreements = {"before": agreement(objective)}
     for entry, stage in zip(recipe.stages, stages, strict=True):
         fit(
             stage,
             objective.parameters(entry),
-            objective.loss_of(entry),
-            lambda: f"agreement {objective.agreement():.3f}",
+            loss_of(objective, entry),
+            lambda: f"agreement {agreement(objective):.3f}",
             watch_minutes=3.0,
         )
-        agreements[entry.name] = objective.agreement()
+        agreements[entry.name] = agreement(objective)
         report(f"{entry.name}: held-out agreement {agreements[entry.name]:.3f}")
     folder = out / "drafter"
     if processes.is_first:
@@ -114,14 +117,38 @@ def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
         known = {
             "recipe": recipe.source,
             "kind": recipe.kind,
-            "held_out_agreement": agreements if objective.num_watched else None,
+            "held_out_agreement": agreements if objective.watched else None,
             "num_answers": len(objective.responses),
-            "num_answer_tokens": sum(len(example.learned) for example in objective.responses),
+            "num_answer_tokens": num_learned(objective.responses),
             "num_parameters": sum(value.numel() for value in objective.parameters().values()),
         }
         write_json(folder / "provenance.json", {**known, **provenance(recipe.seed)})
         plot_losses(stages, folder / "losses.svg")
     return folder
+
+
+def loss_of(objective: LanguageObjective | MsdObjective, stage: StageRecipe) -> LossOf:
+    """The loss of a stage's batch, by the batch's number."""
+    sampler, seed = objective.sampler(stage), objective.dataset.recipe.seed
+
+    def loss(number: int) -> Loss:
+        return objective.loss(sampler(number), stage, torch.Generator().manual_seed(hash((seed, number))))
+
+    return loss
+
+
+def agreement(objective: LanguageObjective | MsdObjective) -> float:
+    """Share of the held-out tokens that the drafter ranks first; tokens it does not know count as misses."""
+    right, watched = 0, objective.watched
+    with torch.inference_mode():
+        for first in range(0, len(watched), AT_ONCE):
+            right += int(objective.hits(watched[first : first + AT_ONCE]).sum())
+    return round(right / max(1, num_learned(watched)), 4)
+
+
+def num_learned(examples: Sequence[Example]) -> int:
+    """Tokens of the answers."""
+    return sum(len(example.learned) for example in examples)
 
 
 # ---- the losses of a run's stages as one image
