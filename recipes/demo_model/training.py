@@ -82,7 +82,7 @@ class DemoTraining:
     def train_vision(self, model: LlavaForConditionalGeneration) -> None:
         """Tower and projector of `model` learn the teacher's features, then soft words."""
         last = self.stage("soft-words")
-        if last.done:
+        if last.record().done:
             self.report("features and soft-words: done before")
             saved = load_tensors(last.weights)
             with torch.no_grad():

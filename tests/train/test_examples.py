@@ -30,7 +30,7 @@ def test_slots_hold_the_lines_visual_embeddings_in_order():
     first, second = torch.full((2, 3), 1.0), torch.full((1, 3), 2.0)
     lines = [Example((1, SLOT, SLOT, 9, 7, 2), 4, visual=first), Example((SLOT, 9, 2), 2, visual=second)]
     batch = batch_of(lines)
-    assert list(zip(batch.rows.tolist(), batch.columns.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 0)]
+    assert batch.is_slot.nonzero().tolist() == [[0, 1], [0, 2], [1, 0]]
     torch.testing.assert_close(batch.visual, torch.cat((first, second)))
     assert batch.labels[0].tolist() == [-100, -100, -100, 3, 2, -100]
 

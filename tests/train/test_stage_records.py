@@ -39,7 +39,7 @@ OTHERS = {
 def test_a_finished_stage_of_another_recipe_is_refused(tmp_path, told) -> None:
     weight = {"weight": torch.ones(3)}
     stage(tmp_path).save(weight, 5, 1.0, True)
-    assert stage(tmp_path).done
+    assert stage(tmp_path).record().done
     with pytest.raises(SeeaheadError, match=rf"words was finished in .* otherwise: .*{told}.*delete .*words\.json"):
         stage(tmp_path, *OTHERS[told]).load(weight)
 

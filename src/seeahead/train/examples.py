@@ -53,19 +53,14 @@ class Example:
 class Batch:
     """`ids`, `labels` [examples, tokens] in draft ids, labels -100 where nothing is taught; soft labels [.., .., k].
 
-    `labels[:, i]` is the token after place i. `visual` [slots, width] stands at the slots' `rows` and `columns`."""
+    `labels[:, i]` is the token after place i. `visual` [slots, width] stands where `is_slot`."""
 
     ids: Tensor
     labels: Tensor
     soft_ids: Tensor
     shares: Tensor
-    rows: Tensor
-    columns: Tensor
+    is_slot: Tensor
     visual: Tensor | None
-
-    @property
-    def is_taught(self) -> Tensor:
-        return self.labels != _UNTAUGHT
 
 
 def collate(examples: Sequence[Example], table: Tensor, unknown: int, device: torch.device | str = "cpu") -> Batch:
@@ -73,10 +68,10 @@ def collate(examples: Sequence[Example], table: Tensor, unknown: int, device: to
     shape = len(examples), max(len(example.ids) for example in examples)
     ids, labels = torch.full(shape, unknown), torch.full(shape, _UNTAUGHT)
     soft_ids, shares = torch.zeros(*shape, TOP, dtype=torch.int64), torch.zeros(*shape, TOP)
-    slots: list[tuple[int, int]] = []
+    is_slot = torch.zeros(shape, dtype=torch.bool)
     for row, example in enumerate(examples):
         given = torch.tensor(example.ids)
-        slots += [(row, column) for column in (given == SLOT).nonzero()[:, 0].tolist()]
+        is_slot[row, : len(given)] = given == SLOT
         drafted = table[given.clamp_min(0)]
         ids[row, : len(drafted)] = torch.where(drafted < 0, unknown, drafted)
         first = max(1, example.start)
@@ -87,10 +82,8 @@ def collate(examples: Sequence[Example], table: Tensor, unknown: int, device: to
             soft_ids[row, where] = mapped.clamp_min(0)
             shares[row, where] = torch.tensor(example.top_shares) * (mapped >= 0)
     seen = [example.visual for example in examples if example.visual is not None]
-    rows, columns = torch.tensor(slots, dtype=torch.int64).reshape(-1, 2).unbind(1)
-    ids, labels, soft_ids, shares = (value.to(device) for value in (ids, labels, soft_ids, shares))
-    visual = torch.cat(seen).to(device) if seen else None
-    return Batch(ids, labels, soft_ids, shares, rows.to(device), columns.to(device), visual)
+    ids, labels, soft_ids, shares, is_slot = (value.to(device) for value in (ids, labels, soft_ids, shares, is_slot))
+    return Batch(ids, labels, soft_ids, shares, is_slot, torch.cat(seen).to(device) if seen else None)
 
 
 # ---- which examples a batch has

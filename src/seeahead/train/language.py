@@ -37,12 +37,12 @@ class DrafterNetwork(nn.Module):
 
     def labels(self, batch: Batch) -> Labels:
         """Log-probabilities at the labelled places; the head runs on those alone."""
-        chosen = batch.is_taught
+        chosen = batch.labels >= 0
         with torch.autocast(self.language.device.type, torch.bfloat16):
             embeddings = self.language.get_input_embeddings()(batch.ids)
             if self.adapter is not None and batch.visual is not None:
                 shown = self.adapter(batch.visual.to(embeddings.dtype)).to(embeddings.dtype)
-                embeddings = embeddings.index_put((batch.rows, batch.columns), shown)
+                embeddings = embeddings.index_put(batch.is_slot.nonzero(as_tuple=True), shown)
             hidden = self.language.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state[chosen]
             logits = self.language.lm_head(hidden)
         logs = logits.float().log_softmax(-1)

@@ -39,7 +39,6 @@ from seeahead.train.stage import Report, save_tensors
 _BATCH = re.compile(r"\d{5,}\.jsonl")
 _WINDOW = 8
 """Batches whose prompts are sorted together."""
-_MOST_REASONS = 3
 Exchange = tuple[Prompt, str | None]
 """What is asked, and the answer that somebody else gave to it, where there is one: it tells how long to expect ours."""
 
@@ -52,9 +51,9 @@ class LeftOut(Counter[str]):
 
     def __str__(self) -> str:
         """How many, and the commonest reasons; nothing where there are none."""
-        told = [f"{number} since {reason}" for reason, number in self.most_common(_MOST_REASONS)]
-        if len(self) > _MOST_REASONS:
-            told.append(f"and {len(self) - _MOST_REASONS} more reasons")
+        told = [f"{number} since {reason}" for reason, number in self.most_common(3)]
+        if len(self) > 3:
+            told.append(f"and {len(self) - 3} more reasons")
         return f"{self.total()} left out: {'; '.join(told)}" if told else ""
 
     def report(self, report: Callable[[str], None], what: str) -> None:
@@ -147,7 +146,9 @@ class TargetResponses:
                 continue
             view, visual = self._view(inputs, trace.embeddings)
             kept = {str(len(rows)): visual, features_of(len(rows)): trace.features}
-            stored |= {name: _on_disk(value) for name, value in kept.items() if value is not None and len(value)}
+            for name, value in kept.items():
+                if value is not None and len(value):
+                    stored[name] = value.to("cpu", torch.bfloat16)
             rows.append({"view": view, **trace.row()})
         seconds = round(time.monotonic() - started, 2)
         if stored:
@@ -186,25 +187,25 @@ class TargetResponses:
     def examples(self, num_visual: int | None = None) -> list[Example]:
         """Everything written so far, with at most `num_visual` embeddings of an image (0: all that are there; None:
         none)."""
-        found: list[Example] = []
-        for path, rows in self.sound_batches():
-            visual = {} if num_visual is None else _stored_visual(path.with_suffix(".safetensors"))
-            found += [_example(row, visual.get(str(place)), num_visual or 0) for place, row in enumerate(rows)]
-        return found
+        return [_shown(example, num_visual) for example in self._stored()]
 
     def feature_examples(self, longest: int) -> list[Example]:
         """Everything written with features, which stay on disk until they are drawn; nothing longer than `longest`."""
         found: list[Example] = []
         left_out = LeftOut()
-        for path, rows in self.sound_batches():
-            for place, row in enumerate(rows):
-                ids = (*row.view, *row.ids)
-                if len(ids) > longest:
-                    left_out.add(f"they are longer than the {longest} tokens that a feature drafter reads")
-                elif len(row.ids) > 1:  # else nothing in it could have been drafted
-                    found.append(Example(ids, len(row.view), stored=(path.with_suffix(".safetensors"), place)))
+        for example in self._stored():
+            if len(example.ids) > longest:
+                left_out.add(f"they are longer than the {longest} tokens that a feature drafter reads")
+            elif len(example.learned) > 1:  # else nothing in it could have been drafted
+                found.append(replace(example, top_ids=(), top_shares=()))
         left_out.report(self.report, "own answers")
         return found
+
+    def _stored(self) -> Iterator[Example]:
+        for path, rows in self.sound_batches():
+            for place, row in enumerate(rows):
+                stored = path.with_suffix(".safetensors"), place
+                yield Example((*row.view, *row.ids), len(row.view), row.top_ids, row.top_shares, stored=stored)
 
 
 def check_length(family: Family, length: int) -> None:
@@ -251,34 +252,24 @@ def read_batch(path: Path, features: bool = False) -> list[StoredResponse] | Non
     return rows
 
 
-def loaded(example: Example) -> Example:
+def loaded(example: Example, features: bool = True) -> Example:
     """With the tensors that were left on disk."""
-    if example.stored is None:
+    if example.stored is None or not (features or example.has_images):
         return example
     file, row = example.stored
     with safe_open(file, "pt") as stored:
-        visual = stored.get_tensor(str(row)) if example.has_images else None
-        return replace(example, visual=visual, features=stored.get_tensor(features_of(row)), stored=None)
+        names = {"visual": str(row)} if example.has_images else {}
+        names |= {"features": features_of(row)} if features else {}
+        return replace(example, stored=None, **{name: stored.get_tensor(key) for name, key in names.items()})
 
 
-def _on_disk(values: Tensor) -> Tensor:
-    return values.to("cpu", torch.bfloat16).contiguous()
-
-
-def _stored_visual(file: Path) -> dict[str, Tensor]:
-    """Visual embeddings of a batch's rows; features, which are large, are left on disk."""
-    if not file.is_file():
-        return {}
-    with safe_open(file, "pt") as stored:
-        return {name: stored.get_tensor(name) for name in stored.keys() if name.isdigit()}  # noqa: SIM118
-
-
-def _example(row: StoredResponse, visual: Tensor | None, num_visual: int) -> Example:
-    """`visual` [slots and marks, width]; None leaves all of these out."""
+def _shown(example: Example, num_visual: int | None) -> Example:
+    """As a language model reads it: at most `num_visual` embeddings of an image, None: nothing of one; no markers."""
+    visual = None if num_visual is None else loaded(example, features=False).visual
     view: list[int] = []
     kept: list[Tensor] = []
     place = 0
-    for special, group in groupby(row.view, lambda token: min(token, 0)):
+    for special, group in groupby(example.ids[: example.start], lambda token: min(token, 0)):
         tokens = list(group)
         if special == 0:
             view += tokens
@@ -286,6 +277,7 @@ def _example(row: StoredResponse, visual: Tensor | None, num_visual: int) -> Exa
             own = visual[place : place + len(tokens)]
             place += len(tokens)
             if special == SLOT:
-                kept.append(pooled(own, num_visual))
+                kept.append(pooled(own, num_visual or 0))
                 view += [SLOT] * len(kept[-1])
-    return Example((*view, *row.ids), len(view), row.top_ids, row.top_shares, torch.cat(kept) if kept else None)
+    ids = (*view, *example.learned)
+    return replace(example, ids=ids, start=len(view), visual=torch.cat(kept) if kept else None, stored=None)

@@ -29,7 +29,6 @@ from seeahead.train.msd import MsdObjective
 from seeahead.train.recipe import DrafterRecipe, StageRecipe, origin_of_stage, read_drafter_recipe
 from seeahead.train.stage import Report, Stage
 
-NUM_CONVERSATIONS = 8000
 AT_ONCE = 16
 """Held-out examples in a batch."""
 
@@ -45,7 +44,7 @@ def train_drafter(
     answers: Path | None = None,
     cache: Path | None = None,
     device: str = "auto",
-    count: int = NUM_CONVERSATIONS,
+    count: int = 8000,
 ) -> Path:
     """A drafter for `target` ("demo", a folder or a hub id) by the recipe in a TOML file; returns its folder.
 

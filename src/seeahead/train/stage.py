@@ -69,7 +69,7 @@ class StageRecord:
 
 @dataclass
 class Stage:
-    """A stage's name, limits and folder; knows whether it is done and how far it came.
+    """A stage's name, limits and folder; knows how far it came.
 
     `origin`: what it is trained by and from. What is there of another is not gone on with, and not taken for done; but
     limits may be others while a stage is under way, since that is how a stage that stopped is helped on.
@@ -86,10 +86,6 @@ class Stage:
     def __post_init__(self) -> None:
         endings = ("safetensors", "json", "optimizer.safetensors", "losses.jsonl")
         self.weights, self.state, self.memory, self.losses = (self.folder / f"{self.name}.{end}" for end in endings)
-
-    @property
-    def done(self) -> bool:
-        return bool(self.record().done)
 
     def record(self) -> StageRecord:
         """Of the last checkpoint; an empty one where there is none. Raises SeeaheadError for one of another origin."""
