@@ -12,7 +12,6 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,6 @@ Kinds = Mapping[str, Sequence[Example]]
 """Examples by what they were made of."""
 HELD_OUT = 20
 """One response in so many is watched, not learned."""
-_MOST_WATCHED = 400
 LONGEST = 8192
 """Tokens of an answer with its question that a feature drafter reads."""
 
@@ -176,38 +174,20 @@ def exchanges_of(conversations: Iterable[Conversation], left_out: LeftOut) -> It
             left_out.add(error)
 
 
-@dataclass(frozen=True)
 class Objective:
-    """What a `network` of one kind learns from a dataset, of which `kinds` were gathered; the target's own responses
-    are parted in those that are learned and those that are watched."""
+    """What a `network` of one kind learns from a dataset, of which `kinds` were gathered.
 
-    dataset: Dataset
-    kinds: Kinds
-    network: Any
-    vocabulary: DraftVocabulary
+    `data`: what is learned; of the target's own responses some are `watched` instead. Features of more than some
+    hundreds of these are not read in a moment. `table` [target's vocabulary]: the draft id of every target id."""
 
-    @property
-    def family(self) -> Family:
-        return self.dataset.family
-
-    @property
-    def responses(self) -> Sequence[Example]:
-        return self.kinds.get("answers", ())
-
-    @property
-    def watched(self) -> Sequence[Example]:
-        """Features of more than some hundreds are not read in a moment."""
-        return self.responses[::HELD_OUT][: _MOST_WATCHED if self.dataset.recipe.kind == "msd" else None]
-
-    @cached_property
-    def data(self) -> Kinds:
-        """What is learned, by kind."""
-        return {**self.kinds, "answers": [one for place, one in enumerate(self.responses) if place % HELD_OUT]}
-
-    @cached_property
-    def table(self) -> torch.Tensor:
-        """The draft id of every target id."""
-        return self.vocabulary.table(self.family.vocab_size)
+    def __init__(self, dataset: Dataset, kinds: Kinds, network: Any, vocabulary: DraftVocabulary) -> None:
+        self.dataset, self.family, self.vocabulary = dataset, dataset.family, vocabulary
+        self.network = network.to(self.family.device)
+        self.table = vocabulary.table(self.family.vocab_size)
+        self.responses = kinds.get("answers", ())
+        most = 400 if dataset.recipe.kind == "msd" else None
+        self.watched = self.responses[::HELD_OUT][:most]
+        self.data = {**kinds, "answers": [one for place, one in enumerate(self.responses) if place % HELD_OUT]}
 
 
 # ---- whose answers they are

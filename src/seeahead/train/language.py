@@ -134,7 +134,7 @@ class LanguageObjective(Objective):
             models: tuple[Any, Any] = (family.model, network.language)
             theirs, ours = (model.get_input_embeddings().weight.detach().float() for model in models)
             network.adapter.start_from(theirs[network.vocabulary.target_ids.to(theirs.device)], ours)
-        return cls(dataset, data, network.to(family.device), network.vocabulary)
+        return cls(dataset, data, network, network.vocabulary)
 
     def parameters(self, stage: StageRecipe | None = None) -> dict[str, Tensor]:
         """By name, of all or of what a stage trains, the rest at rest; a tied head is its embedding."""

@@ -67,7 +67,7 @@ class MsdObjective(Objective):
             torch.manual_seed(dataset.recipe.seed)
             network = MsdNetwork.beside(family.model, options, LONGEST)
             vocabulary = dataset.vocabulary(data)
-        return cls(dataset, data, network.to(family.device), vocabulary)
+        return cls(dataset, data, network, vocabulary)
 
     @cached_property
     def head(self) -> Tensor:
