@@ -26,7 +26,6 @@ from seeahead.errors import InputError
 from seeahead.executors.checkpoint import WEIGHTS
 from seeahead.families.base import Family
 from seeahead.images import ImageSource
-from seeahead.prompt import Prompt
 from seeahead.provenance import write_json
 from seeahead.train.examples import Example, packed
 from seeahead.train.recipe import DrafterRecipe
@@ -121,7 +120,8 @@ class Dataset:
             if answer is None:
                 continue
             try:
-                view = self.text_view(prompt)
+                tokens = self.family.encode(prompt).token_ids[0].tolist()
+                view = [token for token in tokens if token not in self.family.image_token_ids]
                 ids = (*view, *self.family.tokenizer(answer, add_special_tokens=False).input_ids, self.end)
                 check_length(self.family, len(ids))
             except InputError as error:
@@ -134,10 +134,6 @@ class Dataset:
                 'no conversation has an answer to learn from; take a recipe without data = "conversations"'
             )
         return examples
-
-    def text_view(self, prompt: Prompt) -> list[int]:
-        tokens = self.family.encode(prompt).token_ids[0].tolist()
-        return [token for token in tokens if token not in self.family.image_token_ids]
 
     def texts(self) -> list[Example]:
         texts = [text for name in self.recipe.text for text in read_texts(name, self.cache)]

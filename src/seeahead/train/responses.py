@@ -94,8 +94,9 @@ class TargetResponses:
             batch = next(batches, None) if spent < 60 * self.settings.minutes else None
             if batch is None:
                 break
-            if not (self.folder / name_of(number)).is_file():
-                spent += self._write_batch(number, batch)
+            path = self.folder / f"{number:05d}.jsonl"
+            if not path.is_file():
+                spent += self._write_batch(number, batch, path)
         self.left_out.report(self.report, "own answers")
 
     def _batches(self, exchanges: Iterable[Exchange]) -> Iterator[list[ModelInputs]]:
@@ -130,9 +131,9 @@ class TargetResponses:
             return None
         return inputs
 
-    def _write_batch(self, number: int, batch: list[ModelInputs]) -> float:
+    def _write_batch(self, number: int, batch: list[ModelInputs], path: Path) -> float:
         """Returns the seconds it took."""
-        started, settings, path = time.monotonic(), self.settings, self.folder / name_of(number)
+        started, settings = time.monotonic(), self.settings
         is_sampled = settings.sampled_every > 0 and number % settings.sampled_every == settings.sampled_every - 1
         with room_for(
             f"own answers: out of memory at batch {number}; lower batch_size under [writing] (now "
@@ -215,11 +216,6 @@ def check_length(family: Family, length: int) -> None:
 
 
 # ---- a folder on disk
-
-
-def name_of(number: int) -> str:
-    """Of a batch's file."""
-    return f"{number:05d}.jsonl"
 
 
 def batches_in(folder: Path) -> list[Path]:

@@ -22,7 +22,6 @@ from seeahead.drafters.folder import Folder
 from seeahead.errors import InputError, ModelError
 from seeahead.provenance import provenance, write_json
 from seeahead.train.data import Dataset
-from seeahead.train.examples import Example
 from seeahead.train.language import LanguageObjective
 from seeahead.train.loop import Loss, LossOf, Processes, fit
 from seeahead.train.msd import MsdObjective
@@ -118,7 +117,7 @@ def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
             "kind": recipe.kind,
             "held_out_agreement": agreements if objective.watched else None,
             "num_answers": len(objective.responses),
-            "num_answer_tokens": num_learned(objective.responses),
+            "num_answer_tokens": sum(len(example.learned) for example in objective.responses),
             "num_parameters": sum(value.numel() for value in objective.parameters().values()),
         }
         write_json(folder / "provenance.json", {**known, **provenance(recipe.seed)})
@@ -142,12 +141,7 @@ def agreement(objective: LanguageObjective | MsdObjective) -> float:
     with torch.inference_mode():
         for first in range(0, len(watched), AT_ONCE):
             right += int(objective.hits(watched[first : first + AT_ONCE]).sum())
-    return round(right / max(1, num_learned(watched)), 4)
-
-
-def num_learned(examples: Sequence[Example]) -> int:
-    """Tokens of the answers."""
-    return sum(len(example.learned) for example in examples)
+    return round(right / max(1, sum(len(example.learned) for example in watched)), 4)
 
 
 # ---- the losses of a run's stages as one image
