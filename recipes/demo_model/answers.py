@@ -16,7 +16,8 @@ from recipes.demo_model.dialogues import Dialogue, Example
 from recipes.demo_model.vision import to_pixels
 from seeahead.compat import set_attention
 from seeahead.demo.model import ADAPTER_SCALE, IMAGE_TOKEN, NUM_IMAGE_TOKENS
-from seeahead.train.loop import Stage, fit
+from seeahead.train.loop import fit
+from seeahead.train.stage import Stage
 
 MOST_DIALOGUES = 4
 MOST_TOKENS = 330

@@ -13,7 +13,7 @@ from seeahead.provenance import provenance
 if TYPE_CHECKING:
     from recipes.demo_model.recipe import Recipe
     from recipes.demo_model.training import DemoTraining
-    from seeahead.train.loop import StageRecord
+    from seeahead.train.stage import StageRecord
 
 Figures = dict[str, Any]  # nested JSON, written by train/evaluate.py
 

@@ -12,8 +12,8 @@ from recipes.demo_model.sources import load_sources
 from recipes.demo_model.training import DemoTraining
 from seeahead.demo.model import save_target
 from seeahead.provenance import provenance, write_json
-from seeahead.train.loop import Report
 from seeahead.train.recipe import read_drafter_recipe
+from seeahead.train.stage import Report
 
 STEPS = ("vision", "writing", "answers", "drafters", "card")
 

@@ -22,8 +22,8 @@ from seeahead.checked import (
     whole,
 )
 from seeahead.errors import InputError, escaped
-from seeahead.train.optimizers import Limits
 from seeahead.train.recipe import HIGHEST_SEED, NAME_OF_FILES, check_names, read_toml
+from seeahead.train.stage import Limits
 
 STAGES = ("features", "soft-words", "answers")
 SHARES = ("picture", "easy-vqa", "shape-pair", "picture-pair", "scene", *MADE, "text")

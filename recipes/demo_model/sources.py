@@ -15,7 +15,7 @@ from recipes.demo_model.examples import EasyVqa
 from recipes.demo_model.packages import fetch_all
 from recipes.demo_model.vision import teacher_features
 from seeahead.demo.model import load_language_model
-from seeahead.train.loop import Report
+from seeahead.train.stage import Report
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,10 @@ from recipes.demo_model.vision import (
 from recipes.demo_model.writing import Row, write_all
 from seeahead.demo.model import build_processor, build_target, place_weights, tower_and_projector
 from seeahead.families import family_for
-from seeahead.train.loop import Report, Stage, load_tensors
-from seeahead.train.origins import origin_of_limits
+from seeahead.train.data import Dataset
 from seeahead.train.recipe import read_drafter_recipe
-from seeahead.train.run import DrafterTraining
+from seeahead.train.run import train
+from seeahead.train.stage import Report, Stage, load_tensors
 
 FACT_TOKENS = 56
 Rows = list[Row]
@@ -71,7 +71,7 @@ class DemoTraining:
     def stage(self, name: str) -> Stage:
         limits, sizes = self.recipe.stages[name], asdict(self.recipe.sizes)
         origin = {"seed": str(self.recipe.seed), **{key: str(value) for key, value in sizes.items()}}
-        return Stage(name, self.out, limits, self.report, {**origin, **origin_of_limits(limits)})
+        return Stage(name, self.out, limits, self.report, {**origin, **limits.origin})
 
     def fresh_target(self) -> LlavaForConditionalGeneration:
         return build_target(self.sources.language, self.sources.tokenizer, self.vision)
@@ -87,7 +87,7 @@ class DemoTraining:
     def train_vision(self, model: LlavaForConditionalGeneration) -> None:
         """Tower and projector of `model` learn the teacher's features, then soft words."""
         last = self.stage("soft-words")
-        if last.done:
+        if last.record().done:
             self.report("features and soft-words: done before")
             saved = load_tensors(last.weights)
             with torch.no_grad():
@@ -222,11 +222,9 @@ class DemoTraining:
         folders: dict[str, Path] = {}
         for entry in self.recipe.drafters:
             recipe = read_drafter_recipe(self.recipe.folder / entry.recipe)
-            out = self.out / "drafters" / entry.name
-            training = DrafterTraining(
-                recipe, family, conversations, out, self.report, self.cache, self.out / "own-answers"
-            )
-            folders[entry.name] = training.run(folders[entry.start] if entry.start else None)
+            data = Dataset(recipe, family, conversations, self.out / "own-answers", self.report, self.cache)
+            start = folders[entry.start] if entry.start else None
+            folders[entry.name] = train(data, self.out / "drafters" / entry.name, start)
             if entry.is_shipped:
                 shutil.copytree(folders[entry.name], self.out / "weights" / "drafters" / entry.name, dirs_exist_ok=True)
         told = folders.get("language", next(iter(folders.values()))) / "provenance.json"

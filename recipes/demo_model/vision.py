@@ -18,7 +18,8 @@ from recipes.demo_model.dialogues import KIND_WORDS, Example
 from recipes.demo_model.scenes import SHAPES
 from recipes.demo_model.soft_words import PATCHES, Views, Words
 from seeahead.compat import set_attention
-from seeahead.train.loop import Report, Stage, fit, load_tensors
+from seeahead.train.loop import fit
+from seeahead.train.stage import Report, Stage, load_tensors
 
 WORD_SCALE = 20.0
 TEACHER_DIRECTIONS = 128

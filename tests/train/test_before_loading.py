@@ -11,10 +11,8 @@ from seeahead.data.conversations import Conversation, read_conversations
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.train import run
-from seeahead.train.loop import Stage
-from seeahead.train.optimizers import Limits
-from seeahead.train.plot import plot_losses
-from seeahead.train.run import train_drafter
+from seeahead.train.run import plot_losses, train_drafter
+from seeahead.train.stage import Limits, Stage
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
 
@@ -145,8 +143,9 @@ def test_a_missing_matplotlib_is_told_before_anything_is_done(tmp_path, monkeypa
 
     monkeypatch.setattr(run.Dataset, "gather", responses)
     recipe = run.read_drafter_recipe(RECIPES / "chat-cpu.toml")
+    data = run.Dataset(recipe, None, [Conversation((("user", "Why?"),))], tmp_path, told.append, tmp_path)
     with pytest.raises(CutOffError):
-        run.DrafterTraining(recipe, None, [Conversation((("user", "Why?"),))], tmp_path, told.append, tmp_path).run()
+        run.train(data, tmp_path)
     assert told == ["losses.svg will be left out, since matplotlib is not installed: pip install 'seeahead[train]'"]
 
 

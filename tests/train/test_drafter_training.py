@@ -20,11 +20,11 @@ from seeahead.target import Target
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train import loop
-from seeahead.train.examples import Example
-from seeahead.train.generation import GenerationSettings
+from seeahead.train.data import Dataset
+from seeahead.train.examples import SLOT, Example
 from seeahead.train.language import examples_for
-from seeahead.train.recipe import Network, read_drafter_recipe
-from seeahead.train.run import DrafterTraining
+from seeahead.train.recipe import GenerationSettings, Network, read_drafter_recipe
+from seeahead.train.run import train
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
 OTHERS = [
@@ -83,9 +83,9 @@ def trained(family, conversations, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "REPORT_SECONDS", -1.0)  # every step
         for name in ("base-cpu", "chat-cpu", "vision-cpu", "vision-text-cpu"):
-            recipe, out = shrunk(name, root / "prose.txt"), root / name
-            training = DrafterTraining(recipe, family, conversations, out, lambda line: None, root, root / "answers")
-            start = folders[name] = training.run(start)
+            recipe = shrunk(name, root / "prose.txt")
+            data = Dataset(recipe, family, conversations, root / "answers", lambda line: None, root)
+            start = folders[name] = train(data, root / name, start)
     return folders
 
 
@@ -147,12 +147,8 @@ def test_the_text_part_is_the_language_model_of_the_compact_vlm(trained):
 
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, trained, tmp_path, monkeypatch):
     answers = trained["chat-cpu"].parents[1] / "answers"
-    recipe = shrunk("chat-cpu", "")
-
-    def training(name):
-        return DrafterTraining(recipe, family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
-
-    whole = training("whole").run(trained["base-cpu"])
+    data = Dataset(shrunk("chat-cpu", ""), family, conversations, answers, lambda line: None, tmp_path)
+    whole = train(data, tmp_path / "whole", trained["base-cpu"])
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     gradient, calls = loop.gradient, []
 
@@ -164,8 +160,8 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
 
     monkeypatch.setattr(loop, "gradient", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        training("cut off").run(trained["base-cpu"])
-    finished = training("cut off").run(trained["base-cpu"])
+        train(data, tmp_path / "cut off", trained["base-cpu"])
+    finished = train(data, tmp_path / "cut off", trained["base-cpu"])
     assert len(calls) == 2 * NUM_STEPS + 1
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, finished))
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -175,8 +171,8 @@ def test_answers_are_written_once_and_go_on_where_they_stopped(family, conversat
     recipe = shrunk("chat-cpu", "")
 
     def run():
-        training = DrafterTraining(recipe, family, conversations, tmp_path, lambda line: None, tmp_path)
-        return training.dataset.gather()["answers"]
+        data = Dataset(recipe, family, conversations, tmp_path / "answers", lambda line: None, tmp_path)
+        return data.gather()["answers"]
 
     first = run()
     assert len(first) == len(conversations)
@@ -191,14 +187,13 @@ def test_answers_are_written_once_and_go_on_where_they_stopped(family, conversat
 
 def test_answers_are_those_of_the_target_and_images_are_kept(family, conversations, tmp_path):
     recipe = shrunk("vision-cpu", "")
-    training = DrafterTraining(recipe, family, conversations[:4], tmp_path, lambda line: None, tmp_path)
-    lines = {
-        line.without_images().ids[: line.without_images().start]: line for line in training.dataset.gather()["answers"]
-    }
+    data = Dataset(recipe, family, conversations[:4], tmp_path, lambda line: None, tmp_path)
+    lines = {tuple(token for token in line.ids[: line.start] if token != SLOT): line for line in data.responses()}
     engine = seeahead.Engine(family, EmptyDrafter())
     for conversation in conversations[:4]:
         ((prompt, _),) = conversation.exchanges()
-        line = lines[tuple(training.dataset.text_view(prompt))]
+        tokens = family.encode(prompt).token_ids[0].tolist()
+        line = lines[tuple(token for token in tokens if token not in family.image_token_ids)]
         reply = engine.generate(prompt, max_new_tokens=20, temperature=0.0)
         assert line.learned == reply.token_ids
         assert [top[0] for top in line.top_ids] == list(reply.token_ids)
@@ -206,17 +201,17 @@ def test_answers_are_those_of_the_target_and_images_are_kept(family, conversatio
 
 
 def test_what_cannot_be_done_is_said(family, conversations, tmp_path):
-    def training(recipe, data=conversations):
-        return DrafterTraining(recipe, family, data, tmp_path / "out", lambda line: None, tmp_path)
+    def run(recipe, asked=conversations, start=None):
+        train(Dataset(recipe, family, asked, tmp_path / "answers", lambda line: None, tmp_path), tmp_path, start)
 
     with pytest.raises(InputError, match="give --data"):
-        training(shrunk("chat-cpu", ""), ()).run()
+        run(shrunk("chat-cpu", ""), ())
     with pytest.raises(InputError, match="trains nothing by itself; give the drafter to take with --start"):
-        training(shrunk("vision-text-cpu", "")).run()
+        run(shrunk("vision-text-cpu", ""))
     with pytest.raises(ModelError, match="is not a drafter to start from"):
-        training(shrunk("chat-cpu", "")).run(tmp_path)
+        run(shrunk("chat-cpu", ""), start=tmp_path)
     with pytest.raises(InputError, match="does not exist; give a text file"):
-        training(shrunk("base-cpu", tmp_path / "nothing.txt")).run()
+        run(shrunk("base-cpu", tmp_path / "nothing.txt"))
 
 
 def test_a_stage_may_leave_out_answers_about_several_images():

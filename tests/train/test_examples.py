@@ -5,15 +5,19 @@ import torch
 
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
-from seeahead.train.examples import SLOT, BatchSampler, Collator, Example, packed
+from seeahead.train.examples import SLOT, Example, collate, in_rounds, packed
 
 VOCABULARY = DraftVocabulary(torch.tensor([0, 1, 2, 7, 9]), unknown_draft_id=0)
+
+
+def batch_of(lines):
+    return collate(lines, VOCABULARY.table(50), VOCABULARY.unknown)
 
 
 def test_labels_skip_the_prompt_and_unknown_tokens():
     top = tuple((first, second, *[9] * 6) for first, second in ((7, 8), (8, 9), (2, 9)))
     shares = tuple((first, second, *[0.0] * 6) for first, second in ((0.6, 0.4), (0.9, 0.1), (1.0, 0.0)))
-    batch = Collator(VOCABULARY, 50).batch([Example((1, 9, 7, 8, 2), 2, top, shares)])
+    batch = batch_of([Example((1, 9, 7, 8, 2), 2, top, shares)])
     assert batch.ids.tolist() == [[1, 4, 3, 0, 2]]
     assert batch.labels.tolist() == [[-100, 3, -100, 2, -100]]
     assert batch.shares[0, 1, :2].tolist() == pytest.approx([0.6, 0.0])
@@ -25,34 +29,26 @@ def test_labels_skip_the_prompt_and_unknown_tokens():
 def test_slots_hold_the_lines_visual_embeddings_in_order():
     first, second = torch.full((2, 3), 1.0), torch.full((1, 3), 2.0)
     lines = [Example((1, SLOT, SLOT, 9, 7, 2), 4, visual=first), Example((SLOT, 9, 2), 2, visual=second)]
-    batch = Collator(VOCABULARY, 50).batch(lines)
-    assert list(zip(batch.rows.tolist(), batch.columns.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 0)]
+    batch = batch_of(lines)
+    assert batch.is_slot.nonzero().tolist() == [[0, 1], [0, 2], [1, 0]]
     torch.testing.assert_close(batch.visual, torch.cat((first, second)))
     assert batch.labels[0].tolist() == [-100, -100, -100, 3, 2, -100]
 
 
-def test_the_blind_view_has_no_slots_and_learns_the_same():
-    line = Example((1, SLOT, SLOT, 9, 7, 2), 4, ((7,), (2,)), ((1.0,), (1.0,)), torch.zeros(2, 3))
-    blind = line.without_images()
-    assert (blind.ids, blind.start, blind.visual) == ((1, 9, 7, 2), 2, None)
-    assert blind.learned == line.learned
-    assert blind.without_images() == blind
-
-
 def test_every_line_is_drawn_once_a_round_and_any_batch_can_be_drawn_again():
     lines = [Example(tuple(range(2 + number % 5))) for number in range(23)]
-    supply = BatchSampler(lines, 4, seed=1)
+    supply = in_rounds(lines, 4, seed=1)
     first, second = [[supply(number) for number in numbers] for numbers in (range(6), range(6, 12))]
     for drawn in (first, second):
         assert sorted(id(line) for batch in drawn for line in batch) == sorted(map(id, lines))
     assert first != second
-    assert BatchSampler(lines, 4, seed=1)(8) == second[2]
-    assert [BatchSampler(lines, 4, seed=2)(number) for number in range(6)] != first
+    assert in_rounds(lines, 4, seed=1)(8) == second[2]
+    assert [in_rounds(lines, 4, seed=2)(number) for number in range(6)] != first
 
 
 def test_nothing_to_learn_from_is_said():
     with pytest.raises(InputError, match="nothing to learn from"):
-        BatchSampler([], 4, 0)
+        in_rounds([], 4, 0)
 
 
 def test_texts_are_packed_with_ends_between():

@@ -16,12 +16,11 @@ from seeahead.errors import InputError
 from seeahead.families import family_for
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
-from seeahead.train.data import Dataset
-from seeahead.train.generation import GenerationSettings
-from seeahead.train.optimizers import Limits
-from seeahead.train.origins import FILE_NAME
-from seeahead.train.recipe import DrafterRecipe, Network, StageRecipe
+from seeahead.train import responses
+from seeahead.train.data import FILE_NAME, Dataset
+from seeahead.train.recipe import DrafterRecipe, GenerationSettings, Network, StageRecipe
 from seeahead.train.responses import batches_in, read_batch
+from seeahead.train.stage import Limits
 
 WRITING = GenerationSettings(minutes=60.0, batch_size=4, max_new_tokens=4, visual_tokens=2)
 LIMITS_OF_STAGE = Limits(steps=5, batch_size=2, learning_rate=0.1)
@@ -178,6 +177,26 @@ def test_a_line_of_another_form_is_a_damaged_batch(answers, line) -> None:
 def test_other_files_beside_the_answers_do_not_count(family, answers) -> None:
     (answers / "notes.jsonl").write_text("what I did\n")
     assert len(gather(family, answers)) == 6
+
+
+def test_a_batch_of_empty_answers_is_written_once(family, tmp_path, monkeypatch) -> None:
+    """Not once more at every start, as what is damaged."""
+    write, numbers, told = responses.written_by, iter(range(9)), []
+
+    def silent_at_first(*arguments, **settings):
+        traces = write(*arguments, **settings)
+        if next(numbers) == 0:
+            for trace in traces:
+                trace.embeddings = None
+        return traces
+
+    monkeypatch.setattr(responses, "written_by", silent_at_first)
+    found = [line.ids for line in gather(family, tmp_path, lines=told)]
+    assert 0 < len(found) < 6
+    assert f"{6 - len(found)} since the target's answer is empty" in told[-1]
+    told.clear()
+    assert [line.ids for line in gather(family, tmp_path, lines=told)] == found
+    assert told == []
 
 
 # ---- questions that cannot be asked

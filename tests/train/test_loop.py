@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from seeahead.errors import InputError, SeeaheadError
 from seeahead.train import loop
-from seeahead.train.distributed import Processes
-from seeahead.train.loop import Stage, TrainingStoppedError, fit
-from seeahead.train.optimizers import Limits, rate_at
+from seeahead.train import stage as kept_stage
+from seeahead.train.loop import Processes, TrainingStoppedError, fit, rate_at
+from seeahead.train.stage import Limits, Stage
 
 LIMITS = Limits(minutes=1, steps=5, batch_size=2, learning_rate=0.1)
 
@@ -135,7 +135,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tmp_path: Path, m
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(loop, "save_file", full)
+    monkeypatch.setattr(kept_stage, "save_file", full)
     with pytest.raises(SeeaheadError, match=r"cannot write words\.safetensors: No space left on device; free space"):
         kept.save({"weight": weight * 2}, step=2, seconds=0.0, done=False)
     assert not list(tmp_path.glob("*.partial"))
@@ -167,9 +167,8 @@ TWO_PROCESSES = """
 import sys
 from pathlib import Path
 import torch
-from seeahead.train import loop
-from seeahead.train.loop import Stage, fit
-from seeahead.train.optimizers import Limits
+from seeahead.train.loop import fit
+from seeahead.train.stage import Limits, Stage
 
 weight = torch.nn.Parameter(torch.zeros(4))
 examples = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))

@@ -21,13 +21,13 @@ from seeahead.target import Target
 from seeahead.testing import tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train import loop
-from seeahead.train.examples import ModalityMixture, Stored, ramp
-from seeahead.train.generation import GenerationSettings
+from seeahead.train.data import Dataset
+from seeahead.train.examples import Example, mixed, ramp
 from seeahead.train.losses import MSD_LOSS
-from seeahead.train.msd import FeatureLearner, loaded, stored_examples
-from seeahead.train.recipe import Network, read_drafter_recipe
-from seeahead.train.responses import LeftOut, TargetResponses
-from seeahead.train.run import DrafterTraining
+from seeahead.train.msd import MsdObjective
+from seeahead.train.recipe import GenerationSettings, Network, read_drafter_recipe
+from seeahead.train.responses import TargetResponses, loaded
+from seeahead.train.run import train
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "drafters" / "msd-cpu.toml"
 NUM_STEPS = 160
@@ -69,8 +69,7 @@ def trained(family, conversations, tmp_path_factory):
     root = tmp_path_factory.mktemp("msd")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "REPORT_SECONDS", -1.0)  # every step
-        training = DrafterTraining(shrunk(), family, conversations, root, lambda line: None, root, root / "answers")
-        return training.run()
+        return train(Dataset(shrunk(), family, conversations, root / "answers", lambda line: None, root), root)
 
 
 def test_the_loss_falls_and_the_trained_drafter_beats_the_untrained_one(trained):
@@ -93,12 +92,8 @@ def test_what_is_trained_drafts_for_its_target(family, trained):
 
 
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, trained, tmp_path, monkeypatch):
-    answers = trained.parent / "answers"
-
-    def training(name):
-        return DrafterTraining(shrunk(), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
-
-    whole = training("whole").run()
+    data = Dataset(shrunk(), family, conversations, trained.parent / "answers", lambda line: None, tmp_path)
+    whole = train(data, tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     gradient, calls = loop.gradient, []
 
@@ -110,36 +105,36 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
 
     monkeypatch.setattr(loop, "gradient", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        training("cut off").run()
-    finished = training("cut off").run()
+        train(data, tmp_path / "cut off")
+    finished = train(data, tmp_path / "cut off")
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, finished))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversations, trained, tmp_path):
-    def training(name):
-        answers = trained.parent / "answers"
-        return DrafterTraining(shrunk(), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
-
-    further = json.loads((training("further").run(trained) / "provenance.json").read_text())["held_out_agreement"]
+    data = Dataset(shrunk(), family, conversations, trained.parent / "answers", lambda line: None, tmp_path)
+    folder = train(data, tmp_path / "further", trained)
+    further = json.loads((folder / "provenance.json").read_text())["held_out_agreement"]
     before = json.loads((trained / "provenance.json").read_text())["held_out_agreement"]["two-stage"]
     assert further["before"] == pytest.approx(before, abs=0.05)  # stored in bfloat16
     with pytest.raises(ModelError, match="is not a drafter to start from"):
-        training("none").run(tmp_path)
+        train(data, tmp_path / "none", tmp_path)
 
 
 # ---- what is taught
 
 
 @pytest.fixture
-def recorded(trained):
-    return [loaded(example) for example in stored_examples(trained.parent / "answers", LeftOut())[:6]]
+def recorded(family, trained):
+    own = TargetResponses(trained.parent / "answers", family, shrunk().writing, lambda line: None)
+    return [loaded(example) for example in own.feature_examples(8192)[:6]]
 
 
 def learner(family, **options):
     torch.manual_seed(0)
     network = MsdNetwork.beside(family.model, MsdOptions(**options), 512)
-    return FeatureLearner(network, family, DraftVocabulary(torch.arange(family.vocab_size), 0))
+    data = Dataset(shrunk(), family, (), Path(), lambda line: None, Path())
+    return MsdObjective(data, {}, network, DraftVocabulary(torch.arange(family.vocab_size), 0))
 
 
 def test_every_token_of_the_answer_is_taught_and_none_of_the_prompt(family, recorded):
@@ -158,7 +153,7 @@ def test_the_loss_changes_nothing_of_its_batch(family, recorded):
     made = learner(family)
     batch = made.batch(recorded[:4], None)
     before = {name: value.detach().clone() for name, value in vars(batch).items()}
-    loss, values = made.loss(batch, MSD_LOSS, ahead=1)
+    loss, values = made.loss_of(batch, MSD_LOSS, ahead=1)
     loss.backward()
     assert all(torch.equal(before[name], value.detach()) for name, value in vars(batch).items())
     assert {"regression", "agreement", "agreement 1"} <= values.keys()
@@ -192,8 +187,13 @@ def test_it_starts_as_the_targets_last_layer(family):
 
 
 def stored(num_text, num_seen):
-    text = [Stored(Path("x"), row, (5,) * (5 + row % 7), 2) for row in range(num_text)]
-    return text + [Stored(Path("y"), row, (-1,) * (9 + row % 5), 2) for row in range(num_seen)]
+    text = [Example((5,) * (5 + row % 7), 2, stored=(Path("x"), row)) for row in range(num_text)]
+    return text + [Example((-1,) * (9 + row % 5), 2, stored=(Path("y"), row)) for row in range(num_seen)]
+
+
+def share_seen(batches):
+    drawn = [example.has_images for batch in batches for example in batch]
+    return sum(drawn) / len(drawn)
 
 
 def test_the_ramp_starts_at_half_time_and_ends_at_images_alone():
@@ -205,32 +205,28 @@ def test_the_ramp_starts_at_half_time_and_ends_at_images_alone():
 
 
 def test_images_come_in_the_second_half_and_within_batches():
-    mixture = ModalityMixture(stored(50, 50), "ramp", num_batches=80, size=16, seed=1)
-    shares = [sum(example.has_images for example in mixture(number)) / 16 for number in range(80)]
+    mixture = mixed(stored(50, 50), "ramp", num_batches=80, size=16, seed=1)
+    shares = [share_seen([mixture(number)]) for number in range(80)]
     assert max(shares[:40]) == 0.0
     assert shares[-1] > 0.8
-    middle = [
-        sum(mixture.example(number).has_images for number in range(window, window + 128)) / 128
-        for window in range(640, 1280, 128)
-    ]
+    middle = [share_seen(map(mixture, range(window, window + 8))) for window in range(40, 80, 8)]
     assert middle == sorted(middle)
 
 
 def test_a_batch_depends_on_seed_and_number_alone():
-    one, other = (ModalityMixture(stored(30, 30), "both", 64, 8, seed=4) for _ in range(2))
+    one, other = (mixed(stored(30, 30), "both", 64, 8, seed=4) for _ in range(2))
     in_order = [one(number) for number in range(64)]
     # Two workers take every second batch each.
     of_two = [[other(number) for number in range(first, 64, 2)] for first in range(2)]
     assert in_order[0::2] == of_two[0]
     assert in_order[1::2] == of_two[1]
-    assert ModalityMixture(stored(30, 30), "both", 64, 8, seed=5)(0) != in_order[0]
+    assert mixed(stored(30, 30), "both", 64, 8, seed=5)(0) != in_order[0]
 
 
 @pytest.mark.parametrize(("num_text", "num_seen"), [(10, 40), (0, 5), (5, 0)])
 def test_all_draws_every_line_alike(num_text, num_seen):
-    mixture = ModalityMixture(stored(num_text, num_seen), "all", num_batches=64, size=16, seed=1)
-    seen = sum(mixture.example(number).has_images for number in range(1024)) / 1024
-    assert seen == pytest.approx(num_seen / (num_text + num_seen), abs=0.04)
+    mixture = mixed(stored(num_text, num_seen), "all", num_batches=64, size=16, seed=1)
+    assert share_seen(map(mixture, range(64))) == pytest.approx(num_seen / (num_text + num_seen), abs=0.04)
 
 
 @pytest.mark.parametrize(
@@ -239,14 +235,4 @@ def test_all_draws_every_line_alike(num_text, num_seen):
 )
 def test_a_missing_kind_is_refused(mixture, num_text, num_seen, says):
     with pytest.raises(InputError, match=f"no answers {says} to learn from"):
-        ModalityMixture(stored(num_text, num_seen), mixture, 8, 4, 0)
-
-
-def test_answers_without_features_are_refused(family, conversations, tmp_path):
-    prompts = [prompt for conversation in conversations[:4] for prompt, _ in conversation.exchanges()]
-    writing = GenerationSettings(minutes=60.0, batch_size=4, max_new_tokens=4)
-    TargetResponses(tmp_path, family, writing, lambda line: None).write((prompt, None) for prompt in prompts)
-    with pytest.raises(InputError, match="were written without features; choose another --answers"):
-        stored_examples(tmp_path, LeftOut())
-    with pytest.raises(InputError, match="no answers in"):
-        stored_examples(tmp_path / "nothing", LeftOut())
+        mixed(stored(num_text, num_seen), mixture, 8, 4, 0)

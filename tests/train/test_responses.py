@@ -14,7 +14,7 @@ from seeahead.session import Session
 from seeahead.testing import VISION_FAMILIES, tiny_model
 from seeahead.testing.processors import tiny_processor
 from seeahead.train.examples import MARK, SLOT
-from seeahead.train.generation import GenerationSettings
+from seeahead.train.recipe import GenerationSettings
 from seeahead.train.responses import TargetResponses, features_of
 from tests.lossless.cases import WITH_EVERY_DRAFTER
 

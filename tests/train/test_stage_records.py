@@ -7,11 +7,8 @@ import pytest
 import torch
 
 from seeahead.errors import SeeaheadError
-from seeahead.train.generation import GenerationSettings
-from seeahead.train.loop import Stage
-from seeahead.train.optimizers import Limits
-from seeahead.train.origins import LIMITS, origin_of_stage
-from seeahead.train.recipe import DrafterRecipe, Network, StageRecipe
+from seeahead.train.recipe import DrafterRecipe, GenerationSettings, Network, StageRecipe, origin_of_stage
+from seeahead.train.stage import LIMITS, Limits, Stage
 
 LIMITS_OF_STAGE = Limits(steps=5, batch_size=2, learning_rate=0.1)
 STAGE = StageRecipe("words", ("answers",), {"cross-entropy": 1.0}, LIMITS_OF_STAGE)
@@ -42,7 +39,7 @@ OTHERS = {
 def test_a_finished_stage_of_another_recipe_is_refused(tmp_path, told) -> None:
     weight = {"weight": torch.ones(3)}
     stage(tmp_path).save(weight, 5, 1.0, True)
-    assert stage(tmp_path).done
+    assert stage(tmp_path).record().done
     with pytest.raises(SeeaheadError, match=rf"words was finished in .* otherwise: .*{told}.*delete .*words\.json"):
         stage(tmp_path, *OTHERS[told]).load(weight)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError, escaped
 from seeahead.executors.checkpoint import read_language
 from seeahead.target import Target
-from seeahead.train.data import Dataset
-from seeahead.train.examples import Batch, BatchSampler, Collator, Example
-from seeahead.train.loop import LossOf
+from seeahead.train.data import Dataset, Kinds, Objective
+from seeahead.train.examples import Batch, Example, Sampler, collate, in_rounds
+from seeahead.train.loop import Loss
 from seeahead.train.losses import LOSSES, Labels
 from seeahead.train.recipe import Network, StageRecipe
 
@@ -37,17 +37,16 @@ class DrafterNetwork(nn.Module):
 
     def labels(self, batch: Batch) -> Labels:
         """Log-probabilities at the labelled places; the head runs on those alone."""
-        chosen = batch.labels != -100
+        chosen = batch.labels >= 0
         with torch.autocast(self.language.device.type, torch.bfloat16):
             embeddings = self.language.get_input_embeddings()(batch.ids)
             if self.adapter is not None and batch.visual is not None:
                 shown = self.adapter(batch.visual.to(embeddings.dtype)).to(embeddings.dtype)
-                embeddings = embeddings.index_put((batch.rows, batch.columns), shown)
+                embeddings = embeddings.index_put(batch.is_slot.nonzero(as_tuple=True), shown)
             hidden = self.language.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state[chosen]
             logits = self.language.lm_head(hidden)
-        return Labels(
-            logits.float().log_softmax(-1), batch.labels[chosen], batch.soft_ids[chosen], batch.shares[chosen]
-        )
+        logs = logits.float().log_softmax(-1)
+        return Labels(logs, batch.labels[chosen], batch.soft_ids[chosen], batch.shares[chosen])
 
     def save(self, folder: Path, target: Target) -> None:
         """A drafter folder: a Hugging Face Llama checkpoint in bfloat16, the vocabulary's map, the adapter."""
@@ -93,8 +92,6 @@ def load_network(folder: Path, adapter: AdapterConfig | None, vocab_size: int) -
 
     `adapter`: one to put on it where the folder has none. Raises ModelError for a folder that is no drafter's, or that
     of a drafter for another target."""
-    if not (folder / VOCABULARY_FILE).is_file():
-        raise ModelError(f"'{folder}' is no drafter to start from: it lacks {VOCABULARY_FILE}; train one first")
     found = Folder.read(folder)
     vocabulary = found.vocabulary()
     if vocabulary.highest >= vocab_size:
@@ -113,44 +110,31 @@ def load_network(folder: Path, adapter: AdapterConfig | None, vocab_size: int) -
     return DrafterNetwork(language, vocabulary, made)
 
 
-class LanguageObjective:
+class LanguageObjective(Objective):
     """The next token, by the losses of `train.losses`; a vision drafter's adapter learns with it or alone."""
 
-    def __init__(self, dataset: Dataset, start: Path | None, held_out: int) -> None:
-        """One response in `held_out` is watched, not learned. `start`: a drafter to go on from; None: from scratch."""
-        self.dataset, self.sizes = dataset, dataset.recipe.network
-        self.is_vision = dataset.recipe.kind == "vision"
-        self.data = dataset.gather()
-        self.responses = self.data.get("answers", [])
-        watched = self.responses[::held_out]
-        self.data["answers"] = [entry for place, entry in enumerate(self.responses) if place % held_out]
-        family = dataset.family
-        width: int = family.text_config.hidden_size
-        adapter = AdapterConfig(width, self.sizes.width, self.sizes.adapter_width, self.sizes.visual_tokens)
-        self.network = self._network(start, adapter if self.is_vision else None).to(family.device)
-        self.collator = Collator(self.network.vocabulary, family.vocab_size)
-        self._watched = [self.batch(watched[first : first + 32]) for first in range(0, len(watched), 32)]
-        self.num_watched = sum(len(example.learned) for example in watched)
+    network: DrafterNetwork
 
-    def _network(self, start: Path | None, adapter: AdapterConfig | None) -> DrafterNetwork:
+    @classmethod
+    def begin(cls, dataset: Dataset, start: Path | None) -> LanguageObjective:
+        """`start`: a drafter to go on from; None: from scratch. Raises ModelError for one that does not fit."""
+        data, family, sizes = dataset.gather(), dataset.family, dataset.recipe.network
+        adapter = None
+        if dataset.recipe.kind == "vision":
+            width: int = family.text_config.hidden_size
+            adapter = AdapterConfig(width, sizes.width, sizes.adapter_width, sizes.visual_tokens)
         if start is not None:
-            network = load_network(start, adapter, self.dataset.family.vocab_size)
+            network = load_network(start, adapter, family.vocab_size)
         else:
-            # Over the tokens that the target's responses (or else the other data) use most.
-            kinds = (self.responses, self.data.get("conversations"), self.data.get("text"))
-            vocabulary = self.dataset.vocabulary(example.ids for example in next(filter(None, kinds)))
-            torch.manual_seed(self.dataset.recipe.seed)
-            network = new_network(vocabulary, self.sizes, (self.dataset.begin, self.dataset.end), adapter)
+            vocabulary = dataset.vocabulary(data)
+            torch.manual_seed(dataset.recipe.seed)
+            network = new_network(vocabulary, sizes, (dataset.begin, dataset.end), adapter)
         if network.adapter is not None and not network.adapter.down.weight.any():
             # The adapter starts as the map between the two tables of word embeddings.
-            models: tuple[Any, Any] = (self.dataset.family.model, network.language)
+            models: tuple[Any, Any] = (family.model, network.language)
             theirs, ours = (model.get_input_embeddings().weight.detach().float() for model in models)
             network.adapter.start_from(theirs[network.vocabulary.target_ids.to(theirs.device)], ours)
-        return network
-
-    def batch(self, examples: Sequence[Example]) -> Batch:
-        shown = examples if self.is_vision else [example.without_images() for example in examples]
-        return self.collator.batch(shown).to(self.dataset.family.device)
+        return cls(dataset, data, network, network.vocabulary)
 
     def parameters(self, stage: StageRecipe | None = None) -> dict[str, Tensor]:
         """By name, of all or of what a stage trains, the rest at rest; a tied head is its embedding."""
@@ -159,38 +143,29 @@ class LanguageObjective:
             value.requires_grad_(name.startswith(prefix))
         return {name: value for name, value in self.network.named_parameters() if name.startswith(prefix)}
 
-    def loss_of(self, stage: StageRecipe) -> LossOf:
-        examples = examples_for(stage, self.data, self.sizes.visual_tokens)
-        sampler = BatchSampler(examples, stage.limits.batch_size, self.dataset.recipe.seed)
+    def sampler(self, stage: StageRecipe) -> Sampler:
+        recipe = self.dataset.recipe
+        examples = examples_for(stage, self.data, recipe.network.visual_tokens)
+        return in_rounds(examples, stage.limits.batch_size, recipe.seed)
 
-        def loss_of(number: int) -> tuple[Tensor, dict[str, float]]:
-            batch = self.batch(sampler(number))
-            labels = self.network.labels(batch)
-            loss = torch.stack([weight * LOSSES[name](labels) for name, weight in stage.loss.items()]).sum()
-            agreement = float((labels.logs.argmax(-1) == labels.wanted).float().mean())
-            return loss, {"agreement": agreement, "tokens": float(batch.ids.numel())}
+    def read(self, examples: Sequence[Example]) -> tuple[Batch, Labels]:
+        batch = collate(examples, self.table, self.vocabulary.unknown, self.family.device)
+        return batch, self.network.labels(batch)
 
-        return loss_of
+    def loss(self, examples: Sequence[Example], stage: StageRecipe, noise: torch.Generator) -> Loss:
+        batch, labels = self.read(examples)
+        loss = torch.stack([weight * LOSSES[name](labels) for name, weight in stage.loss.items()]).sum()
+        return loss, {"agreement": float(labels.hits.float().mean()), "tokens": float(batch.ids.numel())}
 
-    def agreement(self) -> float:
-        """Share of the held-out tokens that the drafter ranks first; tokens it does not know count as misses."""
-        right = 0
-        with torch.inference_mode():
-            for batch in self._watched:
-                labels = self.network.labels(batch)
-                right += int((labels.logs.argmax(-1) == labels.wanted).sum())
-        return round(right / max(1, self.num_watched), 4)
-
-    @property
-    def amounts(self) -> tuple[int, int]:
-        """Responses, and their tokens."""
-        return len(self.responses), sum(len(example.learned) for example in self.responses)
+    def hits(self, examples: Sequence[Example]) -> Tensor:
+        """[taught tokens]: whether the drafter ranks them first; those it does not know are not among them."""
+        return self.read(examples)[1].hits
 
     def save(self, folder: Path) -> None:
-        self.network.save(folder, Target.of(self.dataset.family))
+        self.network.save(folder, Target.of(self.family))
 
 
-def examples_for(stage: StageRecipe, data: Mapping[str, Sequence[Example]], visual_tokens: int) -> list[Example]:
+def examples_for(stage: StageRecipe, data: Kinds, visual_tokens: int) -> list[Example]:
     """What a stage learns from; `visual_tokens` of every image are in an example."""
     examples = [example for kind in stage.data for example in data[kind]]
     if stage.trained == "adapter":  # what shows no image has nothing to teach it

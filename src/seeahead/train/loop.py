@@ -1,32 +1,31 @@
-"""One training loop for every stage: rates, accumulation, averaging, checkpoints, a stop at a bad loss.
+"""One training loop for every stage: AdamW and Muon, rates, accumulation, averaging, a stop at a bad loss.
 
 A stage that ends at its steps gives, interrupted or not, the same weights: the checkpoint holds the optimizers' state
-too, and a stage draws its data by step. One that ends at its minutes depends on the clock.
+too, and a stage draws its data by step. One that ends at its minutes depends on the clock. It may be run by several
+processes, on as many GPUs or machines, that `accelerate launch` starts.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from seeahead.checked import checked, read_json, real, several, whole
-from seeahead.errors import SeeaheadError
-from seeahead.provenance import write_text
-from seeahead.train.distributed import Processes
-from seeahead.train.optimizers import Limits, Optimizers
-from seeahead.train.origins import LIMITS, Origin, differences
+from seeahead.errors import InputError, SeeaheadError
+from seeahead.train.stage import Limits, Stage, load_tensors, save_tensors
 
-Report = Callable[[str], None]
+Loss = tuple[Tensor, dict[str, float]]
+"""What is minimised, and values beside it that are averaged in reports; "tokens" is summed."""
+LossOf = Callable[[int], Loss]
+"""By a batch's number."""
 CHECKPOINT_SECONDS = 120.0
 REPORT_SECONDS = 15.0
 
@@ -35,111 +34,137 @@ class TrainingStoppedError(SeeaheadError):
     """The loss was no longer a number, or memory ran out; the message names the way to go on."""
 
 
-@dataclass(frozen=True)
-class StageRecord:
-    """What is kept of a stage: how far it came, and what it came from."""
-
-    step: Annotated[int, whole(0, 10**12)] = 0
-    seconds: Annotated[float, real(0, 1e12)] = 0.0
-    done: Annotated[int, whole(0, 1)] = 0
-    origin: Annotated[dict[str, str], several("texts by name", 0)] = field(default_factory=dict)
-
-
-@dataclass
-class Stage:
-    """A stage's name, limits and folder; knows whether it is done and how far it came.
-
-    `origin`: what it is trained by and from. What is there of another is not gone on with, and not taken for done; but
-    limits may be others while a stage is under way, since that is how a stage that stopped is helped on."""
-
-    name: str
-    folder: Path
-    limits: Limits
-    report: Report
-    origin: Origin = field(default_factory=dict)
-
-    @property
-    def weights(self) -> Path:
-        return self.folder / f"{self.name}.safetensors"
-
-    @property
-    def memory(self) -> Path:
-        """What the optimizers remember, while the stage is under way."""
-        return self.folder / f"{self.name}.optimizer.safetensors"
-
-    @property
-    def state(self) -> Path:
-        return self.folder / f"{self.name}.json"
-
-    @property
-    def losses(self) -> Path:
-        """One JSON line per report: step, seconds, means."""
-        return self.folder / f"{self.name}.losses.jsonl"
-
-    @property
-    def done(self) -> bool:
-        return bool(self.record().done)
-
-    def record(self) -> StageRecord:
-        """Of the last checkpoint; an empty one where there is none. Raises SeeaheadError for one of another origin."""
-        if not (self.weights.is_file() and self.state.is_file()):
-            return StageRecord()
-        anew = f"delete {self.state} to train this stage anew"
-        record = checked(StageRecord, read_json(self.state, anew, SeeaheadError), str(self.state), SeeaheadError)
-        may_differ = frozenset() if record.done else LIMITS
-        kept, wanted = (
-            {name: value for name, value in origin.items() if name not in may_differ}
-            for origin in (record.origin, self.origin)
-        )
-        if kept and wanted and (told := differences(kept, wanted)):
-            raise SeeaheadError(
-                f"{self.name} was {'finished' if record.done else 'begun'} in {self.folder} otherwise: {told}; choose "
-                f"another --out, or {anew}"
-            )
-        return record
-
-    def load(self, parameters: Mapping[str, Tensor]) -> StageRecord:
-        """Copies the last checkpoint into the parameters; an empty record when there is none."""
-        record = self.record()
-        if record == StageRecord():
-            return record
-        saved = load_tensors(self.weights)
-        if {name: value.shape for name, value in saved.items()} != {n: v.shape for n, v in parameters.items()}:
-            raise SeeaheadError(
-                f"{self.weights} holds other tensors than this recipe trains; delete it or use another --out"
-            )
-        with torch.no_grad():
-            for name, value in parameters.items():
-                value.copy_(saved[name])
-        return record
-
-    def save(self, parameters: Mapping[str, Tensor], step: int, seconds: float, done: bool) -> None:
-        """Each file is written beside and renamed; the state, written last, is what counts."""
-        save_tensors(parameters, self.weights)
-        record: dict[str, object] = {"step": step, "seconds": round(seconds, 1), "done": int(done)}
-        if self.origin:
-            record["origin"] = dict(self.origin)
-        write_text(self.state, json.dumps(record))
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Of a checkpoint. Raises SeeaheadError for a file that is damaged."""
+@contextmanager
+def room_for(told: str) -> Iterator[None]:
+    """Raises TrainingStoppedError, with what is `told`, where memory runs out inside."""
     try:
-        return load_file(path)
-    except (OSError, SafetensorError):
-        raise SeeaheadError(f"{path} is damaged; delete it to train this stage anew") from None
+        yield
+    except RuntimeError as error:  # on a CPU one like any other
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise TrainingStoppedError(told) from None
+        raise
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Written beside and renamed. Raises SeeaheadError where there is no room."""
-    partial = path.with_suffix(".partial")
-    try:
-        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, partial)
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or error
-        raise SeeaheadError(f"cannot write {path.name}: {reason}; free space there and start again") from None
+class Processes:
+    """This process among all: each draws other batches, and gradients are averaged over them."""
+
+    def __init__(self) -> None:
+        """Raises InputError when several processes were started and accelerate is not installed."""
+        self.number, self.index = 1, 0
+        self._state: Any = None
+        self._utils: Any = None
+        if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+            try:
+                from accelerate import PartialState, utils  # type: ignore[import-untyped]
+            except ImportError:
+                raise InputError("training in several processes needs accelerate; pip install accelerate") from None
+            self._state, self._utils = PartialState(cpu=not torch.accelerator.is_available()), utils
+            atexit.register(self._state.destroy_process_group)  # threads that still talk would abort the process
+            self.number, self.index = self._state.num_processes, self._state.process_index
+        self.is_first = self.index == 0  # it writes the files
+
+    def device(self, wanted: str) -> str:
+        """ "auto" is this process's own GPU where there are several."""
+        return str(self._state.device) if self._state and wanted == "auto" else wanted
+
+    def first_goes_first(self) -> AbstractContextManager[None]:
+        """Inside, the other processes wait until the first is through; they then find what it wrote."""
+        return self._state.main_process_first() if self._state else nullcontext()
+
+    def agreed(self, share: float) -> float:
+        """The first process's value: all must stop at the same step."""
+        if not self._state:
+            return share
+        return float(self._utils.broadcast(torch.tensor([share], device=self._state.device))[0])
+
+    def average_gradients(self, parameters: Mapping[str, Tensor]) -> None:
+        for parameter in parameters.values() if self._state else ():
+            if parameter.grad is not None:
+                parameter.grad = self._utils.reduce(parameter.grad, "mean")
+
+
+# ---- how weights move
+
+
+def rate_at(share: float, limits: Limits) -> float:
+    """Linear warm-up, then a cosine down to 3 percent."""
+    if share < limits.warm_up:
+        return limits.learning_rate * max(share, 1e-3) / limits.warm_up
+    rest = (share - limits.warm_up) / (1 - limits.warm_up)
+    return limits.learning_rate * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0))))
+
+
+class Optimizers:
+    """The optimizers of a stage's parameters, and the average of these where the limits ask for one."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], limits: Limits, scale_of: Callable[[str], float]) -> None:
+        self._parameters, self._limits = parameters, limits
+        self._all = optimizers_of(parameters, limits, scale_of)
+        kept = parameters.items() if limits.average else ()
+        self._averages = {name: value.detach().clone() for name, value in kept}
+
+    def descend(self, step: int, share: float) -> None:
+        """Step number `step` down the clipped gradient, at the rate for this share of the budget."""
+        torch.nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)
+        for optimizer in self._all:
+            for group in optimizer.param_groups:
+                group["lr"] = rate_at(share, self._limits) * group["scale"]
+            optimizer.step()
+        for name, average in self._averages.items():
+            # Early on, the average is that of all steps.
+            decay = min(self._limits.average, (step + 1) / (step + 10))
+            average.lerp_(self._parameters[name].detach(), 1 - decay)
+
+    @torch.no_grad()
+    def use_averages(self) -> None:
+        """The averages in the place of the weights, where there are any."""
+        for name, average in self._averages.items():
+            self._parameters[name].copy_(average)
+
+    def memory(self, step: int) -> dict[str, Tensor]:
+        """Everything beside the weights that step `step` depends on."""
+        held = {"step": torch.tensor(step), **{f"average {name}": value for name, value in self._averages.items()}}
+        for number, optimizer in enumerate(self._all):
+            for index, values in optimizer.state_dict()["state"].items():
+                held |= {f"{number} {index} {name}": torch.as_tensor(value) for name, value in values.items()}
+        return held
+
+    def remember(self, step: int, held: Mapping[str, Tensor]) -> None:
+        """Takes over what `memory` gave; with that of another step, all starts anew."""
+        if int(held.get("step", -1)) != step:
+            return
+        for name, average in self._averages.items():
+            average.copy_(held[f"average {name}"])
+        states: defaultdict[tuple[int, int], dict[str, Tensor]] = defaultdict(dict)
+        for first, index, name in (key.split(" ", 2) for key in held if key[0].isdigit()):
+            states[int(first), int(index)][name] = held[f"{first} {index} {name}"]
+        for number, optimizer in enumerate(self._all):
+            own = {index: values for (of, index), values in states.items() if of == number}
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": own})
+
+
+def optimizers_of(
+    parameters: Mapping[str, Tensor], limits: Limits, scale_of: Callable[[str], float]
+) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices of the layers where the limits ask for it; biases and norms do not decay.
+
+    Each group keeps its share of the learning rate as `scale`."""
+    groups: defaultdict[tuple[float, float], list[Tensor]] = defaultdict(list)
+    matrices: defaultdict[float, list[Tensor]] = defaultdict(list)
+    for name, value in parameters.items():
+        if limits.matrix_rate and value.ndim == 2 and "layers." in name:
+            matrices[scale_of(name) * limits.matrix_rate / limits.learning_rate].append(value)
+        else:
+            groups[scale_of(name), 0.02 if value.ndim > 1 else 0.0].append(value)
+    listed = [{"params": values, "scale": scale, "weight_decay": decay} for (scale, decay), values in groups.items()]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(listed, betas=(0.9, 0.98), fused=True)]
+    if matrices:
+        muon = [{"params": values, "scale": scale} for scale, values in matrices.items()]
+        optimizers.append(torch.optim.Muon(muon, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
+
+
+# ---- the steps of a stage
 
 
 class Logger:
@@ -147,34 +172,32 @@ class Logger:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.reported = time.monotonic()
-        self.sums: dict[str, float] = {}
-        self.num_steps = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._reported, self._sums, self._num_steps = time.monotonic(), defaultdict[str, float](float), 0
 
     def add(self, step: int, share: float, values: Mapping[str, float]) -> None:
-        self.num_steps += 1
+        self._num_steps += 1
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        if time.monotonic() - self.reported > REPORT_SECONDS:
+            self._sums[name] += value
+        if time.monotonic() - self._reported > REPORT_SECONDS:
             self.log(step, share)
 
     def log(self, step: int, share: float) -> None:
         """Nothing, if no step was taken since the last time."""
-        if not self.num_steps:
+        if not self._num_steps:
             return
-        elapsed = max(time.monotonic() - self.reported, 1e-6)
-        num_tokens = self.sums.pop("tokens", 0.0)
-        means = {name: round(value / self.num_steps, 4) for name, value in self.sums.items()}
+        stage, elapsed = self.stage, max(time.monotonic() - self._reported, 1e-6)
+        num_tokens = self._sums.pop("tokens", 0.0)
+        means = {name: round(value / self._num_steps, 4) for name, value in self._sums.items()}
         shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
-        samples = self.num_steps * self.stage.limits.batch_size * self.stage.limits.accumulate
+        samples = self._num_steps * stage.limits.batch_size * stage.limits.accumulate
         pace = f"{num_tokens / elapsed:.0f} tokens/s" if num_tokens else f"{samples / elapsed:.1f} samples/s"
-        self.stage.report(f"{self.stage.name}: {share:4.0%} step {step} {shown} {pace}")
-        with self.stage.losses.open("a", encoding="utf-8") as stream:
+        stage.report(f"{stage.name}: {share:4.0%} step {step} {shown} {pace}")
+        with stage.losses.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **means}) + "\n")
-        self.reported, self.sums, self.num_steps = time.monotonic(), {}, 0
-
-
-LossOf = Callable[[int], tuple[Tensor, dict[str, float]]]
+        self._begin()
 
 
 def fit(
@@ -185,22 +208,21 @@ def fit(
     watch_minutes: float = 10.0,
     scale_of: Callable[[str], float] = lambda name: 1.0,
 ) -> None:
-    """Minimises loss_of(batch number) within the stage's limits; `watch` returns a line about held-out data at times.
+    """Minimises `loss_of` within the stage's limits; `watch` returns a line about held-out data at times.
 
-    `scale_of(name)` is the share of the learning rate a parameter gets. The values that come with a loss are averaged
-    in reports; "tokens" is summed."""
-    record = stage.load(parameters)
+    `scale_of(name)` is the share of the learning rate a parameter gets."""
+    record, limits = stage.load(parameters), stage.limits
     if record.done:
         stage.report(f"{stage.name}: done before, {record.step} steps")
         return
     stage.folder.mkdir(parents=True, exist_ok=True)
-    limits, logger, processes = stage.limits, Logger(stage), Processes()
+    logger, processes, optimizers = Logger(stage), Processes(), Optimizers(parameters, limits, scale_of)
     step, start = record.step, time.monotonic() - record.seconds
-    optimizers = Optimizers(parameters, limits, scale_of)
-    optimizers.remember(step, stage.memory)
+    with suppress(SeeaheadError):  # without it, or with a damaged one, they start anew
+        optimizers.remember(step, load_tensors(stage.memory))
     saved = watched = time.monotonic()
     while (share := processes.agreed(max((time.monotonic() - start) / (60 * limits.minutes), step / limits.steps))) < 1:
-        values = gradient(stage, step, list(parameters.values()), loss_of, processes)
+        values = gradient(stage, step, parameters, loss_of, processes)
         optimizers.descend(step, share)
         step += 1
         logger.add(step, share, values)
@@ -220,38 +242,26 @@ def fit(
 
 
 def gradient(
-    stage: Stage, step: int, parameters: list[Tensor], loss_of: LossOf, processes: Processes
+    stage: Stage, step: int, parameters: Mapping[str, Tensor], loss_of: LossOf, processes: Processes
 ) -> dict[str, float]:
     """Leaves the mean gradient of the step's batches in the parameters; means of their values, sums of their tokens."""
-    for parameter in parameters:
+    for parameter in parameters.values():
         parameter.grad = None
-    count, means = stage.limits.accumulate, dict[str, float]()
+    count, sums = stage.limits.accumulate, defaultdict[str, float](float)
     for part in range(count):
-        try:
+        with room_for(
+            f"{stage.name}: out of memory at step {step}; lower batch_size (now {stage.limits.batch_size}) and raise "
+            f"accumulate (now {count}) as much; then start again, it goes on from the last checkpoint"
+        ):
             loss, values = loss_of(((step * count) + part) * processes.number + processes.index)
-            check_loss(float(loss.detach()), stage, step)
+            if not math.isfinite(value := float(loss.detach())):
+                last = stage.weights if stage.weights.is_file() else "none yet"
+                raise TrainingStoppedError(
+                    f"{stage.name}: the loss is {value} at step {step}; last good checkpoint: {last}; lower "
+                    "learning_rate"
+                )
             (loss / count).backward()
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise TrainingStoppedError(
-                f"{stage.name}: out of memory at step {step}; lower batch_size (now {stage.limits.batch_size}) and "
-                f"raise accumulate (now {count}) as much; then start again, it goes on from the last checkpoint"
-            ) from None
-        for name, value in {"loss": float(loss.detach()), **values}.items():
-            means[name] = means.get(name, 0.0) + value / (1 if name == "tokens" else count)
+        for name, part_of in {"loss": value, **values}.items():
+            sums[name] += part_of
     processes.average_gradients(parameters)
-    return means
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """On a CPU it is an error like any other."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def check_loss(value: float, stage: Stage, step: int) -> None:
-    if not math.isfinite(value):
-        last = stage.weights if stage.weights.is_file() else "none yet"
-        raise TrainingStoppedError(
-            f"{stage.name}: the loss is {value} at step {step}; last good checkpoint: {last}; lower learning_rate"
-        )
+    return {name: value / (1 if name == "tokens" else count) for name, value in sums.items()}

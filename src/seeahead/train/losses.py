@@ -27,6 +27,11 @@ class Labels:
     shares: Tensor
 
     @property
+    def hits(self) -> Tensor:
+        """Whether the drafter ranks the written token first [positions]."""
+        return self.logs.argmax(-1) == self.wanted
+
+    @property
     def hard(self) -> Tensor:
         """Cross-entropy with the written token [positions]."""
         return -self.logs.gather(-1, self.wanted[:, None])[:, 0]
@@ -80,8 +85,5 @@ LOSSES: dict[str, Callable[[Labels], Tensor]] = {
     "forward-kl": forward_kl,
     "tvd++": tvd_plus,
 }
-
-FEATURE_LOSSES = ("smooth-l1", "soft-cross-entropy")
-"""Those of feature drafters, which `train.msd` computes together."""
-MSD_LOSS: dict[str, float] = {"smooth-l1": 1.0, "soft-cross-entropy": 0.1}
-"""Weights of MSD and EAGLE."""
+MSD_LOSS = {"smooth-l1": 1.0, "soft-cross-entropy": 0.1}
+"""Losses of feature drafters, which `train.msd` computes together, with the weights of MSD and EAGLE."""

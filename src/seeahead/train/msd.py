@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,60 +20,18 @@ from seeahead.drafters.folder import KEY, MSD, Folder, fingerprint_of
 from seeahead.drafters.msd import MsdNetwork, MsdOptions, Slots, read_network
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.errors import InputError, ModelError
+from seeahead.errors import ModelError
 from seeahead.executors.checkpoint import WEIGHTS, unfuse
-from seeahead.families.base import Family
 from seeahead.provenance import write_json
 from seeahead.target import Target
-from seeahead.train.data import Dataset
-from seeahead.train.distributed import Processes
-from seeahead.train.examples import Example, ModalityMixture, Stored
-from seeahead.train.loop import LossOf
+from seeahead.train.data import LONGEST, Dataset, Objective
+from seeahead.train.examples import Example, Sampler, mixed
+from seeahead.train.loop import Loss, Processes
 from seeahead.train.recipe import StageRecipe
-from seeahead.train.responses import LeftOut, all_rows, features_of
+from seeahead.train.responses import loaded
 
 NOISE = 0.2
 """Width of the uniform noise at 512 tokens; it shrinks with the length (EAGLE's code)."""
-_LONGEST = 8192
-_MOST_WATCHED = 400
-"""Held-out responses that are looked at; features of more would not stay in memory."""
-
-
-def stored_examples(folder: Path, left_out: LeftOut, longest: int = _LONGEST) -> list[Stored]:
-    """Responses that were written with features, which stay on disk until one is drawn.
-
-    Those of more than `longest` tokens are left out. Raises InputError where there are none, or no features."""
-    found: list[Stored] = []
-    for path, rows in all_rows(folder):
-        for place, row in enumerate(rows):
-            if len(row.ids) < 2:  # nothing in it could have been drafted
-                continue
-            ids = (*row.view, *row.ids)
-            if len(ids) > longest:
-                left_out.add(f"they are longer than the {longest} tokens that a feature drafter reads")
-            else:
-                found.append(Stored(path.with_suffix(".safetensors"), place, ids, len(row.view)))
-    if not found:
-        raise InputError(f"no answers in {folder}; let the target write some first")
-    if not all(_has_features(file) for file in {example.file for example in found}):
-        raise InputError(
-            f"the answers in {folder} were written without features; choose another --answers, or delete them"
-        )
-    return found
-
-
-def _has_features(file: Path) -> bool:
-    if not file.is_file():
-        return False
-    with safe_open(file, "pt") as stored:
-        return features_of(0) in set(stored.keys())
-
-
-def loaded(example: Stored) -> Example:
-    with safe_open(example.file, "pt") as stored:
-        features = stored.get_tensor(features_of(example.row))
-        visual = stored.get_tensor(str(example.row)) if example.has_images else None
-    return Example(example.ids, example.start, visual=visual, features=features)
 
 
 @dataclass(frozen=True)
@@ -93,21 +51,45 @@ class FeatureBatch:
     follows: Tensor
 
 
-class FeatureLearner:
-    """A network, the target it is made for, and the rows of its head that are drafted from."""
+class MsdObjective(Objective):
+    """The target's next features, over a mixture of text and images."""
 
-    def __init__(self, network: MsdNetwork, target: Family, vocabulary: DraftVocabulary) -> None:
-        self.network, self.target = network, target.executor
-        self.head = self.target.head_rows(vocabulary.target_ids).clone()
-        self.table = vocabulary.table(target.vocab_size)
+    network: MsdNetwork
 
-    def batch(self, examples: Sequence[Example], generator: torch.Generator | None) -> FeatureBatch:
-        """`generator` draws the noise; None: there is none."""
+    @classmethod
+    def begin(cls, dataset: Dataset, start: Path | None) -> MsdObjective:
+        """`start`: a drafter to go on from; None: from scratch. Raises ModelError for one that does not fit."""
+        data, family, sizes = dataset.gather(), dataset.family, dataset.recipe.network
+        if start is not None:
+            network, vocabulary = load_to_train(start, family.width, family.vocab_size)
+        else:
+            options = MsdOptions(sizes.decoupled, sizes.pictures, sizes.visual_tokens)
+            torch.manual_seed(dataset.recipe.seed)
+            network = MsdNetwork.beside(family.model, options, LONGEST)
+            vocabulary = dataset.vocabulary(data)
+        return cls(dataset, data, network, vocabulary)
+
+    @cached_property
+    def head(self) -> Tensor:
+        """The rows of the target's head that are drafted from."""
+        return self.family.executor.head_rows(self.vocabulary.target_ids).clone()
+
+    def parameters(self, stage: StageRecipe | None = None) -> dict[str, Tensor]:
+        """By name; those of the target stay as they are."""
+        return self.network.trained()
+
+    def sampler(self, stage: StageRecipe) -> Sampler:
+        limits = stage.limits
+        num_batches = limits.steps * limits.accumulate * Processes().number
+        return mixed(self.data["answers"], stage.mixture, num_batches, limits.batch_size, self.dataset.recipe.seed)
+
+    def batch(self, examples: Sequence[Example], noise: torch.Generator | None = None) -> FeatureBatch:
+        """`noise` is drawn from; None: there is none."""
         read: list[Tensor] = []
         parts: list[tuple[Tensor, ...]] = []
-        for row, example in enumerate(examples):
+        for row, example in enumerate(map(loaded, examples)):
             assert example.features is not None
-            slots = self.slots(example, example.features, generator)
+            slots = self.slots(example, example.features, noise)
             with torch.autocast(slots.features.device.type, torch.bfloat16):
                 read.append(self.network.read(slots).float())
             # Images may have become smaller; the response's slots are the last ones.
@@ -128,28 +110,27 @@ class FeatureLearner:
         joined = (torch.cat(column).to(padded.device) for column in zip(*parts, strict=True))
         return FeatureBatch(padded, *joined)
 
-    def slots(self, example: Example, features: Tensor, generator: torch.Generator | None) -> Slots:
+    def slots(self, example: Example, features: Tensor, noise: torch.Generator | None) -> Slots:
         """Slot j: the embedding of token j + 1 and the feature of position j."""
         ids = torch.tensor(example.ids)
         is_visual = ids < 0
-        embeddings = self.target.embed(ids.clamp_min(0).to(self.target.limits.device)).float().clone()
+        embeddings = self.family.executor.embed(ids.clamp_min(0).to(self.family.device)).float().clone()
         if example.visual is not None:
             embeddings[is_visual] = example.visual.to(embeddings)
         features = features.to(embeddings)
-        if generator is not None:
-            noise = torch.rand(features.shape, generator=generator) - 0.5
-            features = features + (noise * NOISE * 512 / len(ids)).to(features)
+        if noise is not None:
+            drawn = torch.rand(features.shape, generator=noise) - 0.5
+            features = features + (drawn * NOISE * 512 / len(ids)).to(features)
         return Slots(embeddings[1:], features, is_visual[1:].to(embeddings.device))
 
-    def loss(
-        self, batch: FeatureBatch, weights: Mapping[str, float], ahead: int = 0
-    ) -> tuple[Tensor, dict[str, float]]:
-        """What is minimised; the regression alone, and the share of tokens that the drafter ranks first.
+    def loss(self, examples: Sequence[Example], stage: StageRecipe, noise: torch.Generator) -> Loss:
+        return self.loss_of(self.batch(examples, noise), stage.loss, stage.ahead)
 
-        `ahead`: so many times more, the taught slots read what was guessed for the slot before in the target's place,
-        as they do when drafting (HASS, Zhang et al. 2024)."""
+    def loss_of(self, batch: FeatureBatch, weights: Mapping[str, float], ahead: int = 0) -> Loss:
+        """`ahead`: so many times more, the taught slots read what was guessed for the slot before in the target's
+        place, as they do when drafting (HASS, Zhang et al. 2024). The regression alone is told beside."""
         shares = self.logits(batch.wanted).softmax(-1)
-        x, losses, values = batch.x, list[Tensor](), dict[str, float]()
+        x, losses, values = batch.x, list[Tensor](), {"tokens": float(batch.x.shape[0] * batch.x.shape[1])}
         for step in range(1 + ahead):
             guessed = self.follow(x, batch)
             logits = self.logits(guessed)
@@ -181,69 +162,13 @@ class FeatureLearner:
             text = self.network.text(batch.embeddings[batch.follows], before.float())
         return batch.x.index_put((batch.rows[batch.follows], batch.columns[batch.follows]), text.to(batch.x))
 
-    def agreement(self, batch: FeatureBatch) -> Tensor:
-        """[taught]: whether the drafter ranks the target's token first."""
+    def hits(self, examples: Sequence[Example]) -> Tensor:
+        """[taught tokens]: whether the drafter ranks them first, given the target's features."""
+        batch = self.batch(examples)
         return self.logits(self.follow(batch.x, batch)).argmax(-1) == batch.tokens
 
-
-class MsdObjective:
-    """The target's next features, over a mixture of text and images."""
-
-    def __init__(self, dataset: Dataset, start: Path | None, held_out: int) -> None:
-        """One response in `held_out` is watched, not learned. `start`: a drafter to go on from; None: from scratch."""
-        self.dataset, family = dataset, dataset.family
-        left_out = LeftOut()
-        dataset.responses()
-        self.responses = stored_examples(dataset.answers, left_out)
-        left_out.report(dataset.report, "own answers")
-        watched = [loaded(example) for example in self.responses[::held_out][:_MOST_WATCHED]]
-        self.examples = [example for place, example in enumerate(self.responses) if place % held_out]
-        if start is not None:
-            self.network, self.vocabulary = load_to_train(start, family.width, family.vocab_size)
-        else:
-            self.vocabulary = dataset.vocabulary(example.ids for example in self.responses)
-            sizes = dataset.recipe.network
-            options = MsdOptions(sizes.decoupled, sizes.pictures, sizes.visual_tokens)
-            torch.manual_seed(dataset.recipe.seed)
-            self.network = MsdNetwork.beside(family.model, options, _LONGEST)
-        self.network.to(family.device)
-        self.learner = FeatureLearner(self.network, family, self.vocabulary)
-        self._watched = [watched[first : first + 16] for first in range(0, len(watched), 16)]
-        self.num_watched = len(watched)
-
-    def parameters(self, stage: StageRecipe | None = None) -> dict[str, Tensor]:
-        """By name; those of the target stay as they are."""
-        return self.network.trained()
-
-    def loss_of(self, stage: StageRecipe) -> LossOf:
-        limits, seed = stage.limits, self.dataset.recipe.seed
-        num_batches = limits.steps * limits.accumulate * Processes().number
-        mixture = ModalityMixture(self.examples, stage.mixture, num_batches, limits.batch_size, seed)
-
-        def loss_of(number: int) -> tuple[Tensor, dict[str, float]]:
-            generator = torch.Generator().manual_seed(hash((seed, number)))
-            batch = self.learner.batch([loaded(example) for example in mixture(number)], generator)
-            loss, values = self.learner.loss(batch, stage.loss, stage.ahead)
-            return loss, {**values, "tokens": float(batch.x.shape[0] * batch.x.shape[1])}
-
-        return loss_of
-
-    def agreement(self) -> float:
-        """Share of the held-out tokens that the drafter ranks first, given the target's features."""
-        right = total = 0
-        with torch.inference_mode():
-            for part in self._watched:
-                agreed = self.learner.agreement(self.learner.batch(part, None))
-                right, total = right + int(agreed.sum()), total + len(agreed)
-        return round(right / max(1, total), 4)
-
-    @property
-    def amounts(self) -> tuple[int, int]:
-        """Responses, and their tokens."""
-        return len(self.responses), sum(len(example.ids) - example.start for example in self.responses)
-
     def save(self, folder: Path) -> None:
-        save_network(self.network, self.vocabulary, Target.of(self.dataset.family), folder)
+        save_network(self.network, self.vocabulary, Target.of(self.family), folder)
 
 
 # ---- on disk

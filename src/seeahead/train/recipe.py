@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,13 +31,10 @@ from seeahead.checked import (
 from seeahead.drafters.msd import VISUAL
 from seeahead.errors import InputError, escaped
 from seeahead.train.examples import MIXTURES
-from seeahead.train.generation import GenerationSettings
-from seeahead.train.losses import FEATURE_LOSSES, LOSSES, MSD_LOSS
-from seeahead.train.optimizers import Limits
+from seeahead.train.losses import LOSSES, MSD_LOSS
+from seeahead.train.stage import Limits, Origin, digest
 
-KINDS = ("language", "vision", "msd")
 DATA = ("text", "conversations", "answers")
-TRAINED = ("all", "adapter")
 HEAD_DIM = 64
 HIGHEST_SEED = 2**32 - 1
 NAME_OF_FILES = matching("^[A-Za-z0-9_-]{1,64}$", "up to 64 letters, digits, - and _, since files are called by it")
@@ -65,6 +62,25 @@ class Network:
 
 
 @dataclass(frozen=True)
+class GenerationSettings:
+    """How much the target writes. Every `sampled_every`-th batch is drawn at temperature 1, the others are greedy.
+
+    `visual_tokens`: of an image, at most so many visual embeddings are stored, as means of neighbours; 0: all; None:
+    none. `features`: the target's last hidden states are stored too, and every visual embedding."""
+
+    minutes: Annotated[float, real(0, 1e7)] = 20.0
+    batch_size: Annotated[int, whole(1, 100_000)] = 32
+    max_new_tokens: Annotated[int, whole(1, 1_000_000)] = 96
+    sampled_every: Annotated[int, whole(0, 1_000_000)] = 4
+    visual_tokens: Annotated[int | None, whole(0, 1_000_000)] = None
+    features: Annotated[bool, flag()] = False
+
+    @property
+    def num_visual(self) -> int | None:
+        return 0 if self.features else self.visual_tokens
+
+
+@dataclass(frozen=True)
 class StageRecipe:
     """`data`: of which kinds it learns. `loss`: weights by name. `trained`: the whole drafter or its adapter alone.
     `most_pictures`: answers about more images are left out, 0: none are.
@@ -80,7 +96,7 @@ class StageRecipe:
         several("a name, or numbers from 0 to 1e+06 by name"),
     ]
     limits: Limits
-    trained: Annotated[str, one_of(TRAINED)] = "all"
+    trained: Annotated[str, one_of(("all", "adapter"))] = "all"
     mixture: Annotated[str, one_of(MIXTURES)] = "ramp"
     ahead: Annotated[int, whole(0, 16)] = 0
     most_pictures: Annotated[int, whole(0, 10_000)] = 0
@@ -98,7 +114,7 @@ class StageRecipe:
 
     def check(self, kind: str) -> None:
         """Raises InputError for what drafters of this `kind` do not learn by."""
-        allowed = FEATURE_LOSSES if kind == "msd" else tuple(LOSSES)
+        allowed = tuple(MSD_LOSS if kind == "msd" else LOSSES)
         for name in self.loss:
             if name not in allowed:
                 raise InputError(f"stage {self.name}: loss is {name!r}; allowed: {', '.join(allowed)}")
@@ -112,12 +128,10 @@ class StageRecipe:
 class DrafterRecipe:
     """`text`: corpora for stages that learn from text (see `data.corpora`), `line_tokens` long lines of them."""
 
-    kind: Annotated[str, one_of(KINDS)]
+    kind: Annotated[str, one_of(("language", "vision", "msd"))]
     seed: Annotated[int, whole(0, HIGHEST_SEED)] = 0
-    network: Annotated[Network, table(Network, "network")] = field(default_factory=Network)
-    writing: Annotated[GenerationSettings, table(GenerationSettings, "writing")] = field(
-        default_factory=GenerationSettings
-    )
+    network: Annotated[Network, table(Network, "network")] = Network()
+    writing: Annotated[GenerationSettings, table(GenerationSettings, "writing")] = GenerationSettings()
     stages: Annotated[
         tuple[StageRecipe, ...], rows(StageRecipe.read, "stage"), several("tables, each headed [[stages]]", 0)
     ] = ()
@@ -159,6 +173,19 @@ class DrafterRecipe:
         return self
 
 
+def origin_of_stage(recipe: DrafterRecipe, entry: StageRecipe, given: Origin) -> Origin:
+    """`given`: what the run started from and learned from. What came before the stage is part of it."""
+    before = recipe.stages[: recipe.stages.index(entry)]
+    return {
+        **{f"[network] {name}": str(value) for name, value in asdict(recipe.network).items()},
+        **{name: str(getattr(recipe, name)) for name in ("kind", "seed", "text", "line_tokens")},
+        **given,
+        **{name: str(value) for name, value in vars(entry).items() if name not in ("name", "limits")},
+        **entry.limits.origin,
+        "stages before": digest([str(stage) for stage in before]),
+    }
+
+
 def read_toml(path: Path, example: str) -> dict[str, Any]:
     """The recipe's tables. Raises InputError, naming an `example`, where there are none to read."""
     if not (exists(path) and path.is_file()):
@@ -166,10 +193,9 @@ def read_toml(path: Path, example: str) -> dict[str, Any]:
     written = read_text(path, f"give a TOML file such as {example}", InputError)
     try:
         return tomllib.loads(written)
-    except RecursionError:
-        raise InputError(f"{path} is not valid TOML (nested too deep); correct it") from None
-    except ValueError as error:  # also a number of more digits than Python reads
-        raise InputError(f"{path} is not valid TOML ({escaped(str(error))}); correct it") from None
+    except (RecursionError, ValueError) as error:  # the latter also for a number of more digits than Python reads
+        reason = "nested too deep" if isinstance(error, RecursionError) else escaped(str(error))
+        raise InputError(f"{path} is not valid TOML ({reason}); correct it") from None
 
 
 def check_names(names: list[str], what: str) -> None:

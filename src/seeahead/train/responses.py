@@ -13,10 +13,10 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, groupby, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,39 +31,35 @@ from seeahead.families.base import Family
 from seeahead.prompt import Prompt
 from seeahead.provenance import write_text
 from seeahead.train.examples import MARK, SLOT, Example
-from seeahead.train.generation import GenerationSettings, written_by
-from seeahead.train.loop import Report, TrainingStoppedError, is_out_of_memory, save_tensors
+from seeahead.train.generation import written_by
+from seeahead.train.loop import room_for
+from seeahead.train.recipe import GenerationSettings
+from seeahead.train.stage import Report, save_tensors
 
 _BATCH = re.compile(r"\d{5,}\.jsonl")
 _WINDOW = 8
 """Batches whose prompts are sorted together."""
-_MOST_REASONS = 3
 Exchange = tuple[Prompt, str | None]
 """What is asked, and the answer that somebody else gave to it, where there is one: it tells how long to expect ours."""
 
 
-class LeftOut:
+class LeftOut(Counter[str]):
     """What cannot be learned from, counted by its reason: one bad image does not end a night."""
 
-    def __init__(self) -> None:
-        self._reasons: Counter[str] = Counter()
-
-    def add(self, reason: str) -> None:
-        self._reasons[escaped(reason, 200)] += 1
+    def add(self, reason: object) -> None:
+        self[escaped(str(reason), 200)] += 1
 
     def __str__(self) -> str:
         """How many, and the commonest reasons; nothing where there are none."""
-        if not self._reasons:
-            return ""
-        told = [f"{number} since {reason}" for reason, number in self._reasons.most_common(_MOST_REASONS)]
-        more = len(self._reasons) - _MOST_REASONS
-        end = f"; and {more} more reasons" if more > 0 else ""
-        return f"{self._reasons.total()} left out: {'; '.join(told)}{end}"
+        told = [f"{number} since {reason}" for reason, number in self.most_common(3)]
+        if len(self) > 3:
+            told.append(f"and {len(self) - 3} more reasons")
+        return f"{self.total()} left out: {'; '.join(told)}" if told else ""
 
     def report(self, report: Callable[[str], None], what: str) -> None:
         """One line, where there are any."""
-        if told := str(self):
-            report(f"{what}: {told}")
+        if self:
+            report(f"{what}: {self}")
 
 
 @dataclass(frozen=True)
@@ -91,14 +87,16 @@ class TargetResponses:
 
         Questions that the target does not take are left out; how many is reported at the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        spent, batches = self._sound_seconds(), self._batches(exchanges)
+        spent = sum(row.seconds for _, rows in self.sound_batches() for row in rows[:1])  # every line has its batch's
+        batches = self._batches(exchanges)
         # Encoding a window takes seconds: only while there is time to answer it.
         for number in count():
             batch = next(batches, None) if spent < 60 * self.settings.minutes else None
             if batch is None:
                 break
-            if not (self.folder / name_of(number)).is_file():
-                spent += self._write_batch(number, batch)
+            path = self.folder / f"{number:05d}.jsonl"
+            if not path.is_file():
+                spent += self._write_batch(number, batch, path)
         self.left_out.report(self.report, "own answers")
 
     def _batches(self, exchanges: Iterable[Exchange]) -> Iterator[list[ModelInputs]]:
@@ -107,15 +105,16 @@ class TargetResponses:
         A batch takes as long as its longest response. Windows, since images of thousands of prompts would not fit into
         memory."""
         size, waiting = self.settings.batch_size, iter(exchanges)
+        unknown = 8 * self.settings.max_new_tokens  # characters
         for number in count():
-            known: list[tuple[int, int, ModelInputs]] = []
             window = list(islice(waiting, size * _WINDOW))
             if not window:
                 return
-            for prompt, given in window:
-                inputs, most = self._encoded(prompt), 8 * self.settings.max_new_tokens  # characters
-                if inputs is not None:
-                    known.append((most if given is None else len(given), inputs.length, inputs))
+            known = [
+                (unknown if given is None else len(given), inputs.length, inputs)
+                for prompt, given in window
+                if (inputs := self._encoded(prompt)) is not None
+            ]
             ordered = [inputs for *_, inputs in sorted(known, key=lambda entry: entry[:2])]
             batches = [ordered[first : first + size] for first in range(0, len(ordered), size)]
             # So that whatever ends the writing, or samples every fourth batch, meets long and short ones alike.
@@ -124,49 +123,42 @@ class TargetResponses:
 
     def _encoded(self, prompt: Prompt) -> ModelInputs | None:
         """None for a prompt that the target refuses, or that leaves no room for a response."""
-        longest = self.family.max_length
         try:
             inputs = self.family.encode(prompt)
+            check_length(self.family, inputs.length + self.settings.max_new_tokens)
         except InputError as error:
-            self.left_out.add(str(error))
-            return None
-        if longest is not None and inputs.length + self.settings.max_new_tokens > longest:
-            self.left_out.add(f"question and answer are longer than the target's context of {longest} tokens")
+            self.left_out.add(error)
             return None
         return inputs
 
-    def _write_batch(self, number: int, batch: list[ModelInputs]) -> float:
+    def _write_batch(self, number: int, batch: list[ModelInputs], path: Path) -> float:
         """Returns the seconds it took."""
         started, settings = time.monotonic(), self.settings
         is_sampled = settings.sampled_every > 0 and number % settings.sampled_every == settings.sampled_every - 1
-        try:
+        with room_for(
+            f"own answers: out of memory at batch {number}; lower batch_size under [writing] (now "
+            f"{settings.batch_size}), and delete {self.folder} or choose another --answers"
+        ):
             written = written_by(self.family, batch, settings, seed=number if is_sampled else None)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise TrainingStoppedError(
-                f"own answers: out of memory at batch {number}; lower batch_size under [writing] (now "
-                f"{settings.batch_size}), and delete {self.folder} or choose another --answers"
-            ) from None
-        rows, stored = list[dict[str, object]](), dict[str, Tensor]()
-        for inputs, answer in zip(batch, written, strict=True):
-            if answer is None:
+        rows, stored = list[dict[str, Any]](), dict[str, Tensor]()
+        for inputs, trace in zip(batch, written, strict=True):
+            if trace.embeddings is None:
                 self.left_out.add("the target's answer is empty")
                 continue
-            view, visual = self._view(inputs, answer.embeddings)
-            if len(visual):
-                stored[str(len(rows))] = _on_disk(visual)
-            if answer.features is not None:
-                stored[features_of(len(rows))] = _on_disk(answer.features)
-            rows.append({"view": view, "ids": answer.ids, "top_ids": answer.top_ids, "top_shares": answer.top_shares})
-        seconds, path = round(time.monotonic() - started, 2), self.folder / name_of(number)
+            view, visual = self._view(inputs, trace.embeddings)
+            kept = {str(len(rows)): visual, features_of(len(rows)): trace.features}
+            for name, value in kept.items():
+                if value is not None and len(value):
+                    stored[name] = value.to("cpu", torch.bfloat16)
+            rows.append({"view": view, **trace.row()})
+        seconds = round(time.monotonic() - started, 2)
         if stored:
             save_tensors(stored, path.with_suffix(".safetensors"))
         lines = [json.dumps({"seconds": seconds, "is_sampled": is_sampled, **row}) for row in rows]
         write_text(path, "\n".join(lines) + "\n")
-        num_tokens = sum(len(answer.ids) for answer in written if answer is not None)
-        pace = f"{num_tokens / seconds:.0f} tokens/s, {sum(value.nbytes for value in stored.values()) / 1e6:.0f} MB"
-        self.report(f"own answers: batch {number}, {len(rows)} answers, {pace}")
+        pace = sum(len(row["ids"]) for row in rows) / max(seconds, 0.01)
+        size = sum(value.nbytes for value in stored.values()) / 1e6
+        self.report(f"own answers: batch {number}, {len(rows)} answers, {pace:.0f} tokens/s, {size:.0f} MB")
         return seconds
 
     def _view(self, inputs: ModelInputs, embeddings: Tensor) -> tuple[list[int], Tensor]:
@@ -183,39 +175,47 @@ class TargetResponses:
                 kept.append(visual)
         return view, torch.cat(kept)
 
-    def _sound_seconds(self) -> float:
-        """Seconds that the batches took; every line of a batch has them. Damaged batches are taken away."""
-        seconds = 0.0
+    def sound_batches(self) -> Iterator[tuple[Path, list[StoredResponse]]]:
+        """What is in the folder, in order. Damaged batches are taken away."""
         for path in batches_in(self.folder):
             rows = read_batch(path, self.settings.features)
             if rows is None:
                 self.report(f"own answers: {path.name} is damaged and is written anew")
                 path.unlink()
             else:
-                seconds += rows[0].seconds
-        return seconds
+                yield path, rows
 
     def examples(self, num_visual: int | None = None) -> list[Example]:
         """Everything written so far, with at most `num_visual` embeddings of an image (0: all that are there; None:
-        none). Raises InputError when nothing was written."""
+        none)."""
+        return [_shown(example, num_visual) for example in self._stored()]
+
+    def feature_examples(self, longest: int) -> list[Example]:
+        """Everything written with features, which stay on disk until they are drawn; nothing longer than `longest`."""
         found: list[Example] = []
-        for path, rows in all_rows(self.folder):
-            visual = {} if num_visual is None else _stored_visual(path.with_suffix(".safetensors"))
-            found += [_example(row, visual.get(str(place)), num_visual or 0) for place, row in enumerate(rows)]
-        if not found:
-            reason = f" ({self.left_out})" if str(self.left_out) else ""
-            raise InputError(
-                f"no answers in {self.folder}; the target wrote nothing within the minutes allowed{reason}"
-            )
+        left_out = LeftOut()
+        for example in self._stored():
+            if len(example.ids) > longest:
+                left_out.add(f"they are longer than the {longest} tokens that a feature drafter reads")
+            elif len(example.learned) > 1:  # else nothing in it could have been drafted
+                found.append(replace(example, top_ids=(), top_shares=()))
+        left_out.report(self.report, "own answers")
         return found
+
+    def _stored(self) -> Iterator[Example]:
+        for path, rows in self.sound_batches():
+            for place, row in enumerate(rows):
+                stored = path.with_suffix(".safetensors"), place
+                yield Example((*row.view, *row.ids), len(row.view), row.top_ids, row.top_shares, stored=stored)
+
+
+def check_length(family: Family, length: int) -> None:
+    """Raises InputError for a question and an answer that the target has no room for."""
+    if family.max_length is not None and length > family.max_length:
+        raise InputError(f"question and answer are longer than the target's context of {family.max_length} tokens")
 
 
 # ---- a folder on disk
-
-
-def name_of(number: int) -> str:
-    """Of a batch's file."""
-    return f"{number:05d}.jsonl"
 
 
 def batches_in(folder: Path) -> list[Path]:
@@ -231,50 +231,41 @@ def features_of(place: int) -> str:
 def read_batch(path: Path, features: bool = False) -> list[StoredResponse] | None:
     """The responses of a batch; None where it is damaged, or lacks what is kept beside them."""
     try:
-        rows = [checked(StoredResponse, json.loads(line), path.name) for line in path.read_text("utf-8").splitlines()]
-        if not rows or any(not len(row.ids) == len(row.top_ids) == len(row.top_shares) for row in rows):
+        *lines, end = path.read_text("utf-8").split("\n")
+        rows = [checked(StoredResponse, json.loads(line), path.name) for line in lines if line]
+        if not lines or end or any(not len(row.ids) == len(row.top_ids) == len(row.top_shares) for row in rows):
             return None
-        seen = {str(place): sum(token < 0 for token in row.view) for place, row in enumerate(rows)}
-        wanted = {name: number for name, number in seen.items() if number}
+        wanted = {str(place): sum(token < 0 for token in row.view) for place, row in enumerate(rows)}
         if features:
             wanted |= {features_of(place): len(row.view) + len(row.ids) - 1 for place, row in enumerate(rows)}
-        if wanted:
+        if any(wanted.values()):
             with safe_open(path.with_suffix(".safetensors"), "pt") as stored:
-                names = wanted.keys() & set(stored.keys())
-                if {name: stored.get_slice(name).get_shape()[0] for name in names} != wanted:
+                found = {name: stored.get_slice(name).get_shape()[:1] for name in wanted.keys() & set(stored.keys())}
+                if any(found.get(name, [0]) != [number] for name, number in wanted.items()):
                     return None
     except (OSError, ValueError, RecursionError, SafetensorError):
         return None
     return rows
 
 
-def all_rows(folder: Path) -> Iterator[tuple[Path, list[StoredResponse]]]:
-    """Every batch of a folder. Raises InputError for one that is damaged."""
-    for path in batches_in(folder):
-        rows = read_batch(path)
-        if rows is None:
-            raise InputError(f"{path} is damaged; delete it and start again, it is then written anew")
-        yield path, rows
-
-
-def _on_disk(values: Tensor) -> Tensor:
-    return values.to("cpu", torch.bfloat16).contiguous()
-
-
-def _stored_visual(file: Path) -> dict[str, Tensor]:
-    """Visual embeddings of a batch's rows; features, which are large, are left on disk."""
-    if not file.is_file():
-        return {}
+def loaded(example: Example, features: bool = True) -> Example:
+    """With the tensors that were left on disk."""
+    if example.stored is None or not (features or example.has_images):
+        return example
+    file, row = example.stored
     with safe_open(file, "pt") as stored:
-        return {name: stored.get_tensor(name) for name in stored.keys() if name.isdigit()}  # noqa: SIM118
+        names = {"visual": str(row)} if example.has_images else {}
+        names |= {"features": features_of(row)} if features else {}
+        return replace(example, stored=None, **{name: stored.get_tensor(key) for name, key in names.items()})
 
 
-def _example(row: StoredResponse, visual: Tensor | None, num_visual: int) -> Example:
-    """`visual` [slots and marks, width]; None leaves all of these out."""
+def _shown(example: Example, num_visual: int | None) -> Example:
+    """As a language model reads it: at most `num_visual` embeddings of an image, None: nothing of one; no markers."""
+    visual = None if num_visual is None else loaded(example, features=False).visual
     view: list[int] = []
     kept: list[Tensor] = []
     place = 0
-    for special, group in groupby(row.view, lambda token: min(token, 0)):
+    for special, group in groupby(example.ids[: example.start], lambda token: min(token, 0)):
         tokens = list(group)
         if special == 0:
             view += tokens
@@ -282,6 +273,7 @@ def _example(row: StoredResponse, visual: Tensor | None, num_visual: int) -> Exa
             own = visual[place : place + len(tokens)]
             place += len(tokens)
             if special == SLOT:
-                kept.append(pooled(own, num_visual))
+                kept.append(pooled(own, num_visual or 0))
                 view += [SLOT] * len(kept[-1])
-    return Example((*view, *row.ids), len(view), row.top_ids, row.top_shares, torch.cat(kept) if kept else None)
+    ids = (*view, *example.learned)
+    return replace(example, ids=ids, start=len(view), visual=torch.cat(kept) if kept else None, stored=None)

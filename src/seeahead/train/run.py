@@ -5,11 +5,14 @@ Every step leaves its result in the output folder and is not done twice: a run t
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
-from torch import Tensor
+import torch
 
 from seeahead.api import load
 from seeahead.data.conversations import Conversation, conversations_from
@@ -17,20 +20,16 @@ from seeahead.data.corpora import check_text
 from seeahead.demo.build import default_cache
 from seeahead.drafters.folder import Folder
 from seeahead.errors import InputError, ModelError
-from seeahead.families.base import Family
 from seeahead.provenance import provenance, write_json
-from seeahead.train.data import Dataset, check_conversations
-from seeahead.train.distributed import Processes
+from seeahead.train.data import Dataset
 from seeahead.train.language import LanguageObjective
-from seeahead.train.loop import LossOf, Report, Stage, fit
+from seeahead.train.loop import Loss, LossOf, Processes, fit
 from seeahead.train.msd import MsdObjective
-from seeahead.train.origins import Origin, origin_of_stage
-from seeahead.train.plot import can_plot, plot_losses
-from seeahead.train.recipe import DrafterRecipe, StageRecipe, read_drafter_recipe
+from seeahead.train.recipe import DrafterRecipe, StageRecipe, origin_of_stage, read_drafter_recipe
+from seeahead.train.stage import Report, Stage
 
-NUM_CONVERSATIONS = 8000
-HELD_OUT = 20
-"""One response in so many is watched, not learned."""
+AT_ONCE = 16
+"""Held-out examples in a batch."""
 
 
 def train_drafter(
@@ -44,7 +43,7 @@ def train_drafter(
     answers: Path | None = None,
     cache: Path | None = None,
     device: str = "auto",
-    count: int = NUM_CONVERSATIONS,
+    count: int = 8000,
 ) -> Path:
     """A drafter for `target` ("demo", a folder or a hub id) by the recipe in a TOML file; returns its folder.
 
@@ -64,17 +63,18 @@ def train_drafter(
         for source in data
         for entry in (conversations_from(source, count) if isinstance(source, Path | str) else source[:count])
     ]
-    check_conversations(read, conversations)
-    check_start(read, start)
+    check(read, conversations, start)
     family = load(target, drafter="none", device=Processes().device(device)).family
-    return DrafterTraining(read, family, conversations, out, report, texts, answers).run(start)
+    return train(Dataset(read, family, conversations, answers or out / "answers", report, texts), out, start)
 
 
-def check_start(recipe: DrafterRecipe, start: Path | None) -> None:
-    """Raises SeeaheadError where there is nothing to train, or `start` is no drafter of the recipe's kind."""
-    if start is None and not recipe.stages:
-        raise InputError(f"{recipe.source} trains nothing by itself; give the drafter to take with --start")
+def check(recipe: DrafterRecipe, conversations: Sequence[Conversation], start: Path | None) -> None:
+    """Raises SeeaheadError where there is nothing to learn from or to train, or `start` is no such drafter."""
+    if recipe.needs & {"answers", "conversations"} and not conversations:
+        raise InputError("this recipe learns from conversations; give --data a .jsonl file or a folder of images")
     if start is None:
+        if not recipe.stages:
+            raise InputError(f"{recipe.source} trains nothing by itself; give the drafter to take with --start")
         return
     folder = Folder.read(start) if (start / "config.json").is_file() else Folder(start, {})
     if not folder.is_drafter:
@@ -83,89 +83,98 @@ def check_start(recipe: DrafterRecipe, start: Path | None) -> None:
         raise ModelError(f"'{start}' is {folder.kind}, which {recipe.kind} cannot start from; give another --start")
 
 
-class Objective(Protocol):
-    """What a kind of drafter learns, and the network that learns it."""
-
-    num_watched: int
-
-    @property
-    def amounts(self) -> tuple[int, int]:
-        """Responses, and their tokens."""
-
-    def parameters(self, stage: StageRecipe | None = None) -> dict[str, Tensor]:
-        """Those of a stage, or all, by name."""
-
-    def loss_of(self, stage: StageRecipe) -> LossOf:
-        """The loss of a stage's batch, by the batch's number."""
-
-    def agreement(self) -> float:
-        """Share of the held-out tokens that the drafter ranks first."""
-
-    def save(self, folder: Path) -> None:
-        """A drafter's folder."""
-
-
-class DrafterTraining:
-    """One run in one folder. `conversations` are asked of the target, and learned from where they have answers."""
-
-    def __init__(
-        self,
-        recipe: DrafterRecipe,
-        family: Family,
-        conversations: Sequence[Conversation],
-        out: Path,
-        report: Report,
-        cache: Path,
-        answers: Path | None = None,
-    ) -> None:
-        """`answers`: where the target's own are kept, so that several drafters learn from the same (`out`/answers)."""
-        self.recipe, self.out, self.report = recipe, out, report
-        self.dataset = Dataset(recipe, family, conversations, answers or out / "answers", report, cache)
-        out.mkdir(parents=True, exist_ok=True)
-
-    def run(self, start: Path | None = None) -> Path:
-        """Trains, from `start` (another drafter's folder) or from scratch; returns the finished drafter's folder.
-
-        Raises InputError for a recipe without stages that starts from nothing."""
-        check_conversations(self.recipe, self.dataset.conversations)
-        check_start(self.recipe, start)
-        folder, processes = self.out / "drafter", Processes()
-        if self.recipe.stages and not can_plot():
-            self.report("losses.svg will be left out, since matplotlib is not installed: pip install 'seeahead[train]'")
-        of_kind = MsdObjective if self.recipe.kind == "msd" else LanguageObjective
-        with processes.first_goes_first():
-            objective: Objective = of_kind(self.dataset, start, HELD_OUT)
-        origin = self.dataset.origin(start)
-        stages = [self.stage(entry, origin) for entry in self.recipe.stages]
-        agreements = {"before": objective.agreement()}
-
-        def watch() -> str:
-            return f"agreement {objective.agreement():.3f}"
-
-        for entry, stage in zip(self.recipe.stages, stages, strict=True):
-            fit(stage, objective.parameters(entry), objective.loss_of(entry), watch, watch_minutes=3.0)
-            agreements[entry.name] = objective.agreement()
-            self.report(f"{entry.name}: held-out agreement {agreements[entry.name]:.3f}")
-        if processes.is_first:
-            objective.save(folder)
-            self.store_provenance(folder, stages, objective, agreements)
-        return folder
-
-    def stage(self, entry: StageRecipe, origin: Origin) -> Stage:
-        return Stage(entry.name, self.out, entry.limits, self.report, origin_of_stage(self.recipe, entry, origin))
-
-    def store_provenance(
-        self, folder: Path, stages: Sequence[Stage], objective: Objective, agreements: dict[str, float]
-    ) -> None:
-        """Beside a finished drafter: where it came from, what each stage brought, and how the losses fell."""
-        num_answers, num_answer_tokens = objective.amounts
+def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
+    """Trains in the folder `out`, from `start` (another drafter's folder) or from scratch; returns the folder of the
+    finished drafter. Raises SeeaheadError for what cannot be followed or gone on with."""
+    recipe, report, processes = dataset.recipe, dataset.report, Processes()
+    check(recipe, dataset.conversations, start)
+    out.mkdir(parents=True, exist_ok=True)
+    if recipe.stages and not can_plot():
+        report("losses.svg will be left out, since matplotlib is not installed: pip install 'seeahead[train]'")
+    of_kind = MsdObjective if recipe.kind == "msd" else LanguageObjective
+    with processes.first_goes_first():
+        objective: LanguageObjective | MsdObjective = of_kind.begin(dataset, start)
+    origin = dataset.origin(start)
+    stages = [
+        Stage(entry.name, out, entry.limits, report, origin_of_stage(recipe, entry, origin)) for entry in recipe.stages
+    ]
+    agreements = {"before": agreement(objective)}
+    for entry, stage in zip(recipe.stages, stages, strict=True):
+        fit(
+            stage,
+            objective.parameters(entry),
+            loss_of(objective, entry),
+            lambda: f"agreement {agreement(objective):.3f}",
+            watch_minutes=3.0,
+        )
+        agreements[entry.name] = agreement(objective)
+        report(f"{entry.name}: held-out agreement {agreements[entry.name]:.3f}")
+    folder = out / "drafter"
+    if processes.is_first:
+        objective.save(folder)
         known = {
-            "recipe": self.recipe.source,
-            "kind": self.recipe.kind,
-            "held_out_agreement": agreements if objective.num_watched else None,
-            "num_answers": num_answers,
-            "num_answer_tokens": num_answer_tokens,
+            "recipe": recipe.source,
+            "kind": recipe.kind,
+            "held_out_agreement": agreements if objective.watched else None,
+            "num_answers": len(objective.responses),
+            "num_answer_tokens": sum(len(example.learned) for example in objective.responses),
             "num_parameters": sum(value.numel() for value in objective.parameters().values()),
         }
-        write_json(folder / "provenance.json", {**known, **provenance(self.recipe.seed)})
+        write_json(folder / "provenance.json", {**known, **provenance(recipe.seed)})
         plot_losses(stages, folder / "losses.svg")
+    return folder
+
+
+def loss_of(objective: LanguageObjective | MsdObjective, stage: StageRecipe) -> LossOf:
+    """The loss of a stage's batch, by the batch's number."""
+    sampler, seed = objective.sampler(stage), objective.dataset.recipe.seed
+
+    def loss(number: int) -> Loss:
+        return objective.loss(sampler(number), stage, torch.Generator().manual_seed(hash((seed, number))))
+
+    return loss
+
+
+def agreement(objective: LanguageObjective | MsdObjective) -> float:
+    """Share of the held-out tokens that the drafter ranks first; tokens it does not know count as misses."""
+    right, watched = 0, objective.watched
+    with torch.inference_mode():
+        for first in range(0, len(watched), AT_ONCE):
+            right += int(objective.hits(watched[first : first + AT_ONCE]).sum())
+    return round(right / max(1, sum(len(example.learned) for example in watched)), 4)
+
+
+# ---- the losses of a run's stages as one image
+
+
+def can_plot() -> bool:
+    return find_spec("matplotlib") is not None
+
+
+def plot_losses(stages: Sequence[Stage], path: Path) -> None:
+    """An SVG with one panel per stage that logged anything; nothing without matplotlib, or where none did."""
+    told = {stage.name: rows for stage in stages if (rows := _rows(stage))}
+    if not told or not can_plot():
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * len(told), 3), layout="constrained")
+    for place, (name, rows) in enumerate(told.items(), 1):
+        axes = figure.add_subplot(1, len(told), place)
+        steps = [row["step"] for row in rows]
+        axes.plot(steps, [row["loss"] for row in rows], color="tab:blue")
+        axes.set(title=name, xlabel="step", ylabel="loss")
+        shares = axes.twinx()
+        shares.plot(steps, [row.get("agreement", math.nan) for row in rows], color="tab:orange", linestyle="--")
+        shares.set(ylabel="agreement (dashed)", ylim=(0, 1))
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _rows(stage: Stage) -> list[dict[str, float]]:
+    """Without lines that an interruption broke off."""
+    rows = []
+    if stage.losses.is_file():
+        for line in stage.losses.read_text("utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict) and {"step", "loss"} <= row.keys()]
