@@ -72,7 +72,8 @@ COUNTING = (
 )
 """Settings of processors by which they count how many features the model makes of an image."""
 
-_CLASS_TOKEN_TOWERS = ("clip_vision_model",)
+CLASS_TOKEN_TOWERS = ("clip_vision_model",)
+"""Whose first feature stands for the whole image."""
 
 
 def completed(processor: Any, config: Any) -> Any:
@@ -89,7 +90,7 @@ def completed(processor: Any, config: Any) -> Any:
         "patch_size": side,
         "num_image_tokens": (tower.image_size // side) ** 2 if side else None,
         "vision_feature_select_strategy": getattr(config, "vision_feature_select_strategy", None),
-        "num_additional_image_tokens": int(tower.model_type in _CLASS_TOKEN_TOWERS),
+        "num_additional_image_tokens": int(tower.model_type in CLASS_TOKEN_TOWERS),
     }
     other = copy.copy(processor)
     for name, value in said.items():
