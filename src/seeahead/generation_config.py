@@ -71,12 +71,11 @@ class Prepared:
         filtered: torch.Tensor = self.processors(token_ids.to(self.device), logits.to(self.device))
         return filtered.to(logits.device)
 
-    def stop_rule(self, **more: Any) -> StopRule:
-        """When the answer ends; `more` are further fields of a StopRule."""
-
+    def stop_rule(self, longest: int | None = None) -> StopRule:
+        """When the answer ends; `longest`: most tokens of prompt and answer together that the model takes."""
         history, num_known = TokenHistory(self.prompt), 0
 
-        def is_over(answer: Sequence[int], new: Sequence[int]) -> bool:
+        def meets_criterion(answer: Sequence[int], new: Sequence[int]) -> bool:
             nonlocal num_known
             history.extend(answer[num_known:])
             num_known = len(answer)
@@ -84,11 +83,10 @@ class Prepared:
             return any(bool(torch.as_tensor(criterion(tokens, None)).all()) for criterion in self.criteria)
 
         return StopRule(
-            max_new_tokens=max(1, self.max_length - len(self.prompt)),
-            end_tokens=self.end_tokens,
-            is_over=is_over if self.criteria else None,
-            num_prompt_tokens=len(self.prompt),
-            **more,
+            max(1, self.max_length - len(self.prompt)),
+            self.end_tokens,
+            None if longest is None else longest - len(self.prompt),
+            (meets_criterion,) if self.criteria else (),
         )
 
 

@@ -15,16 +15,14 @@ from threading import Lock
 from typing import Any
 
 import torch
-from PIL import Image
 
 from seeahead import proof
 from seeahead.compat import attention_of
 from seeahead.demo.build import default_cache
-from seeahead.errors import InputError, ModelError, SeeaheadError
+from seeahead.errors import ModelError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
 from seeahead.families.inspection import is_customised
-from seeahead.prompt import make_prompt
 from seeahead.provenance import write_json
 
 _SMALL = 20_000_000
@@ -50,7 +48,7 @@ class Prover:
     def at_load(self, progress: Callable[[str, float], None] | None = None) -> None:
         """Prove text, and images where the processor makes a prompt of one. Raises ModelError."""
         self._require("text", None, progress)
-        inputs = image_prompt(self.family)
+        inputs = proof.image_prompt(self.family)
         if inputs is not None:
             self._require("image", inputs)
 
@@ -99,20 +97,6 @@ class Prover:
                     if path is not None:
                         write_json(path, {finding.part: finding.error for finding in findings})
             self._held.add(kind)
-
-
-def image_prompt(family: Family) -> ModelInputs | None:
-    """A question about a small made image; None for a model, or a processor, that takes none."""
-    if not family.can_see or not hasattr(family.processor, "image_processor"):
-        return None
-    try:
-        return family.encode(make_prompt("What is this?", [made_image()]))
-    except InputError:  # the first prompt with an image will say it again, to the one who can mend it
-        return None
-
-
-def made_image() -> Image.Image:
-    return Image.linear_gradient("L").resize((64, 64)).convert("RGB")
 
 
 def _path(family: Family, kind: str) -> Path | None:

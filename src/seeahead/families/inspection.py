@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +13,10 @@ from seeahead.compat import attention_of, recomputes
 from seeahead.errors import ModelError
 from seeahead.executors.hooks import has_global_hooks, num_hooks
 
-LAYER_TYPES = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+"""Types of attention layers that do not see everything -> the setting that says how far they see."""
+
+LAYER_TYPES = {"full_attention", *WINDOWS}
 """Types of attention layers for which the mask of a tree is known."""
 
 
@@ -124,24 +126,17 @@ def ropes_of(config: Any) -> list[dict[str, Any]]:
     return [dict(rope)]
 
 
-@dataclass(frozen=True)
-class Border:
-    """A position at which rotary factors change with the longest row of a pass, so that no pass may cross it."""
+def borders_of(config: Any) -> tuple[list[int], list[int]]:
+    """Positions at which rotary factors change with the longest row of a pass: once, and with every further one.
 
-    position: int
-    is_dynamic: bool
-    """Whether they go on changing with every further position."""
-
-
-def borders_of(config: Any) -> tuple[Border, ...]:
-    found = []
+    LongRoPE's change for all rows of a pass that reaches the border; no pass may cross it. Dynamic ones go on changing.
+    """
+    found: dict[Any, list[int]] = {"longrope": [], "dynamic": []}
     for rope in ropes_of(config):
-        kind = rope.get("rope_type")
-        if kind in ("longrope", "dynamic"):
-            stated = getattr(config, "original_max_position_embeddings", None)
-            original = rope.get("original_max_position_embeddings") or stated or config.max_position_embeddings
-            found.append(Border(int(original), kind == "dynamic"))
-    return tuple(found)
+        stated = getattr(config, "original_max_position_embeddings", None)
+        original = rope.get("original_max_position_embeddings") or stated or config.max_position_embeddings
+        found.get(rope.get("rope_type"), []).append(int(original))
+    return found["longrope"], found["dynamic"]
 
 
 def fingerprint(model: PreTrainedModel) -> tuple[Any, ...]:
