@@ -14,7 +14,7 @@ import torch
 
 from seeahead.families import ENTRIES, TESTED
 
-VOCAB_SIZE = 160
+VOCAB_SIZE: int = ENTRIES["text"]["vocab_size"]
 PAD, BOS, END, UNKNOWN, IMAGE, IMAGE_START, IMAGE_END, VIDEO = range(8)
 """Special tokens, the same in every tiny model and its tokenizer."""
 
@@ -62,39 +62,15 @@ class Tiny:
 
 
 def text(model_type: str, layers: Sequence[str] = (), **more: Any) -> dict[str, Any]:
-    """A text model, where wanted of `layers` of several types: "sliding" and "full"."""
-    types = {"num_hidden_layers": len(layers), "layer_types": [f"{layer}_attention" for layer in layers]}
-    return {
-        "model_type": model_type,
-        "vocab_size": VOCAB_SIZE,
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "max_position_embeddings": 512,
-        "pad_token_id": PAD,
-        "bos_token_id": BOS,
-        "eos_token_id": END,
-        **({"sliding_window": 12, **types} if layers else {}),
-        **more,
-    }
+    """The config of a text model, where wanted of `layers` of several types: "sliding" and "full"."""
+    kinds = [f"{layer}_attention" for layer in layers]
+    mixed = {"num_hidden_layers": len(kinds), "layer_types": kinds, "sliding_window": 12} if kinds else {}
+    return {"model_type": model_type, **ENTRIES["text"], **mixed, **more}
 
 
 def tower(model_type: str, **more: Any) -> dict[str, Any]:
-    """A vision tower for images of 16 x 16 in patches of 8."""
-    return {
-        "model_type": model_type,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "num_channels": 3,
-        "image_size": 16,
-        "patch_size": 8,
-        **more,
-    }
+    """The config of a vision tower for images of 16 x 16, in patches of 8."""
+    return {"model_type": model_type, **ENTRIES["tower"], **more}
 
 
 def flat(num_images: int, generator: torch.Generator) -> Pixels:
