@@ -62,14 +62,14 @@ def _faults(model: PreTrainedModel) -> Iterator[str]:
         )
     if types - LAYER_TYPES:
         yield (
-            f"model type '{name}' has {', '.join(sorted(types - LAYER_TYPES))} layers, for which no tree mask is known; "
-            f"use a model whose layers are {', '.join(sorted(LAYER_TYPES))}"
+            f"model type '{name}' has {', '.join(sorted(types - LAYER_TYPES))} layers, for which no tree mask is "
+            f"known; use a model whose layers are {', '.join(sorted(LAYER_TYPES))}"
         )
     local = [kind for kind in getattr(config, "attention_layers", None) or () if kind != "global"]
     if local and not hasattr(config, "layer_types"):
         yield (
-            f"model type '{name}' has {local[0]} attention whose window counts cache columns, so that a tree would push "
-            "tokens out of it; use a model without"
+            f"model type '{name}' has {local[0]} attention whose window counts cache columns, so that a tree would "
+            "push tokens out of it; use a model without"
         )
     attention = attention_of(config)
     if attention not in (None, "eager", "sdpa"):
