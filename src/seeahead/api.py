@@ -197,7 +197,7 @@ class Engine:
     def _stop_rule(
         self, prepared: Prepared, stop: tuple[str, ...], to_text: Callable[[Sequence[int]], str]
     ) -> StopRule:
-        rule = prepared.stop_rule(self.family.longest_after(len(prepared.prompt)))
+        rule = prepared.stop_rule(self.family.longest_after(prepared.prompt_ids.shape[1]))
         if not stop:
             return rule
         # A special token is not part of the text that stop texts are looked for in.

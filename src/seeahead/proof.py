@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from PIL import Image
@@ -212,9 +213,8 @@ def _difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 def _drafts(family: Family) -> list[tuple[int, ...]]:
     """The tokens of each tree."""
-    first, second = (len(parents) for _, parents, *_ in _TREES)
-    tokens = _tokens(family, first + second)
-    return [tokens[:first], tokens[first:]]
+    tokens = iter(_tokens(family, sum(len(parents) for _, parents, *_ in _TREES)))
+    return [tuple(islice(tokens, len(parents))) for _, parents, *_ in _TREES]
 
 
 def _words(family: Family, number: int) -> ModelInputs:

@@ -41,18 +41,13 @@ def check(engine: Engine, drafter: str | None, report: Callable[[str, float], No
         yield Row(finding.part, finding.holds, finding.figure)
     kinds: list[str | Drafter] = ["none", "lookup", ScriptedDrafter("random tree", random_tree())]
     report("comparing answers with generate", 0.0)
-    for what, prompt in _questions(engine, has_image=image is not None):
+    questions = {"a text": make_prompt(QUESTION)} if family.processor is not None else {}
+    if image is not None:
+        questions["an image"] = make_prompt("What is this? Describe it twice.", [proof.made_image()])
+    for what, prompt in questions.items():
         truth = _answer_of_generate(engine, prompt)
         for kind in [*kinds, *([drafter] if drafter else [])]:
             yield _compared(engine, kind, what, prompt, truth)
-
-
-def _questions(engine: Engine, *, has_image: bool) -> Iterator[tuple[str, Prompt]]:
-    if engine.family.processor is None:
-        return
-    yield "a text", make_prompt(QUESTION)
-    if has_image:
-        yield "an image", make_prompt("What is this? Describe it twice.", [proof.made_image()])
 
 
 def _answer_of_generate(engine: Engine, prompt: Prompt) -> list[int]:
