@@ -163,7 +163,7 @@ def _filtered(params: SamplingParams, history: torch.Tensor | None, logits: torc
         seen = history[0][history[0] < logits.shape[-1]]
         scores = logits[..., seen]
         penalised = torch.where(scores < 0, scores * params.repetition_penalty, scores / params.repetition_penalty)
-        logits = logits.index_copy(-1, seen, penalised)
+        logits = logits.index_copy(-1, seen, penalised)  # what stands there twice is written twice, alike
     if params.is_greedy:
         return logits
     logits = logits / params.temperature

@@ -64,19 +64,19 @@ class SpecialTokens:
         if getattr(self.tokenizer, "backend_tokenizer", None) is None:
             raise InputError(self.impossible(whole))
         # Neighbouring texts may spell a token together, so they are searched as one.
-        spelled = sorted(set("".join(self.pattern.findall(whole))))
+        spelled = "".join(sorted(set("".join(self.pattern.findall(whole)))))
         taken = set(whole)
         free = (chr(code) for code in chain(*_PRIVATE) if chr(code) not in taken)
         letters = list(islice(free, 1 + len(self.tokens) + len(spelled)))
         if len(letters) < 1 + len(self.tokens) + len(spelled):
             raise InputError("the text holds every private use character of Unicode; leave one of them out")
         names = [first + letters[0] * (len(name) - 1) for name, first in zip(self.tokens, letters[1:])]
-        others = dict(zip(spelled, letters[1 + len(names) :]))
+        others = "".join(letters[1 + len(names) :])
         if self._copy[0] != names:
             self._copy = names, self._renaming_copy(names)
-        marked = iter(self.pattern.sub(lambda match: match[0].translate(str.maketrans(others)), whole))
+        marked = iter(self.pattern.sub(lambda match: match[0].translate(str.maketrans(spelled, others)), whole))
         parts = ["".join(islice(marked, len(text))) for text in texts]
-        return parts, LiteralTokenizer(self, self._copy[1], names, others, whole)
+        return parts, LiteralTokenizer(self, self._copy[1], names, str.maketrans(others, spelled), whole)
 
     def impossible(self, text: str) -> str:
         """What is said of a text with a special token that cannot be read as text."""
@@ -110,13 +110,12 @@ class LiteralTokenizer:
     """
 
     def __init__(
-        self, special: SpecialTokens, backend: Any, names: Sequence[str], others: dict[str, str], whole: str
+        self, special: SpecialTokens, backend: Any, names: Sequence[str], back: dict[int, int], whole: str
     ) -> None:
-        """`backend` knows special tokens by `names`; of `whole`, the prompt's text, some letters became `others`."""
+        """`backend` knows special tokens by `names`; `back`: the letters of `whole`, the prompt's text, by stand-ins."""
         self._theirs = special.tokenizer
-        self._special, self._backend, self._whole = special, backend, whole
+        self._special, self._backend, self._back, self._whole = special, backend, back, whole
         self._names = dict(zip(special.tokens, names))
-        self._back = str.maketrans({other: letter for letter, other in others.items()})
         indices = [index for index, _ in special.tokens.values()]
         self._ids = {backend.token_to_id(name): index for name, index in zip(names, indices)}
         self._never = set(indices) - {self._theirs.unk_token_id}
