@@ -72,11 +72,13 @@ class SpecialTokens:
             raise InputError("the text holds every private use character of Unicode; leave one of them out")
         names = [first + letters[0] * (len(name) - 1) for name, first in zip(self.tokens, letters[1:])]
         others = "".join(letters[1 + len(names) :])
-        if self._copy[0] != names:
-            self._copy = names, self._renaming_copy(names)
+        known, backend = self._copy
+        if known != names:
+            backend = self._renaming_copy(names)
+            self._copy = names, backend
         marked = iter(self.pattern.sub(lambda match: match[0].translate(str.maketrans(spelled, others)), whole))
         parts = ["".join(islice(marked, len(text))) for text in texts]
-        return parts, LiteralTokenizer(self, self._copy[1], names, str.maketrans(others, spelled), whole)
+        return parts, LiteralTokenizer(self, backend, names, str.maketrans(others, spelled), whole)
 
     def impossible(self, text: str) -> str:
         """What is said of a text with a special token that cannot be read as text."""
@@ -112,7 +114,7 @@ class LiteralTokenizer:
     def __init__(
         self, special: SpecialTokens, backend: Any, names: Sequence[str], back: dict[int, int], whole: str
     ) -> None:
-        """`backend` knows special tokens by `names`; `back`: the letters of `whole`, the prompt's text, by stand-ins."""
+        """`backend` knows special tokens by `names`; `back`: stand-ins -> letters of `whole`, the prompt's text."""
         self._theirs = special.tokenizer
         self._special, self._backend, self._back, self._whole = special, backend, back, whole
         self._names = dict(zip(special.tokens, names))
