@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, LlavaConfig, L
 
 import seeahead
 from seeahead.families.base import Family
-from seeahead.families.tiny import IMAGE, IMAGE_END, IMAGE_START, SQUARE, flat, text, tower
+from seeahead.families.tiny import IMAGE, IMAGE_END, IMAGE_START, flat, text, tower
 from seeahead.testing import Tiny, add_family
 
 MODEL_TYPE = "own_vlm"
@@ -52,7 +52,7 @@ OWN = Tiny(
     pixels=flat,
     tokens={IMAGE: "<image>", IMAGE_START: "<see>", IMAGE_END: "</see>"},
     image_processor="CLIPImageProcessorPil",
-    image_settings={"size": {"shortest_edge": 16}, "crop_size": SQUARE},
+    image_settings={"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}},
 )
 
 seeahead.register_family(MODEL_TYPE, OwnVlm)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,7 @@ from seeahead.images import ImageSources
 from seeahead.prompt import PromptLike, make_prompt
 from seeahead.proven import Prover
 from seeahead.reply import Answer, Piece, Reply
-from seeahead.sampling import new_seed
-from seeahead.stopping import StopRule, check_stop_texts
+from seeahead.stopping import StopRule, check_stop_texts, holds_text
 from seeahead.target import Target
 
 DEFAULT_MAX_NEW_TOKENS = 256
@@ -163,13 +164,13 @@ class Engine:
         inputs = self.family.encode(prompt)
         self.prover.before(inputs)
         prepared = self._prepare(inputs, settings, max_new_tokens)
-        rule = self._stop_rule(prepared, stop_texts, shows_special)
-        assert rule.to_text is not None
+        to_text = partial(self.family.tokenizer.decode, skip_special_tokens=not shows_special)
+        rule = self._stop_rule(prepared, stop_texts, to_text)
         if seed is None:
-            seed = new_seed() if prepared.config.do_sample else 0
+            seed = secrets.randbits(63) if prepared.config.do_sample else 0
         request = Request(self.target.executor, self.drafter, prepared.sampler(seed), rule, self.target.image_token_ids)
         # Where the model's own stop texts end an answer is transformers' to say; they are cut off like the caller's.
-        detokenizer = Detokenizer(rule.to_text, (*stop_texts, *prepared.stop_texts))
+        detokenizer = Detokenizer(to_text, (*stop_texts, *prepared.stop_texts))
         return Answer(request.ask(inputs, prompt), detokenizer)
 
     @staticmethod
@@ -192,19 +193,16 @@ class Engine:
                 del settings["temperature"]
         return prepare(self.family.model, inputs.token_ids, self.family.tokenizer, settings)
 
-    def _stop_rule(self, prepared: Prepared, stop: tuple[str, ...], special_tokens: bool) -> StopRule:
-        tokenizer = self.family.tokenizer
-
-        def to_text(tokens: Sequence[int]) -> str:
-            text: str = tokenizer.decode(list(tokens), skip_special_tokens=not special_tokens)
-            return text
-
-        rule = prepared.stop_rule(
-            stop_strings=stop, to_text=to_text, max_length=self.family.longest_after(len(prepared.prompt))
-        )
+    def _stop_rule(
+        self, prepared: Prepared, stop: tuple[str, ...], to_text: Callable[[Sequence[int]], str]
+    ) -> StopRule:
+        rule = prepared.stop_rule(self.family.longest_after(prepared.prompt_ids.shape[1]))
+        if not stop:
+            return rule
         # A special token is not part of the text that stop texts are looked for in.
-        special = tokenizer.get_added_vocab()
-        return replace(rule, end_tokens=rule.end_tokens | {special[text] for text in stop if text in special})
+        special = self.family.tokenizer.get_added_vocab()
+        ends = rule.end_tokens | {special[text] for text in stop if text in special}
+        return replace(rule, end_tokens=ends, is_over=(*rule.is_over, holds_text(stop, to_text)))
 
 
 def load(

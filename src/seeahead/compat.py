@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -31,11 +30,6 @@ def cache_argument(function: Callable[..., Any]) -> str:
 
     Raises ModelError where there is none: a cache that does not arrive stays empty, and every answer is wrong.
     """
-    return _cache_argument(getattr(function, "__func__", function))
-
-
-@cache
-def _cache_argument(function: Callable[..., Any]) -> str:
     parameters = inspect.signature(function).parameters
     # The next release may rename it again; its type says what it is under any name.
     by_type = [name for name, one in parameters.items() if "Cache" in str(one.annotation)]
@@ -61,12 +55,7 @@ def prompt_arguments(model: PreTrainedModel, input_ids: torch.Tensor, arguments:
 
 
 _STEERING = (
-    "input_ids",
-    "attention_mask",
-    "use_cache",
-    "logits_to_keep",
-    "output_attentions",
-    "output_hidden_states",
+    *("input_ids", "attention_mask", "use_cache", "logits_to_keep", "output_attentions", "output_hidden_states"),
     *_CACHE_NAMES,
 )
 

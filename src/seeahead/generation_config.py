@@ -24,20 +24,22 @@ from seeahead.stopping import StopRule, check_stop_texts, end_tokens_of
 
 @dataclass(frozen=True)
 class Prepared:
-    """Settings of one answer as `generate` reads them: a filled-in config, logits processors, further stop criteria.
+    """Settings of one answer as `generate` reads them: a filled-in config, logits processors, stopping criteria.
 
-    `stop_texts`: what the answer's text ends before, by the config; one of the criteria says where.
+    `prompt_ids` [1, length]; `stop_texts`: what the answer's text ends before, by the config; one of the criteria says
+    where.
     """
 
     config: Any
     processors: Any
     criteria: tuple[Any, ...]
-
-    prompt: tuple[int, ...]
-    device: torch.device
-    max_length: int
-    end_tokens: frozenset[int]
+    prompt_ids: torch.Tensor
     stop_texts: tuple[str, ...] = ()
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of prompt and answer: not the config's, since a criterion of the caller's own takes its place."""
+        return min(one.max_length for one in self.criteria if type(one) is MaxLengthCriteria)
 
     def params(self, seed: int) -> SamplingParams:
         """How tokens are chosen, for drafters that follow the target's settings: its common filters, and the seed."""
@@ -55,11 +57,11 @@ class Prepared:
         )
 
     def sampler(self, seed: int) -> Sampler:
-        looking_back = [one for one in self.processors or () if not _is_theirs(one, _LOOK_AT_LOGITS_ALONE)]
+        looking_back = [one for one in self.processors if not _is_theirs(one, _LOOK_AT_LOGITS_ALONE)]
         return Sampler(
             self.params(seed),
-            self.prompt,
-            self.processors and self._filters,
+            self.prompt_ids[0].tolist(),
+            self._filters if len(self.processors) else None,
             looks_back=bool(looking_back),
             is_distinct=all(_is_plain_penalty(one) for one in looking_back),
         )
@@ -68,27 +70,28 @@ class Prepared:
         if any(not type(one).__module__.startswith("transformers.") for one in self.processors):
             token_ids = token_ids.clone()  # somebody's own may keep what it is given
         # Processors hold tensors where the prompt was given, which need not be where the model is.
-        filtered: torch.Tensor = self.processors(token_ids.to(self.device), logits.to(self.device))
+        device = self.prompt_ids.device
+        filtered: torch.Tensor = self.processors(token_ids.to(device), logits.to(device))
         return filtered.to(logits.device)
 
-    def stop_rule(self, **more: Any) -> StopRule:
-        """When the answer ends; `more` are further fields of a StopRule."""
+    def stop_rule(self, longest: int | None = None) -> StopRule:
+        """When the answer ends; `longest`: most tokens of prompt and answer together that the model takes."""
+        num_known, length = 0, self.prompt_ids.shape[1]
+        history = TokenHistory(self.prompt_ids[0].tolist())
+        others = [one for one in self.criteria if type(one) not in (MaxLengthCriteria, EosTokenCriteria)]
 
-        history, num_known = TokenHistory(self.prompt), 0
-
-        def is_over(answer: Sequence[int], new: Sequence[int]) -> bool:
+        def meets_criterion(answer: Sequence[int], new: Sequence[int]) -> bool:
             nonlocal num_known
             history.extend(answer[num_known:])
             num_known = len(answer)
-            tokens = history.followed_by(new, self.device)[None].clone()  # criteria may keep what they are given
-            return any(bool(torch.as_tensor(criterion(tokens, None)).all()) for criterion in self.criteria)
+            tokens = history.followed_by(new, self.prompt_ids.device)[None].clone()  # criteria may keep them
+            return any(bool(torch.as_tensor(criterion(tokens, None)).all()) for criterion in others)
 
         return StopRule(
-            max_new_tokens=max(1, self.max_length - len(self.prompt)),
-            end_tokens=self.end_tokens,
-            is_over=is_over if self.criteria else None,
-            num_prompt_tokens=len(self.prompt),
-            **more,
+            max(1, self.max_length - length),
+            frozenset(end for one in self.criteria if type(one) is EosTokenCriteria for end in end_tokens_of(one)),
+            None if longest is None else longest - length,
+            (meets_criterion,) if others else (),
         )
 
 
@@ -135,8 +138,6 @@ def _try(made: Prepared, prompt_ids: torch.Tensor, vocab_size: int) -> None:
         for token in named if isinstance(named, list | tuple) else [] if named is None else [named]:
             if not 0 <= token < vocab_size:
                 raise InputError(f"{name} names token {token}; the model has tokens 0 to {vocab_size - 1}")
-    if made.processors is None:
-        return
     try:
         made.processors(prompt_ids, torch.zeros(1, vocab_size, device=prompt_ids.device))
     except (IndexError, ValueError, RuntimeError) as error:
@@ -156,19 +157,7 @@ def prepared(config: Any, processors: Any, criteria: Any, prompt_ids: torch.Tens
                 f"{type(processor).__name__} keeps a state from token to token, which drafts would disturb; "
                 "leave it out"
             )
-    # Read off the criteria and not off the config: one of the caller's own takes the place of the config's.
-    lengths = [one.max_length for one in criteria if type(one) is MaxLengthCriteria]
-    ends = [end for one in criteria if type(one) is EosTokenCriteria for end in end_tokens_of(one)]
-    others = tuple(one for one in criteria if type(one) not in (MaxLengthCriteria, EosTokenCriteria))
-    return Prepared(
-        config,
-        processors if len(processors) else None,
-        others,
-        tuple(prompt_ids[0].tolist()),
-        prompt_ids.device,
-        min(lengths),
-        frozenset(ends),
-    )
+    return Prepared(config, processors, tuple(criteria), prompt_ids)
 
 
 def _is_plain_penalty(processor: Any) -> bool:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
+from PIL import Image
 
-from seeahead.errors import ModelError
+from seeahead.errors import InputError, ModelError
 from seeahead.executor import NOTHING, ModelInputs
 from seeahead.families.base import Family
+from seeahead.families.inspection import WINDOWS
+from seeahead.prompt import make_prompt
 from seeahead.session import Session
-from seeahead.tree import ROOT, TokenTree
+from seeahead.tree import ROOT
 
 IMAGE = "an image"
 """What a prompt with an image is called; such prompts are long, and trees are proven on texts."""
@@ -45,12 +49,17 @@ class Finding:
     def holds(self) -> bool:
         return self.error <= self.bound
 
+    @property
+    def figure(self) -> str:
+        told = f"error {self.error:.2g} of the logits' spread, bound {self.bound:g}"
+        return told if self.holds else f"{told}; suspect: {self.suspect}"
+
 
 def prove(family: Family, prompts: Sequence[tuple[str, ModelInputs]]) -> Iterator[Finding]:
     """The findings for each of `prompts`, (what it shows, inputs), in order. Four or six passes of the model each."""
     for what, inputs in prompts:
         # Where rotary factors change along the way, a whole pass does not say what steps say.
-        if not family.crosses_border(inputs.token_ids.shape[1], NUM_WORDS):
+        if not family.crosses_border(inputs.length, NUM_WORDS):
             yield from _prove_prompt(family, what, inputs, is_brief=what == IMAGE)
 
 
@@ -69,13 +78,18 @@ def require(findings: Iterator[Finding]) -> list[Finding]:
     return held
 
 
+MOST_WORK = 2e12
+"""Tokens times weights of one pass: some seconds of two cores."""
+
+
 def prompts_for(family: Family, *, is_long: bool = False) -> list[tuple[str, ModelInputs]]:
     """Prompts of made-up tokens: a short text, and one longer than the model's window or chunk where there is one.
 
     A window so long that passes over it take minutes on a CPU is left to the long form (`is_long`).
     """
     prompts = [("text", _words(family, NUM_WORDS))]
-    window = window_of(family)
+    windows = [getattr(family.text_config, WINDOWS[kind], None) for kind in family.layer_types if kind in WINDOWS]
+    window = min((one for one in windows if one is not None), default=None)
     if window is None or (family.max_length is not None and window + 2 * NUM_WORDS > family.max_length):
         return prompts
     work = window * sum(parameter.numel() for parameter in family.model.get_decoder().parameters())
@@ -84,69 +98,62 @@ def prompts_for(family: Family, *, is_long: bool = False) -> list[tuple[str, Mod
     return prompts
 
 
-MOST_WORK = 2e12
-"""Tokens times weights of one pass: some seconds of two cores."""
+def image_prompt(family: Family) -> ModelInputs | None:
+    """A question about a small made image; None for a model, or a processor, that takes none."""
+    if not family.can_see or not hasattr(family.processor, "image_processor"):
+        return None
+    try:
+        return family.encode(make_prompt("What is this?", [made_image()]))
+    except InputError:  # the first prompt with an image will say it again, to the one who can mend it
+        return None
 
 
-def window_of(family: Family) -> int | None:
-    """The shortest window or chunk that any layer of the model attends to."""
-    settings = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
-    named = [getattr(family.text_config, settings[kind], None) for kind in family.layer_types if kind in settings]
-    return min((window for window in named if window is not None), default=None)
+def made_image() -> Image.Image:
+    return Image.linear_gradient("L").resize((64, 64)).convert("RGB")
 
 
-_FIRST = (ROOT, 0, 0, 1, 2)
-"""Two branches of two below the root: a node has wrong tokens beside it, before it and after it."""
-
-_KEPT = (0, 2, 4)
-"""The path of the first tree that is committed: none of its rows lies where it must end up, but the first."""
-
-_SECOND = (ROOT, 0, 0)
+_TREES = (
+    # Two branches of two below the root: a node has wrong tokens beside it, before it and after it. Of the path that is
+    # committed, no row but the first lies where it must end up.
+    ("a tree after", (ROOT, 0, 0, 1, 2), (0, 2, 4), (0, 1, 3), "the cache argument, the tree's mask, or its positions"),
+    ("a second tree, after a commit, after", (ROOT, 0, 0), (0, 2), (0, 1), "the cache's rollback to a path"),
+)
+"""(part, parents, the path that is committed, a path beside it, suspect)"""
 
 
 def _prove_prompt(family: Family, what: str, inputs: ModelInputs, *, is_brief: bool) -> Iterator[Finding]:
     """`is_brief`: one whole pass over the path that is committed, without the branches beside it."""
-    tokens = _tokens(family, len(_FIRST) + len(_SECOND))
-    first, second = TokenTree(tokens[: len(_FIRST)], _FIRST), TokenTree(tokens[len(_FIRST) :], _SECOND)
-    kept, leaf = [first.tokens[node] for node in _KEPT], second.path_to(2)
-    expected = whole_pass(family, inputs, [*kept, *(second.tokens[node] for node in leaf)], 1 + len(kept) + len(leaf))
-
-    def beside(tree: TokenTree, node: int, logits: torch.Tensor, before: Sequence[int] = ()) -> list[float]:
-        if is_brief:
-            return []
-        path = list(tree.path_to(node))
-        tokens = [*before, *(tree.tokens[step] for step in path)]
-        return _differences(logits[path], whole_pass(family, inputs, tokens, len(path)))
-
-    def finding(part: str, errors: list[float], suspect: str) -> Finding:
-        return Finding(f"{part} {what}", max(errors), bound_of(family), suspect)
-
+    drafts = _drafts(family)
+    whole = [tokens[node] for tokens, (_, _, path, _, _) in zip(drafts, _TREES) for node in path]
+    expected = whole_pass(family, inputs, whole, 1 + len(whole))
     session = Session(family.executor, capacity=4)
-    errors = _differences(session.prefill(inputs).logits, expected[:1])
-    yield finding("the prefill of", errors, "a prompt's inputs, or its positions")
-    logits = session.score(first.tokens, first.parents).logits
-    errors = _differences(logits[list(_KEPT)], expected[1 : 1 + len(kept)]) + beside(first, 3, logits)
-    yield finding("a tree after", errors, "the cache argument, the tree's mask, or its positions")
-    session.commit(_KEPT)
-    errors = [float("inf")]
-    if session.length == inputs.length + len(kept):
-        logits = session.score(second.tokens, second.parents).logits
-        errors = _differences(logits[list(leaf)], expected[1 + len(kept) :]) + beside(second, 1, logits, kept)
-    yield finding("a second tree, after a commit, after", errors, "the cache's rollback to a path")
+    error = _difference(session.prefill(inputs).logits, expected[:1])
+    yield Finding(f"the prefill of {what}", error, bound_of(family), "a prompt's inputs, or its positions")
+    done = 0
+    for tokens, (part, parents, path, beside, suspect) in zip(drafts, _TREES):
+        error = torch.inf
+        if session.length == inputs.length + done:
+            logits = session.score(tokens, parents).logits
+            error = _difference(logits[list(path)], expected[1 + done :][: len(path)])
+            if not is_brief:
+                other = whole_pass(family, inputs, [*whole[:done], *(tokens[node] for node in beside)], len(beside))
+                error = max(error, _difference(logits[list(beside)], other))
+            session.commit(path)
+        yield Finding(f"{part} {what}", error, bound_of(family), suspect)
+        done += len(path)
 
 
 def packed_error(family: Family) -> float:
     """Largest difference between two texts' trees in one pass and each in a pass of its own, as in `Finding`."""
     trees, alone = [], []
-    for number, parents in enumerate((_FIRST, _SECOND)):
+    for number, (tokens, (_, parents, *_)) in enumerate(zip(_drafts(family), _TREES)):
         session = Session(family.executor, capacity=4)
         session.prefill(_words(family, NUM_WORDS + 5 * number))
-        tokens = _tokens(family, 20 + len(parents))[20:]
         alone.append(session.score(tokens, parents).logits)
         session.commit(())
         trees.append((session, session.tree(tokens, parents)))
     together = family.executor.forward([tree for _, tree in trees], NOTHING)
-    return max(error for ours, theirs in zip(together, alone) for error in _differences(ours.logits, theirs))
+    return max(_difference(ours.logits, theirs) for ours, theirs in zip(together, alone))
 
 
 def parting(plain: Sequence[int], other: Sequence[int]) -> int | None:
@@ -196,13 +203,18 @@ def _continued(positions: torch.Tensor, num_more: int) -> torch.Tensor:
     return torch.cat([positions, more], -1)
 
 
-def _differences(ours: torch.Tensor, theirs: torch.Tensor) -> list[float]:
-    """Per token: root mean square of the difference, in parts of the standard deviation of `theirs`."""
+def _difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Of the worst token: root mean square of the difference, in parts of the standard deviation of `theirs`."""
     ours, theirs = ours.double(), theirs.double()
     errors = (ours - theirs).square().mean(-1).sqrt() / theirs.std(-1).clamp_min(1e-12)
     # What is no number is no small difference.
-    values: list[float] = errors.nan_to_num(torch.inf, torch.inf, torch.inf).tolist()
-    return values
+    return float(errors.nan_to_num(torch.inf, torch.inf, torch.inf).max())
+
+
+def _drafts(family: Family) -> list[tuple[int, ...]]:
+    """The tokens of each tree."""
+    tokens = iter(_tokens(family, sum(len(parents) for _, parents, *_ in _TREES)))
+    return [tuple(islice(tokens, len(parents))) for _, parents, *_ in _TREES]
 
 
 def _words(family: Family, number: int) -> ModelInputs:

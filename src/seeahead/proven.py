@@ -15,16 +15,14 @@ from threading import Lock
 from typing import Any
 
 import torch
-from PIL import Image
 
 from seeahead import proof
 from seeahead.compat import attention_of
 from seeahead.demo.build import default_cache
-from seeahead.errors import InputError, ModelError, SeeaheadError
+from seeahead.errors import ModelError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
 from seeahead.families.inspection import is_customised
-from seeahead.prompt import make_prompt
 from seeahead.provenance import write_json
 
 _SMALL = 20_000_000
@@ -44,52 +42,52 @@ class Prover:
 
     def __init__(self, family: Family, *, is_on: bool = True) -> None:
         self.family, self._is_on = family, is_on
-        self._seen, self._held = family.seen, set[str]()
+        self._held = set[tuple[str, Any]]()
         self._lock = Lock()
 
     def at_load(self, progress: Callable[[str, float], None] | None = None) -> None:
         """Prove text, and images where the processor makes a prompt of one. Raises ModelError."""
-        self._require("text", None, progress)
-        inputs = image_prompt(self.family)
+        size = sum(parameter.numel() for parameter in self.family.model.parameters())
+        # A small model is proven before anybody could read a line about it.
+        self._require("text", progress=progress if size > _SMALL else None)
+        inputs = proof.image_prompt(self.family)
         if inputs is not None:
             self._require("image", inputs)
 
     def before(self, inputs: ModelInputs) -> None:
         """Before an answer to `inputs`: what changed about the model is followed and proven. Raises ModelError."""
         self.family.follow()
-        self._require("text", None)
+        self._require("text")
         if self.family.image_token_ids.intersection(inputs.token_ids[0].tolist()):
             self._require("image", inputs)
 
     def before_batch(self) -> None:
         """Before several requests share passes: a model that says something else then runs them one by one."""
         self.before(self.family.text_inputs(torch.zeros(1, 0, dtype=torch.int64)))
-        if not self._is_on or "batch" in self._held:
+        key = ("batch", self.family.seen)
+        if not self._is_on or key in self._held:
             return
         with self._lock:
             executor, bound, error = self.family.executor, proof.bound_of(self.family), proof.packed_error(self.family)
-            if error > bound and executor.fused is None:
-                executor.can_pack = False
-            elif error > bound:
+            if error > bound and executor.fused is not None:
                 raise ModelError(
                     f"self-check failed: two requests in one pass differ from each alone by {error:.2g} of the logits' "
                     f"spread, the bound is {bound:g}; answer them one by one with generate"
                 )
-            self._held.add("batch")
+            if error > bound:
+                executor.can_pack = False
+            self._held.add(key)
 
     def _require(
-        self, kind: str, inputs: ModelInputs | None, progress: Callable[[str, float], None] | None = None
+        self, kind: str, inputs: ModelInputs | None = None, progress: Callable[[str, float], None] | None = None
     ) -> None:
-        if self._seen != self.family.seen:
-            self._seen, self._held = self.family.seen, set()
-        if not self._is_on or kind in self._held:
+        key = (kind, self.family.seen)
+        if not self._is_on or key in self._held:
             return
         with self._lock:
             path = _path(self.family, kind)
             if path is None or not path.is_file():
-                size = sum(parameter.numel() for parameter in self.family.model.parameters())
-                # A small model is proven before anybody could read a line about it.
-                if progress is not None and size > _SMALL:
+                if progress is not None:
                     progress("checking the model on itself", 0.0)
                 prompts = proof.prompts_for(self.family) if inputs is None else [(proof.IMAGE, inputs)]
                 findings = proof.require(proof.prove(self.family, prompts))
@@ -98,21 +96,7 @@ class Prover:
                 with suppress(OSError):  # else it is proven again next time
                     if path is not None:
                         write_json(path, {finding.part: finding.error for finding in findings})
-            self._held.add(kind)
-
-
-def image_prompt(family: Family) -> ModelInputs | None:
-    """A question about a small made image; None for a model, or a processor, that takes none."""
-    if not family.can_see or not hasattr(family.processor, "image_processor"):
-        return None
-    try:
-        return family.encode(make_prompt("What is this?", [made_image()]))
-    except InputError:  # the first prompt with an image will say it again, to the one who can mend it
-        return None
-
-
-def made_image() -> Image.Image:
-    return Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+            self._held.add(key)
 
 
 def _path(family: Family, kind: str) -> Path | None:
@@ -120,26 +104,20 @@ def _path(family: Family, kind: str) -> Path | None:
     if is_customised(family.model):
         return None
     try:
-        return proofs_folder() / f"{hashlib.sha256(json.dumps(_identity(family, kind)).encode()).hexdigest()[:32]}.json"
+        return proofs_folder() / f"{hashlib.sha256(repr(_identity(family, kind)).encode()).hexdigest()[:32]}.json"
     except SeeaheadError:
         return None
 
 
-def _identity(family: Family, kind: str) -> list[Any]:
+def _identity(family: Family, kind: str) -> tuple[Any, ...]:
     """Everything that the outcome of a proof depends on, the weights' values apart."""
-    model = family.model
+    model, device = family.model, family.device.type
     config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_OF_THE_MODEL}
-    kinds = Counter(f"{type(module).__module__}.{type(module).__qualname__}" for module in model.modules())
-    device = torch.cuda.get_device_name(family.device) if family.device.type == "cuda" else platform.machine()
-    return [
-        kind,
-        [f"{type(one).__module__}.{type(one).__qualname__}" for one in (family, model)],
-        family.executor.fused is not None,
-        json.dumps(config, sort_keys=True, default=str),
-        sorted(kinds.items()),
-        [metadata.version("transformers"), torch.__version__, _own_code()],
-        [str(family.dtype), family.device.type, device, attention_of(family.text_config)],
-    ]
+    kinds = Counter(str(type(one)) for one in (family, *model.modules()))
+    versions = metadata.version("transformers"), torch.__version__, _own_code()
+    machine = torch.cuda.get_device_name(family.device) if device == "cuda" else platform.machine()
+    place = str(family.dtype), device, machine, attention_of(family.text_config), family.executor.fused is not None
+    return kind, json.dumps(config, sort_keys=True, default=str), sorted(kinds.items()), versions, place
 
 
 @cache

@@ -7,9 +7,9 @@ for drafters and for targets that are no transformers models. Greedy decoding is
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -64,11 +64,6 @@ _CHECKS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
 }
 
 
-def new_seed() -> int:
-    """A seed from the system's randomness, for answers that nobody gave one for."""
-    return secrets.randbits(63)
-
-
 class Sampler:
     """Turns the target's logits into its next-token distribution, and draws from it.
 
@@ -92,10 +87,13 @@ class Sampler:
         tokens are drawn, and with which seed. `looks_back`: whether they read the tokens so far; `is_distinct`: only
         which ones there were, not where or how often.
         """
+        if filters is None:
+            looks_back = is_distinct = params.repetition_penalty != 1
+            filters = partial(_filtered, params) if looks_back or not params.is_greedy else None
         self.params = params
-        self.filters = filters
-        self._looks_back = looks_back if filters is not None else params.repetition_penalty != 1
-        self._history = TokenHistory(prompt if self._looks_back else (), is_distinct=is_distinct or filters is None)
+        self._filters = filters
+        self._looks_back = looks_back
+        self._history = TokenHistory(prompt if looks_back else (), is_distinct=is_distinct)
 
     def extend(self, tokens: Sequence[int]) -> None:
         """Tokens were committed: later distributions look back on them."""
@@ -111,30 +109,24 @@ class Sampler:
         """The same, still on the device: -1 where the best is no number or nothing is left."""
         if not self.params.is_greedy or self._looks_back:
             return None
-        if self.filters is not None:
-            logits = self.filters(_NO_HISTORY.to(logits.device).expand(len(logits), 1), logits.float())
+        if self._filters is not None:
+            logits = self._filters(_NO_HISTORY.to(logits.device).expand(len(logits), 1), logits.float())
         # On a CPU in bfloat16, `max` takes a third of argmax's time; of several alike both take the first.
         best = logits.max(-1)
         return torch.where(best.values > -torch.inf, best.indices, -1)
 
     def distribution(self, logits: torch.Tensor, path_tokens: Sequence[int] = ()) -> torch.Tensor:
         """Probabilities [vocabulary] in float32 of the token after history + `path_tokens`, from its `logits`."""
-        raw, logits = logits, logits.float()
-        history = _NO_HISTORY.to(logits.device)[0]
-        if self._looks_back:
-            history = self._history.followed_by(path_tokens, logits.device)
-        if self.filters is not None:
-            logits = self.filters(history[None], logits[None])[0]
-        elif self._looks_back:
-            logits = _penalised(logits, history, self.params.repetition_penalty)
-        best = logits.max(-1)
+        shaped = logits.float()
+        if self._filters is not None:
+            history = self._history.followed_by(path_tokens, logits.device) if self._looks_back else _NO_HISTORY
+            shaped = self._filters(history.to(logits.device)[None], shaped[None])[0]
+        best = shaped.max(-1)
         if not best.values > -torch.inf or (not self.params.is_greedy and best.values.isinf()):
-            raise _no_token(raw)
+            raise _no_token(logits)
         if self.params.is_greedy:
-            return torch.zeros_like(logits).index_fill_(0, best.indices[None], 1.0)
-        if self.filters is not None:
-            return logits.softmax(-1)
-        return probabilities(logits, self.params)
+            return torch.zeros_like(shaped).index_fill_(0, best.indices[None], 1.0)
+        return shaped.softmax(-1)
 
     def stream(self, position: int) -> np.random.Generator:
         """The random numbers of answer position `position`: the first draws its token, later ones accept or refuse."""
@@ -148,14 +140,7 @@ def checked_choices(choices: list[int], logits: torch.Tensor) -> list[int]:
     return choices
 
 
-_NO_HISTORY = torch.zeros(1, 1, dtype=torch.int64)
-
-
-def _penalised(logits: torch.Tensor, history: torch.Tensor, penalty: float) -> torch.Tensor:
-    seen = history[history < logits.shape[-1]]
-    scores = logits[seen]
-    # A token that stands there twice is written twice, with the same value.
-    return logits.index_copy(0, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
+_NO_HISTORY = torch.zeros(1, dtype=torch.int64)
 
 
 def _no_token(logits: torch.Tensor) -> SeeaheadError:
@@ -169,7 +154,19 @@ def _no_token(logits: torch.Tensor) -> SeeaheadError:
 
 def probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
     """Softmax of `logits` [..., vocabulary] after temperature, top-k, top-p and min-p. Temperature must be above 0."""
-    logits = logits.float() / params.temperature
+    return _filtered(params, None, logits.float()).softmax(-1)
+
+
+def _filtered(params: SamplingParams, history: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor:
+    """`logits` [..., vocabulary] in float32 after the filters of `params`; a penalty looks back on `history` [1, n]."""
+    if params.repetition_penalty != 1 and history is not None:
+        seen = history[0][history[0] < logits.shape[-1]]
+        scores = logits[..., seen]
+        penalised = torch.where(scores < 0, scores * params.repetition_penalty, scores / params.repetition_penalty)
+        logits = logits.index_copy(-1, seen, penalised)  # what stands there twice is written twice, alike
+    if params.is_greedy:
+        return logits
+    logits = logits / params.temperature
     if 0 < params.top_k < logits.shape[-1]:
         lowest_kept = logits.topk(params.top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < lowest_kept, -torch.inf)
@@ -179,11 +176,10 @@ def probabilities(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
         removed = ascending.softmax(-1).cumsum(-1) <= 1 - params.top_p
         removed[..., -1] = False
         logits = logits.masked_fill(removed.scatter(-1, order, removed), -torch.inf)
-    result = logits.softmax(-1)
     if params.min_p > 0:
-        kept = result >= params.min_p * result.max(-1, keepdim=True).values
-        result = logits.masked_fill(~kept, -torch.inf).softmax(-1)
-    return result
+        result = logits.softmax(-1)
+        logits = logits.masked_fill(result < params.min_p * result.max(-1, keepdim=True).values, -torch.inf)
+    return logits
 
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,6 @@ from seeahead.api import Engine
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError
 from seeahead.prompt import Prompt, make_prompt
-from seeahead.proven import image_prompt, made_image
 from seeahead.testing.drafters import ScriptedDrafter, random_tree
 
 NUM_TOKENS = 32
@@ -34,27 +33,21 @@ def check(engine: Engine, drafter: str | None, report: Callable[[str, float], No
     """The rows, as they are found. `drafter`: one more to answer with, beside lookup and random trees."""
     family = engine.family
     prompts = proof.prompts_for(family, is_long=True)
-    image = image_prompt(family)
+    image = proof.image_prompt(family)
     if image is not None:
         prompts.append((proof.IMAGE, image))
     report("comparing trees with whole passes", 0.0)
     for finding in proof.prove(family, prompts):
-        figure = f"error {finding.error:.2g} of the logits' spread, bound {finding.bound:g}"
-        yield Row(finding.part, finding.holds, figure if finding.holds else f"{figure}; suspect: {finding.suspect}")
+        yield Row(finding.part, finding.holds, finding.figure)
     kinds: list[str | Drafter] = ["none", "lookup", ScriptedDrafter("random tree", random_tree())]
     report("comparing answers with generate", 0.0)
-    for what, prompt in _questions(engine, has_image=image is not None):
+    questions = {"a text": make_prompt(QUESTION)} if family.processor is not None else {}
+    if image is not None:
+        questions["an image"] = make_prompt("What is this? Describe it twice.", [proof.made_image()])
+    for what, prompt in questions.items():
         truth = _answer_of_generate(engine, prompt)
         for kind in [*kinds, *([drafter] if drafter else [])]:
             yield _compared(engine, kind, what, prompt, truth)
-
-
-def _questions(engine: Engine, *, has_image: bool) -> Iterator[tuple[str, Prompt]]:
-    if engine.family.processor is None:
-        return
-    yield "a text", make_prompt(QUESTION)
-    if has_image:
-        yield "an image", make_prompt("What is this? Describe it twice.", [made_image()])
 
 
 def _answer_of_generate(engine: Engine, prompt: Prompt) -> list[int]:

@@ -33,59 +33,53 @@ def check_stop_texts(stop: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
+IsOver = Callable[[Sequence[int], Sequence[int]], bool]
+"""(the answer so far, its newest tokens) -> whether the last of these ends it."""
+
+
 @dataclass(frozen=True)
 class StopRule:
     """Checked after every token, so that nothing after the end is ever emitted or counted.
 
-    A stop string ends the answer with the token that completes it. `max_length` limits prompt and answer together.
-    `is_over` is a caller's own rule, asked after each token: (the answer so far, its newest tokens) -> whether it ends.
+    `room`: what the model's context has left for the answer; None without limit. `is_over`: rules asked after each
+    token.
     """
 
     max_new_tokens: int
     end_tokens: frozenset[int] = frozenset()
-    stop_strings: tuple[str, ...] = ()
-    to_text: Callable[[Sequence[int]], str] | None = None
-    num_prompt_tokens: int = 0
-    max_length: int | None = None
-    is_over: Callable[[Sequence[int], Sequence[int]], bool] | None = None
+    room: int | None = None
+    is_over: tuple[IsOver, ...] = ()
 
     def __post_init__(self) -> None:
         limit: Any = self.max_new_tokens
         if isinstance(limit, bool) or not isinstance(limit, Integral) or int(limit) < 1:
             raise InputError(f"max_new_tokens is {shown_value(limit)}; it must be a whole number of at least 1")
-        check_stop_texts(self.stop_strings)
-        assert not self.stop_strings or self.to_text is not None
 
     @property
     def limit(self) -> int:
         """Most tokens the answer may have."""
-        if self.max_length is None:
-            return self.max_new_tokens
         # A prompt that fills the context still gets the one token that its prefill yields.
-        return min(self.max_new_tokens, max(1, self.max_length - self.num_prompt_tokens))
+        return self.max_new_tokens if self.room is None else min(self.max_new_tokens, max(1, self.room))
 
     def cut(self, answer: Sequence[int], new: Sequence[int]) -> tuple[int, FinishReason | None]:
         """How many of the `new` tokens after `answer` belong to it, and why it ends there (None: it goes on)."""
-        first_stop = self._first_stop(answer, new)
-        for index, token in enumerate(new):
+        for number, token in enumerate(new, 1):
             if token in self.end_tokens:
-                return index + 1, "end"
-            if index == first_stop or (self.is_over is not None and self.is_over(answer, new[: index + 1])):
-                return index + 1, "stop"
-            if len(answer) + index + 1 >= self.limit:
-                return index + 1, "length" if self.limit == self.max_new_tokens else "context"
+                return number, "end"
+            if any(is_over(answer, new[:number]) for is_over in self.is_over):
+                return number, "stop"
+            if len(answer) + number >= self.limit:
+                return number, "length" if self.limit == self.max_new_tokens else "context"
         return len(new), None
 
-    def _first_stop(self, answer: Sequence[int], new: Sequence[int]) -> int | None:
-        """Index of the first new token with which the answer contains a stop string."""
-        if not self.stop_strings or self.to_text is None:
-            return None
-        # A token is at least one byte; what lies further back than the longest stop string cannot be part of it.
-        reach = max(len(text.encode()) for text in self.stop_strings)
-        tail, to_text = list(answer[-reach:]), self.to_text
 
-        def has_stop(num_new: int) -> bool:
-            text = to_text([*tail, *new[:num_new]])
-            return any(stop in text for stop in self.stop_strings)
+def holds_text(texts: Sequence[str], to_text: Callable[[Sequence[int]], str]) -> IsOver:
+    """A rule that ends an answer with the token that completes one of `texts`."""
+    # A token is at least one byte; what lies further back than the longest text cannot be part of it.
+    reach = max(len(text.encode()) for text in texts)
 
-        return next((i for i in range(len(new)) if has_stop(i + 1)), None) if has_stop(len(new)) else None
+    def is_over(answer: Sequence[int], new: Sequence[int]) -> bool:
+        tail = to_text([*answer[-reach:], *new])
+        return any(text in tail for text in texts)
+
+    return is_over

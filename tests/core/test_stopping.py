@@ -6,7 +6,7 @@ import pytest
 from transformers import GenerationConfig
 
 from seeahead.errors import InputError
-from seeahead.stopping import StopRule, end_tokens_of
+from seeahead.stopping import StopRule, check_stop_texts, end_tokens_of, holds_text
 
 _WORDS = ["", "a", "b", "ab", " end", "é"]
 
@@ -37,12 +37,12 @@ def test_the_limit_cuts_a_block() -> None:
 
 
 def test_the_context_cuts_a_block_and_says_so() -> None:
-    assert StopRule(10, num_prompt_tokens=5, max_length=8).cut([1, 1], [1, 1]) == (1, "context")
-    assert StopRule(10, num_prompt_tokens=8, max_length=8).limit == 1, "prefill yields one token in any case"
+    assert StopRule(10, room=3).cut([1, 1], [1, 1]) == (1, "context")
+    assert StopRule(10, room=0).limit == 1, "prefill yields one token in any case"
 
 
 def test_a_stop_string_ends_with_the_token_that_completes_it() -> None:
-    rule = StopRule(10, stop_strings=("ba",), to_text=_text)
+    rule = StopRule(10, is_over=(holds_text(("ba",), _text),))
     assert rule.cut([1, 2], [1, 2, 1]) == (1, "stop"), "begun before the block"
     assert rule.cut([1], [2, 1, 1]) == (2, "stop")
     assert rule.cut([1], [1, 3]) == (2, None)
@@ -50,10 +50,16 @@ def test_a_stop_string_ends_with_the_token_that_completes_it() -> None:
 
 
 def test_an_end_token_before_the_stop_string_wins() -> None:
-    assert StopRule(10, frozenset([5]), ("ab",), _text).cut([], [5, 3]) == (1, "end")
+    assert StopRule(10, frozenset([5]), is_over=(holds_text(("ab",), _text),)).cut([], [5, 3]) == (1, "end")
 
 
-@pytest.mark.parametrize(("limit", "stop"), [(0, ()), (-3, ()), (5, ("",)), (5, ("ab", "\ud800")), (5, ("a\udfffb",))])
-def test_wrong_settings_are_refused(limit: int, stop: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("limit", [0, -3, True, 2.5, "5"])
+def test_a_wrong_limit_is_refused(limit: object) -> None:
     with pytest.raises(InputError):
-        StopRule(limit, stop_strings=stop, to_text=_text)
+        StopRule(limit)
+
+
+@pytest.mark.parametrize("stop", [("",), ("ab", "\ud800"), ("a\udfffb",), 3, ["a", 3]])
+def test_wrong_stop_texts_are_refused(stop: object) -> None:
+    with pytest.raises(InputError):
+        check_stop_texts(stop)

@@ -129,6 +129,16 @@ def test_the_attention_of_the_model_is_what_it_was_after_a_packed_pass():
     assert family.seen == before
 
 
+def test_a_paligemma_ends_at_its_window_also_after_a_change():
+    model = tiny_model("paligemma")
+    model.config.text_config.sliding_window = 20
+    family = family_for(model)
+    assert family.max_length == 20
+    model.set_attn_implementation("eager")
+    assert family.follow()
+    assert family.max_length == 20
+
+
 @pytest.mark.parametrize("model_type", ["llava", "qwen3", "gemma3"])
 def test_hidden_states_are_those_that_transformers_tells(model_type):
     family, inputs = target(model_type), prompt(model_type, image_counts(model_type)[0])

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 import seeahead
 from seeahead.errors import ModelError
-from seeahead.families import FILES, TESTED, check_loadable, check_supported, family_for, register_family
+from seeahead.families import TESTED, check_loadable, check_supported, class_of, family_for, register_family
 from seeahead.families.base import Family
+from seeahead.families.particular import CLASSES
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_family, tiny_model
 from tests import own_family
 from tests.families.processors import processor_or_skip
@@ -44,15 +44,15 @@ def test_a_folder_gives_the_same_answers_as_the_pair(tmp_path, capfd, model_type
     assert loaded.generate("What is this?", images, max_new_tokens=8).token_ids == expected.token_ids
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_one_short_file_says_everything_of_a_family(file):
-    module = import_module(f"seeahead.families.{file}")
-    assert set(module.TINY) == {model_type for model_type, name in FILES[file].items() if name}
-    assert issubclass(module.FAMILY, Family)
-    assert len(Path(module.__file__).read_text(encoding="utf-8").splitlines()) <= 60
+def test_every_class_of_our_own_serves_a_type_that_transformers_knows():
+    for model_type, kind in CLASSES.items():
+        check_loadable(model_type)
+        assert class_of(model_type) is kind
+        assert issubclass(kind, Family)
+        assert kind is not Family
 
 
-def test_a_family_of_ones_own_is_as_short():
+def test_a_family_of_ones_own_is_short():
     assert len(Path(own_family.__file__).read_text(encoding="utf-8").splitlines()) <= 60
     assert type(tiny_family(own_family.MODEL_TYPE)) is own_family.OwnVlm
 

@@ -23,7 +23,7 @@ from seeahead.families import family_for
 from seeahead.images import load_image
 from seeahead.prompt import make_prompt
 from seeahead.sampling import SamplingParams
-from seeahead.stopping import StopRule
+from seeahead.stopping import StopRule, check_stop_texts
 from seeahead.testing import tiny_model, tiny_processor
 from tests.drafters import tiny_folders
 
@@ -241,9 +241,7 @@ def read_settings(value, folder):
     if value.get("way") == "params":
         return SamplingParams(**known)
     if value.get("way") == "rule":
-        stop = settings.get("stop", ())
-        texts = tuple(stop) if isinstance(stop, list) else stop
-        return StopRule(settings.get("max_new_tokens", 5), frozenset(), texts, lambda tokens: "")
+        return StopRule(settings.get("max_new_tokens", 5)), check_stop_texts(settings.get("stop", ()))
     more = {name: settings[name] for name in ("max_new_tokens", "stop") if name in settings}
     pieces = _engine().stream("What is 7?", **known, **more)
     return next(pieces)

@@ -23,6 +23,7 @@ from seeahead.executor import ModelInputs
 from seeahead.executors.transformers import TransformersExecutor
 from seeahead.families.encoding import PromptEncoder
 from seeahead.families.inspection import (
+    WINDOWS,
     borders_of,
     check_model,
     context_of,
@@ -59,8 +60,8 @@ class Family(PromptEncoder):
         self.dtype: torch.dtype = self.model.dtype
         self.cache_argument = cache_argument(self.model.forward)
         self._rotary_index = rotary_index(self.model)
-        self._borders = borders_of(self.text_config)
-        self._reads_anew = bool(self._borders) and prepares_on_its_own(self.model)
+        self._borders, self._dynamic = borders_of(self.text_config)
+        self._reads_anew = prepares_on_its_own(self.model)
         forward = inspect.signature(self.model.forward).parameters
         self.last_logits_only: Mapping[str, int] = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
         self.seen = fingerprint(self.model)
@@ -102,32 +103,25 @@ class Family(PromptEncoder):
     def most_nodes(self, position: int) -> int | None:
         """Most nodes that a pass may hold beside a root at `position`; None: any number.
 
-        Some rotary factors change once a pass reaches a border: LongRoPE's for all rows of it, dynamic ones with every
-        further position. So drafts end before the border, and beyond a dynamic one there are none. Nor do they reach
-        beyond the context, where learned positions have no row.
+        Drafts end before a border of rotary factors; beyond a dynamic one there are none. Nor do they reach beyond the
+        context, where learned positions have no row.
         """
-        most = [border.position - 1 - position for border in self._borders if position < border.position]
-        most += [0 for border in self._borders if border.is_dynamic and position >= border.position]
-        if self.max_length is not None:
-            most.append(max(0, self.max_length - 1 - position))
-        return min(most, default=None)
+        most = [border - 1 - position for border in self._borders if position < border]
+        ends = self._dynamic if self.max_length is None else [*self._dynamic, self.max_length]
+        return min([*most, *(max(0, end - 1 - position) for end in ends)], default=None)
 
     def crosses_border(self, length: int, num_more: int) -> bool:
         """Whether rotary factors change somewhere from the prefill of `length` tokens to `num_more` tokens later."""
-        return any(
-            length <= border.position < length + num_more or (border.is_dynamic and length >= border.position)
-            for border in self._borders
-        )
+        is_crossed = any(length <= border < length + num_more for border in self._borders)
+        return is_crossed or any(border < length + num_more for border in self._dynamic)
 
     def longest_after(self, length: int) -> int | None:
         """Most tokens of prompt and answer together, after a prompt of `length`; None without limit.
 
         Phi-3 reads everything anew where its LongRoPE factors change: an answer ends there.
         """
-        if self._reads_anew:
-            borders = [border.position for border in self._borders if length <= border.position]
-            return min([*borders, *([] if self.max_length is None else [self.max_length])], default=None)
-        return self.max_length
+        ends = [border for border in (*self._borders, *self._dynamic) if length <= border and self._reads_anew]
+        return min(ends if self.max_length is None else [*ends, self.max_length], default=None)
 
     @property
     def width(self) -> int:
@@ -135,7 +129,7 @@ class Family(PromptEncoder):
 
     def check_length(self, length: int) -> None:
         """Dynamic factors of a longer prompt depend on the prompts before it: no answer could be had twice."""
-        border = min((one.position for one in self._borders if one.is_dynamic), default=None)
+        border = min(self._dynamic, default=None)
         if border is not None and length >= border:
             raise InputError(
                 f"the prompt has {length} tokens; from {border} on, its dynamic rotary factors depend on "
@@ -193,10 +187,8 @@ class Family(PromptEncoder):
         named = getattr(self.text_config, "layer_types", None)
         if named:
             return tuple(sorted(set(named)))
-        for kind, setting in (("sliding_attention", "sliding_window"), ("chunked_attention", "attention_chunk_size")):
-            if getattr(self.text_config, setting, None) is not None:
-                return (kind,)
-        return ("full_attention",)
+        windows = [kind for kind, name in WINDOWS.items() if getattr(self.text_config, name, None) is not None]
+        return (*windows, "full_attention")[:1]
 
     def visible_in(self, kind: str, visible: torch.Tensor) -> torch.Tensor:
         """What is left of `visible` in a layer of this type.

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
+from PIL.Image import Image
 from transformers import PreTrainedModel
 
 from seeahead.errors import InputError
@@ -91,8 +92,11 @@ class PromptEncoder:
         if prompt.images and not hasattr(self.processor, "image_processor"):
             raise InputError("images were given, but no image processor; pass (model, processor), not a tokenizer")
         messages, reader = self._without_special_tokens(prompt.messages, template)
-        encode = self._encode_with_images if prompt.images else self._encode_text
-        encoded = encode(reader, template, messages)
+        text = self._write(reader, template, messages, with_images=bool(prompt.images))
+        if prompt.images:
+            encoded = self._encode_with_images(reader, text, prompt.images)
+        else:
+            encoded = self._encode_text(reader, text, is_plain=template == PLAIN)
         token_ids = encoded.pop("input_ids")
         for name in ("attention_mask", "labels"):  # PaliGemma's processor adds labels for training to every prompt
             encoded.pop(name, None)
@@ -132,31 +136,26 @@ class PromptEncoder:
             turns = ""
             with suppress(InputError):
                 chat = [Message(role, ("",)) for role in ("user", "assistant", "user")]
-                turns = self._write(self.processor, template, chat, add_generation_prompt=False)
+                turns = self._write(self.processor, template, chat, is_asked=False)
             self._special_tokens_known[key] = SpecialTokens(self.tokenizer, filter(None, words), names, turns)
         return self._special_tokens_known[key]
 
-    def _encode_with_images(self, reader: Any, template: str, messages: Sequence[Message]) -> dict[str, Any]:
-        config = self.model.config
-        reader = completed(reader, config)
-        images = [part for message in messages for part in message.parts if not isinstance(part, str)]
-        text = self._write(reader, template, messages, with_images=True)
+    def _encode_with_images(self, reader: Any, text: str, images: Sequence[Image]) -> dict[str, Any]:
+        reader = completed(reader, self.model.config)
         settings = {} if self._adds_special_tokens(text) else {"add_special_tokens": False}
         with refusals_told():
-            encoded = reader(text=text, images=[images], return_tensors="pt", **settings)
+            encoded = reader(text=text, images=[list(images)], return_tensors="pt", **settings)
         pixels = encoded.get("pixel_values")
         num_features = self.num_image_features(pixels) if isinstance(pixels, torch.Tensor) else None
-        check_placeholders(reader, config, encoded, num_features)
+        check_placeholders(reader, self.model.config, encoded, num_features)
         return dict(encoded)
 
-    def _encode_text(self, reader: Any, template: str, messages: Sequence[Message]) -> dict[str, Any]:
-        text = self._write(reader, template, messages)
-        is_tokenizer = self.tokenizer is self.processor
+    def _encode_text(self, reader: Any, text: str, *, is_plain: bool) -> dict[str, Any]:
         # A tokenizer adds nothing to what a template says; a processor adds the beginning where it says none.
-        adds = template == PLAIN or (not is_tokenizer and self._adds_special_tokens(text))
+        adds = is_plain or (self.tokenizer is not self.processor and self._adds_special_tokens(text))
         with refusals_told():
             ids = getattr(reader, "tokenizer", reader)(text, add_special_tokens=adds, return_tensors="pt")["input_ids"]
-        if template == PLAIN and ids.shape[1] > 1 and int(ids[0, -1]) == self.tokenizer.eos_token_id:
+        if is_plain and ids.shape[1] > 1 and int(ids[0, -1]) == self.tokenizer.eos_token_id:
             # Nothing can follow a text that has ended.
             ids = ids[:, :-1]
         return {"input_ids": ids}
@@ -165,10 +164,6 @@ class PromptEncoder:
         bos = self.tokenizer.bos_token
         return bos is None or not text.startswith(bos)
 
-    def _takes_parts(self, template: str, *, with_images: bool) -> bool:
-        placeholder = getattr(self.processor, "image_token", None) if with_images else None
-        return takes_parts(partial(_render, self.processor, template), placeholder, is_usual=self.can_see)
-
     def _write(
         self,
         reader: Any,
@@ -176,14 +171,15 @@ class PromptEncoder:
         messages: Sequence[Message],
         *,
         with_images: bool = False,
-        add_generation_prompt: bool = True,
+        is_asked: bool = True,
     ) -> str:
-        """The conversation as the template writes it."""
-        if self._takes_parts(template, with_images=with_images):
+        """The conversation as the template writes it; `is_asked`: up to where the answer begins."""
+        placeholder = getattr(self.processor, "image_token", None) if with_images else None
+        if takes_parts(partial(_render, self.processor, template), placeholder, is_usual=self.can_see):
             chat = as_parts(messages)
         else:
             chat = as_strings(messages, self._image_text, "" if template == PLAIN else "\n")
-        return _render(reader, template, chat, add_generation_prompt)
+        return _render(reader, template, chat, is_asked)
 
     @property
     def _image_text(self) -> str:
@@ -200,9 +196,7 @@ class PromptEncoder:
         return value
 
 
-def _render(processor: Any, template: str, chat: list[dict[str, Any]], add_generation_prompt: bool = True) -> str:
+def _render(processor: Any, template: str, chat: list[dict[str, Any]], is_asked: bool = True) -> str:
+    settings = {"chat_template": template, "add_generation_prompt": is_asked, "tokenize": False}
     with refusals_told():
-        text = processor.apply_chat_template(
-            chat, chat_template=template, add_generation_prompt=add_generation_prompt, tokenize=False
-        )
-    return str(text)
+        return str(processor.apply_chat_template(chat, **settings))

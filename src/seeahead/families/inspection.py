@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +14,10 @@ from seeahead.compat import attention_of, recomputes
 from seeahead.errors import ModelError
 from seeahead.executors.hooks import has_global_hooks, num_hooks
 
-LAYER_TYPES = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+"""Types of attention layers that do not see everything -> the setting that says how far they see."""
+
+LAYER_TYPES = {"full_attention", *WINDOWS}
 """Types of attention layers for which the mask of a tree is known."""
 
 
@@ -39,63 +42,64 @@ _RECURRENT_LAYERS = ("linear", "mamba", "recurrent", "ssm", "conv", "hybrid")
 
 def check_model(model: PreTrainedModel) -> None:
     """Raises ModelError, with the reason and the way out, for a model on which no draft could be exact."""
+    for fault in _faults(model):
+        raise ModelError(fault)
+
+
+def _faults(model: PreTrainedModel) -> Iterator[str]:
     if model.get_output_embeddings() is None:
-        raise ModelError(
+        yield (
             f"{type(model).__name__} has no language head; load the model with AutoModelForImageTextToText or "
             "AutoModelForCausalLM"
         )
-    config = model.config.get_text_config()
-    types = {str(name) for name in getattr(config, "layer_types", None) or ()}
-    recurrent = sorted(name for name in types if any(word in name for word in _RECURRENT_LAYERS))
+    config, name = model.config.get_text_config(), model.config.model_type
+    types = {str(kind) for kind in getattr(config, "layer_types", None) or ()}
+    recurrent = sorted(kind for kind in types if any(word in kind for word in _RECURRENT_LAYERS))
     if recurrent or getattr(config, "is_encoder_decoder", False):
-        raise ModelError(
+        yield (
             f"model type '{config.model_type}' has {', '.join(recurrent) or 'encoder-decoder'} layers, whose cache "
             "cannot roll back refused tokens; use a decoder whose layers are all attention"
         )
     if types - LAYER_TYPES:
-        raise ModelError(
-            f"model type '{model.config.model_type}' has {', '.join(sorted(types - LAYER_TYPES))} layers, for which no "
-            f"tree mask is known; use a model whose layers are {', '.join(sorted(LAYER_TYPES))}"
+        yield (
+            f"model type '{name}' has {', '.join(sorted(types - LAYER_TYPES))} layers, for which no tree mask is "
+            f"known; use a model whose layers are {', '.join(sorted(LAYER_TYPES))}"
         )
     local = [kind for kind in getattr(config, "attention_layers", None) or () if kind != "global"]
     if local and not hasattr(config, "layer_types"):
-        raise ModelError(
-            f"model type '{model.config.model_type}' has {local[0]} attention whose window counts cache columns, "
-            "so that a tree would push tokens out of it; use a model without"
+        yield (
+            f"model type '{name}' has {local[0]} attention whose window counts cache columns, so that a tree would "
+            "push tokens out of it; use a model without"
         )
     attention = attention_of(config)
     if attention not in (None, "eager", "sdpa"):
-        raise ModelError(
+        yield (
             f"attention implementation '{attention}' takes no tree mask; load the model with "
             "attn_implementation='sdpa', or call model.set_attn_implementation('sdpa')"
         )
-    _check_activations(model)
-    if model.training:
-        _check_training(model)
+    yield from _faults_of_layers(model)
+    if model.training and recomputes(model):
+        yield "the model is training with gradient checkpointing, which uses no cache; call model.eval()"
 
 
-def _check_activations(model: nn.Module) -> None:
-    """Refuses layers whose scales or outliers are found over all rows of a pass: a draft would change the target."""
+def _faults_of_layers(model: PreTrainedModel) -> Iterator[str]:
+    """Layers whose scales or outliers are found over all rows of a pass, so that a draft would change the target; and
+    in training mode, which is left as it is, layers whose passes are random."""
     for name, module in model.named_modules():
         kind = type(module)
         shares_rows = kind.__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.qat", "torch.nn.quantized"))
         if shares_rows or (kind.__name__ == "Linear8bitLt" and getattr(module, "threshold", 6.0) > 0):
-            raise ModelError(
+            yield (
                 f"layer {name} is {kind.__module__}.{kind.__name__}, which quantises activations over all rows of a "
                 "pass, so that a draft changes the model's own answer; quantise weights only, or activations by row"
             )
-
-
-def _check_training(model: PreTrainedModel) -> None:
-    """A model in training mode is left in it; refuses what makes its passes random or leaves out the cache."""
-    for name, module in model.named_modules():
+        if not (model.training and module.training):
+            continue
         rates = [module.p] if isinstance(module, nn.modules.dropout._DropoutNd) else []
         # Layers of transformers also drop by numbers of their own, under several names.
         rates += [value for key, value in vars(module).items() if "dropout" in key and isinstance(value, float)]
-        if module.training and any(rate > 0 for rate in rates):
-            raise ModelError(f"the model is in training mode and {name} drops values at random; call model.eval()")
-    if recomputes(model):
-        raise ModelError("the model is training with gradient checkpointing, which uses no cache; call model.eval()")
+        if any(rate > 0 for rate in rates):
+            yield f"the model is in training mode and {name} drops values at random; call model.eval()"
 
 
 def context_of(config: Any) -> int | None:
@@ -124,24 +128,17 @@ def ropes_of(config: Any) -> list[dict[str, Any]]:
     return [dict(rope)]
 
 
-@dataclass(frozen=True)
-class Border:
-    """A position at which rotary factors change with the longest row of a pass, so that no pass may cross it."""
+def borders_of(config: Any) -> tuple[list[int], list[int]]:
+    """Positions at which rotary factors change with the longest row of a pass: once, and with every further one.
 
-    position: int
-    is_dynamic: bool
-    """Whether they go on changing with every further position."""
-
-
-def borders_of(config: Any) -> tuple[Border, ...]:
-    found = []
+    LongRoPE's change for all rows of a pass that reaches the border; no pass may cross it. Dynamic ones go on changing.
+    """
+    found: dict[Any, list[int]] = {"longrope": [], "dynamic": []}
     for rope in ropes_of(config):
-        kind = rope.get("rope_type")
-        if kind in ("longrope", "dynamic"):
-            stated = getattr(config, "original_max_position_embeddings", None)
-            original = rope.get("original_max_position_embeddings") or stated or config.max_position_embeddings
-            found.append(Border(int(original), kind == "dynamic"))
-    return tuple(found)
+        stated = getattr(config, "original_max_position_embeddings", None)
+        original = rope.get("original_max_position_embeddings") or stated or config.max_position_embeddings
+        found.get(rope.get("rope_type"), []).append(int(original))
+    return found["longrope"], found["dynamic"]
 
 
 def fingerprint(model: PreTrainedModel) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from seeahead.executors.fuse import memory_bytes
 from seeahead.families import check_loadable
 from seeahead.families.processors import processor_class
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
 
 def pick_device(device: str) -> torch.device:
@@ -83,17 +83,16 @@ def _is_faster_in_32_bits(model: Any) -> bool:
 
 def check_model_type(source: str | Path) -> None:
     """Raises ModelError for a local folder without config or of an unknown type, before transformers looks at it."""
-    if is_folder(source):
-        check_loadable(escaped(str(_config_of(Path(source)).get("model_type"))))
-
-
-def _config_of(folder: Path) -> dict[str, Any]:
+    folder = Path(source)
+    if not is_folder(source):
+        return
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         raise ModelError(
             f"{shown(str(folder))} holds an adapter (PEFT), not a model; in Python put it on its base model and give "
             "(model, processor), or save the merged model and give its folder"
         )
-    return read_json(folder / "config.json", "give a model folder", ModelError)
+    config = read_json(folder / "config.json", "give a model folder", ModelError)
+    check_loadable(escaped(str(config.get("model_type"))))
 
 
 @contextmanager

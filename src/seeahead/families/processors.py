@@ -27,13 +27,17 @@ def processor_class(model_type: str) -> Any:
     return _images_only(theirs) if takes_videos else theirs
 
 
+_PARTS = {"self", "image_processor", "tokenizer"}
+
+
 def _images_only(theirs: Any) -> Any:
-    known = inspect.signature(theirs.__init__).parameters
+    known = inspect.signature(theirs.__init__).parameters.keys()
 
     class ImagesOnly(theirs):
         """transformers finds a processor's parts by the names of its constructor's parameters: no video, no part.
 
-        What a checkpoint stores for other parameters is given only under names that stand here.
+        What a checkpoint stores for other parameters is given only under names that stand here, as it reads them off
+        the constructor's code.
         """
 
         def __init__(
@@ -46,33 +50,20 @@ def _images_only(theirs: Any) -> Any:
             vision_aspect_ratio: str = "anyres_max_9",
             chat_template: str | None = None,
         ) -> None:
-            settings = {
-                "image_seq_length": image_seq_length,
-                "num_image_tokens": num_image_tokens,
-                "vision_feature_select_strategy": vision_feature_select_strategy,
-                "vision_aspect_ratio": vision_aspect_ratio,
-                "chat_template": chat_template,
-            }
-            super().__init__(
-                image_processor, tokenizer, None, **{name: value for name, value in settings.items() if name in known}
-            )
+            given = {name: value for name, value in locals().items() if name in known - _PARTS}
+            super().__init__(image_processor, tokenizer, None, **given)
 
     # Saved under the name of the class it stands for, it loads anywhere.
     ImagesOnly.__name__ = ImagesOnly.__qualname__ = theirs.__name__
     return ImagesOnly
 
 
-COUNTING = (
-    "patch_size",
-    "vision_feature_select_strategy",
-    "num_additional_image_tokens",
-    "num_image_tokens",
-    "image_seq_len",
-    "image_seq_length",
-)
+_COMPLETED = ("patch_size", "vision_feature_select_strategy", "num_additional_image_tokens", "num_image_tokens")
+COUNTING = (*_COMPLETED, "image_seq_len", "image_seq_length")
 """Settings of processors by which they count how many features the model makes of an image."""
 
-_CLASS_TOKEN_TOWERS = ("clip_vision_model",)
+CLASS_TOKEN_TOWERS = ("clip_vision_model",)
+"""Whose first feature stands for the whole image."""
 
 
 def completed(processor: Any, config: Any) -> Any:
@@ -80,7 +71,7 @@ def completed(processor: Any, config: Any) -> Any:
 
     Raises InputError where the config does not say it either.
     """
-    said = {name: getattr(processor, name) for name in COUNTING[:4] if hasattr(processor, name)}
+    said = {name: getattr(processor, name) for name in _COMPLETED if hasattr(processor, name)}
     if None not in said.values():
         return processor
     tower = config.vision_config
@@ -89,7 +80,7 @@ def completed(processor: Any, config: Any) -> Any:
         "patch_size": side,
         "num_image_tokens": (tower.image_size // side) ** 2 if side else None,
         "vision_feature_select_strategy": getattr(config, "vision_feature_select_strategy", None),
-        "num_additional_image_tokens": int(tower.model_type in _CLASS_TOKEN_TOWERS),
+        "num_additional_image_tokens": int(tower.model_type in CLASS_TOKEN_TOWERS),
     }
     other = copy.copy(processor)
     for name, value in said.items():

@@ -1,16 +1,18 @@
 """Texts that spell a special token, such as `<image>` or `<|im_end|>`: they are read as text, never as the token.
 
 Chat templates, processors and tokenizers find special tokens in the prompt by their spelling, wherever it comes from.
-So a prompt that spells some is first written with stand-ins in their place, which neither template nor processor takes
-for anything. Where the finished text becomes token ids, the spellings return, as text.
+So a prompt that spells some is first written with other letters in them, which neither template nor processor takes
+for anything. Where the finished text becomes token ids, those letters return, as text, and a copy of the tokenizer
+knows its special tokens, as the template wrote them, by other names. All stand-ins are as long as what they stand for,
+so that every character keeps its place.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from tokenizers import AddedToken
@@ -18,7 +20,7 @@ from transformers import BatchEncoding
 
 from seeahead.errors import InputError, shown
 
-_MARKS = range(0xE000, 0xF8FF)
+_PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
 """Private use characters: no template and no tokenizer gives them a meaning."""
 
 
@@ -40,7 +42,7 @@ class SpecialTokens:
         longest_first = sorted(spellings, key=lambda name: (-len(name), name))
         self.pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self.tokens = {name: added[name] for name in longest_first if name in added}
-        self._copies: dict[str, Any] = {}
+        self._copy: tuple[list[str], Any] = ([], None)
 
     def are_spelled(self, text: str) -> bool:
         """Whether something in `text` would become a special token."""
@@ -60,27 +62,46 @@ class SpecialTokens:
         """
         whole = "".join(texts)
         if getattr(self.tokenizer, "backend_tokenizer", None) is None:
-            raise InputError(_impossible(whole, self.pattern))
-        mark = next((chr(code) for code in _MARKS if chr(code) not in whole), None)
-        if mark is None:
-            raise InputError("the text holds every private use character of Unicode; leave one of them out")
+            raise InputError(self.impossible(whole))
         # Neighbouring texts may spell a token together, so they are searched as one.
-        spans = [match.span() for match in self.pattern.finditer(whole)]
-        marked: list[str] = []
-        spellings: list[str] = []
-        start = 0
-        for text in texts:
-            pieces, at, end = [], start, start + len(text)
-            for first, last in ((max(first, start), min(last, end)) for first, last in spans):
-                if first < last:
-                    pieces.append(f"{whole[at:first]}{mark}{len(spellings)}{mark}")
-                    spellings.append(whole[first:last])
-                    at = last
-            marked.append("".join(pieces) + whole[at:end])
-            start = end
-        if mark not in self._copies:
-            self._copies[mark] = _renaming_copy(self, mark)
-        return marked, LiteralTokenizer(self, self._copies[mark], mark, spellings)
+        spelled = "".join(sorted(set("".join(self.pattern.findall(whole)))))
+        taken = set(whole)
+        free = (chr(code) for code in chain(*_PRIVATE) if chr(code) not in taken)
+        letters = list(islice(free, 1 + len(self.tokens) + len(spelled)))
+        if len(letters) < 1 + len(self.tokens) + len(spelled):
+            raise InputError("the text holds every private use character of Unicode; leave one of them out")
+        names = [first + letters[0] * (len(name) - 1) for name, first in zip(self.tokens, letters[1:])]
+        others = "".join(letters[1 + len(names) :])
+        known, backend = self._copy
+        if known != names:
+            backend = self._renaming_copy(names)
+            self._copy = names, backend
+        marked = iter(self.pattern.sub(lambda match: match[0].translate(str.maketrans(spelled, others)), whole))
+        parts = ["".join(islice(marked, len(text))) for text in texts]
+        return parts, LiteralTokenizer(self, backend, names, str.maketrans(others, spelled), whole)
+
+    def impossible(self, text: str) -> str:
+        """What is said of a text with a special token that cannot be read as text."""
+        found = self.pattern.search(text)
+        what = shown(found[0]) if found else "a special token in other letters"
+        return f"the text spells {what}, which this tokenizer can only read as the special token itself; leave it out"
+
+    def _renaming_copy(self, names: Sequence[str]) -> Any:
+        """The tokenizer's backend that knows special tokens by `names`, and by their own for text.
+
+        So the text around a template's tokens is cut into pieces as always. A copy, since others use theirs meanwhile.
+        """
+        backend = copy.deepcopy(self.tokenizer.backend_tokenizer)
+        backend.no_padding()
+        backend.no_truncation()
+        # Special tokens are text from here on, but only those that are marked as such.
+        backend.encode_special_tokens = True
+        tokens = [token for _, token in self.tokens.values()]
+        backend.add_special_tokens(
+            [_changed(token, token.content, special=True) for token in tokens if not token.special]
+        )
+        backend.add_tokens([_changed(token, name, special=False) for name, token in zip(names, tokens)])
+        return backend
 
 
 class LiteralTokenizer:
@@ -90,13 +111,16 @@ class LiteralTokenizer:
     stand for is text.
     """
 
-    def __init__(self, special: SpecialTokens, backend: Any, mark: str, spellings: list[str]) -> None:
+    def __init__(
+        self, special: SpecialTokens, backend: Any, names: Sequence[str], back: dict[int, int], whole: str
+    ) -> None:
+        """`backend` knows special tokens by `names`; `back`: stand-ins -> letters of `whole`, the prompt's text."""
         self._theirs = special.tokenizer
-        self._special, self._backend, self._mark, self._spellings = special, backend, mark, spellings
-        self._pattern = re.compile(f"{mark}([0-9]+){mark}|{special.pattern.pattern}")
-        tokens = special.tokens.values()
-        self._ids = {backend.token_to_id(_name(index, mark)): index for index, _ in tokens}
-        self._never = {index for index, _ in tokens} - {self._theirs.unk_token_id}
+        self._special, self._backend, self._back, self._whole = special, backend, back, whole
+        self._names = dict(zip(special.tokens, names))
+        indices = [index for index, _ in special.tokens.values()]
+        self._ids = {backend.token_to_id(name): index for name, index in zip(names, indices)}
+        self._never = set(indices) - {self._theirs.unk_token_id}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._theirs, name)
@@ -111,7 +135,7 @@ class LiteralTokenizer:
     ) -> BatchEncoding:
         """What the tokenizer answers for single texts that need neither padding nor truncation."""
         read = [self._encode(one, add_special_tokens) for one in ([text] if isinstance(text, str) else text)]
-        ids = [row for row, _ in read]
+        ids = [[self._ids.get(token, token) for token in encoding.ids] for encoding in read]
         encoded = {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
         if return_token_type_ids or (
             return_token_type_ids is None and "token_type_ids" in self._theirs.model_input_names
@@ -119,69 +143,15 @@ class LiteralTokenizer:
             encoded["token_type_ids"] = [[0] * len(row) for row in ids]
         if isinstance(text, str) and return_tensors is None:
             return BatchEncoding({name: rows[0] for name, rows in encoded.items()})
-        return _Located([place for _, place in read], encoded, tensor_type=return_tensors)
+        return BatchEncoding(encoded, read, tensor_type=return_tensors)
 
-    def _encode(self, text: str, add_special_tokens: bool) -> tuple[list[int], Callable[[int], int | None]]:
-        """Token ids, and which of them a character of `text` went into."""
-        written, starts, length, at = [], [(0, 0)], 0, 0
-        for match in self._pattern.finditer(text):
-            written += [text[at : match.start()], self._rewritten(match)]
-            at = match.end()
-            starts.append((match.start(), length + len(written[-2])))
-            length += len(written[-2]) + len(written[-1])
-            starts.append((at, length))
-        encoding = self._backend.encode("".join(written) + text[at:], add_special_tokens=add_special_tokens)
-
-        def place(character: int) -> int | None:
-            start, start_written = starts[bisect_right(starts, character, key=lambda pair: pair[0]) - 1]
-            token: int | None = encoding.char_to_token(start_written + character - start)
-            return token
-
+    def _encode(self, text: str, add_special_tokens: bool) -> Any:
+        named = self._special.pattern.sub(lambda match: self._names.get(match[0], match[0]), text)
+        encoding = self._backend.encode(named.translate(self._back), add_special_tokens=add_special_tokens)
         for token, is_added in zip(encoding.ids, encoding.special_tokens_mask, strict=True):
             if token in self._never and not is_added:
-                raise InputError(_impossible("".join(self._spellings), self._special.pattern))
-        return [self._ids.get(token, token) for token in encoding.ids], place
-
-    def _rewritten(self, match: re.Match[str]) -> str:
-        """What a stand-in stands for, or the copy's name of a special token; other words stay as they are."""
-        if match[1] is not None:
-            return self._spellings[int(match[1])]
-        known = self._special.tokens.get(match[0])
-        return match[0] if known is None else _name(known[0], self._mark)
-
-
-class _Located(BatchEncoding):
-    """Encoded texts which can still say where a character went: Idefics3's processor asks for the ends of images."""
-
-    def __init__(self, places: list[Callable[[int], int | None]], *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self._places = places
-
-    def char_to_token(self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0) -> Any:
-        row, character = (0, batch_or_char_index) if char_index is None else (batch_or_char_index, char_index)
-        return self._places[row](character)
-
-
-def _renaming_copy(special: SpecialTokens, mark: str) -> Any:
-    """The tokenizer's backend with other names for its special tokens, which no text has, and none by their own.
-
-    So the text around a template's tokens is cut into pieces as always. A copy, since others use theirs meanwhile.
-    """
-    backend = copy.deepcopy(special.tokenizer.backend_tokenizer)
-    backend.no_padding()
-    backend.no_truncation()
-    # Special tokens are text from here on, but only those that are marked as such.
-    backend.encode_special_tokens = True
-    tokens = list(special.tokens.values())
-    backend.add_special_tokens(
-        [_changed(token, token.content, special=True) for _, token in tokens if not token.special]
-    )
-    backend.add_tokens([_changed(token, _name(index, mark), special=False) for index, token in tokens])
-    return backend
-
-
-def _name(index: int, mark: str) -> str:
-    return f"{mark}{index}{mark}"
+                raise InputError(self._special.impossible(self._whole))
+        return encoding
 
 
 def _marks_turns(name: str, turns: str) -> bool:
@@ -190,9 +160,3 @@ def _marks_turns(name: str, turns: str) -> bool:
 
 def _changed(token: AddedToken, content: str, *, special: bool) -> AddedToken:
     return AddedToken(content, special=special, normalized=token.normalized, lstrip=token.lstrip, rstrip=token.rstrip)
-
-
-def _impossible(text: str, pattern: re.Pattern[str]) -> str:
-    found = pattern.search(text)
-    what = shown(found[0]) if found else "a special token in other letters"
-    return f"the text spells {what}, which this tokenizer can only read as the special token itself; leave it out"

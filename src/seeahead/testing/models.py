@@ -14,9 +14,21 @@ from transformers import (
 )
 
 from seeahead.executor import ModelInputs
-from seeahead.families import family_for, tiny_models
+from seeahead.families import family_for
 from seeahead.families.base import Family
-from seeahead.families.tiny import BOS, END, FIRST_WORD, IMAGE, IMAGE_END, IMAGE_START, PAD, VIDEO, VOCAB_SIZE, Tiny
+from seeahead.families.tiny import (
+    BOS,
+    END,
+    FIRST_WORD,
+    IMAGE,
+    IMAGE_END,
+    IMAGE_START,
+    PAD,
+    VIDEO,
+    VOCAB_SIZE,
+    Tiny,
+    tiny_models,
+)
 
 TINY_MODELS = tiny_models()
 VISION_FAMILIES = tuple(model_type for model_type, tiny in TINY_MODELS.items() if tiny.pixels is not None)
