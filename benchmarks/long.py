@@ -62,7 +62,7 @@ def measured(drafter: str, dtype: str) -> dict[str, Any]:
     answered(engine, 8, 4)
     before, peak = peak_of(engine)
     request = answered(engine, 8, ANSWER)
-    totals = Totals.of([request.generation()])
+    totals = Totals.of(request.generation())
     last, emitted = [], 0
     for step in reversed(request.records):
         emitted += len(step.emitted)
