@@ -149,7 +149,7 @@ def test_a_target_of_another_width_or_vocabulary_is_refused():
     with pytest.raises(DrafterError, match=r"features of width 16.*has width 8.*lookup"):
         MsdDrafter.on(narrow, network(), vocabulary)
     few = Target(Llama(LlamaShape(20, WIDTH, 24, 1, 2, 1, 8, 256)))
-    with pytest.raises(DrafterError, match="tokens up to 38; the target has width 16 and 20 tokens"):
+    with pytest.raises(DrafterError, match="map reaches token 38, the target has 20; take"):
         MsdDrafter.on(few, network(), vocabulary)
 
 

@@ -56,7 +56,7 @@ def test_it_reads_words_and_pictures_in_their_order():
     expected = torch.cat([word[5:6], first, word[6:7], second, word[7:8]])
     (view,) = model._views
     torch.testing.assert_close(model._inputs(view).extras["inputs_embeds"][0], expected)
-    late = view.extended((), len(view.ids) - 3)
+    late = view[3:]
     torch.testing.assert_close(model._inputs(late).extras["inputs_embeds"][0], expected[3:])
 
 

@@ -110,7 +110,7 @@ def assistant(folder: Path, engine: Engine) -> PreTrainedModel:
     model.generation_config.update(eos_token_id=family.model.generation_config.eos_token_id, pad_token_id=0)
     if wrapped:
         unknown = int(model.config.unknown_draft_id)
-        model.adopt(DraftVocabulary.load(folder, unknown), family.vocab_size, unknown)
+        model.adopt(Folder.read(folder).vocabulary(), family.vocab_size, unknown)
     return lent
 
 

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from seeahead.checked import checked, flag, one_of, whole
-from seeahead.drafters.base import DraftIds, ModelDrafting
-from seeahead.drafters.costs import with_costs
+from seeahead.drafters.base import DraftIds, ModelDrafter
 from seeahead.drafters.folder import MSD, Folder
-from seeahead.drafters.spec import DrafterSpec, TreeSettings
-from seeahead.drafters.tree_growth import TreeLimits
+from seeahead.drafters.spec import FolderSpec
 from seeahead.drafters.vision import pooled
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Ask, DraftContext, Feedback, Plan
@@ -165,28 +162,24 @@ def shifted(embeddings: Tensor, first: Tensor, is_visual: Tensor) -> tuple[Tenso
 
 
 @dataclass(frozen=True)
-class MsdDrafter:
-    """`layer` is the network's, with the target's head over the draft vocabulary. `draws`: as for language."""
+class MsdDrafter(ModelDrafter):
+    """`layer` is the network's, with the target's head over the draft vocabulary."""
 
     network: MsdNetwork
     vocabulary: DraftVocabulary
     target: Target
     layer: Llama
-    limits: TreeLimits = field(default_factory=TreeLimits)
-    draws: bool = False
-    name: str = "msd"
+    name: str = field(default="msd", kw_only=True)
     want: ClassVar[Want] = Want(FEATURES, embeddings=True)
-    num_rows: ClassVar[int] = 1
 
     @classmethod
     def on(cls, target: Target, network: MsdNetwork, vocabulary: DraftVocabulary, **settings: Any) -> MsdDrafter:
         """With `target`'s embedding and head. Raises DrafterError for a target of another width or vocabulary."""
-        executor = target.executor
-        width, theirs, highest = network.decoder.config.hidden_size, executor.limits.width, vocabulary.highest
-        if theirs != width or highest >= target.vocab_size or not isinstance(executor, FeatureTarget):
+        executor, width = target.executor, network.decoder.config.hidden_size
+        if executor.limits.width != width or not isinstance(executor, FeatureTarget):
             raise DrafterError(
-                f"the msd drafter is made for features of width {width} and tokens up to {highest}; the target has "
-                f"width {theirs} and {target.vocab_size} tokens; take one trained for this target, or drafter='lookup'"
+                f"the msd drafter is made for features of width {width}; the target has width {executor.limits.width}; "
+                "take one trained for this target, or drafter='lookup'"
             )
         vocabulary.check_target(target.vocab_size)
         head = rounded_linear(executor.head_rows(vocabulary.target_ids))
@@ -194,25 +187,18 @@ class MsdDrafter:
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        """What is read at every draft step."""
         return (self.network.fc, self.layer)
 
-    def with_room(self, depth: int) -> MsdDrafter:
-        return replace(self, limits=self.limits.at_least(depth))
-
-    def start(self, context: DraftContext) -> ModelDrafting:
-        return ModelDrafting(self.model(context), self.limits, context, self.name, draws=self.draws)
-
-    def model(self, context: DraftContext) -> MsdModel:
-        return MsdModel(self, context)
+    def model(self, context: DraftContext, depth: int = 0) -> MsdModel:
+        return MsdModel(self, context, max(self.limits.depth, depth))
 
 
 class MsdModel:
     """One answer: the layer's own session over slots, of which slot j guesses what follows token j + 1."""
 
-    def __init__(self, drafter: MsdDrafter, context: DraftContext) -> None:
+    def __init__(self, drafter: MsdDrafter, context: DraftContext, depth: int) -> None:
         assert context.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
-        self._drafter, self._network, self._layer = drafter, drafter.network, drafter.layer
+        self._network, self._layer, self._most_drafted = drafter.network, drafter.layer, depth * drafter.limits.width
         self._executor: Any = drafter.target.executor
         self._longest = self._layer.limits.max_length
         self.ids = DraftIds(drafter.vocabulary, len(drafter.vocabulary), context)
@@ -274,26 +260,21 @@ class MsdModel:
         return embedded
 
     def _has_room(self) -> bool:
-        longest, limits = self._longest, self._drafter.limits
         prompt = 0 if self._prompt is None else len(self._prompt)
-        ahead = prompt + len(self._unread) + limits.depth * limits.width
-        return longest is None or self._session.length + ahead <= longest
+        ahead = prompt + len(self._unread) + self._most_drafted
+        return self._longest is None or self._session.length + ahead <= self._longest
 
 
-class MsdSpec(TreeSettings, DrafterSpec):
+class MsdSpec(FolderSpec):
     """`source`: a folder of ours."""
 
     kind = "msd"
-    source: str | Path
+    key = MSD
 
-    def bind(self, target: Target) -> MsdDrafter:
-        folder = Folder.find(self.source)
-        if folder is None or MSD not in folder.values:
-            raise DrafterError(f"'{self.source}' is not an msd drafter's folder; give one that `{MSD}` names")
-        folder.check_target(target)
+    def read(self, folder: Folder | None, target: Target) -> MsdDrafter:
+        assert folder is not None
         vocabulary, limits = folder.vocabulary(), target.executor.limits
         network = read_network(folder).to(limits.device, limits.dtype).eval()
         for module in (network, *network.decoder.layers):
             pack(module, RoundedLinear)
-        drafter = MsdDrafter.on(target, network, vocabulary, limits=self.limits(), draws=self.draws, name=self.title)
-        return with_costs(drafter, target) if self.tuned else drafter
+        return MsdDrafter.on(target, network, vocabulary, **self.drafting)
