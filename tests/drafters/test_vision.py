@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from seeahead.drafters.language import runs
 from seeahead.drafters.tree_growth import TreeLimits
-from seeahead.drafters.views import runs
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, VisionDrafter
 from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError

@@ -75,7 +75,7 @@ def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterS
                 )
             settings["source"] = own[name]
     elif _OWN.fullmatch(name) and not Path(name).exists():
-        spec = _own_spec(name)
+        spec = _spec_at(name)
     else:
         spec = spec_class(_kind_of(name))
         settings["source"] = name
@@ -84,9 +84,7 @@ def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterS
 
 def spec_class(kind: str) -> type[DrafterSpec]:
     """The spec of a kind."""
-    module, _, name = _SPECS[kind].partition(":")
-    found: type[DrafterSpec] = getattr(import_module(f".{module}", __name__), name)
-    return found
+    return _spec_at(f"{__name__}.{_SPECS[kind]}")
 
 
 def split_settings(text: str) -> tuple[str, dict[str, Any]]:
@@ -125,7 +123,7 @@ def _kind_of(name: str) -> str:
     return kind
 
 
-def _own_spec(name: str) -> type[DrafterSpec]:
+def _spec_at(name: str) -> type[DrafterSpec]:
     from seeahead.drafters.spec import DrafterSpec
 
     module, _, attribute = name.partition(":")

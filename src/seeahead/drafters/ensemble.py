@@ -17,7 +17,7 @@ import torch
 
 from seeahead.drafters.base import DraftIds, Member, ModelDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.drafters.weights import RULES, Verified, Weights
+from seeahead.drafters.weights import RULES, Array, Tokens, Weights
 from seeahead.drafting import DraftContext, Feedback, Plan
 from seeahead.errors import DrafterError, shown
 from seeahead.executor import Want
@@ -103,11 +103,11 @@ class EnsembleModel:
 
     def accept(self, feedback: Feedback) -> None:
         if self._expected and self.weights is not None:
-            self.weights.update(self._verified(feedback))
+            self.weights.update(*self._verified(feedback))
         for model in self._models:
             model.accept(feedback)
 
-    def _verified(self, feedback: Feedback) -> Verified:
+    def _verified(self, feedback: Feedback) -> tuple[Array, Array, Tokens]:
         """After the root and after every accepted token that was expanded: the last of these is where the target said
         something else, unless all was accepted."""
         nodes = self._pending.path_of(feedback.accepted)
@@ -116,7 +116,7 @@ class EnsembleModel:
         ours = logits if self._chosen is None else _columns(logits, self._chosen)
         is_ours = ours.amax(-1) == logits.amax(-1)
         q, p = np.stack([one.cpu().numpy() for one in expected]), probabilities_of(ours).cpu().numpy()
-        return Verified(q, p, np.where(is_ours.cpu().numpy(), p.argmax(-1), -1))
+        return q, p, np.where(is_ours.cpu().numpy(), p.argmax(-1), -1)
 
     def _probabilities(self, logits: Sequence[torch.Tensor]) -> torch.Tensor:
         """What every row expects [members, tokens, our ids]; kept until the target has answered."""

@@ -1,13 +1,15 @@
 """A language model that drafts without seeing the image (Gagrani et al. 2024): the text-only view of the prompt.
 
 Any causal language model with the target's vocabulary, or one with a trimmed vocabulary and a map. Greedy answers are
-drafted as a tree of its likeliest tokens; sampled ones so too, or as a chain drawn from its distribution.
+drafted as a tree of its likeliest tokens; sampled ones so too, or as a chain drawn from its distribution. What a model
+is shown of a prompt is a view: text stays; an image becomes slots, words, or nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,7 +17,6 @@ import torch
 from seeahead.drafters.base import DraftIds, ModelDrafter
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.spec import FolderSpec
-from seeahead.drafters.views import ShowImage, View, make_view
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Ask, DraftContext, Feedback, Plan
 from seeahead.errors import DrafterError, ModelError, shown
@@ -27,6 +28,13 @@ from seeahead.target import Target
 
 _ROOM = 256
 """Tokens of an answer to make room for at first."""
+
+View = list[int | torch.Tensor]
+"""A prompt in draft ids, with embeddings [the drafter's width] at the slots of images."""
+
+ShowImage = Callable[[int, torch.Tensor | None], Sequence[int] | torch.Tensor]
+"""(an image's number, its visual embeddings where they are known) -> what stands for it: draft ids, or embeddings
+[slots, the drafter's width]."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,33 @@ class LanguageDrafter(ModelDrafter):
         size = self.language.vocab_size
         unknown = next((token for token in self.language.end_token_ids if token < size), 0)
         return DraftIds(self.vocabulary, size, context, unknown)
+
+
+def make_view(context: DraftContext, ids: DraftIds, image: ShowImage) -> View:
+    """The prompt with what `image` gives for each of its images."""
+    view, seen, number = View(), context.embeddings, 0
+    for tokens, start, is_image in runs(context.inputs.token_ids[0].tolist(), context.image_token_ids):
+        if is_image:
+            view += image(number, None if seen is None else seen[start : start + len(tokens)])
+            number += 1
+        else:
+            view += ids.to_draft(tokens)
+    return view
+
+
+def runs(
+    tokens: Sequence[int], image_token_ids: frozenset[int], markers: bool = False
+) -> Iterator[tuple[list[int], int, bool]]:
+    """(tokens, where they start, whether they are an image's), in order; markers are left out unless asked for.
+
+    An image (or a tile of one) is a placeholder several times in a row; what stands alone is a marker around it.
+    """
+    start = 0
+    for special, group in groupby(tokens, lambda token: token if token in image_token_ids else None):
+        found = list(group)
+        if special is None or markers or len(found) > 1:
+            yield found, start, special is not None
+        start += len(found)
 
 
 class LanguageModel:

@@ -9,15 +9,16 @@ features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from seeahead.checked import checked, flag, one_of, whole
+from seeahead.checked import flag, one_of, whole
 from seeahead.drafters.base import DraftIds, ModelDrafter
-from seeahead.drafters.folder import MSD, Folder
+from seeahead.drafters.folder import MSD, Folder, Options
 from seeahead.drafters.spec import FolderSpec
 from seeahead.drafters.vision import pooled
 from seeahead.drafters.vocabulary import DraftVocabulary
@@ -35,20 +36,13 @@ VISUAL = ("full", "pooled", "query", "dropped")
 
 
 @dataclass(frozen=True)
-class MsdOptions:
+class MsdOptions(Options):
     """`visual`: what becomes of an image's slots; pooled to `num_tokens`, one learned query, or none at all."""
 
+    key = MSD
     is_decoupled: Annotated[bool, flag()] = True
     visual: Annotated[str, one_of(VISUAL)] = "full"
     num_tokens: Annotated[int, whole(0, 1 << 20)] = 16
-
-    @classmethod
-    def from_json(cls, values: object) -> MsdOptions:
-        """Raises ModelError for what is no such table."""
-        return checked(cls, values, f"'{MSD}' in the drafter's config.json", ModelError)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -118,7 +112,9 @@ class MsdNetwork(nn.Module):
         x = torch.where(slots.is_visual[:, None], slots.embeddings, fused)
         if self.options.visual == "full" or not bool(slots.is_visual.any()):
             return x
-        return torch.cat([self._image(part) if seen else part for seen, part in _parts(x, slots.is_visual)])
+        runs = [(seen, len(list(run))) for seen, run in groupby(slots.is_visual.tolist())]
+        parts = zip(x.split([size for _, size in runs]), runs, strict=True)
+        return torch.cat([self._image(part) if seen else part for part, (seen, _) in parts])
 
     def _image(self, visual: Tensor) -> Tensor:
         if self.options.visual == "dropped":
@@ -127,14 +123,6 @@ class MsdNetwork(nn.Module):
             return pooled(visual, self.options.num_tokens)
         weights = (visual.float() @ self.query.float()).softmax(0).to(visual.dtype)
         return (weights @ visual)[None]
-
-
-def _parts(x: Tensor, is_visual: Tensor) -> list[tuple[bool, Tensor]]:
-    """Runs of slots of one modality, in order."""
-    changes = (is_visual[1:] != is_visual[:-1]).nonzero()[:, 0] + 1
-    parts = x.tensor_split(changes.cpu())
-    seen = bool(is_visual[0])
-    return [(seen if place % 2 == 0 else not seen, part) for place, part in enumerate(parts)]
 
 
 def read_network(folder: Folder) -> MsdNetwork:

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from seeahead.drafters.base import DraftIds, Member, ModelDrafting
 from seeahead.drafters.ensemble import EnsembleDrafter
+from seeahead.drafters.language import ShowImage
 from seeahead.drafters.none import plain_answers
 from seeahead.drafters.spec import Joined, TreeSpec
-from seeahead.drafters.views import ShowImage
 from seeahead.drafters.vision import VisionDrafter
 from seeahead.drafters.weights import RULES
 from seeahead.drafting import DraftContext

@@ -8,7 +8,7 @@ once and no vision tower comes with the drafter.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -17,11 +17,10 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seeahead.checked import checked, whole
+from seeahead.checked import whole
 from seeahead.drafters.base import DraftIds
-from seeahead.drafters.folder import ADAPTER, IMAGE_ADAPTER, Folder
-from seeahead.drafters.language import LanguageDrafter, LanguageModel, LanguageSpec
-from seeahead.drafters.views import ShowImage
+from seeahead.drafters.folder import ADAPTER, IMAGE_ADAPTER, Folder, Options
+from seeahead.drafters.language import LanguageDrafter, LanguageModel, LanguageSpec, ShowImage
 from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executor import Want
@@ -30,21 +29,14 @@ from seeahead.target import Target
 
 
 @dataclass(frozen=True)
-class AdapterConfig:
+class AdapterConfig(Options):
     """Widths of the target, of the drafter and between; an image becomes at most `num_tokens` tokens (0: no limit)."""
 
+    key = IMAGE_ADAPTER
     input_width: Annotated[int, whole(1, 1 << 17)]
     width: Annotated[int, whole(1, 1 << 17)]
     hidden_width: Annotated[int, whole(1, 1 << 20)]
     num_tokens: Annotated[int, whole(0, 1 << 20)] = 0
-
-    @classmethod
-    def from_json(cls, values: object) -> AdapterConfig:
-        """Raises ModelError for a config that is not one of an adapter."""
-        return checked(cls, values, f"'{IMAGE_ADAPTER}' in the drafter's config.json", ModelError)
-
-    def to_json(self) -> dict[str, int]:
-        return asdict(self)
 
 
 class ImageAdapter(nn.Module):
