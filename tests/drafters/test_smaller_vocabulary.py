@@ -54,6 +54,8 @@ def drafters(small):
     yield LanguageDrafter(small, limits=TreeLimits(3, 1, 3, 0.0), draws=True)
     yield EnsembleDrafter((LanguageDrafter(small), LookupDrafter(min_match=1)), limits=WIDE)
     yield EnsembleDrafter((LanguageDrafter(small), LookupDrafter(min_match=1)), limits=WIDE, draws=True)
+    inner = EnsembleDrafter((LanguageDrafter(small), LookupDrafter(min_match=1)))
+    yield EnsembleDrafter((inner, LookupDrafter(min_match=1)), limits=WIDE)
 
 
 @pytest.mark.parametrize("params", [SamplingParams(0.0), SAMPLED], ids=["greedy", "sampled"])
