@@ -143,10 +143,10 @@ def read_network(folder: Folder) -> MsdNetwork:
     return network
 
 
-def shifted(embeddings: Tensor, first: Tensor, is_visual: Tensor) -> tuple[Tensor, Tensor]:
-    """Slot j holds the embedding of token j + 1: the prompt's but for its first, then that of the `first` new token."""
-    following = torch.cat((embeddings[1:], first[None]))
-    return following, torch.cat((is_visual[1:], is_visual.new_zeros(1)))
+def shifted(embeddings: Tensor, is_visual: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+    """Slot j holds the embedding of token j + 1: the prompt's but for its first, then those of the `new` tokens: one,
+    or several where steps without a draft came before the first with one."""
+    return torch.cat((embeddings[1:], new)), torch.cat((is_visual[1:], is_visual.new_zeros(len(new))))
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,7 @@ class MsdModel:
         self.ids = DraftIds(drafter.vocabulary, len(drafter.vocabulary), context)
         tokens = context.inputs.token_ids[0]
         images = torch.tensor(sorted(context.image_token_ids), device=tokens.device)
-        self._is_visual: Tensor | None = torch.isin(tokens, images)
-        self._prompt: Tensor | None = context.embeddings
+        self._prompt: tuple[Tensor, Tensor] | None = (context.embeddings, torch.isin(tokens, images))
         self._features = context.features[-1]  # of positions whose successor is not read yet
         self._unread: tuple[int, ...] = (context.first_token,)
         self._session = Session(self._layer, len(tokens) + min(context.max_new_tokens, 256))
@@ -213,9 +212,11 @@ class MsdModel:
             return None
         new = self._embed(self._unread)
         if self._prompt is not None:
-            inputs = ModelInputs(*self._prompt_inputs(new))
-            # As large as the prompt, and not needed any more.
-            self._prompt, self._is_visual, self._features = None, None, self._features[:0].clone()
+            embeddings, is_visual = shifted(*self._prompt, new)
+            x = self._network.read(Slots(embeddings, self._features, is_visual))[None]
+            del embeddings  # as large as the prompt, like these, and not needed any more
+            self._prompt, self._features = None, self._features[:0].clone()
+            inputs = ModelInputs(torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device), {"inputs_embeds": x})
             scores = self._session.prefill(inputs, Want(FEATURES))
         else:
             tree = self._session.chain(self._unread, self._network.text(new, self._features))
@@ -233,22 +234,12 @@ class MsdModel:
         self._guessed += scores.features[-1].split(1)
         return self.ids.allowed(scores.logits)[None]
 
-    def _prompt_inputs(self, new: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        assert self._prompt is not None
-        assert self._is_visual is not None
-        embeddings, is_visual = shifted(self._prompt, new[0], self._is_visual)
-        if len(new) > 1:  # steps without a draft came before the first with one
-            embeddings = torch.cat((embeddings, new[1:]))
-            is_visual = torch.cat((is_visual, is_visual.new_zeros(len(new) - 1)))
-        x = self._network.read(Slots(embeddings, self._features, is_visual))[None]
-        return torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device), {"inputs_embeds": x}
-
     def _embed(self, tokens: Sequence[int]) -> Tensor:
         embedded: Tensor = self._executor.embed(torch.tensor(list(tokens), device=self._features.device))
         return embedded
 
     def _has_room(self) -> bool:
-        prompt = 0 if self._prompt is None else len(self._prompt)
+        prompt = 0 if self._prompt is None else len(self._prompt[0])
         ahead = prompt + len(self._unread) + self._most_drafted
         return self._longest is None or self._session.length + ahead <= self._longest
 

@@ -63,17 +63,14 @@ class DrafterSpec(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise DrafterError(_told(cls, error, text)) from None
-
-
-def _told(spec: type[DrafterSpec], error: ValidationError, text: str) -> str:
-    fault = error.errors(include_url=False)[0]
-    name = str(fault["loc"][0]) if fault["loc"] else ""
-    if fault["type"] == "extra_forbidden":
-        known = ", ".join(spec.settings())
-        return f"drafter {shown(text)} has no setting {shown(name)}; it has {known}"
-    words = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"setting {name} of drafter {shown(text)} is {shown(str(fault['input']))}; allowed: {words}"
+            fault = error.errors(include_url=False)[0]
+        name = str(fault["loc"][0]) if fault["loc"] else ""
+        if fault["type"] == "extra_forbidden":
+            known = ", ".join(cls.settings())
+            raise DrafterError(f"drafter {shown(text)} has no setting {shown(name)}; it has {known}")
+        words = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        given = shown(str(fault["input"]))
+        raise DrafterError(f"setting {name} of drafter {shown(text)} is {given}; allowed: {words}")
 
 
 class TreeSpec(DrafterSpec):
