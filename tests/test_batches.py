@@ -8,7 +8,7 @@ from PIL import Image
 import seeahead
 from seeahead.decode import Request, run, run_step, start_all
 from seeahead.drafters.language import LanguageDrafter
-from seeahead.drafters.lookup import LookupDrafter, LookupSpec
+from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import DrafterError, InputError
 from seeahead.sampling import Sampler, SamplingParams
@@ -219,7 +219,7 @@ def test_a_wrong_number_at_once_is_refused_at_the_call(engine, number):
 def test_every_request_gets_the_drafter_it_names(engine):
     """Specs that are made for one request and dropped after it."""
     requests = (
-        {"prompt": "What is 7?", "max_new_tokens": 2, "drafter": LookupSpec(name=f"lookup {number}")}
+        {"prompt": "What is 7?", "max_new_tokens": 2, "drafter": LookupDrafter(name=f"lookup {number}")}
         for number in range(40)
     )
     replies = engine.generate_batch(requests, num_at_once=1)

@@ -21,7 +21,7 @@ from seeahead.records import FinishReason, Generation, Origin, Step
 from seeahead.sampling import Sampler, checked_choices, draw
 from seeahead.session import Session
 from seeahead.stopping import StopRule
-from seeahead.tree import ROOT, Draft, Verdict
+from seeahead.tree import ROOT, Draft
 from seeahead.verify import verify, verify_greedy
 
 _ROOM = 256
@@ -123,30 +123,47 @@ class Request:
         parents = (ROOT, *(parent + 1 for parent in draft.tree.parents))
         return self.session.tree((self.answer[-1], *draft.tree.tokens), parents)
 
-    def apply(self, scores: Scores, choices: list[int] | None = None) -> tuple[int, ...]:
-        """Verify the draft against the target's `scores`, keep what is accepted; returns what was emitted.
+    def apply(self, scores: Scores, choices: list[int] | None = None) -> None:
+        """Verify the draft against the target's `scores`, keep what is accepted, and tell the drafter.
 
         `choices`: the greedy token of each row, where these were read already.
         """
-        draft, position = self.draft, len(self.answer)
+        tree = self.draft.tree
         if choices is None:
-            verdict = verify(draft, scores.logits, self.sampler, position)
+            verdict = verify(self.draft, scores.logits, self.sampler, len(self.answer))
         else:
-            verdict = verify_greedy(draft, checked_choices(choices, scores.logits))
-        self.session.commit((0, *(node + 1 for node in verdict.path)))
-        emitted = self._emit(verdict)
+            verdict = verify_greedy(self.draft, checked_choices(choices, scores.logits))
+        rows = [0, *(node + 1 for node in verdict.path)]
+        self.session.commit(rows)
+        tokens = (*(tree.tokens[node] for node in verdict.path), verdict.bonus)
+        num_kept, self.finish_reason = self.stop.cut(self.answer, tokens)
+        self._emitted, self._num_accepted = tokens[:num_kept], len(verdict.path)
+        self.answer.extend(self._emitted)
+        self.sampler.extend(self._emitted)
         verified = perf_counter()
-        self.drafting.accept(_feedback(draft, verdict, scores))
-        self.seconds_accept = perf_counter() - verified
-        return emitted
+        # Rows of root and path: gathered, or a view where they lie side by side.
+        chosen = slice(0, len(rows)) if rows == list(range(len(rows))) else rows
+        features = {layer: hidden[chosen] for layer, hidden in scores.features.items()}
+        self.drafting.accept(Feedback(tokens, scores.logits[chosen], features))
+        self._seconds_accept = perf_counter() - verified
 
-    def _emit(self, verdict: Verdict) -> tuple[int, ...]:
-        emitted = [*(self.draft.tree.tokens[node] for node in verdict.path), verdict.bonus]
-        num_kept, self.finish_reason = self.stop.cut(self.answer, emitted)
-        self.answer.extend(emitted[:num_kept])
-        self.sampler.extend(emitted[:num_kept])
-        self.num_accepted = len(verdict.path)
-        return tuple(emitted[:num_kept])
+    def record(self, seconds_draft: float, seconds_target: float, seconds: float) -> Step:
+        """The step that was applied last, in a round of so many seconds."""
+        drafted: list[Origin] = ["drafted"] * self._num_accepted
+        step = Step(
+            emitted=self._emitted,
+            origins=(*drafted, "target")[: len(self._emitted)],
+            num_drafted=len(self.draft.tree),
+            depth=self.draft.tree.depth,
+            num_accepted=self._num_accepted,
+            seconds_draft=seconds_draft + self._seconds_accept,
+            seconds_target=seconds_target,
+            seconds=seconds,
+        )
+        self.records.append(step)
+        if self.finish_reason is not None:
+            self.close()
+        return step
 
     def fail(self, error: SeeaheadError) -> None:
         """The answer ends here; what was emitted stays."""
@@ -176,14 +193,6 @@ class Request:
             seconds_drafter_start=self._seconds_drafter_start,
             drafter=self.drafter.name,
         )
-
-
-def _feedback(draft: Draft, verdict: Verdict, scores: Scores) -> Feedback:
-    """Rows of root and path: gathered, or a view where they lie side by side."""
-    rows = [0, *(node + 1 for node in verdict.path)]
-    tokens = (*(draft.tree.tokens[node] for node in verdict.path), verdict.bonus)
-    chosen = slice(0, len(rows)) if rows == list(range(len(rows))) else rows
-    return Feedback(tokens, scores.logits[chosen], {layer: hidden[chosen] for layer, hidden in scores.features.items()})
 
 
 @torch.inference_mode()
@@ -240,15 +249,14 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
     scored = run_pass(asked[0][0].executor, [tree for _, tree in asked], want)
     choices = _choices([request for request, _ in asked], scored)
     forwarded = perf_counter()
-    emitted: dict[int, tuple[int, ...]] = {}
     for (request, _), scores, own in zip(asked, scored, choices, strict=True):
         try:
-            emitted[id(request)] = request.apply(scores, own)
+            request.apply(scores, own)
         except SeeaheadError as error:
             request.fail(error)
     finished = perf_counter()
     seconds = drafted - started, forwarded - drafted, finished - started
-    return [_record(request, emitted[id(request)], seconds) if request.error is None else None for request in requests]
+    return [request.record(*seconds) if request.error is None else None for request in requests]
 
 
 def _draft(requests: Sequence[Request]) -> None:
@@ -275,25 +283,6 @@ def _choices(requests: Sequence[Request], scored: Sequence[Scores]) -> list[list
         return [None] * len(requests)
     flat = iter((torch.cat(found) if len(found) > 1 else found[0]).tolist())
     return [None if one is None else list(islice(flat, len(one))) for one in tokens]
-
-
-def _record(request: Request, emitted: tuple[int, ...], seconds: tuple[float, float, float]) -> Step:
-    drafted: list[Origin] = ["drafted"] * request.num_accepted
-    tree = request.draft.tree
-    step = Step(
-        emitted=emitted,
-        origins=(*drafted, "target")[: len(emitted)],
-        num_drafted=len(tree),
-        depth=tree.depth,
-        num_accepted=request.num_accepted,
-        seconds_draft=seconds[0] + request.seconds_accept,
-        seconds_target=seconds[1],
-        seconds=seconds[2],
-    )
-    request.records.append(step)
-    if request.finish_reason is not None:
-        request.close()
-    return step
 
 
 def run(waiting: Iterator[Request], num_at_once: int) -> Iterator[tuple[Request, Step | None]]:

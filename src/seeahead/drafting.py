@@ -95,8 +95,11 @@ Plan = Generator[Ask, list[Scores], Result]
 
 
 @runtime_checkable
-class PlannedDrafting(Protocol):
+class PlannedDrafting(Drafting, Protocol):
     """A drafting whose proposals are plans: those of several requests share passes of the drafter's model."""
+
+    def propose(self, budget: int) -> Draft:
+        return run_alone(self.plan(budget))
 
     def plan(self, budget: int) -> Plan[Draft]:
         """As `propose`, which runs it alone."""

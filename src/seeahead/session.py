@@ -31,10 +31,6 @@ class Session:
         return self.slot.length
 
     @property
-    def num_pending(self) -> int:
-        return len(self._pending)
-
-    @property
     def most_nodes(self) -> int | None:
         """Most nodes that the next pass may hold beside its root; None: any number."""
         return self.executor.most_nodes(self.slot)
@@ -48,7 +44,7 @@ class Session:
 
     def prompt(self, inputs: ModelInputs) -> PromptInputs:
         """The empty session's prompt, for a pass that the caller runs. Raises as `prefill` does."""
-        assert self.length == self.num_pending == 0, "prefill comes first"
+        assert self.length == len(self._pending) == 0, "prefill comes first"
         limit = self.executor.limits.max_length
         if inputs.length == 0:
             raise InputError("the prompt has no tokens; give at least one word or an image")

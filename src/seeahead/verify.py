@@ -40,7 +40,7 @@ def verify(draft: Draft, logits: torch.Tensor, sampler: Sampler, position: int) 
             p = residual(p, q)
         if accepted is None:
             token = draw(p, uniform)
-            accepted = _fixed_child(draft, node, token)
+            accepted = _child_with(draft, node, token, only_fixed=True)
             if accepted is None:
                 return Verdict(tuple(path), token)
         path.append(accepted)
@@ -57,10 +57,6 @@ def verify_greedy(draft: Draft, choices: list[int]) -> Verdict:
     return Verdict(tuple(path), choices[node + 1])
 
 
-def _child_with(draft: Draft, node: int, token: int) -> int | None:
-    return next((child for child in draft.tree.children(node) if draft.tree.tokens[child] == token), None)
-
-
-def _fixed_child(draft: Draft, node: int, token: int) -> int | None:
+def _child_with(draft: Draft, node: int, token: int, only_fixed: bool = False) -> int | None:
     alike = (child for child in draft.tree.children(node) if draft.tree.tokens[child] == token)
-    return next((child for child in alike if draft.proposal(child) is None), None)
+    return next((child for child in alike if not only_fixed or draft.proposal(child) is None), None)

@@ -83,7 +83,7 @@ def test_pictures_and_padding_are_never_drafted() -> None:
 @torch.inference_mode()
 def test_a_trimmed_vocabulary_speaks_the_targets_ids() -> None:
     vocabulary = DraftVocabulary(torch.tensor([0, 3, 9, 12, 13, 20, 33]), unknown_draft_id=0)
-    drafter = LanguageDrafter(_language(vocab_size=7), vocabulary, LIMITS, draws=True)
+    drafter = LanguageDrafter(_language(vocab_size=7), vocabulary, limits=LIMITS, draws=True)
     drafter.check(_language())
     draft = drafter.start(context([3, 5, 9], first=12, temperature=1.0)).propose(3)
     assert set(draft.tree.tokens) <= {0, 3, 9, 12, 13, 20, 33}

@@ -65,7 +65,7 @@ def test_slot_j_holds_token_j_plus_1_and_only_text_is_joined_with_a_feature(prom
     made = network()
     embeddings, features = given(prompt)
     newest = torch.full((WIDTH,), 0.5)
-    following, is_visual = shifted(embeddings, newest, torch.tensor(prompt) == IMAGE)
+    following, is_visual = shifted(embeddings, torch.tensor(prompt) == IMAGE, newest[None])
     x = made.read(Slots(following, features, is_visual))
     for slot, token in enumerate([*prompt[1:], 9]):
         embedding = newest if slot == len(prompt) - 1 else embeddings[slot + 1]
@@ -149,7 +149,7 @@ def test_a_target_of_another_width_or_vocabulary_is_refused():
     with pytest.raises(DrafterError, match=r"features of width 16.*has width 8.*lookup"):
         MsdDrafter.on(narrow, network(), vocabulary)
     few = Target(Llama(LlamaShape(20, WIDTH, 24, 1, 2, 1, 8, 256)))
-    with pytest.raises(DrafterError, match="tokens up to 38; the target has width 16 and 20 tokens"):
+    with pytest.raises(DrafterError, match="map reaches token 38, the target has 20; take"):
         MsdDrafter.on(few, network(), vocabulary)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from seeahead.drafters import KINDS, bind, spec_class, spec_of, split_settings
 from seeahead.drafters.language import LanguageSpec
-from seeahead.drafters.lookup import LookupDrafter, LookupSpec
+from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafters.tree_growth import TreeLimits
@@ -133,7 +133,7 @@ def test_a_spec_of_the_users_own_is_named_by_module_and_class():
         (f"{__name__}:OwnSpec:colour=1", "has no setting 'colour'; it has as, strength"),
         (f"{__name__}:Nobody", "cannot be imported: .*check the name"),
         ("no.such.module:Spec", "cannot be imported: No module named"),
-        ("seeahead.drafters.lookup:LookupDrafter", "is not a drafter's spec; derive a class from .*DrafterSpec"),
+        ("seeahead.drafters.msd:MsdDrafter", "is not a drafter's spec; derive a class from .*DrafterSpec"),
         ("seeahead.drafters:KINDS", "is not a drafter's spec"),
     ],
 )
@@ -145,4 +145,4 @@ def test_what_is_no_spec_of_ones_own_is_said(text, message):
 def test_specs_and_drafters_are_taken_as_they_are():
     drafter = LookupDrafter(min_match=1)
     assert bind(drafter, TARGET) is drafter
-    assert bind(LookupSpec(min_match=1), TARGET) == drafter
+    assert bind(LookupDrafter(min_match=1), TARGET) == drafter

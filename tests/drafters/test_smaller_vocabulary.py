@@ -54,6 +54,8 @@ def drafters(small):
     yield LanguageDrafter(small, limits=TreeLimits(3, 1, 3, 0.0), draws=True)
     yield EnsembleDrafter((LanguageDrafter(small), LookupDrafter(min_match=1)), limits=WIDE)
     yield EnsembleDrafter((LanguageDrafter(small), LookupDrafter(min_match=1)), limits=WIDE, draws=True)
+    inner = EnsembleDrafter((LanguageDrafter(small), LookupDrafter(min_match=1)))
+    yield EnsembleDrafter((inner, LookupDrafter(min_match=1)), limits=WIDE)
 
 
 @pytest.mark.parametrize("params", [SamplingParams(0.0), SAMPLED], ids=["greedy", "sampled"])
@@ -102,7 +104,7 @@ def test_as_many_ids_as_the_joint_vocabulary_are_still_the_targets_own_ids(input
     trimmed = LanguageDrafter(Target(decoder), DraftVocabulary(torch.arange(40, 160, 2), unknown_draft_id=0))
     model = EnsembleDrafter((LanguageDrafter(equal), trimmed)).model(context(inputs, SamplingParams(0.0)))
     q = torch.eye(60)[None, 50:51]
-    (ours,) = model._ours(q, None, is_target=True)
+    (ours,) = model._to_ours[0](q)
     assert ours[0].argmax() == 5  # token 50 is the sixth even one from 40 on
     assert ours.sum() == 1
     assert target.vocab_size > equal.vocab_size

@@ -62,7 +62,7 @@ def _vision(longest=128):
 
 
 def _views(views, longest=128, target=TARGET, **settings):
-    return ViewsDrafter(_vision(longest), views, target=target, **settings)
+    return ViewsDrafter.of(_vision(longest), views, target=target, **settings)
 
 
 def _context(tokens=PROMPT, prompt=PICTURES, first=8):
@@ -76,7 +76,7 @@ def test_rows_of_one_batch_are_the_views_alone(views):
     """Ragged prompts, several rounds, trees: to 1e-5 in float32."""
     joint = _views(views).model(_context())
     alone = [_views(view).model(_context()) for view in views]
-    assert len({len(view.ids) for view in joint._views}) > 1, "prompts of one length would prove little"
+    assert len({len(view) for view in joint._views}) > 1, "prompts of one length would prove little"
     for _ in range(4):
         batches = [run_alone(joint.read())]
         singles = [torch.cat([run_alone(model.read()) for model in alone])]
@@ -111,13 +111,13 @@ def test_an_ensemble_deeper_than_its_members_stays_within_their_contexts(longest
 def test_a_view_shows_what_its_letter_says():
     joint = _views("MTCP", pooled=4).model(_context())
     image, text, caption, pooled = joint._views
-    assert [len(view.visual) for view in joint._views] == [18, 0, 0, 8]
-    assert len(image.ids) == 3 + 18
-    assert len(pooled.ids) == 3 + 8
+    assert [sum(isinstance(shown, torch.Tensor) for shown in view) for view in joint._views] == [18, 0, 0, 8]
+    assert len(image) == 3 + 18
+    assert len(pooled) == 3 + 8
     newline = ord("\n") % 29
-    assert text.ids == [5, newline, 6, newline, 7]
+    assert text == [5, newline, 6, newline, 7]
     first, second = ([ord(letter) % 29 for letter in f"image: {told}"] for told in ("a b", "c"))
-    assert caption.ids == [5, *first, 6, *second, 7]
+    assert caption == [5, *first, 6, *second, 7]
 
 
 @torch.inference_mode()
@@ -161,7 +161,7 @@ def test_members_keep_their_own_ids():
         generator = torch.Generator().manual_seed(seed)
         for parameter in decoder.parameters():
             torch.nn.init.normal_(parameter, std=0.6, generator=generator)
-        return LanguageDrafter(Target(decoder), DraftVocabulary(torch.tensor(ids), 0), LIMITS)
+        return LanguageDrafter(Target(decoder), DraftVocabulary(torch.tensor(ids), 0), limits=LIMITS)
 
     one, two, lookup = trimmed(1, [0, 3, 9, 12]), trimmed(2, [0, 9, 20, 33, 35]), LookupDrafter(min_match=1)
     drafter = EnsembleDrafter((one, two, lookup), "static", limits=LIMITS)
@@ -188,7 +188,7 @@ def test_captions_are_asked_for_where_none_are_given():
     writer = lambda images: told.append(len(images)) or ["one", "two"]  # noqa: E731
     model = _views("MC", captions=writer).model(_context(prompt=Prompt(PICTURES.messages)))
     assert told == [2]
-    assert model._views[1].ids[1:10] == [ord(letter) % 29 for letter in "image: on"]
+    assert model._views[1][1:10] == [ord(letter) % 29 for letter in "image: on"]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_an_ensemble_is_made_from_the_settings_behind_its_name(folders):
     text = "tabed:views=MTP,pooled=2,members=lookup,rule=static,weights=0.4+0.3+0.2+0.1,chain=5"
     made = bind(text, tiny_folders.target(), folders)
     views, lookup = made.members
-    assert (views.views, views.pooled, lookup) == ("MTP", 2, LookupDrafter())
+    assert (views.views, views.pooled, lookup) == ("MTP", 2, LookupDrafter(own=folders))
     assert (made.rule, made.weights, made.limits.depth, made.limits.width) == ("static", (0.4, 0.3, 0.2, 0.1), 5, 1)
     assert made.name == text
 

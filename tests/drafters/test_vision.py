@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from seeahead.drafters.language import runs
 from seeahead.drafters.tree_growth import TreeLimits
-from seeahead.drafters.views import runs
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, VisionDrafter
 from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError
@@ -56,7 +56,7 @@ def test_it_reads_words_and_pictures_in_their_order():
     expected = torch.cat([word[5:6], first, word[6:7], second, word[7:8]])
     (view,) = model._views
     torch.testing.assert_close(model._inputs(view).extras["inputs_embeds"][0], expected)
-    late = view.extended((), len(view.ids) - 3)
+    late = view[3:]
     torch.testing.assert_close(model._inputs(late).extras["inputs_embeds"][0], expected[3:])
 
 

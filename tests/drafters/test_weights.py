@@ -1,14 +1,23 @@
 """Weights of ensembles: the grid is the plain definition, weights follow what was verified, windows forget."""
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
-from seeahead.drafters.weights import RULES, Verified, Weights, figures_of, simplex
+from seeahead.drafters.weights import RULES, Weights, figures_of, simplex
 
 VOCAB = 200
+
+
+class Verified(NamedTuple):
+    """What `figures_of` takes."""
+
+    q: np.ndarray
+    p: np.ndarray
+    tokens: np.ndarray
 
 
 def _verified(seed, members, positions=5, peak=6.0, vocab=VOCAB):
@@ -34,7 +43,7 @@ def _plain(verified):
 def _weights(rule, parts, window=0, first=(0.5, 0.5)):
     weights = Weights(rule, first, window)
     for part in parts:
-        weights.update(part)
+        weights.update(*part)
     return weights.next()
 
 
@@ -63,7 +72,7 @@ def test_looking_at_the_likeliest_tokens_chooses_as_the_plain_definition(members
 def test_hits_are_counted_right_where_distributions_are_flat():
     """The likeliest tokens of the members alone would miss that the mixture prefers another one."""
     verified = _verified(0, 2, positions=40, peak=0.05)
-    hits = figures_of(verified, simplex(2))[:, :11]
+    hits = figures_of(*verified, simplex(2))[:, :11]
     mixed = np.einsum("gm,pmv->pgv", simplex(2), verified.q)
     assert np.array_equal(hits > 0, mixed.argmax(-1) == verified.tokens[:, None])
 
@@ -71,14 +80,14 @@ def test_hits_are_counted_right_where_distributions_are_flat():
 def test_a_token_that_cannot_be_drafted_is_nobodys_hit():
     verified = _verified(1, 2)
     none = Verified(verified.q, verified.p, np.full_like(verified.tokens, -1))
-    assert not figures_of(none, simplex(2))[:, :11].any()
+    assert not figures_of(*none, simplex(2))[:, :11].any()
 
 
 def test_a_member_that_expects_nothing_is_no_worse_than_one_that_was_not_there():
     verified = _verified(2, 2)
     silent = np.concatenate((verified.q, np.zeros_like(verified.q[:, :1])), 1)
     points = simplex(3)
-    figures = figures_of(Verified(silent, verified.p, verified.tokens), points).sum(0)
+    figures = figures_of(silent, verified.p, verified.tokens, points).sum(0)
     both = int(np.flatnonzero((points == np.float32([0.5, 0.5, 0.0])).all(-1))[0])
     shared = int(np.flatnonzero((points == np.float32([0.4, 0.4, 0.2])).all(-1))[0])
     for first in (0, len(points)):
@@ -114,6 +123,6 @@ def test_a_window_forgets_and_the_whole_answer_does_not():
 def test_the_trace_has_the_weights_of_every_draft():
     weights = Weights("grid", (0.5, 0.5), 0)
     weights.next()
-    weights.update(ONCE)
+    weights.update(*ONCE)
     weights.next()
     assert [np.round(one, 3).tolist() for one in weights.trace] == [[0.5, 0.5], pytest.approx([0.8, 0.2])]

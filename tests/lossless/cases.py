@@ -105,7 +105,9 @@ def trimmed_language():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         decoder = Llama(LlamaShape(60, 32, 48, 2, 2, 1, 16, 512)).eval().to(DEVICE)
-    return LanguageDrafter(Target(decoder), DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0), WIDE)
+    return LanguageDrafter(
+        Target(decoder), DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0), limits=WIDE
+    )
 
 
 @cache
@@ -115,7 +117,7 @@ def vision(width, num_tokens=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         adapter = ImageAdapter(AdapterConfig(width, 32, 16, num_tokens)).eval().to(DEVICE)
-    return VisionDrafter(blind.language, blind.vocabulary, WIDE, adapter=adapter)
+    return VisionDrafter(blind.language, blind.vocabulary, limits=WIDE, adapter=adapter)
 
 
 @cache
@@ -136,7 +138,7 @@ def msd(family, **options):
 
 def tabed(width, views, *others, target=None, **settings):
     """Views of the vision drafter, and `others` beside them."""
-    of_prompt = ViewsDrafter(vision(width), views, pooled=1, target=target)
+    of_prompt = ViewsDrafter.of(vision(width), views, pooled=1, target=target)
     return EnsembleDrafter((of_prompt, *others), limits=WIDE, **settings)
 
 

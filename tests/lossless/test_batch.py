@@ -106,7 +106,7 @@ def test_requests_that_draft_with_one_model_share_its_passes(monkeypatch):
 class Greedy(EmptyDrafter):
     """Drafts more than it is asked for."""
 
-    name = "greedy"
+    name: str = "greedy"
 
     def propose(self, budget):
         return Draft(TokenTree.chain([20] * (budget + 1)))

@@ -117,7 +117,7 @@ def ensemble(num_members, rule):
     first = (0.5, 0.2, 0.2, 0.1)[:num_members]
     weights = tuple(weight / sum(first) for weight in first)
     limits = TreeLimits(3, 1, 3, 0.0)
-    return lambda seed: EnsembleDrafter(members[:num_members], rule, 4, weights, limits, draws=True)
+    return lambda seed: EnsembleDrafter(members[:num_members], rule, 4, weights, limits=limits, draws=True)
 
 
 # Mixtures of several members, whose weights stay or follow the answer:

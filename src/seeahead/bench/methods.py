@@ -202,7 +202,7 @@ def assistant(folder: Path, engine: Engine) -> PreTrainedModel:
     lent: PreTrainedModel = model.to(family.device).eval()
     model.generation_config.update(eos_token_id=family.model.generation_config.eos_token_id, pad_token_id=0)
     if wrapped:
-        model.adopt(DraftVocabulary.load(folder, int(model.config.unknown_draft_id)), family.vocab_size)
+        model.adopt(Folder.read(folder).vocabulary(), family.vocab_size)
     return lent
 
 

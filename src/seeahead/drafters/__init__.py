@@ -30,8 +30,8 @@ KINDS: dict[str, str] = {
     "merged": "the drafts of several drafters in one tree (members=lookup+msd)",
 }
 _SPECS = {
-    "none": "none:EmptySpec",
-    "lookup": "lookup:LookupSpec",
+    "none": "none:EmptyDrafter",
+    "lookup": "lookup:LookupDrafter",
     "language": "language:LanguageSpec",
     "vision": "vision:VisionSpec",
     "tabed": "tabed:TabedSpec",
@@ -63,35 +63,28 @@ def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterS
     `language:chain=5` or `out/mine/drafter:as=mine`. Raises DrafterError or ModelError, in one line, if there is none.
     """
     name, settings = split_settings(str(text))
+    if settings:  # it is called by what was written, unless `as` says how
+        settings.setdefault("as", str(text))
     own = dict(own or {})
     if name in KINDS:
-        kind = name
-        if kind in NEEDS_MODEL and kind != "tabed":
-            if kind not in own:
+        spec = spec_class(name)
+        if "source" in spec.model_fields:
+            if name not in own:
                 raise DrafterError(
                     f"the {name} drafter needs a model made for this target; give its folder or hub id as drafter"
                 )
-            settings["source"] = own[kind]
+            settings["source"] = own[name]
     elif _OWN.fullmatch(name) and not Path(name).exists():
-        return _own_spec(name).made(_named(settings, text), str(text))
+        spec = _spec_at(name)
     else:
-        kind = _kind_of(name)
+        spec = spec_class(_kind_of(name))
         settings["source"] = name
-    values = {**_named(settings, text), "own": own}
-    return spec_class(kind).made(values, str(text))
+    return spec.made({**settings, "own": own}, str(text))
 
 
 def spec_class(kind: str) -> type[DrafterSpec]:
     """The spec of a kind."""
-    module, _, name = _SPECS[kind].partition(":")
-    found: type[DrafterSpec] = getattr(import_module(f".{module}", __name__), name)
-    return found
-
-
-def _named(settings: Mapping[str, Any], text: str | Path) -> dict[str, Any]:
-    """A drafter with settings is called by what was written, unless `as` says how."""
-    has_settings = any(key != "source" for key in settings)
-    return {"as": str(text), **settings} if has_settings else dict(settings)
+    return _spec_at(f"{__name__}.{_SPECS[kind]}")
 
 
 def split_settings(text: str) -> tuple[str, dict[str, Any]]:
@@ -130,7 +123,7 @@ def _kind_of(name: str) -> str:
     return kind
 
 
-def _own_spec(name: str) -> type[DrafterSpec]:
+def _spec_at(name: str) -> type[DrafterSpec]:
     from seeahead.drafters.spec import DrafterSpec
 
     module, _, attribute = name.partition(":")

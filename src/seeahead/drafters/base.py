@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 
 from seeahead.drafters.tree_growth import TreeLimits, grow
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.drafting import DraftContext, Drafter, Feedback, Plan, run_alone
+from seeahead.drafting import DraftContext, Feedback, Plan, PlannedDrafting
+from seeahead.executor import NOTHING, Want
 from seeahead.sampling import SamplingParams, draw, probabilities
 from seeahead.tree import Draft, TokenTree
 
@@ -30,11 +32,9 @@ class DraftIds:
         self._num_draft_ids, self._unknown = num_draft_ids, unknown
         images = context.image_token_ids
         # Image placeholders, and padding the target has no embedding for, must not be proposed.
-        forbidden = (
-            vocabulary.known(images)
-            if vocabulary is not None
-            else [*(token for token in images if token < num_draft_ids), *range(self._vocab_size, num_draft_ids)]
-        )
+        forbidden = [token for token in images if token < num_draft_ids] + [*range(self._vocab_size, num_draft_ids)]
+        if vocabulary is not None:
+            forbidden = vocabulary.known(images)
         self._forbidden = torch.tensor(forbidden, dtype=torch.int64, device=context.inputs.token_ids.device)
 
     def allowed(self, logits: torch.Tensor) -> torch.Tensor:
@@ -62,8 +62,7 @@ class DraftIds:
 class DraftModel(Protocol):
     """A model at work on one answer. It may have several rows, one per view of the prompt; all read the same answer."""
 
-    @property
-    def ids(self) -> DraftIds: ...
+    ids: DraftIds
 
     def read(self) -> Plan[torch.Tensor | None]:
         """Logits [rows, draft ids] of what follows the answer so far; None where there is no room to draft."""
@@ -80,58 +79,66 @@ class DraftModel(Protocol):
         ...
 
 
-class ModelDrafter(Drafter, Protocol):
+class Member:
     """A drafter that is a draft model, and so can be a member of an ensemble."""
 
+    vocabulary: DraftVocabulary | None
+    """None: the target's own ids."""
+
     @property
-    def vocabulary(self) -> DraftVocabulary | None:
-        """None: the target's own ids."""
-        ...
+    def want(self) -> Want:
+        """As a drafter's."""
+        return NOTHING
 
     @property
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """What is read at every draft step."""
-        ...
+        return ()
 
     @property
     def num_rows(self) -> int:
         """Most rows that its draft models have."""
-        ...
+        return 1
 
-    def model(self, context: DraftContext) -> DraftModel: ...
+    def model(self, context: DraftContext, depth: int = 0) -> DraftModel:
+        """For one answer. It leaves room in its context for trees of `depth` levels, or its own where these are
+        deeper."""
+        raise NotImplementedError
 
-    def with_room(self, depth: int) -> ModelDrafter:
-        """This drafter, so that its models leave room in their context for trees of `depth` levels."""
-        ...
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDrafter(Member):
+    """Drafts within `limits` from its own draft model. `draws`: at temperature above 0, draw a chain instead of growing
+    a top-k tree."""
+
+    limits: TreeLimits = field(default_factory=TreeLimits)
+    draws: bool = False
+    name: str = ""
+
+    def start(self, context: DraftContext) -> ModelDrafting:
+        return ModelDrafting(self.model(context), self.limits, context, self.name, draws=self.draws)
 
 
-class ModelDrafting:
+class ModelDrafting(PlannedDrafting):
     """One answer, drafted from a draft model of one row."""
 
     def __init__(
         self, model: DraftModel, limits: TreeLimits, context: DraftContext, source: str, *, draws: bool = False
     ) -> None:
-        """`draws`: at temperature above 0, draw a chain instead of growing a top-k tree."""
         self.model, self._limits, self._params, self._source = model, limits, context.params, source
         self._draws = draws and not context.params.is_greedy
         self._position = 1
 
-    def propose(self, budget: int) -> Draft:
-        return run_alone(self.plan(budget))
-
     def plan(self, budget: int) -> Plan[Draft]:
-        """As `propose`, for passes that several answers share."""
         logits = yield from self.model.read()
         if logits is None:
             return Draft()
         if self._draws:
-            depth = min(self._limits.depth, budget)
-            draft = yield from draw_chain(logits[0], self._expand, self._params, depth, self._position, self.model.ids)
+            draft = yield from self._draw(logits[0], min(self._limits.depth, budget))
         else:
             draft = yield from grow(logits[0], self._expand, self._limits, budget)
-            tokens = tuple(self.model.ids.to_target(draft.tree.tokens))
-            draft = Draft(TokenTree(tokens, draft.tree.parents), scores=draft.scores)
-        return Draft(draft.tree, draft.proposals, draft.scores, (self._source,) * len(draft.tree))
+        tree = TokenTree(tuple(self.model.ids.to_target(draft.tree.tokens)), draft.tree.parents)
+        return Draft(tree, draft.proposals, draft.scores, (self._source,) * len(tree))
 
     def accept(self, feedback: Feedback) -> None:
         self._position += len(feedback.tokens)
@@ -141,29 +148,21 @@ class ModelDrafting:
         logits = yield from self.model.expand(tokens, parents)
         return logits[0]
 
+    def _draw(self, logits: torch.Tensor, depth: int) -> Plan[Draft]:
+        """Leviathan et al. 2023: each of `depth` tokens drawn from q, under the target's own sampling settings.
 
-def draw_chain(
-    logits: torch.Tensor,
-    expand: Callable[[Sequence[int], Sequence[int]], Plan[torch.Tensor]],
-    params: SamplingParams,
-    depth: int,
-    position: int,
-    ids: DraftIds,
-) -> Plan[Draft]:
-    """Leviathan et al. 2023: each of `depth` tokens drawn from q, under the target's own sampling settings.
-
-    `logits` [draft ids] follow the root, `expand` gives those after further tokens; `position` is the first token's."""
-    tokens: list[int] = []
-    proposals: list[torch.Tensor] = []
-    scores: list[float] = []
-    for level in range(depth):
-        q = probabilities(logits, params)
-        tokens.append(draw(q, _stream(params, position + level).random()))
-        proposals.append(ids.spread(q))
-        scores.append(float(q[tokens[-1]]) * (scores[-1] if scores else 1.0))
-        if level + 1 < depth:
-            logits = (yield from expand(tokens[-1:], [level - 1]))[0]
-    return Draft(TokenTree.chain(ids.to_target(tokens)), proposals, scores)
+        `logits` [draft ids] follow the root."""
+        tokens: list[int] = []
+        proposals: list[torch.Tensor] = []
+        scores: list[float] = []
+        for level in range(depth):
+            q = probabilities(logits, self._params)
+            tokens.append(draw(q, _stream(self._params, self._position + level).random()))
+            proposals.append(self.model.ids.spread(q))
+            scores.append(float(q[tokens[-1]]) * (scores[-1] if scores else 1.0))
+            if level + 1 < depth:
+                logits = (yield from self._expand(tokens[-1:], [level - 1]))[0]
+        return Draft(TokenTree.chain(tokens), proposals, scores)
 
 
 def _stream(params: SamplingParams, position: int) -> np.random.Generator:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle, islice, pairwise
 from time import perf_counter
-from typing import Any, TypeVar
 
 import torch
 
+from seeahead.drafters.base import ModelDrafter
 from seeahead.drafters.tree_growth import CostModel
 from seeahead.drafting import DraftContext, run_alone
 from seeahead.executor import Executor, ModelInputs
@@ -24,30 +24,30 @@ _MEASURED = (1, 2, 4, 8, 12, 16, 24, 32)
 _LEVELS = 4
 """Drafted at a stretch after a pass of the target, as in a step: the first finds none of its weights in the cache."""
 
-AnyDrafter = TypeVar("AnyDrafter", bound=Any)
 
-
-def with_costs(drafter: AnyDrafter, target: Target) -> AnyDrafter:
-    """`drafter`, bound to `target`, with the costs of both measured. About a second for a target of a hundred million
-    parameters on a CPU."""
-    costed: AnyDrafter = replace(drafter, limits=replace(drafter.limits, costs=measured(drafter, target)))
-    return costed
-
-
-def measured(drafter: Any, target: Target) -> CostModel:
-    """Best of a few passes each."""
+@torch.inference_mode()
+def with_costs(drafter: ModelDrafter, target: Target) -> ModelDrafter:
+    """`drafter`, bound to `target`, with the costs of both measured: the best of a few passes each. About a second for
+    a target of a hundred million parameters on a CPU."""
     session, inputs, sizes = prompted(target.executor, range(1000), _PROMPT, _MEASURED)
     rounds = list(time_passes(session, inputs, sizes, _REPEATS))
     passes = {size: min(seconds[size] for seconds in rounds) for size in sizes}
-    draft, levels, device = _levels(drafter, inputs, target), list[float](), target.executor.limits.device
+    limits, width, levels = target.executor.limits, drafter.limits.width, list[float]()
+    made = torch.zeros(inputs.length, limits.width, device=limits.device, dtype=limits.dtype)
+    features, params = dict.fromkeys(drafter.want.layers, made), SamplingParams()
+    context = DraftContext(inputs, 1, frozenset(), limits.vocab_size, params, 2 * _PROMPT, features, made)
+    model = drafter.model(context)
+    run_alone(model.read())
     for _ in range(_REPEATS):
         started = perf_counter()
-        draft()
-        if device.type == "cuda":
-            torch.cuda.current_stream(device).synchronize()
+        for _ in range(_LEVELS):
+            run_alone(model.expand([0] * width, [ROOT] * width))
+        if limits.device.type == "cuda":
+            torch.cuda.current_stream(limits.device).synchronize()
         levels.append(perf_counter() - started)
         _pass_seconds(session, [1])
-    return CostModel(_between(passes), min(levels) / _LEVELS)
+    costs = CostModel(_between(passes), min(levels) / _LEVELS)
+    return replace(drafter, limits=replace(drafter.limits, costs=costs))
 
 
 def prompted(
@@ -87,25 +87,6 @@ def _pass_seconds(session: Session, tokens: Sequence[int]) -> float:
     seconds = perf_counter() - started
     session.commit(())
     return seconds
-
-
-def _levels(drafter: Any, inputs: ModelInputs, target: Target) -> Callable[[], None]:
-    """Drafts some levels after a made-up prompt."""
-    limits, want = target.executor.limits, drafter.want
-    made = torch.zeros(inputs.length, limits.width, device=limits.device, dtype=limits.dtype)
-    features = dict.fromkeys(want.layers, made)
-    params = SamplingParams()
-    context = DraftContext(inputs, 1, frozenset(), limits.vocab_size, params, 2 * _PROMPT, features, made)
-    model, width = drafter.model(context), drafter.limits.width
-    with torch.inference_mode():
-        run_alone(model.read())
-
-    def draft() -> None:
-        with torch.inference_mode():
-            for _ in range(_LEVELS):
-                run_alone(model.expand([0] * width, [ROOT] * width))
-
-    return draft
 
 
 def _between(known: dict[int, float]) -> tuple[float, ...]:

@@ -7,36 +7,35 @@ mixture and verified against it, so any weights are exact.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import reduce
+from operator import or_
 
 import numpy as np
 import torch
 
-from seeahead.drafters.base import DraftIds, DraftModel, ModelDrafter, ModelDrafting
-from seeahead.drafters.tree_growth import TreeLimits
+from seeahead.drafters.base import DraftIds, Member, ModelDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.drafters.weights import RULES, Verified, Weights
+from seeahead.drafters.weights import RULES, Array, Tokens, Weights
 from seeahead.drafting import DraftContext, Feedback, Plan
 from seeahead.errors import DrafterError, shown
-from seeahead.executor import NOTHING, Want
+from seeahead.executor import Want
 from seeahead.sampling import mixture, probabilities_of
 from seeahead.tree import PendingNodes
 
 
 @dataclass(frozen=True)
-class EnsembleDrafter:
+class EnsembleDrafter(ModelDrafter):
     """`members` may have several rows each (views of a prompt). `rule`: see `weights.py`; `window`: verified
     positions that it looks back on, 0 for the whole answer. `weights`: at first, one per row; none means equal."""
 
-    members: tuple[ModelDrafter, ...]
+    members: tuple[Member, ...]
     rule: str = "grid"
     window: int = 0
     weights: tuple[float, ...] = ()
-    limits: TreeLimits = field(default_factory=TreeLimits)
-    draws: bool = False
-    name: str = "tabed"
+    vocabulary: DraftVocabulary | None = field(init=False)
+    name: str = field(default="tabed", kw_only=True)
 
     def __post_init__(self) -> None:
         """Raises DrafterError for an unknown rule, and for weights that do not fit the members."""
@@ -50,54 +49,32 @@ class EnsembleDrafter:
         if self.weights and (min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-6):
             told = "+".join(f"{weight:g}" for weight in self.weights)
             raise DrafterError(f"weights {told} do not sum to one; give shares from 0 to 1 that do")
+        object.__setattr__(self, "vocabulary", _joint([member.vocabulary for member in self.members]))
 
     @property
     def want(self) -> Want:
-        want = NOTHING
-        for member in self.members:
-            want |= member.want
-        return want
-
-    @property
-    def num_rows(self) -> int:
-        return 1
-
-    @cached_property
-    def vocabulary(self) -> DraftVocabulary | None:
-        """All tokens that a member with a trimmed vocabulary has; None where every member has the target's ids."""
-        return _joint([member.vocabulary for member in self.members if member.vocabulary is not None])
+        return reduce(or_, (member.want for member in self.members))
 
     @property
     def modules(self) -> tuple[torch.nn.Module, ...]:
-        """What is read at every draft step."""
         return tuple(module for member in self.members for module in member.modules)
 
-    def model(self, context: DraftContext) -> EnsembleModel:
-        return EnsembleModel(self, context)
-
-    def start(self, context: DraftContext) -> ModelDrafting:
-        return ModelDrafting(self.model(context), self.limits, context, self.name, draws=self.draws)
+    def model(self, context: DraftContext, depth: int = 0) -> EnsembleModel:
+        return EnsembleModel(self, context, max(self.limits.depth, depth))
 
 
 class EnsembleModel:
     """One answer: the members' draft models as one row, over the draft ids of all."""
 
-    def __init__(self, drafter: EnsembleDrafter, context: DraftContext) -> None:
+    def __init__(self, drafter: EnsembleDrafter, context: DraftContext, depth: int) -> None:
         device, joint = context.inputs.token_ids.device, drafter.vocabulary
-        self._vocab_size = context.vocab_size
-        self._num_ids = self._vocab_size if joint is None else len(joint)
-        self.ids = DraftIds(joint, self._num_ids, context)
+        self.ids = DraftIds(joint, context.vocab_size if joint is None else len(joint), context)
         self._chosen = None if joint is None else joint.target_ids.to(device)
-        table = None if joint is None else joint.table(context.vocab_size).to(device)
-        members = [member.with_room(drafter.limits.depth) for member in drafter.members]
-        self._models: list[DraftModel] = [member.model(context) for member in members]
-        # Where each member's ids are among ours; None: they are ours, or the target's.
-        self._places = [_places(member.vocabulary, joint, table) for member in members]
-        self._has_target_ids = [member.vocabulary is None for member in members]
+        self._models = [member.model(context, depth) for member in drafter.members]
+        self._to_ours = [_to_ours(member.vocabulary, joint, context.vocab_size, device) for member in drafter.members]
         self._drafter = drafter
         self._mixing = torch.zeros(0)
-        self._pending = PendingNodes()
-        self._expected: list[torch.Tensor] = []  # after the root, then after each pending node
+        self._pending, self._expected = PendingNodes(), list[torch.Tensor]()  # after root, then each pending node
         self.weights: Weights | None = None
 
     def read(self) -> Plan[torch.Tensor | None]:
@@ -126,36 +103,27 @@ class EnsembleModel:
 
     def accept(self, feedback: Feedback) -> None:
         if self._expected and self.weights is not None:
-            self.weights.update(self._verified(feedback))
+            self.weights.update(*self._verified(feedback))
         for model in self._models:
             model.accept(feedback)
 
-    def _verified(self, feedback: Feedback) -> Verified:
+    def _verified(self, feedback: Feedback) -> tuple[Array, Array, Tokens]:
         """After the root and after every accepted token that was expanded: the last of these is where the target said
         something else, unless all was accepted."""
         nodes = self._pending.path_of(feedback.accepted)
         expected = [self._expected[place] for place in (0, *(1 + node for node in nodes))]
         logits = feedback.logits[: len(expected)]
-        ours = logits[:, : self._num_ids] if self._chosen is None else _columns(logits, self._chosen)
+        ours = logits if self._chosen is None else _columns(logits, self._chosen)
         is_ours = ours.amax(-1) == logits.amax(-1)
         q, p = np.stack([one.cpu().numpy() for one in expected]), probabilities_of(ours).cpu().numpy()
-        return Verified(q, p, np.where(is_ours.cpu().numpy(), p.argmax(-1), -1))
+        return q, p, np.where(is_ours.cpu().numpy(), p.argmax(-1), -1)
 
     def _probabilities(self, logits: Sequence[torch.Tensor]) -> torch.Tensor:
         """What every row expects [members, tokens, our ids]; kept until the target has answered."""
-        members = zip(logits, self._places, self._has_target_ids, strict=True)
-        q = torch.cat([self._ours(probabilities_of(one), places, is_target) for one, places, is_target in members])
+        members = zip(logits, self._to_ours, strict=True)
+        q = torch.cat([to_ours(probabilities_of(one)) for one, to_ours in members])
         self._expected += q.unbind(1)
         return q
-
-    def _ours(self, q: torch.Tensor, places: torch.Tensor | None, is_target: bool) -> torch.Tensor:
-        """`q` over a member's ids as one over ours; `is_target`: its ids are the target's, without some at the end."""
-        if places is not None:
-            return q.new_zeros(*q.shape[:-1], self._num_ids).index_copy_(-1, places, q)
-        if not is_target:
-            return q
-        whole = torch.nn.functional.pad(q, (0, self._vocab_size - q.shape[-1]))
-        return whole if self._chosen is None else whole[..., self._chosen]
 
     def _first(self, num_rows: Sequence[int]) -> list[float]:
         """Weights per row; a member whose views are all alike has one row, which takes the place of all."""
@@ -176,21 +144,25 @@ def _columns(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.take(bits.numpy(), chosen.numpy(), axis=1)).view(logits.dtype)
 
 
-def _joint(known: Sequence[DraftVocabulary]) -> DraftVocabulary | None:
+def _joint(vocabularies: Iterable[DraftVocabulary | None]) -> DraftVocabulary | None:
     """All tokens that one of the trimmed vocabularies has; None where there are none."""
-    if not known:
-        return None
-    if all(torch.equal(vocabulary.target_ids, known[0].target_ids) for vocabulary in known):
-        return known[0]
-    ids = torch.unique(torch.cat([vocabulary.target_ids for vocabulary in known]))
+    known = [one for one in vocabularies if one is not None]
+    if not known or all(torch.equal(one.target_ids, known[0].target_ids) for one in known):
+        return known[0] if known else None
+    ids = torch.unique(torch.cat([one.target_ids for one in known]))
     unknown = int(known[0].target_ids[known[0].unknown])
     return DraftVocabulary(ids, int(torch.searchsorted(ids, unknown)))
 
 
-def _places(
-    own: DraftVocabulary | None, joint: DraftVocabulary | None, table: torch.Tensor | None
-) -> torch.Tensor | None:
-    """Of a trimmed vocabulary other than the joint one, where its tokens are there."""
-    if own is None or own is joint or table is None or joint is None or torch.equal(own.target_ids, joint.target_ids):
-        return None
-    return table[own.target_ids.to(table.device)]
+def _to_ours(
+    own: DraftVocabulary | None, joint: DraftVocabulary | None, vocab_size: int, device: torch.device
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What makes of a distribution over a member's ids [..., ids] one over those of all. Without a vocabulary of its
+    own a member has the target's ids, maybe without some at the end."""
+    if own is None or joint is None:
+        chosen = slice(None) if joint is None else joint.target_ids.to(device)
+        return lambda q: torch.nn.functional.pad(q, (0, vocab_size - q.shape[-1]))[..., chosen]
+    if torch.equal(own.target_ids, joint.target_ids):
+        return lambda q: q
+    size, places = len(joint), joint.table(vocab_size)[own.target_ids].to(device)
+    return lambda q: q.new_zeros(*q.shape[:-1], size).index_copy_(-1, places, q)

@@ -12,15 +12,15 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError
 
-from seeahead.checked import as_table, placed, read_json
+from seeahead.checked import as_table, checked, placed, read_json
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import DrafterError, ModelError, SeeaheadError, escaped, shown
 from seeahead.executors.checkpoint import WEIGHTS
@@ -33,6 +33,21 @@ IMAGE_ADAPTER, MSD = "image_adapter", "feature_drafter"
 """Keys of config.json under which a vision drafter's adapter and a feature drafter's options stand."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """A table of config.json, under `key`."""
+
+    key: ClassVar[str]
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """Raises ModelError for what is no such table."""
+        return checked(cls, values, f"'{cls.key}' in the drafter's config.json", ModelError)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True)

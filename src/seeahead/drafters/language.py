@@ -1,26 +1,24 @@
 """A language model that drafts without seeing the image (Gagrani et al. 2024): the text-only view of the prompt.
 
 Any causal language model with the target's vocabulary, or one with a trimmed vocabulary and a map. Greedy answers are
-drafted as a tree of its likeliest tokens; sampled ones so too, or as a chain drawn from its distribution.
+drafted as a tree of its likeliest tokens; sampled ones so too, or as a chain drawn from its distribution. What a model
+is shown of a prompt is a view: text stays; an image becomes slots, words, or nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
 
 import torch
 
-from seeahead.drafters.base import DraftIds, ModelDrafting
-from seeahead.drafters.costs import with_costs
+from seeahead.drafters.base import DraftIds, ModelDrafter
 from seeahead.drafters.folder import Folder
-from seeahead.drafters.spec import DrafterSpec, TreeSettings
-from seeahead.drafters.tree_growth import TreeLimits
-from seeahead.drafters.views import View
+from seeahead.drafters.spec import FolderSpec
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.drafting import Ask, DraftContext, Drafter, Feedback, Plan
+from seeahead.drafting import Ask, DraftContext, Feedback, Plan
 from seeahead.errors import DrafterError, ModelError, shown
 from seeahead.executor import ModelInputs, Want
 from seeahead.executors.checkpoint import load_llama
@@ -31,18 +29,21 @@ from seeahead.target import Target
 _ROOM = 256
 """Tokens of an answer to make room for at first."""
 
+View = list[int | torch.Tensor]
+"""A prompt in draft ids, with embeddings [the drafter's width] at the slots of images."""
+
+ShowImage = Callable[[int, torch.Tensor | None], Sequence[int] | torch.Tensor]
+"""(an image's number, its visual embeddings where they are known) -> what stands for it: draft ids, or embeddings
+[slots, the drafter's width]."""
+
 
 @dataclass(frozen=True)
-class LanguageDrafter:
-    """`language` is the model. `draws`: at temperature above 0, draw a chain instead of growing a top-k tree."""
+class LanguageDrafter(ModelDrafter):
+    """`language` is the model. Without `vocabulary` its ids are the target's."""
 
     language: Target
     vocabulary: DraftVocabulary | None = None
-    limits: TreeLimits = field(default_factory=TreeLimits)
-    draws: bool = False
-    name: str = "language"
-    want: ClassVar[Want] = Want()
-    num_rows: ClassVar[int] = 1
+    name: str = field(default="language", kw_only=True)
 
     def check(self, target: Target) -> None:
         """Raises DrafterError where draft ids do not mean the same tokens as the target's."""
@@ -59,20 +60,21 @@ class LanguageDrafter:
 
     @property
     def modules(self) -> tuple[torch.nn.Module, ...]:
-        """What is read at every draft step."""
         family = self.language.family
         module: Any = self.language.executor if family is None else family.model
         return (module,) if isinstance(module, torch.nn.Module) else ()
 
-    def with_room(self, depth: int) -> Self:
-        return replace(self, limits=self.limits.at_least(depth))
-
-    def start(self, context: DraftContext) -> ModelDrafting:
-        return ModelDrafting(self.model(context), self.limits, context, self.name, draws=self.draws)
-
-    def model(self, context: DraftContext) -> LanguageModel:
+    def model(self, context: DraftContext, depth: int = 0) -> LanguageModel:
+        """A row per view; one row where all views are alike, since the prompt shows no image."""
         ids = self.ids(context)
-        return LanguageModel(self.language, ids, [View(ids.to_draft(context.text_token_ids))], context, self.limits)
+        views = [make_view(context, ids, image) for image in self.images(context, ids)]
+        if all(torch.Tensor not in map(type, view) and view == views[0] for view in views):
+            views = views[:1]
+        return LanguageModel(self.language, ids, views, context, max(self.limits.depth, depth))
+
+    def images(self, context: DraftContext, ids: DraftIds) -> list[ShowImage]:
+        """What stands for an image, in each view of the prompt."""
+        return [lambda number, seen: ()]
 
     def ids(self, context: DraftContext) -> DraftIds:
         # Tokens that a target adds to its own vocabulary are ends of turns more often than anything else.
@@ -81,19 +83,45 @@ class LanguageDrafter:
         return DraftIds(self.vocabulary, size, context, unknown)
 
 
+def make_view(context: DraftContext, ids: DraftIds, image: ShowImage) -> View:
+    """The prompt with what `image` gives for each of its images."""
+    view, seen, number = View(), context.embeddings, 0
+    for tokens, start, is_image in runs(context.inputs.token_ids[0].tolist(), context.image_token_ids):
+        if is_image:
+            view += image(number, None if seen is None else seen[start : start + len(tokens)])
+            number += 1
+        else:
+            view += ids.to_draft(tokens)
+    return view
+
+
+def runs(
+    tokens: Sequence[int], image_token_ids: frozenset[int], markers: bool = False
+) -> Iterator[tuple[list[int], int, bool]]:
+    """(tokens, where they start, whether they are an image's), in order; markers are left out unless asked for.
+
+    An image (or a tile of one) is a placeholder several times in a row; what stands alone is a marker around it.
+    """
+    start = 0
+    for special, group in groupby(tokens, lambda token: token if token in image_token_ids else None):
+        found = list(group)
+        if special is None or markers or len(found) > 1:
+            yield found, start, special is not None
+        start += len(found)
+
+
 class LanguageModel:
     """A slot per view of the prompt, which holds that view and every accepted token but the newest."""
 
     def __init__(
-        self, language: Target, ids: DraftIds, views: Sequence[View], context: DraftContext, limits: TreeLimits
+        self, language: Target, ids: DraftIds, views: Sequence[View], context: DraftContext, depth: int
     ) -> None:
         """Several views go through the model in one pass."""
         self.ids = ids
-        self._executor, self._views, self._depth = language.executor, views, limits.depth
+        self._executor, self._views, self._depth = language.executor, views, depth
         self._longest = language.executor.limits.max_length
         self._num_expected = context.max_new_tokens
-        self._answer = [context.first_token]
-        self._num_read = 0
+        self._answer, self._num_read = [context.first_token], 0
         self._read_anew(0)
 
     def read(self) -> Plan[torch.Tensor | None]:
@@ -102,8 +130,7 @@ class LanguageModel:
             if not self._has_room(1):
                 return None  # so deep a tree has no place in the model's context
         unread = self.ids.to_draft(self._answer[self._num_read :])
-        trees = [session.chain(unread) for session in self._sessions]
-        scores = yield Ask(self._executor, trees)
+        scores = yield Ask(self._executor, [session.chain(unread) for session in self._sessions])
         for session in self._sessions:
             session.commit(range(len(unread)))
         self._num_read = len(self._answer)
@@ -121,30 +148,31 @@ class LanguageModel:
         self._num_read += num_kept
 
     def _has_room(self, num_unread: int) -> bool:
-        longest = self._longest
         length = max(session.length for session in self._sessions)
-        return longest is None or bool(length + num_unread + self._depth <= longest)
+        return self._longest is None or length + num_unread + self._depth <= self._longest
 
     def _read_anew(self, num_answer: int) -> None:
         """Sessions over prompt and `num_answer` tokens; of a text too long for the model's context, over its end."""
         longest, answer = self._longest, self.ids.to_draft(self._answer[:num_answer])
-        views = [view.extended(answer) for view in self._views]
-        if longest is not None and max(len(view.ids) for view in views) + min(self._num_expected, 4096) > longest:
-            views = [view.extended((), longest // 2) for view in views]
-        self._sessions = [Session(self._executor, len(view.ids) + min(self._num_expected, _ROOM)) for view in views]
+        views = [[*view, *answer] for view in self._views]
+        if longest is not None and max(map(len, views)) + min(self._num_expected, 4096) > longest:
+            views = [view[max(0, len(view) - longest // 2) :] for view in views]
+        self._sessions = [Session(self._executor, len(view) + min(self._num_expected, _ROOM)) for view in views]
         self._num_read = num_answer
         for session, view in zip(self._sessions, views, strict=True):
-            if view.ids:  # an empty view (a prompt of nothing but images) starts with the first answer token
+            if view:  # an empty view (a prompt of nothing but images) starts with the first answer token
                 session.prefill(self._inputs(view), Want())
 
     def _inputs(self, view: View) -> ModelInputs:
         executor = self._executor
-        inputs = ModelInputs(torch.tensor([list(view.ids)], device=executor.limits.device))
-        if view.visual:
+        visual = {slot: shown for slot, shown in enumerate(view) if isinstance(shown, torch.Tensor)}
+        ids = [0 if slot in visual else shown for slot, shown in enumerate(view)]
+        inputs = ModelInputs(torch.tensor([ids], device=executor.limits.device))
+        if visual:
             assert isinstance(executor, Llama), "other executors take no embeddings"
             with torch.inference_mode():
                 embeddings = executor.embed(inputs.token_ids)
-                embeddings[0, list(view.visual)] = torch.stack(list(view.visual.values()))
+                embeddings[0, list(visual)] = torch.stack(list(visual.values()))
             inputs.extras["inputs_embeds"] = embeddings
         return inputs
 
@@ -163,38 +191,24 @@ def _same_words(drafter: Target, target: Target) -> bool:
     return same > 0.95 * len(ours)
 
 
-class LanguageSpec(TreeSettings, DrafterSpec):
+class LanguageSpec(FolderSpec):
     """`source`: a folder of ours, or any language model's folder or hub id."""
 
     kind = "language"
-    source: str | Path
 
-    def bind(self, target: Target) -> Drafter:
-        folder = Folder.find(self.source)
+    def read(self, folder: Folder | None, target: Target) -> LanguageDrafter:
+        limits, vocabulary = target.executor.limits, None
         if folder is None:
-            language, vocabulary = load_any(self.source, target), None
+            from seeahead.families import family_for
+            from seeahead.families.loading import load_model
+
+            language = Target.of(family_for(*load_model(self.source, limits.dtype, str(limits.device))))
         else:
-            folder.check_target(target)
             vocabulary = folder.vocabulary()
-            language = Target(load_own(folder, vocabulary, target))
-        drafter = LanguageDrafter(language, vocabulary, self.limits(), self.draws, self.title)
+            language = Target(load_llama(folder.path, shape_of(folder, vocabulary), limits.dtype, limits.device))
+        drafter = LanguageDrafter(language, vocabulary, **self.drafting)
         drafter.check(target)
-        return with_costs(drafter, target) if self.tuned else drafter
-
-
-def load_any(source: str | Path, target: Target) -> Target:
-    """Any model that transformers loads, beside `target`."""
-    from seeahead.families import family_for
-    from seeahead.families.loading import load_model
-
-    limits = target.executor.limits
-    return Target.of(family_for(*load_model(source, limits.dtype, str(limits.device))))
-
-
-def load_own(folder: Folder, vocabulary: DraftVocabulary, target: Target) -> Llama:
-    """The language model of a drafter folder. Raises ModelError for whatever in it is missing or damaged."""
-    limits = target.executor.limits
-    return load_llama(folder.path, shape_of(folder, vocabulary), limits.dtype, limits.device)
+        return drafter
 
 
 def shape_of(folder: Folder, vocabulary: DraftVocabulary) -> LlamaShape:

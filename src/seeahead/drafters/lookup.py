@@ -8,76 +8,59 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 
-from seeahead.drafters.base import DraftIds
+from seeahead.drafters.base import DraftIds, Member
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import DraftContext, Feedback, Plan
-from seeahead.executor import Want
-from seeahead.target import Target
 from seeahead.tree import ROOT, Draft, TokenTree
 
 _KEPT_PLACES = 8
 """Newest places remembered per n-gram; more would only be older continuations of the same words."""
 
 
-@dataclass(frozen=True)
-class LookupDrafter:
-    """`max_match` / `min_match`: longest and shortest run of tokens looked up; `depth`: tokens per continuation;
-    `width`: continuations per draft."""
+class LookupDrafter(DrafterSpec, Member):
+    """Serves every target: it proposes the target's own ids."""
 
-    max_match: int = 8
-    min_match: int = 2
-    depth: int = 8
-    width: int = 2
-    name: str = "lookup"
-    want: ClassVar[Want] = Want()
-    num_rows: ClassVar[int] = 1
-    modules: ClassVar[tuple[torch.nn.Module, ...]] = ()
-    vocabulary: ClassVar[None] = None  # it proposes the target's own ids
+    kind = "lookup"
+    name: str = Field(default="lookup", alias="as")
+    max_match: Annotated[int, Field(ge=1, le=1000, description="longest run of tokens looked up")] = 8
+    min_match: Annotated[int, Field(ge=1, le=1000, description="shortest run of tokens looked up")] = 2
+    depth: Annotated[int, Field(ge=1, le=1000, description="tokens per continuation")] = 8
+    width: Annotated[int, Field(ge=1, le=1000, description="continuations per draft")] = 2
+    vocabulary: ClassVar[None] = None  # type: ignore[misc]  # a field would be a setting
 
-    def with_room(self, depth: int) -> LookupDrafter:
+    @model_validator(mode="after")
+    def _is_a_range(self) -> LookupDrafter:
+        if self.min_match > self.max_match:
+            raise ValueError(f"min_match ({self.min_match}) up to max_match ({self.max_match})")
         return self
 
-    def start(self, context: DraftContext) -> _Lookup:
-        return _Lookup(self, context)
+    def start(self, context: DraftContext) -> LookupModel:
+        return LookupModel(self, context)
 
-    def model(self, context: DraftContext) -> LookupModel:
+    def model(self, context: DraftContext, depth: int = 0) -> LookupModel:
         return LookupModel(self, context)
 
 
-class _Lookup:
-    """One answer: the continuations themselves are the draft."""
+class LookupModel:
+    """One answer: the continuations themselves are the draft. For an ensemble, token by token, each continuation is
+    twice as likely as the next; where nothing matches every logit is -inf: it takes no part then."""
 
     def __init__(self, drafter: LookupDrafter, context: DraftContext) -> None:
-        self._drafter, self._index = drafter, _Index(drafter, context.text_token_ids)
-        self._index.add([context.first_token])
+        self.ids = DraftIds(None, context.vocab_size, context)
+        self._drafter, self._index = drafter, _Index(drafter, [*context.text_token_ids, context.first_token])
+        self._size, self._device = context.vocab_size, context.inputs.token_ids.device
+        self._paths: list[tuple[int, ...]] = []
 
     def propose(self, budget: int) -> Draft:
         index, depth = self._index, min(self._drafter.depth, budget)
         branches = [index.tokens[place : place + depth] for place in index.find()]
         tree = TokenTree.of_branches(branches, min(budget, depth * self._drafter.width))
         return Draft(tree, sources=(self._drafter.name,) * len(tree))
-
-    def accept(self, feedback: Feedback) -> None:
-        self._index.add(feedback.tokens)
-
-
-class LookupModel:
-    """One answer, token by token, for an ensemble: each continuation is twice as likely as the next.
-
-    Where nothing matches every logit is -inf: it takes no part then."""
-
-    def __init__(self, drafter: LookupDrafter, context: DraftContext) -> None:
-        self.ids = DraftIds(None, context.vocab_size, context)
-        self._index = _Index(drafter, context.text_token_ids)
-        self._index.add([context.first_token])
-        self._size, self._device = context.vocab_size, context.inputs.token_ids.device
-        self._paths: list[tuple[int, ...]] = []
 
     def read(self) -> Plan[torch.Tensor | None]:
         yield from ()  # a plan that asks for no pass
@@ -132,22 +115,3 @@ class _Index:
                 if len(found) == self._settings.width:
                     return list(found.values())
         return list(found.values())
-
-
-class LookupSpec(DrafterSpec):
-    """Serves every target."""
-
-    kind = "lookup"
-    max_match: Annotated[int, Field(ge=1, le=1000, description="longest run of tokens looked up")] = 8
-    min_match: Annotated[int, Field(ge=1, le=1000, description="shortest run of tokens looked up")] = 2
-    depth: Annotated[int, Field(ge=1, le=1000, description="tokens per continuation")] = 8
-    width: Annotated[int, Field(ge=1, le=1000, description="continuations per draft")] = 2
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> LookupSpec:
-        if self.min_match > self.max_match:
-            raise ValueError(f"min_match ({self.min_match}) up to max_match ({self.max_match})")
-        return self
-
-    def bind(self, target: Target) -> LookupDrafter:
-        return LookupDrafter(self.max_match, self.min_match, self.depth, self.width, self.title)

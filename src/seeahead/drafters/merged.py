@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from seeahead.drafters.spec import DrafterSpec, Joined
-from seeahead.drafting import DraftContext, Drafter, Drafting, Feedback, Plan, plan_of, run_alone
+from seeahead.drafting import DraftContext, Drafter, Drafting, Feedback, Plan, PlannedDrafting, plan_of
 from seeahead.errors import DrafterError
 from seeahead.executor import Want
 from seeahead.target import Target
@@ -33,12 +33,9 @@ class MergedDrafter:
         return _Merged([member.start(context) for member in self.members], self.num_nodes)
 
 
-class _Merged:
+class _Merged(PlannedDrafting):
     def __init__(self, draftings: list[Drafting], num_nodes: int) -> None:
         self._draftings, self._num_nodes = draftings, num_nodes
-
-    def propose(self, budget: int) -> Draft:
-        return run_alone(self.plan(budget))
 
     def plan(self, budget: int) -> Plan[Draft]:
         """Drawn nodes and those above them must all stay: a member gets what those before it left of the budget."""

@@ -9,19 +9,17 @@ features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from seeahead.checked import checked, flag, one_of, whole
-from seeahead.drafters.base import DraftIds, ModelDrafting
-from seeahead.drafters.costs import with_costs
-from seeahead.drafters.folder import MSD, Folder
-from seeahead.drafters.spec import DrafterSpec, TreeSettings
-from seeahead.drafters.tree_growth import TreeLimits
+from seeahead.checked import flag, one_of, whole
+from seeahead.drafters.base import DraftIds, ModelDrafter
+from seeahead.drafters.folder import MSD, Folder, Options
+from seeahead.drafters.spec import FolderSpec
 from seeahead.drafters.vision import pooled
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Ask, DraftContext, Feedback, Plan
@@ -38,20 +36,13 @@ VISUAL = ("full", "pooled", "query", "dropped")
 
 
 @dataclass(frozen=True)
-class MsdOptions:
+class MsdOptions(Options):
     """`visual`: what becomes of an image's slots; pooled to `num_tokens`, one learned query, or none at all."""
 
+    key = MSD
     is_decoupled: Annotated[bool, flag()] = True
     visual: Annotated[str, one_of(VISUAL)] = "full"
     num_tokens: Annotated[int, whole(0, 1 << 20)] = 16
-
-    @classmethod
-    def from_json(cls, values: object) -> MsdOptions:
-        """Raises ModelError for what is no such table."""
-        return checked(cls, values, f"'{MSD}' in the drafter's config.json", ModelError)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -121,7 +112,9 @@ class MsdNetwork(nn.Module):
         x = torch.where(slots.is_visual[:, None], slots.embeddings, fused)
         if self.options.visual == "full" or not bool(slots.is_visual.any()):
             return x
-        return torch.cat([self._image(part) if seen else part for seen, part in _parts(x, slots.is_visual)])
+        runs = [(seen, len(list(run))) for seen, run in groupby(slots.is_visual.tolist())]
+        parts = zip(x.split([size for _, size in runs]), runs, strict=True)
+        return torch.cat([self._image(part) if seen else part for part, (seen, _) in parts])
 
     def _image(self, visual: Tensor) -> Tensor:
         if self.options.visual == "dropped":
@@ -130,14 +123,6 @@ class MsdNetwork(nn.Module):
             return pooled(visual, self.options.num_tokens)
         weights = (visual.float() @ self.query.float()).softmax(0).to(visual.dtype)
         return (weights @ visual)[None]
-
-
-def _parts(x: Tensor, is_visual: Tensor) -> list[tuple[bool, Tensor]]:
-    """Runs of slots of one modality, in order."""
-    changes = (is_visual[1:] != is_visual[:-1]).nonzero()[:, 0] + 1
-    parts = x.tensor_split(changes.cpu())
-    seen = bool(is_visual[0])
-    return [(seen if place % 2 == 0 else not seen, part) for place, part in enumerate(parts)]
 
 
 def read_network(folder: Folder) -> MsdNetwork:
@@ -158,35 +143,31 @@ def read_network(folder: Folder) -> MsdNetwork:
     return network
 
 
-def shifted(embeddings: Tensor, first: Tensor, is_visual: Tensor) -> tuple[Tensor, Tensor]:
-    """Slot j holds the embedding of token j + 1: the prompt's but for its first, then that of the `first` new token."""
-    following = torch.cat((embeddings[1:], first[None]))
-    return following, torch.cat((is_visual[1:], is_visual.new_zeros(1)))
+def shifted(embeddings: Tensor, is_visual: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+    """Slot j holds the embedding of token j + 1: the prompt's but for its first, then those of the `new` tokens: one,
+    or several where steps without a draft came before the first with one."""
+    return torch.cat((embeddings[1:], new)), torch.cat((is_visual[1:], is_visual.new_zeros(len(new))))
 
 
 @dataclass(frozen=True)
-class MsdDrafter:
-    """`layer` is the network's, with the target's head over the draft vocabulary. `draws`: as for language."""
+class MsdDrafter(ModelDrafter):
+    """`layer` is the network's, with the target's head over the draft vocabulary."""
 
     network: MsdNetwork
     vocabulary: DraftVocabulary
     target: Target
     layer: Llama
-    limits: TreeLimits = field(default_factory=TreeLimits)
-    draws: bool = False
-    name: str = "msd"
+    name: str = field(default="msd", kw_only=True)
     want: ClassVar[Want] = Want(FEATURES, embeddings=True)
-    num_rows: ClassVar[int] = 1
 
     @classmethod
     def on(cls, target: Target, network: MsdNetwork, vocabulary: DraftVocabulary, **settings: Any) -> MsdDrafter:
         """With `target`'s embedding and head. Raises DrafterError for a target of another width or vocabulary."""
-        executor = target.executor
-        width, theirs, highest = network.decoder.config.hidden_size, executor.limits.width, vocabulary.highest
-        if theirs != width or highest >= target.vocab_size or not isinstance(executor, FeatureTarget):
+        executor, width = target.executor, network.decoder.config.hidden_size
+        if executor.limits.width != width or not isinstance(executor, FeatureTarget):
             raise DrafterError(
-                f"the msd drafter is made for features of width {width} and tokens up to {highest}; the target has "
-                f"width {theirs} and {target.vocab_size} tokens; take one trained for this target, or drafter='lookup'"
+                f"the msd drafter is made for features of width {width}; the target has width {executor.limits.width}; "
+                "take one trained for this target, or drafter='lookup'"
             )
         vocabulary.check_target(target.vocab_size)
         head = packed_linear(executor.head_rows(vocabulary.target_ids), may_round=True)
@@ -194,32 +175,24 @@ class MsdDrafter:
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        """What is read at every draft step."""
         return (self.network.fc, self.layer)
 
-    def with_room(self, depth: int) -> MsdDrafter:
-        return replace(self, limits=self.limits.at_least(depth))
-
-    def start(self, context: DraftContext) -> ModelDrafting:
-        return ModelDrafting(self.model(context), self.limits, context, self.name, draws=self.draws)
-
-    def model(self, context: DraftContext) -> MsdModel:
-        return MsdModel(self, context)
+    def model(self, context: DraftContext, depth: int = 0) -> MsdModel:
+        return MsdModel(self, context, max(self.limits.depth, depth))
 
 
 class MsdModel:
     """One answer: the layer's own session over slots, of which slot j guesses what follows token j + 1."""
 
-    def __init__(self, drafter: MsdDrafter, context: DraftContext) -> None:
+    def __init__(self, drafter: MsdDrafter, context: DraftContext, depth: int) -> None:
         assert context.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
-        self._drafter, self._network, self._layer = drafter, drafter.network, drafter.layer
+        self._network, self._layer, self._most_drafted = drafter.network, drafter.layer, depth * drafter.limits.width
         self._executor: Any = drafter.target.executor
         self._longest = self._layer.limits.max_length
         self.ids = DraftIds(drafter.vocabulary, len(drafter.vocabulary), context)
         tokens = context.inputs.token_ids[0]
         images = torch.tensor(sorted(context.image_token_ids), device=tokens.device)
-        self._is_visual: Tensor | None = torch.isin(tokens, images)
-        self._prompt: Tensor | None = context.embeddings
+        self._prompt: tuple[Tensor, Tensor] | None = (context.embeddings, torch.isin(tokens, images))
         self._features = context.features[-1]  # of positions whose successor is not read yet
         self._unread: tuple[int, ...] = (context.first_token,)
         self._session = Session(self._layer, len(tokens) + min(context.max_new_tokens, 256))
@@ -239,9 +212,11 @@ class MsdModel:
             return None
         new = self._embed(self._unread)
         if self._prompt is not None:
-            inputs = ModelInputs(*self._prompt_inputs(new))
-            # As large as the prompt, and not needed any more.
-            self._prompt, self._is_visual, self._features = None, None, self._features[:0].clone()
+            embeddings, is_visual = shifted(*self._prompt, new)
+            x = self._network.read(Slots(embeddings, self._features, is_visual))[None]
+            del embeddings  # as large as the prompt, like these, and not needed any more
+            self._prompt, self._features = None, self._features[:0].clone()
+            inputs = ModelInputs(torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device), {"inputs_embeds": x})
             scores = self._session.prefill(inputs, Want(FEATURES))
         else:
             tree = self._session.chain(self._unread, self._network.text(new, self._features))
@@ -259,41 +234,26 @@ class MsdModel:
         self._guessed += scores.features[-1].split(1)
         return self.ids.allowed(scores.logits)[None]
 
-    def _prompt_inputs(self, new: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        assert self._prompt is not None
-        assert self._is_visual is not None
-        embeddings, is_visual = shifted(self._prompt, new[0], self._is_visual)
-        if len(new) > 1:  # steps without a draft came before the first with one
-            embeddings = torch.cat((embeddings, new[1:]))
-            is_visual = torch.cat((is_visual, is_visual.new_zeros(len(new) - 1)))
-        x = self._network.read(Slots(embeddings, self._features, is_visual))[None]
-        return torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device), {"inputs_embeds": x}
-
     def _embed(self, tokens: Sequence[int]) -> Tensor:
         embedded: Tensor = self._executor.embed(torch.tensor(list(tokens), device=self._features.device))
         return embedded
 
     def _has_room(self) -> bool:
-        longest, limits = self._longest, self._drafter.limits
-        prompt = 0 if self._prompt is None else len(self._prompt)
-        ahead = prompt + len(self._unread) + limits.depth * limits.width
-        return longest is None or self._session.length + ahead <= longest
+        prompt = 0 if self._prompt is None else len(self._prompt[0])
+        ahead = prompt + len(self._unread) + self._most_drafted
+        return self._longest is None or self._session.length + ahead <= self._longest
 
 
-class MsdSpec(TreeSettings, DrafterSpec):
+class MsdSpec(FolderSpec):
     """`source`: a folder of ours."""
 
     kind = "msd"
-    source: str | Path
+    key = MSD
 
-    def bind(self, target: Target) -> MsdDrafter:
-        folder = Folder.find(self.source)
-        if folder is None or MSD not in folder.values:
-            raise DrafterError(f"'{self.source}' is not an msd drafter's folder; give one that `{MSD}` names")
-        folder.check_target(target)
+    def read(self, folder: Folder | None, target: Target) -> MsdDrafter:
+        assert folder is not None
         vocabulary, limits = folder.vocabulary(), target.executor.limits
         network = read_network(folder).to(limits.device, limits.dtype).eval()
         for module in (network, *network.decoder.layers):
             pack(module, may_round=True)
-        drafter = MsdDrafter.on(target, network, vocabulary, limits=self.limits(), draws=self.draws, name=self.title)
-        return with_costs(drafter, target) if self.tuned else drafter
+        return MsdDrafter.on(target, network, vocabulary, **self.drafting)

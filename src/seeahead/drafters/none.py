@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
 
 from seeahead.decode import Request, run
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import DraftContext, Feedback
-from seeahead.executor import NOTHING, ModelInputs
+from seeahead.executor import NOTHING, ModelInputs, Want
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.tree import Draft
 
 
-class EmptyDrafter:
+class EmptyDrafter(DrafterSpec):
     """Every draft is empty, so every step is one plain forward of the target."""
 
-    name = "none"
-    want = NOTHING
+    kind = "none"
+    name: str = Field(default="none", alias="as")
+    want: ClassVar[Want] = NOTHING
 
     def start(self, context: DraftContext) -> EmptyDrafter:
         return self
@@ -28,15 +32,6 @@ class EmptyDrafter:
 
     def accept(self, feedback: Feedback) -> None:
         """Nothing to learn from."""
-
-
-class EmptySpec(DrafterSpec):
-    """No settings."""
-
-    kind = "none"
-
-    def bind(self, target: Target) -> EmptyDrafter:
-        return EmptyDrafter()
 
 
 def plain_answers(target: Target, prompts: Sequence[ModelInputs], max_new_tokens: int) -> list[list[int]]:

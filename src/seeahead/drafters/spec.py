@@ -7,11 +7,15 @@ error names and what the help prints.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from seeahead.drafters.tree_growth import CostModel, TreeLimits
+from seeahead.drafters.base import ModelDrafter
+from seeahead.drafters.costs import with_costs
+from seeahead.drafters.folder import Folder
+from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafting import Drafter
 from seeahead.errors import DrafterError, shown
 from seeahead.target import Target
@@ -32,17 +36,19 @@ class DrafterSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
     kind: ClassVar[str] = ""
 
-    name: str = Field("", alias="as", description="what reports call it")
+    name: str = Field(default="", alias="as", description="what reports call it")
     own: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
     """Folders of drafters made for the target, by kind: where a member's weights are looked for."""
-
-    def bind(self, target: Target) -> Drafter:
-        """The drafter, ready for `target`. Raises DrafterError, naming the way out, if it cannot serve it."""
-        raise NotImplementedError
 
     @property
     def title(self) -> str:
         return self.name or self.kind
+
+    def bind(self, target: Target) -> Drafter:
+        """The drafter, ready for `target`: itself, where it needs nothing of a target. Raises DrafterError, naming the
+        way out, if it cannot serve it."""
+        itself: Any = self
+        return itself  # type: ignore[no-any-return]
 
     @classmethod
     def settings(cls) -> list[str]:
@@ -57,23 +63,19 @@ class DrafterSpec(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise DrafterError(_told(cls, error, text)) from None
+            fault = error.errors(include_url=False)[0]
+        name = str(fault["loc"][0]) if fault["loc"] else ""
+        if fault["type"] == "extra_forbidden":
+            known = ", ".join(cls.settings())
+            raise DrafterError(f"drafter {shown(text)} has no setting {shown(name)}; it has {known}")
+        words = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        given = shown(str(fault["input"]))
+        raise DrafterError(f"setting {name} of drafter {shown(text)} is {given}; allowed: {words}")
 
 
-def _told(spec: type[DrafterSpec], error: ValidationError, text: str) -> str:
-    fault = error.errors(include_url=False)[0]
-    name = str(fault["loc"][0]) if fault["loc"] else ""
-    if fault["type"] == "extra_forbidden":
-        known = ", ".join(spec.settings())
-        return f"drafter {shown(text)} has no setting {shown(name)}; it has {known}"
-    words = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"setting {name} of drafter {shown(text)} is {shown(str(fault['input']))}; allowed: {words}"
-
-
-class TreeSettings(BaseModel):
+class TreeSpec(DrafterSpec):
     """Settings of drafters that grow trees; `chain=N` is a chain of N tokens, however unlikely they are."""
 
-    model_config = DrafterSpec.model_config
     depth: Annotated[int, Field(ge=1, le=1000, description="levels of a tree")] = 7
     width: Annotated[int, Field(ge=1, le=1000, description="nodes expanded per level")] = 2
     num_nodes: Annotated[int, Field(ge=1, le=10_000, description="nodes of a tree at most")] = 12
@@ -83,7 +85,43 @@ class TreeSettings(BaseModel):
     draws: Annotated[bool, Field(description="at temperature above 0, draw a chain")] = False
     chain: Annotated[int | None, Field(ge=1, le=1000, description="a chain of so many tokens")] = None
 
-    def limits(self, costs: CostModel | None = None) -> TreeLimits:
+    def limits(self) -> TreeLimits:
         if self.chain is not None:
-            return TreeLimits(self.chain, 1, self.chain, 0.0, self.fixed, costs)
-        return TreeLimits(self.depth, self.width, self.num_nodes, self.min_probability, self.fixed, costs)
+            return TreeLimits(self.chain, 1, self.chain, 0.0, self.fixed)
+        return TreeLimits(self.depth, self.width, self.num_nodes, self.min_probability, self.fixed)
+
+    @property
+    def drafting(self) -> dict[str, Any]:
+        """How its drafter drafts, whatever its model is."""
+        return {"limits": self.limits(), "draws": self.draws, "name": self.title}
+
+    def bind(self, target: Target) -> Drafter:
+        drafter = self.made_for(target)
+        return with_costs(drafter, target) if self.tuned else drafter
+
+    def made_for(self, target: Target) -> ModelDrafter:
+        """As `bind`, before costs are measured."""
+        raise NotImplementedError
+
+
+class FolderSpec(TreeSpec):
+    """Of a drafter whose weights are in a folder, here or on the hub."""
+
+    source: str | Path
+    key: ClassVar[str] = ""
+    """What its config.json must have; without one any model will do."""
+
+    def made_for(self, target: Target) -> ModelDrafter:
+        folder = Folder.find(self.source)
+        if self.key and (folder is None or self.key not in folder.values):
+            raise DrafterError(
+                f"{shown(str(self.source))} is not a {self.kind} drafter's folder; give one whose config.json has "
+                f"{self.key}"
+            )
+        if folder is not None:
+            folder.check_target(target)
+        return self.read(folder, target)
+
+    def read(self, folder: Folder | None, target: Target) -> ModelDrafter:
+        """The drafter in a folder that was made for `target`; None: whatever model `source` is."""
+        raise NotImplementedError

@@ -7,26 +7,21 @@ one pass (section 3); `ensemble.py` mixes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-import torch
 from PIL.Image import Image
 from pydantic import Field
 
-from seeahead.drafters.base import DraftIds, ModelDrafting
-from seeahead.drafters.costs import with_costs
+from seeahead.drafters.base import DraftIds, Member, ModelDrafting
 from seeahead.drafters.ensemble import EnsembleDrafter
-from seeahead.drafters.language import LanguageModel
+from seeahead.drafters.language import ShowImage
 from seeahead.drafters.none import plain_answers
-from seeahead.drafters.spec import DrafterSpec, Joined, TreeSettings
-from seeahead.drafters.views import Shown, View, make_view
+from seeahead.drafters.spec import Joined, TreeSpec
 from seeahead.drafters.vision import VisionDrafter
-from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafters.weights import RULES
 from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError, shown
-from seeahead.executor import Want
 from seeahead.prompt import Message, Prompt
 from seeahead.target import Target
 
@@ -37,18 +32,19 @@ Captioner = Callable[[Sequence[Image]], Sequence[str]]
 _QUESTION, _CAPTION_TOKENS = "What is in this picture? Answer in one sentence.", 24
 
 
-@dataclass(frozen=True)
-class ViewsDrafter:
+@dataclass(frozen=True, kw_only=True)
+class ViewsDrafter(VisionDrafter):
     """`views`: letters of VIEWS. `pooled`: slots of an image in view P. `captions`: "given" with the prompt, the
     `target`'s "own", or whoever writes them."""
 
-    vision: VisionDrafter
-    views: str = "MT"
+    views: str
     pooled: int = 4
     captions: str | Captioner = "given"
     target: Target | None = None
-    name: str = "views"
-    want: ClassVar[Want] = Want(embeddings=True)
+
+    @classmethod
+    def of(cls, vision: VisionDrafter, views: str = "MT", **settings: Any) -> ViewsDrafter:
+        return cls(**vars(vision), views=views, **settings)
 
     def __post_init__(self) -> None:
         """Raises DrafterError for what is not a view."""
@@ -62,44 +58,24 @@ class ViewsDrafter:
     def num_rows(self) -> int:
         return len(self.views)
 
-    @property
-    def modules(self) -> tuple[torch.nn.Module, ...]:
-        return self.vision.modules
-
-    @property
-    def vocabulary(self) -> DraftVocabulary | None:
-        return self.vision.vocabulary
-
-    def with_room(self, depth: int) -> ViewsDrafter:
-        return replace(self, vision=self.vision.with_room(depth))
-
     def start(self, context: DraftContext) -> ModelDrafting:
         """Raises DrafterError: rows need an ensemble that mixes them."""
         raise DrafterError("views draft as members of an ensemble; take the drafter 'tabed'")
 
-    def model(self, context: DraftContext) -> LanguageModel:
-        """A row per view; one row where the prompt shows no image, since all views are then alike."""
-        assert context.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
-        ids = self.vision.ids(context)
-        views = [make_view(context, ids, image) for image in self._images(context, ids)]
-        return LanguageModel(self.vision.language, ids, _unlike(views), context, self.vision.limits)
-
-    def _images(self, context: DraftContext, ids: DraftIds) -> list[Callable[[int, torch.Tensor | None], Shown]]:
-        """What stands for an image in each view."""
+    def images(self, context: DraftContext, ids: DraftIds) -> list[ShowImage]:
         tokenizer = None if self.target is None else self.target.tokenizer
 
         def words(text: str) -> list[int]:
             return [] if tokenizer is None else ids.to_draft(tokenizer(text, add_special_tokens=False).input_ids)
 
-        known: dict[str, Callable[[int, torch.Tensor | None], Shown]] = {
-            "M": lambda number, seen: self.vision.look(seen),
+        # An image in tiles has several places: the captions stand at the first.
+        captions = self._captions(context) if "C" in self.views else ()
+        known: dict[str, ShowImage] = {
+            "M": lambda number, seen: self.look(seen),
             "T": lambda number, seen: words("\n"),
-            "P": lambda number, seen: self.vision.look(seen, self.pooled),
+            "C": lambda number, seen: words(f"image: {captions[number]}") if number < len(captions) else [],
+            "P": lambda number, seen: self.look(seen, self.pooled),
         }
-        if "C" in self.views:
-            captions = self._captions(context)
-            # An image in tiles has several places: the captions stand at the first.
-            known["C"] = lambda number, seen: words(f"image: {captions[number]}") if number < len(captions) else []
         return [known[letter] for letter in self.views]
 
     def _captions(self, context: DraftContext) -> Sequence[str]:
@@ -131,13 +107,7 @@ def own_captions(target: Target | None, images: Sequence[Image]) -> list[str]:
     return [str(family.tokenizer.decode(answer, skip_special_tokens=True)).strip() for answer in answers]
 
 
-def _unlike(views: Sequence[View]) -> list[View]:
-    """All, or the first if all show the same."""
-    is_same = all(not view.visual and view.ids == views[0].ids for view in views)
-    return list(views[:1]) if is_same else list(views)
-
-
-class TabedSpec(TreeSettings, DrafterSpec):
+class TabedSpec(TreeSpec):
     """`views` of the drafter `vision` (a folder, by default the target's own), and `members` beside them."""
 
     kind = "tabed"
@@ -150,29 +120,24 @@ class TabedSpec(TreeSettings, DrafterSpec):
     window: Annotated[int, Field(ge=0, description="verified positions that count; 0: all")] = 0
     weights: Annotated[tuple[float, ...], Joined, Field(description="at first, joined by +")] = ()
 
-    def bind(self, target: Target) -> EnsembleDrafter:
+    def made_for(self, target: Target) -> EnsembleDrafter:
+        from seeahead.drafters import bind
+
         members: list[Any] = []
         if self.views != NO_VIEWS:
-            vision = self._member(self.vision, target)
+            vision = bind(self.vision, target, self.own)
             if not isinstance(vision, VisionDrafter):
                 raise DrafterError(
                     f"{shown(self.vision)} is not a vision drafter, so it has no views; give the folder of one as "
                     "vision="
                 )
-            members.append(ViewsDrafter(vision, self.views, self.pooled, self.captions, target))
+            members.append(
+                ViewsDrafter.of(vision, self.views, pooled=self.pooled, captions=self.captions, target=target)
+            )
         for name in self.members:
-            member = self._member(name, target)
-            if not hasattr(member, "model"):
+            members.append(bind(name, target, self.own))
+            if not isinstance(members[-1], Member):
                 raise DrafterError(
                     f"{shown(name)} cannot be a member of an ensemble; lookup, language, vision and msd can"
                 )
-            members.append(member)
-        drafter = EnsembleDrafter(
-            tuple(members), self.rule, self.window, self.weights, self.limits(), self.draws, self.title
-        )
-        return with_costs(drafter, target) if self.tuned else drafter
-
-    def _member(self, text: str, target: Target) -> Any:
-        from seeahead.drafters import bind
-
-        return bind(text, target, self.own)
+        return EnsembleDrafter(tuple(members), self.rule, self.window, self.weights, **self.drafting)

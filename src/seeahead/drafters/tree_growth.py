@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -33,9 +33,10 @@ class CostModel:
     passes: tuple[float, ...]
     level: float
 
-    def best(self, scores: Sequence[float], num_levels: int) -> tuple[int, float]:
-        """How many nodes, best first, make the most tokens a second after `num_levels`; and how many that is."""
+    def best(self, nodes: Sequence[_Node], num_levels: int) -> tuple[int, float]:
+        """How many of `nodes`, best first, make the most tokens a second after `num_levels`; and how many that is."""
         gained, best = 1.0, (0, 1 / (self.passes[0] + num_levels * self.level))
+        scores = sorted((math.exp(node.score) for node in nodes), reverse=True)
         for number, score in enumerate(scores[: len(self.passes) - 1], 1):
             gained += score
             rate = gained / (self.passes[number] + num_levels * self.level)
@@ -60,87 +61,68 @@ class TreeLimits:
     fixed: bool = False
     costs: CostModel | None = None
 
-    def at_least(self, depth: int) -> TreeLimits:
-        """With `depth` levels or more."""
-        return self if self.depth >= depth else replace(self, depth=depth)
-
 
 @dataclass
-class _Candidate:
+class _Node:
+    """`parent` counts all nodes, `place` those that were expanded; `score` is a logarithm."""
+
     token: int
     parent: int
-    log_score: float
-    expanded: int | None = None
+    score: float
+    place: int = ROOT
 
 
 def grow(root_logits: torch.Tensor, expand: ExpandLevel, limits: TreeLimits, budget: int) -> Plan[Draft]:
     """A tree of at most `budget` nodes from the drafter's logits [vocabulary] after the root."""
-    num_nodes = min(limits.num_nodes, budget)
-    candidates: list[_Candidate] = []
-    level = _add_children(root_logits[None], [ROOT], [0.0], limits, candidates)
+    num_nodes, costs = min(limits.num_nodes, budget), limits.costs
+    nodes: list[_Node] = []
+    level: Sequence[int] = _add_children(root_logits[None], [ROOT], nodes, limits)
     num_expanded, num_levels = 0, 1
-    for _ in range(min(limits.depth, budget) - 1):
-        level = sorted(level, key=lambda index: -candidates[index].log_score)[: limits.width]
-        if not level or num_nodes == 0 or not _pays(limits.costs, candidates, level, num_levels):
+    while num_levels < min(limits.depth, budget):
+        level = sorted(level, key=lambda index: -nodes[index].score)[: limits.width]
+        if not level or num_nodes == 0 or (costs is not None and not _pays(costs, nodes, level, num_levels)):
             break
         num_levels += 1
-        parents = []
-        for index in level:
-            parent = candidates[index].parent
-            expanded = ROOT if parent == ROOT else candidates[parent].expanded
-            assert expanded is not None, "children come only from expanded nodes"
-            parents.append(expanded)
-        logits = yield from expand([candidates[index].token for index in level], parents)
-        for index in level:
-            candidates[index].expanded = num_expanded
-            num_expanded += 1
-        level = _add_children(logits, level, [candidates[index].log_score for index in level], limits, candidates)
-    if limits.costs is not None:
-        num_nodes = min(num_nodes, limits.costs.best(_scores(candidates), num_levels)[0])
-    return _keep_best(candidates, num_nodes)
+        parents = [ROOT if nodes[index].parent == ROOT else nodes[nodes[index].parent].place for index in level]
+        logits = yield from expand([nodes[index].token for index in level], parents)
+        for place, index in enumerate(level, num_expanded):
+            nodes[index].place = place
+        num_expanded += len(level)
+        level = _add_children(logits, level, nodes, limits)
+    if costs is not None:
+        num_nodes = min(num_nodes, costs.best(nodes, num_levels)[0])
+    return _keep_best(nodes, num_nodes)
 
 
-def _scores(candidates: Sequence[_Candidate]) -> list[float]:
-    """Best first."""
-    return sorted((math.exp(candidate.log_score) for candidate in candidates), reverse=True)
-
-
-def _pays(costs: CostModel | None, candidates: Sequence[_Candidate], level: Sequence[int], num_levels: int) -> bool:
+def _pays(costs: CostModel, nodes: Sequence[_Node], level: Sequence[int], num_levels: int) -> bool:
     """Whether the children of `level`, whose scores are at most its own, can bring as much as drafting them costs."""
-    if costs is None:
-        return True
-    _, rate = costs.best(_scores(candidates), num_levels)
-    return sum(math.exp(candidates[index].log_score) for index in level) > rate * costs.level
+    _, rate = costs.best(nodes, num_levels)
+    return sum(math.exp(nodes[index].score) for index in level) > rate * costs.level
 
 
-def _add_children(
-    logits: torch.Tensor,
-    parents: Sequence[int],
-    scores: Sequence[float],
-    limits: TreeLimits,
-    candidates: list[_Candidate],
-) -> list[int]:
-    """Add the best children of each parent as candidates; returns their indices."""
+def _add_children(logits: torch.Tensor, parents: Sequence[int], nodes: list[_Node], limits: TreeLimits) -> range:
+    """Add the best children of each parent by its `logits` [parents, vocabulary]; returns their indices."""
     best = log_probabilities(logits).topk(min(limits.width, logits.shape[-1]), dim=-1)
     lowest = math.log(limits.min_probability) if limits.min_probability > 0 and not limits.fixed else -math.inf
-    start = len(candidates)
-    for parent, score, values, tokens in zip(parents, scores, best.values.tolist(), best.indices.tolist(), strict=True):
+    start = len(nodes)
+    for parent, values, tokens in zip(parents, best.values.tolist(), best.indices.tolist(), strict=True):
+        above = 0.0 if parent == ROOT else nodes[parent].score
         for rank, (value, token) in enumerate(zip(values, tokens, strict=True)):
-            reached = score + (_score_of_rank(rank) if limits.fixed else value)
-            if reached >= lowest and value > -math.inf:
-                candidates.append(_Candidate(token, parent, reached))
-    return list(range(start, len(candidates)))
+            score = above + (_score_of_rank(rank) if limits.fixed else value)
+            if score >= lowest and value > -math.inf:
+                nodes.append(_Node(token, parent, score))
+    return range(start, len(nodes))
 
 
 def _score_of_rank(rank: int) -> float:
     return math.log(_BY_RANK[rank] if rank < len(_BY_RANK) else _BY_RANK[-1] / (rank + 1))
 
 
-def _keep_best(candidates: list[_Candidate], num_nodes: int) -> Draft:
+def _keep_best(nodes: Sequence[_Node], num_nodes: int) -> Draft:
     # Sorting is stable and a parent comes before its children, so at equal scores the parent is kept first.
-    ranked = sorted(range(len(candidates)), key=lambda index: -candidates[index].log_score)
-    kept = sorted(ranked[:num_nodes])
+    kept = sorted(sorted(range(len(nodes)), key=lambda index: -nodes[index].score)[:num_nodes])
     place = {index: node for node, index in enumerate(kept)}
-    tokens = tuple(candidates[index].token for index in kept)
-    parents = tuple(place.get(candidates[index].parent, ROOT) for index in kept)
-    return Draft(TokenTree(tokens, parents), scores=[math.exp(candidates[index].log_score) for index in kept])
+    tree = TokenTree(
+        tuple(nodes[index].token for index in kept), tuple(place.get(nodes[index].parent, ROOT) for index in kept)
+    )
+    return Draft(tree, scores=[math.exp(nodes[index].score) for index in kept])

@@ -8,7 +8,7 @@ once and no vision tower comes with the drafter.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -17,12 +17,10 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seeahead.checked import checked, whole
-from seeahead.drafters.costs import with_costs
-from seeahead.drafters.folder import ADAPTER, IMAGE_ADAPTER, Folder
-from seeahead.drafters.language import LanguageDrafter, LanguageModel, load_own
-from seeahead.drafters.spec import DrafterSpec, TreeSettings
-from seeahead.drafters.views import make_view
+from seeahead.checked import whole
+from seeahead.drafters.base import DraftIds
+from seeahead.drafters.folder import ADAPTER, IMAGE_ADAPTER, Folder, Options
+from seeahead.drafters.language import LanguageDrafter, LanguageModel, LanguageSpec, ShowImage
 from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executor import Want
@@ -31,21 +29,14 @@ from seeahead.target import Target
 
 
 @dataclass(frozen=True)
-class AdapterConfig:
+class AdapterConfig(Options):
     """Widths of the target, of the drafter and between; an image becomes at most `num_tokens` tokens (0: no limit)."""
 
+    key = IMAGE_ADAPTER
     input_width: Annotated[int, whole(1, 1 << 17)]
     width: Annotated[int, whole(1, 1 << 17)]
     hidden_width: Annotated[int, whole(1, 1 << 20)]
     num_tokens: Annotated[int, whole(0, 1 << 20)] = 0
-
-    @classmethod
-    def from_json(cls, values: object) -> AdapterConfig:
-        """Raises ModelError for a config that is not one of an adapter."""
-        return checked(cls, values, f"'{IMAGE_ADAPTER}' in the drafter's config.json", ModelError)
-
-    def to_json(self) -> dict[str, int]:
-        return asdict(self)
 
 
 class ImageAdapter(nn.Module):
@@ -113,10 +104,10 @@ def load_adapter(folder: Path, config: AdapterConfig, dtype: torch.dtype, device
 
 @dataclass(frozen=True)
 class VisionDrafter(LanguageDrafter):
-    """`language` is run by a Llama; `adapter` maps the target's visual embeddings to its width."""
+    """`adapter` makes embeddings of the drafter's own of the target's."""
 
     adapter: ImageAdapter = field(kw_only=True)
-    name: str = "vision"
+    name: str = field(default="vision", kw_only=True)
     want: ClassVar[Want] = Want(embeddings=True)
 
     def check(self, target: Target) -> None:
@@ -124,12 +115,13 @@ class VisionDrafter(LanguageDrafter):
         super().check(target)
         self._check_width(target.executor.limits.width)
 
-    def model(self, context: DraftContext) -> LanguageModel:
+    def model(self, context: DraftContext, depth: int = 0) -> LanguageModel:
         assert context.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
         self._check_width(context.embeddings.shape[-1])
-        ids = self.ids(context)
-        view = make_view(context, ids, lambda number, seen: self.look(seen))
-        return LanguageModel(self.language, ids, [view], context, self.limits)
+        return super().model(context, depth)
+
+    def images(self, context: DraftContext, ids: DraftIds) -> list[ShowImage]:
+        return [lambda number, seen: self.look(seen)]
 
     def look(self, visual: Tensor | None, num_tokens: int | None = None) -> Tensor:
         """An image's visual embeddings as the drafter's own, at most `num_tokens` (None: as trained)."""
@@ -146,28 +138,21 @@ class VisionDrafter(LanguageDrafter):
             )
 
 
-class VisionSpec(TreeSettings, DrafterSpec):
+class VisionSpec(LanguageSpec):
     """`source`: a folder of ours."""
 
     kind = "vision"
-    source: str | Path
+    key = IMAGE_ADAPTER
 
-    def bind(self, target: Target) -> VisionDrafter:
-        folder = Folder.find(self.source)
-        if folder is None or IMAGE_ADAPTER not in folder.values:
-            raise DrafterError(f"'{self.source}' is not a vision drafter's folder; give one with {ADAPTER}")
-        folder.check_target(target)
-        vocabulary, limits = folder.vocabulary(), target.executor.limits
+    def read(self, folder: Folder | None, target: Target) -> VisionDrafter:
+        blind, limits = super().read(folder, target), target.executor.limits
+        assert folder is not None
         shape = AdapterConfig.from_json(folder.values[IMAGE_ADAPTER])
-        language = load_own(folder, vocabulary, target)
-        if shape.width != language.config.hidden_size:
+        if shape.width != blind.language.executor.limits.width:
             raise ModelError(
                 f"{folder.where}: the image adapter makes embeddings of width {shape.width}, the model reads "
-                f"{language.config.hidden_size}; get the whole drafter folder again"
+                f"{blind.language.executor.limits.width}; get the whole drafter folder again"
             )
-        adapter = load_adapter(folder.path, shape, limits.dtype, limits.device)
-        drafter = VisionDrafter(
-            Target(language), vocabulary, self.limits(), self.draws, adapter=adapter, name=self.title
-        )
+        drafter = VisionDrafter(**vars(blind), adapter=load_adapter(folder.path, shape, limits.dtype, limits.device))
         drafter.check(target)
-        return with_costs(drafter, target) if self.tuned else drafter
+        return drafter

@@ -45,10 +45,11 @@ class DraftVocabulary:
         return len(self._target_list)
 
     @classmethod
-    def load(cls, folder: Path, unknown_draft_id: int, target_vocab_size: int | None = None) -> DraftVocabulary:
-        """From a drafter folder: tensor `d2t`, where target id = draft id + d2t[draft id].
+    def read(cls, folder: Path, values: dict[str, Any]) -> DraftVocabulary:
+        """From a drafter folder and its config.json's `values`: tensor `d2t`, target id = draft id + d2t[draft id].
 
         Raises ModelError for a map that is none: two draft ids of one target id would make a drawn draft inexact."""
+        told = checked(_Facts, values, placed(folder / "config.json"), ModelError, is_open=True)
         offsets = read_tensors(folder / FILE_NAME, {"d2t": (None,)}, kinds=WHOLE)["d2t"].long()
         ids = torch.arange(len(offsets)) + offsets
         if not len(ids) or int(ids.min()) < 0 or len(ids.unique()) < len(ids):
@@ -56,18 +57,12 @@ class DraftVocabulary:
                 f"{placed(folder / FILE_NAME)} does not map every draft token to a target token of its "
                 "own; get the whole drafter folder again"
             )
-        if not 0 <= unknown_draft_id < len(ids):
+        if told.unknown_draft_id >= len(ids):
             raise ModelError(
-                f"{placed(folder / 'config.json')}: unknown_draft_id is {unknown_draft_id}; allowed: 0 to "
+                f"{placed(folder / 'config.json')}: unknown_draft_id is {told.unknown_draft_id}; allowed: 0 to "
                 f"{len(ids) - 1}, the draft tokens there are"
             )
-        return cls(ids, unknown_draft_id, target_vocab_size)
-
-    @classmethod
-    def read(cls, folder: Path, values: dict[str, Any]) -> DraftVocabulary:
-        """From a drafter folder and its config.json's `values`. Raises ModelError for what is none."""
-        told = checked(_Facts, values, placed(folder / "config.json"), ModelError, is_open=True)
-        return cls.load(folder, told.unknown_draft_id, told.target_vocab_size)
+        return cls(ids, told.unknown_draft_id, told.target_vocab_size)
 
     @property
     def highest(self) -> int:
@@ -76,28 +71,23 @@ class DraftVocabulary:
 
     def check_target(self, vocab_size: int) -> None:
         """Raises DrafterError for a target of `vocab_size` tokens whose tokens these are not."""
-        wanted = self.target_vocab_size
+        wanted, told = self.target_vocab_size, ""
         if self.highest >= vocab_size:
-            raise DrafterError(
-                f"the drafter's vocabulary map reaches token {self.highest}, the target has {vocab_size}; take a "
-                "drafter trained for this target, or drafter='lookup'"
-            )
-        if wanted is not None and wanted != vocab_size:
-            raise DrafterError(
-                f"the drafter was trained for a target of {wanted} tokens, this one has {vocab_size}; take a drafter "
-                "trained for this target, or drafter='lookup'"
-            )
+            told = f"drafter's vocabulary map reaches token {self.highest}, the target has {vocab_size}"
+        elif wanted not in (None, vocab_size):
+            told = f"drafter was trained for a target of {wanted} tokens, this one has {vocab_size}"
+        if told:
+            raise DrafterError(f"the {told}; take a drafter trained for this target, or drafter='lookup'")
 
     @classmethod
     def most_frequent(cls, counts: Counter[int], size: int, always: Iterable[int], vocab_size: int) -> DraftVocabulary:
         """The `size` likeliest of a target's `vocab_size` tokens (0: all), `always` among them, in ascending order.
 
         Where `counts` holds fewer, the lowest ids fill up: they are most tokenizers' most general tokens."""
-        always = list(dict.fromkeys(always))
+        first, *_ = always = list(always)
         ranked = [*always, *(token for token, _ in counts.most_common()), *range(vocab_size)]
-        chosen = list(dict.fromkeys(ranked))[: min(size or vocab_size, vocab_size)]
-        ids = sorted(chosen)
-        return cls(torch.tensor(ids), ids.index(always[0]))
+        ids = sorted(list(dict.fromkeys(ranked))[: min(size or vocab_size, vocab_size)])
+        return cls(torch.tensor(ids), ids.index(first))
 
     def offsets(self) -> torch.Tensor:
         """EAGLE-3's d2t: target id = draft id + d2t[draft id]."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
+Tokens = npt.NDArray[np.int64]
 
 RULES = ("grid", "static")
 """Weights that follow the answer, or stay as they are."""
@@ -27,17 +27,6 @@ _LEAST = 1e-9
 """Stands for smaller numbers under a logarithm or a fraction bar."""
 STEP = 10
 """Parts that a weight of the grid is divided into."""
-
-
-@dataclass(frozen=True)
-class Verified:
-    """Verified positions: `q` [positions, members, draft ids] is what the members expected (zeros: nothing), `p`
-    [positions, draft ids] the target's distribution, `tokens` [positions] its likeliest token, -1 where that is none of
-    the draft ids."""
-
-    q: Array
-    p: Array
-    tokens: npt.NDArray[np.int64]
 
 
 class Weights:
@@ -54,11 +43,11 @@ class Weights:
         self._figures: Array | None = None
         self.trace: list[Array] = []
 
-    def update(self, verified: Verified) -> None:
-        """The target has answered to the last draft."""
+    def update(self, q: Array, p: Array, tokens: Tokens) -> None:
+        """The target has answered to the last draft; the arguments are those of `figures_of`."""
         if self._points is None:
             return
-        figures = figures_of(verified, self._points)
+        figures = figures_of(q, p, tokens, self._points)
         if self._figures is not None:
             figures = np.concatenate((self._figures, figures))
         self._figures = figures[-self._window :] if self._window else figures.sum(0, keepdims=True)
@@ -73,19 +62,21 @@ class Weights:
         return weights
 
 
-def figures_of(verified: Verified, points: Array) -> Array:
-    """[positions, 2 x points], to be summed: whether each mixture's likeliest token is the target's, and how far it is
-    from the target."""
-    q, p = verified.q, verified.p
+def figures_of(q: Array, p: Array, tokens: Tokens, points: Array) -> Array:
+    """Of verified positions [positions, 2 x points], to be summed: whether each mixture's likeliest token is the
+    target's, and how far it is from the target.
+
+    `q` [positions, members, draft ids] is what the members expected (zeros: nothing), `p` [positions, draft ids] the
+    target's distribution, `tokens` [positions] its likeliest token, -1 where that is none of the draft ids."""
     # A few tokens settle what is likeliest, where a mixture gives one of them more than any other can have.
     near = np.flatnonzero((q.max((0, 1)) >= _NOTICED) | (p.max(0) >= _LIKELY))
     mixed = points @ (q[:, :, near] if len(near) else q)  # every mixture [positions, points, tokens]
     highest = mixed.max(-1)
     if (highest < _NOTICED).any():
         highest = (points @ q).max(-1)
-    of_target = q[np.arange(len(q)), :, np.maximum(verified.tokens, 0)] @ points.T
+    of_target = q[np.arange(len(q)), :, np.maximum(tokens, 0)] @ points.T
     # The same sum in another order may differ in its last bit.
-    hits = (of_target >= highest * (1 - 1e-6)) & (verified.tokens >= 0)[:, None]
+    hits = (of_target >= highest * (1 - 1e-6)) & (tokens >= 0)[:, None]
     p = p[:, near]
     share = mixed[..., : len(near)] / np.maximum(q.sum(-1) @ points.T, _LEAST)[..., None]
     far = -(np.where(p >= _LIKELY, p, 0)[:, None] * np.log(np.maximum(share, _LEAST))).sum(-1)

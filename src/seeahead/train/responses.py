@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from seeahead.checked import checked, flag, real, several
-from seeahead.drafters.views import runs
+from seeahead.drafters.language import runs
 from seeahead.drafters.vision import pooled
 from seeahead.errors import InputError, escaped
 from seeahead.executor import ModelInputs
