@@ -10,8 +10,7 @@ from seeahead.bench.record import PLAIN
 from seeahead.cli import demo, main, terminal
 from seeahead.cli.live import Board, LiveBoard, board_for
 from seeahead.data.suite import Question
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 from tests.bench.exchanges import drafted_run, plain_run
 
 

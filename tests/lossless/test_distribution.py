@@ -31,16 +31,10 @@ from seeahead.executor import ModelInputs
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.target import Target
-from seeahead.testing import (
-    ScriptedDrafter,
-    TableExecutor,
-    drawn_chain,
-    drawn_mixture,
-    drawn_tree,
-    random_chain,
-    random_tree,
-)
+from seeahead.testing import ScriptedDrafter, random_tree
 from seeahead.tree import Draft, TokenTree
+from tests.scripts import drawn_chain, drawn_mixture, drawn_tree, random_chain
+from tests.table_executor import TableExecutor
 
 VOCAB = 6
 NUM_SAMPLES = 1500

@@ -17,8 +17,7 @@ from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import InputError, ModelError
 from seeahead.families import family_for
 from seeahead.target import Target
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import loop
 from seeahead.train.examples import Example
 from seeahead.train.generation import GenerationSettings

@@ -18,8 +18,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError, ModelError
 from seeahead.families import family_for
 from seeahead.target import Target
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import loop
 from seeahead.train.examples import ModalityMixture, Stored, ramp
 from seeahead.train.generation import GenerationSettings
