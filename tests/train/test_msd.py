@@ -54,10 +54,10 @@ def conversations(tmp_path_factory):
     return read_conversations(folder / "talk.jsonl")
 
 
-def shrunk(**changes):
+def shrunk(num_steps=NUM_STEPS, **changes):
     recipe = read_drafter_recipe(RECIPE)
     (stage,) = recipe.stages
-    limits = replace(stage.limits, steps=NUM_STEPS, batch_size=8, learning_rate=1e-2, matrix_rate=0.0)
+    limits = replace(stage.limits, steps=num_steps, batch_size=8, learning_rate=1e-2, matrix_rate=0.0)
     writing = GenerationSettings(minutes=60.0, batch_size=16, max_new_tokens=20, features=True)
     stages = (replace(stage, limits=limits, **changes),)
     return replace(recipe, network=Network(vocabulary=0), writing=writing, stages=stages)
@@ -92,10 +92,12 @@ def test_what_is_trained_drafts_for_its_target(family, trained):
 
 
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, trained, tmp_path, monkeypatch):
-    answers = trained.parent / "answers"
+    answers, num_steps = trained.parent / "answers", 16
 
     def training(name):
-        return DrafterTraining(shrunk(), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
+        return DrafterTraining(
+            shrunk(num_steps), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers
+        )
 
     whole = training("whole").run()
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
@@ -103,7 +105,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
 
     def cut_off(*arguments):
         calls.append(1)
-        if len(calls) == NUM_STEPS // 2:
+        if len(calls) == num_steps // 2:
             raise KeyboardInterrupt
         return gradient(*arguments)
 
@@ -118,7 +120,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
 def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversations, trained, tmp_path):
     def training(name):
         answers = trained.parent / "answers"
-        return DrafterTraining(shrunk(), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
+        return DrafterTraining(shrunk(8), family, conversations, tmp_path / name, lambda line: None, tmp_path, answers)
 
     further = json.loads((training("further").run(trained) / "provenance.json").read_text())["held_out_agreement"]
     before = json.loads((trained / "provenance.json").read_text())["held_out_agreement"]["two-stage"]
