@@ -24,7 +24,7 @@ demo: $(STAMP)
 	$(BIN)/seeahead demo --html out/demo.html
 
 test: $(STAMP)
-	$(BIN)/pytest --numprocesses $(TEST_WORKERS)
+	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist worksteal
 
 # What a release of transformers can break: the doors, token identity, rollback, the control.
 test-oldest: $(OLDEST_STAMP)

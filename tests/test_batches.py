@@ -14,9 +14,10 @@ from seeahead.errors import DrafterError, InputError
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.target import Target
-from seeahead.testing import ScriptedDrafter, answer, random_tree, sometimes_right, tiny_model, tiny_processor
+from seeahead.testing import ScriptedDrafter, answer, random_tree, tiny_model, tiny_processor
 from seeahead.tree import Draft, TokenTree
 from tests.lossless.cases import image_counts, language, msd, prompt, tabed, target
+from tests.scripts import sometimes_right
 
 PICTURE = Image.new("RGB", (30, 30), "red")
 PROMPTS = ((0, 8), (1, 8), (0, 3), (1, 12), (0, 20), (2, 9))

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

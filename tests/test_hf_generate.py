@@ -19,15 +19,14 @@ from seeahead.testing import (
     VISION_FAMILIES,
     ScriptedDrafter,
     SelfDrafter,
-    all_right,
     random_tree,
-    sometimes_right,
     tiny_family,
     tiny_inputs,
     tiny_model,
     tiny_tokenizer,
 )
 from tests.lossless.cases import image_counts
+from tests.scripts import all_right, sometimes_right
 
 
 def generate(model, inputs, **settings):

@@ -15,7 +15,8 @@ from seeahead.errors import InputError
 from seeahead.generation_config import prepare
 from seeahead.option_table import NEVER_READ, OPTIONS
 from seeahead.prompt import make_prompt
-from seeahead.testing import ScriptedDrafter, random_tree, sometimes_right, tiny_model, tiny_processor
+from seeahead.testing import ScriptedDrafter, random_tree, tiny_model, tiny_processor
+from tests.scripts import sometimes_right
 
 PROMPT = "one two one two"
 MODEL, PROCESSOR = tiny_model("llama"), tiny_processor("llama")

@@ -5,8 +5,7 @@ import pytest
 from seeahead.families import family_for
 from seeahead.prompt import make_prompt
 from seeahead.proof import logit_gap, parting
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 
 MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "a b a b"}]}]
 

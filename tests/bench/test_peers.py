@@ -19,8 +19,7 @@ from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.session import Session
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 
 QUESTION = Question("one", (), "What is this?", 12)
 GREEDY, SAMPLED = Run(3, "a method", 0, 0.0), Run(3, "a method", 0, 1.0)

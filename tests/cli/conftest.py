@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,7 @@ from seeahead.bench.record import read_record
 from seeahead.cli import main
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import ModelError
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,9 @@ from rich.console import Console
 
 from seeahead.bench.record import PLAIN
 from seeahead.cli import demo, main, terminal
-from seeahead.cli.live import Board, LiveBoard, board_for
+from seeahead.cli.live import Board
 from seeahead.data.suite import Question
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 from tests.bench.exchanges import drafted_run, plain_run
 
 
@@ -75,7 +74,7 @@ def test_wrong_input_is_one_line(words, says, capsys, request):
 
 
 def played(console, **how):
-    board, question = board_for(console, lambda: None), Question("describe", ("cat.jpg",), "What is this?", 32)
+    board, question = Board(console, lambda: None), Question("describe", ("cat.jpg",), "What is this?", 32)
     board.begin([PLAIN, "lookup"], 1)
     board.ask(question)
     for run in (plain_run(), drafted_run(**how)):
@@ -83,13 +82,12 @@ def played(console, **how):
             board.piece(run.method, text, origin)
         board.finish(run)
     board.close()
-    return board
 
 
 def test_on_a_terminal_the_answers_fill_columns_in_colour():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, color_system="standard", width=100, _environ={"TERM": "xterm"})
-    assert isinstance(played(console), LiveBoard)
+    played(console)
     shown = stream.getvalue()
     assert "\x1b[1;32m drafted" in shown
     assert "= same answer" in shown
@@ -119,8 +117,7 @@ def test_no_figure_is_cut_off_in_a_narrow_terminal(width):
 def test_elsewhere_there_are_lines_without_escape_codes():
     stream = io.StringIO()
     console = Console(file=stream, width=100)
-    assert isinstance(played(console, wrong_at=2), Board)
-    assert not isinstance(board_for(console, lambda: None), LiveBoard)
+    played(console, wrong_at=2)
     shown = stream.getvalue()
     assert "\x1b" not in shown
     assert "another answer" in shown
@@ -128,7 +125,7 @@ def test_elsewhere_there_are_lines_without_escape_codes():
 
 
 def test_progress_is_a_line_per_stage_where_nobody_looks(capsys):
-    with terminal.progress(terminal.note_console()) as report:
+    with terminal.Progress() as report:
         for share in (0.0, 0.5, 1.0):
             report("building", share)
         report("saving", 0.0)

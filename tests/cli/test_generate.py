@@ -11,7 +11,7 @@ from rich.console import Console
 
 from seeahead import api
 from seeahead.api import Piece, Reply
-from seeahead.cli import generate, main, terminal
+from seeahead.cli import generate, main, streams, terminal
 from seeahead.errors import ModelError
 from seeahead.records import Generation, Step
 
@@ -122,7 +122,7 @@ def test_every_setting_reaches_the_engine(loaded, tmp_path, capsys):
         (["--option", "top_k"], "--option top_k cannot be read; write NAME=VALUE"),
         (["--option", "top_k=4"], "write --top-k 4"),
         (["--option", "top_q=4"], "unknown setting 'top_q'; did you mean 'top_p'?"),
-        (["--chat-template", "nowhere.jinja"], "the chat template 'nowhere.jinja' cannot be read (No such file"),
+        (["--chat-template", "nowhere.jinja"], "'nowhere.jinja' in '.' is missing; give a file with a chat template"),
     ],
 )
 def test_options_that_cannot_be_are_told(words, told, loaded, capsys):
@@ -168,7 +168,8 @@ def test_stats_go_to_stderr(loaded, capsys):
 def test_on_a_terminal_drafted_words_are_coloured(loaded, monkeypatch):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, color_system="standard", width=20, _environ={"TERM": "xterm"})
-    monkeypatch.setattr(terminal, "result_console", lambda: console)
+    whole = terminal.console
+    monkeypatch.setattr(terminal, "console", lambda stderr=False: whole(stderr=True) if stderr else console)
     assert main(["generate", "hi"]) == 0
     shown = stream.getvalue()
     assert "\x1b[1;32m red\x1b[0m" in shown
@@ -184,7 +185,7 @@ def test_no_color_means_no_escape_codes(environment, live):
 
 
 def test_control_characters_never_reach_a_terminal():
-    assert terminal.printable("a\x1b[31mb\x07\n\tü€") == "a\ufffd[31mb\ufffd\n\tü€"
+    assert streams.printable("a\x1b[31mb\x07\n\tü€") == "a\ufffd[31mb\ufffd\n\tü€"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from seeahead.cli import main
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 
 CONTEXT = 96
 

@@ -7,7 +7,7 @@ from seeahead.drafting import Ask, run_alone, run_plans
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executor import FEATURES, NOTHING, ModelInputs, Scores, Want
 from seeahead.session import Session
-from seeahead.testing import TableExecutor
+from tests.table_executor import TableExecutor
 
 
 class Counting(TableExecutor):

@@ -12,8 +12,8 @@ from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.errors import DrafterError
 from seeahead.target import Target
-from seeahead.testing.tables import TableExecutor
 from tests.drafters.tiny_folders import make, write
+from tests.table_executor import TableExecutor
 
 OWN = {"language": Path("made/for/this/target")}
 TARGET = Target(TableExecutor.random())

@@ -10,9 +10,9 @@ from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.tree_growth import CostModel, TreeLimits, grow
 from seeahead.drafting import Plan, run_alone
 from seeahead.target import Target
-from seeahead.testing.models import tiny_family
-from seeahead.testing.tables import TableExecutor
+from seeahead.testing import tiny_family
 from seeahead.tree import ROOT, Draft, TokenTree
+from tests.table_executor import TableExecutor
 
 # What follows each of the tokens 0..3, as probabilities.
 NEXT = torch.tensor([[0.1, 0.6, 0.25, 0.05], [0.05, 0.05, 0.8, 0.1], [0.5, 0.1, 0.1, 0.3], [0.97, 0.01, 0.01, 0.01]])

@@ -7,8 +7,7 @@ from seeahead.executor import FEATURES, Want
 from seeahead.executors.fuse import fused_decoder
 from seeahead.families import family_for
 from seeahead.session import Session
-from seeahead.testing import answer, tiny_model
-from seeahead.testing.models import tiny_inputs
+from seeahead.testing import answer, tiny_inputs, tiny_model
 from seeahead.tree import ROOT
 
 

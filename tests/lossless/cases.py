@@ -25,17 +25,14 @@ from seeahead.testing import (
     VISION_FAMILIES,
     ScriptedDrafter,
     SelfDrafter,
-    all_right,
-    all_wrong,
     answer,
-    random_chain,
     random_tree,
-    sometimes_right,
     tiny_inputs,
     tiny_model,
 )
 from seeahead.testing.models import TINY_MODELS
 from tests import own_family
+from tests.scripts import all_right, all_wrong, random_chain, sometimes_right
 
 FUSED = ("llava fused", "llama fused")
 FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES, *FUSED, own_family.MODEL_TYPE)

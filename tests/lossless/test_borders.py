@@ -11,17 +11,8 @@ from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import InputError
 from seeahead.families import family_for
 from seeahead.target import Target
-from seeahead.testing import (
-    ScriptedDrafter,
-    SelfDrafter,
-    all_right,
-    answer,
-    random_tree,
-    sometimes_right,
-    tiny_inputs,
-    tiny_model,
-    tiny_processor,
-)
+from seeahead.testing import ScriptedDrafter, SelfDrafter, answer, random_tree, tiny_inputs, tiny_model, tiny_processor
+from tests.scripts import all_right, sometimes_right
 
 ORIGINAL = 64
 FACTORS = torch.linspace(1.0, 6.0, 8).tolist()

@@ -1,4 +1,4 @@
-"""A model that is changed between two answers, or wrapped, or in training: the next answer follows, or is refused."""
+"""A model that is changed between two answers, or in training: the next answer follows, or is refused."""
 
 import copy
 
@@ -10,7 +10,7 @@ import seeahead
 from seeahead.errors import ModelError
 from seeahead.families import family_for
 from seeahead.prompt import make_prompt
-from seeahead.testing import ScriptedDrafter, answer, random_tree, tiny_inputs, tiny_model, tiny_processor
+from seeahead.testing import ScriptedDrafter, random_tree, tiny_inputs, tiny_model, tiny_processor
 
 PROMPT = "one two one two"
 
@@ -254,57 +254,6 @@ def test_training_that_is_random_or_without_a_cache_is_refused():
         assert engine(model=model).generate(PROMPT, max_new_tokens=4).token_ids
 
 
-# Between releases of PEFT and transformers each warns of the other's old names.
-between_releases = pytest.mark.filterwarnings("ignore::FutureWarning")
-
-
-@between_releases
-@pytest.mark.parametrize("model_type", ["llama", "qwen2_vl", "llava"])
-def test_adapters_around_a_model_are_seen_through(model_type):
-    peft = pytest.importorskip("peft")
-    model, inputs = tiny_model(model_type), tiny_inputs(model_type, int(model_type != "llama"))
-    config = peft.LoraConfig(target_modules=["q_proj"], r=4, init_lora_weights=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        wrapped = peft.get_peft_model(model, config).eval()
-    family = family_for(wrapped)
-    mask = torch.ones_like(inputs.token_ids)
-    output = wrapped.generate(
-        input_ids=inputs.token_ids, attention_mask=mask, max_new_tokens=12, do_sample=False, **inputs.extras
-    )
-    said = answer(family, inputs, ScriptedDrafter("tree", random_tree()), max_new_tokens=12)
-    assert said.token_ids == tuple(output[0, inputs.token_ids.shape[1] :].tolist())
-
-
-@between_releases
-def test_a_learned_prompt_before_the_prompt_is_refused():
-    peft = pytest.importorskip("peft")
-    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
-    wrapped = peft.get_peft_model(tiny_model("llama"), config)
-    with pytest.raises(ModelError, match="has a learned prompt before its own"):
-        family_for(wrapped)
-
-
-def test_a_compiled_model_is_seen_through():
-    model, inputs = tiny_model("llama"), tiny_inputs("llama")
-    plain = answer(family_for(model), inputs)
-    compiled = torch.compile(model, backend="eager")
-    assert answer(family_for(compiled), inputs, ScriptedDrafter("t", random_tree())).token_ids == plain.token_ids
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_activations_quantised_over_all_rows_are_refused():
-    quantised = torch.ao.quantization.quantize_dynamic(tiny_model("llama"), {nn.Linear}, dtype=torch.qint8)
-    with pytest.raises(ModelError, match="quantises activations over all rows of a pass"):
-        family_for(quantised)
-
-
-def test_what_is_no_model_is_told():
-    for thing in (None, 3, nn.Linear(2, 2), "x"):
-        with pytest.raises(ModelError, match="give a transformers model with its language head"):
-            seeahead.load((thing, None))
-
-
 class Weight(torch.Tensor):
     """As quantised weights are: a subclass of a tensor inside a plain linear layer."""
 
@@ -316,12 +265,3 @@ def test_weights_of_their_own_kind_are_not_fused():
     own = engine(model=model)
     assert not own.family.fuse()
     assert own.generate(PROMPT, max_new_tokens=12).token_ids == truth(own)
-
-
-def test_an_offloaded_model_answers_as_generate():
-    accelerate = pytest.importorskip("accelerate")
-    model, inputs = tiny_model("llama"), tiny_inputs("llama")
-    expected = model.generate(inputs.token_ids, max_new_tokens=12)[0, inputs.token_ids.shape[1] :].tolist()
-    offloaded = accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
-    said = answer(family_for(offloaded), inputs, ScriptedDrafter("t", random_tree()), max_new_tokens=12)
-    assert list(said.token_ids) == expected

@@ -10,7 +10,8 @@ from seeahead.sampling import Sampler, SamplingParams
 from seeahead.session import Session
 from seeahead.stopping import StopRule
 from seeahead.target import Target
-from seeahead.testing import FixedExecutor, answer, assert_commit_equals_prefill, assert_same_answer
+from seeahead.testing import answer, assert_commit_equals_prefill, assert_same_answer
+from tests.fixed_executor import FixedExecutor
 from tests.lossless.cases import DRAFTERS, FUSED, KINDS, NUM_TOKENS, image_counts, plain, prompt, target
 from tests.lossless.test_rollback import ROUNDS
 

@@ -17,15 +17,8 @@ from transformers import (
 import seeahead
 from seeahead.errors import InputError, ModelError
 from seeahead.families import family_for
-from seeahead.testing import (
-    ScriptedDrafter,
-    answer,
-    random_tree,
-    sometimes_right,
-    tiny_inputs,
-    tiny_model,
-    tiny_processor,
-)
+from seeahead.testing import ScriptedDrafter, answer, random_tree, tiny_inputs, tiny_model, tiny_processor
+from tests.scripts import sometimes_right
 
 MODEL, INPUTS = tiny_model("llama"), tiny_inputs("llama")
 IDS = INPUTS.token_ids

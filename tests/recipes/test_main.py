@@ -5,8 +5,7 @@ from recipes.demo_model import conversations
 from recipes.demo_model.examples import ExampleSource
 from recipes.demo_model.smoke import smoke_sources
 from seeahead.data.conversations import Conversation
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 from tests.sizes import ROOT
 
 RECIPE = ROOT / "recipes" / "drafters" / "demo-smoke.toml"

@@ -17,8 +17,7 @@ from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import InputError, ModelError
 from seeahead.families import family_for
 from seeahead.target import Target
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import loop
 from seeahead.train.data import Dataset
 from seeahead.train.examples import SLOT, Example
@@ -61,12 +60,12 @@ def conversations(tmp_path_factory):
     return read_conversations(folder / "talk.jsonl")
 
 
-def shrunk(name, corpus, **changes):
+def shrunk(name, corpus, num_steps=NUM_STEPS, **changes):
     """The recipe, small."""
     recipe = read_drafter_recipe(RECIPES / f"{name}.toml")
     stages = []
     for stage in recipe.stages:
-        limits = replace(stage.limits, steps=NUM_STEPS, minutes=float("inf"), batch_size=8, learning_rate=1e-2)
+        limits = replace(stage.limits, steps=num_steps, minutes=float("inf"), batch_size=8, learning_rate=1e-2)
         stages.append(replace(stage, limits=limits))
     network = Network(width=32, layers=1, vocabulary=0, visual_tokens=2, adapter_width=8)
     writing = GenerationSettings(minutes=60.0, batch_size=16, max_new_tokens=20, visual_tokens=2)
@@ -146,15 +145,16 @@ def test_the_text_part_is_the_language_model_of_the_compact_vlm(trained):
 
 
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, trained, tmp_path, monkeypatch):
-    answers = trained["chat-cpu"].parents[1] / "answers"
-    data = Dataset(shrunk("chat-cpu", ""), family, conversations, answers, lambda line: None, tmp_path)
+    answers, num_steps = trained["chat-cpu"].parents[1] / "answers", 12
+    recipe = shrunk("chat-cpu", "", num_steps)
+    data = Dataset(recipe, family, conversations, answers, lambda line: None, tmp_path)
     whole = train(data, tmp_path / "whole", trained["base-cpu"])
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     gradient, calls = loop.gradient, []
 
     def cut_off(*arguments):
         calls.append(1)
-        if len(calls) == NUM_STEPS + 10:
+        if len(calls) == num_steps + 5:
             raise KeyboardInterrupt
         return gradient(*arguments)
 
@@ -162,7 +162,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "cut off", trained["base-cpu"])
     finished = train(data, tmp_path / "cut off", trained["base-cpu"])
-    assert len(calls) == 2 * NUM_STEPS + 1
+    assert len(calls) == 2 * num_steps + 1
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, finished))
     assert all(torch.equal(one[name], other[name]) for name in one)
 

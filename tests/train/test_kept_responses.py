@@ -14,8 +14,7 @@ from seeahead.data.conversations import Conversation
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import InputError
 from seeahead.families import family_for
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import responses
 from seeahead.train.data import FILE_NAME, Dataset
 from seeahead.train.recipe import DrafterRecipe, GenerationSettings, Network, StageRecipe

@@ -18,8 +18,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError, ModelError
 from seeahead.families import family_for
 from seeahead.target import Target
-from seeahead.testing import tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import loop
 from seeahead.train.data import Dataset
 from seeahead.train.examples import Example, mixed, ramp
@@ -55,10 +54,10 @@ def conversations(tmp_path_factory):
     return read_conversations(folder / "talk.jsonl")
 
 
-def shrunk(**changes):
+def shrunk(num_steps=NUM_STEPS, **changes):
     recipe = read_drafter_recipe(RECIPE)
     (stage,) = recipe.stages
-    limits = replace(stage.limits, steps=NUM_STEPS, batch_size=8, learning_rate=1e-2, matrix_rate=0.0)
+    limits = replace(stage.limits, steps=num_steps, batch_size=8, learning_rate=1e-2, matrix_rate=0.0)
     writing = GenerationSettings(minutes=60.0, batch_size=16, max_new_tokens=20, features=True)
     stages = (replace(stage, limits=limits, **changes),)
     return replace(recipe, network=Network(vocabulary=0), writing=writing, stages=stages)
@@ -92,14 +91,15 @@ def test_what_is_trained_drafts_for_its_target(family, trained):
 
 
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, trained, tmp_path, monkeypatch):
-    data = Dataset(shrunk(), family, conversations, trained.parent / "answers", lambda line: None, tmp_path)
+    answers, num_steps = trained.parent / "answers", 16
+    data = Dataset(shrunk(num_steps), family, conversations, answers, lambda line: None, tmp_path)
     whole = train(data, tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     gradient, calls = loop.gradient, []
 
     def cut_off(*arguments):
         calls.append(1)
-        if len(calls) == NUM_STEPS // 2:
+        if len(calls) == num_steps // 2:
             raise KeyboardInterrupt
         return gradient(*arguments)
 
@@ -112,7 +112,8 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
 
 
 def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversations, trained, tmp_path):
-    data = Dataset(shrunk(), family, conversations, trained.parent / "answers", lambda line: None, tmp_path)
+    answers = trained.parent / "answers"
+    data = Dataset(shrunk(8), family, conversations, answers, lambda line: None, tmp_path)
     folder = train(data, tmp_path / "further", trained)
     further = json.loads((folder / "provenance.json").read_text())["held_out_agreement"]
     before = json.loads((trained / "provenance.json").read_text())["held_out_agreement"]["two-stage"]

@@ -11,8 +11,7 @@ from seeahead.executor import FEATURES, Want
 from seeahead.families import family_for
 from seeahead.prompt import make_prompt
 from seeahead.session import Session
-from seeahead.testing import VISION_FAMILIES, tiny_model
-from seeahead.testing.processors import tiny_processor
+from seeahead.testing import VISION_FAMILIES, tiny_model, tiny_processor
 from seeahead.train.examples import MARK, SLOT
 from seeahead.train.recipe import GenerationSettings
 from seeahead.train.responses import TargetResponses, features_of

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn
@@ -86,7 +87,7 @@ def _dispatch(words: list[str]) -> int:
 
 def _unknown(verb: str) -> str:
     begun = [known for known in VERBS if verb and known.startswith(verb)]
-    near = begun if len(begun) == 1 else difflib.get_close_matches(verb, VERBS, n=1)
+    near = begun or difflib.get_close_matches(verb, VERBS, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"unknown command '{verb}'; {hint}commands are {', '.join(VERBS)}; see seeahead --help"
 
@@ -96,24 +97,20 @@ def _missing_package(module: str) -> str | None:
     package = module.partition(".")[0]
     if package in ("", "seeahead") or ("." in module and find_spec(package) is not None):
         return None
-    extra = _extras().get(package.lower())
+    extra = _extra_of(package)
     wanted = f"'seeahead[{extra}]'" if extra else package
     return f"the package {package} is not installed; pip install {wanted}"
 
 
-def _extras() -> dict[str, str]:
-    """Module -> the extra that brings it, from this package's own metadata: pyproject.toml is the one table."""
-    found: dict[str, str] = {}
-    try:
-        lines = metadata.requires("seeahead") or []
-    except metadata.PackageNotFoundError:  # run from a folder that was never installed
-        return found
-    for line in lines:
-        extra = re.search(r"""extra\s*==\s*["']([\w-]+)["']""", line)
-        package = re.match(r"[\w.-]+", line)
-        if extra and package and extra[1] != "dev":
-            found.setdefault(re.sub(r"[-.]", "_", package[0]).lower(), extra[1])
-    return found
+def _extra_of(package: str) -> str | None:
+    """The extra that brings it, by this package's own metadata: pyproject.toml is the one table."""
+    spelled = re.escape(package).replace("_", "[-_.]")
+    brings = re.compile(rf"""{spelled}\b.*extra\s*==\s*["']((?!dev\b)[\w-]+)""", re.IGNORECASE)
+    with suppress(metadata.PackageNotFoundError):  # run from a folder that was never installed
+        for line in metadata.requires("seeahead") or ():
+            if found := brings.match(line):
+                return found[1]
+    return None
 
 
 def _of_the_system(error: OSError) -> str:
@@ -140,20 +137,24 @@ class _Parser(argparse.ArgumentParser):
 
 def _overview() -> str:
     width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items()]
-    return "\n".join(
-        [
-            "usage: seeahead <command> [options]",
-            "",
-            "Vision-language models answer faster with exactly the answers they would have given.",
-            "",
-            *lines,
-            "",
-            "seeahead help <command> explains a command; seeahead --version prints the version.",
-        ]
-    )
+    verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items())
+    return f"{_ABOUT}\n\n{verbs}\n\n{_MORE}"
+
+
+_ABOUT = """usage: seeahead <command> [options]
+
+Vision-language models answer faster with exactly the answers they would have given."""
+_MORE = "seeahead help <command> explains a command; seeahead --version prints the version."
 
 
 def _refuse(message: str) -> int:
     streams.note(f"error: {message}")
     return 2
+
+
+def add_target(parser: argparse.ArgumentParser, drafter: str, *, takes_several: bool = False) -> None:
+    """-m -d --dtype --device, which several verbs have; `drafter` is the help of -d."""
+    parser.add_argument("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
+    parser.add_argument("-d", "--drafter", action="append" if takes_several else "store", help=drafter)
+    parser.add_argument("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")

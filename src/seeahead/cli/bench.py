@@ -13,8 +13,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target
+from seeahead.cli import add_target, streams, terminal
 
 QUICK_COUNT = 2
 _MOST_NAMED = 10
@@ -49,25 +48,21 @@ def run(args: argparse.Namespace) -> int:
             if len(reasons) > _MOST_NAMED:
                 streams.note(f"{len(reasons) - _MOST_NAMED} more are left out for images that cannot be read")
 
-    with terminal.progress(terminal.note_console(), timed=(MEASURING, ASKING)) as report:
+    if args.quick:
+        args.repeats, args.count = 1, QUICK_COUNT if args.count is None else args.count
+    taken = ("peers", "repeats", "count", "folder", "max_new_tokens", "seed", "dtype", "device")
+    with terminal.Progress(timed=(MEASURING, ASKING)) as report:
         result = bench.run(
             args.model,
             args.drafter,
-            args.suite if args.data is None else args.data,
-            peers=args.peers,
+            args.data or args.suite,
             temperatures=args.temperature or ([0.0] if args.quick else [0.0, 1.0]),
-            repeats=1 if args.quick else args.repeats,
-            count=QUICK_COUNT if args.quick and args.count is None else args.count,
-            folder=args.folder,
-            max_new_tokens=args.max_new_tokens,
-            seed=args.seed,
-            dtype=args.dtype,
-            device=args.device,
             out=args.output,
             progress=report,
             watch=Notes(),
+            **{name: getattr(args, name) for name in taken},
         )
-    terminal.result_console().print(short(result.summary), soft_wrap=True)
+    terminal.console().print(short(result.summary), soft_wrap=True)
     for name in (RECORD, PAGE):
-        terminal.note_console().print(f"written: {args.output / name}", soft_wrap=True)
+        streams.say(f"written: {args.output / name}")
     return 0

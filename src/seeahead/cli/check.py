@@ -10,16 +10,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target
+from seeahead.cli import add_target, streams, terminal
 from seeahead.provenance import provenance
-
-if TYPE_CHECKING:
-    from seeahead.self_check import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,30 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 if everything holds, 1 if something does not."""
-    with terminal.progress(terminal.note_console()) as report:
+    with terminal.Progress() as report:
         from seeahead.api import load
         from seeahead.self_check import check
 
         given = args.drafter or "none"  # so that a wrong name is told before weights are read
         engine = load(args.model, given, dtype=args.dtype, device=args.device, self_check=False, progress=report)
         rows = list(check(engine, args.drafter, report))
-    holds = all(row.holds for row in rows)
+    failed = sum(not row.holds for row in rows)
     if args.json:
-        streams.print_json({"holds": holds, "rows": [asdict(row) for row in rows], "provenance": provenance()})
-    else:
-        _show(rows, args.model)
-    return 0 if holds else 1
-
-
-def _show(rows: list[Row], model: str) -> None:
-    table = Table(title=f"self-check of {model}", title_justify="left")
-    table.add_column("check")
-    table.add_column("holds")
-    table.add_column("figure")
+        found = {"holds": not failed, "rows": [asdict(row) for row in rows], "provenance": provenance()}
+        streams.print_json(found)
+        return min(failed, 1)
+    table = Table("check", "holds", "figure", title=f"self-check of {args.model}", title_justify="left")
     for row in rows:
         table.add_row(row.check, "yes" if row.holds else "NO", row.figure)
-    console = terminal.result_console()
+    console = terminal.console()
     console.print(table)
-    failed = sum(not row.holds for row in rows)
-    verdict = "everything holds" if not failed else f"{failed} of {len(rows)} do not hold: do not decode it with drafts"
+    verdict = f"{failed} of {len(rows)} do not hold: do not decode it with drafts" if failed else "everything holds"
     console.print(verdict, soft_wrap=True)
+    return min(failed, 1)

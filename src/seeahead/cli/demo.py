@@ -10,8 +10,8 @@ examples:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target
+from seeahead.cli import add_target, streams, terminal
 from seeahead.provenance import check_writable, write_text
 
 if TYPE_CHECKING:
     from seeahead.bench import Result
     from seeahead.bench.figures import Sample
-    from seeahead.bench.record import Asked, Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,16 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from seeahead import bench
+    from seeahead.bench.html import demo_page
     from seeahead.bench.suites import demo_questions
-    from seeahead.cli.live import board_for
+    from seeahead.cli.live import Board
 
     if args.html is not None:
         check_writable(args.html)
-    console = terminal.result_console()
-    with ExitStack() as stack:
-        report = stack.enter_context(terminal.progress(terminal.note_console()))
-        board = board_for(console, before=report.stop)
-        stack.callback(board.close)
+    console = terminal.console()
+    with terminal.Progress() as report, closing(Board(console, before=report.stop)) as board:
         result = bench.run(
             args.model,
             args.drafter,
@@ -64,10 +60,8 @@ def run(args: argparse.Namespace) -> int:
         )
     show(console, result)
     if args.html is not None:
-        from seeahead.bench.html import demo_page
-
         write_text(args.html, demo_page(result.record))
-        terminal.note_console().print(f"page: {args.html}", soft_wrap=True)
+        streams.say(f"page: {args.html}")
     if args.json:
         streams.print_json(as_json(result))
     return 0
@@ -80,13 +74,11 @@ def show(console: Console, result: Result) -> None:
     from seeahead.bench.words import DEFINITIONS, heading
 
     words = [column.word for column in SHORT]
-    rows = [
-        (heading(entry.method), *(column.cell(entry).value for column in SHORT))
-        for entry in result.summary.headline_methods
-    ]
+    methods = result.summary.headline_methods
+    rows = [(heading(entry.method), *(column.cell(entry).value for column in SHORT)) for entry in methods]
     show_figures(console, ("drafter", *words), rows)
     for gap in result.record.gaps:
-        console.print(terminal.printable(difference(gap, result.record.asked)), soft_wrap=True)
+        console.print(streams.printable(difference(gap, result.record.asked)), soft_wrap=True)
     for word in words:
         console.print(Text(f"{word}: {DEFINITIONS[word]}", style="dim"))
 
@@ -98,12 +90,11 @@ def show_figures(console: Console, names: Sequence[str], rows: Sequence[Sequence
         table.add_column(name, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))
-    unbounded = console.options.update(width=10_000)
-    if console.measure(table, options=unbounded).maximum <= console.width:
+    if console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width:
         console.print(table)
         console.print()
         return
-    width = max(map(len, names[1:]), default=0)
+    width = max(map(len, names[1:]))
     for first, *figures in rows:
         console.print(Text(first, style="bold"))
         for name, figure in zip(names[1:], figures, strict=True):
@@ -124,21 +115,22 @@ def as_json(result: Result) -> dict[str, Any]:
         "definitions": {column.word: DEFINITIONS[column.word] for column in SHORT},
         "methods": [_figures(entry) for entry in result.summary.headline_methods],
         "differences": [
-            {"question": record.asked[gap.asked].question}
-            | {name: getattr(gap, name) for name in ("method", "position", "logit_gap")}
+            {"question": record.asked[gap.asked].question, **_fields(gap, "method", "position", "logit_gap")}
             for gap in record.gaps
         ],
-        "rounds": [_round(record.asked[place], runs) for place, runs in record.first_answers().items()],
-    }
-
-
-def _round(asked: Asked, runs: Mapping[str, Run]) -> dict[str, Any]:
-    """A question and its answers, with their steps."""
-    shown = {name: getattr(asked, name) for name in ("scenario", "pictures", "max_new_tokens", "earlier")}
-    steps = {name: {} if run.generation is None else run.generation.to_json() for name, run in runs.items()}
-    return {
-        "question": {"text": asked.question, **shown},
-        "answers": {name: {"text": run.text, **steps[name]} for name, run in runs.items()},
+        "rounds": [
+            {
+                "question": {
+                    "text": record.asked[place].question,
+                    **_fields(record.asked[place], "scenario", "pictures", "max_new_tokens", "earlier"),
+                },
+                "answers": {
+                    name: {"text": run.text, **(run.generation.to_json() if run.generation else {})}
+                    for name, run in runs.items()
+                },
+            }
+            for place, runs in record.first_answers().items()
+        ],
     }
 
 
@@ -154,14 +146,19 @@ _STORED = {
 
 
 def _figures(entry: Sample) -> dict[str, Any]:
-    def value(sample: Sample, word: str) -> float | None:
-        return None if (figure := sample[word]) is None else figure.value
-
     return {
         "method": entry.method,
         "num_answers": entry.num_answers,
         "num_tokens": sum(len(run.token_ids) for run in entry.own.runs),
         "num_identical": entry.num_identical,
-        **{name: value(entry, word) for name, word in _STORED.items()},
-        "speed_up_by_scenario": {name: value(part, "ratio of sums") for name, part in entry.groups["scenario"].items()},
+        **{name: _value(entry, word) for name, word in _STORED.items()},
+        "speed_up_by_scenario": {name: _value(one, "ratio of sums") for name, one in entry.groups["scenario"].items()},
     }
+
+
+def _value(sample: Sample, word: str) -> float | None:
+    return None if (figure := sample[word]) is None else figure.value
+
+
+def _fields(of: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in names}

@@ -2,6 +2,7 @@
 
 import argparse
 from importlib import import_module, metadata
+from typing import Any
 
 from rich.table import Table
 
@@ -18,55 +19,8 @@ def run(args: argparse.Namespace) -> int:
     facts = collect()
     if args.json:
         streams.print_json(facts)
-    else:
-        _show(facts)
-    return 0
-
-
-def collect() -> dict[str, dict[str, object]]:
-    """Everything the command knows, as plain values."""
-    import torch  # here and not above, so that --help stays fast
-
-    record = provenance()
-    hardware, versions = record["hardware"], record["versions"]
-    assert isinstance(hardware, dict)
-    assert isinstance(versions, dict)
-    devices: dict[str, object] = {
-        "cpu": {
-            "name": hardware["cpu"],
-            "num_cores": hardware["num_cores"],
-            "num_threads": torch.get_num_threads(),
-            "dtypes": ["float32", "bfloat16", "float16"],
-        }
-    }
-    for index in range(torch.cuda.device_count()):
-        devices[f"cuda:{index}"] = {
-            "name": torch.cuda.get_device_name(index),
-            "num_bytes": torch.cuda.get_device_properties(index).total_memory,
-            "dtypes": ["float32", *(["bfloat16"] if torch.cuda.is_bf16_supported() else []), "float16"],
-        }
-    return {
-        "versions": versions | {name: _version(name) for name in ("numpy", "pillow", "safetensors")},
-        "devices": devices,
-        "families": dict(import_module("seeahead.families").TESTED),
-        "drafters": dict(import_module("seeahead.drafters").KINDS),
-        "demo_model": dict(import_module("seeahead.demo.build").state()),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-LABELS = {"is_built": "built", "num_bytes": "size"}
-"""What a fact is called for people, where that is not its name."""
-
-
-def _show(facts: dict[str, dict[str, object]]) -> None:
-    console = terminal.result_console()
+        return 0
+    console = terminal.console()
     for title, entries in facts.items():
         table = Table(
             title=title.replace("_", " "), title_justify="left", title_style="bold", show_header=False, box=None
@@ -77,6 +31,35 @@ def _show(facts: dict[str, dict[str, object]]) -> None:
             table.add_row(LABELS.get(name, name), _words(name, value))
         console.print(table)
         console.print()
+    return 0
+
+
+def collect() -> dict[str, dict[str, object]]:
+    """Everything the command knows, as plain values."""
+    import torch  # here and not above, so that --help stays fast
+
+    record: dict[str, Any] = provenance()
+    cpu = {"name": record["hardware"]["cpu"], "num_cores": record["hardware"]["num_cores"]}
+    cpu |= {"num_threads": torch.get_num_threads(), "dtypes": ["float32", "bfloat16", "float16"]}
+    devices: dict[str, object] = {"cpu": cpu}
+    for index in range(torch.cuda.device_count()):
+        devices[f"cuda:{index}"] = {
+            "name": torch.cuda.get_device_name(index),
+            "num_bytes": torch.cuda.get_device_properties(index).total_memory,
+            "dtypes": ["float32", *(["bfloat16"] if torch.cuda.is_bf16_supported() else []), "float16"],
+        }
+    others = {name: metadata.version(name) for name in ("numpy", "pillow", "safetensors")}
+    return {
+        "versions": record["versions"] | others,
+        "devices": devices,
+        "families": dict(import_module("seeahead.families").TESTED),
+        "drafters": dict(import_module("seeahead.drafters").KINDS),
+        "demo_model": dict(import_module("seeahead.demo.build").state()),
+    }
+
+
+LABELS = {"is_built": "built", "num_bytes": "size"}
+"""What a fact is called for people, where that is not its name."""
 
 
 def _words(name: str, value: object) -> str:

@@ -17,7 +17,7 @@ from seeahead.bench.harness import Watch
 from seeahead.bench.record import PLAIN, Run
 from seeahead.bench.summary import pace
 from seeahead.bench.words import heading
-from seeahead.cli import terminal
+from seeahead.cli import streams, terminal
 from seeahead.data.suite import Question
 from seeahead.records import Origin
 
@@ -28,70 +28,36 @@ _SECONDS_PER_FRAME = 0.05
 
 
 class Board(Watch):
-    """No redrawing and no colour: the answers to a question when all are complete, a repeated one in a word."""
+    """A column per method, filled as words are confirmed. Where nothing can be drawn: the answers to a question when
+    all are complete, a repeated one in a word."""
 
     def __init__(self, console: Console, before: Callable[[], None]) -> None:
         """`before` is called when the asking begins."""
         self._console, self._before = console, before
         self._methods: Sequence[str] = ()
         self._runs: dict[str, Run] = {}
+        self._texts: dict[str, Text] = {}
         self._number = self._total = 0
+        self._live: Live | None = None
+        self._drawn = 0.0
 
     def begin(self, methods: Sequence[str], num_questions: int) -> None:
         self._methods, self._total = methods, num_questions
         self._before()
+        if terminal.is_live(self._console):
+            self._console.print(terminal.LEGEND)
 
     def ask(self, question: Question) -> None:
         self._number, self._runs = self._number + 1, {}
+        self._texts = {method: Text() for method in self._methods}
         images = f" · {', '.join(Path(name).name for name in question.images)}" if question.images else ""
         title = f"{self._number}/{self._total} {question.scenario}{images}"
         self._console.print(Rule(escape(title), align="left", style="dim"))
-        self._console.print(Text(terminal.printable(question.text), style="bold"))
-
-    def finish(self, run: Run) -> None:
-        self._runs[run.method] = run
-        if len(self._runs) == len(self._methods):
-            self.conclude()
-
-    def conclude(self) -> None:
-        """All answers to a question are there."""
-        self._console.print(terminal.printable(self._runs[PLAIN].text), soft_wrap=True)
-        for method in self._methods:
-            is_same = self._is_same(method)
-            same = "" if method == PLAIN else " · same answer" if is_same else " · another answer:"
-            self._console.print(f"  {method:<10} {pace(self._runs[method])}{same}", soft_wrap=True)
-            if not is_same:
-                self._console.print(f"  {terminal.printable(self._runs[method].text)}", soft_wrap=True)
-        self._console.print()
-
-    def close(self) -> None:
-        """The run is over, or was interrupted."""
-
-    def _is_same(self, method: str) -> bool:
-        return self._runs[method].token_ids == self._runs[PLAIN].token_ids
-
-
-class LiveBoard(Board):
-    """One column per method, filled as the words are confirmed."""
-
-    def __init__(self, console: Console, before: Callable[[], None]) -> None:
-        super().__init__(console, before)
-        self._texts: dict[str, Text] = {}
-        self._footers: dict[str, str] = {}
-        self._drawn = 0.0
-        self._live: Live | None = None
-
-    def begin(self, methods: Sequence[str], num_questions: int) -> None:
-        super().begin(methods, num_questions)
-        self._console.print(terminal.LEGEND)
-
-    def ask(self, question: Question) -> None:
-        super().ask(question)
-        self._texts = {method: Text() for method in self._methods}
-        self._footers = dict.fromkeys(self._methods, "")
-        # Drawn by hand, between steps: a drawing thread would take time from the model.
-        self._live = Live(self._columns(), console=self._console, auto_refresh=False)
-        self._live.start()
+        self._console.print(Text(streams.printable(question.text), style="bold"))
+        if terminal.is_live(self._console):
+            # Drawn by hand, between steps: a drawing thread would take time from the model.
+            self._live = Live(self._columns(), console=self._console, auto_refresh=False)
+            self._live.start()
 
     def piece(self, method: str, text: str, origin: Origin) -> None:
         self._texts[method].append_text(terminal.coloured(text, origin))
@@ -99,23 +65,31 @@ class LiveBoard(Board):
             self._draw()
 
     def finish(self, run: Run) -> None:
-        self._footers[run.method] = pace(run)
+        self._runs[run.method] = run
         self._draw()
-        super().finish(run)
-
-    def conclude(self) -> None:
-        for method in self._methods:
-            if method != PLAIN:
-                self._footers[method] += "\n= same answer" if self._is_same(method) else "\n≠ another answer"
-        self._draw()
-        self.close()
-        self._console.print()
+        if len(self._runs) == len(self._methods):
+            if self._live is None:
+                self._print_answers()
+            self.close()
+            self._console.print()
 
     def close(self) -> None:
-        # Leaves what is drawn, and gives the cursor back.
+        """Leaves what is drawn, and gives the cursor back: the run is over, or was interrupted."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _print_answers(self) -> None:
+        self._console.print(streams.printable(self._runs[PLAIN].text), soft_wrap=True)
+        for method in self._methods:
+            is_same = self._is_same(method)
+            same = "" if method == PLAIN else " · same answer" if is_same else " · another answer:"
+            self._console.print(f"  {method:<10} {pace(self._runs[method])}{same}", soft_wrap=True)
+            if not is_same:
+                self._console.print(f"  {streams.printable(self._runs[method].text)}", soft_wrap=True)
+
+    def _is_same(self, method: str) -> bool:
+        return self._runs[method].token_ids == self._runs[PLAIN].token_ids
 
     def _draw(self) -> None:
         if self._live is not None:
@@ -131,9 +105,12 @@ class LiveBoard(Board):
             row = self._methods[start : start + per_row]
             grid.add_row(*(Text(heading(method), style="dim") for method in row))
             grid.add_row(*(self._texts[method] for method in row))
-            grid.add_row(*(Text(self._footers[method], style="dim") for method in row))
+            grid.add_row(*(Text(self._footer(method), style="dim") for method in row))
         return grid
 
-
-def board_for(console: Console, before: Callable[[], None]) -> Board:
-    return (LiveBoard if terminal.is_live(console) else Board)(console, before)
+    def _footer(self, method: str) -> str:
+        if method not in self._runs:
+            return ""
+        if method == PLAIN or len(self._runs) < len(self._methods):
+            return pace(self._runs[method])
+        return pace(self._runs[method]) + ("\n= same answer" if self._is_same(method) else "\n≠ another answer")

@@ -11,9 +11,9 @@ import argparse
 import os
 from pathlib import Path
 
-from seeahead.cli import terminal
+from seeahead.cli import streams
 from seeahead.errors import InputError
-from seeahead.provenance import check_writable
+from seeahead.provenance import check_writable, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,25 +27,20 @@ def run(args: argparse.Namespace) -> int:
     from seeahead.bench.markdown import markdown
     from seeahead.bench.record import read_record
     from seeahead.bench.summary import summarize
-    from seeahead.provenance import write_text
 
     page = args.html or args.record.with_suffix(".html")
-    check_places(args.record, *(path for path in (page, args.markdown) if path is not None))
+    written = [page] if args.markdown is None else [page, args.markdown]
+    # A file that cannot be written, and two texts in one file, are refused before anything is read.
+    taken = {os.path.realpath(args.record): "the record"}
+    for path in written:
+        check_writable(path)
+        if before := taken.get(os.path.realpath(path)):
+            raise InputError(f"'{path}' is {before} already; give another file, with --html or --markdown")
+        taken[os.path.realpath(path)] = "the page"
     record = read_record(args.record)
     write_report(page, record)
     if args.markdown is not None:
         write_text(args.markdown, markdown(summarize(record)))
-    for path in (page, args.markdown):
-        if path is not None:
-            terminal.note_console().print(f"written: {path}", soft_wrap=True)
+    for path in written:
+        streams.say(f"written: {path}")
     return 0
-
-
-def check_places(record: Path, *places: Path) -> None:
-    """Refuse a file that cannot be written, and two texts in one file, before anything is read."""
-    taken = {os.path.realpath(record): "the record"}
-    for place in places:
-        check_writable(place)
-        if before := taken.get(os.path.realpath(place)):
-            raise InputError(f"'{place}' is {before} already; give another file, with --html or --markdown")
-        taken[os.path.realpath(place)] = "the page"

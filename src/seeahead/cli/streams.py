@@ -14,7 +14,6 @@ import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
 
 from seeahead.errors import InputError
 
@@ -33,7 +32,11 @@ def prepare() -> None:
     """
     # What is closed would be given to the next file that is opened, and written into by whoever prints.
     for number in (0, 1, 2):
-        _open_if_closed(number)
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -41,14 +44,6 @@ def prepare() -> None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (as long as the process)
     if sys.stdout is None:
         raise InputError("standard output is closed, so no result can be written; leave it open, or send it to a file")
-
-
-def _open_if_closed(number: int) -> None:
-    try:
-        os.fstat(number)
-    except OSError:
-        with suppress(OSError):
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def quiet_libraries(*, is_whole_process: bool) -> None:
@@ -67,28 +62,15 @@ def quiet_libraries(*, is_whole_process: bool) -> None:
         logging.getLogger().addHandler(logging.NullHandler())  # else Python prints them to stderr
 
 
-class Notes:
-    """stderr, where what it does not take is lost and nothing else is: an answer does not fail for a note about it."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with suppress(OSError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+def say(line: str) -> None:
+    """On stderr. What it does not take is lost and nothing else is: an answer does not fail for a note about it."""
+    with suppress(OSError):
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 def note(message: str) -> None:
-    """One line on stderr."""
-    print(f"seeahead: {printable(' '.join(message.split()))}", file=Notes(sys.stderr))
+    """On one line of stderr, with our name."""
+    say(f"seeahead: {' '.join(message.split())}")
 
 
 def give_up_stdout() -> None:

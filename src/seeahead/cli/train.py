@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,19 +38,8 @@ def run(args: argparse.Namespace) -> int:
     with training_log(args.out) as report:
         from seeahead.train.run import train_drafter
 
-        folder = train_drafter(
-            args.recipe,
-            args.model,
-            args.data or (),
-            args.out,
-            report,
-            start=args.start,
-            answers=args.answers,
-            cache=args.cache,
-            device=args.device,
-            count=args.count,
-        )
-        print(folder)
+        given = {name: getattr(args, name) for name in ("start", "answers", "cache", "device", "count")}
+        print(train_drafter(args.recipe, args.model, args.data or (), args.out, report, **given))
     return 0
 
 
@@ -65,7 +53,7 @@ def training_log(out: Path) -> Iterator[Callable[[str], None]]:
             def report(line: str) -> None:
                 stamped = f"{time.strftime('%H:%M:%S')} {line}"
                 print(stamped, file=log, flush=True)
-                print(stamped, file=streams.Notes(sys.stderr), flush=True)
+                streams.say(stamped)
 
             yield report
     except BrokenPipeError:  # nobody reads on

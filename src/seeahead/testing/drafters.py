@@ -1,7 +1,4 @@
-"""Drafters for tests: they never, always or sometimes agree with the target, or draw from a given distribution.
-
-A script makes the drafts; `ScriptedDrafter` turns it into a drafter. `SelfDrafter` is the control: the target itself.
-"""
+"""Drafters for tests: one that drafts what a script says, and the control, which is the target itself."""
 
 from __future__ import annotations
 
@@ -10,12 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 
 from seeahead.drafting import DraftContext, Feedback
 from seeahead.executor import Executor, Want
 from seeahead.families.tiny import FIRST_WORD, VOCAB_SIZE
-from seeahead.sampling import draw
 from seeahead.session import Session
 from seeahead.tree import ROOT, Draft, PendingNodes, TokenTree
 
@@ -63,92 +58,20 @@ class _Scripted:
         self._draft = Draft()
 
 
-def random_chain(depth: int = 4, words: range = WORDS) -> Script:
-    return lambda answer, budget, random: Draft(TokenTree.chain(_words(random, min(depth, budget), words)))
-
-
 def random_tree(num_nodes: int = 9, words: range = WORDS) -> Script:
     """Words at random, each below a random earlier one."""
 
     def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
         size = min(num_nodes, budget)
         parents = tuple(int(random.integers(ROOT, node)) for node in range(size))
-        return Draft(TokenTree(tuple(_words(random, size, words)), parents))
+        return Draft(TokenTree(tuple(some_words(random, size, words)), parents))
 
     return script
 
 
-def all_right(truth: Sequence[int], depth: int = 5) -> Script:
-    """The target's own answer `truth`."""
-    return lambda answer, budget, random: Draft(
-        TokenTree.chain(truth[len(answer) : len(answer) + min(depth, budget)]),
-    )
-
-
-def all_wrong(truth: Sequence[int], depth: int = 4) -> Script:
-    """A chain whose every token is another than the target's."""
-    return all_right([_other(token) for token in truth], depth)
-
-
-def sometimes_right(truth: Sequence[int], depth: int = 5) -> Script:
-    """A tree: the target's answer up to a random depth, then wrong words; wrong siblings come first."""
-
-    def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
-        coming = list(truth[len(answer) : len(answer) + depth])
-        num_right = int(random.integers(0, len(coming) + 1))
-        right = [*coming[:num_right], *(_other(token) for token in coming[num_right:])]
-        wrong = [[*right[:place], *_words(random, 2)] for place in range(min(2, len(right)))]
-        return Draft(TokenTree.of_branches([*wrong, right], budget))
-
-    return script
-
-
-def drawn_chain(proposal: torch.Tensor, depth: int = 3) -> Script:
-    """A chain of tokens drawn one after the other from `proposal` [vocabulary]."""
-
-    def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
-        tree = TokenTree.chain([draw(proposal, random.random()) for _ in range(min(depth, budget))])
-        return Draft(tree, [proposal] * len(tree))
-
-    return script
-
-
-def drawn_mixture(proposals: Sequence[torch.Tensor], weights: Sequence[float], depth: int = 3) -> Script:
-    """A chain whose tokens are drawn from one of `proposals`, picked by `weights`: that is, from their mixture."""
-    mixture = sum((weight * q for weight, q in zip(weights, proposals, strict=True)), torch.zeros(()))
-
-    def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
-        picks = random.choice(len(proposals), size=min(depth, budget), p=weights)
-        tree = TokenTree.chain([draw(proposals[pick], random.random()) for pick in picks])
-        return Draft(tree, [mixture] * len(tree))
-
-    return script
-
-
-def drawn_tree(proposals: Sequence[torch.Tensor], depth: int = 2) -> Script:
-    """Every node's children are drawn independently, one from each of `proposals` [vocabulary]."""
-
-    def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
-        parents, level = list[int](), [ROOT]
-        for _ in range(depth):
-            start = len(parents)
-            parents += [parent for parent in level for _ in proposals]
-            level = list(range(start, len(parents)))
-        parents = parents[:budget]
-        rows = [node % len(proposals) for node in range(len(parents))]
-        tokens = tuple(draw(proposals[row], random.random()) for row in rows)
-        return Draft(TokenTree(tokens, tuple(parents)), [proposals[row] for row in rows])
-
-    return script
-
-
-def _words(random: np.random.Generator, number: int, words: range = WORDS) -> list[int]:
+def some_words(random: np.random.Generator, number: int, words: range = WORDS) -> list[int]:
     drawn: list[int] = random.integers(words.start, words.stop, number).tolist()
     return drawn
-
-
-def _other(token: int) -> int:
-    return WORDS.start if token != WORDS.start else WORDS.start + 1
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class FixedExecutor:
     """A fused plain Llama, `inner`, which prefills; passes over trees run here, always over `num_rows` tokens."""
 
     def __init__(
-        self, inner: TransformersExecutor, *, num_slots: int = 8, capacity: int = 640, num_rows: int = 64
+        self, inner: TransformersExecutor, *, num_slots: int = 8, capacity: int = 256, num_rows: int = 40
     ) -> None:
         assert inner.fused is not None, "fuse the executor first"
         self.inner, self.net = inner, inner.fused
