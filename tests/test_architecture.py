@@ -223,8 +223,8 @@ def test_no_module_has_a_vague_name():
 
 # Lines of Python that a folder may have. They go down as folders shrink; what is to grow takes it from another.
 BUDGETS = {
-    "": 4300, "bench": 2950, "cli": 1270, "data": 1450, "demo": 550, "drafters": 2450, "executors": 1550,
-    "families": 2150, "images": 320, "testing": 800, "train": 2350,
+    "": 4100, "bench": 2500, "cli": 1100, "data": 1140, "demo": 440, "drafters": 2220, "executors": 1490,
+    "families": 1500, "images": 315, "testing": 400, "train": 2070,
 }  # fmt: skip
 
 
