@@ -6,6 +6,7 @@ Plain decoding is an empty draft. Requests join and leave between steps; what on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from itertools import islice
 from operator import or_
@@ -35,7 +36,7 @@ class Request:
 
     inputs: ModelInputs
     prompt: Prompt | None
-    _session: Session | None = None
+    session: Session
 
     def __init__(
         self,
@@ -68,22 +69,26 @@ class Request:
             raise self.error
 
     def open(self) -> PromptInputs:
-        """What the start asks of the target's pass. Raises InputError for a prompt that does not fit."""
-        self._session = Session(self.executor, self.inputs.length + min(self.stop.limit, _ROOM))
-        return self._session.prompt(self.inputs)
+        """What the start asks of a pass. Raises InputError for a prompt that does not fit."""
+        self.session = Session(self.executor, self.inputs.length + min(self.stop.limit, _ROOM))
+        return self.session.prompt(self.inputs)
 
     def begin(self, scores: Scores, started: float) -> None:
-        """The first token, after a prompt's `scores` of a pass that began at `started`, and the drafter's start."""
+        """The first token, after a prompt's `scores` of a pass that began at `started`; the drafter starts."""
         distribution = self.sampler.distribution(scores.logits[-1])
         first = draw(distribution, self.sampler.stream(0).random())
         prefilled = perf_counter()
         self._seconds_prefill = prefilled - started
+        _, self.finish_reason = self.stop.cut([], [first])
+        if self.finish_reason is None:
+            self._start_drafting(first, scores)
+            self._seconds_drafter_start = perf_counter() - prefilled
+        else:
+            self.close()
         self.answer.append(first)
         self.sampler.extend([first])
-        _, self.finish_reason = self.stop.cut([], [first])
-        if self.finish_reason is not None:
-            self.close()
-            return
+
+    def _start_drafting(self, first: int, scores: Scores) -> None:
         context = DraftContext(
             inputs=self.inputs,
             first_token=first,
@@ -97,12 +102,6 @@ class Request:
             logits=scores.logits[-1],
         )
         self.drafting = self.drafter.start(context)
-        self._seconds_drafter_start = perf_counter() - prefilled
-
-    @property
-    def session(self) -> Session:
-        assert self._session is not None, "a request is started first"
-        return self._session
 
     @property
     def budget(self) -> int:
@@ -165,14 +164,22 @@ class Request:
             self.close()
         return step
 
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """An error inside ends this answer, and no other."""
+        try:
+            yield
+        except SeeaheadError as error:
+            self.fail(error)
+
     def fail(self, error: SeeaheadError) -> None:
         """The answer ends here; what was emitted stays."""
         self.error, self.finish_reason = error, "error"
         self.close()
 
     def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
+        if hasattr(self, "session"):  # else it never started
+            self.session.close()
 
     def steps(self) -> Iterator[Step]:
         """The rest of the answer, step by step, alone. Raises the error that ends it."""
@@ -203,10 +210,8 @@ def start_all(requests: Sequence[Request]) -> None:
     """
     started, asked = perf_counter(), []
     for request in requests:
-        try:
+        with request.failing():
             asked.append((request, request.open()))
-        except SeeaheadError as error:
-            request.fail(error)
     if not asked:
         return
     want = reduce(or_, (request.drafter.want for request, _ in asked))
@@ -220,11 +225,8 @@ def start_all(requests: Sequence[Request]) -> None:
             start_all([request])
         return
     for (request, _), scores in zip(asked, scored, strict=True):
-        try:
+        with request.failing():
             request.begin(scores, started)
-        except SeeaheadError as error:
-            request.answer.clear()
-            request.fail(error)
 
 
 @torch.inference_mode()
@@ -239,10 +241,8 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
     asked: list[tuple[Request, TreeInputs]] = []
     for request in requests:
         if request.error is None:
-            try:
+            with request.failing():
                 asked.append((request, request.plan(request.draft)))
-            except SeeaheadError as error:
-                request.fail(error)
     if not asked:
         return [None for _ in requests]
     want = reduce(or_, (request.drafter.want for request, _ in asked))
@@ -250,10 +250,8 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
     choices = _choices([request for request, _ in asked], scored)
     forwarded = perf_counter()
     for (request, _), scores, own in zip(asked, scored, choices, strict=True):
-        try:
+        with request.failing():
             request.apply(scores, own)
-        except SeeaheadError as error:
-            request.fail(error)
     finished = perf_counter()
     seconds = drafted - started, forwarded - drafted, finished - started
     return [request.record(*seconds) if request.error is None else None for request in requests]
@@ -273,10 +271,7 @@ def _draft(requests: Sequence[Request]) -> None:
 
 
 def _choices(requests: Sequence[Request], scored: Sequence[Scores]) -> list[list[int] | None]:
-    """The greedy tokens of each request's rows, all in one copy to the host; None for requests that draw.
-
-    On a GPU this is where the pass is waited for.
-    """
+    """Greedy tokens of each request's rows, all in one copy to the host, for which a GPU waits; None where it draws."""
     tokens = [request.sampler.greedy_tokens(scores.logits) for request, scores in zip(requests, scored, strict=True)]
     found = [one for one in tokens if one is not None]
     if not found:
@@ -286,8 +281,7 @@ def _choices(requests: Sequence[Request], scored: Sequence[Scores]) -> list[list
 
 
 def run(waiting: Iterator[Request], num_at_once: int) -> Iterator[tuple[Request, Step | None]]:
-    """Steps of many requests, `num_at_once` at a time: as one ends, the next of `waiting` joins; those that have not
-    been started are, together.
+    """Steps of many requests, `num_at_once` at a time: as one ends, the next of `waiting` joins, and starts if need be.
 
     Yields each request once it has started and after each of its steps; with None for the start, and for an error.
     """

@@ -1,7 +1,7 @@
-"""Runs the decoding steps of a plain Llama-type language model through our compact decoder, on the same weights.
+"""Runs a plain Llama-type language model through our compact decoder, on the same weights.
 
 transformers' own forward spends most of a single token's time between operators, some thirty of them per layer; ours
-has a third of that and reads fused projections. Prompts still go through the model itself, images and all.
+has a third of that and reads fused projections. Of a prompt the model itself runs as far as its language model.
 
 On a CPU the fused projections are packed, which costs a second copy of the language model's weights.
 """
