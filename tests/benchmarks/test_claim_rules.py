@@ -18,7 +18,7 @@ def test_the_claims_are_short_and_come_from_all_three_papers():
 
 def test_every_scenario_that_a_group_names_exists():
     """A group whose scenarios were renamed would quietly judge fewer questions."""
-    folders, kinds = ("src", "recipes"), (".py", ".jsonl")
+    folders, kinds = ("src", "recipes"), (".py", ".jsonl", ".toml")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in kinds]
     text = "".join(path.read_text(encoding="utf-8") for path in files)
     names = {name for group in read_claims().questions.values() for name in group.scenarios}

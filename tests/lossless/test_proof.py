@@ -1,5 +1,6 @@
 """The proof before the first answer: it holds for every family, and deliberate faults are refused."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -45,10 +46,12 @@ def empty_cache(monkeypatch):
 
     def fused_without(self, trees, want):
         (slot,) = trees.slots
-        kept, slot.cache = slot.cache, SlotCache(self.config.num_hidden_layers, 8)
+        kept, slot.cache = slot.cache, deepcopy(slot.cache)
+        slot.cache.keep(0, [])
         visible = None if trees.visible is None else trees.visible[..., -trees.tokens.shape[1] :]
         scores = score(self, replace(trees, visible=visible), want)
         slot.cache = kept
+        kept.extend(trees.tokens.shape[1])
         return scores
 
     monkeypatch.setattr(TransformersExecutor, "_run", without)
