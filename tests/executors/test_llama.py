@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
-from seeahead.executors.attention import NoMemory, attend
+from seeahead.executors.attention import NoMemory, attend, folded
 from seeahead.executors.checkpoint import load_llama
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.session import Session
@@ -87,6 +87,7 @@ def test_attention_is_the_same_however_its_rows_are_laid_out(heads, kv_heads, le
     expected = torch.nn.functional.scaled_dot_product_attention(
         query, key, value, mask, is_causal=mask is None and length > 1, enable_gqa=True
     )
+    mask = None if mask is None else folded(mask, query, key)
     torch.testing.assert_close(attend(query, key, value, mask), expected)
 
 

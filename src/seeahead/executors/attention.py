@@ -58,6 +58,8 @@ class Trees:
             self._masks.append(None if visible is None else visible[:, None, first:end, :length])
 
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        if index == 0:  # the same for every layer
+            self._masks = [None if mask is None else folded(mask, query, key) for mask in self._masks]
         parts = zip(*(states.split(self._counts, 2) for states in (query, key, value)), strict=True)
         gathered = []
         for layers, mask, (own_query, own_key, own_value) in zip(self._layers, self._masks, parts, strict=True):
@@ -72,10 +74,18 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
 
+def folded(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    """A mask [batch or 1, 1, new, all], true where seen, as `attend` takes it for such queries and keys."""
+    if query.device.type != "cpu":
+        return mask
+    added = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, -torch.inf)
+    return added.repeat(1, 1, query.shape[1] // key.shape[1], 1)
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of `query` [batch, heads, new, width] over [batch, kv heads, all, width]; without a mask causal.
 
-    `mask` [batch or 1, 1, new, all], true where seen. On a CPU torch is several times slower for one query row than for
+    `mask` is a `folded` one. On a CPU torch is several times slower for one query row than for
     a few, and slower for grouped heads than for as many rows: heads that share keys become rows, a lone row is repeated
     (it comes out the same).
     """
@@ -88,6 +98,4 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     if num_shared == length == 1:
         return F.scaled_dot_product_attention(query.expand(-1, -1, _FEW, -1), key, value, mask)[:, :, :1]
     rows = query.reshape(batch, kv_heads, num_shared * length, width)
-    if mask is not None:
-        mask = mask.expand(-1, num_shared, -1, -1).reshape(mask.shape[0], 1, num_shared * length, -1)
     return F.scaled_dot_product_attention(rows, key, value, mask).view(batch, heads, length, width)
