@@ -40,16 +40,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-d", "--drafter", action="append")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--answer", type=int, default=ANSWER, help="tokens of the long answer")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.alone is not None:
-        sys.stdout.write(json.dumps(measured(args.alone, args.dtype)))
+        sys.stdout.write(json.dumps(measured(args.alone, args.dtype, args.answer)))
         return 0
     rows = []
     for drafter in args.drafter or ["none", "msd"]:
-        sys.stderr.write(f"{drafter}: a prompt of {PROMPT} tokens, an answer of {ANSWER}\n")
-        command = [sys.executable, "-m", "benchmarks.long", "--alone", drafter, "--dtype", args.dtype]
+        sys.stderr.write(f"{drafter}: a prompt of {PROMPT} tokens, an answer of {args.answer}\n")
+        command = [sys.executable, "-m", "benchmarks.long", "--alone", drafter]
+        command += ["--dtype", args.dtype, "--answer", str(args.answer)]
         rows.append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout))
         sys.stdout.write(", ".join(f"{name} {value}" for name, value in rows[-1].items()) + "\n")
     if args.output is not None:
@@ -57,11 +59,11 @@ def main() -> int:
     return 0
 
 
-def measured(drafter: str, dtype: str) -> dict[str, Any]:
+def measured(drafter: str, dtype: str, num_answer: int) -> dict[str, Any]:
     engine = seeahead.load("demo", drafter=drafter, dtype=dtype)
     answered(engine, 8, 4)
     before, peak = peak_of(engine)
-    request = answered(engine, 8, ANSWER)
+    request = answered(engine, 8, num_answer)
     totals = Totals.of(request.generation())
     last, emitted = [], 0
     for step in reversed(request.records):
@@ -70,7 +72,7 @@ def measured(drafter: str, dtype: str) -> dict[str, Any]:
             break
         last.append(step)
     rows = round(mean(1 + step.num_drafted for step in last))
-    bare = bare_pass(engine, 8 + ANSWER - LAST // 2, rows)
+    bare = bare_pass(engine, 8 + num_answer - LAST // 2, rows)
     return {
         "drafter": drafter,
         "mib_before_prompt": before,
