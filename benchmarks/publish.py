@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks.chart_grid import grid
 from seeahead.bench import charts
@@ -11,6 +13,7 @@ from seeahead.bench.markdown import figures, groups, markdown, name, over_peers,
 from seeahead.bench.record import PLAIN
 from seeahead.bench.summary import Summary, temperature_title
 
+DRAFTERS = Path(__file__).resolve().parents[1] / "src/seeahead/demo/weights/drafters"
 EVIDENCE = [FIGURES[word] for word in ("speed-up", "τ by scenario", "τ", "draft", "host", "identical")]
 """What a method's page shows: what is not drafting or host are the target's passes."""
 
@@ -20,7 +23,19 @@ def documents(stem: str, summary: Summary) -> dict[str, str]:
     images = {f"images/{stem}-{kind}.svg": image for kind, image in _images(summary)}
     shown = (f"![{alt}](../{file})" for file, alt in zip(images, _ALTS, strict=True))
     page = f"As one page for a browser, answers included: `seeahead report results/{stem}.json --html page.html`."
-    return {f"results/{stem}.md": "\n\n".join(["# What was measured", page, *shown, markdown(summary)]), **images}
+    parts = ["# What was measured", page, whose_weights(summary), *shown, markdown(summary)]
+    return {f"results/{stem}.md": "\n\n".join(parts), **images}
+
+
+def whose_weights(*summaries: Summary) -> str:
+    """Which weights the demo's drafters had when this was measured, and which are shipped now."""
+    trained: dict[str, list[str]] = {}
+    for path in sorted(DRAFTERS.glob("*/provenance.json")):
+        commit = json.loads(path.read_text(encoding="utf-8"))["commit"]
+        trained.setdefault(commit[:12], []).append(path.parent.name)
+    now = ", ".join(f"{commit} ({' and '.join(names)})" for commit, names in trained.items())
+    then = " and ".join(str(summary.record.provenance.get("commit"))[:12] for summary in summaries)
+    return f"The demo's drafters had the weights of commit {then}. Those shipped now were trained at {now}."
 
 
 def block(stem: str, summary: Summary) -> str:

@@ -70,6 +70,7 @@ class Generation:
     seconds_drafter_start: Seconds = 0.0
     drafter: str = "none"
     notes: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Stored records have it; nothing writes into it."""
 
     @property
     def token_ids(self) -> tuple[int, ...]:

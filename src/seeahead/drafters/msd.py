@@ -83,7 +83,7 @@ class MsdNetwork(nn.Module):
         found["model.norm.weight"] = decoder.norm.weight
         ours = unfuse(network.decoder)
         if {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in ours.items()}:
-            network.decoder.load_state_dict(fuse(found, network.decoder.config), strict=False)
+            _load(network.decoder, fuse(found, network.decoder.config))
         width = network.fc.out_features
         with torch.no_grad():
             network.fc.weight[:, width:] = torch.eye(width)
@@ -138,9 +138,15 @@ def read_network(folder: Folder) -> MsdNetwork:
     state = read_layers(folder.path, config, own)
     # The embedding is the target's, whatever number of tokens the config names.
     network = MsdNetwork(replace(config, vocab_size=1), options)
-    found = {f"decoder.{name}": value for name, value in fuse(state, config).items()} | state
-    network.load_state_dict(found, strict=False)
+    _load(network, {f"decoder.{name}": value for name, value in fuse(state, config).items()} | state)
     return network
+
+
+def _load(module: nn.Module, found: dict[str, Tensor]) -> None:
+    """Every parameter but embedding and head, which are the target's."""
+    left_out, unknown = module.load_state_dict(found, strict=False)
+    odd = [*unknown, *(name for name in left_out if not name.endswith(("embedding.weight", "head.weight")))]
+    assert not odd, f"parameters without a value or a place: {odd}"
 
 
 def shifted(embeddings: Tensor, is_visual: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,10 +63,10 @@ class Trees:
         parts = zip(*(states.split(self._counts, 2) for states in (query, key, value)), strict=True)
         gathered = []
         for layers, mask, (own_query, own_key, own_value) in zip(self._layers, self._masks, parts, strict=True):
-            place = layers[index]
-            place.new_keys.copy_(own_key)
-            place.new_values.copy_(own_value)
-            gathered.append(attend(own_query, place.keys, place.values, mask))
+            views = layers[index]
+            views.new_keys.copy_(own_key)
+            views.new_values.copy_(own_value)
+            gathered.append(attend(own_query, views.keys, views.values, mask))
         return _joined(gathered)
 
 

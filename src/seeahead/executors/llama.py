@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Annotated, Any
 
 import torch
@@ -168,7 +169,7 @@ class Llama(nn.Module):
         lengths = [read.shape[1] for read in embedded]
         positions = torch.cat([torch.arange(length, device=self.device) for length in lengths])
         features = self.run(torch.cat(list(embedded), 1), positions[None], Prompts(own, lengths))
-        last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
+        last = [end - 1 for end in accumulate(lengths)]
         logits, found = self.head(features[:, last])[0], []
         for number, (slot, hidden) in enumerate(zip(own, features.split(lengths, 1), strict=True)):
             slot.length = lengths[number]

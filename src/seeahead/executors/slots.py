@@ -45,7 +45,7 @@ class _Block:
         self.data[:, :, :, start : start + len(rows)] = self.data.index_select(3, rows + start)
 
 
-class Place(NamedTuple):
+class LayerViews(NamedTuple):
     """One layer's keys and values as views [batch, heads, tokens, width]: of newest tokens, to be written, and all."""
 
     new_keys: torch.Tensor
@@ -61,30 +61,30 @@ class _Layer(CacheLayerMixin):
     def __init__(self, cache: SlotCache) -> None:
         super().__init__()
         self._cache = cache
-        self.places: tuple[tuple[_Block, int], tuple[_Block, int]] | None = None
+        self.parts: tuple[tuple[_Block, int], tuple[_Block, int]] | None = None
         self.length = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.places = self._cache.place_for(key_states), self._cache.place_for(value_states)
+        self.parts = self._cache.place_for(key_states), self._cache.place_for(value_states)
         self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append states [batch, heads, tokens, width] after the cached ones; return all of them as views."""
-        if self.places is None:
+        if self.parts is None:
             self.lazy_initialization(key_states, value_states)
-        assert self.places is not None
+        assert self.parts is not None
         start, self.length = self.length, self.length + key_states.shape[2]
         self._cache.reserve(self.length)
-        for (block, place), states in zip(self.places, (key_states, value_states), strict=True):
+        for (block, place), states in zip(self.parts, (key_states, value_states), strict=True):
             block.data[place][:, :, start : self.length] = states
         return self.views()
 
     def views(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The cached states, as views."""
-        assert self.places is not None
-        keys, values = (block.data[place][:, :, : self.length] for block, place in self.places)
+        assert self.parts is not None
+        keys, values = (block.data[place][:, :, : self.length] for block, place in self.parts)
         return keys, values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -137,7 +137,7 @@ class SlotCache(Cache):
             for block in self._blocks:
                 block.grow(self._capacity)
 
-    def extend(self, count: int) -> list[Place]:
+    def extend(self, count: int) -> list[LayerViews]:
         """Room for `count` more tokens in every layer of a cache that holds some: a few calls for all layers."""
         start, end = self.length, self.length + count
         self.reserve(end)
@@ -145,15 +145,14 @@ class SlotCache(Cache):
             block: (block.data[:, :, :, start:end].unbind(), block.data[:, :, :, :end].unbind())
             for block in self._blocks
         }
-        places = []
+        found = []
         for layer in self._own_layers:
             layer.length = end
-            assert layer.places is not None, "a prompt comes first"
-            (keys, key), (values, value) = layer.places
-            places.append(
-                Place(views[keys][0][key], views[values][0][value], views[keys][1][key], views[values][1][value])
-            )
-        return places
+            assert layer.parts is not None, "a prompt comes first"
+            (keys, key), (values, value) = layer.parts
+            (new_keys, all_keys), (new_values, all_values) = views[keys], views[values]
+            found.append(LayerViews(new_keys[key], new_values[value], all_keys[key], all_values[value]))
+        return found
 
     def keep(self, start: int, rows: Sequence[int]) -> None:
         """Keep the first `start` tokens, then those at `start + row` for each row (ascending); drop the others."""
