@@ -22,10 +22,11 @@ import torch
 
 import seeahead
 from seeahead.api import Engine
-from seeahead.decode import Request
+from seeahead.decode import start, steps
 from seeahead.executor import NOTHING, ModelInputs
 from seeahead.metrics import Totals
 from seeahead.provenance import provenance, write_json
+from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.session import Session
 from seeahead.stopping import StopRule
@@ -94,8 +95,8 @@ def answered(engine: Engine, num_prompt: int, num_answer: int) -> Request:
     target = engine.target
     rule = StopRule(num_answer)
     request = Request(target.executor, engine.drafter, Sampler(SamplingParams(), ()), rule, target.image_token_ids)
-    request.start(words(num_prompt))
-    for _ in request.steps():
+    start(request, words(num_prompt))
+    for _ in steps(request):
         pass
     return request
 

@@ -6,10 +6,11 @@ It proves that nothing above an executor asks for more: it raises where a shape,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
-from seeahead.executor import Limits, PromptInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.llama import Layer, rms_norm
 from seeahead.executors.slots import TorchSlot
 from seeahead.executors.transformers import TransformersExecutor
@@ -64,6 +65,12 @@ class FixedExecutor:
 
     def most_nodes(self, slot: Slot) -> int | None:
         return None
+
+    def ready(self, inputs: ModelInputs) -> ModelInputs:
+        return replace(self.inner.ready(inputs), indivisible=inputs.length)
+
+    def cut(self, slot: Slot, length: int) -> None:
+        slot.length = length
 
     def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
         grown = [self.inner.open(prompt.inputs.length) for prompt in prompts]

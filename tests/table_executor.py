@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from seeahead.executor import Limits, PromptInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.tree import ROOT
 
 
@@ -42,6 +42,13 @@ class TableExecutor:
 
     def most_nodes(self, slot: Slot) -> int | None:
         return None
+
+    def ready(self, inputs: ModelInputs) -> ModelInputs:
+        return inputs
+
+    def cut(self, slot: Slot, length: int) -> None:
+        assert isinstance(slot, TableSlot)
+        del slot.tokens[length:]
 
     def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
         found = []

@@ -6,11 +6,12 @@ import pytest
 from PIL import Image
 
 import seeahead
-from seeahead.decode import Request, run, run_step, start_all
+from seeahead.decode import run, run_step, start, steps
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import DrafterError, InputError
+from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.target import Target
@@ -77,7 +78,8 @@ def test_drafts_that_are_planned_share_the_passes_of_their_model(monkeypatch):
     forward = executor.forward
     monkeypatch.setattr(executor, "forward", lambda trees, want: passes.append(len(trees)) or forward(trees, want))
     requests = [request(family, inputs, drafter, 12) for inputs in inputs_of("llava")[:3]]
-    start_all(requests)
+    for one in requests:
+        start(one, one.inputs)
     run_step(requests)
     assert passes[0] == 3
 
@@ -142,9 +144,9 @@ def test_a_request_that_fails_ends_with_its_error_and_the_others_go_on(script, t
     assert told in str(requests[1].error)
     assert set(ended) == set(requests)
     alone = request(family, inputs, ScriptedDrafter("bad", script), 17)
-    alone.start(inputs)
+    start(alone, inputs)
     with pytest.raises(DrafterError, match=told):
-        list(alone.steps())
+        list(steps(alone))
 
 
 # ---- through the engine

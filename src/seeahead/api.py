@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from seeahead.checked import shown_value
-from seeahead.decode import Request, run
+from seeahead.decode import run
 from seeahead.detokenize import Detokenizer
 from seeahead.drafters import FASTEST, bind, spec_of
 from seeahead.drafters.spec import DrafterSpec
@@ -27,6 +27,7 @@ from seeahead.images import ImageSources
 from seeahead.prompt import PromptLike, make_prompt
 from seeahead.proven import Prover
 from seeahead.reply import Answer, Piece, Reply
+from seeahead.request import Request
 from seeahead.stopping import StopRule, check_stop_texts, holds_text
 from seeahead.target import Target
 

@@ -6,7 +6,6 @@ Plain decoding is an empty draft. Requests join and leave between steps; what on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import reduce
 from itertools import islice
 from operator import or_
@@ -14,219 +13,112 @@ from time import perf_counter
 
 import torch
 
-from seeahead.drafting import DraftContext, Drafter, Feedback, plan_of, run_plans
-from seeahead.errors import DrafterError, SeeaheadError
-from seeahead.executor import Executor, ModelInputs, PromptInputs, Scores, TreeInputs, run_pass, together
+from seeahead.drafting import plan_of, run_plans
+from seeahead.errors import SeeaheadError
+from seeahead.executor import ModelInputs, PromptInputs, Scores, TreeInputs, run_pass
 from seeahead.prompt import Prompt
-from seeahead.records import FinishReason, Generation, Origin, Step
-from seeahead.sampling import Sampler, checked_choices, draw
-from seeahead.session import Session
-from seeahead.stopping import StopRule
-from seeahead.tree import ROOT, Draft
-from seeahead.verify import verify, verify_greedy
+from seeahead.records import Step
+from seeahead.request import Request
+from seeahead.tree import Draft
 
-_ROOM = 256
-"""Tokens beyond the prompt to make room for at first; the slot grows with the answer."""
 _PROMPT_TOKENS = 512
 """Of prompts that are read in one pass. More gains little, and the first of them would wait for its first token."""
 
 
-class Request:
-    """One answer under way: `start` has its first token, then each `plan` and `apply` are a step."""
+class Batch:
+    """Requests under way. They join at any time, and leave when they end, or when they are dropped between steps."""
 
-    inputs: ModelInputs
-    prompt: Prompt | None
-    session: Session
+    def __init__(self, prompt_tokens: int = _PROMPT_TOKENS, *, cuts: bool = False) -> None:
+        """`prompt_tokens` are read in one pass, or one prompt that is longer. With `cuts` such a prompt is read in
+        parts, with a step of the others after each: nobody waits for long, and the prompt itself for longer."""
+        self.requests: list[Request] = []
+        self._prompt_tokens, self._cuts = prompt_tokens, cuts
 
-    def __init__(
-        self,
-        executor: Executor,
-        drafter: Drafter,
-        sampler: Sampler,
-        stop: StopRule,
-        image_token_ids: frozenset[int] = frozenset(),
-    ) -> None:
-        """`drafter` is bound to the target that `executor` runs."""
-        self.executor, self.drafter, self.sampler, self.stop = executor, drafter, sampler, stop
-        self.image_token_ids = image_token_ids
-        self._max_rows = executor.limits.max_rows
-        self.answer: list[int] = []
-        self.records: list[Step] = []
-        self.finish_reason: FinishReason | None = None
-        self.error: SeeaheadError | None = None
-        self.draft = Draft()
-        self._seconds_prefill = self._seconds_drafter_start = 0.0
+    def join(self, request: Request) -> None:
+        """It takes part from the next step on; one that has started already goes on."""
+        if not request.answer:
+            with request.failing():
+                request.open()
+        self.requests.append(request)
 
-    def ask(self, inputs: ModelInputs, prompt: Prompt | None = None) -> Request:
-        """What is to be answered. `prompt`: what `inputs` were made of, where that is known."""
-        self.inputs, self.prompt = inputs, prompt
-        return self
+    def step(self) -> Iterator[tuple[Request, Step | None]]:
+        """Some of what is to be read, and a step of every request whose prompt is read.
 
-    def start(self, inputs: ModelInputs, prompt: Prompt | None = None) -> None:
-        """Prefill, the first token, and the drafter's own start, alone. Raises before any token is emitted."""
-        start_all([self.ask(inputs, prompt)])
-        if self.error is not None:
-            raise self.error
-
-    def open(self) -> PromptInputs:
-        """What the start asks of a pass. Raises InputError for a prompt that does not fit."""
-        self.session = Session(self.executor, self.inputs.length + min(self.stop.limit, _ROOM))
-        return self.session.prompt(self.inputs)
-
-    def begin(self, scores: Scores, started: float) -> None:
-        """The first token, after a prompt's `scores` of a pass that began at `started`; the drafter starts."""
-        distribution = self.sampler.distribution(scores.logits[-1])
-        first = draw(distribution, self.sampler.stream(0).random())
-        prefilled = perf_counter()
-        self._seconds_prefill = prefilled - started
-        _, self.finish_reason = self.stop.cut([], [first])
-        if self.finish_reason is None:
-            self._start_drafting(first, scores)
-            self._seconds_drafter_start = perf_counter() - prefilled
-        else:
-            self.close()
-        self.answer.append(first)
-        self.sampler.extend([first])
-
-    def _start_drafting(self, first: int, scores: Scores) -> None:
-        context = DraftContext(
-            inputs=self.inputs,
-            first_token=first,
-            image_token_ids=self.image_token_ids,
-            vocab_size=scores.logits.shape[-1],
-            params=self.sampler.params,
-            max_new_tokens=self.stop.limit,
-            features=scores.features,
-            embeddings=scores.embeddings,
-            prompt=self.prompt,
-            logits=scores.logits[-1],
-        )
-        self.drafting = self.drafter.start(context)
-
-    @property
-    def budget(self) -> int:
-        """Nodes that the next draft may have: the target adds a token to whatever is accepted, so drafting up to the
-        limit itself is waste."""
-        left, rows = self.stop.limit - len(self.answer) - 1, self._max_rows
-        most = (self.session.most_nodes, None if rows is None else rows - 1)
-        return min([left, *(one for one in most if one is not None)])
-
-    def plan(self, draft: Draft) -> TreeInputs:
-        """What a step asks of the target's pass, to check `draft`. Raises DrafterError for one over the budget."""
-        if len(draft.tree) > max(self.budget, 0):
-            raise DrafterError(
-                f"drafter '{self.drafter.name}' drafted {len(draft.tree)} nodes, its budget was {max(self.budget, 0)}; "
-                "a draft has at most as many nodes as `propose` is given"
-            )
-        self.draft = draft
-        parents = (ROOT, *(parent + 1 for parent in draft.tree.parents))
-        return self.session.tree((self.answer[-1], *draft.tree.tokens), parents)
-
-    def apply(self, scores: Scores, choices: list[int] | None = None) -> None:
-        """Verify the draft against the target's `scores`, keep what is accepted, and tell the drafter.
-
-        `choices`: the greedy token of each row, where these were read already.
+        Yields requests that have started, with None, then each step; with None also a request that has failed.
         """
-        tree = self.draft.tree
-        if choices is None:
-            verdict = verify(self.draft, scores.logits, self.sampler, len(self.answer))
-        else:
-            verdict = verify_greedy(self.draft, checked_choices(choices, scores.logits))
-        rows = [0, *(node + 1 for node in verdict.path)]
-        self.session.commit(rows)
-        tokens = (*(tree.tokens[node] for node in verdict.path), verdict.bonus)
-        num_kept, self.finish_reason = self.stop.cut(self.answer, tokens)
-        self._emitted, self._num_accepted = tokens[:num_kept], len(verdict.path)
-        self.answer.extend(self._emitted)
-        self.sampler.extend(self._emitted)
-        verified = perf_counter()
-        # Rows of root and path: gathered, or a view where they lie side by side.
-        chosen = slice(0, len(rows)) if rows == list(range(len(rows))) else rows
-        features = {layer: hidden[chosen] for layer, hidden in scores.features.items()}
-        self.drafting.accept(Feedback(tokens, scores.logits[chosen], features))
-        self._seconds_accept = perf_counter() - verified
+        yield from self._ended()
+        while reading := [request for request in self.requests if not request.answer]:
+            read(self._next_parts(reading))
+            started = [request for request in reading if request.answer or request.error is not None]
+            yield from ((request, None) for request in started)
+            self._leave()
+            if self._cuts:
+                break
+        if active := [request for request in self.requests if request.answer]:
+            yield from zip(active, run_step(active), strict=True)
+            self._leave()
 
-    def record(self, seconds_draft: float, seconds_target: float, seconds: float) -> Step:
-        """The step that was applied last, in a round of so many seconds."""
-        drafted: list[Origin] = ["drafted"] * self._num_accepted
-        step = Step(
-            emitted=self._emitted,
-            origins=(*drafted, "target")[: len(self._emitted)],
-            num_drafted=len(self.draft.tree),
-            depth=self.draft.tree.depth,
-            num_accepted=self._num_accepted,
-            seconds_draft=seconds_draft + self._seconds_accept,
-            seconds_target=seconds_target,
-            seconds=seconds,
-        )
-        self.records.append(step)
-        if self.finish_reason is not None:
-            self.close()
-        return step
+    def _ended(self) -> Iterator[tuple[Request, None]]:
+        yield from ((request, None) for request in self.requests if request.finish_reason is not None)
+        self._leave()
 
-    @contextmanager
-    def failing(self) -> Iterator[None]:
-        """An error inside ends this answer, and no other."""
-        try:
-            yield
-        except SeeaheadError as error:
-            self.fail(error)
+    def _leave(self) -> None:
+        self.requests = [request for request in self.requests if request.finish_reason is None]
 
-    def fail(self, error: SeeaheadError) -> None:
-        """The answer ends here; what was emitted stays."""
-        self.error, self.finish_reason = error, "error"
-        self.close()
-
-    def close(self) -> None:
-        if hasattr(self, "session"):  # else it never started
-            self.session.close()
-
-    def steps(self) -> Iterator[Step]:
-        """The rest of the answer, step by step, alone. Raises the error that ends it."""
-        while self.finish_reason is None:
-            [step] = run_step([self])
-            if self.error is not None:
-                raise self.error
-            assert step is not None
-            yield step
-
-    def generation(self) -> Generation:
-        return Generation(
-            num_prompt_tokens=self.inputs.length,
-            first_token=self.answer[0],
-            steps=tuple(self.records),
-            finish_reason=self.finish_reason or "length",
-            seconds_prefill=self._seconds_prefill,
-            seconds_drafter_start=self._seconds_drafter_start,
-            drafter=self.drafter.name,
-        )
+    def _next_parts(self, reading: Sequence[Request]) -> list[tuple[Request, PromptInputs]]:
+        """Of those that came first, what fits into one pass."""
+        left, parts = self._prompt_tokens, list[tuple[Request, PromptInputs]]()
+        for request in reading:
+            part = request.next_part(max(left, 1) if self._cuts else None)
+            if parts and part.inputs.length > left:
+                break
+            parts.append((request, part))
+            left -= part.inputs.length
+            if left <= 0:
+                break
+        return parts
 
 
 @torch.inference_mode()
-def start_all(requests: Sequence[Request]) -> None:
-    """The prompts of all in one pass of the target, then each one's first token and its drafter's start.
+def read(parts: Sequence[tuple[Request, PromptInputs]]) -> None:
+    """Parts of prompts in one pass of the target; where a prompt is read, its first token and its drafter's start.
 
     A request that fails ends with its error (`Request.fail`); the others go on.
     """
-    started, asked = perf_counter(), []
-    for request in requests:
-        with request.failing():
-            asked.append((request, request.open()))
-    if not asked:
-        return
-    want = reduce(or_, (request.drafter.want for request, _ in asked))
+    want = reduce(or_, (request.drafter.want for request, _ in parts))
     try:
-        scored = asked[0][0].executor.prefill([prompt for _, prompt in asked], want)
+        scored = parts[0][0].executor.prefill([part for _, part in parts], want)
     except SeeaheadError as error:
-        if len(asked) == 1:
-            asked[0][0].fail(error)
-        for request, _ in asked if len(asked) > 1 else ():  # whose prompt it was does not show
-            request.close()
-            start_all([request])
+        if len(parts) == 1:
+            parts[0][0].fail(error)
+        for request, _ in parts if len(parts) > 1 else ():  # whose prompt it was does not show
+            request.session.close()
+            with request.failing():
+                start(request, request.inputs, request.prompt)
         return
-    for (request, _), scores in zip(asked, scored, strict=True):
+    for (request, _), scores in zip(parts, scored, strict=True):
         with request.failing():
-            request.begin(scores, started)
+            request.read(scores)
+
+
+def start(request: Request, inputs: ModelInputs, prompt: Prompt | None = None) -> None:
+    """Read a prompt alone, up to the first token and the drafter's start. Raises before any token is emitted."""
+    with request.failing():
+        request.ask(inputs, prompt).open()
+    if request.error is None:
+        read([(request, request.next_part(None))])
+    if request.error is not None:
+        raise request.error
+
+
+def steps(request: Request) -> Iterator[Step]:
+    """The rest of an answer that was started, step by step, alone. Raises the error that ends it."""
+    while request.finish_reason is None:
+        [step] = run_step([request])
+        if step is not None:
+            yield step
+    if request.error is not None:
+        raise request.error
 
 
 @torch.inference_mode()
@@ -285,15 +177,10 @@ def run(waiting: Iterator[Request], num_at_once: int) -> Iterator[tuple[Request,
 
     Yields each request once it has started and after each of its steps; with None for the start, and for an error.
     """
-    active: list[Request] = []
+    batch = Batch()
     while True:
-        while joining := list(islice(waiting, num_at_once - len(active))):
-            for part in together([request.inputs.length for request in joining], _PROMPT_TOKENS):
-                start_all([request for request in joining[part] if not request.answer])
-                yield from ((request, None) for request in joining[part])
-            active += [request for request in joining if request.finish_reason is None]
-        if not active:
+        for request in islice(waiting, num_at_once - len(batch.requests)):
+            batch.join(request)
+        if not batch.requests:
             return
-        steps = run_step(active)
-        yield from zip(list(active), steps, strict=True)
-        active = [request for request in active if request.finish_reason is None]
+        yield from batch.step()

@@ -40,10 +40,12 @@ class ModelInputs:
     """A prompt as the model takes it: ids [1, length] and what else its forward wants (pixels, grids, type ids).
 
     The Llama executor takes `inputs_embeds` [1, length, width] among the extras in the place of embeddings of its ids.
+    `indivisible`: so many of the first tokens are read in one pass; those after them may be read in parts.
     """
 
     token_ids: torch.Tensor
     extras: dict[str, torch.Tensor] = field(default_factory=dict)
+    indivisible: int = 0
 
     @property
     def length(self) -> int:
@@ -59,6 +61,16 @@ class ModelInputs:
             for name, value in self.extras.items()
         }
         return ModelInputs(torch.cat([self.token_ids, more], 1), extras)
+
+    def part(self, first: int, end: int) -> ModelInputs:
+        """Tokens `first` to `end`, which is beyond the indivisible ones; what an image is goes with the first part."""
+        shape = self.token_ids.shape
+        extras = {
+            name: value[:, first:end] if value.shape[:2] == shape else value
+            for name, value in self.extras.items()
+            if value.shape[:2] == shape or first == 0
+        }
+        return ModelInputs(self.token_ids[:, first:end], extras)
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,7 @@ class Slot(Protocol):
 
 @dataclass(frozen=True)
 class PromptInputs:
-    """What one sequence's prompt asks of a pass: `inputs` go into an empty slot."""
+    """What one sequence's prompt asks of a pass: `inputs`, or a part of them, go after what the slot holds."""
 
     slot: Slot
     inputs: ModelInputs
@@ -139,8 +151,12 @@ class Executor(Protocol):
         """The slot is not used again; what it held may go to others."""
         ...
 
+    def ready(self, inputs: ModelInputs) -> ModelInputs:
+        """A prompt as `prefill` takes it in parts, images encoded where that is possible. Raises InputError."""
+        ...
+
     def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
-        """Run prompts into their slots. Hidden states, where wanted, cover every prompt token."""
+        """Run prompts, or parts of them, into their slots. Hidden states, where wanted, cover every token of these."""
         ...
 
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
@@ -149,6 +165,10 @@ class Executor(Protocol):
 
     def commit(self, slot: Slot, path: Sequence[int]) -> None:
         """Keep the pending nodes of `path` (ascending) as committed tokens, drop every other pending one."""
+        ...
+
+    def cut(self, slot: Slot, length: int) -> None:
+        """Drop the committed tokens after the first `length`; nothing is pending."""
         ...
 
     def most_nodes(self, slot: Slot) -> int | None:

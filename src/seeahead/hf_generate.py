@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from seeahead.compat import Cache, prompt_arguments
-from seeahead.decode import Request
+from seeahead.decode import start, steps
 from seeahead.drafters import bind
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
@@ -23,6 +23,7 @@ from seeahead.families import family_for
 from seeahead.families.inspection import fingerprint
 from seeahead.generation_config import check, prepared
 from seeahead.proven import Prover
+from seeahead.request import Request
 from seeahead.target import Target
 
 
@@ -69,9 +70,9 @@ class _Loop:
                 f"everything anew at {longest}, where its rotary factors change; allow fewer tokens"
             )
         request = Request(family.executor, drafter, sampler, settings.stop_rule(), family.image_token_ids)
-        request.start(inputs)
+        start(request, inputs)
         _put(self._streamer, input_ids, request.answer)
-        for step in request.steps():
+        for step in steps(request):
             _put(self._streamer, step.emitted)
         if self._streamer is not None:
             self._streamer.end()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from seeahead.decode import Request
 from seeahead.detokenize import Detokenizer
 from seeahead.errors import SeeaheadError
 from seeahead.metrics import Totals
 from seeahead.records import Generation, Origin, Step
+from seeahead.request import Request
 
 
 @dataclass(frozen=True)

@@ -40,20 +40,20 @@ class Session:
 
         Raises InputError for a prompt that does not fit into the model's context.
         """
-        return self.executor.prefill([self.prompt(inputs)], want)[0]
-
-    def prompt(self, inputs: ModelInputs) -> PromptInputs:
-        """The empty session's prompt, for a pass that the caller runs. Raises as `prefill` does."""
         assert self.length == len(self._pending) == 0, "prefill comes first"
+        self.check(inputs.length)
+        return self.executor.prefill([PromptInputs(self.slot, inputs)], want)[0]
+
+    def check(self, length: int) -> None:
+        """Raises InputError where a prompt of so many tokens does not fit into the model's context."""
         limit = self.executor.limits.max_length
-        if inputs.length == 0:
+        if length == 0:
             raise InputError("the prompt has no tokens; give at least one word or an image")
-        if limit is not None and inputs.length > limit:
+        if limit is not None and length > limit:
             raise InputError(
-                f"the prompt has {inputs.length} tokens, the model's context holds {limit}; "
+                f"the prompt has {length} tokens, the model's context holds {limit}; "
                 "shorten the prompt or use fewer images"
             )
-        return PromptInputs(self.slot, inputs)
 
     def tree(self, tokens: Sequence[int], parents: Sequence[int], embeddings: torch.Tensor | None = None) -> TreeInputs:
         """New pending nodes, for a pass that the caller runs. `embeddings` [tokens, width]: read in their place."""
@@ -76,6 +76,11 @@ class Session:
         """Keep the pending nodes of `path` (ascending) as committed tokens; drop every other pending node."""
         self.executor.commit(self.slot, path)
         self._pending = PendingNodes()
+
+    def cut(self, length: int) -> None:
+        """Keep the first `length` committed tokens alone."""
+        assert len(self._pending) == 0, "a commit comes first"
+        self.executor.cut(self.slot, length)
 
     def follow(self, tokens: Sequence[int]) -> int:
         """Commit the longest pending path that spells the beginning of `tokens`; returns its length."""

@@ -7,12 +7,13 @@ import torch
 from PIL import Image
 
 from seeahead.api import Engine
-from seeahead.decode import Request, run
+from seeahead.decode import run, start, steps
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
 from seeahead.executors import packing
 from seeahead.families import family_for
+from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.target import Target
@@ -61,8 +62,8 @@ def asked(family, number):
 @cache
 def alone(family, number):
     request = asked(family, number)
-    request.start(request.inputs)
-    for _ in request.steps():
+    start(request, request.inputs)
+    for _ in steps(request):
         pass
     return tuple(request.answer), request.finish_reason
 
@@ -97,7 +98,7 @@ def test_requests_that_draft_with_one_model_share_its_passes(monkeypatch):
         request = Request(
             family.executor, drafting, Sampler(SamplingParams(), ()), StopRule(12), family.image_token_ids
         )
-        request.start(prompt("llava", 0, words))
+        start(request, prompt("llava", 0, words))
         requests.append(request)
     for _ in run(iter(requests), 3):
         pass
@@ -122,12 +123,12 @@ def test_one_that_fails_takes_no_other_with_it():
 
     def request(tokens, drafter, limit):
         made = Request(family.executor, drafter, Sampler(SamplingParams(), ()), StopRule(limit), frozenset())
-        made.start(ModelInputs(torch.tensor([tokens])))
+        start(made, ModelInputs(torch.tensor([tokens])))
         return made
 
     well = [20, 30, 40, 50, 60]
     single = request(well, EmptyDrafter(), 12)
-    list(single.steps())
+    list(steps(single))
     bad = request(well, EmptyDrafter(), 12)
     bad.answer[-1] = 150  # the next token that it reads
     greedy, good = request(well, Greedy(), 4), request(well, EmptyDrafter(), 12)

@@ -18,7 +18,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from seeahead.decode import Request
+from seeahead.decode import start, steps
 from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
@@ -28,6 +28,7 @@ from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import DraftContext
 from seeahead.executor import ModelInputs
+from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.target import Target
@@ -123,10 +124,10 @@ def first_tokens(drafter, params, seed, number=3):
     """Answers go on past `number`, so that no draft is cut short by a limit."""
     params = SamplingParams(**{**vars(params), "seed": seed})
     request = Request(TARGET, drafter, Sampler(params, PROMPT), StopRule(number + 9))
-    request.start(ModelInputs(torch.tensor([PROMPT])))
-    steps = request.steps()
+    start(request, ModelInputs(torch.tensor([PROMPT])))
+    rest = steps(request)
     while len(request.answer) < number:
-        next(steps)
+        next(rest)
     return tuple(request.answer[:number])
 
 
@@ -252,8 +253,8 @@ def test_drafts_do_get_accepted():
         for seed in range(20):
             params = SamplingParams(temperature=1.0, seed=seed)
             request = Request(TARGET, drafter(seed), Sampler(params, PROMPT), StopRule(12))
-            request.start(ModelInputs(torch.tensor([PROMPT])))
-            accepted += sum(step.num_accepted for step in request.steps())
+            start(request, ModelInputs(torch.tensor([PROMPT])))
+            accepted += sum(step.num_accepted for step in steps(request))
         assert accepted > 20
 
 

@@ -5,7 +5,8 @@ from functools import cache
 import pytest
 import torch
 
-from seeahead.decode import Request, run
+from seeahead.decode import run
+from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.session import Session
 from seeahead.stopping import StopRule

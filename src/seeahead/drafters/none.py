@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from seeahead.decode import Request, run
+from seeahead.decode import run
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import DraftContext, Feedback
 from seeahead.executor import NOTHING, ModelInputs, Want
+from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.target import Target

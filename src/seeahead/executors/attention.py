@@ -31,16 +31,24 @@ class NoMemory:
 
 
 class Prompts:
-    """Prompts side by side, each causal and into a slot of its own."""
+    """Prompts, or parts of them, side by side: each causal, after what its own slot holds."""
 
     def __init__(self, slots: Sequence[TorchSlot], lengths: Sequence[int]) -> None:
         self._caches, self._lengths = [slot.cache for slot in slots], list(lengths)
+        self._masks: list[Tensor | None] = []
+        for slot, length in zip(slots, lengths, strict=True):
+            # torch counts causal rows from the first key on: a later part says itself what it sees.
+            is_later = slot.length > 0 and length > 1
+            seen = torch.ones(1, 1, length, slot.length + length, dtype=torch.bool) if is_later else None
+            self._masks.append(None if seen is None else seen.tril(slot.length))
 
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        if index == 0:  # the same for every layer
+            self._masks = [None if mask is None else folded(mask, query, key) for mask in self._masks]
         parts = zip(*(states.split(self._lengths, 2) for states in (query, key, value)), strict=True)
         gathered = [
-            attend(own_query, *cache.update(own_key, own_value, index), None)
-            for cache, (own_query, own_key, own_value) in zip(self._caches, parts, strict=True)
+            attend(own_query, *cache.update(own_key, own_value, index), mask)
+            for cache, mask, (own_query, own_key, own_value) in zip(self._caches, self._masks, parts, strict=True)
         ]
         return _joined(gathered)
 
@@ -77,7 +85,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 def folded(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
     """A mask [batch or 1, 1, new, all], true where seen, as `attend` takes it for such queries and keys."""
     if query.device.type != "cpu":
-        return mask
+        return mask.to(query.device)
     added = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, -torch.inf)
     return added.repeat(1, 1, query.shape[1] // key.shape[1], 1)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from seeahead.checked import as_table, checked, flag, real, shown_value, whole
 from seeahead.errors import ModelError
-from seeahead.executor import Limits, PromptInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.attention import Memory, NoMemory, Prompts, Trees
 from seeahead.executors.slots import Packed, TorchSlot, packed
 
@@ -152,6 +152,14 @@ class Llama(nn.Module):
         assert isinstance(slot, TorchSlot)
         slot.commit(path)
 
+    def cut(self, slot: Slot, length: int) -> None:
+        assert isinstance(slot, TorchSlot)
+        slot.cut(length)
+
+    def ready(self, inputs: ModelInputs) -> ModelInputs:
+        """As it is: it may be cut anywhere."""
+        return inputs
+
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
         given = [prompt.inputs.extras.get("inputs_embeds") for prompt in prompts]
@@ -163,16 +171,17 @@ class Llama(nn.Module):
 
     @torch.inference_mode()
     def read(self, slots: Sequence[Slot], embedded: Sequence[Tensor], want: Want) -> list[Scores]:
-        """`prefill` of prompts whose embeddings [1, tokens, width] are known: side by side in one pass."""
+        """`prefill` of prompts, or parts of them, whose embeddings [1, tokens, width] are known: side by side."""
         own = [slot for slot in slots if isinstance(slot, TorchSlot)]
         assert len(own) == len(slots), "a slot is used with the executor that opened it"
         lengths = [read.shape[1] for read in embedded]
-        positions = torch.cat([torch.arange(length, device=self.device) for length in lengths])
+        places = [(slot.length, slot.length + length) for slot, length in zip(own, lengths, strict=True)]
+        positions = torch.cat([torch.arange(first, end, device=self.device) for first, end in places])
         features = self.run(torch.cat(list(embedded), 1), positions[None], Prompts(own, lengths))
         last = [end - 1 for end in accumulate(lengths)]
         logits, found = self.head(features[:, last])[0], []
         for number, (slot, hidden) in enumerate(zip(own, features.split(lengths, 1), strict=True)):
-            slot.length = lengths[number]
+            slot.length = places[number][1]
             kept = self._wanted(want, hidden[0])
             found.append(Scores(logits[number][None], kept, embedded[number][0] if want.embeddings else None))
         return found

@@ -217,6 +217,11 @@ class TorchSlot:
         self._depths.clear()
         self._ancestors.clear()
 
+    def cut(self, length: int) -> None:
+        """Keep the first `length` tokens."""
+        self.cache.keep(length, ())
+        self.length = length
+
 
 @dataclass(frozen=True)
 class Packed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -19,6 +20,7 @@ from seeahead.executors.fuse import FusedDecoder, fused_decoder
 from seeahead.executors.llama import Llama
 from seeahead.executors.packing import PackedCache, per_slot_attention
 from seeahead.executors.slots import Packed, TorchSlot, packed
+from seeahead.tree import ROOT
 
 SlotLike = Any
 """A `SlotCache` or a `PackedCache`: caches of transformers with `places`."""
@@ -42,6 +44,7 @@ class Quirks(Protocol):
     def alone(self) -> AbstractContextManager[Any]: ...
     def faults_told(self) -> AbstractContextManager[None]: ...
     def check_length(self, length: int) -> None: ...
+    def indivisible(self, inputs: ModelInputs) -> int: ...
     def most_nodes(self, position: int) -> int | None: ...
     def prompt_positions(self, inputs: ModelInputs) -> torch.Tensor | None: ...
     def positions(self, positions: torch.Tensor) -> torch.Tensor: ...
@@ -104,18 +107,33 @@ class TransformersExecutor:
         assert isinstance(slot, TorchSlot)
         slot.commit(path)
 
+    def cut(self, slot: Slot, length: int) -> None:
+        assert isinstance(slot, TorchSlot)
+        slot.cut(length)
+
     def most_nodes(self, slot: Slot) -> int | None:
         assert isinstance(slot, TorchSlot)
         return self.family.most_nodes(slot.length + slot.shift)
 
     @torch.inference_mode()
+    def ready(self, inputs: ModelInputs) -> ModelInputs:
+        self.family.check_length(inputs.length)
+        if self._fused is None:
+            return replace(inputs, indivisible=self.family.indivisible(inputs))
+        return ModelInputs(inputs.token_ids, {"inputs_embeds": self._embedded(inputs)})
+
+    @torch.inference_mode()
     def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
         for prompt in prompts:
-            self.family.check_length(prompt.inputs.length)
+            self.family.check_length(prompt.slot.length + prompt.inputs.length)
         if self._fused is None:
             return [self._prefill(prompt.slot, prompt.inputs, want) for prompt in prompts]
-        embedded = [self._embedded(prompt.inputs) for prompt in prompts]
-        return self._fused.decoder.read([prompt.slot for prompt in prompts], embedded, want)
+        given = [prompt.inputs.extras.get("inputs_embeds") for prompt in prompts]
+        read = [
+            self._embedded(prompt.inputs) if embedded is None else embedded
+            for prompt, embedded in zip(prompts, given, strict=True)
+        ]
+        return self._fused.decoder.read([prompt.slot for prompt in prompts], read, want)
 
     def _embedded(self, inputs: ModelInputs) -> torch.Tensor:
         """What the language model reads for a prompt, images and all [1, tokens, width]: the model runs that far."""
@@ -137,6 +155,12 @@ class TransformersExecutor:
     def _prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
         assert isinstance(slot, TorchSlot)
         family = self.family
+        if slot.length:  # after the first part there are words alone, as in an answer
+            words = TreeInputs(slot, inputs.token_ids[0].tolist(), range(ROOT, inputs.length - 1))
+            row = packed([words], family.device)
+            scores = self._pass(row, slot.cache, want, **family.last_logits_only)
+            slot.commit(range(inputs.length))
+            return replace(scores, logits=scores.logits[-1:])
         extras = dict(inputs.extras)
         positions = family.prompt_positions(inputs)
         if positions is not None:
@@ -178,7 +202,7 @@ class TransformersExecutor:
         row.undo()
         return self.forward(trees, want)
 
-    def _pass(self, row: Packed, cache: SlotLike, want: Want) -> Scores:
+    def _pass(self, row: Packed, cache: SlotLike, want: Want, **further: Any) -> Scores:
         family = self.family
         if family.reads_places and row.visible is not None:
             # Such layers add this to the columns of their tokens.
@@ -186,7 +210,8 @@ class TransformersExecutor:
         try:
             mask = None if row.visible is None else family.masks(row.visible)
             positions = family.positions(row.positions)
-            return self._run(want, cache, input_ids=row.tokens, position_ids=positions, attention_mask=mask)
+            asked = {"input_ids": row.tokens, "position_ids": positions, "attention_mask": mask, **further}
+            return self._run(want, cache, **asked)
         finally:
             cache.places = None
 

@@ -136,6 +136,14 @@ class Family(PromptEncoder):
                 "what it read before, so that its answers cannot be reproduced; shorten the prompt"
             )
 
+    def indivisible(self, inputs: ModelInputs) -> int:
+        """Of a prompt's first tokens, how many are read in one pass: all up to its last image; all there are where
+        rotary factors change along the way."""
+        if self.crosses_border(0, inputs.length):
+            return inputs.length
+        places = [place for place, token in enumerate(inputs.token_ids[0].tolist()) if token in self.image_token_ids]
+        return max(places, default=-1) + 1
+
     def faults_told(self) -> AbstractContextManager[None]:
         """Held during a prefill: what the model itself finds wrong with a prompt's images becomes an InputError."""
         return mismatch_told(self.processor)

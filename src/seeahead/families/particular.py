@@ -91,6 +91,9 @@ class PaliGemma(Family):
         spelled = [*(start if ids[:1] != start else []), *ids, *end]
         return self.text_inputs(torch.tensor([spelled], device=self.device))
 
+    def indivisible(self, inputs: ModelInputs) -> int:
+        return inputs.length
+
     def text_inputs(self, token_ids: torch.Tensor) -> ModelInputs:
         return ModelInputs(token_ids, {"token_type_ids": torch.zeros_like(token_ids)})
 

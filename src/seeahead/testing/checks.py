@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from seeahead.decode import Request
+from seeahead.decode import start, steps
 from seeahead.drafters import bind
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.spec import DrafterSpec
@@ -14,6 +14,7 @@ from seeahead.drafting import Drafter
 from seeahead.executor import Executor, ModelInputs
 from seeahead.families.base import Family
 from seeahead.records import Generation
+from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.session import Session
 from seeahead.stopping import StopRule
@@ -38,8 +39,8 @@ def answer(
     rule = StopRule(max_new_tokens, frozenset(end_tokens))
     whole = Target.of(target)
     request = Request(whole.executor, bind(drafter or EmptyDrafter(), whole), sampler, rule, whole.image_token_ids)
-    request.start(inputs)
-    for _ in request.steps():
+    start(request, inputs)
+    for _ in steps(request):
         pass
     return request.generation()
 

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seeahead.decode import Request, run
+from seeahead.decode import run
 from seeahead.drafting import DraftContext, Feedback
 from seeahead.executor import FEATURES, ModelInputs, Want
 from seeahead.families.base import Family
+from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.train.examples import TOP
