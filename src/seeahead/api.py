@@ -92,7 +92,7 @@ class Engine:
         options |= {"top_k": top_k, "top_p": top_p, "min_p": min_p, "temperature": temperature}
         options |= {"repetition_penalty": repetition_penalty, "max_new_tokens": max_new_tokens, "seed": seed}
         options |= {"stop": stop, "captions": captions, "allow_urls": allow_urls, "special_tokens": special_tokens}
-        return self._pieces(self._answer({"prompt": prompt, "images": images, **options}))
+        return self._pieces(self.answer({"prompt": prompt, "images": images, **options}))
 
     def generate_batch(
         self, requests: Iterable[Mapping[str, Any]], *, num_at_once: int = DEFAULT_NUM_AT_ONCE
@@ -151,10 +151,12 @@ class Engine:
         if key not in engines:
             # The drafter itself is kept as well: an id is given again once what had it is gone.
             engines[key] = drafter, self if drafter is self.drafter else self.with_drafter(drafter)
-        return engines[key][1]._answer({name: value for name, value in asked.items() if name != "drafter"})
+        return engines[key][1].answer({name: value for name, value in asked.items() if name != "drafter"})
 
-    def _answer(self, asked: Mapping[str, Any]) -> Answer:
-        """The answer to what `stream` takes, by name, before its first token; None is a setting left out."""
+    def answer(self, asked: Mapping[str, Any]) -> Answer:
+        """The answer to what `stream` takes, by name, before its first token; None is a setting left out.
+
+        For whoever runs requests themselves (`decode.Batch`)."""
         settings = {name: value for name, value in asked.items() if value is not None}
         max_new_tokens, seed, stop = (settings.pop(name, None) for name in ("max_new_tokens", "seed", "stop"))
         text, images, captions = (settings.pop(name, None) for name in ("prompt", "images", "captions"))

@@ -36,9 +36,6 @@ class Batch:
 
     def join(self, request: Request) -> None:
         """It takes part from the next step on; one that has started already goes on."""
-        if not request.answer:
-            with request.failing():
-                request.open()
         self.requests.append(request)
 
     def step(self) -> Iterator[tuple[Request, Step | None]]:
@@ -48,7 +45,8 @@ class Batch:
         """
         yield from self._ended()
         while reading := [request for request in self.requests if not request.answer]:
-            read(self._next_parts(reading))
+            if parts := self._next_parts(reading):
+                read(parts)
             started = [request for request in reading if request.answer or request.error is not None]
             yield from ((request, None) for request in started)
             self._leave()
@@ -69,6 +67,10 @@ class Batch:
         """Of those that came first, what fits into one pass."""
         left, parts = self._prompt_tokens, list[tuple[Request, PromptInputs]]()
         for request in reading:
+            with request.failing():
+                request.open()  # encodes images: no sooner than there is time to read them
+            if request.error is not None:
+                continue
             part = request.next_part(max(left, 1) if self._cuts else None)
             if parts and part.inputs.length > left:
                 break
@@ -92,9 +94,9 @@ def read(parts: Sequence[tuple[Request, PromptInputs]]) -> None:
         if len(parts) == 1:
             parts[0][0].fail(error)
         for request, _ in parts if len(parts) > 1 else ():  # whose prompt it was does not show
-            request.session.close()
             with request.failing():
-                start(request, request.inputs, request.prompt)
+                request.reopen()
+                read([(request, request.next_part(None))])
         return
     for (request, _), scores in zip(parts, scored, strict=True):
         with request.failing():

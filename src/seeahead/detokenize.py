@@ -1,4 +1,4 @@
-"""Growing token ids become text: a fragment per run of tokens of one origin, never half a character, no stop text.
+"""Growing token ids become text: a fragment per run of tokens of one source, never half a character, no stop text.
 
 A step costs what its own tokens cost, however long the answer is.
 """
@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from seeahead.records import Origin
-
 
 class Fragment(NamedTuple):
-    """New text, and the tokens and origins that it is of."""
+    """New text, and the tokens and sources that it is of."""
 
     text: str
     token_ids: tuple[int, ...]
-    origins: tuple[Origin, ...]
+    sources: tuple[str, ...]
 
 
 class Detokenizer:
@@ -24,9 +22,9 @@ class Detokenizer:
 
     def __init__(self, to_text: Callable[[Sequence[int]], str], stop_texts: Sequence[str]) -> None:
         """`stop_texts`: what the answer's text ends before."""
-        self._to_text, self._stop_texts = to_text, stop_texts
+        self.to_text, self._stop_texts = to_text, stop_texts
         self._longest = max((len(stop) for stop in stop_texts), default=1) - 1
-        self._held: list[tuple[int, Origin]] = []
+        self._held: list[tuple[int, str]] = []
         # Text is made of the newest tokens: the first `_num_known` of them are in the text already, and only there so
         # that what follows is spelled as it is in the whole (a leading blank, a character of several tokens).
         self._newest: list[int] = []
@@ -39,13 +37,13 @@ class Detokenizer:
     def text(self) -> str:
         return "".join(self._fragments)
 
-    def add(self, tokens: Sequence[int], origins: Sequence[Origin], is_last: bool) -> Iterator[Fragment]:
+    def add(self, tokens: Sequence[int], sources: Sequence[str], is_last: bool) -> Iterator[Fragment]:
         """The fragments that `tokens` complete; `is_last`: nothing comes after them."""
-        for index, (token, origin) in enumerate(zip(tokens, origins, strict=True)):
+        for index, (token, source) in enumerate(zip(tokens, sources, strict=True)):
             self._newest.append(token)
-            self._held.append((token, origin))
+            self._held.append((token, source))
             is_end = is_last and index == len(tokens) - 1
-            if not is_end and index + 1 < len(origins) and origins[index + 1] == origin:
+            if not is_end and index + 1 < len(sources) and sources[index + 1] == source:
                 continue
             if not self._read(is_end):
                 continue
@@ -53,17 +51,17 @@ class Detokenizer:
             self._waiting = self._waiting[len(text) :]
             self._fragments.append(text)
             held, self._held = self._held, []
-            yield Fragment(text, tuple(token for token, _ in held), tuple(origin for _, origin in held))
+            yield Fragment(text, tuple(token for token, _ in held), tuple(source for _, source in held))
 
     def _read(self, is_end: bool) -> bool:
         """Take in the text of the tokens not yet known; False where they end inside a character."""
-        longer = self._to_text(self._newest)
+        longer = self.to_text(self._newest)
         if longer.endswith("\ufffd") and not is_end:
             return False
         self._waiting += longer[len(self._known) :]
         del self._newest[: self._num_known]
         self._num_known = len(self._newest)
-        self._known = self._to_text(self._newest)
+        self._known = self.to_text(self._newest)
         return True
 
     def _without_begun_stop(self) -> str:

@@ -9,7 +9,7 @@ from seeahead.detokenize import Detokenizer
 from seeahead.errors import SeeaheadError
 from seeahead.metrics import Totals
 from seeahead.records import Generation, Origin, Step
-from seeahead.request import Request
+from seeahead.request import TARGET, Request, origins_of
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Piece:
     token_ids: tuple[int, ...] = ()
     origins: tuple[Origin, ...] = ()
     reply: Reply | None = None
+    source: str = ""
+    """The drafter that proposed its tokens first; "target": the target itself."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,13 @@ class Answer:
         """What a step says, or the first token; the last piece carries the reply."""
         request, is_last = self.request, self.request.finish_reason is not None
         if request.error is None:
-            tokens, origins = (tuple(request.answer), _FIRST) if step is None else (step.emitted, step.origins)
-            for fragment in self.detokenizer.add(tokens, origins, is_last):
-                yield Piece(*fragment)
+            tokens, sources = (tuple(request.answer), _FIRST) if step is None else (step.emitted, request.sources)
+            for text, token_ids, said in self.detokenizer.add(tokens, sources, is_last):
+                yield Piece(text, token_ids, origins_of(said), source=said[-1])
         if is_last:
             seed = request.sampler.params.seed
             record = request.generation() if request.answer else None
             yield Piece("", reply=Reply(self.detokenizer.text, record, seed, request.error))
 
 
-_FIRST: tuple[Origin, ...] = ("target",)
+_FIRST = (TARGET,)

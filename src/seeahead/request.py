@@ -20,6 +20,8 @@ from seeahead.stopping import StopRule
 from seeahead.tree import ROOT, Draft, Verdict
 from seeahead.verify import verify, verify_greedy
 
+TARGET = "target"
+"""The source of tokens that nobody proposed."""
 _ROOM = 256
 """Tokens beyond the prompt to make room for at first; the slot grows with the answer."""
 
@@ -94,6 +96,8 @@ class Request:
 
     def open(self) -> None:
         """A slot for the prompt, which is made ready to be read. Raises InputError for a prompt that does not fit."""
+        if hasattr(self, "session"):
+            return
         self._opened = perf_counter()
         self._read: list[Scores] = []
         if self._past is None:
@@ -112,6 +116,13 @@ class Request:
             said = torch.tensor(kept.tokens[len(embeddings) : length], dtype=torch.int64, device=embeddings.device)
             embeddings = torch.cat([embeddings[:length], self.executor.embed(said)])
         self._read.append(Scores(torch.empty(0, 0), hidden, embeddings))
+
+    def reopen(self) -> None:
+        """Begin anew in a slot of its own: what the last one holds is not known."""
+        self.session.close()
+        del self.session
+        self._past, self.num_resumed = None, 0
+        self.open()
 
     def next_part(self, most: int | None) -> PromptInputs:
         """What is to be read next of the prompt: all that is left, or at most `most` tokens where it can be cut."""
@@ -214,13 +225,29 @@ class Request:
         self.drafting.accept(Feedback(tokens, scores.logits[chosen], features))
         self._seconds_accept = perf_counter() - verified
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Of the newest tokens: the drafter that proposed each, or TARGET for the target's own."""
+        named, path = self.draft.sources, self.verdict.path
+        drafted = (named[node] or self.drafter.name if len(named) else self.drafter.name for node in path)
+        return (*drafted, TARGET)[: len(self._emitted)]
+
+    @property
+    def refused(self) -> tuple[int, ...]:
+        """The tokens that were proposed first after what the target accepted last."""
+        tree, node = self.draft.tree, self.verdict.path[-1] if self.verdict.path else ROOT
+        tokens = []
+        while children := tree.children(node):
+            node = children[0]
+            tokens.append(tree.tokens[node])
+        return tuple(tokens)
+
     def record(self, seconds_draft: float, seconds_target: float, seconds: float) -> Step:
         """The step that was applied last, in a round of so many seconds."""
         num_accepted = len(self.verdict.path)
-        drafted: list[Origin] = ["drafted"] * num_accepted
         step = Step(
             emitted=self._emitted,
-            origins=(*drafted, "target")[: len(self._emitted)],
+            origins=origins_of(self.sources),
             num_drafted=len(self.draft.tree),
             depth=self.draft.tree.depth,
             num_accepted=num_accepted,
@@ -269,6 +296,10 @@ class Request:
             seconds_drafter_start=self._seconds_drafter_start,
             drafter=self.drafter.name,
         )
+
+
+def origins_of(sources: Sequence[str]) -> tuple[Origin, ...]:
+    return tuple("target" if source == TARGET else "drafted" for source in sources)
 
 
 def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:

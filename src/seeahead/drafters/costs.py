@@ -46,7 +46,7 @@ def with_costs(drafter: ModelDrafter, target: Target) -> ModelDrafter:
             torch.cuda.current_stream(limits.device).synchronize()
         levels.append(perf_counter() - started)
         _pass_seconds(session, [1])
-    costs = CostModel(_between(passes), min(levels) / _LEVELS)
+    costs = CostModel(passes_between(passes), min(levels) / _LEVELS)
     return replace(drafter, limits=replace(drafter.limits, costs=costs))
 
 
@@ -89,7 +89,7 @@ def _pass_seconds(session: Session, tokens: Sequence[int]) -> float:
     return seconds
 
 
-def _between(known: dict[int, float]) -> tuple[float, ...]:
+def passes_between(known: dict[int, float]) -> tuple[float, ...]:
     """Straight lines between what was measured; a longer pass never costs less than a shorter one."""
     places = sorted(known)
     found = [known[places[0]]]

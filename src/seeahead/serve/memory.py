@@ -1,0 +1,73 @@
+"""What slots of ended answers hold, for the next turn of the same conversation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from PIL.Image import Image
+
+from seeahead.families.base import Family
+from seeahead.request import Kept, Request
+
+_FEWEST = 8
+"""Tokens: fewer are read again sooner than looked for."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    kept: Kept
+    images: tuple[bytes, ...]
+    seen: Any
+    """What the family's model was; another one reads everything anew."""
+
+
+class Slots:
+    """Kept slots, the one that was used last at the end. For one thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._entries: list[_Entry] = []
+
+    def lend(self, request: Request, images: tuple[bytes, ...], family: Family) -> None:
+        """Let a request begin in the slot that holds most of its prompt, with the same images; it is then its own."""
+        if not request.keeps:
+            return
+        tokens = request.inputs.token_ids[0].tolist()
+        able = [one for one in self._entries if one.images == images and one.seen == family.seen]
+        able = [one for one in able if one.kept.serves(request.drafter.want)]
+        lengths = [min(_num_common(one.kept.tokens, tokens), len(tokens) - 1) for one in able]
+        length = max(lengths, default=0)
+        if length < max(_FEWEST, family.indivisible(request.inputs)):
+            return
+        entry = able[lengths.index(length)]
+        self._entries = [one for one in self._entries if one is not entry]
+        request.resume(entry.kept, length)
+
+    def keep(self, request: Request, images: tuple[bytes, ...], family: Family) -> None:
+        """Take the slot of an answer that has ended well."""
+        kept = request.kept
+        if kept is not None:
+            self._entries.append(_Entry(kept, images, family.seen))
+            self._drop_to(self._most)
+
+    def shrink(self, num_tokens: int) -> None:
+        """Drop those used longest ago until at most so many tokens are held."""
+        while sum(len(one.kept.tokens) for one in self._entries) > num_tokens:
+            self._drop_to(len(self._entries) - 1)
+
+    def _drop_to(self, number: int) -> None:
+        while len(self._entries) > number:
+            self._entries.pop(0).kept.session.close()
+
+
+def digests_of(images: Iterable[Image]) -> tuple[bytes, ...]:
+    """What tells images apart, in their order."""
+    return tuple(hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).digest() for image in images)
+
+
+def _num_common(one: tuple[int, ...], other: list[int]) -> int:
+    """Tokens at the beginning that are the same."""
+    return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))

@@ -1,0 +1,197 @@
+"""One owner of the model: a thread that reads prompts and takes steps for all clients, which come and go between steps.
+
+A client has a ticket. Events wait in the ticket's own queue, so that a slow reader holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from seeahead.api import Engine
+from seeahead.decode import Batch
+from seeahead.errors import InputError, ModelError, SeeaheadError
+from seeahead.request import Request
+from seeahead.serve.memory import Slots, digests_of
+from seeahead.serve.pace import Pace
+from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OwnerLimits:
+    """`num_at_once` requests share passes, `max_waiting` wait. `prompt_tokens` are read between two steps of others.
+
+    `cache_tokens`: most tokens of all slots together, those kept for later turns among them.
+    """
+
+    num_at_once: int = 8
+    max_waiting: int = 256
+    prompt_tokens: int = 256
+    cache_tokens: int = 65_536
+
+
+class Owner:
+    """Answers the requests of many clients with one engine; `start` it, and `stop` it in the end."""
+
+    def __init__(self, engine: Engine, drafters: Mapping[str, Engine], limits: OwnerLimits | None = None) -> None:
+        """`drafters`: engines of the same target by the name of their drafter; `engine` is one of them, the default."""
+        self.engine, self.limits = engine, limits or OwnerLimits()
+        self._engines = {**drafters}
+        self._engines.setdefault("none", engine.with_drafter("none"))
+        self.default_drafter = engine.drafter.name
+        self.drafters = tuple(self._engines)
+        self.is_ready = False
+        self._is_closing = False
+        self._waiting: deque[Ticket] = deque()
+        self._running: dict[Request, Ticket] = {}
+        self._batch = Batch(self.limits.prompt_tokens, cuts=True)
+        self._slots = Slots(self.limits.num_at_once)
+        self._changed = threading.Condition()
+        self._encoding = threading.Lock()
+        self._seconds_per_answer = 1.0
+        self._thread = threading.Thread(target=self._run, name="seeahead-owner", daemon=True)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Measure what passes cost, then answer. Raises ModelError where requests must not share passes."""
+        self.engine.prover.before_batch()
+        self.pace = Pace(self.engine.target.executor)
+        self._thread.start()
+        self.is_ready = True
+
+    def close(self) -> None:
+        """Take no further requests; those under way, and those that wait, are answered."""
+        self.is_ready, self._is_closing = False, True
+        self._wake()
+
+    def stop(self, seconds: float = 30.0) -> None:
+        """Close, wait at most so long for the answers under way, then drop what is left."""
+        self.close()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+        for ticket in [*self._waiting, *self._running.values()]:
+            ticket.cancel()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+
+    async def ask(self, asked: Asked) -> Ticket:
+        """A ticket for an answer. Raises InputError for what cannot be answered, BusyError where no more can wait."""
+        self._check_room()
+        ticket = await asyncio.to_thread(self._made, asked, asyncio.get_running_loop())
+        with self._changed:
+            self._check_room()
+            self._waiting.append(ticket)
+            self._changed.notify()
+        return ticket
+
+    def _made(self, asked: Asked, loop: asyncio.AbstractEventLoop) -> Ticket:
+        name = self.default_drafter if asked.drafter in ("", "auto") else asked.drafter
+        if name not in self._engines:
+            raise InputError(f"there is no drafter '{name}' here; allowed are auto, {', '.join(self.drafters)}")
+        with self._encoding:  # tokenizers of transformers are not made for several threads
+            answer = self._engines[name].answer(asked.settings)
+        prompt = answer.request.prompt
+        images = digests_of(prompt.images if prompt is not None else ())
+        ticket = Ticket(answer, asked, images, loop, self._wake)
+        if ticket.num_tokens > self.limits.cache_tokens:
+            raise InputError(
+                f"prompt and answer may have {ticket.num_tokens} tokens, this server has memory for "
+                f"{self.limits.cache_tokens}; ask for fewer tokens"
+            )
+        answer.request.keeps = self.engine.family.indivisible(answer.request.inputs) < answer.request.inputs.length
+        answer.request.watch = None if asked.num_logprobs is None else ticket.watch
+        return ticket
+
+    def _check_room(self) -> None:
+        if self._is_closing:
+            raise BusyError("the server is shutting down; ask another one", 5.0, is_closing=True)
+        if len(self._waiting) >= self.limits.max_waiting:
+            seconds = self._seconds_per_answer * len(self._waiting) / self.limits.num_at_once
+            raise BusyError(f"{len(self._waiting)} requests are waiting already; ask again later", max(1.0, seconds))
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
+    # ---- the owner's thread
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._running:
+                    if self._is_closing:
+                        return
+                    self._changed.wait()
+            try:
+                self._round()
+            except Exception:  # whatever it is, the next requests are to be answered
+                logger.exception("a step failed")
+                self._fail_all(ModelError("the model failed while it answered; ask again"))
+
+    def _round(self) -> None:
+        self._drop()
+        self._admit()
+        self.pace.set([request for request in self._batch.requests if request.answer])
+        for request, ticket in self._running.items():
+            given = [most for most in (request.most_nodes, ticket.asked.num_nodes) if most is not None]
+            request.most_nodes = min(given, default=None)
+        for request, step in self._batch.step():
+            ticket = self._running[request]
+            if step is not None:
+                self.pace.learn(request)
+            ticket.tell(step)
+            if request.finish_reason is not None:
+                self._ended(request)
+
+    def _drop(self) -> None:
+        """Those whose client has gone leave now."""
+        with self._changed:
+            gone = [ticket for ticket in self._waiting if ticket.is_cancelled]
+            self._waiting = deque(ticket for ticket in self._waiting if not ticket.is_cancelled)
+        for ticket in (*gone, *(ticket for ticket in self._running.values() if ticket.is_cancelled)):
+            ticket.request.fail(GoneError("the client has gone away"))
+        for ticket in gone:
+            ticket.tell(None)
+
+    def _admit(self) -> None:
+        """As many of those that wait as there is room for, in their order."""
+        while self._waiting and len(self._running) < self.limits.num_at_once:
+            used = sum(ticket.num_tokens for ticket in self._running.values())
+            room = self.limits.cache_tokens - used - self._waiting[0].num_tokens
+            if room < 0:
+                return
+            with self._changed:
+                ticket = self._waiting.popleft()
+            request = ticket.request
+            self._slots.lend(request, ticket.images, self.engine.family)
+            self._slots.shrink(room)
+            self._running[request] = ticket
+            self._batch.join(request)
+
+    def _ended(self, request: Request) -> None:
+        ticket = self._running.pop(request)
+        self._seconds_per_answer += 0.1 * (ticket.seconds - self._seconds_per_answer)
+        self._slots.keep(request, ticket.images, self.engine.family)
+
+    def _fail_all(self, error: SeeaheadError) -> None:
+        for request in list(self._running):
+            request.fail(error)
+            self._running[request].tell(None)
+            self._ended(request)
+        self._batch = Batch(self.limits.prompt_tokens, cuts=True)
