@@ -156,15 +156,17 @@ class Engine:
     def answer(self, asked: Mapping[str, Any]) -> Answer:
         """The answer to what `stream` takes, by name, before its first token; None is a setting left out.
 
-        For whoever runs requests themselves (`decode.Batch`)."""
+        For whoever runs requests themselves (`decode.Batch`). The prompt may be model inputs as well."""
         settings = {name: value for name, value in asked.items() if value is not None}
         max_new_tokens, seed, stop = (settings.pop(name, None) for name in ("max_new_tokens", "seed", "stop"))
-        text, images, captions = (settings.pop(name, None) for name in ("prompt", "images", "captions"))
-        prompt = make_prompt(text, images, captions, allow_urls=settings.pop("allow_urls", False))
+        given, images, captions = (settings.pop(name, None) for name in ("prompt", "images", "captions"))
+        allow_urls, prompt = settings.pop("allow_urls", False), None
+        if not isinstance(given, ModelInputs):
+            prompt = make_prompt(given, images, captions, allow_urls=allow_urls)
         shows_special = settings.pop("special_tokens", False)
         check_settings(self.family.model.generation_config, settings, max_new_tokens, seed)
         stop_texts = check_stop_texts(stop)
-        inputs = self.family.encode(prompt)
+        inputs = given if prompt is None else self.family.encode(prompt)
         self.prover.before(inputs)
         prepared = self._prepare(inputs, settings, max_new_tokens)
         to_text = partial(self.family.tokenizer.decode, skip_special_tokens=not shows_special)

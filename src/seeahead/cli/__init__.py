@@ -28,6 +28,7 @@ VERBS = {
     "generate": "answer one prompt, with or without images",
     "bench": "measure drafters and peers side by side, and write a report",
     "report": "render the report of a benchmark run again from its record",
+    "serve": "an OpenAI-compatible server, with images, for many clients at once",
     "train": "train a drafter for a model of yours",
     "check": "prove on the model itself that drafts change no answer",
     "info": "what is supported here: devices, models, drafters, the demo model",

@@ -9,8 +9,9 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -21,6 +22,10 @@ from seeahead.request import Request
 from seeahead.serve.memory import Slots, digests_of
 from seeahead.serve.pace import Pace
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
+
+Result = TypeVar("Result")
+_READERS = 4
+"""Requests whose images are decoded at once: each may hold a large image in memory."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +61,7 @@ class Owner:
         self._slots = Slots(self.limits.num_at_once)
         self._changed = threading.Condition()
         self._encoding = threading.Lock()
+        self._readers = asyncio.Semaphore(_READERS)
         self._seconds_per_answer = 1.0
         self._thread = threading.Thread(target=self._run, name="seeahead-owner", daemon=True)
 
@@ -98,6 +104,11 @@ class Owner:
             self._waiting.append(ticket)
             self._changed.notify()
         return ticket
+
+    async def reading(self, read: Callable[[], Result]) -> Result:
+        """What `read` returns, from a thread: images are decoded there, a few at a time."""
+        async with self._readers:
+            return await asyncio.to_thread(read)
 
     def _made(self, asked: Asked, loop: asyncio.AbstractEventLoop) -> Ticket:
         name = self.default_drafter if asked.drafter in ("", "auto") else asked.drafter

@@ -1,0 +1,102 @@
+"""Serve a model to many clients at once, with OpenAI's API and a page to try it.
+
+examples:
+  seeahead serve
+  seeahead serve -m Qwen/Qwen2.5-VL-3B-Instruct -d lookup --port 8080
+  seeahead serve -d msd -d lookup --api-key-file keys.txt --host 0.0.0.0
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seeahead.checked import read_text
+from seeahead.cli import add_target, streams, terminal
+from seeahead.errors import InputError
+
+if TYPE_CHECKING:
+    from seeahead.serve.settings import ServeSettings
+
+KEYS = "SEEAHEAD_API_KEYS"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add_target(parser, "a drafter that clients may name; repeat it, the first is the default", takes_several=True)
+    add("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this machine alone)")
+    add("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    add("--served-model-name", metavar="NAME", help="what clients call the model (default: its own name)")
+    add("--api-key-file", type=Path, metavar="FILE", help=f"keys that clients must have, one a line; also in {KEYS}")
+    add("--allow-urls", action="store_true", help="images may also be web addresses")
+    add("--image-folder", type=Path, metavar="DIR", help="images may also be file:// addresses below it")
+    add("--num-at-once", type=int, default=8, metavar="N", help="requests that share passes (default: 8)")
+    add("--max-waiting", type=int, default=256, metavar="N", help="requests that may wait (default: 256)")
+    add("--max-new-tokens", type=int, default=1024, metavar="N", help="most tokens of an answer (default: 1024)")
+    add("--max-images", type=int, default=8, metavar="N", help="most images of a request (default: 8)")
+    add("--cache-tokens", type=int, default=65_536, metavar="N", help="tokens held in all slots (default: 65536)")
+    add("--timeout", type=float, default=600.0, metavar="S", help="seconds an answer may take (default: 600)")
+    add("--allowed-origin", action="append", default=[], metavar="URL", help="pages elsewhere that may use the API")
+    add("--chat-template", type=Path, metavar="FILE", help="a chat template (Jinja) in the place of the model's own")
+    add("--no-check", action="store_true", help="skip the self-check of a model that has not passed it here")
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = _settings(args)
+    with terminal.Progress() as report:
+        from seeahead.api import load
+        from seeahead.serve.app import create_app
+        from seeahead.serve.owner import Owner, OwnerLimits
+        from seeahead.serve.run import listening, serve
+
+        limits = OwnerLimits(args.num_at_once, args.max_waiting, cache_tokens=args.cache_tokens)
+        address = listening(settings.host, settings.port)  # what is taken already is said before a model is loaded
+        path, (first, *others) = args.chat_template, args.drafter or [None]
+        template = None if path is None else read_text(path, "give a file with a chat template", InputError)
+        engine = load(
+            args.model,
+            first,
+            dtype=args.dtype,
+            device=args.device,
+            chat_template=template,
+            self_check=not args.no_check,
+            progress=report,
+        )
+        engines = [engine, *(engine.with_drafter(other) for other in others)]
+        report("measuring what passes cost here", 0.0)
+        owner = Owner(engine, {one.drafter.name: one for one in engines}, limits)
+        owner.start()
+        app = create_app(owner, settings)
+    name, port = settings.host, address.getsockname()[1]
+    shown = f"[{name}]" if ":" in name else name
+    streams.note(f"{settings.model_name} with {', '.join(owner.drafters)}: http://{shown}:{port} (Ctrl-C ends it)")
+    serve(app, owner, address)
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> ServeSettings:
+    """Raises InputError for what is wrong, before anything is loaded."""
+    from seeahead.serve.settings import settings_from
+
+    keys = os.environ.get(KEYS, "").split()
+    if args.api_key_file is not None:
+        keys += read_text(args.api_key_file, "give a file with one key a line", InputError).split()
+        if not keys:
+            raise InputError(f"{args.api_key_file} holds no key; write one a line")
+    return settings_from(
+        model_name=args.served_model_name or Path(args.model).name or args.model,
+        host=args.host,
+        port=args.port,
+        api_keys=tuple(keys),
+        allow_urls=args.allow_urls,
+        image_folder=args.image_folder,
+        max_images=args.max_images,
+        max_new_tokens=args.max_new_tokens,
+        timeout_seconds=args.timeout,
+        allowed_origins=tuple(args.allowed_origin),
+        num_at_once=args.num_at_once,
+        max_waiting=args.max_waiting,
+        cache_tokens=args.cache_tokens,
+    )

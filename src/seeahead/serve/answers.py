@@ -1,0 +1,152 @@
+"""One reply over HTTP: tickets for its answers, their events as one stream, and an end to all when the client goes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from seeahead.errors import SeeaheadError
+from seeahead.serve.errors import ApiError
+from seeahead.serve.metrics import Metrics
+from seeahead.serve.owner import Owner
+from seeahead.serve.replies import Choice, Shape
+from seeahead.serve.ticket import Asked, Event, GoneError
+
+_QUIET_SECONDS = 15.0
+"""Without a word for so long, a stream says that it is alive: proxies close those that do not."""
+
+
+async def tickets(owner: Owner, wanted: Sequence[Asked]) -> list[Choice]:
+    """A ticket for each answer; none where one cannot be had. Raises ApiError."""
+    choices: list[Choice] = []
+    try:
+        for index, asked in enumerate(wanted):
+            choices.append(Choice(index, await owner.ask(asked)))
+    except BaseException as error:
+        for choice in choices:
+            choice.ticket.cancel()
+        if isinstance(error, SeeaheadError):
+            raise ApiError.of(error) from None
+        raise
+    return choices
+
+
+async def said(
+    choices: Sequence[Choice], seconds: float, metrics: Metrics
+) -> AsyncIterator[tuple[Choice, Event] | None]:
+    """Events of all answers as they come, and None where nothing comes for a while. Raises ApiError where one fails."""
+    events: asyncio.Queue[tuple[Choice, Event]] = asyncio.Queue()
+
+    async def pass_on(choice: Choice) -> None:
+        async for event in choice.ticket:
+            events.put_nowait((choice, event))
+
+    ends = asyncio.get_running_loop().time() + seconds
+    tasks = [asyncio.create_task(pass_on(choice)) for choice in choices]
+    left = len(choices)
+    try:
+        while left:
+            wait = min(_QUIET_SECONDS, ends - asyncio.get_running_loop().time())
+            if wait <= 0:
+                raise ApiError.of(GoneError())
+            try:
+                choice, event = await asyncio.wait_for(events.get(), wait)
+            except TimeoutError:
+                yield None
+                continue
+            choice.add(event)
+            if event.reply is not None:
+                left -= 1
+                if event.reply.error is not None:
+                    raise ApiError.of(event.reply.error)
+                metrics.answered(choice.ticket, event.reply.generation)
+            yield choice, event
+    finally:
+        for task, choice in zip(tasks, choices, strict=True):
+            task.cancel()
+            choice.ticket.cancel()
+
+
+async def whole(
+    choices: Sequence[Choice], shape: Shape, receive: Receive, seconds: float, metrics: Metrics
+) -> dict[str, Any]:
+    """The reply when all of it is there. Raises ApiError."""
+    async with _watched(receive, choices):
+        async for _ in said(choices, seconds, metrics):
+            pass
+    return shape.whole(choices)
+
+
+class EventStream(Response):
+    """The reply in pieces, as server-sent events."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, choices: Sequence[Choice], shape: Shape, seconds: float, metrics: Metrics, *, tells_usage: bool
+    ) -> None:
+        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._choices, self._shape, self._tells_usage = choices, shape, tells_usage
+        self._seconds, self._metrics = seconds, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def write(data: bytes, *, more: bool = True) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": more})
+
+        async with _watched(receive, self._choices):
+            with suppress(OSError):  # the client has gone, which its tickets are told as well
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await self._write_all(write)
+                await write(b"data: [DONE]\n\n", more=False)
+
+    async def _write_all(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        shape, choices = self._shape, self._choices
+        for choice in choices:
+            if (opening := shape.first(choice)) is not None:
+                await write(_event(opening))
+        try:
+            async for one in said(choices, self._seconds, self._metrics):
+                if one is None:
+                    await write(b": waiting\n\n")
+                    continue
+                choice, event = one
+                if event.text or event.token_ids:
+                    await write(_event(shape.chunk(choice, event)))
+                if event.reply is not None:
+                    await write(_event(shape.last(choice)))
+        except ApiError as error:
+            self._metrics.refused(error.status)
+            await write(_event(error.body))
+            return
+        if self._tells_usage:
+            await write(_event(shape.end(choices)))
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n".encode()
+
+
+@asynccontextmanager
+async def _watched(receive: Receive, choices: Sequence[Choice]) -> AsyncIterator[None]:
+    """Inside, answers are dropped as soon as the client goes; and in the end, however that comes, what is left of them."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        for choice in choices:
+            choice.ticket.cancel()
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+        for choice in choices:
+            choice.ticket.cancel()

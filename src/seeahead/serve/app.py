@@ -1,0 +1,232 @@
+"""The server's routes: OpenAI's API, what monitoring asks, and a page to try the model."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+import torch
+from fastapi import Depends, FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+import seeahead
+from seeahead.errors import InputError, SeeaheadError, shown
+from seeahead.executor import ModelInputs
+from seeahead.serve.answers import EventStream, tickets, whole
+from seeahead.serve.bodies import read_body
+from seeahead.serve.errors import ApiError
+from seeahead.serve.metrics import Metrics
+from seeahead.serve.openapi import described
+from seeahead.serve.owner import Owner
+from seeahead.serve.prompts import chat_prompt
+from seeahead.serve.replies import Shape
+from seeahead.serve.schema import ChatBody, TextBody
+from seeahead.serve.settings import ServeSettings
+from seeahead.serve.ticket import Asked
+
+logger = logging.getLogger(__name__)
+
+PAGE = {"page.css": "text/css", "page.js": "text/javascript"}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
+    """The application that answers with `owner`, which the caller starts and stops."""
+    app = FastAPI(title="seeahead", version=seeahead.__version__, docs_url=None, redoc_url=None)
+    _Server(owner, settings).add_to(app)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.allowed_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+        )
+    return app
+
+
+class _Server:
+    def __init__(self, owner: Owner, settings: ServeSettings) -> None:
+        self.owner, self.settings = owner, settings
+        self.metrics = Metrics(settings.model_name, lambda: owner.num_running, lambda: owner.num_waiting)
+
+    def add_to(self, app: FastAPI) -> None:
+        guarded: Any = {"dependencies": [Depends(self._check_key)]}
+        app.post("/v1/chat/completions", **described(ChatBody), **guarded)(self.chat)
+        app.post("/v1/completions", **described(TextBody), **guarded)(self.text)
+        app.get("/v1/models", **guarded)(self.models)
+        app.get("/v1/models/{name:path}", **guarded)(self.model)
+        app.get("/health")(self.health)
+        app.get("/ready")(self.ready)
+        app.get("/version")(self.version)
+        app.get("/metrics", response_class=Response)(self.show_metrics)
+        app.get("/", include_in_schema=False)(self.page)
+        app.get("/page/{name}", include_in_schema=False)(self.page_part)
+        app.exception_handler(ApiError)(self.refuse)
+        app.exception_handler(HTTPException)(self.refuse_route)
+        app.exception_handler(Exception)(self.fail)
+
+    # ---- answers
+
+    async def chat(self, request: Request) -> Response:
+        """Answer a conversation, with images if there are any."""
+        body = await read_body(request, ChatBody, self.settings.max_body_bytes)
+        return await self._answer(request, body, lambda: chat_prompt(body, self.settings))
+
+    async def text(self, request: Request) -> Response:
+        """Continue a text as it is: no template is put around it."""
+        body = await read_body(request, TextBody, self.settings.max_body_bytes)
+        return await self._answer(request, body, lambda: self._continued(body.text))
+
+    def _continued(self, text: str) -> ModelInputs:
+        family = self.owner.engine.family
+        ids = family.tokenizer(text)["input_ids"]
+        if family.image_token_ids.intersection(ids):
+            raise InputError("the prompt holds a token that stands for an image; ask /v1/chat/completions for images")
+        return family.text_inputs(torch.tensor([ids], dtype=torch.int64, device=family.device))
+
+    async def _answer(self, request: Request, body: ChatBody | TextBody, read: Callable[[], Any]) -> Response:
+        settings = self.settings
+        if body.model != settings.model_name:
+            raise _no_model(body.model, settings.model_name)
+        if body.num_choices > settings.max_choices:
+            raise ApiError(400, f"n is {body.num_choices}; at most {settings.max_choices} are allowed here", param="n")
+        most = body.most_tokens or settings.max_new_tokens
+        if most > settings.max_new_tokens:
+            raise ApiError(
+                400, f"max_tokens is {most}; at most {settings.max_new_tokens} are allowed here", param="max_tokens"
+            )
+        given = {**body.settings(), "max_new_tokens": most}
+        drafting, is_chat = body.drafting, isinstance(body, ChatBody)
+        try:
+            given["prompt"] = await self.owner.reading(read)
+        except SeeaheadError as error:
+            raise ApiError.of(error) from None
+        seeds: list[dict[str, Any]] = [{} for _ in range(body.num_choices)]
+        if body.seed is not None:
+            seeds = [{"seed": (body.seed + index) % 2**63} for index in range(body.num_choices)]
+        asked = [
+            Asked({**given, **seed}, drafting.drafter, drafting.num_nodes, body.num_logprobs, drafting.details)
+            for seed in seeds
+        ]
+        shape = Shape(settings.model_name, is_chat, drafting.details, body.num_logprobs is not None)
+        choices = await tickets(self.owner, asked)
+        if body.stream:
+            tells_usage = body.stream_options is not None and body.stream_options.include_usage
+            return EventStream(choices, shape, settings.timeout_seconds, self.metrics, tells_usage=tells_usage)
+        reply = await whole(choices, shape, request.receive, settings.timeout_seconds, self.metrics)
+        return JSONResponse(reply)
+
+    # ---- what the server is
+
+    async def models(self) -> dict[str, Any]:
+        """The one model that is served."""
+        return {"object": "list", "data": [self._described()]}
+
+    async def model(self, name: str) -> dict[str, Any]:
+        """The model by its name."""
+        if name != self.settings.model_name:
+            raise _no_model(name, self.settings.model_name)
+        return self._described()
+
+    def _described(self) -> dict[str, Any]:
+        owner, settings = self.owner, self.settings
+        limits = owner.engine.target.executor.limits
+        own = {
+            "drafters": list(owner.drafters),
+            "default_drafter": owner.default_drafter,
+            "max_length": limits.max_length,
+            "max_new_tokens": settings.max_new_tokens,
+            "takes_images": owner.engine.family.can_see,
+            "max_images": settings.max_images,
+            "max_body_bytes": settings.max_body_bytes,
+            "dtype": str(limits.dtype).removeprefix("torch."),
+            "device": str(limits.device),
+            "version": seeahead.__version__,
+        }
+        return {"id": settings.model_name, "object": "model", "created": 0, "owned_by": "seeahead", "seeahead": own}
+
+    async def health(self) -> dict[str, str]:
+        """Whether the process is alive."""
+        return {"status": "alive"}
+
+    async def ready(self) -> JSONResponse:
+        """Whether requests are answered: 503 while the server starts or shuts down."""
+        is_ready = self.owner.is_ready
+        return JSONResponse({"status": "ready" if is_ready else "not ready"}, 200 if is_ready else 503)
+
+    async def version(self) -> dict[str, str]:
+        """The release of seeahead."""
+        return {"version": seeahead.__version__}
+
+    async def show_metrics(self) -> Response:
+        """Counters and times for Prometheus."""
+        return Response(self.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    # ---- the page
+
+    async def page(self) -> Response:
+        return _packaged("serve", "page/index.html", "text/html")
+
+    async def page_part(self, name: str) -> Response:
+        if name == "colours.css":  # those of the pages that reports are
+            return _packaged("bench", "templates/charts.css", "text/css")
+        if name not in PAGE:
+            raise HTTPException(404)
+        return _packaged("serve", f"page/{name}", PAGE[name])
+
+    # ---- refusals
+
+    async def _check_key(self, request: Request) -> None:
+        if not self.settings.api_keys:
+            return
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        known = [hmac.compare_digest(given.strip().encode(), key.encode()) for key in self.settings.api_keys]
+        if kind.lower() != "bearer" or not any(known):
+            raise ApiError(
+                401,
+                "this server asks for an API key; send it as 'Authorization: Bearer KEY'",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+    async def refuse(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, ApiError)
+        self.metrics.refused(error.status)
+        return error.response()
+
+    async def refuse_route(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        told = {404: f"there is no {shown(request.url.path)} here", 405: f"{request.method} is not done here"}
+        message = told.get(error.status_code, str(error.detail))
+        return ApiError(error.status_code, message, headers=dict(error.headers or {})).response()
+
+    async def fail(self, request: Request, error: Exception) -> Response:
+        """Nothing of what goes wrong inside is shown outside: a number, under which the log has it."""
+        number = secrets.token_hex(4)
+        logger.error("request %s failed: the traceback follows", number)
+        self.metrics.refused(500)
+        return ApiError(500, f"the server failed; its log has the reason under {number}").response()
+
+
+def _no_model(given: str, served: str) -> ApiError:
+    message = f"there is no model {shown(given)} here; this server has {shown(served)}"
+    return ApiError(404, message, code="model_not_found", param="model")
+
+
+def _packaged(package: str, path: str, media_type: str) -> Response:
+    return Response((files("seeahead") / package / path).read_bytes(), headers=_HEADERS, media_type=media_type)

@@ -1,0 +1,84 @@
+"""Bodies of requests as they come in: untrusted bytes become checked values, or a refusal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from seeahead.errors import escaped, shown
+from seeahead.serve.errors import ApiError
+
+Body = TypeVar("Body", bound=BaseModel)
+_MOST_DEPTH = 64
+
+
+async def read_body(request: Request, kind: type[Body], most_bytes: int) -> Body:
+    """Raises ApiError for what is too large, no JSON, or not what `kind` allows."""
+    given = request.headers.get("content-type", "")
+    if given.partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(415, f"the content type is {shown(given)}; send application/json")
+    data = bytearray()
+    try:
+        async for part in request.stream():
+            data += part
+            if len(data) > most_bytes:
+                raise ApiError(413, f"the body is larger than {most_bytes:,} bytes, the limit; send less")
+    except ClientDisconnect:
+        raise ApiError(400, "the body ended before it was whole") from None
+    return _checked(_parsed(bytes(data)), kind)
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        value = json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_table)
+    except UnicodeDecodeError as error:
+        raise ApiError(400, f"the body is not UTF-8 (byte {error.start}); send JSON") from None
+    except RecursionError:
+        raise ApiError(400, "the body is nested too deeply; send less of it") from None
+    except ValueError as error:
+        raise ApiError(400, f"the body is not JSON: {escaped(str(error))}") from None
+    if not isinstance(value, dict):
+        raise ApiError(400, "the body is not a JSON object; send one")
+    _check_depth(value)
+    return value
+
+
+def _check_depth(value: dict[str, Any]) -> None:
+    level: list[Any] = [value]
+    for _ in range(_MOST_DEPTH):
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+        level = [inner for inner in level if isinstance(inner, dict | list)]
+        if not level:
+            return
+    raise ApiError(400, "the body is nested too deeply; send less of it")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return table
+
+
+def _checked(value: Any, kind: type[Body]) -> Body:
+    try:
+        return kind.model_validate(value, strict=False)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False)[0]
+    except UnicodeError:
+        raise ApiError(400, "the body holds half a character; send UTF-8") from None
+    # Where a part may be of several kinds, pydantic names the kind among the keys.
+    place = ".".join(str(key) for key in fault["loc"])
+    words = fault["msg"].removeprefix("Value error, ")
+    given = fault["input"]
+    told = f" (given: {escaped(str(given), 60)})" if isinstance(given, str | int | float | bool) else ""
+    message = f"{escaped(place, 80)}: {escaped(words, 200)}{told}" if place else escaped(words, 200)
+    raise ApiError(400, message, param=place[:200] or None)

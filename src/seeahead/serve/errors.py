@@ -1,0 +1,56 @@
+"""Refusals in the form of OpenAI's API."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from seeahead.errors import ModelError, SeeaheadError
+from seeahead.serve.ticket import BusyError, GoneError
+
+_KINDS = {
+    401: "authentication_error",
+    404: "not_found_error",
+    429: "rate_limit_exceeded",
+    500: "server_error",
+    503: "server_error",
+    504: "server_error",
+}
+
+
+class ApiError(Exception):
+    """A refusal: `status` of HTTP, one line, and which field it is about."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param, self.headers = status, message, code, param, headers
+
+    @classmethod
+    def of(cls, error: SeeaheadError) -> ApiError:
+        """What a client is told of an error of ours."""
+        if isinstance(error, BusyError):
+            wait = {"Retry-After": str(math.ceil(error.retry_after))}
+            if error.is_closing:
+                return cls(503, str(error), code="closing", headers=wait)
+            return cls(429, str(error), code="rate_limit_exceeded", headers=wait)
+        if isinstance(error, GoneError):
+            return cls(504, "the answer took longer than this server allows; ask for fewer tokens", code="timeout")
+        return cls(500 if isinstance(error, ModelError) else 400, str(error))
+
+    @property
+    def body(self) -> dict[str, Any]:
+        kind = _KINDS.get(self.status, "invalid_request_error")
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.body, self.status, self.headers)

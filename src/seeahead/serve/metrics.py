@@ -1,0 +1,69 @@
+"""What a monitoring system reads: counters and times under vLLM's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from seeahead.records import Generation
+from seeahead.serve.ticket import Ticket
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """Of one server."""
+
+    def __init__(self, model_name: str, num_running: Callable[[], int], num_waiting: Callable[[], int]) -> None:
+        self.registry, self._model = CollectorRegistry(), model_name
+        self._drafts = self._counter("vllm:spec_decode_num_drafts", "steps with drafted tokens")
+        self._drafted = self._counter("vllm:spec_decode_num_draft_tokens", "drafted tokens")
+        self._accepted = self._counter("vllm:spec_decode_num_accepted_tokens", "drafted tokens that were accepted")
+        self._places = self._counter(
+            "vllm:spec_decode_num_accepted_tokens_per_pos", "accepted tokens by their place in the draft", "position"
+        )
+        self._prompt = self._counter("vllm:prompt_tokens", "tokens of prompts")
+        self._said = self._counter("vllm:generation_tokens", "tokens of answers")
+        self._ended = self._counter("vllm:request_success", "answers, by why they ended", "finished_reason")
+        self._refused = self._counter("seeahead:refused_requests", "requests that were not answered", "status")
+        self._first = self._histogram("vllm:time_to_first_token_seconds", "from the request to its first token")
+        self._between = self._histogram("vllm:inter_token_latency_seconds", "between tokens after the first")
+        self._whole = self._histogram("vllm:e2e_request_latency_seconds", "from the request to its last token")
+        for name, told, value in (
+            ("vllm:num_requests_running", "answers under way", num_running),
+            ("vllm:num_requests_waiting", "requests that wait", num_waiting),
+        ):
+            gauge = Gauge(name, told, ["model_name"], registry=self.registry)
+            gauge.labels(model_name).set_function(value)
+
+    def _counter(self, name: str, told: str, *labels: str) -> Counter:
+        return Counter(name, told, ["model_name", *labels], registry=self.registry)
+
+    def _histogram(self, name: str, told: str) -> Histogram:
+        return Histogram(name, told, ["model_name"], registry=self.registry, buckets=_SECONDS)
+
+    def answered(self, ticket: Ticket, record: Generation) -> None:
+        model = self._model
+        for step in record.steps:
+            if step.num_drafted:
+                self._drafts.labels(model).inc()
+            self._drafted.labels(model).inc(step.num_drafted)
+            self._accepted.labels(model).inc(step.num_accepted)
+            for place in range(step.num_accepted):
+                self._places.labels(model, str(place)).inc()
+        self._prompt.labels(model).inc(record.num_prompt_tokens)
+        self._said.labels(model).inc(len(record.token_ids))
+        self._ended.labels(model, record.finish_reason).inc()
+        self._whole.labels(model).observe(ticket.seconds)
+        if ticket.seconds_to_first_token is not None:
+            self._first.labels(model).observe(ticket.seconds_to_first_token)
+            if num_after := len(record.token_ids) - 1:
+                self._between.labels(model).observe((ticket.seconds - ticket.seconds_to_first_token) / num_after)
+
+    def refused(self, status: int) -> None:
+        self._refused.labels(self._model, str(status)).inc()
+
+    def page(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,49 @@
+"""How routes whose bodies are read by hand are described in OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+_TOLD = {
+    400: "what was asked for cannot be answered",
+    401: "an API key is asked for",
+    404: "there is no such model",
+    413: "the body is too large",
+    415: "the body is not JSON",
+    422: "never: wrong bodies are 400",
+    429: "too many requests wait",
+    500: "the server failed",
+    503: "the server is shutting down",
+    504: "the answer took too long",
+}
+
+
+def described(body: type[BaseModel]) -> dict[str, Any]:
+    """Arguments of a route that takes `body` as JSON."""
+    schema = body.model_json_schema()
+    errors = {
+        status: {"description": told, "content": {"application/json": {"schema": _ERROR}}}
+        for status, told in _TOLD.items()
+    }
+    return {
+        "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
+        "responses": errors,
+    }

@@ -1,0 +1,184 @@
+"""Bodies of replies and chunks of streams: the shapes of OpenAI's API, vLLM's figures of speculative decoding."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from time import time
+from typing import Any
+
+from seeahead.metrics import Totals
+from seeahead.records import Generation
+from seeahead.serve.ticket import Event, Ticket, TokenLogprob
+
+_REASONS = {"end": "stop", "stop": "stop", "length": "length", "context": "length"}
+Json = dict[str, Any]
+
+
+@dataclass
+class Choice:
+    """One answer of a reply, and what it has said so far."""
+
+    index: int
+    ticket: Ticket
+    text: str = ""
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    record: Generation | None = None
+
+    def add(self, event: Event) -> None:
+        self.text += event.text
+        self.logprobs += event.logprobs
+        if event.reply is not None:
+            self.record = event.reply.record
+
+    @property
+    def finish_reason(self) -> str | None:
+        return None if self.record is None else _REASONS.get(self.record.finish_reason, "stop")
+
+
+@dataclass
+class Shape:
+    """Of one reply: whether it is a chat's or a text's, and what stands in each of its bodies."""
+
+    model: str
+    is_chat: bool
+    details: bool = False
+    wants_logprobs: bool = False
+    made: int = field(default_factory=lambda: int(time()))
+    name: str = field(default_factory=lambda: secrets.token_hex(12))
+
+    def _head(self, *, is_chunk: bool) -> Json:
+        kind = ("chat.completion.chunk" if is_chunk else "chat.completion") if self.is_chat else "text_completion"
+        prefix = "chatcmpl" if self.is_chat else "cmpl"
+        return {
+            "id": f"{prefix}-{self.name}",
+            "object": kind,
+            "created": self.made,
+            "model": self.model,
+            "system_fingerprint": None,
+        }
+
+    def whole(self, choices: Sequence[Choice]) -> Json:
+        return {
+            **self._head(is_chunk=False),
+            "choices": [self._choice(choice) for choice in choices],
+            "usage": usage(choices),
+            "metrics": figures(choices, details=self.details),
+        }
+
+    def _choice(self, choice: Choice) -> Json:
+        logprobs = self._logprobs(choice.logprobs)
+        said: Json = {"text": choice.text}
+        if self.is_chat:
+            said = {"message": {"role": "assistant", "content": choice.text, "refusal": None}}
+        return {"index": choice.index, **said, "logprobs": logprobs, "finish_reason": choice.finish_reason}
+
+    def first(self, choice: Choice) -> Json | None:
+        """The chunk that opens an answer of a chat."""
+        return self._chunk(choice, {"role": "assistant", "content": ""}) if self.is_chat else None
+
+    def chunk(self, choice: Choice, event: Event) -> Json:
+        """The chunk of what a step says."""
+        logprobs, before = self._logprobs(event.logprobs), len(choice.text) - len(event.text)
+        if logprobs is not None and not self.is_chat:
+            logprobs["text_offset"] = [before + place for place in logprobs["text_offset"]]
+        body = self._chunk(choice, {"content": event.text}, logprobs)
+        if self.details:
+            runs = [{"text": run.text, "source": run.source, "num_tokens": run.num_tokens} for run in event.runs]
+            body["seeahead"] = {"tokens": runs, "refused": list(event.refused), "step": event.step}
+        return body
+
+    def last(self, choice: Choice) -> Json:
+        """The chunk that says why an answer ends."""
+        return self._chunk(choice, {}, finish_reason=choice.finish_reason)
+
+    def end(self, choices: Sequence[Choice]) -> Json:
+        """The chunk with the figures of the whole reply."""
+        told = {"usage": usage(choices), "metrics": figures(choices, details=self.details)}
+        return {**self._head(is_chunk=True), "choices": [], **told}
+
+    def _chunk(
+        self, choice: Choice, delta: Json, logprobs: Json | None = None, finish_reason: str | None = None
+    ) -> Json:
+        said = {"delta": delta} if self.is_chat else {"text": delta.get("content", "")}
+        told = {"index": choice.index, **said, "logprobs": logprobs, "finish_reason": finish_reason}
+        return {**self._head(is_chunk=True), "choices": [told]}
+
+    def _logprobs(self, said: Sequence[TokenLogprob]) -> Json | None:
+        if not self.wants_logprobs:
+            return None
+        if self.is_chat:
+            return {"content": [_chat_logprob(one) for one in said], "refusal": None}
+        offsets = [sum(len(one.text) for one in said[:number]) for number in range(len(said))]
+        return {
+            "tokens": [one.text for one in said],
+            "token_logprobs": [_finite(one.logprob) for one in said],
+            "top_logprobs": [{text: _finite(value) for text, _, value in one.top} for one in said],
+            "text_offset": offsets,
+        }
+
+
+def _chat_logprob(said: TokenLogprob) -> Json:
+    def of(text: str, data: bytes, value: float) -> Json:
+        return {"token": text, "logprob": _finite(value), "bytes": list(data)}
+
+    return {**of(said.text, said.data, said.logprob), "top_logprobs": [of(*one) for one in said.top]}
+
+
+def _finite(value: float) -> float:
+    """As JSON has it: minus infinity is OpenAI's -9999."""
+    return value if math.isfinite(value) else -9999.0
+
+
+def usage(choices: Iterable[Choice]) -> Json:
+    """Tokens of prompt and answers; of several answers the prompt counts once."""
+    listed = list(choices)
+    records = [choice.record for choice in listed if choice.record is not None]
+    prompt = max((record.num_prompt_tokens for record in records), default=0)
+    said = sum(len(record.token_ids) for record in records)
+    steps = [step for record in records for step in record.steps]
+    accepted = sum(step.num_accepted for step in steps)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": said,
+        "total_tokens": prompt + said,
+        "prompt_tokens_details": {"cached_tokens": max((choice.ticket.num_cached for choice in listed), default=0)},
+        "completion_tokens_details": {
+            "accepted_prediction_tokens": accepted,
+            "rejected_prediction_tokens": sum(step.num_drafted for step in steps) - accepted,
+        },
+    }
+
+
+def figures(choices: Sequence[Choice], *, details: bool) -> Json:
+    """How a single answer came about; of several answers nothing is said, since they share passes."""
+    record = choices[0].record if len(choices) == 1 else None
+    if record is None:
+        return {}
+    ticket, totals = choices[0].ticket, Totals.of(record)
+    accepted = [step.num_accepted for step in record.steps]
+    drafted = [step.num_drafted for step in record.steps]
+    after_first = ticket.seconds - (ticket.seconds_to_first_token or ticket.seconds)
+    told = {
+        "mean_acceptance_length": _or_none(totals.block_efficiency),
+        "draft_acceptance_rate": sum(accepted) / sum(drafted) if sum(drafted) else None,
+        "acceptance_histogram": dict(sorted(Counter(accepted).items())),
+        "num_spec_steps": len(accepted),
+        "num_accepted_draft_tokens": sum(accepted),
+        "num_draft_tokens": sum(drafted),
+        **({"per_step_accepted": accepted, "per_step_drafted": drafted} if details else {}),
+    }
+    return {
+        "speculative_decoding": told,
+        "drafter": record.drafter,
+        "time_to_first_token_seconds": ticket.seconds_to_first_token,
+        "tokens_per_second": totals.tokens / after_first if after_first > 0 and totals.tokens else None,
+        "seconds": ticket.seconds,
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,215 @@
+"""Request bodies of OpenAI's API: what is done is read, what is not done is refused by name, nothing is ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MOST_STOPS = 16
+MOST_LOGPROBS = 20
+Text = Annotated[str, Field(max_length=4 << 20)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ImageAddress(_Part):
+    """`detail` is accepted and means nothing: a model reads images in the one way that it has."""
+
+    url: str
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class TextPart(_Part):
+    """Words."""
+
+    type: Literal["text", "input_text", "refusal"]
+    text: Text | None = None
+    refusal: Text | None = None
+
+    @model_validator(mode="after")
+    def _has_words(self) -> TextPart:
+        if self.text is None and self.refusal is None:
+            raise ValueError("a text part has no text")
+        return self
+
+
+class ImagePart(_Part):
+    """An image: a data: URI, or an address that this server allows."""
+
+    type: Literal["image_url"]
+    image_url: ImageAddress | str
+
+    @property
+    def url(self) -> str:
+        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class ChatMessage(BaseModel):
+    """One turn. An assistant's may call tools and say nothing; a tool's names the call that it answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | Annotated[list[Part], Field(max_length=1000)] | None = None
+    name: Annotated[str, Field(max_length=200)] | None = None
+    tool_calls: Annotated[list[dict[str, Any]], Field(max_length=100)] | None = None
+    tool_call_id: Annotated[str, Field(max_length=200)] | None = None
+    refusal: Text | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> ChatMessage:
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"a {self.role} message has no content")
+        return self
+
+
+class Speculative(BaseModel):
+    """How this answer is drafted: never what it says, only how soon."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    drafter: Annotated[str, Field(max_length=200)] = "auto"
+    num_nodes: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    details: bool = False
+
+
+class StreamOptions(BaseModel):
+    """What a stream tells beside the text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class _Body(BaseModel):
+    """What both kinds of requests have."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    # Fields of OpenAI's that change nothing here, and those that would and are not done, unless they ask for nothing.
+    harmless: ClassVar[frozenset[str]] = frozenset(
+        ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
+    )
+    asks_for_nothing: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "frequency_penalty": (0,),
+        "presence_penalty": (0,),
+        "logit_bias": ({},),
+    }
+
+    model: Annotated[str, Field(max_length=500)]
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=10_000_000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    speculative: Speculative | None = None
+
+    @field_validator("speculative", mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return {"drafter": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> _Body:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options is given and stream is not true; leave it out or stream")
+        for name in self.refused():
+            raise ValueError(f"{name[:80]!a} is not done here; leave it out")
+        return self
+
+    def refused(self) -> Iterator[str]:
+        """Names of further fields that ask for something."""
+        for name, value in (self.model_extra or {}).items():
+            if name not in self.harmless and value is not None and value not in self.asks_for_nothing.get(name, ()):
+                yield name
+
+    @property
+    def drafting(self) -> Speculative:
+        return self.speculative or Speculative()
+
+    @property
+    def num_choices(self) -> int:
+        return self.n or 1
+
+    def settings(self) -> dict[str, Any]:
+        """Of an answer, by the names of `Engine.stream`."""
+        names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "stop")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if given.get("top_k") == -1:  # vLLM's way to say: all
+            given["top_k"] = 0
+        return given
+
+
+class ChatBody(_Body):
+    """Of POST /v1/chat/completions."""
+
+    asks_for_nothing: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **_Body.asks_for_nothing,
+        "tools": ([],),
+        "functions": ([],),
+        "tool_choice": ("none", "auto"),
+        "function_call": ("none", "auto"),
+        "response_format": ({"type": "text"},),
+        "modalities": (["text"],),
+    }
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
+    max_completion_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ChatBody:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs is given and logprobs is not true; give both or none")
+        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
+            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+        return self
+
+    @property
+    def num_logprobs(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def most_tokens(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+
+class TextBody(_Body):
+    """Of POST /v1/completions: one text, which the model continues."""
+
+    asks_for_nothing: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **_Body.asks_for_nothing,
+        "best_of": (1,),
+        "echo": (False,),
+        "suffix": ("",),
+    }
+
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
+    logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+
+    @property
+    def text(self) -> str:
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+
+    @property
+    def num_logprobs(self) -> int | None:
+        return self.logprobs
+
+    @property
+    def most_tokens(self) -> int | None:
+        return self.max_tokens

@@ -1,0 +1,46 @@
+"""What a server allows its clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from seeahead.errors import InputError, shown
+
+
+class ServeSettings(BaseModel):
+    """Of one server. `api_keys`: none, and everybody may ask. `allowed_origins`: pages elsewhere that may ask."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_name: str = Field(min_length=1, max_length=200)
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65_535)
+    api_keys: tuple[str, ...] = ()
+    allow_urls: bool = False
+    image_folder: Path | None = None
+    max_body_bytes: int = Field(64 << 20, ge=1 << 10, description="bytes of a request's body")
+    max_images: int = Field(8, ge=0, le=1000)
+    max_choices: int = Field(8, ge=1, le=128, description="the most `n` may be")
+    max_new_tokens: int = Field(1024, ge=1)
+    timeout_seconds: float = Field(600.0, gt=0)
+    allowed_origins: tuple[str, ...] = ()
+    num_at_once: int = Field(8, ge=1, le=1024)
+    max_waiting: int = Field(256, ge=0)
+    prompt_tokens: int = Field(256, ge=16, description="of prompts read between two steps of other answers")
+    cache_tokens: int = Field(65_536, ge=256, description="of all slots together")
+
+
+def settings_from(**values: Any) -> ServeSettings:
+    """Raises InputError, in one line, for a value that is not allowed."""
+    try:
+        settings = ServeSettings(**values)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = str(fault["loc"][0]).replace("_", "-")
+        raise InputError(f"--{name} is {shown(str(fault['input']))}; allowed: {fault['msg'].lower()}") from None
+    if settings.image_folder is not None and not settings.image_folder.is_dir():
+        raise InputError(f"--image-folder {shown(str(settings.image_folder))} is no folder; give one that exists")
+    return settings
