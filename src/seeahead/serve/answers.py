@@ -135,7 +135,7 @@ def _event(body: dict[str, Any]) -> bytes:
 
 @asynccontextmanager
 async def _watched(receive: Receive, choices: Sequence[Choice]) -> AsyncIterator[None]:
-    """Inside, answers are dropped as soon as the client goes; and in the end, however that comes, what is left of them."""
+    """Inside, answers are dropped as soon as the client goes; in the end, however it comes, what is left of them is."""
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":

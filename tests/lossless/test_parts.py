@@ -1,0 +1,99 @@
+"""A prompt read in parts, or from where the slot of another answer ended, is answered as one that is read at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from seeahead.decode import Batch
+from seeahead.executor import ModelInputs
+from seeahead.request import Request
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.stopping import StopRule
+from tests.lossless.cases import DRAFTERS, FAMILIES, image_counts, prompt, target
+from tests.lossless.test_batch import REQUESTS, alone, asked
+
+
+def run_in_parts(requests, prompt_tokens):
+    """All join at once; the sizes of the passes in which prompts are read."""
+    batch, sizes = Batch(prompt_tokens, cuts=True), []
+    for request in requests:
+        batch.join(request)
+    executor = requests[0].executor
+    prefill = executor.prefill
+
+    def counted(prompts, want):
+        sizes.append(sum(one.inputs.length for one in prompts))
+        return prefill(prompts, want)
+
+    executor.prefill = counted
+    try:
+        while batch.requests:
+            list(batch.step())
+    finally:
+        del executor.prefill
+    return sizes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_read_in_parts_between_steps_of_others_change_no_answer(family):
+    requests = [asked(family, number) for number in range(len(REQUESTS))]
+    sizes = run_in_parts(requests, 48)
+    for number, request in enumerate(requests):
+        assert (tuple(request.answer), request.finish_reason) == alone(family, number), f"request {number}"
+    indivisible = max(request.executor.ready(request.inputs).indivisible for request in requests)
+    assert max(sizes) <= max(48, indivisible)
+    assert len(sizes) > 6
+
+
+# Drafters that read nothing of the target's prompt, its features, its embeddings, and both text and image views.
+@pytest.mark.parametrize("drafter", ["none", "lookup", "msd", "vision", "tabed", "random tree"])
+@pytest.mark.parametrize("family", ["llava", "llava fused", "qwen2_vl", "gemma3", "llama"])
+def test_a_further_turn_in_a_kept_slot_is_answered_as_in_a_new_one(family, drafter):
+    model, sees = target(family), max(image_counts(family)) > 0
+    inputs = prompt(family, 1 if sees else 0, 30)
+    first = request_for(model, inputs, drafter, 9)
+    first.keeps = True
+    run_in_parts([first], 512)
+    kept = first.kept
+    assert kept is not None
+    assert kept.tokens == (*inputs.token_ids[0].tolist(), *first.answer)[: len(kept.tokens)]
+    said = [*first.answer, 11, 12, 13, 14]
+    longer = inputs.extended(said, model.answer_type)
+    anew = request_for(model, longer, drafter, 12)
+    run_in_parts([anew], 512)
+    again = request_for(model, longer, drafter, 12)
+    again.resume(kept, len(kept.tokens))
+    sizes = run_in_parts([again], 512)
+    assert sizes == [longer.length - len(kept.tokens)]
+    assert again.answer == anew.answer
+    assert [step.num_accepted for step in again.records] == [step.num_accepted for step in anew.records]
+
+
+def test_a_slot_is_cut_to_what_two_conversations_share():
+    model, inputs = target("llava fused"), prompt("llava", 1, 30)
+    first = request_for(model, inputs, "msd", 9)
+    first.keeps = True
+    run_in_parts([first], 512)
+    other = inputs.extended([*first.answer[:3], 40, 41], model.answer_type)
+    again = request_for(model, other, "msd", 12)
+    again.resume(first.kept, inputs.length + 3)
+    run_in_parts([again], 512)
+    anew = request_for(model, other, "msd", 12)
+    run_in_parts([anew], 512)
+    assert again.answer == anew.answer
+
+
+def test_what_must_be_read_at_once_is_not_cut():
+    paligemma = target("paligemma").executor
+    inputs = prompt("paligemma", 1, 60)
+    assert paligemma.ready(inputs).indivisible == inputs.length
+    gemma = target("gemma3")
+    ready = gemma.executor.ready(prompt("gemma3", 1, 60))
+    last = max(place for place, one in enumerate(ready.token_ids[0].tolist()) if one in gemma.image_token_ids)
+    assert ready.indivisible == last + 1
+
+
+def request_for(model, inputs: ModelInputs, drafter: str, limit: int) -> Request:
+    drafting = DRAFTERS[drafter](model, ())
+    sampler = Sampler(SamplingParams(), inputs.token_ids[0].tolist())
+    return Request(model.executor, drafting, sampler, StopRule(limit), model.image_token_ids).ask(inputs)
