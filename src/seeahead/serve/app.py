@@ -22,7 +22,7 @@ from seeahead.serve.answers import EventStream, tickets, whole
 from seeahead.serve.bodies import read_body
 from seeahead.serve.errors import ApiError
 from seeahead.serve.metrics import Metrics
-from seeahead.serve.openapi import described
+from seeahead.serve.openapi import add_schemas, described
 from seeahead.serve.owner import Owner
 from seeahead.serve.prompts import chat_prompt
 from seeahead.serve.replies import Shape
@@ -49,6 +49,7 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     """The application that answers with `owner`, which the caller starts and stops."""
     app = FastAPI(title="seeahead", version=seeahead.__version__, docs_url=None, redoc_url=None)
     _Server(owner, settings).add_to(app)
+    add_schemas(app, ChatBody, TextBody)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

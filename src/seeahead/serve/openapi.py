@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 _ERROR = {
@@ -28,7 +29,6 @@ _TOLD = {
     404: "there is no such model",
     413: "the body is too large",
     415: "the body is not JSON",
-    422: "never: wrong bodies are 400",
     429: "too many requests wait",
     500: "the server failed",
     503: "the server is shutting down",
@@ -36,9 +36,21 @@ _TOLD = {
 }
 
 
+_PLACE = "#/components/schemas/{model}"
+
+
+def add_schemas(app: FastAPI, *bodies: type[BaseModel]) -> None:
+    """Let the application's description hold what its bodies are made of."""
+    whole = app.openapi()
+    known = whole.setdefault("components", {}).setdefault("schemas", {})
+    for body in bodies:
+        known |= body.model_json_schema(ref_template=_PLACE).get("$defs", {})
+
+
 def described(body: type[BaseModel]) -> dict[str, Any]:
     """Arguments of a route that takes `body` as JSON."""
-    schema = body.model_json_schema()
+    schema = body.model_json_schema(ref_template=_PLACE)
+    schema.pop("$defs", None)
     errors = {
         status: {"description": told, "content": {"application/json": {"schema": _ERROR}}}
         for status, told in _TOLD.items()

@@ -1,0 +1,87 @@
+"""A server on this machine, with a tiny model of random weights, as clients find it."""
+
+import asyncio
+import base64
+import contextlib
+import io
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+import pytest
+import uvicorn
+from PIL import Image
+
+import seeahead
+from seeahead.serve.app import create_app
+from seeahead.serve.owner import Owner, OwnerLimits
+from seeahead.serve.run import listening
+from seeahead.serve.settings import settings_from
+from seeahead.testing import tiny_model, tiny_processor
+
+KEY = "sk-secret-of-the-tests"
+
+
+def data_uri(image: Image.Image, form: str = "PNG") -> str:
+    held = io.BytesIO()
+    image.save(held, form)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(held.getvalue()).decode()}"
+
+
+IMAGE = data_uri(Image.linear_gradient("L").resize((40, 30)).convert("RGB"))
+
+
+def chat(*parts: Any, **settings: Any) -> dict[str, Any]:
+    """A request: texts and images of one question."""
+    made: list[dict[str, Any]] = []
+    for part in parts:
+        is_image = part.startswith("data:")
+        made.append({"type": "image_url", "image_url": {"url": part}} if is_image else {"type": "text", "text": part})
+    return {"model": "tiny", "messages": [{"role": "user", "content": made}], "max_tokens": 12, **settings}
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    owner: Owner
+    url: str
+
+    def client(self, key: str = KEY) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+
+
+@contextlib.contextmanager
+def serving(limits: OwnerLimits | None = None, **settings: Any):
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "lookup")
+    owner = Owner(engine, {"lookup": engine}, limits)
+    owner.start()
+    app = create_app(owner, settings_from(model_name="tiny", **settings))
+    address = listening("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[address])), daemon=True)
+    thread.start()
+    try:
+        yield Served(owner, f"http://127.0.0.1:{address.getsockname()[1]}")
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        owner.stop(5)
+
+
+@pytest.fixture(scope="session")
+def served():
+    with serving(api_keys=(KEY,), max_new_tokens=200, max_body_bytes=1 << 20) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def client(served):
+    with served.client() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def engine():
+    return seeahead.load((tiny_model("llava"), tiny_processor("llava")), "none")

@@ -1,0 +1,203 @@
+"""What a server refuses, and how: in the form of OpenAI's API, on one line, with nothing of this machine in it."""
+
+import http.client
+import json
+import logging
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import openai
+import pytest
+
+from seeahead.serve.owner import OwnerLimits
+from tests.serve.conftest import IMAGE, KEY, chat, serving
+
+CHAT = "/v1/chat/completions"
+
+
+def sent(served, body, path=CHAT, method="POST", **headers):
+    """Status and JSON of a raw request."""
+    given = {"content-type": "application/json", "authorization": f"Bearer {KEY}", **headers}
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=20)) as connection:
+        connection.request(method, path, data, given)
+        with connection.getresponse() as reply:
+            return reply.status, json.loads(reply.read())
+
+
+def refused(served, body, status, *told, **how):
+    found, reply = sent(served, body, **how)
+    assert found == status, reply
+    error = reply["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert "\n" not in error["message"]
+    assert len(error["message"]) < 500
+    for words in told:
+        assert words in error["message"]
+    assert KEY not in json.dumps(reply)
+
+
+def with_image(url):
+    part = {"type": "image_url", "image_url": {"url": url}}
+    return {**chat("x"), "messages": [{"role": "user", "content": [part, {"type": "text", "text": "x"}]}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"tools": [{"type": "function"}]}, "'tools' is not done here"),
+        ({"response_format": {"type": "json_object"}}, "'response_format'"),
+        ({"modalities": ["audio"]}, "'modalities'"),
+        ({"logit_bias": {"5": 1}}, "'logit_bias'"),
+        ({"frequency_penalty": 0.5}, "'frequency_penalty'"),
+        ({"what\nis": 1}, "is not done here"),
+        ({"n": 9}, "n is 9; at most 8"),
+        ({"n": 0}, "n: "),
+        ({"max_tokens": 201}, "max_tokens is 201; at most 200"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"stop": ["x"] * 17}, "stop"),
+        ({"stop": [""]}, "stop"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"speculative": "nobody"}, "allowed are auto, lookup, none"),
+        ({"speculative": {"drafter": "lookup", "depth": 3}}, "speculative"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "role"),
+        ({"messages": [{"role": "user"}]}, "a user message has no content"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "content"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "the last message is not the user's"),
+        ({"messages": "x"}, "messages"),
+        ({"seed": 2**70}, "seed"),
+    ],
+)
+def test_wrong_fields_are_named(served, changes, told):
+    refused(served, {**chat("x"), **changes}, 400, told)
+
+
+def test_what_asks_for_nothing_is_accepted(served):
+    nothing = {"tools": [], "tool_choice": "none", "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}}
+    harmless = {"user": "me", "metadata": {"a": "b"}, "store": False, "response_format": {"type": "text"}}
+    assert sent(served, {**chat("x"), **nothing, **harmless, "max_tokens": 2})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        (b"", 400, "not JSON"),
+        (b"\xff\xfe{", 400, "not UTF-8"),
+        (b"[1]", 400, "not a JSON object"),
+        (b'{"model": NaN}', 400, "no number"),
+        (b'{"model": "a", "model": "b"}', 400, "twice"),
+        (b"[" * 100_000, 400, "nested too deeply"),
+        (b'{"a": ' * 70 + b"1" + b"}" * 70, 400, "nested too deeply"),
+        (b'{"model": "\\ud800"}', 400, ""),
+        (b'{"model": ' + b"9" * 5000 + b"}", 400, ""),
+        (b" " * (1 << 20) + b"{}", 413, "larger than"),
+    ],
+)
+def test_bodies_that_are_none(served, body, status, told):
+    refused(served, body, status, told)
+
+
+def test_other_refusals(served):
+    refused(served, chat("x"), 415, "send application/json", **{"content-type": "text/plain"})
+    refused(served, {**chat("x"), "model": "gpt"}, 404, "no model 'gpt'")
+    refused(served, {}, 404, "there is no '/v1/nope'", path="/v1/nope")
+    refused(served, {}, 405, "not done here", path="/v1/models")
+    refused(served, {}, 404, "no model", path="/v1/models/other", method="GET")
+
+
+@pytest.mark.parametrize("key", ["", "Bearer", "Bearer wrong", f"Basic {KEY}", KEY, "Bearer \u00e9"])
+def test_a_key_is_asked_for(served, key):
+    refused(served, chat("x"), 401, "API key", authorization=key.encode("latin-1"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "FILE:///etc/passwd",
+        "http://127.0.0.1:1/x.png",
+        "https://example.com/x.png",
+        "ftp://example.com/x.png",
+        "",
+        "x" * 5000,
+        "data:image/png;base64,AAAA",
+        "data:text/html,<script>",
+        "data:image/png;base64",
+    ],
+)
+def test_addresses_of_images_that_are_not_read(served, url):
+    refused(served, with_image(url), 400)
+
+
+def test_files_are_read_below_the_allowed_folder_alone(tmp_path):
+    import base64
+
+    folder, outside = tmp_path / "images", tmp_path / "outside.png"
+    folder.mkdir()
+    for path in (folder / "a b.png", outside):
+        path.write_bytes(base64.b64decode(IMAGE.partition(",")[2]))
+    (folder / "link.png").symlink_to(outside)
+    with serving(image_folder=folder) as served:
+        assert sent(served, with_image(f"file://{folder}/a%20b.png"))[0] == 200
+        for url in (f"file://{folder}/../outside.png", f"file://{folder}/%2e%2e/outside.png", f"file://{outside}",
+                    f"file://{folder}/link.png", f"file://{folder}/none.png", f"file://{folder}",
+                    f"file://elsewhere{folder}/a%20b.png", "file://%00"):  # fmt: skip
+            refused(served, with_image(url), 400)
+
+
+def test_private_addresses_are_not_fetched_even_where_addresses_are_allowed():
+    with serving(allow_urls=True) as served:
+        for host in ("127.0.0.1", "[::1]", "localhost", "0x7f.1", "2130706433", "169.254.169.254", "10.0.0.1"):
+            refused(served, with_image(f"http://{host}/x.png"), 400)
+
+
+def test_too_many_images(served):
+    refused(served, chat(*[IMAGE] * 9, "x"), 400, "hold 9 images; at most 8")
+
+
+def test_a_full_queue_says_when_to_come_again():
+    with serving(OwnerLimits(max_waiting=0)) as served:
+        with served.client() as client, pytest.raises(openai.RateLimitError) as caught:
+            client.chat.completions.create(**chat("x"))
+        assert int(caught.value.response.headers["retry-after"]) >= 1
+
+
+def test_an_answer_that_takes_too_long_ends():
+    with serving(timeout_seconds=1e-6) as served:
+        refused(served, chat("x", max_tokens=200), 504, "took longer")
+        assert served.owner.engine is not None
+
+
+def test_after_closing_nothing_is_taken_on():
+    with serving() as served:
+        served.owner.close()
+        refused(served, chat("x"), 503, "shutting down")
+        assert sent(served, b"", path="/ready", method="GET")[0] == 503
+        assert sent(served, b"", path="/health", method="GET")[0] == 200
+
+
+def test_a_fault_of_the_server_is_not_shown(served, monkeypatch, caplog):
+    async def broken(asked):
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr(served.owner, "ask", broken)
+    with caplog.at_level(logging.ERROR):
+        status, reply = sent(served, chat("x"))
+    assert status == 500
+    assert "secret" not in json.dumps(reply)
+    assert KEY not in caplog.text
+
+
+def test_a_model_that_fails_is_asked_again_by_the_next(served, monkeypatch):
+    executor = served.owner.engine.target.executor
+    monkeypatch.setattr(executor, "prefill", lambda *_: 1 / 0)
+    refused(served, chat("another question"), 500, "ask again")
+    monkeypatch.undo()
+    assert sent(served, chat("another question"))[0] == 200
