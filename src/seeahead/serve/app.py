@@ -32,7 +32,12 @@ from seeahead.serve.ticket import Asked
 
 logger = logging.getLogger(__name__)
 
-PAGE = {"page.css": "text/css", "page.js": "text/javascript"}
+PAGE = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "stream.js": "text/javascript",
+    "view.js": "text/javascript",
+}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
