@@ -102,7 +102,7 @@ def _place(value: Any, fault: Mapping[str, Any]) -> list[str]:
     """The keys that lead to a fault, without the names of kinds that pydantic puts among them."""
     place: list[str] = []
     for key in fault["loc"]:
-        if isinstance(value, dict) and key in value or isinstance(value, list) and isinstance(key, int):
+        if (isinstance(value, dict) and key in value) or (isinstance(value, list) and isinstance(key, int)):
             value = value[key]
             place.append(str(key))
     return [*place, str(fault["loc"][-1])] if fault["type"] == "missing" else place

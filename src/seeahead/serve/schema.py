@@ -180,6 +180,11 @@ class ChatBody(RequestBody):
         return self
 
     @property
+    def num_images(self) -> int:
+        parts = [part for message in self.messages if isinstance(message.content, list) for part in message.content]
+        return sum(isinstance(part, ImagePart) for part in parts)
+
+    @property
     def num_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
@@ -198,6 +203,7 @@ class TextBody(RequestBody):
         "suffix": ("",),
     }
 
+    num_images: ClassVar[int] = 0
     prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
 
