@@ -183,7 +183,9 @@ def test_a_client_that_goes_away_frees_its_place(served, client):
 
 def test_models_and_monitoring(served, client):
     assert [model.id for model in client.models.list()] == ["tiny"]
-    assert client.models.retrieve("tiny").model_extra["seeahead"]["drafters"] == ["lookup", "none"]
+    own = client.models.retrieve("tiny").model_extra["seeahead"]
+    assert own["drafters"] == ["lookup", "none"]
+    assert own["max_image_bytes"] == own["max_body_bytes"] == 1 << 20
     for path in ("/health", "/ready", "/version", "/metrics", "/openapi.json"):
         with urlopen(served.url + path, timeout=10) as reply:
             assert reply.status == 200

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 import seeahead
 from seeahead.errors import InputError, SeeaheadError, shown
 from seeahead.executor import ModelInputs
+from seeahead.images import MAX_BYTES
 from seeahead.serve.answers import EventStream, in_time, tickets, whole
 from seeahead.serve.bodies import read_body
 from seeahead.serve.errors import ApiError
@@ -157,6 +158,7 @@ class _Server:
             "max_new_tokens": settings.max_new_tokens,
             "takes_images": owner.engine.family.can_see,
             "max_images": settings.max_images,
+            "max_image_bytes": min(MAX_BYTES, settings.max_body_bytes),
             "max_body_bytes": settings.max_body_bytes,
             "dtype": str(limits.dtype).removeprefix("torch."),
             "device": str(limits.device),
