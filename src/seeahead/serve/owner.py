@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.request import Request
 from seeahead.serve.memory import Slots, digests_of
 from seeahead.serve.pace import Pace
+from seeahead.serve.settings import ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
 
 Result = TypeVar("Result")
@@ -41,6 +42,16 @@ class OwnerLimits:
     max_waiting: int = 256
     prompt_tokens: int = 256
     cache_tokens: int = 65_536
+
+
+def owner_of(engine: Engine, others: Sequence[str], settings: ServeSettings) -> Owner:
+    """An owner of `engine` that offers the drafters `others` as well, and lookup, which needs nothing."""
+    names = [*others, *(["lookup"] if engine.drafter.name != "lookup" and "lookup" not in others else [])]
+    engines = [engine, *(engine.with_drafter(name) for name in names)]
+    limits = OwnerLimits(
+        settings.num_at_once, settings.max_waiting, settings.prompt_tokens, cache_tokens=settings.cache_tokens
+    )
+    return Owner(engine, {one.drafter.name: one for one in engines}, limits)
 
 
 class Owner:
