@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -43,7 +43,8 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     questions = asked_questions()
-    with served(args.dtype, args.num_at_once) as url:
+    options = ("-d", "msd", "--dtype", args.dtype, "--num-at-once", str(args.num_at_once))
+    with served(options) as (url, _):
         alone = asyncio.run(answers_alone(url, questions))
         rows = [
             {"clients": clients, "method": name, **asyncio.run(load(url, questions, clients, drafter, alone))}
@@ -78,20 +79,19 @@ def asked_questions() -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def served(dtype: str, num_at_once: int) -> Iterator[str]:
-    """A server in a process of its own."""
+def served(options: Sequence[str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server in a process of its own, and where it is."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "seeahead", "serve", "--port", str(port), "-d", "msd", "--dtype", dtype]
-    process = subprocess.Popen([*command, "--num-at-once", str(num_at_once)])
+    process = subprocess.Popen([sys.executable, "-m", "seeahead", "serve", "--port", str(port), *options])
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             time.sleep(0.2)
-        yield url
+        yield url, process
     finally:
         process.terminate()
         process.wait(60)
