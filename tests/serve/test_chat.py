@@ -8,6 +8,9 @@ import openai
 import pytest
 
 from seeahead.prompt import make_prompt
+from seeahead.serve.prompts import chat_prompt
+from seeahead.serve.schema import ChatBody
+from seeahead.serve.settings import settings_from
 from tests.serve.conftest import IMAGE, KEY, chat
 
 
@@ -110,6 +113,22 @@ def test_roles_of_tools_and_developers_are_read(client):
     assert reply.usage.completion_tokens == 4
 
 
+def test_the_result_of_a_tool_names_the_tool():
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    turns = [
+        {"role": "user", "content": "What is the weather?"},
+        {"role": "assistant", "content": None},
+        {"role": "assistant", "tool_calls": [call, {"id": "c2", "function": "odd"}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+        {"role": "tool", "tool_call_id": "c2", "content": "warm"},
+    ]
+    prompt = chat_prompt(ChatBody(model="tiny", messages=turns), settings_from(model_name="tiny"))
+    assert [message.role for message in prompt.messages] == ["user", "assistant", "user", "user"]
+    assert prompt.messages[1].text.startswith(json.dumps(call["function"]))
+    assert prompt.messages[2].text == "Result of the tool weather:\nsunny"
+    assert prompt.messages[3].text == "Result of the tool c2:\nwarm"
+
+
 def test_a_follow_up_reads_only_what_is_new(served, client):
     first = chat(IMAGE, "What is here to be seen in the image?")
     said = client.chat.completions.create(**first)
@@ -164,7 +183,9 @@ def test_a_client_that_goes_away_frees_its_place(served, client):
 
 def test_models_and_monitoring(served, client):
     assert [model.id for model in client.models.list()] == ["tiny"]
-    assert client.models.retrieve("tiny").model_extra["seeahead"]["drafters"] == ["lookup", "none"]
+    own = client.models.retrieve("tiny").model_extra["seeahead"]
+    assert own["drafters"] == ["lookup", "none"]
+    assert own["max_image_bytes"] == own["max_body_bytes"] == 1 << 20
     for path in ("/health", "/ready", "/version", "/metrics", "/openapi.json"):
         with urlopen(served.url + path, timeout=10) as reply:
             assert reply.status == 200

@@ -1,8 +1,11 @@
 """What a server refuses, and how: in the form of OpenAI's API, on one line, with nothing of this machine in it."""
 
+import base64
 import http.client
 import json
 import logging
+import struct
+import zlib
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -10,9 +13,14 @@ import openai
 import pytest
 
 from seeahead.serve.owner import OwnerLimits
+from seeahead.serve.settings import settings_from
 from tests.serve.conftest import IMAGE, KEY, chat, serving
 
 CHAT = "/v1/chat/completions"
+# A PNG of 60,000 x 60,000 pixels, by its head; its pixels would take 10 GB.
+_HEAD = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+_PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + _HEAD + struct.pack(">I", zlib.crc32(_HEAD))
+BOMB = "data:image/png;base64," + base64.b64encode(_PNG).decode()
 
 
 def sent(served, body, path=CHAT, method="POST", **headers):
@@ -63,12 +71,22 @@ def with_image(url):
         ({"stop": [""]}, "stop"),
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"speculative": "no\nbody" * 20}, "there is no drafter 'no\\nbodyno"),
         ({"speculative": "nobody"}, "allowed are auto, lookup, none"),
         ({"speculative": {"drafter": "lookup", "depth": 3}}, "speculative"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "role"),
         ({"messages": [{"role": "user"}]}, "a user message has no content"),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            "messages.0.content.0: Input tag 'input_audio'",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            "messages.0.content.0: a text part has no text",
+        ),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content: "),
+        ({"store": True}, "'store' is not done here"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "the last message is not the user's"),
         ({"messages": "x"}, "messages"),
         ({"seed": 2**70}, "seed"),
@@ -76,6 +94,49 @@ def with_image(url):
 )
 def test_wrong_fields_are_named(served, changes, told):
     refused(served, {**chat("x"), **changes}, 400, told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"tools": [{}]}, "tools"),
+        ({"n": 0}, "n"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+         "messages.0.content.0.image_url.url"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages"),
+        ({"model": "gpt"}, "model"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_which_field_it_is_about(served, changes, param):
+    assert sent(served, {**chat("x"), **changes})[1]["error"]["param"] == param
+
+
+@pytest.mark.parametrize("prompt", [[1, 2, 3], [[1]], ["a", "b"], "", "\x00<image>", None, {}])
+def test_only_one_text_is_continued(served, prompt):
+    refused(served, {"model": "tiny", "prompt": prompt, "max_tokens": 2}, 400, "prompt", path="/v1/completions")
+
+
+def test_a_body_of_very_many_values_is_refused_before_it_is_read():
+    from seeahead.serve.bodies import _parsed
+    from seeahead.serve.errors import ApiError
+
+    with pytest.raises(ApiError, match="more than 1,000,000 values"):
+        _parsed(b'{"x": [' + b"[]," * 1_000_000 + b"[]]}")
+
+
+def test_the_official_client_knows_refusals_by_their_kind(served, client):
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(**{**chat("x"), "temperature": 3})
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.chat.completions.create(**{**chat("x"), "model": "gpt"})
+    assert caught.value.code == "model_not_found"
+    with served.client("sk-wrong") as other, pytest.raises(openai.AuthenticationError) as caught:
+        other.models.list()
+    assert "sk-wrong" not in str(caught.value)
+
+
+def test_keys_are_in_no_printed_settings():
+    assert KEY not in repr(settings_from(model_name="tiny", api_keys=(KEY,)))
 
 
 def test_what_asks_for_nothing_is_accepted(served):
@@ -130,6 +191,7 @@ def test_a_key_is_asked_for(served, key):
         "data:image/png;base64,AAAA",
         "data:text/html,<script>",
         "data:image/png;base64",
+        pytest.param(BOMB, id="bomb"),
     ],
 )
 def test_addresses_of_images_that_are_not_read(served, url):
@@ -137,8 +199,6 @@ def test_addresses_of_images_that_are_not_read(served, url):
 
 
 def test_files_are_read_below_the_allowed_folder_alone(tmp_path):
-    import base64
-
     folder, outside = tmp_path / "images", tmp_path / "outside.png"
     folder.mkdir()
     for path in (folder / "a b.png", outside):

@@ -54,7 +54,7 @@ async def said(
         while left:
             wait = min(_QUIET_SECONDS, ends - asyncio.get_running_loop().time())
             if wait <= 0:
-                raise ApiError.of(GoneError())
+                raise ApiError.late()
             try:
                 choice, event = await asyncio.wait_for(events.get(), wait)
             except TimeoutError:
@@ -77,7 +77,7 @@ async def whole(
     choices: Sequence[Choice], shape: Shape, receive: Receive, seconds: float, metrics: Metrics
 ) -> dict[str, Any]:
     """The reply when all of it is there. Raises ApiError."""
-    async with _watched(receive, choices):
+    async with _held(receive, choices):
         async for _ in said(choices, seconds, metrics):
             pass
     return shape.whole(choices)
@@ -98,9 +98,10 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def write(data: bytes, *, more: bool = True) -> None:
-            await send({"type": "http.response.body", "body": data, "more_body": more})
+            async with asyncio.timeout(self._seconds):  # of a client that stays and reads nothing
+                await send({"type": "http.response.body", "body": data, "more_body": more})
 
-        async with _watched(receive, self._choices):
+        async with _held(receive, self._choices):
             with suppress(OSError):  # the client has gone, which its tickets are told as well
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 await self._write_all(write)
@@ -121,9 +122,12 @@ class EventStream(Response):
                     await write(_event(shape.chunk(choice, event)))
                 if event.reply is not None:
                     await write(_event(shape.last(choice)))
-        except ApiError as error:
-            self._metrics.refused(error.status)
-            await write(_event(error.body))
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  (`unforeseen` logs it)
+            refusal = error if isinstance(error, ApiError) else ApiError.unforeseen(error)
+            self._metrics.refused(refusal.status)
+            await write(_event(refusal.body))
             return
         if self._tells_usage:
             await write(_event(shape.end(choices)))
@@ -134,19 +138,43 @@ def _event(body: dict[str, Any]) -> bytes:
 
 
 @asynccontextmanager
-async def _watched(receive: Receive, choices: Sequence[Choice]) -> AsyncIterator[None]:
+async def in_time(receive: Receive, seconds: float) -> AsyncIterator[None]:
+    """Inside, work is cancelled when the client goes or the time is over. Raises ApiError, which says so."""
+    gone = 0.0  # a time long ago
+    try:
+        async with asyncio.timeout(seconds) as limit, _watched(receive, lambda: limit.reschedule(gone)):
+            yield
+    except TimeoutError:
+        is_gone = limit.when() == gone
+        raise ApiError.of(GoneError("the client has gone away")) if is_gone else ApiError.late() from None
+
+
+@asynccontextmanager
+async def _held(receive: Receive, choices: Sequence[Choice]) -> AsyncIterator[None]:
     """Inside, answers are dropped as soon as the client goes; in the end, however it comes, what is left of them is."""
+
+    def drop() -> None:
+        for choice in choices:
+            choice.ticket.cancel()
+
+    try:
+        async with _watched(receive, drop):
+            yield
+    finally:
+        drop()
+
+
+@asynccontextmanager
+async def _watched(receive: Receive, gone: Callable[[], None]) -> AsyncIterator[None]:
+    """Inside, `gone` is called when the client goes."""
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        for choice in choices:
-            choice.ticket.cancel()
+        gone()
 
     task = asyncio.create_task(watch())
     try:
         yield
     finally:
         task.cancel()
-        for choice in choices:
-            choice.ticket.cancel()

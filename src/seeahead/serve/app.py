@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
-import secrets
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -18,7 +16,8 @@ from starlette.exceptions import HTTPException
 import seeahead
 from seeahead.errors import InputError, SeeaheadError, shown
 from seeahead.executor import ModelInputs
-from seeahead.serve.answers import EventStream, tickets, whole
+from seeahead.images import MAX_BYTES
+from seeahead.serve.answers import EventStream, in_time, tickets, whole
 from seeahead.serve.bodies import read_body
 from seeahead.serve.errors import ApiError
 from seeahead.serve.metrics import Metrics
@@ -29,8 +28,6 @@ from seeahead.serve.replies import Shape
 from seeahead.serve.schema import ChatBody, TextBody
 from seeahead.serve.settings import ServeSettings
 from seeahead.serve.ticket import Asked
-
-logger = logging.getLogger(__name__)
 
 PAGE = {
     "page.css": "text/css",
@@ -100,7 +97,8 @@ class _Server:
 
     def _continued(self, text: str) -> ModelInputs:
         family = self.owner.engine.family
-        ids = family.tokenizer(text)["input_ids"]
+        with self.owner.encoding:
+            ids = family.tokenizer(text)["input_ids"]
         if family.image_token_ids.intersection(ids):
             raise InputError("the prompt holds a token that stands for an image; ask /v1/chat/completions for images")
         return family.text_inputs(torch.tensor([ids], dtype=torch.int64, device=family.device))
@@ -118,19 +116,20 @@ class _Server:
             )
         given = {**body.settings(), "max_new_tokens": most}
         drafting, is_chat = body.drafting, isinstance(body, ChatBody)
-        try:
-            given["prompt"] = await self.owner.reading(read)
-        except SeeaheadError as error:
-            raise ApiError.of(error) from None
         seeds: list[dict[str, Any]] = [{} for _ in range(body.num_choices)]
         if body.seed is not None:
             seeds = [{"seed": (body.seed + index) % 2**63} for index in range(body.num_choices)]
-        asked = [
-            Asked({**given, **seed}, drafting.drafter, drafting.num_nodes, body.num_logprobs, drafting.details)
-            for seed in seeds
-        ]
+        async with in_time(request.receive, settings.timeout_seconds):
+            try:
+                given["prompt"] = await self.owner.reading(read, has_images=body.num_images > 0)
+            except SeeaheadError as error:
+                raise ApiError.of(error, "messages" if is_chat else "prompt") from None
+            asked = [
+                Asked({**given, **seed}, drafting.drafter, drafting.num_nodes, body.num_logprobs, drafting.details)
+                for seed in seeds
+            ]
+            choices = await tickets(self.owner, asked)
         shape = Shape(settings.model_name, is_chat, drafting.details, body.num_logprobs is not None)
-        choices = await tickets(self.owner, asked)
         if body.stream:
             tells_usage = body.stream_options is not None and body.stream_options.include_usage
             return EventStream(choices, shape, settings.timeout_seconds, self.metrics, tells_usage=tells_usage)
@@ -159,6 +158,7 @@ class _Server:
             "max_new_tokens": settings.max_new_tokens,
             "takes_images": owner.engine.family.can_see,
             "max_images": settings.max_images,
+            "max_image_bytes": min(MAX_BYTES, settings.max_body_bytes),
             "max_body_bytes": settings.max_body_bytes,
             "dtype": str(limits.dtype).removeprefix("torch."),
             "device": str(limits.device),
@@ -222,11 +222,8 @@ class _Server:
         return ApiError(error.status_code, message, headers=dict(error.headers or {})).response()
 
     async def fail(self, request: Request, error: Exception) -> Response:
-        """Nothing of what goes wrong inside is shown outside: a number, under which the log has it."""
-        number = secrets.token_hex(4)
-        logger.error("request %s failed: the traceback follows", number)
         self.metrics.refused(500)
-        return ApiError(500, f"the server failed; its log has the reason under {number}").response()
+        return ApiError.unforeseen(error).response()
 
 
 def _no_model(given: str, served: str) -> ApiError:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
 from seeahead.errors import escaped, shown
 from seeahead.serve.errors import ApiError
+from seeahead.serve.schema import RequestBody
 
-Body = TypeVar("Body", bound=BaseModel)
+Body = TypeVar("Body", bound=RequestBody)
 _MOST_DEPTH = 64
+_MOST_VALUES = 1_000_000
+"""A value of JSON takes two bytes of a body and a hundred of memory: without a limit a body takes what there is."""
 
 
 async def read_body(request: Request, kind: type[Body], most_bytes: int) -> Body:
@@ -33,6 +37,8 @@ async def read_body(request: Request, kind: type[Body], most_bytes: int) -> Body
 
 
 def _parsed(data: bytes) -> Any:
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise ApiError(400, f"the body holds more than {_MOST_VALUES:,} values, the limit; send less")
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_table)
     except UnicodeDecodeError as error:
@@ -70,15 +76,33 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _checked(value: Any, kind: type[Body]) -> Body:
     try:
-        return kind.model_validate(value, strict=False)
+        body = kind.model_validate(value, strict=False)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False)[0]
+        raise _told(value, error) from None
     except UnicodeError:
         raise ApiError(400, "the body holds half a character; send UTF-8") from None
-    # Where a part may be of several kinds, pydantic names the kind among the keys.
-    place = ".".join(str(key) for key in fault["loc"])
-    words = fault["msg"].removeprefix("Value error, ")
-    given = fault["input"]
+    for name in body.refused():
+        raise ApiError(400, f"{shown(name)} is not done here; leave it out", param=escaped(name))
+    return body
+
+
+def _told(value: Any, error: ValidationError) -> ApiError:
+    """The fault that lies deepest: where a field may be of several kinds, pydantic tells why it is none of them."""
+    faults = error.errors(include_url=False, include_context=False)
+    places = [_place(value, fault) for fault in faults]
+    number = max(range(len(faults)), key=lambda one: (len(places[one]), not faults[one]["type"].endswith("_type")))
+    fault, place = faults[number], ".".join(places[number])
+    words, given = fault["msg"].removeprefix("Value error, "), fault["input"]
     told = f" (given: {escaped(str(given), 60)})" if isinstance(given, str | int | float | bool) else ""
     message = f"{escaped(place, 80)}: {escaped(words, 200)}{told}" if place else escaped(words, 200)
-    raise ApiError(400, message, param=place[:200] or None)
+    return ApiError(400, message, param=escaped(place) or None)
+
+
+def _place(value: Any, fault: Mapping[str, Any]) -> list[str]:
+    """The keys that lead to a fault, without the names of kinds that pydantic puts among them."""
+    place: list[str] = []
+    for key in fault["loc"]:
+        if (isinstance(value, dict) and key in value) or (isinstance(value, list) and isinstance(key, int)):
+            value = value[key]
+            place.append(str(key))
+    return [*place, str(fault["loc"][-1])] if fault["type"] == "missing" else place

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import secrets
 from typing import Any
 
 from starlette.responses import JSONResponse
 
 from seeahead.errors import ModelError, SeeaheadError
 from seeahead.serve.ticket import BusyError, GoneError
+
+logger = logging.getLogger(__name__)
 
 _KINDS = {
     401: "authentication_error",
@@ -36,16 +40,27 @@ class ApiError(Exception):
         self.status, self.message, self.code, self.param, self.headers = status, message, code, param, headers
 
     @classmethod
-    def of(cls, error: SeeaheadError) -> ApiError:
-        """What a client is told of an error of ours."""
+    def of(cls, error: SeeaheadError, param: str | None = None) -> ApiError:
+        """What a client is told of an error of ours, which is about `param` if the client is to blame."""
         if isinstance(error, BusyError):
             wait = {"Retry-After": str(math.ceil(error.retry_after))}
             if error.is_closing:
                 return cls(503, str(error), code="closing", headers=wait)
             return cls(429, str(error), code="rate_limit_exceeded", headers=wait)
         if isinstance(error, GoneError):
-            return cls(504, "the answer took longer than this server allows; ask for fewer tokens", code="timeout")
-        return cls(500 if isinstance(error, ModelError) else 400, str(error))
+            return cls(499, str(error), code="gone")  # nobody reads it; the status is that of the counters
+        return cls(500 if isinstance(error, ModelError) else 400, str(error), param=param)
+
+    @classmethod
+    def late(cls) -> ApiError:
+        return cls(504, "the answer took longer than this server allows; ask for fewer tokens", code="timeout")
+
+    @classmethod
+    def unforeseen(cls, error: Exception) -> ApiError:
+        """Nothing of what goes wrong inside is shown outside: a number, under which the log has it."""
+        number = secrets.token_hex(4)
+        logger.error("request %s failed", number, exc_info=error)
+        return cls(500, f"the server failed; its log has the reason under {number}")
 
     @property
     def body(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from seeahead.records import Generation
+from seeahead.serve.replies import REASONS
 from seeahead.serve.ticket import Ticket
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -54,7 +55,7 @@ class Metrics:
                 self._places.labels(model, str(place)).inc()
         self._prompt.labels(model).inc(record.num_prompt_tokens)
         self._said.labels(model).inc(len(record.token_ids))
-        self._ended.labels(model, record.finish_reason).inc()
+        self._ended.labels(model, REASONS[record.finish_reason]).inc()
         self._whole.labels(model).observe(ticket.seconds)
         if ticket.seconds_to_first_token is not None:
             self._first.labels(model).observe(ticket.seconds_to_first_token)

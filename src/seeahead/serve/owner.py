@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ import torch
 
 from seeahead.api import Engine
 from seeahead.decode import Batch
-from seeahead.errors import InputError, ModelError, SeeaheadError
+from seeahead.errors import InputError, ModelError, SeeaheadError, shown
 from seeahead.request import Request
 from seeahead.serve.memory import Slots, digests_of
 from seeahead.serve.pace import Pace
@@ -71,8 +72,8 @@ class Owner:
         self._batch = Batch(self.limits.prompt_tokens, cuts=True)
         self._slots = Slots(self.limits.num_at_once)
         self._changed = threading.Condition()
-        self._encoding = threading.Lock()
-        self._readers = asyncio.Semaphore(_READERS)
+        self.encoding = threading.Lock()  # tokenizers of transformers are not made for several threads
+        self._readers = ThreadPoolExecutor(_READERS, "seeahead-images")
         self._seconds_per_answer = 1.0
         self._thread = threading.Thread(target=self._run, name="seeahead-owner", daemon=True)
 
@@ -116,16 +117,18 @@ class Owner:
             self._changed.notify()
         return ticket
 
-    async def reading(self, read: Callable[[], Result]) -> Result:
-        """What `read` returns, from a thread: images are decoded there, a few at a time."""
-        async with self._readers:
-            return await asyncio.to_thread(read)
+    async def reading(self, read: Callable[[], Result], *, has_images: bool) -> Result:
+        """What `read` returns, from a thread: images are fetched and decoded there, a few at a time.
+
+        Raises BusyError where no more can wait, before anything is read. What has begun is not cut by cancelling."""
+        self._check_room()
+        return await asyncio.get_running_loop().run_in_executor(self._readers if has_images else None, read)
 
     def _made(self, asked: Asked, loop: asyncio.AbstractEventLoop) -> Ticket:
         name = self.default_drafter if asked.drafter in ("", "auto") else asked.drafter
         if name not in self._engines:
-            raise InputError(f"there is no drafter '{name}' here; allowed are auto, {', '.join(self.drafters)}")
-        with self._encoding:  # tokenizers of transformers are not made for several threads
+            raise InputError(f"there is no drafter {shown(name)} here; allowed are auto, {', '.join(self.drafters)}")
+        with self.encoding:
             answer = self._engines[name].answer(asked.settings)
         prompt = answer.request.prompt
         images = digests_of(prompt.images if prompt is not None else ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,13 +19,14 @@ _KIND = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
 
 def chat_prompt(body: ChatBody, settings: ServeSettings) -> Prompt:
     """Images decoded, fetched where that is allowed. Raises InputError."""
-    parts = [part for message in body.messages for part in _parts(message) if isinstance(part, ImagePart)]
-    if len(parts) > settings.max_images:
-        raise InputError(f"the messages hold {len(parts)} images; at most {settings.max_images} are allowed here")
+    if body.num_images > settings.max_images:
+        raise InputError(f"the messages hold {body.num_images} images; at most {settings.max_images} are allowed here")
+    calls = (call for message in body.messages for call in message.tool_calls or ())
+    tools = {str(call.get("id")): _called(call) for call in calls}
     messages = [
-        {"role": _ROLES[message.role], "content": [_content(part, settings) for part in _parts(message)]}
+        {"role": _ROLES[message.role], "content": [_content(part, settings) for part in parts]}
         for message in body.messages
-        if _parts(message)
+        if (parts := list(_said(message, tools)))
     ]
     if messages and messages[-1]["role"] != "user":
         raise InputError("the last message is not the user's; end the conversation with a question")
@@ -35,14 +36,19 @@ def chat_prompt(body: ChatBody, settings: ServeSettings) -> Prompt:
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "user"}
 
 
-def _parts(message: ChatMessage) -> list[str | ImagePart]:
-    """Texts and images in their order; empty for an assistant's turn that says nothing."""
-    return list(_said(message))
+def _called(call: Mapping[str, Any]) -> str | None:
+    function = call.get("function")
+    name = function.get("name") if isinstance(function, Mapping) else None
+    return name if isinstance(name, str) else None
 
 
-def _said(message: ChatMessage) -> Iterator[str | ImagePart]:
+def _said(message: ChatMessage, tools: Mapping[str, str | None]) -> Iterator[str | ImagePart]:
+    """Texts and images in their order; nothing for an assistant's turn that says nothing.
+
+    `tools`: the names of those that were called, by the call's own."""
     if message.role == "tool":
-        yield f"Result of the tool {message.tool_call_id or message.name or ''}".rstrip() + ":\n"
+        given = message.tool_call_id or ""
+        yield f"Result of the tool {message.name or tools.get(given) or given}".rstrip() + ":\n"
     if isinstance(message.content, str):
         yield message.content
     for number, part in enumerate(message.content if isinstance(message.content, list) else ()):

@@ -7,6 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from time import time
 from typing import Any
 
@@ -14,7 +15,8 @@ from seeahead.metrics import Totals
 from seeahead.records import Generation
 from seeahead.serve.ticket import Event, Ticket, TokenLogprob
 
-_REASONS = {"end": "stop", "stop": "stop", "length": "length", "context": "length"}
+REASONS = {"end": "stop", "stop": "stop", "length": "length", "context": "length"}
+"""Why an answer ended, as others name it: those are all that clients and dashboards know."""
 Json = dict[str, Any]
 
 
@@ -36,7 +38,7 @@ class Choice:
 
     @property
     def finish_reason(self) -> str | None:
-        return None if self.record is None else _REASONS.get(self.record.finish_reason, "stop")
+        return None if self.record is None else REASONS.get(self.record.finish_reason, "stop")
 
 
 @dataclass
@@ -112,12 +114,12 @@ class Shape:
             return None
         if self.is_chat:
             return {"content": [_chat_logprob(one) for one in said], "refusal": None}
-        offsets = [sum(len(one.text) for one in said[:number]) for number in range(len(said))]
+        ends = list(accumulate(len(one.text) for one in said))
         return {
             "tokens": [one.text for one in said],
             "token_logprobs": [_finite(one.logprob) for one in said],
             "top_logprobs": [{text: _finite(value) for text, _, value in one.top} for one in said],
-            "text_offset": offsets,
+            "text_offset": [0, *ends][: len(said)],
         }
 
 

@@ -89,19 +89,20 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool = False
 
 
-class _Body(BaseModel):
+class RequestBody(BaseModel):
     """What both kinds of requests have."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
     # Fields of OpenAI's that change nothing here, and those that would and are not done, unless they ask for nothing.
     harmless: ClassVar[frozenset[str]] = frozenset(
-        ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
+        ("user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
     )
     asks_for_nothing: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "frequency_penalty": (0,),
         "presence_penalty": (0,),
         "logit_bias": ({},),
+        "store": (False,),
     }
 
     model: Annotated[str, Field(max_length=500)]
@@ -124,11 +125,9 @@ class _Body(BaseModel):
         return {"drafter": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _nothing_is_ignored(self) -> _Body:
+    def _streams_what_it_asks_for(self) -> RequestBody:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options is given and stream is not true; leave it out or stream")
-        for name in self.refused():
-            raise ValueError(f"{name[:80]!a} is not done here; leave it out")
         return self
 
     def refused(self) -> Iterator[str]:
@@ -154,11 +153,11 @@ class _Body(BaseModel):
         return given
 
 
-class ChatBody(_Body):
+class ChatBody(RequestBody):
     """Of POST /v1/chat/completions."""
 
     asks_for_nothing: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        **_Body.asks_for_nothing,
+        **RequestBody.asks_for_nothing,
         "tools": ([],),
         "functions": ([],),
         "tool_choice": ("none", "auto"),
@@ -181,6 +180,11 @@ class ChatBody(_Body):
         return self
 
     @property
+    def num_images(self) -> int:
+        parts = [part for message in self.messages if isinstance(message.content, list) for part in message.content]
+        return sum(isinstance(part, ImagePart) for part in parts)
+
+    @property
     def num_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
@@ -189,16 +193,17 @@ class ChatBody(_Body):
         return self.max_completion_tokens or self.max_tokens
 
 
-class TextBody(_Body):
+class TextBody(RequestBody):
     """Of POST /v1/completions: one text, which the model continues."""
 
     asks_for_nothing: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        **_Body.asks_for_nothing,
+        **RequestBody.asks_for_nothing,
         "best_of": (1,),
         "echo": (False,),
         "suffix": ("",),
     }
 
+    num_images: ClassVar[int] = 0
     prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
 

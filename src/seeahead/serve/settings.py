@@ -18,7 +18,7 @@ class ServeSettings(BaseModel):
     model_name: str = Field(min_length=1, max_length=200)
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65_535)
-    api_keys: tuple[str, ...] = ()
+    api_keys: tuple[str, ...] = Field((), repr=False)
     allow_urls: bool = False
     image_folder: Path | None = None
     max_body_bytes: int = Field(64 << 20, ge=1 << 10, description="bytes of a request's body")

@@ -1,0 +1,230 @@
+"""Connections: clients that leave, wait, or read nothing; faults within a stream; what is counted."""
+
+import asyncio
+import http.client
+import json
+import re
+import threading
+import time
+from contextlib import closing, contextmanager
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import openai
+import pytest
+
+from seeahead.serve import answers, app
+from seeahead.serve.answers import EventStream
+from seeahead.serve.metrics import Metrics
+from seeahead.serve.owner import OwnerLimits
+from seeahead.serve.replies import Choice, Shape
+from seeahead.serve.ticket import Event
+from tests.serve.conftest import IMAGE, KEY, chat, serving
+from tests.serve.test_refusals import CHAT, sent
+
+
+@contextmanager
+def asking(served, body):
+    """A request whose answer nobody reads; the connection is closed in the end."""
+    with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=20)) as connection:
+        headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
+        connection.request("POST", CHAT, json.dumps(body).encode(), headers)
+        yield connection
+
+
+def eventually(holds):
+    ends = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def counted(served, name, **labels):
+    with urlopen(f"{served.url}/metrics", timeout=10) as reply:
+        lines = reply.read().decode().splitlines()
+    found = [line for line in lines if re.match(rf"{name}[{{ ]", line)]
+    found = [line for line in found if all(f'{key}="{value}"' in line for key, value in labels.items())]
+    return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+@pytest.fixture
+def slow(served, monkeypatch):
+    """Every step of the model takes a while."""
+    step = served.owner._batch.step
+    monkeypatch.setattr(served.owner._batch, "step", lambda: (time.sleep(0.02), step())[1])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_ends_with_its_client(served, slow, stream):
+    gone = counted(served, "seeahead:refused_requests_total", status=499)
+    with asking(served, chat("one two three", max_tokens=200, stream=stream)):
+        eventually(lambda: served.owner.num_running == 1)
+    eventually(lambda: served.owner.num_running == 0)
+    if not stream:
+        eventually(lambda: counted(served, "seeahead:refused_requests_total", status=499) == gone + 1)
+
+
+def test_a_client_may_leave_while_it_waits():
+    with serving(OwnerLimits(num_at_once=1), max_new_tokens=400) as served:
+        step = served.owner._batch.step
+        served.owner._batch.step = lambda: (time.sleep(0.02), step())[1]
+        with asking(served, chat("one", max_tokens=400)):
+            eventually(lambda: served.owner.num_running == 1)
+            with asking(served, chat("two")):
+                eventually(lambda: served.owner.num_waiting == 1)
+            eventually(lambda: served.owner.num_waiting == 0)
+            assert served.owner.num_running == 1
+
+
+def test_images_of_others_hold_up_no_text(served, monkeypatch):
+    may_go, read = threading.Event(), app.chat_prompt
+
+    def slowly(body, settings):
+        if body.num_images:
+            may_go.wait(20)
+        return read(body, settings)
+
+    monkeypatch.setattr(app, "chat_prompt", slowly)
+    gone = counted(served, "seeahead:refused_requests_total", status=499)
+    waiting = [asking(served, chat(IMAGE, "What is this?")) for _ in range(8)]
+    try:
+        for one in waiting:
+            one.__enter__()
+        assert sent(served, chat("one", max_tokens=2))[0] == 200
+    finally:
+        for one in waiting:
+            one.__exit__(None, None, None)
+        eventually(lambda: counted(served, "seeahead:refused_requests_total", status=499) == gone + 8)
+        may_go.set()
+
+
+def test_reading_a_request_has_an_end_too(monkeypatch):
+    may_go = threading.Event()
+    monkeypatch.setattr(app, "chat_prompt", lambda *_: may_go.wait(20))
+    with serving(timeout_seconds=0.1) as served:
+        status, reply = sent(served, chat(IMAGE, "What is this?"))
+        may_go.set()
+    assert (status, reply["error"]["code"]) == (504, "timeout")
+
+
+def test_a_body_that_does_not_say_its_length_is_limited_too(served):
+    with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=20)) as connection:
+        headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
+        parts = (b" " * (1 << 18) for _ in range(5))
+        connection.request("POST", CHAT, parts, headers, encode_chunked=True)
+        with connection.getresponse() as reply:
+            assert reply.status == 413
+            assert "larger than" in json.loads(reply.read())["error"]["message"]
+
+
+def events(served, body):
+    with asking(served, {**body, "stream": True}) as connection, connection.getresponse() as reply:
+        assert reply.status == 200
+        assert reply.getheader("content-type").startswith("text/event-stream")
+        assert reply.getheader("cache-control") == "no-cache"
+        assert reply.getheader("x-accel-buffering") == "no"
+        said = reply.read().decode().split("\n\n")[:-1]
+    assert all(one.startswith("data: ") for one in said)
+    assert said[-1] == "data: [DONE]"
+    return [json.loads(one.removeprefix("data: ")) for one in said[:-1]]
+
+
+def test_a_model_that_fails_ends_the_stream_with_an_error(served, monkeypatch):
+    monkeypatch.setattr(served.owner.engine.target.executor, "prefill", lambda *_: 1 / 0)
+    *_, last = events(served, chat("quite another question"))
+    assert last["error"]["type"] == "server_error"
+    with served.client() as client, pytest.raises(openai.APIError, match="ask again"):
+        list(client.chat.completions.create(**chat("quite another question"), stream=True))
+
+
+def test_a_fault_of_the_server_within_a_stream_is_told_by_a_number(served, monkeypatch, caplog):
+    monkeypatch.setattr(Shape, "chunk", lambda *_: {"secret of the inside": 1 / 0})
+    *_, last = events(served, chat("x"))
+    number = re.search(r"under ([0-9a-f]{8})", last["error"]["message"])[1]
+    assert f"request {number} failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    assert KEY not in caplog.text
+
+
+class _Ticket:
+    """An answer of which nothing comes for a while, and then much."""
+
+    def __init__(self, *said):
+        self.said, self.is_cancelled = said, False
+        self.num_cached, self.seconds, self.seconds_to_first_token = 0, 1.0, 0.5
+
+    async def __aiter__(self):
+        await asyncio.sleep(0.1)
+        for event in self.said:
+            yield event
+        await asyncio.sleep(60)
+
+    def cancel(self):
+        self.is_cancelled = True
+
+
+def streamed(ticket, seconds, send):
+    """Of a stream that a client takes with `send`, and that it does not leave."""
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    metrics = Metrics("tiny", lambda: 0, lambda: 0)
+    stream = EventStream([Choice(0, ticket)], Shape("tiny", is_chat=True), seconds, metrics, tells_usage=True)
+    asyncio.run(asyncio.wait_for(stream({}, receive, send), 20))
+    assert ticket.is_cancelled
+
+
+def test_a_quiet_stream_says_that_it_is_alive_and_ends_in_time(monkeypatch):
+    monkeypatch.setattr(answers, "_QUIET_SECONDS", 0.02)
+    sent_out = []
+
+    async def send(message):
+        sent_out.append(message.get("body", b""))
+
+    streamed(_Ticket(Event("one", (1,))), 0.3, send)
+    said = b"".join(sent_out).decode()
+    assert said.count(": waiting\n\n") >= 3
+    assert said.index("one") < said.index("took longer") < said.index("[DONE]")
+
+
+def test_a_client_that_reads_nothing_is_left():
+    async def send(message):
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(60)
+
+    streamed(_Ticket(Event("one", (1,))), 0.2, send)
+
+
+def test_the_client_for_asyncio_streams(served):
+    async def ask():
+        async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key=KEY, max_retries=0) as client:
+            stream = await client.chat.completions.create(**chat(IMAGE, "What?"), stream=True)
+            return [chunk.choices[0].finish_reason async for chunk in stream]
+
+    found = asyncio.run(ask())
+    assert found[-1] == "length"
+    assert set(found[:-1]) == {None}
+
+
+def test_counters_add_up(served, client):
+    names = ("prompt_tokens", "generation_tokens", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens",
+             "spec_decode_num_accepted_tokens_per_pos", "request_success")  # fmt: skip
+
+    def all_counted():
+        return {name: counted(served, f"vllm:{name}_total", model_name="tiny") for name in names}
+
+    before = SimpleNamespace(**all_counted())
+    usage = client.chat.completions.create(**{**chat("one two one two one two"), "max_tokens": 40}).usage
+    after, details = SimpleNamespace(**all_counted()), usage.completion_tokens_details
+    accepted = after.spec_decode_num_accepted_tokens - before.spec_decode_num_accepted_tokens
+    by_place = after.spec_decode_num_accepted_tokens_per_pos - before.spec_decode_num_accepted_tokens_per_pos
+    drafted = after.spec_decode_num_draft_tokens - before.spec_decode_num_draft_tokens
+    assert after.prompt_tokens - before.prompt_tokens == usage.prompt_tokens
+    assert after.generation_tokens - before.generation_tokens == usage.completion_tokens
+    assert after.request_success - before.request_success == 1
+    assert accepted == by_place == details.accepted_prediction_tokens
+    assert drafted - accepted == details.rejected_prediction_tokens
+    assert counted(served, "vllm:request_success_total", finished_reason="length") > 0
+    assert counted(served, "vllm:e2e_request_latency_seconds_count") == after.request_success
