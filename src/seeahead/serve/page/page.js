@@ -20,7 +20,7 @@ async function begin() {
   const own = state.model.seeahead;
   at("served").textContent = `${state.model.id} · ${own.dtype} on ${own.device}`;
   at("served").title = at("served").textContent;
-  at("drafter").replaceChildren(...own.drafters.map((name) => new Option(name === PLAIN ? "none: the model alone" : name, name)));
+  at("drafter").replaceChildren(...own.drafters.map((name) => new Option(name)));
   at("drafter").value = own.default_drafter;
   at("drafter").disabled = false;
   at("most").max = own.max_new_tokens ?? own.max_length;

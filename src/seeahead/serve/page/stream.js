@@ -70,10 +70,18 @@ async function asked(path, how) {
     throw error.name === "AbortError" ? error : new Error(AWAY);
   }
   if (reply.ok) return reply;
+  if (reply.status === 401) throw unknownKey(how.headers);
   const told = await reply.json().catch(() => null);
-  const error = new Error(sentence(told?.error?.message ?? `the server answered ${reply.status}`) + waitOf(reply));
-  error.needsKey = reply.status === 401;
-  throw error;
+  throw new Error(sentence(told?.error?.message ?? `the server answered ${reply.status}`) + waitOf(reply));
+}
+
+/** The server's sentence names the header, which is nothing that a reader of the page can set. */
+function unknownKey(sent) {
+  const error = new Error(
+    sent.Authorization ? "This is not an API key of the server. Enter another one in the settings." : "This server asks for an API key. Enter it in the settings.",
+  );
+  error.needsKey = true;
+  return error;
 }
 
 function waitOf(reply) {

@@ -176,10 +176,14 @@ function described(name, meaning) {
   return id;
 }
 
-/** A sign where a draft was refused. Its name is what a screen reader says, and only where the reader goes to it. */
+/** A sign where a draft was refused. Its name is what a screen reader says, and only where the reader goes to it.
+ *
+ * It is no <button>: a line may break before one, and the sign would begin the next line, far from its word. */
 function refusal(refused, instead) {
   const words = `refused: “${refused.trim() || refused}”; the model said “${instead.trim() || "…"}”`;
-  const sign = button("refused", "×");
+  const sign = made("span", "refused", "×");
+  sign.setAttribute("role", "button");
+  sign.tabIndex = 0;
   sign.setAttribute("aria-label", words);
   explain(sign, words);
   return sign;
@@ -198,6 +202,7 @@ export function closeTip() {
 function openTip(element, words) {
   closeTip();
   tip = made("div", "tip", words);
+  tip.about = element;
   tip.setAttribute("aria-hidden", "true"); // a screen reader has the same words at the element itself
   document.body.append(tip);
   const at = element.getBoundingClientRect();
@@ -208,7 +213,11 @@ function openTip(element, words) {
 
 /** Words that appear on hover, focus and touch; Escape, scrolling and a touch elsewhere close them. */
 function explain(element, words) {
-  for (const name of ["pointerenter", "focus", "click"]) element.addEventListener(name, () => openTip(element, words));
+  for (const name of ["focus", "click"]) element.addEventListener(name, () => openTip(element, words));
+  element.addEventListener("pointermove", (event) => {
+    // Only a pointer that moves asks: an answer that grows slides its parts under one that rests.
+    if (event.pointerType !== "touch" && tip?.about !== element) openTip(element, words);
+  });
   for (const name of ["pointerleave", "blur"]) element.addEventListener(name, closeTip);
 }
 
