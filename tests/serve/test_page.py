@@ -15,48 +15,108 @@ TEXTS = {name: (FOLDER / name).read_text(encoding="utf-8") for name in ("index.h
 SCRIPTS = "\n".join(text for name, text in TEXTS.items() if name.endswith(".js"))
 
 
+COLOURS = (files("seeahead") / "bench" / "templates" / "charts.css").read_text(encoding="utf-8")
+WAYS_TO_SET_HTML = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function")
+EMPTY = {"link", "meta", "input"}  # elements that have no end
+
+
 class Parts(HTMLParser):
+    """Elements in order, each with its attributes, its tag and the text inside of it."""
+
     def __init__(self, text):
         super().__init__()
-        self.found, self.inside = [], []
+        self.found, self._open = [], []
         self.feed(text)
+        assert not self._open, self._open
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-        self.inside.append(tag)
+        part = {"tag": tag, "text": "", **dict(attrs)}
+        self.found.append(part)
+        if tag not in EMPTY:
+            self._open.append(part)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop()["tag"] == tag, f"</{tag}> ends another element"
 
     def handle_data(self, data):
-        if self.inside and self.inside[-1] in ("script", "style"):
-            assert not data.strip(), "nothing is inline: the policy of the page forbids it"
+        for part in self._open:
+            part["text"] += data
 
 
 HTML = Parts(TEXTS["index.html"]).found
+IDS = [part["id"] for part in HTML if "id" in part]
 
 
-def test_nothing_comes_from_outside_and_nothing_is_inline():
+def test_nothing_comes_from_outside():
     for name, text in TEXTS.items():
         assert not re.search(r"(https?:)?//[\w.-]+\.\w", re.sub(r"(?m)(^|\s)//.*$", "", text)), name
-    for tag, attributes in HTML:
-        assert "style" not in attributes, tag
-        assert not [name for name in attributes if name.startswith("on")], tag
-    assert "innerHTML" not in SCRIPTS
-    assert "eval(" not in SCRIPTS
+        assert "@import" not in text, name
+        assert "url(" not in text, name
+    resources = [part[name] for part in HTML for name in ("src", "href") if not part.get(name, "#").startswith("#")]
+    assert set(resources) - {"data:,"} == {"/page/colours.css", "/page/page.css", "/page/page.js"}
+    assert set(re.findall(r'from "([^"]+)"', SCRIPTS)) <= {f"/page/{name}" for name in PAGE}
+
+
+def test_nothing_is_inline():
+    for part in HTML:
+        assert "style" not in part, part
+        assert not [name for name in part if name.startswith("on")], part
+        if part["tag"] in ("script", "style"):
+            assert not part["text"].strip(), "the policy of the page forbids it"
+
+
+def test_what_a_model_says_is_never_read_as_html():
+    assert not [way for way in WAYS_TO_SET_HTML if way in SCRIPTS]
 
 
 def test_every_part_that_is_named_is_there():
-    ids = {attributes["id"] for _, attributes in HTML if "id" in attributes}
-    assert set(re.findall(r'at\("([\w-]+)"\)', SCRIPTS)) <= ids
-    classes = set(re.findall(r"\.([a-z][\w-]*)", TEXTS["page.css"]))
-    assert {"turn", "asked", "answers", "refused", "figure", "verdict"} <= classes
+    assert len(IDS) == len(set(IDS))
+    assert set(re.findall(r'\bat\("([\w-]+)"\)', SCRIPTS)) <= set(IDS)
+    for part in HTML:
+        for name in ("for", "aria-describedby", "aria-labelledby"):
+            assert part.get(name, IDS[0]) in IDS, part
+        if part.get("href", "").startswith("#"):
+            assert part["href"][1:] in IDS, part
+
+
+def test_every_class_and_colour_that_is_used_has_a_look():
+    css = TEXTS["page.css"]
+    known = set(re.findall(r"\.([a-z][\w-]*)", css))
+    written = {name for part in HTML for name in part.get("class", "").split()}
+    # In the scripts: `made` and `button` are given them.
+    drawn = re.findall(r'(?:made\("\w+", |button\()"([\w ]+)"', SCRIPTS)
+    handles = {"example"}  # found by the script, and looking like any button
+    assert (written | {name for names in drawn for name in names.split()}) - handles <= known
+    most = int(re.search(r"NUM_COLOURS = (\d+)", SCRIPTS)[1])
+    assert {f"c{number}" for number in range(most)} <= known
+    assert set(re.findall(r"var\((--[\w-]+)", css)) <= set(re.findall(r"(--[\w-]+):", COLOURS + css))
+    assert not re.search(r"#[0-9a-fA-F]{3,8}\b(?=[;, )])", css), "colours are those of the reports"
 
 
 def test_everything_that_is_filled_in_or_pressed_has_a_name():
-    labelled = {attributes.get("for") for tag, attributes in HTML if tag == "label"}
-    for tag, attributes in HTML:
-        if tag in ("input", "select", "textarea") and attributes.get("type") not in ("file", "checkbox"):
-            assert attributes["id"] in labelled, attributes
-    assert ("html", {"lang": "en"}) in HTML
-    assert any(attributes.get("aria-live") == "polite" for _, attributes in HTML)
+    labelled = {part["for"] for part in HTML if part["tag"] == "label" and part["text"].strip()}
+    for part in HTML:
+        if part["tag"] in ("input", "select", "textarea"):
+            assert part["id"] in labelled or part.get("aria-label"), part
+        if part["tag"] in ("button", "summary"):
+            assert part.get("aria-label") or part["text"].strip(), part
+        if part["tag"] == "button":
+            assert part.get("type") in ("button", "submit"), part
+
+
+def test_keyboards_and_screen_readers_find_their_way():
+    tags = [part["tag"] for part in HTML]
+    assert next(part for part in HTML if part["tag"] == "html")["lang"] == "en"
+    assert tags.count("main") == tags.count("h1") == tags.count("header") == 1
+    assert HTML[tags.index("body") + 1].get("class") == "skip", "the first thing that a keyboard reaches"
+    live = [part["id"] for part in HTML if part.get("aria-live") == "polite"]
+    assert live == ["spoken"], "answers are announced once, not while they grow"
+    assert all(part.get("aria-label") for part in HTML if part["tag"] == "form")
+    assert "prefers-reduced-motion" in TEXTS["page.css"]
+
+
+def test_files_are_short():
+    assert not [name for name, text in TEXTS.items() if len(text.splitlines()) > 400]
 
 
 class Nobody:
