@@ -1,7 +1,7 @@
 // What is drawn: turns of the conversation, words by who said them first, figures. Texts are set as texts, never as HTML.
 
 const FIGURES = {
-  tau: ["τ", 2, "Block efficiency: tokens per pass of the model after the first one. Without a drafter it is 1."],
+  tau: ["τ", 2, "Block efficiency: tokens per pass of the model, the first token aside. Without a drafter it is 1."],
   rate: ["tokens/s", 1, "Tokens per second, counted from the first one."],
   first: ["s to the first token", 2, "Seconds from the question to the first token: the model reads the question and its images."],
   tokens: ["tokens", 0, "How many tokens the answer has. A token is a word or a part of one."],
