@@ -35,12 +35,11 @@ def deployed(
 
     def application() -> Any:
         """Made inside of the replica, which alone has the model."""
-        from seeahead.api import load as load_engine
+        import seeahead
         from seeahead.serve.app import create_app
         from seeahead.serve.owner import owner_of
 
-        engine = load_engine(**load)
-        owner = owner_of(engine, drafters, checked)
+        owner = owner_of(seeahead.load(**load), drafters, checked)
         owner.start()
         return create_app(owner, checked)
 
