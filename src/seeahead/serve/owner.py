@@ -88,6 +88,7 @@ class Owner:
     def start(self) -> None:
         """Measure what passes cost, then answer. Raises ModelError where requests must not share passes."""
         self.engine.prover.before_batch()
+        self.engine.prover.follows = False  # nobody else has the model
         self.pace = Pace(self.engine.target.executor)
         self._thread.start()
         self.is_ready = True
