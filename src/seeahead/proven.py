@@ -65,7 +65,8 @@ class Prover:
             self._require("image", inputs)
 
     def before_batch(self) -> None:
-        """Before several requests share passes: a model that says something else then runs them one by one."""
+        """Before several requests share passes: a model that says something else then runs them one by one, and one
+        that says something else to a prompt in parts reads it whole."""
         self.before(self.family.text_inputs(torch.zeros(1, 0, dtype=torch.int64)))
         key = ("batch", self.family.seen)
         if not self._is_on or key in self._held:
@@ -79,6 +80,8 @@ class Prover:
                 )
             if error > bound:
                 executor.can_pack = False
+            # Where words see each other both ways, a part does not see what comes after it.
+            self.family.can_cut = proof.parts_error(self.family) <= bound
             self._held.add(key)
 
     def _require(

@@ -65,7 +65,6 @@ class Owner:
         self._engines.setdefault("none", engine.with_drafter("none"))
         self.default_drafter = engine.drafter.name
         self.drafters = tuple(self._engines)
-        self.is_ready = False
         self._is_closing = False
         self._waiting: deque[Ticket] = deque()
         self._running: dict[Request, Ticket] = {}
@@ -76,6 +75,11 @@ class Owner:
         self._readers = ThreadPoolExecutor(_READERS, "seeahead-images")
         self._seconds_per_answer = 1.0
         self._thread = threading.Thread(target=self._run, name="seeahead-owner", daemon=True)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are answered."""
+        return self._thread.is_alive() and not self._is_closing
 
     @property
     def num_running(self) -> int:
@@ -91,11 +95,10 @@ class Owner:
         self.engine.prover.follows = False  # nobody else has the model
         self.pace = Pace(self.engine.target.executor)
         self._thread.start()
-        self.is_ready = True
 
     def close(self) -> None:
         """Take no further requests; those under way, and those that wait, are answered."""
-        self.is_ready, self._is_closing = False, True
+        self._is_closing = True
         self._wake()
 
     def stop(self, seconds: float = 30.0) -> None:
@@ -216,8 +219,12 @@ class Owner:
         self._slots.keep(request, ticket.images, self.engine.family)
 
     def _fail_all(self, error: SeeaheadError) -> None:
-        for request in list(self._running):
+        for request, ticket in list(self._running.items()):
             request.fail(error)
-            self._running[request].tell(None)
+            try:
+                ticket.tell(None)
+            except Exception:  # the one whose text cannot be told must not take the owner's thread with it
+                logger.exception("an answer could not be told")
+                ticket.abandon(error)
             self._ended(request)
         self._batch = Batch(self.limits.prompt_tokens, cuts=True)
