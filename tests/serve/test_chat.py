@@ -129,17 +129,14 @@ def test_the_result_of_a_tool_names_the_tool():
     assert prompt.messages[3].text == "Result of the tool c2:\nwarm"
 
 
-def test_a_follow_up_reads_only_what_is_new(served, client):
+def test_a_follow_up_reads_only_what_is_new(client, engine):
     first = chat(IMAGE, "What is here to be seen in the image?")
     said = client.chat.completions.create(**first)
     turn = {"role": "assistant", "content": said.choices[0].message.content}
     messages = [*first["messages"], turn, {"role": "user", "content": "Why?"}]
     again = client.chat.completions.create(model="tiny", messages=messages, max_tokens=9)
     assert again.usage.prompt_tokens_details.cached_tokens >= said.usage.prompt_tokens
-    served.owner._slots.shrink(0)
-    anew = client.chat.completions.create(model="tiny", messages=messages, max_tokens=9)
-    assert anew.usage.prompt_tokens_details.cached_tokens == 0
-    assert anew.choices[0].message.content == again.choices[0].message.content
+    assert again.choices[0].message.content == engine.generate(make_prompt(messages), max_new_tokens=9).text
 
 
 def test_another_image_is_not_taken_for_the_one_before(served, client):
