@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from seeahead.errors import InputError, ModelError
-from seeahead.executor import NOTHING, ModelInputs
+from seeahead.executor import NOTHING, ModelInputs, PromptInputs
 from seeahead.families.base import Family
 from seeahead.families.inspection import WINDOWS
 from seeahead.prompt import make_prompt
@@ -154,6 +154,18 @@ def packed_error(family: Family) -> float:
         trees.append((session, session.tree(tokens, parents)))
     together = family.executor.forward([tree for _, tree in trees], NOTHING)
     return max(_difference(ours.logits, theirs) for ours, theirs in zip(together, alone))
+
+
+def parts_error(family: Family) -> float:
+    """Difference between a text read in two parts and the model's own whole pass, as in `Finding`; 0 for a model whose
+    prompts are never cut."""
+    inputs = family.executor.ready(_words(family, NUM_WORDS))
+    if inputs.indivisible >= inputs.length:
+        return 0.0
+    session = Session(family.executor, capacity=4)
+    for part in (inputs.part(0, NUM_WORDS // 2), inputs.part(NUM_WORDS // 2, NUM_WORDS)):
+        scores = family.executor.prefill([PromptInputs(session.slot, part)], NOTHING)[0]
+    return _difference(scores.logits, whole_pass(family, _words(family, NUM_WORDS), (), 1))
 
 
 def parting(plain: Sequence[int], other: Sequence[int]) -> int | None:

@@ -42,6 +42,8 @@ class Prover:
 
     def __init__(self, family: Family, *, is_on: bool = True) -> None:
         self.family, self._is_on = family, is_on
+        self.follows = True
+        """Whether to look before every answer if somebody has changed the model; off where nobody else has it."""
         self._held = set[tuple[str, Any]]()
         self._lock = Lock()
 
@@ -56,13 +58,15 @@ class Prover:
 
     def before(self, inputs: ModelInputs) -> None:
         """Before an answer to `inputs`: what changed about the model is followed and proven. Raises ModelError."""
-        self.family.follow()
+        if self.follows:
+            self.family.follow()
         self._require("text")
         if self.family.image_token_ids.intersection(inputs.token_ids[0].tolist()):
             self._require("image", inputs)
 
     def before_batch(self) -> None:
-        """Before several requests share passes: a model that says something else then runs them one by one."""
+        """Before several requests share passes: a model that says something else then runs them one by one, and one
+        that says something else to a prompt in parts reads it whole."""
         self.before(self.family.text_inputs(torch.zeros(1, 0, dtype=torch.int64)))
         key = ("batch", self.family.seen)
         if not self._is_on or key in self._held:
@@ -76,6 +80,8 @@ class Prover:
                 )
             if error > bound:
                 executor.can_pack = False
+            # Where words see each other both ways, a part does not see what comes after it.
+            self.family.can_cut = proof.parts_error(self.family) <= bound
             self._held.add(key)
 
     def _require(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import perf_counter
 
 import torch
 
 from seeahead.drafting import DraftContext, Drafter, Feedback
 from seeahead.errors import DrafterError, SeeaheadError
-from seeahead.executor import Executor, FeatureTarget, ModelInputs, PromptInputs, Scores, TreeInputs, Want
+from seeahead.executor import Executor, FeatureTarget, ModelInputs, PromptInputs, Scores, TreeInputs
 from seeahead.prompt import Prompt
 from seeahead.records import FinishReason, Generation, Origin, Step
 from seeahead.sampling import Sampler, checked_choices, draw
-from seeahead.session import Session
+from seeahead.session import Kept, Session
 from seeahead.stopping import StopRule
 from seeahead.tree import ROOT, Draft, Verdict
 from seeahead.verify import verify, verify_greedy
@@ -24,25 +23,6 @@ TARGET = "target"
 """The source of tokens that nobody proposed."""
 _ROOM = 256
 """Tokens beyond the prompt to make room for at first; the slot grows with the answer."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What an answer leaves in its slot, for another that begins with the same tokens and the same images.
-
-    `tokens` are those committed. `features`, by layer [tokens, width], and `embeddings` [prompt tokens, width] are
-    hidden states that its drafter wanted.
-    """
-
-    session: Session
-    tokens: tuple[int, ...]
-    features: Mapping[int, torch.Tensor]
-    embeddings: torch.Tensor | None
-
-    def serves(self, want: Want) -> bool:
-        """Whether it holds the hidden states that a drafter wants of a prompt."""
-        has_embeddings = self.embeddings is not None or not want.embeddings
-        return has_embeddings and all(layer in self.features for layer in want.layers)
 
 
 class Request:

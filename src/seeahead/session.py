@@ -6,7 +6,8 @@ The same class serves the target (whole trees in one pass) and drafters that are
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -91,3 +92,22 @@ class Session:
     def close(self) -> None:
         """Give the slot back; one that is not closed goes back with the session."""
         self._closing()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an answer leaves in its slot, for another that begins with the same tokens and the same images.
+
+    `tokens` are those committed. `features`, by layer [tokens, width], and `embeddings` [prompt tokens, width] are
+    hidden states that its drafter wanted.
+    """
+
+    session: Session
+    tokens: tuple[int, ...]
+    features: Mapping[int, torch.Tensor]
+    embeddings: torch.Tensor | None
+
+    def serves(self, want: Want) -> bool:
+        """Whether it holds the hidden states that a drafter wants of a prompt."""
+        has_embeddings = self.embeddings is not None or not want.embeddings
+        return has_embeddings and all(layer in self.features for layer in want.layers)

@@ -97,3 +97,24 @@ def request_for(model, inputs: ModelInputs, drafter: str, limit: int) -> Request
     drafting = DRAFTERS[drafter](model, ())
     sampler = Sampler(SamplingParams(), inputs.token_ids[0].tolist())
     return Request(model.executor, drafting, sampler, StopRule(limit), model.image_token_ids).ask(inputs)
+
+
+def test_a_model_that_says_something_else_to_parts_reads_prompts_whole(monkeypatch):
+    from seeahead import proof
+    from seeahead.proven import Prover
+
+    family = target("llama")
+    assert proof.parts_error(family) < 1e-3
+    prover = Prover(family)
+    monkeypatch.setattr(proof, "parts_error", lambda _: 1.0)
+    monkeypatch.setattr(family, "can_cut", True)
+    prover.before_batch()
+    inputs = prompt("llama", 0, 30)
+    assert family.executor.ready(inputs).indivisible == inputs.length
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_passes_the_proof_of_parts(family):
+    from seeahead import proof
+
+    assert proof.parts_error(target(family)) < 1e-3

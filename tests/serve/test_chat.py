@@ -136,7 +136,6 @@ def test_a_follow_up_reads_only_what_is_new(client, engine):
     messages = [*first["messages"], turn, {"role": "user", "content": "Why?"}]
     again = client.chat.completions.create(model="tiny", messages=messages, max_tokens=9)
     assert again.usage.prompt_tokens_details.cached_tokens >= said.usage.prompt_tokens
-    # Not asked of the server again: when a slot is put away, and so whether it is used, is the owner's business.
     assert again.choices[0].message.content == engine.generate(make_prompt(messages), max_new_tokens=9).text
 
 

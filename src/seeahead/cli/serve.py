@@ -48,10 +48,9 @@ def run(args: argparse.Namespace) -> int:
     with terminal.Progress() as report:
         from seeahead.api import load
         from seeahead.serve.app import create_app
-        from seeahead.serve.owner import Owner, OwnerLimits
+        from seeahead.serve.owner import owner_of
         from seeahead.serve.run import listening, serve
 
-        limits = OwnerLimits(args.num_at_once, args.max_waiting, cache_tokens=args.cache_tokens)
         address = listening(settings.host, settings.port)  # what is taken already is said before a model is loaded
         path, (first, *others) = args.chat_template, args.drafter or [None]
         template = None if path is None else read_text(path, "give a file with a chat template", InputError)
@@ -64,9 +63,8 @@ def run(args: argparse.Namespace) -> int:
             self_check=not args.no_check,
             progress=report,
         )
-        engines = [engine, *(engine.with_drafter(other) for other in others)]
         report("measuring what passes cost here", 0.0)
-        owner = Owner(engine, {one.drafter.name: one for one in engines}, limits)
+        owner = owner_of(engine, others, settings)
         owner.start()
         app = create_app(owner, settings)
     name, port = settings.host, address.getsockname()[1]

@@ -58,6 +58,7 @@ class Family(PromptEncoder):
         self.max_length: int | None = context_of(self.text_config)
         self.device: torch.device = place_of(self.model)
         self.dtype: torch.dtype = self.model.dtype
+        self.can_cut = True
         self.cache_argument = cache_argument(self.model.forward)
         self._rotary_index = rotary_index(self.model)
         self._borders, self._dynamic = borders_of(self.text_config)
@@ -138,8 +139,8 @@ class Family(PromptEncoder):
 
     def indivisible(self, inputs: ModelInputs) -> int:
         """Of a prompt's first tokens, how many are read in one pass: all up to its last image; all there are where
-        rotary factors change along the way."""
-        if self.crosses_border(0, inputs.length):
+        rotary factors change along the way, or where the model was found to say something else to parts."""
+        if not self.can_cut or self.crosses_border(0, inputs.length):
             return inputs.length
         places = [place for place, token in enumerate(inputs.token_ids[0].tolist()) if token in self.image_token_ids]
         return max(places, default=-1) + 1

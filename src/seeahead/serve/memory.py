@@ -10,7 +10,8 @@ from typing import Any
 from PIL.Image import Image
 
 from seeahead.families.base import Family
-from seeahead.request import Kept, Request
+from seeahead.request import Request
+from seeahead.session import Kept
 
 _FEWEST = 8
 """Tokens: fewer are read again sooner than looked for."""

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,6 +22,7 @@ from seeahead.errors import InputError, ModelError, SeeaheadError, shown
 from seeahead.request import Request
 from seeahead.serve.memory import Slots, digests_of
 from seeahead.serve.pace import Pace
+from seeahead.serve.settings import ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
 
 Result = TypeVar("Result")
@@ -44,6 +45,16 @@ class OwnerLimits:
     cache_tokens: int = 65_536
 
 
+def owner_of(engine: Engine, others: Sequence[str], settings: ServeSettings) -> Owner:
+    """An owner of `engine` that offers the drafters `others` as well, and lookup, which needs nothing."""
+    names = [*others, *(["lookup"] if engine.drafter.name != "lookup" and "lookup" not in others else [])]
+    engines = [engine, *(engine.with_drafter(name) for name in names)]
+    limits = OwnerLimits(
+        settings.num_at_once, settings.max_waiting, settings.prompt_tokens, cache_tokens=settings.cache_tokens
+    )
+    return Owner(engine, {one.drafter.name: one for one in engines}, limits)
+
+
 class Owner:
     """Answers the requests of many clients with one engine; `start` it, and `stop` it in the end."""
 
@@ -54,7 +65,6 @@ class Owner:
         self._engines.setdefault("none", engine.with_drafter("none"))
         self.default_drafter = engine.drafter.name
         self.drafters = tuple(self._engines)
-        self.is_ready = False
         self._is_closing = False
         self._waiting: deque[Ticket] = deque()
         self._running: dict[Request, Ticket] = {}
@@ -67,6 +77,11 @@ class Owner:
         self._thread = threading.Thread(target=self._run, name="seeahead-owner", daemon=True)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether requests are answered."""
+        return self._thread.is_alive() and not self._is_closing
+
+    @property
     def num_running(self) -> int:
         return len(self._running)
 
@@ -77,13 +92,13 @@ class Owner:
     def start(self) -> None:
         """Measure what passes cost, then answer. Raises ModelError where requests must not share passes."""
         self.engine.prover.before_batch()
+        self.engine.prover.follows = False  # nobody else has the model
         self.pace = Pace(self.engine.target.executor)
         self._thread.start()
-        self.is_ready = True
 
     def close(self) -> None:
         """Take no further requests; those under way, and those that wait, are answered."""
-        self.is_ready, self._is_closing = False, True
+        self._is_closing = True
         self._wake()
 
     def stop(self, seconds: float = 30.0) -> None:
@@ -204,8 +219,12 @@ class Owner:
         self._slots.keep(request, ticket.images, self.engine.family)
 
     def _fail_all(self, error: SeeaheadError) -> None:
-        for request in list(self._running):
+        for request, ticket in list(self._running.items()):
             request.fail(error)
-            self._running[request].tell(None)
+            try:
+                ticket.tell(None)
+            except Exception:  # the one whose text cannot be told must not take the owner's thread with it
+                logger.exception("an answer could not be told")
+                ticket.abandon(error)
             self._ended(request)
         self._batch = Batch(self.limits.prompt_tokens, cuts=True)

@@ -139,6 +139,13 @@ class Ticket:
             logprobs=logprobs,
             reply=next((piece.reply for piece in pieces if piece.reply is not None), None),
         )
+        self._send(event)
+
+    def abandon(self, error: SeeaheadError) -> None:
+        """End with an error and nothing else."""
+        self._send(Event(reply=Reply("", None, error=error)))
+
+    def _send(self, event: Event) -> None:
         try:
             self.loop.call_soon_threadsafe(self._events.put_nowait, event)
         except RuntimeError:  # the loop is closed: nobody listens any more

@@ -1,39 +1,64 @@
 // The conversation: what was said so far, what is to be sent, and what runs.
 
 import { answer, imageOf, served } from "/page/stream.js";
-import { AnswerView, picture, question, verdict } from "/page/view.js";
+import { AnswerView, button, closeTip, isTipOpen, made, question, thumbnail, verdict } from "/page/view.js";
 
 const at = (id) => document.getElementById(id);
+const PLAIN = "none"; // the drafter that proposes nothing
+// `running` stops what runs; it is also how an answer knows that its conversation was left.
 const state = { model: null, turns: [], images: [], running: null };
+
+// ---- the server
 
 async function begin() {
   try {
     state.model = await served(at("key").value);
   } catch (error) {
-    return refuse(error);
+    refuse(error, true);
+    return false;
   }
   const own = state.model.seeahead;
   at("served").textContent = `${state.model.id} · ${own.dtype} on ${own.device}`;
-  at("drafter").replaceChildren(...own.drafters.map((name) => new Option(name === "none" ? "none (the model alone)" : name, name)));
+  at("served").title = at("served").textContent;
+  at("drafter").replaceChildren(...own.drafters.map((name) => new Option(name)));
   at("drafter").value = own.default_drafter;
-  at("most").max = own.max_new_tokens;
-  at("most").value = Math.min(256, own.max_new_tokens);
+  at("drafter").disabled = false;
+  at("most").max = own.max_new_tokens ?? own.max_length;
+  at("most").value = Math.min(256, at("most").max);
   at("choose").hidden = !own.takes_images;
-  at("problem").textContent = "";
-  return state.model;
+  allow();
+  settled();
+  return true;
 }
 
 /** One sentence about what went wrong; nothing that was typed is lost. */
-function refuse(error) {
+function refuse(error, canRetry = false) {
   at("problem").textContent = error.message;
-  if (!error.needsKey) return null;
-  for (const element of [at("key"), document.querySelector("label[for=key]")]) element.hidden = false;
-  at("settings").open = true;
-  at("key").focus();
-  return null;
+  at("retry").hidden = !canRetry || Boolean(error.needsKey);
+  if (error.needsKey) askForKey();
 }
 
-const body = (drafter) => {
+function settled() {
+  at("problem").textContent = "";
+  at("retry").hidden = true;
+}
+
+function askForKey() {
+  for (const element of [at("key"), at("about-key"), document.querySelector("label[for=key]")]) element.hidden = false;
+  at("settings").open = true;
+  at("key").focus();
+}
+
+/** There is nothing to lay beside the model alone. */
+function allow() {
+  at("both").disabled = at("drafter").value === PLAIN;
+  at("orders").hidden = at("both").disabled || !at("both").checked;
+}
+
+// ---- an answer
+
+/** What is asked of the server, as the settings are now. */
+function asked() {
   const seed = at("seed").value;
   return {
     model: state.model.id,
@@ -41,38 +66,36 @@ const body = (drafter) => {
     max_tokens: Number(at("most").value) || 256,
     temperature: Number(at("temperature").value) || 0,
     ...(seed === "" ? {} : { seed: Number(seed) }),
-    speculative: { drafter, details: true },
   };
-};
+}
 
-/** Run one answer into its view; what it said, or null where it failed. */
-async function run(view, drafter, signal, seed) {
-  const said = { text: "", tokens: 0, drafted: 0, steps: new Set(), seconds: 0, first: null };
-  const asked = body(drafter);
-  if (seed !== undefined) asked.seed = seed;
+/** Run one answer into its view; what it said, with `error` where it failed. */
+async function run(view, body, drafter, signal) {
+  const said = { text: "", tokens: 0, drafted: 0, steps: new Set(), seconds: 0, first: null, isWhole: false, error: null };
   const started = performance.now();
+  let metrics = null;
   try {
-    for await (const chunk of answer(asked, at("key").value, signal)) {
-      const told = chunk.seeahead;
-      said.seconds = (performance.now() - started) / 1000;
-      if (told) {
+    for await (const chunk of answer({ ...body, speculative: { drafter, details: true } }, at("key").value, signal)) {
+      const choice = chunk.choices[0];
+      if (chunk.seeahead) {
+        said.seconds = (performance.now() - started) / 1000;
         said.first ??= said.seconds;
-        count(said, told, chunk.choices[0].delta.content ?? "");
-        view.add(told.tokens, told.refused ?? []);
+        count(said, chunk.seeahead, choice?.delta.content ?? "");
+        view.add(chunk.seeahead.tokens, chunk.seeahead.refused ?? []);
       }
-      view.show(figures(said, said.first, chunk.metrics));
+      if (choice?.finish_reason === "length") view.say(`Cut after ${said.tokens} tokens: the settings or the model allow no more.`);
+      metrics = chunk.metrics ?? metrics;
+      view.show(figures(said, metrics));
       follow();
     }
+    said.isWhole = true;
   } catch (error) {
-    if (error.name !== "AbortError") {
-      view.fail(error.message);
-      refuse(error);
-      view.end();
-      return null;
+    if (error.name === "AbortError") view.say("Stopped.");
+    else {
+      said.error = error;
+      view.say(error.message, true);
     }
-    said.isStopped = true;
   }
-  view.legend();
   view.end();
   return said;
 }
@@ -86,119 +109,178 @@ function count(said, told, text) {
   if (told.step) said.steps.add(told.step);
 }
 
-function figures(said, first, metrics) {
-  const after = said.seconds - (first ?? said.seconds);
-  const told = metrics?.speculative_decoding;
+/** Counted here while the answer grows; the server's own at its end. */
+function figures(said, metrics) {
+  const after = said.seconds - (said.first ?? said.seconds);
   return {
-    tau: told?.mean_acceptance_length ?? (said.steps.size ? (said.tokens - 1) / said.steps.size : null),
+    tau: metrics?.speculative_decoding?.mean_acceptance_length ?? (said.steps.size ? (said.tokens - 1) / said.steps.size : null),
     rate: metrics?.tokens_per_second ?? (after > 0 ? (said.tokens - 1) / after : null),
-    first: metrics?.time_to_first_token_seconds ?? first,
+    first: metrics?.time_to_first_token_seconds ?? said.first,
     tokens: said.tokens || null,
     drafted: said.drafted ? (100 * said.drafted) / said.tokens : null,
   };
 }
 
-/** The page follows the answer unless the reader has scrolled up. */
-function follow() {
-  const left = document.documentElement.scrollHeight - innerHeight - scrollY;
-  if (left < 160) scrollTo(0, document.documentElement.scrollHeight);
-}
+// ---- a turn of the model
 
 async function reply() {
-  const turn = document.createElement("li");
-  turn.className = "turn";
-  const answers = document.createElement("div");
-  answers.className = "answers";
+  const turn = made("li", "turn");
+  const answers = made("div", "answers");
   turn.append(answers);
   at("turns").append(turn);
-  const chosen = at("drafter").value;
-  const asksBoth = at("both").checked && chosen !== "none";
+  const drafter = at("drafter").value;
+  const isBoth = at("both").checked && drafter !== PLAIN;
+  const isTogether = isBoth && at("order").value === "together";
+  const body = asked();
+  // Two answers are compared, so both draw the same random numbers.
+  if (isBoth) body.seed ??= Math.floor(Math.random() * 2 ** 31);
   const stopper = new AbortController();
   state.running = stopper;
   busy(true);
-  const view = new AnswerView(chosen === "none" ? "The model alone" : `Drafted by ${chosen}`);
-  answers.append(view.element);
-  follow();
-  // Two answers are compared, so both draw the same random numbers.
-  const seed = asksBoth && at("seed").value === "" ? Math.floor(Math.random() * 2 ** 31) : undefined;
-  const said = await run(view, chosen, stopper.signal, seed);
-  if (said && asksBoth && !said.isStopped) await alongside(answers, turn, said, stopper.signal, seed);
+  const start = (name) => {
+    const view = new AnswerView(name === PLAIN ? "The model alone" : `Drafted by ${name}`);
+    answers.append(view.element);
+    follow();
+    return run(view, body, name, stopper.signal).then((said) => ({ view, said }));
+  };
+  const first = start(drafter);
+  if (isBoth && !isTogether) await first;
+  const goesOn = isBoth && (isTogether || (await first).said.isWhole);
+  const done = await Promise.all(goesOn ? [first, start(PLAIN)] : [first]);
+  if (state.running !== stopper) return; // a new conversation has begun
   state.running = null;
   busy(false);
-  if (said?.text) {
-    state.turns.push({ role: "assistant", content: said.text });
-    at("spoken").textContent = said.text;
-    view.action("Copy", () => navigator.clipboard?.writeText(said.text));
+  finish(turn, done, { isTogether, isSampled: body.temperature > 0 });
+}
+
+/** What may be done with an answer that has ended, and what is said of it. */
+function finish(turn, done, how) {
+  const [{ view, said }, plain] = done;
+  for (const one of done) {
+    if (one.said.text) one.view.action("Copy", (pressed) => copy(one.said.text, pressed));
   }
-  view.action("Try again", () => again(turn, Boolean(said?.text))).classList.add("again");
+  const isCompared = plain && done.every((one) => one.said.isWhole && one.said.first !== null);
+  const told = isCompared ? verdict(said, plain.said, how) : null;
+  if (told) turn.append(told);
+  // An answer that failed is no turn of the conversation: it is asked for again, or the next question joins this one.
+  const isTurn = Boolean(said.text) && !said.error;
+  if (isTurn) state.turns.push({ role: "assistant", content: said.text });
+  view.action("Try again", () => again(turn, isTurn)).classList.add("again");
+  if (said.error?.needsKey || plain?.said.error?.needsKey) askForKey();
+  speak([said.error ? said.error.message : said.text, told?.textContent]);
   follow();
 }
 
-async function alongside(answers, turn, said, signal, seed) {
-  const view = new AnswerView("The model alone");
-  answers.append(view.element);
-  const plain = await run(view, "none", signal, seed);
-  if (plain && !plain.isStopped) turn.append(verdict(said, plain));
+/** A screen reader is told of the answer once, when it is finished. */
+function speak(words) {
+  at("spoken").textContent = words.filter(Boolean).join("\n");
 }
 
-function again(turn, wasSaid) {
+function again(turn, wasTurn) {
   if (state.running || turn !== at("turns").lastElementChild) return;
-  if (wasSaid) state.turns.pop();
+  if (wasTurn) state.turns.pop();
   turn.remove();
   reply();
 }
 
-function busy(isBusy) {
-  at("send").hidden = isBusy;
-  at("stop").hidden = !isBusy;
-  if (!isBusy) at("question").focus({ preventScroll: true });
+async function copy(text, pressed) {
+  const isDone = await writeClipboard(text);
+  pressed.textContent = isDone ? "Copied" : "Not copied";
+  setTimeout(() => (pressed.textContent = "Copy"), 2000);
 }
 
+/** The clipboard of today is there on this machine and under https only; elsewhere the old way does. */
+async function writeClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const box = made("textarea", "unseen");
+    box.value = text;
+    document.body.append(box);
+    const focused = document.activeElement;
+    box.select();
+    const isDone = document.execCommand("copy");
+    box.remove();
+    focused?.focus();
+    return isDone;
+  }
+}
+
+let isFollowing = true; // the page follows the answer unless the reader has scrolled up
+addEventListener("scroll", () => {
+  isFollowing = document.documentElement.scrollHeight - innerHeight - scrollY < 80;
+}, { passive: true });
+
+function follow() {
+  if (isFollowing && !isTipOpen()) scrollTo(0, document.documentElement.scrollHeight);
+}
+
+function busy(isBusy) {
+  const hadFocus = [at("send"), at("stop"), document.body].includes(document.activeElement);
+  at("send").hidden = isBusy;
+  at("stop").hidden = !isBusy;
+  // The button that was pressed is gone; focus elsewhere is where the reader wants it.
+  if (hadFocus) at("question").focus({ preventScroll: true });
+}
+
+// ---- a turn of the user
+
+let isSending = false; // a second Enter while the server is asked what it serves
 async function send() {
+  if (state.running || isSending || !isAnythingTyped()) return;
+  settled();
+  isSending = true;
+  const isReady = state.model || (await begin());
+  isSending = false;
+  if (!isReady || !isAnythingTyped()) return;
   const text = at("question").value.trim();
-  if (state.running || (!text && !state.images.length)) return;
-  at("problem").textContent = "";
-  if (!state.model && !(await begin())) return;
   const parts = state.images.map(({ url }) => ({ type: "image_url", image_url: { url } }));
   // A question whose answer failed is asked together with the next one.
   const before = state.turns.at(-1)?.role === "user" ? state.turns.pop().content : [];
   state.turns.push({ role: "user", content: [...before, ...parts, ...(text ? [{ type: "text", text }] : [])] });
   at("empty").hidden = true;
-  for (const button of document.querySelectorAll(".again")) button.remove();
+  speak([]);
+  for (const old of document.querySelectorAll(".again")) old.remove();
   at("turns").append(question(text, state.images));
   state.images = [];
   showImages();
   at("question").value = "";
   grow();
+  isFollowing = true;
   await reply();
 }
 
+const isAnythingTyped = () => Boolean(at("question").value.trim() || state.images.length);
+
 async function add(files) {
+  settled();
+  const problems = [];
+  const most = state.model?.seeahead.max_images ?? 8;
+  if (state.model && !state.model.seeahead.takes_images) return refuse(new Error("This model reads no images."));
   for (const file of files) {
-    const most = state.model?.seeahead.max_images ?? 8;
-    if (state.images.length >= most) return refuse(new Error(`At most ${most} images can be sent at once.`));
-    try {
-      state.images.push(await imageOf(file));
-    } catch (error) {
-      refuse(error);
+    if (state.images.length >= most) {
+      problems.push(`At most ${most} images can be sent at once.`);
+      break;
     }
+    await imageOf(file).then((image) => state.images.push(image), (error) => problems.push(error.message));
   }
   showImages();
+  if (problems.length) refuse(new Error(problems.join(" ")));
   return at("question").focus();
 }
 
 function showImages() {
   const items = state.images.map((image, number) => {
-    const item = document.createElement("li");
-    const remove = document.createElement("button");
-    remove.type = "button";
-    remove.textContent = "×";
-    remove.setAttribute("aria-label", `Remove image ${number + 1}`);
-    remove.addEventListener("click", () => {
+    const item = made("li");
+    const remove = button("", "×", () => {
       state.images.splice(number, 1);
       showImages();
+      // The button is gone: focus goes to the one that took its place, or back to the text.
+      (at("images").children[number]?.lastElementChild ?? at("question")).focus();
     });
-    item.append(picture(image), remove);
+    remove.setAttribute("aria-label", `Remove ${image.name || `image ${number + 1}`}`);
+    item.append(thumbnail(image), remove);
     return item;
   });
   at("images").replaceChildren(...items);
@@ -211,15 +293,33 @@ function grow() {
 }
 
 function anew() {
-  state.running?.abort();
+  const stopper = state.running;
+  state.running = null;
+  stopper?.abort();
+  busy(false);
   state.turns = [];
   at("turns").replaceChildren();
   at("empty").hidden = false;
-  at("problem").textContent = "";
+  speak([]);
+  settled();
   at("question").focus();
 }
 
+// ---- what the reader does
+
 const filesOf = (data) => [...(data?.files ?? [])];
+const hasFiles = (event) => Boolean(event.dataTransfer?.types.includes("Files"));
+
+/** Escape closes what lies on top; where nothing does, it stops the answer. */
+function escape() {
+  if (closeTip()) return;
+  if (at("settings").open) {
+    at("settings").open = false;
+    at("settings").querySelector("summary").focus();
+    return;
+  }
+  state.running?.abort();
+}
 
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -232,13 +332,16 @@ at("question").addEventListener("keydown", (event) => {
   event.preventDefault();
   send();
 });
-addEventListener("keydown", (event) => event.key === "Escape" && state.running?.abort());
+addEventListener("keydown", (event) => event.key === "Escape" && !event.isComposing && escape());
 at("stop").addEventListener("click", () => state.running?.abort());
 at("anew").addEventListener("click", anew);
+at("retry").addEventListener("click", begin);
+at("drafter").addEventListener("change", allow);
+at("both").addEventListener("change", allow);
 at("choose").addEventListener("click", () => at("files").click());
 at("files").addEventListener("change", async () => {
-  await add([...at("files").files]);
-  at("files").value = "";
+  await add(filesOf(at("files")));
+  at("files").value = ""; // the same file may be chosen again
 });
 at("key").addEventListener("change", begin);
 for (const example of document.querySelectorAll(".example")) {
@@ -249,9 +352,12 @@ for (const example of document.querySelectorAll(".example")) {
   });
 }
 addEventListener("paste", (event) => {
-  if (filesOf(event.clipboardData).length) add(filesOf(event.clipboardData));
+  if (!filesOf(event.clipboardData).length) return; // a text goes where the cursor is
+  event.preventDefault();
+  add(filesOf(event.clipboardData));
 });
 addEventListener("dragover", (event) => {
+  if (!hasFiles(event)) return; // a text that is dragged is not ours
   event.preventDefault();
   at("drop").hidden = false;
 });
@@ -259,6 +365,7 @@ addEventListener("dragleave", (event) => {
   if (!event.relatedTarget) at("drop").hidden = true;
 });
 addEventListener("drop", (event) => {
+  if (!hasFiles(event)) return;
   event.preventDefault();
   at("drop").hidden = true;
   add(filesOf(event.dataTransfer));
@@ -266,6 +373,7 @@ addEventListener("drop", (event) => {
 document.addEventListener("click", (event) => {
   if (!at("settings").contains(event.target)) at("settings").open = false;
 });
+addEventListener("resize", grow);
 
 begin();
 at("question").focus();

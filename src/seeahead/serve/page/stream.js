@@ -1,11 +1,15 @@
 // What the page asks the server, and how images become parts of a question.
 
 const MOST_SIDE = 1600; // pixels; no model here reads more, and a photo of a phone is several megabytes
+const AWAY = "The server cannot be reached. Is it running?";
+const BROKEN = "The server broke off before the answer was whole.";
 
 /** The served model; throws an Error whose message is one sentence. */
 export async function served(key) {
   const reply = await asked("/v1/models", { headers: headers(key) });
-  return (await reply.json()).data[0];
+  const model = (await reply.json().catch(() => null))?.data?.[0];
+  if (!model?.seeahead) throw new Error("What answers here is not a server of seeahead.");
+  return model;
 }
 
 /** The chunks of an answer, one after the other. */
@@ -17,21 +21,42 @@ export async function* answer(body, key, signal) {
     signal,
   });
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    yield* chunks(reader);
+  } finally {
+    reader.cancel().catch(() => {}); // an answer that is not read to its end is not computed to its end
+  }
+}
+
+async function* chunks(reader) {
   let held = "";
   for (;;) {
-    const { done, value } = await reader.read();
-    if (done) throw new Error("The server broke off before the answer was whole. Try again.");
+    const { done, value } = await reader.read().catch(brokenOff);
+    if (done) throw new Error(BROKEN);
     held += value;
     const events = held.split("\n\n");
-    held = events.pop();
+    held = events.pop(); // the beginning of an event whose end has not come
     for (const event of events) {
       if (!event.startsWith("data: ")) continue; // a sign of life
       const data = event.slice(6);
       if (data === "[DONE]") return;
-      const chunk = JSON.parse(data);
-      if (chunk.error) throw new Error(sentence(chunk.error.message));
+      const chunk = parsed(data);
+      if (chunk.error) throw new Error(sentence(chunk.error.message ?? "the server failed"));
       yield chunk;
     }
+  }
+}
+
+/** Browsers have words of their own for a lost connection, which say nothing to a reader. */
+function brokenOff(error) {
+  throw error.name === "AbortError" ? error : new Error(BROKEN);
+}
+
+function parsed(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    throw new Error(BROKEN);
   }
 }
 
@@ -42,14 +67,27 @@ async function asked(path, how) {
   try {
     reply = await fetch(path, how);
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The server cannot be reached. Is it running?");
+    throw error.name === "AbortError" ? error : new Error(AWAY);
   }
   if (reply.ok) return reply;
+  if (reply.status === 401) throw unknownKey(how.headers);
   const told = await reply.json().catch(() => null);
-  const error = new Error(sentence(told?.error?.message ?? `the server answered ${reply.status}`));
-  error.needsKey = reply.status === 401;
-  throw error;
+  throw new Error(sentence(told?.error?.message ?? `the server answered ${reply.status}`) + waitOf(reply));
+}
+
+/** The server's sentence names the header, which is nothing that a reader of the page can set. */
+function unknownKey(sent) {
+  const error = new Error(
+    sent.Authorization ? "This is not an API key of the server. Enter another one in the settings." : "This server asks for an API key. Enter it in the settings.",
+  );
+  error.needsKey = true;
+  return error;
+}
+
+function waitOf(reply) {
+  const seconds = Math.ceil(Number(reply.headers.get("Retry-After")));
+  if (![429, 503].includes(reply.status) || !(seconds > 0)) return "";
+  return ` It may be asked again in ${seconds} ${seconds === 1 ? "second" : "seconds"}.`;
 }
 
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1) + (/[.?!]$/.test(words) ? "" : ".");
@@ -59,18 +97,27 @@ export async function imageOf(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
   if (!bitmap) throw new Error(`${file.name || "What was pasted"} is not an image that this browser reads.`);
   const scale = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
-  if (scale === 1 && /^image\/(png|jpeg|webp|gif)$/.test(file.type)) return { name: file.name, url: await dataUri(file) };
+  const isPlain = scale === 1 && /^image\/(png|jpeg|webp|gif)$/.test(file.type);
+  const url = isPlain ? await dataUri(file) : redrawn(bitmap, scale, file.type);
+  bitmap.close();
+  return { name: file.name, url };
+}
+
+function redrawn(bitmap, scale, type) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  return { name: file.name, url: canvas.toDataURL("image/png") };
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  // A photo stays a JPEG, which is a tenth of its PNG; what may be transparent or drawn becomes a PNG.
+  return type === "image/jpeg" ? canvas.toDataURL("image/jpeg", 0.92) : canvas.toDataURL("image/png");
 }
 
 const dataUri = (file) =>
   new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(new Error(`${file.name} cannot be read.`));
+    reader.onerror = () => reject(new Error(`${file.name || "The image"} cannot be read.`));
     reader.readAsDataURL(file);
   });

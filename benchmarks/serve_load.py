@@ -1,0 +1,198 @@
+"""The server under load: 1, 4, 8 and 16 clients at once, drafted beside plain, in one interleaved run.
+
+The clients share sixteen questions of the demo suite, each asking one after the other, over HTTP, streamed. Told are
+tokens per second of all clients together, seconds to the first token and between tokens (median and 95th percentile),
+and whether every answer is the one that its question gets alone. A last part asks second questions about an image.
+
+python -m benchmarks.serve_load [--dtype float32] [-o results/serve-load.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import openai
+
+from seeahead.bench.suites import load_suite
+from seeahead.provenance import provenance, write_json
+
+CLIENTS = (1, 4, 8, 16)
+METHODS = {"plain": "none", "msd": "msd"}
+NUM_QUESTIONS, REPEATS = 16, 2
+FOLLOW_UP = "What colours are in the image?"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--num-at-once", type=int, default=8)
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    questions = asked_questions()
+    options = ("-d", "msd", "--dtype", args.dtype, "--num-at-once", str(args.num_at_once))
+    with served(options) as (url, _):
+        alone = asyncio.run(answers_alone(url, questions))
+        rows = [
+            {"clients": clients, "method": name, **asyncio.run(load(url, questions, clients, drafter, alone))}
+            for _ in range(args.repeats)
+            for clients in CLIENTS
+            for name, drafter in METHODS.items()
+        ]
+        follow_ups = asyncio.run(second_questions(url, questions))
+    told = summary(rows, follow_ups)
+    sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    if args.output is not None:
+        settings = {"dtype": args.dtype, "num_questions": NUM_QUESTIONS, "num_at_once": args.num_at_once}
+        whole = {"provenance": provenance(0), "settings": settings, "rows": rows, "follow_ups": follow_ups, **told}
+        write_json(args.output, whole)
+    return 0
+
+
+def asked_questions() -> list[dict[str, Any]]:
+    """Bodies of requests: two questions of every scenario."""
+    with tempfile.TemporaryDirectory() as workspace:
+        suite = load_suite("demo", count=2, seed=0, folder=None, workspace=Path(workspace))
+        bodies = []
+        for item in suite.items:
+            turn = item.turns[0]
+            parts: list[dict[str, Any]] = []
+            for image in item.images:
+                data = base64.b64encode(Path(image).read_bytes()).decode()
+                parts.append({"type": "image_url", "image_url": {"url": f"data:image/*;base64,{data}"}})
+            message = {"role": "user", "content": [*parts, {"type": "text", "text": turn.text}]}
+            bodies.append({"messages": [message], "max_tokens": turn.max_new_tokens, "temperature": 0})
+    return bodies[:NUM_QUESTIONS]
+
+
+@contextlib.contextmanager
+def served(options: Sequence[str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server in a process of its own, and where it is."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([sys.executable, "-m", "seeahead", "serve", "--port", str(port), *options])
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.2)
+        yield url, process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def client_of(url: str) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=600)
+
+
+async def ask(client: openai.AsyncOpenAI, body: dict[str, Any], drafter: str) -> dict[str, Any]:
+    """One answer, streamed: its text, tokens, and seconds."""
+    started, first, text, usage = time.perf_counter(), None, "", None
+    further = {"speculative": {"drafter": drafter}}
+    stream = await client.chat.completions.create(
+        model="demo", **body, stream=True, stream_options={"include_usage": True}, extra_body=further
+    )
+    async for chunk in stream:
+        said = chunk.choices[0].delta.content if chunk.choices else None
+        if said:
+            text, first = text + said, first or time.perf_counter()
+        usage = chunk.usage or usage
+    ended = time.perf_counter()
+    assert usage is not None, "a stream ends with its usage"
+    first = first or ended
+    return {
+        "text": text,
+        "tokens": usage.completion_tokens,
+        "first": first - started,
+        "between": (ended - first) / max(usage.completion_tokens - 1, 1),
+        "cached": usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0,
+    }
+
+
+async def answers_alone(url: str, questions: list[dict[str, Any]]) -> list[str]:
+    async with client_of(url) as client:
+        return [(await ask(client, body, "none"))["text"] for body in questions]
+
+
+async def load(
+    url: str, questions: list[dict[str, Any]], clients: int, drafter: str, alone: list[str]
+) -> dict[str, Any]:
+    """Figures of so many clients at once."""
+
+    async def one(client: openai.AsyncOpenAI, number: int) -> list[tuple[int, dict[str, Any]]]:
+        own = range(number, len(questions), clients)
+        return [(place, await ask(client, questions[place], drafter)) for place in own]
+
+    async with client_of(url) as client:
+        started = time.perf_counter()
+        answered = [pair for own in await asyncio.gather(*(one(client, n) for n in range(clients))) for pair in own]
+        seconds = time.perf_counter() - started
+    tokens = sum(answer["tokens"] for _, answer in answered)
+    sys.stderr.write(f"{clients} clients, {drafter}: {tokens / seconds:.1f} tokens/s\n")
+    return {
+        "answers": len(answered),
+        "identical": sum(answer["text"] == alone[place] for place, answer in answered),
+        "tokens": tokens,
+        "seconds": seconds,
+        **spread("first", [answer["first"] for _, answer in answered]),
+        **spread("between", [answer["between"] for _, answer in answered]),
+    }
+
+
+def spread(name: str, seconds: list[float]) -> dict[str, float]:
+    return {f"{name}_p50": median(seconds), f"{name}_p95": quantiles(seconds, n=20, method="inclusive")[-1]}
+
+
+async def second_questions(url: str, questions: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Seconds to the first token of a first question about an image, and of a second one in the same conversation."""
+    found = []
+    seen = [body for body in questions if len(body["messages"][0]["content"]) == 2][:8]
+    async with client_of(url) as client:
+        for number, body in enumerate(seen):
+            # A word of its own, so that no earlier question of this run has left its slot.
+            image, text = body["messages"][0]["content"]
+            first_text = {"type": "text", "text": f"({number}) {text['text']}"}
+            messages = [{"role": "user", "content": [image, first_text]}]
+            first = await ask(client, {**body, "messages": [*messages]}, "msd")
+            messages += [{"role": "assistant", "content": first["text"]}, {"role": "user", "content": FOLLOW_UP}]
+            second = await ask(client, {**body, "messages": messages}, "msd")
+            found.append({"first": first["first"], "second": second["first"], "cached": second["cached"]})
+    return found
+
+
+def summary(rows: list[dict[str, Any]], follow_ups: list[dict[str, float]]) -> dict[str, Any]:
+    """Medians over the repeats, and the ratios that matter."""
+
+    def rate(clients: int, method: str) -> float:
+        own = [row for row in rows if (row["clients"], row["method"]) == (clients, method)]
+        return float(median(row["tokens"] / row["seconds"] for row in own))
+
+    return {
+        "tokens_per_second": {name: {str(count): rate(count, name) for count in CLIENTS} for name in METHODS},
+        "over_one_client": {
+            name: {str(count): rate(count, name) / rate(1, name) for count in CLIENTS} for name in METHODS
+        },
+        "drafted_over_plain": {str(count): rate(count, "msd") / rate(count, "plain") for count in CLIENTS},
+        "second_question_over_first": median(one["second"] / one["first"] for one in follow_ups),
+        "all_identical": all(row["identical"] == row["answers"] for row in rows),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

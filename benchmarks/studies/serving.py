@@ -1,0 +1,77 @@
+"""The server under load (benchmarks/serve_load.py): its stored figures as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from benchmarks.studies import measured
+
+_COLUMNS = (
+    "clients",
+    "drafter",
+    "tokens/s",
+    "over one client",
+    "over plain",
+    "s to the first",
+    "s between tokens",
+    "identical",
+)
+
+
+def documents(found: Mapping[str, Any]) -> dict[str, str]:
+    """Pages by name."""
+    source, settings = found["provenance"], found["settings"]
+    lines = [
+        "# The server under load",
+        "",
+        f"{settings['num_questions']} questions of the demo suite, shared by 1 to 16 clients that stream over HTTP; "
+        f"{settings['num_at_once']} requests share passes. Seconds are medians, and 95th percentiles in brackets; of a "
+        "repeated load the median is shown. An answer is identical that says what its question gets alone, plain.",
+        "",
+        f"| {' | '.join(_COLUMNS)} |",
+        "|---:|---|" + "---:|" * (len(_COLUMNS) - 2),
+        *_rows(found),
+        "",
+        _follow_ups(found["follow_ups"]),
+        "",
+        f"{measured(source)}, in {settings['dtype']}, with {source['hardware']['num_cores']} cores.",
+        "",
+    ]
+    return {"results/serve-load.md": "\n".join(lines)}
+
+
+def _rows(found: Mapping[str, Any]) -> list[str]:
+    rows = found["rows"]
+    lines = []
+    for clients in sorted({row["clients"] for row in rows}):
+        for method in found["tokens_per_second"]:
+            own = [row for row in rows if (row["clients"], row["method"]) == (clients, method)]
+            key, plain = str(clients), found["tokens_per_second"]["plain"][str(clients)]
+            rate = found["tokens_per_second"][method][key]
+            cells = [
+                str(clients),
+                method,
+                f"{rate:.1f}",
+                f"{found['over_one_client'][method][key]:.2f}×",
+                f"{rate / plain:.2f}×",
+                _seconds(own, "first"),
+                _seconds(own, "between"),
+                f"{sum(row['identical'] for row in own)} of {sum(row['answers'] for row in own)}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _seconds(rows: list[Mapping[str, Any]], name: str) -> str:
+    return f"{median(row[f'{name}_p50'] for row in rows):.2f} ({median(row[f'{name}_p95'] for row in rows):.2f})"
+
+
+def _follow_ups(found: list[Mapping[str, float]]) -> str:
+    first, second = (median(one[name] for one in found) for name in ("first", "second"))
+    ratio = median(one["second"] / one["first"] for one in found)
+    return (
+        f"A second question about the same image has its first token after {second:.2f} seconds, a first one after "
+        f"{first:.2f}: {ratio:.2f} times as long (medians of {len(found)} conversations)."
+    )

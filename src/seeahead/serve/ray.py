@@ -1,0 +1,58 @@
+"""The server as a Ray Serve application: replicas over GPUs or machines, each with a model and an owner of its own.
+
+from seeahead.serve.ray import deployed
+ray.serve.run(deployed({"target": "demo"}, {"model_name": "demo"}, num_replicas=2))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ray import serve
+
+_DRAIN_SECONDS = 60.0
+"""That a replica has for the answers under way before it ends."""
+
+
+def deployed(
+    load: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    drafters: Sequence[str] = (),
+    num_replicas: int = 1,
+    resources: Mapping[str, Any] | None = None,
+) -> serve.Application:
+    """An application for `ray.serve.run`.
+
+    `load`: arguments of `seeahead.load`. `settings`: those of `ServeSettings`. `drafters`: names that clients may give
+    beside the default one. `resources`: Ray's options of a replica (`{"num_gpus": 1}`). A replica takes twice as many
+    requests as share its passes; the others wait with Ray. Raises InputError for settings that are not allowed.
+    """
+    from seeahead.serve.settings import settings_from
+
+    checked = settings_from(**settings)
+
+    def application() -> Any:
+        """Made inside of the replica, which alone has the model."""
+        import seeahead
+        from seeahead.serve.app import create_app
+        from seeahead.serve.owner import owner_of
+
+        owner = owner_of(seeahead.load(**load), drafters, checked)
+        owner.start()
+        return create_app(owner, checked)
+
+    @serve.deployment(
+        name="seeahead",
+        num_replicas=num_replicas,
+        max_ongoing_requests=2 * checked.num_at_once,
+        graceful_shutdown_timeout_s=_DRAIN_SECONDS,
+        ray_actor_options=dict(resources or {}),
+    )
+    @serve.ingress(application)
+    class Replica:
+        """Answers over HTTP."""
+
+    replica: Any = Replica
+    return replica.bind()

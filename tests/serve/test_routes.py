@@ -1,0 +1,63 @@
+"""The page and who may ask from where: nothing of it comes from elsewhere, and nothing else can be had by its name."""
+
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.serve.conftest import serving
+
+
+def answer(served, path, method="GET", **headers):
+    connection = HTTPConnection(urlsplit(served.url).netloc, timeout=20)
+    connection.request(method, path, headers=headers)
+    reply = connection.getresponse()
+    found = reply.status, dict(reply.headers), reply.read().decode()
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html"),
+        ("/page/page.css", "text/css"),
+        ("/page/page.js", "text/javascript"),
+        ("/page/colours.css", "text/css"),
+    ],
+)
+def test_the_page_needs_no_key_and_loads_nothing_from_elsewhere(served, path, kind):
+    with urlopen(Request(served.url + path), timeout=10) as reply:
+        assert reply.headers["content-type"].startswith(kind)
+        assert reply.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["referrer-policy"] == "no-referrer"
+        text = reply.read().decode()
+    for address in ("https://", "http://", " style=", " onclick=", "<style", "<script>"):
+        assert address not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/page/", "/page/app.py", "/page/index.html", "/page/..%2fapp.py", "/page/../app.py", "/page/%2e%2e/app.py",
+     "/page//etc/passwd", "/page/page.css%00", "/docs", "/redoc", "/static"],
+)  # fmt: skip
+def test_nothing_else_is_a_part_of_it(served, path):
+    status, _, text = answer(served, path)
+    assert status == 404
+    assert '"not_found_error"' in text
+
+
+def test_pages_elsewhere_may_ask_only_where_they_are_allowed(served):
+    asks = {"Origin": "https://good.example", "Access-Control-Request-Method": "POST"}
+    asks["Access-Control-Request-Headers"] = "authorization"
+    assert "access-control-allow-origin" not in answer(served, "/v1/models", Origin="https://good.example")[1]
+    with serving(allowed_origins=("https://good.example",)) as other:
+        status, headers, _ = answer(other, "/v1/chat/completions", "OPTIONS", **asks)
+        assert (status, headers["access-control-allow-origin"]) == (200, "https://good.example")
+        status, headers, _ = answer(
+            other, "/v1/chat/completions", "OPTIONS", **{**asks, "Origin": "https://bad.example"}
+        )
+        assert status == 400
+        assert "access-control-allow-origin" not in headers
