@@ -30,7 +30,7 @@ def test_no_request_is_a_fault_of_the_server(schema, path, method, mode):
     if mode == GenerationMode.NEGATIVE and method == "GET":
         pytest.skip("nothing can be wrong about it")
 
-    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case):
         if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
