@@ -1,4 +1,4 @@
-"""Tokens become text: a fragment per origin, never half a character, nothing from a stop text on."""
+"""Tokens become text: a fragment per source, never half a character, nothing from a stop text on."""
 
 import pytest
 
@@ -16,11 +16,11 @@ def of_words(tokens):
 
 
 def fragments(steps, to_text=of_bytes, stop=()):
-    """The fragments after each of `steps` (tokens, origins), and all text."""
+    """The fragments after each of `steps` (tokens, sources), and all text."""
     detokenizer = Detokenizer(to_text, stop)
     told = []
-    for number, (tokens, origins) in enumerate(steps):
-        told.append(list(detokenizer.add(tokens, origins, is_last=number == len(steps) - 1)))
+    for number, (tokens, sources) in enumerate(steps):
+        told.append(list(detokenizer.add(tokens, sources, is_last=number == len(steps) - 1)))
     return told, detokenizer.text
 
 
