@@ -114,11 +114,12 @@ def request_for(model, inputs: ModelInputs, drafter: str, limit: int) -> Request
     return Request(model.executor, drafting, sampler, StopRule(limit), model.image_token_ids).ask(inputs)
 
 
-def test_a_model_that_says_something_else_to_parts_reads_prompts_whole(monkeypatch):
+@pytest.mark.parametrize("kind", ["llama", "llama fused"])
+def test_a_model_that_says_something_else_to_parts_reads_prompts_whole(monkeypatch, kind):
     from seeahead import proof
     from seeahead.proven import Prover
 
-    family = target("llama")
+    family = target(kind)
     assert proof.parts_error(family) < 1e-3
     prover = Prover(family)
     monkeypatch.setattr(proof, "parts_error", lambda _: 1.0)

@@ -37,6 +37,7 @@ class Quirks(Protocol):
     dtype: torch.dtype
     cache_argument: str
     last_logits_only: Mapping[str, int]
+    can_cut: bool
     reads_places: ClassVar[bool]
 
     @property
@@ -120,7 +121,8 @@ class TransformersExecutor:
         self.family.check_length(inputs.length)
         if self._fused is None:
             return replace(inputs, indivisible=self.family.indivisible(inputs))
-        return ModelInputs(inputs.token_ids, {"inputs_embeds": self._embedded(inputs)})
+        indivisible = 0 if self.family.can_cut else inputs.length
+        return ModelInputs(inputs.token_ids, {"inputs_embeds": self._embedded(inputs)}, indivisible)
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:

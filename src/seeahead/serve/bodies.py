@@ -76,7 +76,7 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _checked(value: Any, kind: type[Body]) -> Body:
     try:
-        body = kind.model_validate(value, strict=False)
+        body = kind.model_validate(value)
     except ValidationError as error:
         raise _told(value, error) from None
     except UnicodeError:

@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -22,7 +21,7 @@ from seeahead.errors import InputError, ModelError, SeeaheadError, shown
 from seeahead.request import Request
 from seeahead.serve.memory import Slots, digests_of
 from seeahead.serve.pace import Pace
-from seeahead.serve.settings import ServeSettings
+from seeahead.serve.settings import OwnerLimits, ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
 
 Result = TypeVar("Result")
@@ -32,27 +31,11 @@ _READERS = 4
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class OwnerLimits:
-    """`num_at_once` requests share passes, `max_waiting` wait. `prompt_tokens` are read between two steps of others.
-
-    `cache_tokens`: most tokens of all slots together, those kept for later turns among them.
-    """
-
-    num_at_once: int = 8
-    max_waiting: int = 256
-    prompt_tokens: int = 256
-    cache_tokens: int = 65_536
-
-
 def owner_of(engine: Engine, others: Sequence[str], settings: ServeSettings) -> Owner:
     """An owner of `engine` that offers the drafters `others` as well, and lookup, which needs nothing."""
     names = [*others, *(["lookup"] if engine.drafter.name != "lookup" and "lookup" not in others else [])]
     engines = [engine, *(engine.with_drafter(name) for name in names)]
-    limits = OwnerLimits(
-        settings.num_at_once, settings.max_waiting, settings.prompt_tokens, cache_tokens=settings.cache_tokens
-    )
-    return Owner(engine, {one.drafter.name: one for one in engines}, limits)
+    return Owner(engine, {one.drafter.name: one for one in engines}, settings)
 
 
 class Owner:

@@ -10,10 +10,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from seeahead.errors import InputError, shown
 
 
-class ServeSettings(BaseModel):
-    """Of one server. `api_keys`: none, and everybody may ask. `allowed_origins`: pages elsewhere that may ask."""
+class OwnerLimits(BaseModel):
+    """Of the owner of a model: `num_at_once` requests share passes, `max_waiting` wait."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_at_once: int = Field(default=8, ge=1, le=1024)
+    max_waiting: int = Field(default=256, ge=0)
+    prompt_tokens: int = Field(default=256, ge=16, description="of prompts read between two steps of other answers")
+    cache_tokens: int = Field(
+        default=65_536, ge=256, description="of all slots together, those kept for later turns included"
+    )
+
+
+class ServeSettings(OwnerLimits):
+    """Of one server. `api_keys`: none, and everybody may ask. `allowed_origins`: pages elsewhere that may ask."""
 
     model_name: str = Field(min_length=1, max_length=200)
     host: str = "127.0.0.1"
@@ -27,10 +38,6 @@ class ServeSettings(BaseModel):
     max_new_tokens: int = Field(1024, ge=1)
     timeout_seconds: float = Field(600.0, gt=0)
     allowed_origins: tuple[str, ...] = ()
-    num_at_once: int = Field(8, ge=1, le=1024)
-    max_waiting: int = Field(256, ge=0)
-    prompt_tokens: int = Field(256, ge=16, description="of prompts read between two steps of other answers")
-    cache_tokens: int = Field(65_536, ge=256, description="of all slots together")
 
 
 def settings_from(**values: Any) -> ServeSettings:
