@@ -99,6 +99,8 @@ class _Server:
         family = self.owner.engine.family
         with self.owner.encoding:
             ids = family.tokenizer(text)["input_ids"]
+        if not ids:
+            raise InputError("the prompt has no tokens; give at least one word")
         if family.image_token_ids.intersection(ids):
             raise InputError("the prompt holds a token that stands for an image; ask /v1/chat/completions for images")
         return family.text_inputs(torch.tensor([ids], dtype=torch.int64, device=family.device))
