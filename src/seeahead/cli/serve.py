@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-new-tokens", type=int, default=1024, metavar="N", help="most tokens of an answer (default: 1024)")
     add("--max-images", type=int, default=8, metavar="N", help="most images of a request (default: 8)")
     add("--cache-tokens", type=int, default=65_536, metavar="N", help="tokens held in all slots (default: 65536)")
+    add("--num-kept", type=int, default=8, metavar="N", help="slots kept for next turns; 0: none (default: 8)")
     add("--timeout", type=float, default=600.0, metavar="S", help="seconds an answer may take (default: 600)")
     add("--allowed-origin", action="append", default=[], metavar="URL", help="pages elsewhere that may use the API")
     add("--chat-template", type=Path, metavar="FILE", help="a chat template (Jinja) in the place of the model's own")
@@ -96,5 +97,6 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
         allowed_origins=tuple(args.allowed_origin),
         num_at_once=args.num_at_once,
         max_waiting=args.max_waiting,
+        num_kept=args.num_kept,
         cache_tokens=args.cache_tokens,
     )
