@@ -142,7 +142,8 @@ class Family(PromptEncoder):
         rotary factors change along the way, or where the model was found to say something else to parts."""
         if not self.can_cut or self.crosses_border(0, inputs.length):
             return inputs.length
-        places = [place for place, token in enumerate(inputs.token_ids[0].tolist()) if token in self.image_token_ids]
+        images = self.image_token_ids
+        places = [place for place, token in enumerate(inputs.token_ids[0].tolist()) if token in images]
         return max(places, default=-1) + 1
 
     def faults_told(self) -> AbstractContextManager[None]:

@@ -20,7 +20,7 @@ from seeahead.decode import Batch
 from seeahead.errors import InputError, ModelError, SeeaheadError, shown
 from seeahead.records import Step
 from seeahead.request import Request
-from seeahead.serve.memory import Slots, digests_of
+from seeahead.serve.memory import Slots, images_of
 from seeahead.serve.pace import Pace
 from seeahead.serve.settings import OwnerLimits, ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
@@ -118,9 +118,7 @@ class Owner:
             raise InputError(f"there is no drafter {shown(name)} here; allowed are auto, {', '.join(self.drafters)}")
         with self.encoding:
             answer = self._engines[name].answer(asked.settings)
-        prompt = answer.request.prompt
-        images = digests_of(prompt.images if prompt is not None else ())
-        ticket = Ticket(answer, asked, images, loop, self._wake)
+        ticket = Ticket(answer, asked, images_of(answer.request.inputs), loop, self._wake)
         if ticket.num_tokens > self.limits.cache_tokens:
             raise InputError(
                 f"prompt and answer may have {ticket.num_tokens} tokens, this server has memory for "
