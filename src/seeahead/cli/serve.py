@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
             first,
             dtype=args.dtype,
             device=args.device,
+            executor=args.executor,
             chat_template=template,
             self_check=not args.no_check,
             progress=report,
