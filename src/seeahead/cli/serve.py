@@ -24,20 +24,28 @@ KEYS = "SEEAHEAD_API_KEYS"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from seeahead.serve.settings import ServeSettings
+
     add = parser.add_argument
+
+    def limit(flag: str, metavar: str | None, about: str, setting: str | None = None) -> None:
+        """An option whose kind and default are those of the setting."""
+        default = ServeSettings.model_fields[setting or flag.replace("-", "_")].default
+        add(f"--{flag}", type=type(default), default=default, metavar=metavar, help=about)
+
     add_target(parser, "a drafter that clients may name; repeat it, the first is the default", takes_several=True)
-    add("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this machine alone)")
-    add("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    limit("host", None, "where to listen (default: %(default)s, this machine alone)")
+    limit("port", None, "0 takes a free one (default: %(default)s)")
     add("--served-model-name", metavar="NAME", help="what clients call the model (default: its own name)")
     add("--api-key-file", type=Path, metavar="FILE", help=f"keys that clients must have, one a line; also in {KEYS}")
     add("--allow-urls", action="store_true", help="images may also be web addresses")
     add("--image-folder", type=Path, metavar="DIR", help="images may also be file:// addresses below it")
-    add("--num-at-once", type=int, default=8, metavar="N", help="requests that share passes (default: 8)")
-    add("--max-waiting", type=int, default=256, metavar="N", help="requests that may wait (default: 256)")
-    add("--max-new-tokens", type=int, default=1024, metavar="N", help="most tokens of an answer (default: 1024)")
-    add("--max-images", type=int, default=8, metavar="N", help="most images of a request (default: 8)")
-    add("--cache-tokens", type=int, default=65_536, metavar="N", help="tokens held in all slots (default: 65536)")
-    add("--timeout", type=float, default=600.0, metavar="S", help="seconds an answer may take (default: 600)")
+    limit("num-at-once", "N", "requests that share passes (default: %(default)s)")
+    limit("max-waiting", "N", "requests that may wait (default: %(default)s)")
+    limit("max-new-tokens", "N", "most tokens of an answer (default: %(default)s)")
+    limit("max-images", "N", "most images of a request (default: %(default)s)")
+    limit("cache-tokens", "N", "tokens held in all slots (default: %(default)s)")
+    limit("timeout", "S", "seconds an answer may take (default: %(default)g)", "timeout_seconds")
     add("--allowed-origin", action="append", default=[], metavar="URL", help="pages elsewhere that may use the API")
     add("--chat-template", type=Path, metavar="FILE", help="a chat template (Jinja) in the place of the model's own")
     add("--no-check", action="store_true", help="skip the self-check of a model that has not passed it here")
