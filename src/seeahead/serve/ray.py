@@ -25,7 +25,8 @@ class Router(ConsistentHashRouter):
 
     async def choose_replicas(self, candidate_replicas: list[Any], pending_request: Any = None) -> list[list[Any]]:
         if pending_request is None or pending_request.metadata.session_id:
-            return await super().choose_replicas(candidate_replicas, pending_request)
+            ranked: list[list[Any]] = await super().choose_replicas(candidate_replicas, pending_request)
+            return ranked
         pending_request.routing_context.should_backoff = True
         return [random.sample(candidate_replicas, min(2, len(candidate_replicas)))]
 
