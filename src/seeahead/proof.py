@@ -24,9 +24,9 @@ from seeahead.tree import ROOT
 IMAGE = "an image"
 """What a prompt with an image is called; such prompts are long, and trees are proven on texts."""
 
-BOUNDS = {"float64": 1e-3, "float32": 1e-3, "float16": 0.06, "bfloat16": 0.3, "int8": 0.3, "int4": 0.8}
+BOUNDS = {"float64": 1e-3, "float32": 1e-3, "float16": 0.06, "bfloat16": 0.3, "int8": 0.3, "int4": 0.3}
 """Largest root mean square difference of a token's logits, in parts of their spread, by the precision of the weights
-that run; with 8 and 4 bits this tells rounding from another model."""
+that run."""
 
 
 def bound_of(family: Family) -> float:

@@ -57,7 +57,7 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
             CORSMiddleware,
             allow_origins=list(settings.allowed_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type"],
+            allow_headers=["authorization", "content-type", "x-session-id"],
         )
     return app
 

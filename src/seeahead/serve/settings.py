@@ -47,7 +47,7 @@ def settings_from(**values: Any) -> ServeSettings:
         settings = ServeSettings(**values)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        name = str(fault["loc"][0]).replace("_", "-")
+        name = str(fault["loc"][0]).removesuffix("_seconds").replace("_", "-")
         raise InputError(f"--{name} is {shown(str(fault['input']))}; allowed: {fault['msg'].lower()}") from None
     if settings.image_folder is not None and not settings.image_folder.is_dir():
         raise InputError(f"--image-folder {shown(str(settings.image_folder))} is no folder; give one that exists")
