@@ -29,8 +29,13 @@ _LOCAL = ("127.", "::1", "localhost")
 def _proofs_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What a test run proves, it proves anew, and leaves nothing in anybody's home."""
     folder = tmp_path_factory.getbasetemp() / "proofs"
+    # Workers share what they convert.
+    shared = folder.parent.parent if "PYTEST_XDIST_WORKER" in os.environ else folder.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seeahead.proven.proofs_folder", lambda: folder)
+        patch.setattr("seeahead.executors.converted.default_cache", lambda: shared)
+        # Tests that want OpenVINO name it: the first use of a model converts it, which takes a while.
+        patch.setattr("seeahead.families.choice.is_installed", lambda: False)
         yield
 
 

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seeahead.bench.suites import PACKAGED
+from seeahead.cache_folder import default_cache
 from seeahead.cli import train
-from seeahead.demo.build import WEIGHTS, default_cache
+from seeahead.demo.build import WEIGHTS
 from seeahead.errors import InputError, SeeaheadError
 from seeahead.provenance import write_text
 

@@ -19,9 +19,9 @@ from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError, SeeaheadError
 from seeahead.executor import ModelInputs
-from seeahead.executors.choice import choose, put_executor
 from seeahead.families import family_for
 from seeahead.families.base import Family
+from seeahead.families.choice import choose, put_executor
 from seeahead.families.loading import load_model
 from seeahead.generation_config import Prepared, check_settings, prepare
 from seeahead.images import ImageSources

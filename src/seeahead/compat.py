@@ -42,6 +42,11 @@ def cache_argument(function: Callable[..., Any]) -> str:
     )
 
 
+def cache_in(outputs: Any) -> Any:
+    """The cache that a forward has returned."""
+    return next(outputs[name] for name in _CACHE_NAMES if outputs.get(name) is not None)
+
+
 def prompt_arguments(model: PreTrainedModel, input_ids: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:
     """What `generate` gives `model.forward` for a whole prompt, without ids, cache and what only steers outputs."""
     given = {name: value for name, value in arguments.items() if not isinstance(value, Cache)}

@@ -28,6 +28,9 @@ BOUNDS = {"float64": 1e-3, "float32": 1e-3, "float16": 0.06, "bfloat16": 0.3, "i
 """Largest root mean square difference of a token's logits, in parts of their spread, by the precision of the weights
 that run."""
 
+ROUNDED = ("int8", "int4")
+"""Weights that are not the model's own."""
+
 
 def bound_of(family: Family) -> float:
     return BOUNDS.get(family.executor.precision, BOUNDS["bfloat16"])
@@ -193,7 +196,11 @@ def logit_gap(
 
 @torch.inference_mode()
 def whole_pass(family: Family, inputs: ModelInputs, tokens: Sequence[int], num_last: int) -> torch.Tensor:
-    """Logits [num_last, vocabulary] of the last tokens of prompt and `tokens`, by the model alone, without a cache."""
+    """Logits [num_last, vocabulary] of the last tokens of prompt and `tokens`, by the model alone, without a cache.
+
+    With rounded weights, by the executor alone."""
+    if family.executor.precision in ROUNDED:
+        return _own_whole_passes(family, inputs, tokens, num_last)
     longer = inputs.extended(tokens, family.answer_type)
     given = longer.extras.pop("position_ids", None)
     positions = family.prompt_positions(longer)
@@ -205,6 +212,16 @@ def whole_pass(family: Family, inputs: ModelInputs, tokens: Sequence[int], num_l
     outputs = family.model(input_ids=longer.token_ids, use_cache=False, **longer.extras)
     logits: torch.Tensor = outputs.logits[0, -num_last:]
     return logits
+
+
+def _own_whole_passes(family: Family, inputs: ModelInputs, tokens: Sequence[int], num_last: int) -> torch.Tensor:
+    """As `whole_pass`, by the executor, each row in a slot of its own: with rounded weights it is another model."""
+    rows = []
+    for end in range(len(tokens) - num_last + 1, len(tokens) + 1):
+        session = Session(family.executor, capacity=4)
+        rows.append(session.prefill(inputs.extended(tokens[:end], family.answer_type)).logits)
+        session.close()
+    return torch.cat(rows)
 
 
 def _continued(positions: torch.Tensor, num_more: int) -> torch.Tensor:

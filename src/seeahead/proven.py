@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from seeahead import proof
+from seeahead.cache_folder import default_cache
 from seeahead.compat import attention_of
-from seeahead.demo.build import default_cache
 from seeahead.errors import ModelError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from safetensors import SafetensorError
 
+from seeahead.cache_folder import default_cache
 from seeahead.demo import build, cached
 from seeahead.errors import ModelError
 from tests.demo.test_first_build import cache  # noqa: F401  (a fixture)
@@ -196,7 +197,7 @@ def test_where_the_cache_lies(environment, expected, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert build.default_cache() == Path(expected)
+    assert default_cache() == Path(expected)
 
 
 def test_an_empty_home_is_not_the_root_of_the_disk(monkeypatch):
@@ -204,7 +205,7 @@ def test_an_empty_home_is_not_the_root_of_the_disk(monkeypatch):
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "")
-    assert build.default_cache() == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache" / "seeahead"
+    assert default_cache() == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache" / "seeahead"
 
 
 def test_no_home_at_all_is_one_line(monkeypatch):
@@ -217,4 +218,4 @@ def test_no_home_at_all_is_one_line(monkeypatch):
     monkeypatch.setenv("HOME", "")
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     with pytest.raises(ModelError, match="set XDG_CACHE_HOME to a folder"):
-        build.default_cache()
+        default_cache()

@@ -18,6 +18,7 @@ from seeahead.drafters.vision import AdapterConfig, ImageAdapter, VisionDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.executor import ModelInputs
 from seeahead.executors.llama import Llama, LlamaShape
+from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families import family_for
 from seeahead.target import Target
 from seeahead.testing import (
@@ -35,7 +36,9 @@ from tests import own_family
 from tests.scripts import all_right, all_wrong, random_chain, sometimes_right
 
 FUSED = ("llava fused", "llama fused")
-FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES, *FUSED, own_family.MODEL_TYPE)
+# M-RoPE, deepstack, two masks: the others have their say in tests/executors/test_openvino.py.
+CONVERTED = ("llava openvino", "qwen3_vl openvino", "gemma3 openvino")
+FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES, *FUSED, *CONVERTED, own_family.MODEL_TYPE)
 # These meet every drafter and every edge; the others a drafter of every kind, on fewer prompts.
 WITH_EVERY_DRAFTER = (
     "llava",
@@ -65,7 +68,7 @@ def image_counts(model_type):
 
 
 def plain_type(model_type):
-    return model_type.removesuffix(" fused")
+    return model_type.removesuffix(" fused").removesuffix(" openvino")
 
 
 # Random networks believe in nothing much, and are right by chance: trees that do not mind, wide enough to be right.
@@ -81,6 +84,8 @@ def target(model_type, seed=0, **changes):
     family = family_for(tiny_model(plain_type(model_type), seed, **changes).to(DEVICE))
     if model_type in FUSED:
         assert family.fuse()
+    if model_type in CONVERTED:
+        family.executor = OpenVinoExecutor(family)
     return family
 
 

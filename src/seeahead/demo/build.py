@@ -14,6 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from seeahead.cache_folder import default_cache
 from seeahead.data.packages import Progress, archive_of, file_sha256, listed
 from seeahead.demo import cached
 from seeahead.errors import InputError, ModelError
@@ -35,23 +36,6 @@ class DemoPaths:
 
     target: Path
     drafters: Mapping[str, Path]
-
-
-def default_cache() -> Path:
-    """Below XDG_CACHE_HOME where that is set, else in the home folder."""
-    named = Path(os.path.expandvars("$XDG_CACHE_HOME"))  # stays as it is where nothing is set
-    return (named if named.is_absolute() else _home() / ".cache") / "seeahead"
-
-
-def _home() -> Path:
-    try:
-        if os.path.expandvars("$HOME"):
-            return Path.home()
-        import pwd  # HOME is set to nothing, which Path.home() takes for the root of the disk
-
-        return Path(pwd.getpwuid(os.getuid()).pw_dir)
-    except (KeyError, RuntimeError):
-        raise ModelError("no home folder is known to keep the demo model in; set XDG_CACHE_HOME to a folder") from None
 
 
 def demo_folder(cache: Path | None = None) -> Path:

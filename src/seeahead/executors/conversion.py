@@ -7,16 +7,19 @@ fused, which rows kept by a gather would prevent.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
-from seeahead.compat import Cache, CacheLayerMixin, attention_of, cache_argument, set_attention
+from seeahead.compat import Cache, CacheLayerMixin, attention_of, cache_argument, cache_in, set_attention
 from seeahead.errors import ModelError
 from seeahead.executors.hooks import num_hooks
 
@@ -149,8 +152,7 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
     try:
         if was != "eager":  # whose models cap scores, which others cannot
             set_attention(config, "sdpa")
-        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.inference_mode(False), torch.no_grad(), _quiet():
             module = Language(model, kinds, num_additions).eval()
             graph = openvino.convert_model(module, example_input=example)
     except Exception as error:  # whatever a model's code makes of being traced
@@ -199,10 +201,8 @@ def _example(model: PreTrainedModel, num_masks: int, num_additions: int, num_axe
 def _key_shapes(model: PreTrainedModel) -> list[tuple[int, int]]:
     """(heads, width) of each layer's keys and values, from a pass over one token."""
     decoder = model.get_decoder()
-    name = cache_argument(decoder.forward)
     embedded = torch.zeros(1, 1, model.config.get_text_config().hidden_size, dtype=next(decoder.parameters()).dtype)
-    outputs = decoder(inputs_embeds=embedded, use_cache=True)
-    cache = getattr(outputs, name, None) or outputs.past_key_values
+    cache = cache_in(decoder(inputs_embeds=embedded, use_cache=True))
     return [(layer.keys.shape[1], layer.keys.shape[3]) for layer in cache.layers]
 
 
@@ -241,9 +241,33 @@ def compressed(graph: Any, precision: str) -> Any:
     """The graph with weights of that many bits; 32 and 16 are the business of who writes it down."""
     if precision not in ("int8", "int4"):
         return graph
-    import nncf
+    with _quiet():
+        import nncf
 
-    mode = nncf.CompressWeightsMode
-    if precision == "int8":
-        return nncf.compress_weights(graph, mode=mode.INT8_ASYM)
-    return nncf.compress_weights(graph, mode=mode.INT4_SYM, group_size=_GROUP, ratio=1.0)
+        nncf.set_log_level(logging.ERROR)
+        mode = nncf.CompressWeightsMode
+        if precision == "int8":
+            return nncf.compress_weights(graph, mode=mode.INT8_ASYM)
+        # Where the group does not divide a layer's width, the next smaller one that does.
+        further = nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)
+        return nncf.compress_weights(
+            graph, mode=mode.INT4_SYM, group_size=_GROUP, ratio=1.0, advanced_parameters=further
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, converters print nothing and, whatever they are used to, tell nobody outside of this machine of it."""
+    from openvino_telemetry.utils.opt_in_checker import ConsentCheckResult, OptInChecker
+
+    check, log = OptInChecker.check, transformers.utils.logging
+    OptInChecker.check = lambda *args, **kwargs: ConsentCheckResult.DECLINED
+    level = log.get_verbosity()
+    log.set_verbosity_error()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        OptInChecker.check = check
+        log.set_verbosity(level)

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from seeahead.cache_folder import default_cache
 from seeahead.checked import placed
-from seeahead.demo.build import default_cache
 from seeahead.errors import ModelError
 from seeahead.executors import conversion
 from seeahead.executors.conversion import compressed, traced
@@ -149,3 +149,41 @@ def _unwritable(folder: Path, reason: str) -> ModelError:
         f"the converted model cannot be kept in {placed(folder.parent)}: {reason}; make room there, or set {named} to "
         "another folder"
     )
+
+
+def arithmetic(precision: str) -> torch.dtype:
+    """In which a graph with such weights computes here: 16 bits where the weights are rounded anyway, and the processor
+    has products in these."""
+    import openvino
+
+    can_16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return torch.bfloat16 if can_16 and precision != "float32" else torch.float32
+
+
+def request_of(path: Path, precision: str, layers: Sequence[int] = ()) -> Any:
+    """The graph, ready to run; it also tells the hidden states before `layers`. Raises ModelError for a broken file."""
+    import openvino
+
+    kind = {torch.bfloat16: "bf16", torch.float32: "f32"}[arithmetic(precision)]
+    settings = {
+        "INFERENCE_PRECISION_HINT": kind,
+        "KV_CACHE_PRECISION": kind,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    settings |= {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+    if precision == "float32":
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
+    kept = {"logits", "hidden.-1", *(f"hidden.{layer}" for layer in layers)}
+    try:
+        core = openvino.Core()
+        graph = core.read_model(path)
+        for result in graph.get_results():
+            if not kept & result.input_value(0).get_names():
+                graph.remove_result(result)
+        return core.compile_model(graph, "CPU", settings).create_infer_request()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1][:200]
+        raise ModelError(
+            f"OpenVINO cannot run the converted model in {placed(path.parent)}: {reason}; delete the folder, and it is "
+            "converted again"
+        ) from None

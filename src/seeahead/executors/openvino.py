@@ -20,7 +20,7 @@ from torch import Tensor
 from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.columns import ALL, ColumnSlot, Part, Row
-from seeahead.executors.converted import check_installed, converted
+from seeahead.executors.converted import arithmetic, check_installed, converted, request_of
 from seeahead.executors.reading import Reader, as_read, language_inputs, looked_up
 
 _PART = 512
@@ -67,8 +67,8 @@ class OpenVinoExecutor:
             raise ModelError(
                 f"{type(family.model).__name__} does not run on OpenVINO: {reason}; use executor transformers"
             )
-        import openvino
-
+        if next(family.model.get_decoder().parameters()).dtype != torch.float32:
+            raise ModelError("executor openvino converts models in float32; load the model with dtype float32")
         self.family, self.precision = family, precision
         self.name = f"openvino {precision}"
         visual = getattr(family.model.config, "vision_config", None)
@@ -76,39 +76,17 @@ class OpenVinoExecutor:
         self._num_axes = len(family.positions(torch.zeros(1, 1)))
         self._kinds = family.layer_types
         path = converted(family.model, precision, self._kinds, self._num_additions, self._num_axes, progress)
-        self._core = openvino.Core()
-        can_16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self._kind = "bf16" if can_16 and precision != "float32" else "f32"
-        self._path = path
+        self._path, self._computes_in = path, arithmetic(precision)
         self._slots: WeakSet[ColumnSlot] = WeakSet()
         self._lock = threading.RLock()
         self._layers: tuple[int, ...] = ()
-        self._request = self._compiled(())
+        self._request = request_of(path, precision)
         self._num_columns = 0
 
     @property
     def limits(self) -> Limits:
         family = self.family
-        kind = torch.bfloat16 if self._kind == "bf16" else torch.float32
-        return Limits(family.vocab_size, family.max_length, family.width, family.device, kind)
-
-    def _compiled(self, layers: tuple[int, ...]) -> Any:
-        """A request of the graph that also tells what is before `layers`."""
-        graph = self._core.read_model(self._path)
-        kept = {"logits", "hidden.-1", *(f"hidden.{layer}" for layer in layers)}
-        for result in graph.get_results():
-            if not kept & result.input_value(0).get_names():
-                graph.remove_result(result)
-        settings = {
-            "INFERENCE_PRECISION_HINT": self._kind,
-            "KV_CACHE_PRECISION": self._kind,
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        }
-        if self.precision == "float32":
-            settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
-        return self._core.compile_model(graph, "CPU", settings).create_infer_request()
+        return Limits(family.vocab_size, family.max_length, family.width, family.device, self._computes_in)
 
     def embed(self, tokens: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -279,8 +257,9 @@ class OpenVinoExecutor:
         if missing:
             states = {state.name: np.array(state.state.data) for state in self._request.query_state()}
             self._layers = (*self._layers, *sorted(missing))
-            self._request = self._compiled(self._layers)
-            self._put(states)
+            self._request = request_of(self._path, self.precision, self._layers)
+            if self._num_columns:
+                self._put(states)
 
     def _make_room(self) -> None:
         """Drop columns that nobody holds, where these are many."""

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from seeahead.api import load
+from seeahead.cache_folder import default_cache
 from seeahead.data.conversations import Conversation, conversations_from
 from seeahead.data.corpora import check_text
-from seeahead.demo.build import default_cache
 from seeahead.drafters.folder import Folder
 from seeahead.errors import InputError, ModelError
 from seeahead.provenance import provenance, write_json

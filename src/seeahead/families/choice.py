@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,8 +16,6 @@ from seeahead.families.base import Family
 from seeahead.families.loading import pick_device, pick_dtype
 
 EXECUTORS = ("auto", "transformers", "openvino")
-VARIABLE = "SEEAHEAD_EXECUTOR"
-"""Names the executor that `auto` takes."""
 _LEAST = 20_000_000
 """Weights of a model that `auto` converts: a smaller one is answered before it is converted."""
 _SHARE = 8
@@ -38,13 +35,11 @@ def choose(executor: str, dtype: str | torch.dtype, device: str, *, is_given: bo
     """What was asked for, before anything is loaded; `is_given`: the model is an object of the user's.
 
     Raises ModelError for names that are none, and for what does not go together."""
-    named = os.environ.get(VARIABLE, "auto") if executor == "auto" else executor
-    if named not in EXECUTORS:
-        where = f"{VARIABLE} is" if executor == "auto" else "executor is"
-        raise ModelError(f"{where} {shown(named)}; allowed are {', '.join(EXECUTORS)}")
+    if executor not in EXECUTORS:
+        raise ModelError(f"executor is {shown(executor)}; allowed are {', '.join(EXECUTORS)}")
     on_cpu = pick_device(device).type == "cpu"
     needs_openvino = dtype in ("int8", "int4")
-    if named == "transformers" or (named == "auto" and not needs_openvino and (is_given or not on_cpu)):
+    if executor == "transformers" or (executor == "auto" and not needs_openvino and (is_given or not on_cpu)):
         if needs_openvino:
             raise ModelError(
                 f"dtype '{dtype}' needs executor openvino; with transformers give float32, bfloat16, float16"
@@ -52,7 +47,7 @@ def choose(executor: str, dtype: str | torch.dtype, device: str, *, is_given: bo
         pick_dtype(dtype)
         return Choice("transformers", "", dtype)
     precision = _precision(dtype)
-    if named == "auto" and not needs_openvino:
+    if executor == "auto" and not needs_openvino:
         can = precision == "float32" and is_installed()
         pick_dtype(dtype)
         return Choice("auto" if can else "transformers", precision, dtype)
