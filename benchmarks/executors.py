@@ -1,0 +1,202 @@
+"""Executors and peers side by side: each question goes to every arm in turn, greedy, one run.
+
+An arm is an executor in a precision with a drafter, in a process of its own per executor and precision. A peer is
+OpenVINO GenAI on its own export of the same model, in an environment of its own (docs/executors.md).
+
+python -m benchmarks.executors [--genai PYTHON --genai-models FOLDER] [--repeats 2] [-o results/executors.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seeahead.provenance import provenance, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+DRAFTERS = ("none", "lookup", "vision", "msd")
+OURS = (("transformers", "float32"), ("openvino", "float32"), ("openvino", "int8"))
+PEERS = (("fp16", ""), ("int8", ""), ("int8", "prompt lookup"))
+MOST_TOKENS = 64
+_WARM_UP = 2
+"""Questions."""
+BASE = "transformers float32 none"
+
+WORKER = """
+import json, sys
+from time import perf_counter
+import seeahead
+executor, dtype, drafters = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+plain = seeahead.load("demo", drafter="none", executor=executor, dtype=dtype)
+engines = {name: plain.with_drafter(name) for name in drafters}
+for line in sys.stdin:
+    asked = json.loads(line)
+    started = perf_counter()
+    reply = engines[asked["drafter"]].generate(
+        asked["prompt"], asked["images"], max_new_tokens=asked["max_new_tokens"], temperature=0
+    )
+    seconds = perf_counter() - started
+    decoding = sum(step.seconds for step in reply.steps)
+    told = {"seconds": seconds, "decoding": decoding, "tokens": len(reply.token_ids), "steps": len(reply.steps)}
+    print(json.dumps({**told, "text": reply.text}), flush=True)
+"""
+
+GENAI = """
+import json, sys
+from time import perf_counter
+import numpy as np, openvino, openvino_genai
+from PIL import Image
+settings = {"prompt_lookup": True} if sys.argv[2] else {}
+pipe = openvino_genai.VLMPipeline(sys.argv[1], "CPU", **settings)
+print(json.dumps({"version": openvino_genai.__version__}), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    images = [openvino.Tensor(np.array(Image.open(path).convert("RGB"))[None]) for path in asked["images"]]
+    config = openvino_genai.GenerationConfig(max_new_tokens=asked["max_new_tokens"], do_sample=False)
+    if sys.argv[2]:
+        config.num_assistant_tokens, config.max_ngram_size = 5, 3
+    started = perf_counter()
+    result = pipe.generate(asked["prompt"], generation_config=config, **({"images": images} if images else {}))
+    seconds = perf_counter() - started
+    metrics = result.perf_metrics
+    first = metrics.get_ttft().mean / 1000
+    told = {"seconds": seconds, "decoding": seconds - first, "tokens": metrics.get_num_generated_tokens(), "steps": 0}
+    print(json.dumps({**told, "text": result.texts[0]}), flush=True)
+"""
+
+
+class Worker:
+    """A process that answers."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+
+    def read(self) -> dict[str, Any]:
+        while line := self._output.readline():
+            if line.startswith("{"):
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+        raise SystemExit(f"a worker ended: {' '.join(self._process.args)[:200]}")  # type: ignore[arg-type]
+
+    def ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        self._input.write(json.dumps(asked) + "\n")
+        self._input.flush()
+        return self.read()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--genai", help="the Python of an environment with openvino-genai")
+    parser.add_argument("--genai-models", type=Path, help="a folder with its exports, fp16 and int8")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    arms, versions = _arms(args.genai, args.genai_models)
+    rows = []
+    asked_of_all = questions()
+    for repeat in range(-1, args.repeats):
+        for number, asked in enumerate(asked_of_all if repeat >= 0 else asked_of_all[:_WARM_UP]):
+            order = list(arms)
+            np.random.default_rng((repeat + 1, number)).shuffle(order)
+            for name in order:
+                worker, drafter = arms[name]
+                answer = worker.ask({**asked, "drafter": drafter})
+                if repeat >= 0:
+                    rows.append({"arm": name, "question": number, "repeat": repeat, **answer})
+        sys.stderr.write(f"round {repeat + 1} of {args.repeats}\n")
+    found = {name: figures(rows, name) for name in arms}
+    for name, figure in found.items():
+        sys.stdout.write(f"{name}: {json.dumps(figure)}\n")
+    if args.output is not None:
+        source = provenance(0)
+        write_json(args.output, {"provenance": source, "versions": versions, "arms": found, "rows": rows})
+    return 0
+
+
+def _arms(genai: str | None, models: Path | None) -> tuple[dict[str, tuple[Worker, str]], dict[str, str]]:
+    arms: dict[str, tuple[Worker, str]] = {}
+    versions: dict[str, str] = {}
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    for executor, dtype in OURS:
+        worker = Worker([sys.executable, "-c", WORKER, executor, dtype, json.dumps(DRAFTERS)], env)
+        arms |= {f"{executor} {dtype} {drafter}": (worker, drafter) for drafter in DRAFTERS}
+    for weights, mode in PEERS if genai and models else ():
+        worker = Worker([str(genai), "-c", GENAI, str(models / weights), mode])  # type: ignore[operator]
+        versions["openvino_genai"] = worker.read()["version"]
+        arms[f"OpenVINO GenAI {weights} {mode or 'none'}"] = worker, mode
+    return arms, versions
+
+
+def questions() -> list[dict[str, Any]]:
+    """Those of the demo, and two of every scenario of its suite."""
+    from tempfile import mkdtemp
+
+    from seeahead.bench.suites import demo_questions, load_suite
+
+    suite = load_suite("demo", count=1, seed=0, folder=None, workspace=Path(mkdtemp()))
+    return [
+        {
+            "prompt": turn.text,
+            "images": list(map(str, item.images)),
+            "max_new_tokens": min(MOST_TOKENS, turn.max_new_tokens),
+        }
+        for item in (*demo_questions(quick=False).items, *suite.items)
+        for turn in item.turns[:1]
+    ]
+
+
+def figures(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Tokens per second, decoding (without the first token of each answer) and end to end, each also over the plain
+    loop of transformers with its 95 % bootstrap interval over questions; tokens per pass; answers like plain ones."""
+    own, base = ([row for row in rows if row["arm"] == arm] for arm in (name, BASE))
+    plain = [row for row in rows if row["arm"] == f"{name.rpartition(' ')[0]} none"] if "GenAI" not in name else own
+    told = {"same_as_plain": sum(a["text"] == b["text"] for a, b in zip(own, plain, strict=True)), "answers": len(own)}
+    told["first_seconds"] = float(np.median([row["seconds"] - row["decoding"] for row in own]))
+    steps = sum(row["steps"] for row in own)
+    told["tokens_per_pass"] = sum(row["tokens"] - 1 for row in own) / steps if steps else 0.0
+    for what, less in (("decoding", 1), ("seconds", 0)):
+        told[f"{what}_rate"] = _rate(own, what, less)
+        ratio, low, high = _ratio(own, base, what, less)
+        told |= {f"{what}_ratio": ratio, f"{what}_low": low, f"{what}_high": high}
+    return told
+
+
+def _rate(rows: Sequence[Mapping[str, Any]], what: str, less: int) -> float:
+    return float(sum(row["tokens"] - less for row in rows) / sum(row[what] for row in rows))
+
+
+def _ratio(
+    own: Sequence[Mapping[str, Any]], base: Sequence[Mapping[str, Any]], what: str, less: int
+) -> tuple[float, float, float]:
+    """Of rates, since peers say other answers, and its interval."""
+    numbers = sorted({row["question"] for row in own})
+
+    def sums(rows: Sequence[Mapping[str, Any]]) -> Any:
+        parts = [[row for row in rows if row["question"] == number] for number in numbers]
+        return np.array([(sum(row["tokens"] - less for row in part), sum(row[what] for row in part)) for part in parts])
+
+    ours, theirs = sums(own), sums(base)
+    draws = np.random.default_rng(0).integers(0, len(numbers), (2000, len(numbers)))
+
+    def ratio(chosen: Any) -> Any:
+        one, other = ours[chosen].sum(-2), theirs[chosen].sum(-2)
+        return (one[..., 0] / one[..., 1]) / (other[..., 0] / other[..., 1])
+
+    low, high = np.percentile(ratio(draws), [2.5, 97.5])
+    return float(ratio(np.arange(len(numbers)))), float(low), float(high)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
