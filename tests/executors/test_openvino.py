@@ -62,8 +62,8 @@ def test_what_does_not_convert_is_refused_in_one_line(model_type):
 def test_columns_that_nobody_holds_are_dropped(monkeypatch):
     monkeypatch.setattr(openvino, "_SLACK", 4)
     family, sizes = target("llava openvino"), []
-    put = family.executor._put
-    monkeypatch.setattr(family.executor, "_put", lambda states: sizes.append(len(states)) or put(states))
+    put = openvino.put_states
+    monkeypatch.setattr(openvino, "put_states", lambda *given: sizes.append(len(given[1])) or put(*given))
     truth = plain("llava", 1)
     drafted = answer(
         family, prompt("llava", 1), ScriptedDrafter("random tree", random_tree(), seed=1), max_new_tokens=NUM_TOKENS

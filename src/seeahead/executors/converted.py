@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -187,3 +188,15 @@ def request_of(path: Path, precision: str, layers: Sequence[int] = ()) -> Any:
             f"OpenVINO cannot run the converted model in {placed(path.parent)}: {reason}; delete the folder, and it is "
             "converted again"
         ) from None
+
+
+def states_of(request: Any) -> dict[str, Any]:
+    """Keys and values [1, heads, columns, width] by name, as copies."""
+    return {state.name: np.array(state.state.data) for state in request.query_state()}
+
+
+def put_states(request: Any, states: Mapping[str, Any]) -> None:
+    import openvino
+
+    for state in request.query_state():
+        state.state = openvino.Tensor(np.ascontiguousarray(states[state.name]))

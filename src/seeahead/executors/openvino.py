@@ -20,12 +20,12 @@ from torch import Tensor
 from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.columns import ALL, ColumnSlot, Part, Row
-from seeahead.executors.converted import arithmetic, check_installed, converted, request_of
+from seeahead.executors.converted import arithmetic, check_installed, converted, put_states, request_of, states_of
 from seeahead.executors.reading import Reader, as_read, language_inputs, looked_up
 
 _PART = 512
 """Tokens of a prompt in one pass, where it may be cut: a mask grows with their number times all tokens."""
-_SLACK = 256
+_SLACK = 128
 """Dropped columns that are never worth a copy of the state."""
 _VISIBLE = "visible."
 
@@ -225,27 +225,42 @@ class OpenVinoExecutor:
     def _run(self, parts: Sequence[Part], rows: Sequence[int], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
         """Logits of `rows` of all parts side by side, and the hidden states wanted of all tokens.
 
-        Afterwards the slots have the columns of their new tokens, as pending ones."""
+        Afterwards the slots have the columns of their new tokens, as pending ones. New prompts are read beside the
+        state and then join it: their rows would attend over all columns, since a mask spares no arithmetic."""
         with self._lock:
-            self._make_room()
             self._tell(want.layers)
-            row, narrowed = Row(parts, self._num_columns), self.family.visible_in
-            positions = row.positions()
-            given = {
-                "embeddings": row.embeddings(),
-                "positions": positions if self._num_axes > 1 else positions[0],
-                "rows": np.array(rows, np.int64),
-                "order": np.zeros(1, np.int32),
-                **{f"mask.{index}": row.mask(kind, narrowed) for index, kind in enumerate(self._kinds)},
-                **{f"addition.{index}": row.addition(index) for index in range(self._num_additions)},
-            }
-            results = self._request.infer(given, share_inputs=True, share_outputs=True)
-            row.take()
+            held = [slot for slot in self._slots if len(slot.columns)]
+            if held and not any(len(part.slot.columns) for part in parts):
+                beside = self._request.get_compiled_model().create_infer_request()
+                results = self._infer(beside, Row(parts, 0), rows, want)
+                num_new = sum(len(part.embeddings) for part in parts)
+                self._rebuild(held, states_of(beside))
+                for part in parts:
+                    part.slot.columns = part.slot.columns + self._num_columns
+                self._num_columns += num_new
+                return results
+            self._make_room(held)
+            row = Row(parts, self._num_columns)
+            results = self._infer(self._request, row, rows, want)
             self._num_columns += row.bounds[-1]
-            features = {layer: self._copy(results[f"hidden.{layer}"]) for layer in want.layers if layer}
-            if 0 in want.layers:
-                features[0] = as_read(self.family.model, torch.from_numpy(given["embeddings"])[0])
-            return self._copy(results["logits"]).float(), features
+            return results
+
+    def _infer(self, request: Any, row: Row, rows: Sequence[int], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
+        positions, narrowed = row.positions(), self.family.visible_in
+        given = {
+            "embeddings": row.embeddings(),
+            "positions": positions if self._num_axes > 1 else positions[0],
+            "rows": np.array(rows, np.int64),
+            "order": np.zeros(1, np.int32),
+            **{f"mask.{index}": row.mask(kind, narrowed) for index, kind in enumerate(self._kinds)},
+            **{f"addition.{index}": row.addition(index) for index in range(self._num_additions)},
+        }
+        results = request.infer(given, share_inputs=True, share_outputs=True)
+        row.take()
+        features = {layer: self._copy(results[f"hidden.{layer}"]) for layer in want.layers if layer}
+        if 0 in want.layers:
+            features[0] = as_read(self.family.model, torch.from_numpy(given["embeddings"])[0])
+        return self._copy(results["logits"]).float(), features
 
     def _copy(self, result: Any) -> Tensor:
         """The next pass writes into the same memory."""
@@ -255,28 +270,28 @@ class OpenVinoExecutor:
         """A graph that also tells these hidden states; what the old one holds moves over."""
         missing = set(layers) - {-1, 0, *self._layers}
         if missing:
-            states = {state.name: np.array(state.state.data) for state in self._request.query_state()}
+            states = states_of(self._request)
             self._layers = (*self._layers, *sorted(missing))
             self._request = request_of(self._path, self.precision, self._layers)
             if self._num_columns:
-                self._put(states)
+                put_states(self._request, states)
 
-    def _make_room(self) -> None:
+    def _make_room(self, held: Sequence[ColumnSlot]) -> None:
         """Drop columns that nobody holds, where these are many."""
-        slots = [slot for slot in self._slots if len(slot.columns)]
-        num_held = sum(len(slot.columns) for slot in slots)
+        num_held = sum(len(slot.columns) for slot in held)
         if num_held == 0:
             self._request.reset_state()
             self._num_columns = 0
-        elif self._num_columns - num_held > max(_SLACK, num_held):
-            order = np.concatenate([slot.columns for slot in slots])
-            self._put({one.name: np.array(one.state.data)[:, :, order] for one in self._request.query_state()})
-            self._num_columns = num_held
-            for slot, end in zip(slots, accumulate(len(slot.columns) for slot in slots), strict=True):
-                slot.columns = np.arange(end - len(slot.columns), end)
+        elif self._num_columns - num_held > max(_SLACK, num_held // 4):
+            self._rebuild(held)
 
-    def _put(self, states: Mapping[str, Any]) -> None:
-        import openvino
-
-        for state in self._request.query_state():
-            state.state = openvino.Tensor(np.ascontiguousarray(states[state.name]))
+    def _rebuild(self, held: Sequence[ColumnSlot], added: Mapping[str, Any] | None = None) -> None:
+        """The state anew: the columns of the slots `held`, then those of the states `added`."""
+        order = np.concatenate([slot.columns for slot in held])
+        states = {name: values[:, :, order] for name, values in states_of(self._request).items()}
+        if added is not None:
+            states = {name: np.concatenate([values, added[name]], 2) for name, values in states.items()}
+        put_states(self._request, states)
+        self._num_columns = len(order)
+        for slot, end in zip(held, accumulate(len(slot.columns) for slot in held), strict=True):
+            slot.columns = np.arange(end - len(slot.columns), end)
