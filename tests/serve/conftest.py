@@ -16,7 +16,7 @@ from PIL import Image
 import seeahead
 from seeahead.serve.app import create_app
 from seeahead.serve.owner import Owner, OwnerLimits
-from seeahead.serve.run import listening
+from seeahead.serve.run import config_of, listening
 from seeahead.serve.settings import settings_from
 from seeahead.testing import tiny_model, tiny_processor
 
@@ -57,9 +57,9 @@ def serving(limits: OwnerLimits | None = None, **settings: Any):
     engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "lookup")
     owner = Owner(engine, {"lookup": engine}, limits)
     owner.start()
-    app = create_app(owner, settings_from(model_name="tiny", **settings))
+    given = settings_from(model_name="tiny", **settings)
     address = listening("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    server = uvicorn.Server(config_of(create_app(owner, given), given))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[address])), daemon=True)
     thread.start()
     try:

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     name, port = settings.host, address.getsockname()[1]
     shown = f"[{name}]" if ":" in name else name
     streams.note(f"{settings.model_name} with {', '.join(owner.drafters)}: http://{shown}:{port} (Ctrl-C ends it)")
-    serve(app, owner, address)
+    serve(app, owner, address, settings)
     return 0
 
 

@@ -29,12 +29,7 @@ from seeahead.serve.schema import ChatBody, TextBody
 from seeahead.serve.settings import ServeSettings
 from seeahead.serve.ticket import Asked
 
-PAGE = {
-    "page.css": "text/css",
-    "page.js": "text/javascript",
-    "stream.js": "text/javascript",
-    "view.js": "text/javascript",
-}
+PAGE = {"page.css": "text/css", **dict.fromkeys(("page.js", "stream.js", "view.js"), "text/javascript")}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

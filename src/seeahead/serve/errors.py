@@ -18,9 +18,7 @@ _KINDS = {
     401: "authentication_error",
     404: "not_found_error",
     429: "rate_limit_exceeded",
-    500: "server_error",
-    503: "server_error",
-    504: "server_error",
+    **dict.fromkeys((500, 503, 504), "server_error"),
 }
 
 

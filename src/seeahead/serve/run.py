@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from seeahead.errors import InputError, shown
+from seeahead.serve.connections import Connection
 from seeahead.serve.owner import Owner
+from seeahead.serve.settings import ServeSettings
 
 _GRACE_SECONDS = 30
 """That answers under way have once the server is asked to end."""
@@ -41,12 +45,16 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: FastAPI, owner: Owner, address: socket.socket) -> None:
+def config_of(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
+    """How uvicorn runs the application."""
+    kind: Any = partial(Connection, settings)
+    told: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
+    return uvicorn.Config(app, http=kind, timeout_graceful_shutdown=_GRACE_SECONDS, **told)
+
+
+def serve(app: FastAPI, owner: Owner, address: socket.socket, settings: ServeSettings) -> None:
     """Until Ctrl-C or SIGTERM."""
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS, server_header=False
-    )
-    server = _Server(config)
+    server = _Server(config_of(app, settings))
     server.owner = owner
     try:
         server.run(sockets=[address])
