@@ -1,8 +1,10 @@
-"""What slots of ended answers hold, for the next turn of the same conversation."""
+"""What slots of ended answers hold, for the next turn of the same conversation; and memory that nothing holds."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +69,12 @@ class Slots:
 def digests_of(images: Iterable[Image]) -> tuple[bytes, ...]:
     """What tells images apart, in their order."""
     return tuple(hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).digest() for image in images)
+
+
+def give_back() -> None:
+    """Memory that is free goes back to the system. Glibc keeps what large images leave behind, in each thread."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def _num_common(one: tuple[int, ...], other: list[int]) -> int:

@@ -19,7 +19,7 @@ from seeahead.api import Engine
 from seeahead.decode import Batch
 from seeahead.errors import InputError, ModelError, SeeaheadError, shown
 from seeahead.request import Request
-from seeahead.serve.memory import Slots, digests_of
+from seeahead.serve.memory import Slots, digests_of, give_back
 from seeahead.serve.pace import Pace
 from seeahead.serve.settings import OwnerLimits, ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
@@ -109,7 +109,13 @@ class Owner:
 
         Raises BusyError where no more can wait, before anything is read. What has begun is not cut by cancelling."""
         self._check_room()
-        return await asyncio.get_running_loop().run_in_executor(self._readers if has_images else None, read)
+        loop = asyncio.get_running_loop()
+        if not has_images:
+            return await loop.run_in_executor(None, read)
+        try:
+            return await loop.run_in_executor(self._readers, read)
+        finally:
+            self._readers.submit(give_back)
 
     def _made(self, asked: Asked, loop: asyncio.AbstractEventLoop) -> Ticket:
         name = self.default_drafter if asked.drafter in ("", "auto") else asked.drafter
