@@ -48,12 +48,8 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     _Server(owner, settings).add_to(app)
     add_schemas(app, ChatBody, TextBody)
     if settings.allowed_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.allowed_origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type"],
-        )
+        asked = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
+        app.add_middleware(CORSMiddleware, allow_origins=list(settings.allowed_origins), **asked)
     return app
 
 
@@ -200,12 +196,8 @@ class _Server:
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         known = [hmac.compare_digest(given.strip().encode(), key.encode()) for key in self.settings.api_keys]
         if kind.lower() != "bearer" or not any(known):
-            raise ApiError(
-                401,
-                "this server asks for an API key; send it as 'Authorization: Bearer KEY'",
-                code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            message = "this server asks for an API key; send it as 'Authorization: Bearer KEY'"
+            raise ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
     async def refuse(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)

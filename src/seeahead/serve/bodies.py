@@ -93,7 +93,7 @@ def _told(value: Any, error: ValidationError) -> ApiError:
     number = max(range(len(faults)), key=lambda one: (len(places[one]), not faults[one]["type"].endswith("_type")))
     fault, place = faults[number], ".".join(places[number])
     words, given = fault["msg"].removeprefix("Value error, "), fault["input"]
-    told = f" (given: {escaped(str(given), 60)})" if isinstance(given, str | int | float | bool) else ""
+    told = f" (given: {escaped(json.dumps(given), 60)})" if isinstance(given, str | int | float | bool) else ""
     message = f"{escaped(place, 80)}: {escaped(words, 200)}{told}" if place else escaped(words, 200)
     return ApiError(400, message, param=escaped(place) or None)
 

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import h11
-from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seeahead.serve.errors import ApiError
@@ -24,7 +23,9 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._settings.max_connections:
-            self.app = _full
+            headers = {"Retry-After": "5", "Connection": "close"}
+            error = ApiError(503, "too many clients are connected; ask again later", code="full", headers=headers)
+            self.app = error.response()  # says so to whatever is asked
         self._time()
 
     def data_received(self, data: bytes) -> None:
@@ -38,17 +39,14 @@ class Connection(H11Protocol):
     def _time(self) -> None:
         """The time runs while a request is not whole; a connection that waits for another one ends sooner."""
         if not self.transport.is_closing() and self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
-            self._timer = self._timer or self.loop.call_later(self._settings.receive_seconds, self._late)
+            self._timer = self._timer or self.loop.call_later(self._settings.request_timeout_seconds, self._late)
         elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _late(self) -> None:
-        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
-            self.transport.close()  # nothing was asked
-        else:
-            seconds = self._settings.receive_seconds
-            self._refuse(408, f"the request was not whole within {seconds:g} seconds; send it faster, or less")
+        seconds = self._settings.request_timeout_seconds
+        self._refuse(408, f"the request was not whole within {seconds:g} seconds; send it faster, or less of it")
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "the request is not HTTP/1.1 as it is written; check its head and the length of its body")
@@ -63,9 +61,3 @@ class Connection(H11Protocol):
             head = h11.Response(status_code=status, headers=reply.raw_headers)
             self.transport.write((self.conn.send(head) or b"") + bytes(reply.body))
         self.transport.close()
-
-
-async def _full(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = {"Retry-After": "5", "Connection": "close"}
-    error = ApiError(503, "too many clients are connected; ask again later", code="full", headers=headers)
-    await error.response()(scope, receive, send)

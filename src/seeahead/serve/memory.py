@@ -17,6 +17,8 @@ from seeahead.session import Kept
 
 _FEWEST = 8
 """Tokens: fewer are read again sooner than looked for."""
+give_back = getattr(ctypes.CDLL(None), "malloc_trim", int) if sys.platform == "linux" else int
+"""Called with 0, gives free memory back to the system: glibc keeps what large images leave behind, in each thread."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,6 @@ class Slots:
 def digests_of(images: Iterable[Image]) -> tuple[bytes, ...]:
     """What tells images apart, in their order."""
     return tuple(hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).digest() for image in images)
-
-
-def give_back() -> None:
-    """Memory that is free goes back to the system. Glibc keeps what large images leave behind, in each thread."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)
 
 
 def _num_common(one: tuple[int, ...], other: list[int]) -> int:

@@ -115,7 +115,7 @@ class Owner:
         try:
             return await loop.run_in_executor(self._readers, read)
         finally:
-            self._readers.submit(give_back)
+            self._readers.submit(give_back, 0)
 
     def _made(self, asked: Asked, loop: asyncio.AbstractEventLoop) -> Ticket:
         name = self.default_drafter if asked.drafter in ("", "auto") else asked.drafter

@@ -55,13 +55,8 @@ class Shape:
     def _head(self, *, is_chunk: bool) -> Json:
         kind = ("chat.completion.chunk" if is_chunk else "chat.completion") if self.is_chat else "text_completion"
         prefix = "chatcmpl" if self.is_chat else "cmpl"
-        return {
-            "id": f"{prefix}-{self.name}",
-            "object": kind,
-            "created": self.made,
-            "model": self.model,
-            "system_fingerprint": None,
-        }
+        of_all = {"created": self.made, "model": self.model, "system_fingerprint": None}
+        return {"id": f"{prefix}-{self.name}", "object": kind, **of_all}
 
     def whole(self, choices: Sequence[Choice]) -> Json:
         return {

@@ -46,9 +46,8 @@ class _Server(uvicorn.Server):
 
 
 def config_of(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
-    """How uvicorn runs the application."""
     kind: Any = partial(Connection, settings)
-    told: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
+    told: dict[str, Any] = {"log_level": "warning", "ws": "none", "access_log": False, "server_header": False}
     return uvicorn.Config(app, http=kind, timeout_graceful_shutdown=_GRACE_SECONDS, **told)
 
 

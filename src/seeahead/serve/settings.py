@@ -37,7 +37,7 @@ class ServeSettings(OwnerLimits):
     max_choices: int = Field(8, ge=1, le=128, description="the most `n` may be")
     max_new_tokens: int = Field(1024, ge=1)
     timeout_seconds: float = Field(600.0, gt=0)
-    receive_seconds: float = Field(60.0, gt=0, description="that a request may take to come")
+    request_timeout_seconds: float = Field(60.0, gt=0, description="that a request may take to come in")
     max_connections: int = Field(512, ge=1)
     allowed_origins: tuple[str, ...] = ()
 
