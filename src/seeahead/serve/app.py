@@ -48,7 +48,7 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     _Server(owner, settings).add_to(app)
     add_schemas(app, ChatBody, TextBody)
     if settings.allowed_origins:
-        asked = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
+        asked: Any = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
         app.add_middleware(CORSMiddleware, allow_origins=list(settings.allowed_origins), **asked)
     return app
 

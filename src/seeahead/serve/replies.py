@@ -137,16 +137,14 @@ def usage(choices: Iterable[Choice]) -> Json:
     prompt = max((record.num_prompt_tokens for record in records), default=0)
     said = sum(len(record.token_ids) for record in records)
     steps = [step for record in records for step in record.steps]
-    accepted = sum(step.num_accepted for step in steps)
+    accepted, drafted = sum(step.num_accepted for step in steps), sum(step.num_drafted for step in steps)
+    told = {"accepted_prediction_tokens": accepted, "rejected_prediction_tokens": drafted - accepted}
     return {
         "prompt_tokens": prompt,
         "completion_tokens": said,
         "total_tokens": prompt + said,
         "prompt_tokens_details": {"cached_tokens": max((choice.ticket.num_cached for choice in listed), default=0)},
-        "completion_tokens_details": {
-            "accepted_prediction_tokens": accepted,
-            "rejected_prediction_tokens": sum(step.num_drafted for step in steps) - accepted,
-        },
+        "completion_tokens_details": told,
     }
 
 
