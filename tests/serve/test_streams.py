@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import openai
 import pytest
 
-from seeahead.serve import answers, app
+from seeahead.serve import answers, app, memory, owner
 from seeahead.serve.answers import EventStream
 from seeahead.serve.metrics import Metrics
 from seeahead.serve.owner import OwnerLimits
@@ -228,3 +228,15 @@ def test_counters_add_up(served, client):
     assert drafted - accepted == details.rejected_prediction_tokens
     assert counted(served, "vllm:request_success_total", finished_reason="length") > 0
     assert counted(served, "vllm:e2e_request_latency_seconds_count") == after.request_success
+
+
+def test_memory_is_given_back_after_images_also_where_they_are_refused(served, monkeypatch):
+    """What it spares, benchmarks/serve_fuzz.py measures."""
+    given = []
+    monkeypatch.setattr(owner, "give_back", given.append)
+    assert sent(served, chat("x", max_tokens=1))[0] == 200
+    assert given == []
+    assert sent(served, chat(IMAGE, "x", max_tokens=1))[0] == 200
+    assert sent(served, chat("data:image/png;base64,AAAA", "x"))[0] == 400
+    eventually(lambda: given == [0, 0])
+    assert memory.give_back(0) in (0, 1)

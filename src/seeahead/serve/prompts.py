@@ -28,7 +28,7 @@ def chat_prompt(body: ChatBody, settings: ServeSettings) -> Prompt:
         raise InputError(f"the messages hold {body.num_images} images; at most {settings.max_images} are allowed here")
     calls = (call for message in body.messages for call in message.tool_calls or ())
     tools = {str(call.get("id")): _called(call) for call in calls}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": _ROLES[message.role], "content": [_content(part, settings) for part in parts]}
         for message in body.messages
         if (parts := list(_said(message, tools)))
