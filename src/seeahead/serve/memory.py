@@ -17,8 +17,9 @@ from seeahead.session import Kept
 
 _FEWEST = 8
 """Tokens: fewer are read again sooner than looked for."""
-give_back = getattr(ctypes.CDLL(None), "malloc_trim", int) if sys.platform == "linux" else int
-"""Called with 0, gives free memory back to the system: glibc keeps what large images leave behind, in each thread."""
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+give_back = getattr(_libc, "malloc_trim", int)
+"""Called with 0, gives free memory back to the system, which glibc keeps after large images."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,12 @@ class Slots:
     def _drop_to(self, number: int) -> None:
         while len(self._entries) > number:
             self._entries.pop(0).kept.session.close()
+
+
+def share_memory() -> None:
+    """Threads to come share two heaps; glibc makes one for each, and each keeps what its largest image took."""
+    if _libc is not None and hasattr(_libc, "mallopt"):
+        _libc.mallopt(-8, 2)  # M_ARENA_MAX
 
 
 def digests_of(images: Iterable[Image]) -> tuple[bytes, ...]:

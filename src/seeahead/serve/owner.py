@@ -19,7 +19,7 @@ from seeahead.api import Engine
 from seeahead.decode import Batch
 from seeahead.errors import InputError, ModelError, SeeaheadError, shown
 from seeahead.request import Request
-from seeahead.serve.memory import Slots, digests_of, give_back
+from seeahead.serve.memory import Slots, digests_of, give_back, share_memory
 from seeahead.serve.pace import Pace
 from seeahead.serve.settings import OwnerLimits, ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
@@ -74,6 +74,7 @@ class Owner:
 
     def start(self) -> None:
         """Measure what passes cost, then answer. Raises ModelError where requests must not share passes."""
+        share_memory()
         self.engine.prover.before_batch()
         self.engine.prover.follows = False  # nobody else has the model
         self.pace = Pace(self.engine.target.executor)
