@@ -44,7 +44,8 @@ def main() -> int:
     args = parser.parse_args()
     questions = asked_questions()
     options = ("-d", "msd", "--dtype", args.dtype, "--num-at-once", str(args.num_at_once))
-    with served(options) as (url, _):
+    # A slot that one arm has left would spare another its prompt: no arm of the load finds any.
+    with served((*options, "--num-kept", "0")) as (url, _):
         alone = asyncio.run(answers_alone(url, questions))
         rows = [
             {"clients": clients, "method": name, **asyncio.run(load(url, questions, clients, drafter, alone))}
@@ -52,6 +53,7 @@ def main() -> int:
             for clients in CLIENTS
             for name, drafter in METHODS.items()
         ]
+    with served(options) as (url, _):
         follow_ups = asyncio.run(second_questions(url, questions))
     told = summary(rows, follow_ups)
     sys.stdout.write(json.dumps(told, indent=1) + "\n")

@@ -19,9 +19,10 @@ from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError, SeeaheadError
 from seeahead.executor import ModelInputs
+from seeahead.executors.choice import choose, put_executor
 from seeahead.families import family_for
 from seeahead.families.base import Family
-from seeahead.families.loading import load_model, pick_device, pick_dtype
+from seeahead.families.loading import load_model
 from seeahead.generation_config import Prepared, check_settings, prepare
 from seeahead.images import ImageSources
 from seeahead.prompt import PromptLike, make_prompt
@@ -216,6 +217,7 @@ def load(
     *,
     dtype: str | torch.dtype = "auto",
     device: str = "auto",
+    executor: str = "auto",
     chat_template: str | None = None,
     self_check: bool = True,
     progress: Callable[[str, float], None] | None = None,
@@ -223,14 +225,16 @@ def load(
     """An engine for a target: "demo" (built on first use), a hub id, a local folder, or a (model, processor) pair.
 
     `drafter`: a kind (none, lookup, language, vision, tabed, msd), a folder, a hub id, or an object; by default the
-    demo's own msd for the demo, else lookup. `chat_template` takes the place of the checkpoint's own. `self_check`: a
-    model that has not passed it here is proven on itself, in a few passes, before any answer (docs/losslessness.md).
-    `progress` is told (what is being done, share done). Raises ModelError or DrafterError.
+    demo's own msd for the demo, else lookup. `executor` runs the model: transformers, openvino (on a CPU; converts the
+    model on first use, and `dtype` may be int8 or int4), or auto, the fastest that is there (docs/executors.md).
+    `chat_template` takes the place of the checkpoint's own. `self_check`: a model that has not passed it here is proven
+    on itself, in a few passes, before any answer (docs/losslessness.md). `progress` is told (what is being done, share
+    done). Raises ModelError or DrafterError.
     """
     # What is cheap comes first, so that a wrong name is told before weights are read.
     own: Mapping[str, Path] = {}
-    pick_device(device)
-    pick_dtype(dtype)
+    is_given = isinstance(target, tuple)
+    choice = choose(executor, dtype, device, is_given=is_given)
     if isinstance(target, str) and target == "demo":
         from seeahead.demo.build import ensure
 
@@ -240,11 +244,10 @@ def load(
         drafter = next((kind for kind in FASTEST if kind in own), "lookup")
     if isinstance(drafter, str | Path):
         drafter = spec_of(drafter, own)
-    model, processor = target if isinstance(target, tuple) else load_model(target, dtype, device)
+    model, processor = target if isinstance(target, tuple) else load_model(target, choice.dtype, device)
     family = family_for(model, processor)
     family.chat_template = chat_template
-    if not isinstance(target, tuple):
-        family.fuse()  # a model that was given stays as it is: others may hold it too
+    put_executor(family, choice, is_given=is_given, report=progress)
     prover = Prover(family, is_on=self_check)
     prover.at_load(progress)
     return Engine(family, bind(drafter, Target.of(family), own), own, prover)

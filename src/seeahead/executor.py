@@ -207,3 +207,30 @@ class FeatureTarget(Protocol):
     def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
         """Rows of the language head [tokens, width]; features times these are logits, up to a final scale or cap."""
         ...
+
+
+@runtime_checkable
+class ModelExecutor(Executor, FeatureTarget, Protocol):
+    """An executor of a family's model, which somebody may change from outside."""
+
+    @property
+    def name(self) -> str:
+        """Of the kind of executor, and what it makes of the weights."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """Of the weights: a torch type, or int8 or int4."""
+        ...
+
+    def is_current(self) -> bool:
+        """Whether it still says what the model does."""
+        ...
+
+    def follow(self) -> None:
+        """The model has changed. Raises ModelError where that cannot be followed."""
+        ...
+
+    def separate(self) -> bool:
+        """Run slots one by one from now on; whether it can."""
+        ...

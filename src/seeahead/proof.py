@@ -24,12 +24,13 @@ from seeahead.tree import ROOT
 IMAGE = "an image"
 """What a prompt with an image is called; such prompts are long, and trees are proven on texts."""
 
-BOUNDS = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.06, torch.bfloat16: 0.3}
-"""Largest root mean square difference of a token's logits, in parts of their spread, by the model's type."""
+BOUNDS = {"float64": 1e-3, "float32": 1e-3, "float16": 0.06, "bfloat16": 0.3, "int8": 0.3, "int4": 0.3}
+"""Largest root mean square difference of a token's logits, in parts of their spread, by the precision of the weights
+that run."""
 
 
 def bound_of(family: Family) -> float:
-    return BOUNDS.get(family.dtype, BOUNDS[torch.bfloat16])
+    return BOUNDS.get(family.executor.precision, BOUNDS["bfloat16"])
 
 
 NUM_WORDS = 12

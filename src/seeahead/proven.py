@@ -73,13 +73,11 @@ class Prover:
             return
         with self._lock:
             executor, bound, error = self.family.executor, proof.bound_of(self.family), proof.packed_error(self.family)
-            if error > bound and executor.fused is not None:
+            if error > bound and not executor.separate():
                 raise ModelError(
                     f"self-check failed: two requests in one pass differ from each alone by {error:.2g} of the logits' "
                     f"spread, the bound is {bound:g}; answer them one by one with generate"
                 )
-            if error > bound:
-                executor.can_pack = False
             # Where words see each other both ways, a part does not see what comes after it.
             self.family.can_cut = proof.parts_error(self.family) <= bound
             self._held.add(key)
@@ -122,7 +120,7 @@ def _identity(family: Family, kind: str) -> tuple[Any, ...]:
     kinds = Counter(str(type(one)) for one in (family, *model.modules()))
     versions = metadata.version("transformers"), torch.__version__, _own_code()
     machine = torch.cuda.get_device_name(family.device) if device == "cuda" else platform.machine()
-    place = str(family.dtype), device, machine, attention_of(family.text_config), family.executor.fused is not None
+    place = str(family.dtype), device, machine, attention_of(family.text_config), family.executor.name
     return kind, json.dumps(config, sort_keys=True, default=str), sorted(kinds.items()), versions, place
 
 

@@ -72,4 +72,4 @@ def _compared(engine: Engine, kind: str | Drafter, what: str, prompt: Prompt, tr
     gap = float("inf") if gaps is None else abs(gaps[1])
     figure = f"parts from generate at token {place + 1}, where its two best logits lie {gap:.2g} of their spread apart"
     # In 16 bits a near tie may fall either way with the number of rows of a pass; in 32 bits none may.
-    return Row(check, gap <= 2 * proof.bound_of(family) and family.dtype != torch.float32, figure)
+    return Row(check, gap <= 2 * proof.bound_of(family) and family.executor.precision != "float32", figure)

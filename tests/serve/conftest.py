@@ -5,6 +5,7 @@ import base64
 import contextlib
 import io
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ import uvicorn
 from PIL import Image
 
 import seeahead
+from seeahead.drafting import Drafter
+from seeahead.executor import Executor
 from seeahead.serve.app import create_app
 from seeahead.serve.owner import Owner, OwnerLimits
 from seeahead.serve.run import config_of, listening
@@ -53,9 +56,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(limits: OwnerLimits | None = None, **settings: Any):
+def serving(limits: OwnerLimits | None = None, more: Callable[[Executor], Drafter] | None = None, **settings: Any):
+    """`more` makes a drafter beside lookup."""
     engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "lookup")
-    owner = Owner(engine, {"lookup": engine}, limits)
+    others = [] if more is None else [engine.with_drafter(more(engine.target.executor))]
+    owner = Owner(engine, {one.drafter.name: one for one in (engine, *others)}, limits)
     owner.start()
     given = settings_from(model_name="tiny", **settings)
     address = listening("127.0.0.1", 0)

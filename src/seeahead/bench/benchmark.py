@@ -54,6 +54,7 @@ def run(
     seed: int = 0,
     dtype: str = "auto",
     device: str = "auto",
+    executor: str = "auto",
     out: str | Path | None = None,
     measures_costs: bool = True,
     is_shuffled: bool = True,
@@ -78,7 +79,8 @@ def run(
             suite = load_suite(suite, count=count, seed=seed, folder=folder, workspace=place / "pictures")
         plan = Plan(suite, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
         bench = _Bench(target, specs, peers, plan, progress or (lambda what, share: None), watch or Watch())
-        return bench.run(None if out is None else place, dtype, device, measures_costs=measures_costs)
+        given = {"dtype": dtype, "device": device, "executor": executor}
+        return bench.run(None if out is None else place, given, measures_costs=measures_costs)
 
 
 def _drafters(named: Sequence[str] | None, *, is_demo: bool) -> list[str]:
@@ -123,11 +125,11 @@ class _Bench:
     progress: Progress
     watch: Watch
 
-    def run(self, out: Path | None, dtype: str, device: str, *, measures_costs: bool) -> Result:
+    def run(self, out: Path | None, runs_on: Mapping[str, Any], *, measures_costs: bool) -> Result:
         left_out = self._leave_out_broken_images()
-        given = {"drafters": self.drafters, "model": self.target, "peers": self.peers, "dtype": dtype, "device": device}
+        given = {"drafters": self.drafters, "model": self.target, "peers": self.peers, **runs_on}
         with Log(None if out is None else out / PARTIAL, self.plan.fingerprint(**given)) as log:
-            plain = api.load(self.target, PLAIN, dtype=dtype, device=device, progress=self.progress)
+            plain = api.load(self.target, PLAIN, **runs_on, progress=self.progress)
             if not plain.family.can_see:
                 self._leave_out_images()
             methods = self._methods(plain)
@@ -195,7 +197,8 @@ class _Bench:
         return {
             "model_type": family.model.config.model_type,
             "num_parameters": sum(map(torch.numel, family.model.parameters())),
-            "dtype": str(family.dtype).removeprefix("torch."),
+            "dtype": family.executor.precision,
+            "executor": family.executor.name.partition(" ")[0].rstrip(","),
             "device": family.device.type,
             "num_threads": torch.get_num_threads(),
             "model": self.target if self.target == "demo" else Path(self.target).name,

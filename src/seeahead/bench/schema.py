@@ -117,6 +117,7 @@ class Settings(Shown):
     model_type: str | None = None
     num_parameters: Count | None = None
     dtype: str = ""
+    executor: str = "transformers"
     device: str = ""
     num_threads: Count | None = None
     num_questions: Count | None = None

@@ -59,6 +59,7 @@ class Summary:
         repeats, outside = settings.get("num_repeats", 1), settings.get("harness_share")
         return _joined(
             f"{settings.get('model') or settings.get('model_type') or 'model'} in {settings.get('dtype', MISSING)}",
+            "run by OpenVINO" if settings.get("executor") == "openvino" else "",
             f"{size / 1e6:,.0f} million parameters" if size else "",
             str(hardware.get("gpu") if settings.get("device") == "cuda" else hardware.get("cpu") or ""),
             counted(settings["num_threads"], "thread") if settings.get("num_threads") else "",

@@ -157,5 +157,10 @@ def add_target(parser: argparse.ArgumentParser, drafter: str, *, takes_several: 
     """-m -d --dtype --device, which several verbs have; `drafter` is the help of -d."""
     parser.add_argument("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
     parser.add_argument("-d", "--drafter", action="append" if takes_several else "store", help=drafter)
-    parser.add_argument("--dtype", default="auto", help="auto (the checkpoint's own), float32, bfloat16, float16")
+    parser.add_argument(
+        "--dtype",
+        default="auto",
+        help="auto (the checkpoint's own), float32, bfloat16, float16; with openvino also int8, int4",
+    )
+    parser.add_argument("--executor", default="auto", help="auto (the fastest that is there), transformers, openvino")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")

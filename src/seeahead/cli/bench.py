@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.quick:
         args.repeats, args.count = 1, QUICK_COUNT if args.count is None else args.count
-    taken = ("peers", "repeats", "count", "folder", "max_new_tokens", "seed", "dtype", "device")
+    taken = ("peers", "repeats", "count", "folder", "max_new_tokens", "seed", "dtype", "device", "executor")
     with terminal.Progress(timed=(MEASURING, ASKING)) as report:
         result = bench.run(
             args.model,

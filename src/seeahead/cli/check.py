@@ -29,7 +29,15 @@ def run(args: argparse.Namespace) -> int:
         from seeahead.self_check import check
 
         given = args.drafter or "none"  # so that a wrong name is told before weights are read
-        engine = load(args.model, given, dtype=args.dtype, device=args.device, self_check=False, progress=report)
+        engine = load(
+            args.model,
+            given,
+            dtype=args.dtype,
+            device=args.device,
+            executor=args.executor,
+            self_check=False,
+            progress=report,
+        )
         rows = list(check(engine, args.drafter, report))
     failed = sum(not row.holds for row in rows)
     if args.json:

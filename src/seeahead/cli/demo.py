@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
             temperatures=[0.0],
             dtype=args.dtype,
             device=args.device,
+            executor=args.executor,
             measures_costs=False,
             is_shuffled=False,
             progress=report,

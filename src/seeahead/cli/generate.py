@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
             args.drafter,
             dtype=args.dtype,
             device=args.device,
+            executor=args.executor,
             chat_template=template,
             self_check=not args.no_check,
             progress=report,

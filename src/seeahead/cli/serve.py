@@ -21,23 +21,34 @@ if TYPE_CHECKING:
     from seeahead.serve.settings import ServeSettings
 
 KEYS = "SEEAHEAD_API_KEYS"
+LIMITS = {
+    "host": "where to listen; 127.0.0.1 is this machine alone",
+    "port": "0 takes a free one",
+    "num_at_once": "requests that share passes",
+    "max_waiting": "requests that may wait",
+    "max_new_tokens": "most tokens of an answer",
+    "max_images": "most images of a request",
+    "cache_tokens": "tokens held in all slots",
+    "num_kept": "slots kept for next turns; 0 keeps none",
+    "timeout_seconds": "seconds an answer may take",
+}
+"""Settings that are options: what they are. Kinds and defaults stand with the settings."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from seeahead.serve.settings import ServeSettings
+
     add = parser.add_argument
     add_target(parser, "a drafter that clients may name; repeat it, the first is the default", takes_several=True)
-    add("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this machine alone)")
-    add("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    for name, about in LIMITS.items():
+        default = ServeSettings.model_fields[name].default
+        flag, kind = f"--{name.removesuffix('_seconds').replace('_', '-')}", type(default)
+        metavar = {int: "N", float: "S", str: "HOST"}[kind]
+        add(flag, dest=name, type=kind, default=default, metavar=metavar, help=f"{about} (default: {default})")
     add("--served-model-name", metavar="NAME", help="what clients call the model (default: its own name)")
     add("--api-key-file", type=Path, metavar="FILE", help=f"keys that clients must have, one a line; also in {KEYS}")
     add("--allow-urls", action="store_true", help="images may also be web addresses")
     add("--image-folder", type=Path, metavar="DIR", help="images may also be file:// addresses below it")
-    add("--num-at-once", type=int, default=8, metavar="N", help="requests that share passes (default: 8)")
-    add("--max-waiting", type=int, default=256, metavar="N", help="requests that may wait (default: 256)")
-    add("--max-new-tokens", type=int, default=1024, metavar="N", help="most tokens of an answer (default: 1024)")
-    add("--max-images", type=int, default=8, metavar="N", help="most images of a request (default: 8)")
-    add("--cache-tokens", type=int, default=65_536, metavar="N", help="tokens held in all slots (default: 65536)")
-    add("--timeout", type=float, default=600.0, metavar="S", help="seconds an answer may take (default: 600)")
     add("--allowed-origin", action="append", default=[], metavar="URL", help="pages elsewhere that may use the API")
     add("--chat-template", type=Path, metavar="FILE", help="a chat template (Jinja) in the place of the model's own")
     add("--no-check", action="store_true", help="skip the self-check of a model that has not passed it here")
@@ -59,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
             first,
             dtype=args.dtype,
             device=args.device,
+            executor=args.executor,
             chat_template=template,
             self_check=not args.no_check,
             progress=report,
@@ -85,16 +97,9 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
             raise InputError(f"{args.api_key_file} holds no key; write one a line")
     return settings_from(
         model_name=args.served_model_name or Path(args.model).name or args.model,
-        host=args.host,
-        port=args.port,
         api_keys=tuple(keys),
         allow_urls=args.allow_urls,
         image_folder=args.image_folder,
-        max_images=args.max_images,
-        max_new_tokens=args.max_new_tokens,
-        timeout_seconds=args.timeout,
         allowed_origins=tuple(args.allowed_origin),
-        num_at_once=args.num_at_once,
-        max_waiting=args.max_waiting,
-        cache_tokens=args.cache_tokens,
+        **{name: getattr(args, name) for name in LIMITS},
     )

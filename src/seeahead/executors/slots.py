@@ -163,14 +163,13 @@ class SlotCache(Cache):
             layer.length = start + len(rows)
 
 
-class TorchSlot:
-    """One sequence: its cache, and the trees that hang off its last committed token.
+class TreeSlot:
+    """One sequence: the trees that hang off its last committed token.
 
     M-RoPE models number an image by its grid, so text after it does not sit at its index: position = index + `shift`.
     """
 
-    def __init__(self, num_layers: int, capacity: int) -> None:
-        self.cache = SlotCache(num_layers, capacity)
+    def __init__(self) -> None:
         self.length = 0
         self.shift = 0
         self._depths: list[int] = []
@@ -204,23 +203,42 @@ class TorchSlot:
         visible[rows, [node for seen in newest for node in seen]] = True
         return visible
 
-    def forget(self, number: int) -> None:
-        """Drop the newest `number` pending nodes and whatever a pass may have left of them."""
+    def drop(self, number: int) -> None:
+        """Forget the newest `number` pending nodes."""
         kept = len(self._depths) - number
         del self._depths[kept:], self._ancestors[kept:]
-        self.cache.keep(self.length, range(kept))
 
     def commit(self, path: Sequence[int]) -> None:
-        with torch.inference_mode():
-            self.cache.keep(self.length, path)
+        """Keep the pending nodes of `path`, drop the others."""
         self.length += len(path)
         self._depths.clear()
         self._ancestors.clear()
 
     def cut(self, length: int) -> None:
         """Keep the first `length` tokens."""
-        self.cache.keep(length, ())
         self.length = length
+
+
+class TorchSlot(TreeSlot):
+    """A slot whose keys and values lie in a cache of transformers' kind."""
+
+    def __init__(self, num_layers: int, capacity: int) -> None:
+        super().__init__()
+        self.cache = SlotCache(num_layers, capacity)
+
+    def forget(self, number: int) -> None:
+        """Drop the newest `number` pending nodes and whatever a pass may have left of them."""
+        self.drop(number)
+        self.cache.keep(self.length, range(self.num_pending))
+
+    def commit(self, path: Sequence[int]) -> None:
+        with torch.inference_mode():
+            self.cache.keep(self.length, path)
+        super().commit(path)
+
+    def cut(self, length: int) -> None:
+        self.cache.keep(length, ())
+        super().cut(length)
 
 
 @dataclass(frozen=True)

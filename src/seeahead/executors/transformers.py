@@ -7,7 +7,7 @@ layers see one long text, and its attention, called per slot, sees each slot's o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
@@ -19,6 +19,7 @@ from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, T
 from seeahead.executors.fuse import FusedDecoder, fused_decoder
 from seeahead.executors.llama import Llama
 from seeahead.executors.packing import PackedCache, per_slot_attention
+from seeahead.executors.reading import as_read, language_inputs, looked_up
 from seeahead.executors.slots import Packed, TorchSlot, packed
 from seeahead.tree import ROOT
 
@@ -52,16 +53,13 @@ class Quirks(Protocol):
     def masks(self, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]: ...
 
 
-class _Reached(Exception):  # noqa: N818
-    """A pass has come to the language model."""
-
-
 class TransformersExecutor:
     """The model of a family as an `Executor`."""
 
     def __init__(self, family: Quirks) -> None:
         self.family = family
         self._fused: FusedDecoder | None = None
+        self._wants_fused = False
         self.can_pack: bool | None = None
         """Whether several slots go through the model as one row; None: not tried yet."""
 
@@ -70,13 +68,33 @@ class TransformersExecutor:
         family = self.family
         return Limits(family.vocab_size, family.max_length, family.width, family.device, family.dtype)
 
+    @property
+    def name(self) -> str:
+        return "transformers" if self._fused is None else "transformers, fused"
+
+    @property
+    def precision(self) -> str:
+        return str(self.family.dtype).removeprefix("torch.")
+
     def fuse(self) -> bool:
         """Let passes over trees run through fused projections where the language model is a plain Llama.
 
         Says whether it was. The model's weights become views of fused ones: for models that nobody else rearranges.
+        What is fused stays so when the model has changed.
         """
+        self._wants_fused = True
         self._fused = fused_decoder(self.family.model)
         return self._fused is not None
+
+    def follow(self) -> None:
+        self.can_pack = None
+        if self._wants_fused:
+            self.fuse()
+
+    def separate(self) -> bool:
+        if self._fused is None:
+            self.can_pack = False
+        return self._fused is None
 
     @property
     def fused(self) -> Llama | None:
@@ -89,9 +107,7 @@ class TransformersExecutor:
 
     @torch.inference_mode()
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        embedded: torch.Tensor = self.family.model.get_input_embeddings()(tokens)
-        # Granite scales what its first layer reads outside of the table.
-        return embedded * float(getattr(self.family.text_config, "embedding_multiplier", 1.0))
+        return as_read(self.family.model, looked_up(self.family.model, tokens))
 
     def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
         head: Any = self.family.model.get_output_embeddings()
@@ -122,7 +138,8 @@ class TransformersExecutor:
         if self._fused is None:
             return replace(inputs, indivisible=self.family.indivisible(inputs))
         indivisible = 0 if self.family.can_cut else inputs.length
-        return ModelInputs(inputs.token_ids, {"inputs_embeds": self._embedded(inputs)}, indivisible)
+        read = language_inputs(self.family, inputs).embeddings
+        return ModelInputs(inputs.token_ids, {"inputs_embeds": read}, indivisible)
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
@@ -132,27 +149,10 @@ class TransformersExecutor:
             return [self._prefill(prompt.slot, prompt.inputs, want) for prompt in prompts]
         given = [prompt.inputs.extras.get("inputs_embeds") for prompt in prompts]
         read = [
-            self._embedded(prompt.inputs) if embedded is None else embedded
+            language_inputs(self.family, prompt.inputs).embeddings if embedded is None else embedded
             for prompt, embedded in zip(prompts, given, strict=True)
         ]
         return self._fused.decoder.read([prompt.slot for prompt in prompts], read, want)
-
-    def _embedded(self, inputs: ModelInputs) -> torch.Tensor:
-        """What the language model reads for a prompt, images and all [1, tokens, width]: the model runs that far."""
-        family = self.family
-        found: list[torch.Tensor | None] = []
-
-        def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            found.append(kwargs.get("inputs_embeds"))
-            raise _Reached
-
-        handle = family.model.get_decoder().register_forward_pre_hook(stop, with_kwargs=True)
-        try:
-            with family.faults_told(), family.alone(), suppress(_Reached):
-                family.model(input_ids=inputs.token_ids, **inputs.extras, use_cache=False)
-        finally:
-            handle.remove()
-        return self.embed(inputs.token_ids) if found[0] is None else found[0]
 
     def _prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
         assert isinstance(slot, TorchSlot)

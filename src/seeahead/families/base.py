@@ -1,7 +1,7 @@
 """What is particular about a transformers model: its prompts, positions, masks, image markers and limits.
 
 `Family` by itself serves plain text decoders and LLaVA-style models; the other families override the few lines in
-which they differ. Passes are the executor's business (`executors/transformers.py`).
+which they differ. Passes are the executor's business (`executors`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from seeahead.compat import cache_argument, prepares_on_its_own, rotary_index
 from seeahead.errors import InputError, ModelError
-from seeahead.executor import ModelInputs
+from seeahead.executor import ModelExecutor, ModelInputs
 from seeahead.executors.transformers import TransformersExecutor
 from seeahead.families.encoding import PromptEncoder
 from seeahead.families.inspection import (
@@ -47,7 +47,6 @@ class Family(PromptEncoder):
         """`model` may be wrapped by torch.compile or PEFT; it is left as it is. Raises ModelError (`inspection`)."""
         self.given = model
         self.processor = processor
-        self._wants_fused = False
         self._look()
 
     def _look(self) -> None:
@@ -86,20 +85,18 @@ class Family(PromptEncoder):
                 "load it again where it is now"
             )
         self._look()
-        self.executor.can_pack = None
-        if self._wants_fused:
-            self.fuse()
+        self.executor.follow()
         return True
 
     @cached_property
-    def executor(self) -> TransformersExecutor:
-        """Runs the model."""
+    def executor(self) -> ModelExecutor:
+        """Runs the model: transformers, unless another is put in its place."""
         return TransformersExecutor(self)
 
     def fuse(self) -> bool:
-        """See `TransformersExecutor.fuse`; what is fused stays so when the model has changed."""
-        self._wants_fused = True
-        return self.executor.fuse()
+        """See `TransformersExecutor.fuse`."""
+        own: Any = self.executor
+        return isinstance(own, TransformersExecutor) and own.fuse()
 
     def most_nodes(self, position: int) -> int | None:
         """Most nodes that a pass may hold beside a root at `position`; None: any number.
@@ -142,7 +139,8 @@ class Family(PromptEncoder):
         rotary factors change along the way, or where the model was found to say something else to parts."""
         if not self.can_cut or self.crosses_border(0, inputs.length):
             return inputs.length
-        places = [place for place, token in enumerate(inputs.token_ids[0].tolist()) if token in self.image_token_ids]
+        images = self.image_token_ids
+        places = [place for place, token in enumerate(inputs.token_ids[0].tolist()) if token in images]
         return max(places, default=-1) + 1
 
     def faults_told(self) -> AbstractContextManager[None]:

@@ -48,8 +48,8 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     _Server(owner, settings).add_to(app)
     add_schemas(app, ChatBody, TextBody)
     if settings.allowed_origins:
-        asked: Any = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
-        app.add_middleware(CORSMiddleware, allow_origins=list(settings.allowed_origins), **asked)
+        origins, headers = list(settings.allowed_origins), ["authorization", "content-type", "x-session-id"]
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
     return app
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from PIL.Image import Image
+import torch
 
+from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
 from seeahead.request import Request
 from seeahead.session import Kept
@@ -25,7 +25,7 @@ give_back = getattr(_libc, "malloc_trim", int)
 @dataclass(frozen=True)
 class _Entry:
     kept: Kept
-    images: tuple[bytes, ...]
+    images: bytes
     seen: Any
     """What the family's model was; another one reads everything anew."""
 
@@ -37,7 +37,7 @@ class Slots:
         self._most = most
         self._entries: list[_Entry] = []
 
-    def lend(self, request: Request, images: tuple[bytes, ...], family: Family) -> None:
+    def lend(self, request: Request, images: bytes, family: Family) -> None:
         """Let a request begin in the slot that holds most of its prompt, with the same images; it is then its own."""
         if not request.keeps:
             return
@@ -52,7 +52,7 @@ class Slots:
         self._entries = [one for one in self._entries if one is not entry]
         request.resume(entry.kept, length)
 
-    def keep(self, request: Request, images: tuple[bytes, ...], family: Family) -> None:
+    def keep(self, request: Request, images: bytes, family: Family) -> None:
         """Take the slot of an answer that has ended well."""
         kept = request.kept
         if kept is not None:
@@ -75,9 +75,14 @@ def share_memory() -> None:
         _libc.mallopt(-8, 2)  # M_ARENA_MAX
 
 
-def digests_of(images: Iterable[Image]) -> tuple[bytes, ...]:
-    """What tells images apart, in their order."""
-    return tuple(hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).digest() for image in images)
+def images_of(inputs: ModelInputs) -> bytes:
+    """What tells a prompt's images apart, as the model gets them."""
+    digest = hashlib.blake2b(digest_size=32)
+    for name, value in sorted(inputs.extras.items()):
+        if value.shape[:2] != inputs.token_ids.shape:  # what runs along the tokens grows with the text
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.digest()
 
 
 def _num_common(one: tuple[int, ...], other: list[int]) -> int:

@@ -18,8 +18,9 @@ import torch
 from seeahead.api import Engine
 from seeahead.decode import Batch
 from seeahead.errors import InputError, ModelError, SeeaheadError, shown
+from seeahead.records import Step
 from seeahead.request import Request
-from seeahead.serve.memory import Slots, digests_of, give_back, share_memory
+from seeahead.serve.memory import Slots, give_back, images_of, share_memory
 from seeahead.serve.pace import Pace
 from seeahead.serve.settings import OwnerLimits, ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
@@ -52,7 +53,7 @@ class Owner:
         self._waiting: deque[Ticket] = deque()
         self._running: dict[Request, Ticket] = {}
         self._batch = Batch(self.limits.prompt_tokens, cuts=True)
-        self._slots = Slots(self.limits.num_at_once)
+        self._slots = Slots(self.limits.num_kept)
         self._changed = threading.Condition()
         self.encoding = threading.Lock()  # tokenizers of transformers are not made for several threads
         self._readers = ThreadPoolExecutor(_READERS, "seeahead-images")
@@ -124,9 +125,7 @@ class Owner:
             raise InputError(f"there is no drafter {shown(name)} here; allowed are auto, {', '.join(self.drafters)}")
         with self.encoding:
             answer = self._engines[name].answer(asked.settings)
-        prompt = answer.request.prompt
-        images = digests_of(prompt.images if prompt is not None else ())
-        ticket = Ticket(answer, asked, images, loop, self._wake)
+        ticket = Ticket(answer, asked, images_of(answer.request.inputs), loop, self._wake)
         if ticket.num_tokens > self.limits.cache_tokens:
             raise InputError(
                 f"prompt and answer may have {ticket.num_tokens} tokens, this server has memory for "
@@ -166,17 +165,21 @@ class Owner:
     def _round(self) -> None:
         self._drop()
         self._admit()
-        self.pace.set([request for request in self._batch.requests if request.answer])
+        answering = [request for request in self._batch.requests if request.answer]
+        self.pace.set(answering, somebody_waits=len(answering) < len(self._running))
         for request, ticket in self._running.items():
             given = [most for most in (request.most_nodes, ticket.asked.num_nodes) if most is not None]
             request.most_nodes = min(given, default=None)
+        done: list[tuple[Request, Step]] = []
         for request, step in self._batch.step():
             ticket = self._running[request]
             if step is not None:
-                self.pace.learn(request)
+                done.append((request, step))
             ticket.tell(step)
             if request.finish_reason is not None:
                 self._ended(request)
+        if done:
+            self.pace.learn(done)
 
     def _drop(self) -> None:
         """Those whose client has gone leave now."""

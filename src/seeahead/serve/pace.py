@@ -9,59 +9,78 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import count
+from typing import TypeVar
 
 import torch
 
 from seeahead.drafters.costs import passes_between, prompted, time_passes
 from seeahead.executor import Executor
+from seeahead.records import Step
 from seeahead.request import Request
+
+Key = TypeVar("Key")
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _REPEATS = 3
 _NODES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _MEMORY = 0.9
 """Share of what was known that stays after a step."""
+_MARGIN = 1.1
+"""Drafts have to promise so much more than none: what is expected of them is less sure than what a plain step costs."""
 _LOOK = 64
 """Steps without drafts after which a few are drafted again, to see whether they pay by now."""
 
 
 class Pace:
-    """Gains and seconds of drafters, learned from their steps; seconds of the target's passes, measured once."""
+    """What drafts yield and passes take, learned from steps; seconds of the target's passes alone, measured once."""
 
     def __init__(self, executor: Executor) -> None:
         self._seconds = _measured(executor)
         self._gains: dict[str, float] = {}
-        self._draft_seconds: dict[str, float] = {}
+        self._draft_seconds: dict[tuple[str, int], float] = {}
+        self._slower: dict[tuple[bool, int], float] = {}
+        """By whether there are drafts, and the load: seconds of steps without drafting over those of one slot's pass
+        over as many tokens."""
         self._numbers = count(1)
 
-    def set(self, requests: Sequence[Request]) -> None:
-        """Give each of the requests that answer its share for the next step."""
+    def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
+        """Give each of the requests that answer its share for the next step; where somebody waits for a first token,
+        the step is kept short."""
         looks = next(self._numbers) % _LOOK == 0
         shares: dict[str, int | None] = {}
         for request in requests:
             name = request.drafter.name
             if name not in shares:
-                shares[name] = self._most_nodes(name, len(requests), looks=looks)
+                shares[name] = 0 if somebody_waits else self._most_nodes(name, len(requests), looks=looks)
             request.most_nodes = shares[name]
 
-    def learn(self, request: Request) -> None:
-        """From the newest step of a request."""
-        name, step = request.drafter.name, request.records[-1]
-        if step.num_drafted:
-            self._mix(self._gains, name, step.num_accepted / math.log2(1 + step.num_drafted))
-            self._mix(self._draft_seconds, name, step.seconds_draft)
+    def learn(self, done: Sequence[tuple[Request, Step]]) -> None:
+        """From a step of all requests that answer."""
+        rows, load = sum(1 + step.num_drafted for _, step in done), len(done).bit_length()
+        drafting = max(step.seconds_draft for _, step in done)
+        seconds = max(step.seconds for _, step in done) - drafting
+        has_drafts = rows > len(done)
+        self._mix(self._slower, (has_drafts, load), seconds / self._pass(rows))
+        for request, step in done:
+            if step.num_drafted:
+                name = request.drafter.name
+                self._mix(self._gains, name, step.num_accepted / math.log2(1 + step.num_drafted))
+                self._mix(self._draft_seconds, (name, load), drafting)
 
     def _most_nodes(self, name: str, num_requests: int, *, looks: bool) -> int | None:
-        gain, seconds = self._gains.get(name), self._draft_seconds.get(name, 0.0)
+        gain, load = self._gains.get(name), num_requests.bit_length()
         if gain is None:
             return None  # nothing is known of it yet
+        drafting = self._draft_seconds.get((name, load), 0.0)
 
         def rate(nodes: int) -> float:
-            took = self._pass(num_requests * (1 + nodes)) + (seconds if nodes else 0.0)
-            return (1 + gain * math.log2(1 + nodes)) / took
+            took = self._pass(num_requests * (1 + nodes)) * self._slower.get((nodes > 0, load), 1.0)
+            return (1 + gain * math.log2(1 + nodes)) / (took + (drafting if nodes else 0.0))
 
         best = max(_NODES, key=rate)
-        return 4 if best == 0 and looks else best if best < _NODES[-1] else None
+        if rate(best) < _MARGIN * rate(0):
+            return 4 if looks else 0
+        return best if best < _NODES[-1] else None
 
     def _pass(self, rows: int) -> float:
         known = self._seconds
@@ -69,7 +88,7 @@ class Pace:
         return known[min(rows, len(known)) - 1] + beyond * known[-1] / len(known)
 
     @staticmethod
-    def _mix(known: dict[str, float], name: str, new: float) -> None:
+    def _mix(known: dict[Key, float], name: Key, new: float) -> None:
         known[name] = new if name not in known else _MEMORY * known[name] + (1 - _MEMORY) * new
 
 

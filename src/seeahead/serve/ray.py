@@ -6,13 +6,29 @@ ray.serve.run(deployed({"target": "demo"}, {"model_name": "demo"}, num_replicas=
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray import serve
+from ray.serve.config import RequestRouterConfig
+from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
+
+from seeahead.serve.settings import settings_from
 
 _DRAIN_SECONDS = 60.0
 """That a replica has for the answers under way before it ends."""
+
+
+class Router(ConsistentHashRouter):
+    """Requests with the same `x-session-id` go to one replica; others to the less busy one of two, as Ray does."""
+
+    async def choose_replicas(self, candidate_replicas: list[Any], pending_request: Any = None) -> list[list[Any]]:
+        if pending_request is None or pending_request.metadata.session_id:
+            ranked: list[list[Any]] = await super().choose_replicas(candidate_replicas, pending_request)
+            return ranked
+        pending_request.routing_context.should_backoff = True
+        return [random.sample(candidate_replicas, min(2, len(candidate_replicas)))]
 
 
 def deployed(
@@ -29,8 +45,6 @@ def deployed(
     beside the default one. `resources`: Ray's options of a replica (`{"num_gpus": 1}`). A replica takes twice as many
     requests as share its passes; the others wait with Ray. Raises InputError for settings that are not allowed.
     """
-    from seeahead.serve.settings import settings_from
-
     checked = settings_from(**settings)
 
     def application() -> Any:
@@ -49,6 +63,7 @@ def deployed(
         max_ongoing_requests=2 * checked.num_at_once,
         graceful_shutdown_timeout_s=_DRAIN_SECONDS,
         ray_actor_options=dict(resources or {}),
+        request_router_config=RequestRouterConfig(request_router_class=Router),
     )
     @serve.ingress(application)
     class Replica:

@@ -18,6 +18,7 @@ class OwnerLimits(BaseModel):
     num_at_once: int = Field(default=8, ge=1, le=1024)
     max_waiting: int = Field(default=256, ge=0)
     prompt_tokens: int = Field(default=256, ge=16, description="of prompts read between two steps of other answers")
+    num_kept: int = Field(default=8, ge=0, le=1024, description="of ended answers' slots, kept for next turns")
     cache_tokens: int = Field(
         default=65_536, ge=256, description="of all slots together, those kept for later turns included"
     )
@@ -48,7 +49,7 @@ def settings_from(**values: Any) -> ServeSettings:
         settings = ServeSettings(**values)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        name = str(fault["loc"][0]).replace("_", "-")
+        name = str(fault["loc"][0]).removesuffix("_seconds").replace("_", "-")
         raise InputError(f"--{name} is {shown(str(fault['input']))}; allowed: {fault['msg'].lower()}") from None
     if settings.image_folder is not None and not settings.image_folder.is_dir():
         raise InputError(f"--image-folder {shown(str(settings.image_folder))} is no folder; give one that exists")

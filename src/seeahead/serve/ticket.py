@@ -84,7 +84,7 @@ class Ticket:
 
     answer: Answer
     asked: Asked
-    images: tuple[bytes, ...]
+    images: bytes
     loop: asyncio.AbstractEventLoop
     wake: Callable[[], None]
     started: float = field(default_factory=monotonic)

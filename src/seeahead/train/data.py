@@ -121,7 +121,8 @@ class Dataset:
                 continue
             try:
                 tokens = self.family.encode(prompt).token_ids[0].tolist()
-                view = [token for token in tokens if token not in self.family.image_token_ids]
+                images = self.family.image_token_ids
+                view = [token for token in tokens if token not in images]
                 ids = (*view, *self.family.tokenizer(answer, add_special_tokens=False).input_ids, self.end)
                 check_length(self.family, len(ids))
             except InputError as error:

@@ -5,8 +5,9 @@ import { AnswerView, button, closeTip, isTipOpen, made, question, thumbnail, ver
 
 const at = (id) => document.getElementById(id);
 const PLAIN = "none"; // the drafter that proposes nothing
-// `running` stops what runs; it is also how an answer knows that its conversation was left.
-const state = { model: null, turns: [], images: [], running: null };
+// `running` stops what runs; it is also how an answer knows that its conversation was left. Where several replicas
+// answer, one of them keeps what it read of the conversation: `session` leads back to it.
+const state = { model: null, turns: [], images: [], running: null, session: Math.random() };
 
 // ---- the server
 
@@ -75,7 +76,8 @@ async function run(view, body, drafter, signal) {
   const started = performance.now();
   let metrics = null;
   try {
-    for await (const chunk of answer({ ...body, speculative: { drafter, details: true } }, at("key").value, signal)) {
+    const request = { ...body, speculative: { drafter, details: true } };
+    for await (const chunk of answer(request, at("key").value, state.session, signal)) {
       const choice = chunk.choices[0];
       if (chunk.seeahead) {
         said.seconds = (performance.now() - started) / 1000;
@@ -298,6 +300,7 @@ function anew() {
   stopper?.abort();
   busy(false);
   state.turns = [];
+  state.session = Math.random();
   at("turns").replaceChildren();
   at("empty").hidden = false;
   speak([]);

@@ -13,10 +13,10 @@ export async function served(key) {
 }
 
 /** The chunks of an answer, one after the other. */
-export async function* answer(body, key, signal) {
+export async function* answer(body, key, session, signal) {
   const reply = await asked("/v1/chat/completions", {
     method: "POST",
-    headers: { "Content-Type": "application/json", ...headers(key) },
+    headers: { "Content-Type": "application/json", "X-Session-Id": session, ...headers(key) },
     body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
     signal,
   });

@@ -1,0 +1,151 @@
+"""Converted graphs on disk: made once, found again by everything that they depend on, never half there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from seeahead.checked import placed
+from seeahead.demo.build import default_cache
+from seeahead.errors import ModelError
+from seeahead.executors import conversion
+from seeahead.executors.conversion import compressed, traced
+
+Report = Callable[[str, float], None]
+_GRAPH, _WEIGHTS, _SIZES = "graph.xml", "graph.bin", "sizes.json"
+_PACKAGES = {
+    "float32": ("openvino",),
+    "bfloat16": ("openvino",),
+    "int8": ("openvino", "nncf"),
+    "int4": ("openvino", "nncf"),
+}
+_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.1, "int4": 0.7}
+"""A weight takes on disk, scales included."""
+
+
+def is_installed(precision: str = "float32") -> bool:
+    return not _missing(precision)
+
+
+def check_installed(precision: str) -> None:
+    """Raises ModelError where a package is missing that a graph of this precision needs."""
+    if missing := _missing(precision):
+        raise ModelError(
+            f"executor openvino in {precision} needs {' and '.join(missing)}; pip install 'seeahead[openvino]', or use "
+            "executor transformers"
+        )
+
+
+def _missing(precision: str) -> list[str]:
+    missing = []
+    for name in _PACKAGES[precision]:
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    return missing
+
+
+def converted(
+    model: PreTrainedModel,
+    precision: str,
+    kinds: Sequence[str],
+    num_additions: int,
+    num_axes: int,
+    report: Report | None = None,
+) -> Path:
+    """The file of a graph for `model` (see `conversion.traced`), made where it is not there yet.
+
+    Raises ModelError for a model that does not convert, and where it cannot be written."""
+    told: Report = report or (lambda what, share: None)
+    told("reading the model's weights", 0.0)
+    key = _key(model, precision, kinds, num_additions, num_axes)
+    folder = default_cache() / "openvino" / key
+    if not _is_whole(folder):
+        _check_room(folder, model, precision)
+        told(f"converting the model to OpenVINO in {precision}; the first time takes a while", 0.0)
+        graph = compressed(traced(model, kinds, num_additions, num_axes), precision)
+        told(f"converting the model to OpenVINO in {precision}; the first time takes a while", 0.8)
+        _write(graph, folder, precision)
+        told(f"converting the model to OpenVINO in {precision}; the first time takes a while", 1.0)
+    return folder / _GRAPH
+
+
+def _key(model: PreTrainedModel, *settings: Any) -> str:
+    """Of what the graph says: weights, config, the code that traced it."""
+    versions = [metadata.version(name) for name in ("transformers", "torch", *_PACKAGES[settings[0]])]
+    config = json.dumps(model.config.get_text_config().to_dict(), sort_keys=True, default=str)
+    kinds = sorted({str(type(module)) for module in model.get_decoder().modules()})
+    digest = hashlib.blake2b(repr((settings, versions, config, kinds, _own_code())).encode(), digest_size=16)
+    head: Any = model.get_output_embeddings()
+    for name, weight in (*model.get_decoder().named_parameters(), *head.named_parameters(prefix="head")):
+        if not name.startswith("embed_tokens"):
+            digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+            digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@cache
+def _own_code() -> str:
+    return hashlib.sha256(Path(str(conversion.__file__)).read_bytes()).hexdigest()
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file has the size it was written with."""
+    try:
+        sizes = json.loads((folder / _SIZES).read_text())
+        return all((folder / name).stat().st_size == sizes[name] for name in (_GRAPH, _WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _check_room(folder: Path, model: PreTrainedModel, precision: str) -> None:
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    number = sum(weight.numel() for part in (decoder, head) for weight in part.parameters())
+    needed = int(number * _BYTES[precision])
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder.parent).free
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from None
+    if free < needed:
+        raise _unwritable(folder, f"{needed >> 20:,} MiB are needed, {free >> 20:,} are free")
+
+
+def _write(graph: Any, folder: Path, precision: str) -> None:
+    import openvino
+
+    made = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
+    try:
+        openvino.save_model(graph, made / _GRAPH, compress_to_fp16=precision == "bfloat16")
+        sizes = {name: (made / name).stat().st_size for name in (_GRAPH, _WEIGHTS)}
+        (made / _SIZES).write_text(json.dumps(sizes))
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        with suppress(OSError):  # somebody else was quicker
+            made.rename(folder)
+    except (OSError, RuntimeError) as error:
+        raise _unwritable(folder, str(error).strip().partition("\n")[0][:200]) from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    if not _is_whole(folder):
+        raise _unwritable(folder, "it was damaged while it was written")
+
+
+def _unwritable(folder: Path, reason: str) -> ModelError:
+    named = "XDG_CACHE_HOME" if os.name == "posix" else "the home folder"
+    return ModelError(
+        f"the converted model cannot be kept in {placed(folder.parent)}: {reason}; make room there, or set {named} to "
+        "another folder"
+    )

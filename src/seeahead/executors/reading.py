@@ -1,0 +1,96 @@
+"""What a model's own code makes of a prompt before its language model runs: embeddings, masks, and what layers add.
+
+The model runs as far as its language model, whose arguments are looked at; so whatever a family does with images
+(places, scales, towers, masks) is done by the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from seeahead.executor import ModelInputs
+
+
+class Reader(Protocol):
+    """What is asked of a family here."""
+
+    model: PreTrainedModel
+
+    def alone(self) -> Any: ...
+    def faults_told(self) -> Any: ...
+
+
+class _Reached(Exception):  # noqa: N818
+    """A pass has come to the language model."""
+
+
+@dataclass(frozen=True)
+class LanguageInputs:
+    """A prompt as its language model takes it.
+
+    `embeddings` [1, tokens, width]. `visible`: by type of layer ("" for all), bool [tokens, tokens], where a prompt is
+    not simply causal. `additions` [layers, tokens, width]: what is added after each of the first layers.
+    """
+
+    embeddings: torch.Tensor
+    visible: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    additions: torch.Tensor | None = None
+
+
+@torch.inference_mode()
+def language_inputs(family: Reader, inputs: ModelInputs) -> LanguageInputs:
+    """Runs the family's model up to its language model. Raises InputError for what it finds wrong with images."""
+    found: list[dict[str, Any]] = []
+
+    def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found.append(kwargs)
+        raise _Reached
+
+    handle = family.model.get_decoder().register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        with family.faults_told(), family.alone(), suppress(_Reached):
+            family.model(input_ids=inputs.token_ids, **inputs.extras, use_cache=False)
+    finally:
+        handle.remove()
+    given = found[0]
+    embedded = given.get("inputs_embeds")
+    if embedded is None:
+        return LanguageInputs(looked_up(family.model, inputs.token_ids))
+    masks = given.get("attention_mask")
+    named = masks if isinstance(masks, Mapping) else {"": masks}
+    visible = {kind: _visible(mask) for kind, mask in named.items() if mask is not None and mask.ndim == 4}
+    return LanguageInputs(embedded, visible, _additions(given, embedded))
+
+
+def looked_up(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
+    """What the language model is given for words [...]: [..., width]."""
+    embedded: torch.Tensor = model.get_input_embeddings()(tokens)
+    return embedded
+
+
+def as_read(model: PreTrainedModel, embedded: torch.Tensor) -> torch.Tensor:
+    """What its first layer reads of that: Granite scales it inside."""
+    return embedded * float(getattr(model.config.get_text_config(), "embedding_multiplier", 1.0))
+
+
+def _visible(mask: torch.Tensor) -> torch.Tensor:
+    """Masks come as booleans, or as numbers to be added."""
+    return (mask if mask.dtype == torch.bool else mask == 0)[0, 0]
+
+
+def _additions(given: Mapping[str, Any], embedded: torch.Tensor) -> torch.Tensor | None:
+    """Deepstack: what some layers of the image tower add to the first layers of the language model."""
+    states, places = given.get("deepstack_visual_embeds"), given.get("visual_pos_masks")
+    if not states or places is None:
+        return None
+    added = embedded.new_zeros(len(states), *embedded.shape[1:])
+    for row, own in zip(added, states, strict=True):
+        row[places[0]] = own.to(added.dtype)
+    return added

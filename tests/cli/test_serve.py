@@ -1,0 +1,38 @@
+"""The command line of the server: what it makes of its options, before a model is loaded."""
+
+import argparse
+
+import pytest
+
+from seeahead.cli import serve
+from seeahead.errors import InputError
+from seeahead.serve.settings import settings_from
+
+
+def settings(*words):
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    return serve._settings(parser.parse_args(words))
+
+
+def test_defaults_are_those_of_the_settings():
+    assert settings() == settings_from(model_name="demo")
+
+
+def test_options_become_settings():
+    given = settings("--port", "0", "--timeout", "2.5", "--num-at-once", "3", "--allowed-origin", "https://page.test")
+    wanted = {"port": 0, "timeout_seconds": 2.5, "num_at_once": 3, "allowed_origins": ("https://page.test",)}
+    assert given == settings_from(model_name="demo", **wanted)
+
+
+def test_keys_come_from_the_environment_and_a_file(monkeypatch, tmp_path):
+    monkeypatch.setenv(serve.KEYS, "one two")
+    keys = tmp_path / "keys.txt"
+    keys.write_text("three\n\nfour\n")
+    assert settings("--api-key-file", str(keys)).api_keys == ("one", "two", "three", "four")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--port", "65536"), ("--timeout", "0"), ("--num-at-once", "0")])
+def test_a_refusal_names_the_option(option, value):
+    with pytest.raises(InputError, match=f"^{option} is "):
+        settings(option, value)
