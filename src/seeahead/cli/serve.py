@@ -31,6 +31,8 @@ LIMITS = {
     "cache_tokens": "tokens held in all slots",
     "num_kept": "slots kept for next turns; 0 keeps none",
     "timeout_seconds": "seconds an answer may take",
+    "request_timeout_seconds": "seconds a request may take to come in",
+    "max_connections": "clients connected at once",
 }
 """Settings that are options: what they are. Kinds and defaults stand with the settings."""
 

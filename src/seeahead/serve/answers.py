@@ -18,8 +18,7 @@ from seeahead.serve.owner import Owner
 from seeahead.serve.replies import Choice, Shape
 from seeahead.serve.ticket import Asked, Event, GoneError
 
-_QUIET_SECONDS = 15.0
-"""Without a word for so long, a stream says that it is alive: proxies close those that do not."""
+_QUIET_SECONDS = 15.0  # without a word for so long, a stream says that it is alive: proxies close those that do not
 
 
 async def tickets(owner: Owner, wanted: Sequence[Asked]) -> list[Choice]:

@@ -16,8 +16,7 @@ from seeahead.serve.schema import RequestBody
 
 Body = TypeVar("Body", bound=RequestBody)
 _MOST_DEPTH = 64
-_MOST_VALUES = 1_000_000
-"""A value of JSON takes two bytes of a body and a hundred of memory: without a limit a body takes what there is."""
+_MOST_VALUES = 1_000_000  # each takes two bytes of a body and a hundred of memory
 
 
 async def read_body(request: Request, kind: type[Body], most_bytes: int) -> Body:

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ from seeahead.families.base import Family
 from seeahead.request import Request
 from seeahead.session import Kept
 
-_FEWEST = 8
-"""Tokens: fewer are read again sooner than looked for."""
+_FEWEST = 8  # tokens: fewer are read again sooner than looked for
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-give_back = getattr(_libc, "malloc_trim", int)
-"""Called with 0, gives free memory back to the system, which glibc keeps after large images."""
+give_back = partial(getattr(_libc, "malloc_trim", int), 0)
+"""Free memory goes back to the system: glibc keeps it after large images."""
+share_memory = partial(getattr(_libc, "mallopt", max), -8, 2)  # M_ARENA_MAX
+"""Threads to come share two heaps: glibc makes one for each, which keeps what its largest image took."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,6 @@ class Slots:
     def _drop_to(self, number: int) -> None:
         while len(self._entries) > number:
             self._entries.pop(0).kept.session.close()
-
-
-def share_memory() -> None:
-    """Threads to come share two heaps; glibc makes one for each, and each keeps what its largest image took."""
-    if _libc is not None and hasattr(_libc, "mallopt"):
-        _libc.mallopt(-8, 2)  # M_ARENA_MAX
 
 
 def images_of(inputs: ModelInputs) -> bytes:

@@ -38,10 +38,8 @@ def described(body: type[BaseModel]) -> dict[str, Any]:
     """Arguments of a route that takes `body` as JSON."""
     schema = body.model_json_schema(ref_template=_PLACE)
     schema.pop("$defs", None)
-    errors = {
-        status: {"description": told, "content": {"application/json": {"schema": _ERROR}}}
-        for status, told in _TOLD.items()
-    }
+    content = {"application/json": {"schema": _ERROR}}
+    errors = {status: {"description": told, "content": content} for status, told in _TOLD.items()}
     return {
         "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
         "responses": errors,

@@ -26,8 +26,7 @@ from seeahead.serve.settings import OwnerLimits, ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
 
 Result = TypeVar("Result")
-_READERS = 4
-"""Requests whose images are decoded at once: each may hold a large image in memory."""
+_READERS = 4  # requests whose images are decoded at once: each may hold a large image in memory
 
 logger = logging.getLogger(__name__)
 
@@ -111,13 +110,11 @@ class Owner:
 
         Raises BusyError where no more can wait, before anything is read. What has begun is not cut by cancelling."""
         self._check_room()
-        loop = asyncio.get_running_loop()
-        if not has_images:
-            return await loop.run_in_executor(None, read)
         try:
-            return await loop.run_in_executor(self._readers, read)
+            return await asyncio.get_running_loop().run_in_executor(self._readers if has_images else None, read)
         finally:
-            self._readers.submit(give_back, 0)
+            if has_images:
+                self._readers.submit(give_back)
 
     def _made(self, asked: Asked, loop: asyncio.AbstractEventLoop) -> Ticket:
         name = self.default_drafter if asked.drafter in ("", "auto") else asked.drafter

@@ -17,8 +17,7 @@ from seeahead.prompt import Prompt, make_prompt
 from seeahead.serve.schema import ChatBody, ChatMessage, ImagePart
 from seeahead.serve.settings import ServeSettings
 
-_FETCHES = 4
-"""Web addresses of one request that are read at once: each may hold a large image in memory."""
+_FETCHES = 4  # web addresses of one request that are read at once: each may hold a large image in memory
 _KIND = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
 
 

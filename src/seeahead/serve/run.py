@@ -14,15 +14,13 @@ from seeahead.serve.connections import Connection
 from seeahead.serve.owner import Owner
 from seeahead.serve.settings import ServeSettings
 
-_GRACE_SECONDS = 30
-"""That answers under way have once the server is asked to end."""
+_GRACE_SECONDS = 30  # that answers under way have once the server is asked to end
 
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises InputError for an address that cannot be had."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.socket(family, kind, protocol)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
