@@ -1,11 +1,13 @@
 """Connections: clients that leave, wait, or read nothing; faults within a stream; what is counted."""
 
 import asyncio
+import gc
 import http.client
 import json
 import re
 import threading
 import time
+import weakref
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -240,3 +242,25 @@ def test_memory_is_given_back_after_images_also_where_they_are_refused(served, m
     assert sent(served, chat("data:image/png;base64,AAAA", "x"))[0] == 400
     eventually(lambda: given == [0, 0])
     assert memory.give_back() in (0, 1)
+
+
+def test_an_answer_leaves_nothing_behind_in_a_cycle(served, slow, monkeypatch):
+    """Cycles are found late, and images and slots would wait for it."""
+    made, tickets = served.owner._made, []
+    monkeypatch.setattr(served.owner, "_made", lambda *asked: kept(tickets, made(*asked)))
+    gc.collect()
+    gc.disable()
+    try:
+        assert sent(served, chat(IMAGE, "x", logprobs=True, top_logprobs=2, n=2, max_tokens=3))[0] == 200
+        with asking(served, chat(IMAGE, "x", max_tokens=200, stream=True)) as connection:
+            connection.getresponse().read(10)
+        with asking(served, chat("x", max_tokens=200)):
+            eventually(lambda: len(tickets) == 4)
+        eventually(lambda: not any(ticket() for ticket in tickets))
+    finally:
+        gc.enable()
+
+
+def kept(tickets, ticket):
+    tickets.append(weakref.ref(ticket))
+    return ticket

@@ -23,9 +23,8 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._settings.max_connections:
-            headers = {"Retry-After": "5", "Connection": "close"}
-            error = ApiError(503, "too many clients are connected; ask again later", code="full", headers=headers)
-            self.app = error.response()  # says so to whatever is asked
+            told = "too many clients are connected; ask again later"
+            self.app = ApiError(503, told, code="full", headers={"Retry-After": "5", "Connection": "close"}).response()
         self._time()
 
     def data_received(self, data: bytes) -> None:
@@ -45,8 +44,7 @@ class Connection(H11Protocol):
             self._timer = None
 
     def _late(self) -> None:
-        seconds = self._settings.request_timeout_seconds
-        self._refuse(408, f"the request was not whole within {seconds:g} seconds; send it faster, or less of it")
+        self._refuse(408, f"the request was not whole in {self._settings.request_timeout_seconds:g} s; send it faster")
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "the request is not HTTP/1.1 as it is written; check its head and the length of its body")

@@ -18,18 +18,16 @@ from seeahead.session import Kept
 
 _FEWEST = 8  # tokens: fewer are read again sooner than looked for
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+# Glibc keeps what large images leave behind, in a heap for each thread: it is to go back, and new threads share two.
 give_back = partial(getattr(_libc, "malloc_trim", int), 0)
-"""Free memory goes back to the system: glibc keeps it after large images."""
 share_memory = partial(getattr(_libc, "mallopt", max), -8, 2)  # M_ARENA_MAX
-"""Threads to come share two heaps: glibc makes one for each, which keeps what its largest image took."""
 
 
 @dataclass(frozen=True)
 class _Entry:
     kept: Kept
     images: bytes
-    seen: Any
-    """What the family's model was; another one reads everything anew."""
+    seen: Any  # what the family's model was; another one reads everything anew
 
 
 class Slots:
