@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import IO, Any
 
 import openai
 
@@ -81,12 +81,13 @@ def asked_questions() -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def served(options: Sequence[str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A server in a process of its own, and where it is."""
+def served(options: Sequence[str], log: IO[bytes] | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server in a process of its own, and where it is. `log`: where its stderr goes; None: where ours does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "seeahead", "serve", "--port", str(port), *options])
+    command = [sys.executable, "-m", "seeahead", "serve", "--port", str(port), *options]
+    process = subprocess.Popen(command, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):

@@ -19,7 +19,7 @@ from seeahead.drafting import Drafter
 from seeahead.executor import Executor
 from seeahead.serve.app import create_app
 from seeahead.serve.owner import Owner, OwnerLimits
-from seeahead.serve.run import listening
+from seeahead.serve.run import config_of, listening
 from seeahead.serve.settings import settings_from
 from seeahead.testing import tiny_model, tiny_processor
 
@@ -62,9 +62,9 @@ def serving(limits: OwnerLimits | None = None, more: Callable[[Executor], Drafte
     others = [] if more is None else [engine.with_drafter(more(engine.target.executor))]
     owner = Owner(engine, {one.drafter.name: one for one in (engine, *others)}, limits)
     owner.start()
-    app = create_app(owner, settings_from(model_name="tiny", **settings))
+    given = settings_from(model_name="tiny", **settings)
     address = listening("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    server = uvicorn.Server(config_of(create_app(owner, given), given))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[address])), daemon=True)
     thread.start()
     try:

@@ -1,11 +1,13 @@
 """Connections: clients that leave, wait, or read nothing; faults within a stream; what is counted."""
 
 import asyncio
+import gc
 import http.client
 import json
 import re
 import threading
 import time
+import weakref
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -14,7 +16,7 @@ from urllib.request import urlopen
 import openai
 import pytest
 
-from seeahead.serve import answers, app
+from seeahead.serve import answers, app, memory, owner
 from seeahead.serve.answers import EventStream
 from seeahead.serve.metrics import Metrics
 from seeahead.serve.owner import OwnerLimits
@@ -228,3 +230,37 @@ def test_counters_add_up(served, client):
     assert drafted - accepted == details.rejected_prediction_tokens
     assert counted(served, "vllm:request_success_total", finished_reason="length") > 0
     assert counted(served, "vllm:e2e_request_latency_seconds_count") == after.request_success
+
+
+def test_memory_is_given_back_after_images_also_where_they_are_refused(served, monkeypatch):
+    """What it spares, benchmarks/serve_fuzz.py measures."""
+    given = []
+    monkeypatch.setattr(owner, "give_back", lambda: given.append(0))
+    assert sent(served, chat("x", max_tokens=1))[0] == 200
+    assert given == []
+    assert sent(served, chat(IMAGE, "x", max_tokens=1))[0] == 200
+    assert sent(served, chat("data:image/png;base64,AAAA", "x"))[0] == 400
+    eventually(lambda: given == [0, 0])
+    assert memory.give_back() in (0, 1)
+
+
+def test_an_answer_leaves_nothing_behind_in_a_cycle(served, slow, monkeypatch):
+    """Cycles are found late, and images and slots would wait for it."""
+    made, tickets = served.owner._made, []
+    monkeypatch.setattr(served.owner, "_made", lambda *asked: kept(tickets, made(*asked)))
+    gc.collect()
+    gc.disable()
+    try:
+        assert sent(served, chat(IMAGE, "x", logprobs=True, top_logprobs=2, n=2, max_tokens=3))[0] == 200
+        with asking(served, chat(IMAGE, "x", max_tokens=200, stream=True)) as connection:
+            connection.getresponse().read(10)
+        with asking(served, chat("x", max_tokens=200)):
+            eventually(lambda: len(tickets) == 4)
+        eventually(lambda: not any(ticket() for ticket in tickets))
+    finally:
+        gc.enable()
+
+
+def kept(tickets, ticket):
+    tickets.append(weakref.ref(ticket))
+    return ticket

@@ -31,6 +31,8 @@ LIMITS = {
     "cache_tokens": "tokens held in all slots",
     "num_kept": "slots kept for next turns; 0 keeps none",
     "timeout_seconds": "seconds an answer may take",
+    "request_timeout_seconds": "seconds a request may take to come in",
+    "max_connections": "clients connected at once",
 }
 """Settings that are options: what they are. Kinds and defaults stand with the settings."""
 
@@ -82,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     name, port = settings.host, address.getsockname()[1]
     shown = f"[{name}]" if ":" in name else name
     streams.note(f"{settings.model_name} with {', '.join(owner.drafters)}: http://{shown}:{port} (Ctrl-C ends it)")
-    serve(app, owner, address)
+    serve(app, owner, address, settings)
     return 0
 
 

@@ -18,8 +18,7 @@ from seeahead.serve.owner import Owner
 from seeahead.serve.replies import Choice, Shape
 from seeahead.serve.ticket import Asked, Event, GoneError
 
-_QUIET_SECONDS = 15.0
-"""Without a word for so long, a stream says that it is alive: proxies close those that do not."""
+_QUIET_SECONDS = 15.0  # without a word for so long, a stream says that it is alive: proxies close those that do not
 
 
 async def tickets(owner: Owner, wanted: Sequence[Asked]) -> list[Choice]:
@@ -126,8 +125,10 @@ class EventStream(Response):
             raise
         except Exception as error:  # noqa: BLE001  (`unforeseen` logs it)
             refusal = error if isinstance(error, ApiError) else ApiError.unforeseen(error)
-            self._metrics.refused(refusal.status)
-            await write(_event(refusal.body))
+            status, body = refusal.status, refusal.body
+            del refusal  # it knows this frame and so the answers: without it they go now, with their images and slots
+            self._metrics.refused(status)
+            await write(_event(body))
             return
         if self._tells_usage:
             await write(_event(shape.end(choices)))

@@ -29,12 +29,7 @@ from seeahead.serve.schema import ChatBody, TextBody
 from seeahead.serve.settings import ServeSettings
 from seeahead.serve.ticket import Asked
 
-PAGE = {
-    "page.css": "text/css",
-    "page.js": "text/javascript",
-    "stream.js": "text/javascript",
-    "view.js": "text/javascript",
-}
+PAGE = {"page.css": "text/css", **dict.fromkeys(("page.js", "stream.js", "view.js"), "text/javascript")}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -53,12 +48,8 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     _Server(owner, settings).add_to(app)
     add_schemas(app, ChatBody, TextBody)
     if settings.allowed_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.allowed_origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-session-id"],
-        )
+        origins, headers = list(settings.allowed_origins), ["authorization", "content-type", "x-session-id"]
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
     return app
 
 
@@ -109,25 +100,23 @@ class _Server:
         settings = self.settings
         if body.model != settings.model_name:
             raise _no_model(body.model, settings.model_name)
-        if body.num_choices > settings.max_choices:
-            raise ApiError(400, f"n is {body.num_choices}; at most {settings.max_choices} are allowed here", param="n")
         most = body.most_tokens or settings.max_new_tokens
-        if most > settings.max_new_tokens:
-            raise ApiError(
-                400, f"max_tokens is {most}; at most {settings.max_new_tokens} are allowed here", param="max_tokens"
-            )
+        limits = {"n": (body.num_choices, settings.max_choices), "max_tokens": (most, settings.max_new_tokens)}
+        for name, (number, limit) in limits.items():
+            if number > limit:
+                raise ApiError(400, f"{name} is {number}; at most {limit} are allowed here", param=name)
         given = {**body.settings(), "max_new_tokens": most}
         drafting, is_chat = body.drafting, isinstance(body, ChatBody)
-        seeds: list[dict[str, Any]] = [{} for _ in range(body.num_choices)]
-        if body.seed is not None:
-            seeds = [{"seed": (body.seed + index) % 2**63} for index in range(body.num_choices)]
+        seeds = [None if body.seed is None else (body.seed + index) % 2**63 for index in range(body.num_choices)]
         async with in_time(request.receive, settings.timeout_seconds):
             try:
                 given["prompt"] = await self.owner.reading(read, has_images=body.num_images > 0)
             except SeeaheadError as error:
                 raise ApiError.of(error, "messages" if is_chat else "prompt") from None
             asked = [
-                Asked({**given, **seed}, drafting.drafter, drafting.num_nodes, body.num_logprobs, drafting.details)
+                Asked(
+                    {**given, "seed": seed}, drafting.drafter, drafting.num_nodes, body.num_logprobs, drafting.details
+                )
                 for seed in seeds
             ]
             choices = await tickets(self.owner, asked)
@@ -135,8 +124,7 @@ class _Server:
         if body.stream:
             tells_usage = body.stream_options is not None and body.stream_options.include_usage
             return EventStream(choices, shape, settings.timeout_seconds, self.metrics, tells_usage=tells_usage)
-        reply = await whole(choices, shape, request.receive, settings.timeout_seconds, self.metrics)
-        return JSONResponse(reply)
+        return JSONResponse(await whole(choices, shape, request.receive, settings.timeout_seconds, self.metrics))
 
     # ---- what the server is
 
@@ -157,11 +145,9 @@ class _Server:
             "drafters": list(owner.drafters),
             "default_drafter": owner.default_drafter,
             "max_length": limits.max_length,
-            "max_new_tokens": settings.max_new_tokens,
             "takes_images": owner.engine.family.can_see,
-            "max_images": settings.max_images,
+            **settings.model_dump(include={"max_new_tokens", "max_images", "max_body_bytes"}),
             "max_image_bytes": min(MAX_BYTES, settings.max_body_bytes),
-            "max_body_bytes": settings.max_body_bytes,
             "dtype": str(limits.dtype).removeprefix("torch."),
             "device": str(limits.device),
             "version": seeahead.__version__,
@@ -205,12 +191,8 @@ class _Server:
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         known = [hmac.compare_digest(given.strip().encode(), key.encode()) for key in self.settings.api_keys]
         if kind.lower() != "bearer" or not any(known):
-            raise ApiError(
-                401,
-                "this server asks for an API key; send it as 'Authorization: Bearer KEY'",
-                code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            message = "this server asks for an API key; send it as 'Authorization: Bearer KEY'"
+            raise ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
     async def refuse(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)

@@ -16,8 +16,7 @@ from seeahead.serve.schema import RequestBody
 
 Body = TypeVar("Body", bound=RequestBody)
 _MOST_DEPTH = 64
-_MOST_VALUES = 1_000_000
-"""A value of JSON takes two bytes of a body and a hundred of memory: without a limit a body takes what there is."""
+_MOST_VALUES = 1_000_000  # each takes two bytes of a body and a hundred of memory
 
 
 async def read_body(request: Request, kind: type[Body], most_bytes: int) -> Body:
@@ -93,7 +92,7 @@ def _told(value: Any, error: ValidationError) -> ApiError:
     number = max(range(len(faults)), key=lambda one: (len(places[one]), not faults[one]["type"].endswith("_type")))
     fault, place = faults[number], ".".join(places[number])
     words, given = fault["msg"].removeprefix("Value error, "), fault["input"]
-    told = f" (given: {escaped(str(given), 60)})" if isinstance(given, str | int | float | bool) else ""
+    told = f" (given: {escaped(json.dumps(given), 60)})" if isinstance(given, str | int | float | bool) else ""
     message = f"{escaped(place, 80)}: {escaped(words, 200)}{told}" if place else escaped(words, 200)
     return ApiError(400, message, param=escaped(place) or None)
 

@@ -12,15 +12,14 @@ from starlette.responses import JSONResponse
 from seeahead.errors import ModelError, SeeaheadError
 from seeahead.serve.ticket import BusyError, GoneError
 
+Headers = dict[str, str] | None
 logger = logging.getLogger(__name__)
 
 _KINDS = {
     401: "authentication_error",
     404: "not_found_error",
     429: "rate_limit_exceeded",
-    500: "server_error",
-    503: "server_error",
-    504: "server_error",
+    **dict.fromkeys((500, 503, 504), "server_error"),
 }
 
 
@@ -28,13 +27,7 @@ class ApiError(Exception):
     """A refusal: `status` of HTTP, one line, and which field it is about."""
 
     def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        code: str | None = None,
-        param: str | None = None,
-        headers: dict[str, str] | None = None,
+        self, status: int, message: str, *, code: str | None = None, param: str | None = None, headers: Headers = None
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.param, self.headers = status, message, code, param, headers

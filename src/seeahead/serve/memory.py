@@ -1,9 +1,12 @@
-"""What slots of ended answers hold, for the next turn of the same conversation."""
+"""What slots of ended answers hold, for the next turn of the same conversation; and memory that nothing holds."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,16 +16,18 @@ from seeahead.families.base import Family
 from seeahead.request import Request
 from seeahead.session import Kept
 
-_FEWEST = 8
-"""Tokens: fewer are read again sooner than looked for."""
+_FEWEST = 8  # tokens: fewer are read again sooner than looked for
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+# Glibc keeps what large images leave behind, in a heap for each thread: it is to go back, and new threads share two.
+give_back = partial(getattr(_libc, "malloc_trim", int), 0)
+share_memory = partial(getattr(_libc, "mallopt", max), -8, 2)  # M_ARENA_MAX
 
 
 @dataclass(frozen=True)
 class _Entry:
     kept: Kept
     images: bytes
-    seen: Any
-    """What the family's model was; another one reads everything anew."""
+    seen: Any  # what the family's model was; another one reads everything anew
 
 
 class Slots:

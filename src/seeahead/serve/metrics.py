@@ -31,11 +31,8 @@ class Metrics:
         self._first = self._histogram("vllm:time_to_first_token_seconds", "from the request to its first token")
         self._between = self._histogram("vllm:inter_token_latency_seconds", "between tokens after the first")
         self._whole = self._histogram("vllm:e2e_request_latency_seconds", "from the request to its last token")
-        for name, told, value in (
-            ("vllm:num_requests_running", "answers under way", num_running),
-            ("vllm:num_requests_waiting", "requests that wait", num_waiting),
-        ):
-            gauge = Gauge(name, told, ["model_name"], registry=self.registry)
+        for name, told, value in (("running", "under way", num_running), ("waiting", "that wait", num_waiting)):
+            gauge = Gauge(f"vllm:num_requests_{name}", f"requests {told}", ["model_name"], registry=self.registry)
             gauge.labels(model_name).set_function(value)
 
     def _counter(self, name: str, told: str, *labels: str) -> Counter:

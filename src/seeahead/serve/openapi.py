@@ -7,35 +7,22 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-        }
-    },
-}
+_TEXT, _MAYBE = {"type": "string"}, {"type": ["string", "null"]}
+_FIELDS = {"message": _TEXT, "type": _TEXT, "param": _MAYBE, "code": _MAYBE}
+_INNER = {"type": "object", "required": list(_FIELDS), "properties": _FIELDS}
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": _INNER}}
 _TOLD = {
     400: "what was asked for cannot be answered",
     401: "an API key is asked for",
     404: "there is no such model",
+    408: "the request came too slowly",
     413: "the body is too large",
     415: "the body is not JSON",
     429: "too many requests wait",
     500: "the server failed",
-    503: "the server is shutting down",
+    503: "the server is shutting down, or too many clients are connected",
     504: "the answer took too long",
 }
-
-
 _PLACE = "#/components/schemas/{model}"
 
 
@@ -51,10 +38,8 @@ def described(body: type[BaseModel]) -> dict[str, Any]:
     """Arguments of a route that takes `body` as JSON."""
     schema = body.model_json_schema(ref_template=_PLACE)
     schema.pop("$defs", None)
-    errors = {
-        status: {"description": told, "content": {"application/json": {"schema": _ERROR}}}
-        for status, told in _TOLD.items()
-    }
+    content = {"application/json": {"schema": _ERROR}}
+    errors = {status: {"description": told, "content": content} for status, told in _TOLD.items()}
     return {
         "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
         "responses": errors,

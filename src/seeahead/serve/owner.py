@@ -20,14 +20,13 @@ from seeahead.decode import Batch
 from seeahead.errors import InputError, ModelError, SeeaheadError, shown
 from seeahead.records import Step
 from seeahead.request import Request
-from seeahead.serve.memory import Slots, images_of
+from seeahead.serve.memory import Slots, give_back, images_of, share_memory
 from seeahead.serve.pace import Pace
 from seeahead.serve.settings import OwnerLimits, ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
 
 Result = TypeVar("Result")
-_READERS = 4
-"""Requests whose images are decoded at once: each may hold a large image in memory."""
+_READERS = 4  # requests whose images are decoded at once: each may hold a large image in memory
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +74,7 @@ class Owner:
 
     def start(self) -> None:
         """Measure what passes cost, then answer. Raises ModelError where requests must not share passes."""
+        share_memory()
         self.engine.prover.before_batch()
         self.engine.prover.follows = False  # nobody else has the model
         self.pace = Pace(self.engine.target.executor)
@@ -110,7 +110,11 @@ class Owner:
 
         Raises BusyError where no more can wait, before anything is read. What has begun is not cut by cancelling."""
         self._check_room()
-        return await asyncio.get_running_loop().run_in_executor(self._readers if has_images else None, read)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers if has_images else None, read)
+        finally:
+            if has_images:
+                self._readers.submit(give_back)
 
     def _made(self, asked: Asked, loop: asyncio.AbstractEventLoop) -> Ticket:
         name = self.default_drafter if asked.drafter in ("", "auto") else asked.drafter

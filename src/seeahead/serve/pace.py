@@ -23,12 +23,10 @@ Key = TypeVar("Key")
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _REPEATS = 3
 _NODES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-_MEMORY = 0.9
-"""Share of what was known that stays after a step."""
+_MEMORY = 0.9  # share of what was known that stays after a step
 _MARGIN = 1.1
 """Drafts have to promise so much more than none: what is expected of them is less sure than what a plain step costs."""
-_LOOK = 64
-"""Steps without drafts after which a few are drafted again, to see whether they pay by now."""
+_LOOK = 64  # steps without drafts after which a few are drafted again, to see whether they pay by now
 
 
 class Pace:

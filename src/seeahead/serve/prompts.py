@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from seeahead.errors import ImageError, InputError, shown
+from seeahead.images import load_image
 from seeahead.prompt import Prompt, make_prompt
 from seeahead.serve.schema import ChatBody, ChatMessage, ImagePart
 from seeahead.serve.settings import ServeSettings
 
+_FETCHES = 4  # web addresses of one request that are read at once: each may hold a large image in memory
 _KIND = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
 
 
@@ -23,14 +27,19 @@ def chat_prompt(body: ChatBody, settings: ServeSettings) -> Prompt:
         raise InputError(f"the messages hold {body.num_images} images; at most {settings.max_images} are allowed here")
     calls = (call for message in body.messages for call in message.tool_calls or ())
     tools = {str(call.get("id")): _called(call) for call in calls}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": _ROLES[message.role], "content": [_content(part, settings) for part in parts]}
         for message in body.messages
         if (parts := list(_said(message, tools)))
     ]
     if messages and messages[-1]["role"] != "user":
         raise InputError("the last message is not the user's; end the conversation with a question")
-    return make_prompt(messages, allow_urls=settings.allow_urls)
+    afar = [part for one in messages for part in one["content"] if str(part.get("image"))[:4].lower() == "http"]
+    with ThreadPoolExecutor(_FETCHES, "seeahead-fetches") as fetchers:
+        images = fetchers.map(partial(load_image, allow_urls=settings.allow_urls), [part["image"] for part in afar])
+        for part, image in zip(afar, images):
+            part["image"] = image
+    return make_prompt(messages)
 
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "user"}

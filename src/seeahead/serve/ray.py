@@ -16,8 +16,7 @@ from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
 
 from seeahead.serve.settings import settings_from
 
-_DRAIN_SECONDS = 60.0
-"""That a replica has for the answers under way before it ends."""
+_DRAIN_SECONDS = 60.0  # that a replica has for the answers under way before it ends
 
 
 class Router(ConsistentHashRouter):

@@ -55,13 +55,8 @@ class Shape:
     def _head(self, *, is_chunk: bool) -> Json:
         kind = ("chat.completion.chunk" if is_chunk else "chat.completion") if self.is_chat else "text_completion"
         prefix = "chatcmpl" if self.is_chat else "cmpl"
-        return {
-            "id": f"{prefix}-{self.name}",
-            "object": kind,
-            "created": self.made,
-            "model": self.model,
-            "system_fingerprint": None,
-        }
+        of_all = {"created": self.made, "model": self.model, "system_fingerprint": None}
+        return {"id": f"{prefix}-{self.name}", "object": kind, **of_all}
 
     def whole(self, choices: Sequence[Choice]) -> Json:
         return {
@@ -142,16 +137,14 @@ def usage(choices: Iterable[Choice]) -> Json:
     prompt = max((record.num_prompt_tokens for record in records), default=0)
     said = sum(len(record.token_ids) for record in records)
     steps = [step for record in records for step in record.steps]
-    accepted = sum(step.num_accepted for step in steps)
+    accepted, drafted = sum(step.num_accepted for step in steps), sum(step.num_drafted for step in steps)
+    told = {"accepted_prediction_tokens": accepted, "rejected_prediction_tokens": drafted - accepted}
     return {
         "prompt_tokens": prompt,
         "completion_tokens": said,
         "total_tokens": prompt + said,
         "prompt_tokens_details": {"cached_tokens": max((choice.ticket.num_cached for choice in listed), default=0)},
-        "completion_tokens_details": {
-            "accepted_prediction_tokens": accepted,
-            "rejected_prediction_tokens": sum(step.num_drafted for step in steps) - accepted,
-        },
+        "completion_tokens_details": told,
     }
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from seeahead.errors import InputError, shown
+from seeahead.serve.connections import Connection
 from seeahead.serve.owner import Owner
+from seeahead.serve.settings import ServeSettings
 
-_GRACE_SECONDS = 30
-"""That answers under way have once the server is asked to end."""
+_GRACE_SECONDS = 30  # that answers under way have once the server is asked to end
 
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises InputError for an address that cannot be had."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.socket(family, kind, protocol)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
@@ -41,12 +44,18 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: FastAPI, owner: Owner, address: socket.socket) -> None:
+def config_of(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
+    kind: Any = partial(Connection, settings)
+    told: dict[str, Any] = {"log_level": "warning", "ws": "none", "access_log": False, "server_header": False}
+    return uvicorn.Config(app, http=kind, timeout_graceful_shutdown=_GRACE_SECONDS, **told)
+
+
+def serve(app: FastAPI, owner: Owner, address: socket.socket, settings: ServeSettings) -> None:
     """Until Ctrl-C or SIGTERM."""
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS, server_header=False
-    )
-    server = _Server(config)
+    gc.collect()
+    gc.freeze()  # what is loaded stays: else a full search for garbage waits until a quarter as much is new
+    gc.collect()
+    server = _Server(config_of(app, settings))
     server.owner = owner
     try:
         server.run(sockets=[address])

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator, model_validator
 
 MOST_STOPS = 16
 MOST_LOGPROBS = 20
 Text = Annotated[str, Field(max_length=4 << 20)]
 
 
-class _Part(BaseModel):
+class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ImageAddress(_Part):
+class ImageAddress(_Closed):
     """`detail` is accepted and means nothing: a model reads images in the one way that it has."""
 
     url: str
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
-class TextPart(_Part):
+class TextPart(_Closed):
     """Words."""
 
     type: Literal["text", "input_text", "refusal"]
@@ -37,7 +37,7 @@ class TextPart(_Part):
         return self
 
 
-class ImagePart(_Part):
+class ImagePart(_Closed):
     """An image: a data: URI, or an address that this server allows."""
 
     type: Literal["image_url"]
@@ -51,10 +51,8 @@ class ImagePart(_Part):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(_Closed):
     """One turn. An assistant's may call tools and say nothing; a tool's names the call that it answers."""
-
-    model_config = ConfigDict(extra="forbid")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Text | Annotated[list[Part], Field(max_length=1000)] | None = None
@@ -70,23 +68,19 @@ class ChatMessage(BaseModel):
         return self
 
 
-class Speculative(BaseModel):
+class Speculative(_Closed):
     """How this answer is drafted: never what it says, only how soon."""
 
-    model_config = ConfigDict(extra="forbid")
-
     drafter: Annotated[str, Field(max_length=200)] = "auto"
-    num_nodes: Annotated[int, Field(ge=0, le=10_000)] | None = None
-    details: bool = False
+    num_nodes: Annotated[StrictInt, Field(ge=0, le=10_000)] | None = None
+    details: StrictBool = False
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(_Closed):
     """What a stream tells beside the text."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    include_usage: bool = False
-    include_obfuscation: bool = False
+    include_usage: StrictBool = False
+    include_obfuscation: StrictBool = False
 
 
 class RequestBody(BaseModel):
@@ -99,23 +93,23 @@ class RequestBody(BaseModel):
         ("user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
     )
     asks_for_nothing: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "frequency_penalty": (0,),
-        "presence_penalty": (0,),
+        "frequency_penalty": (0, 0.0),
+        "presence_penalty": (0, 0.0),
         "logit_bias": ({},),
         "store": (False,),
     }
 
     model: Annotated[str, Field(max_length=500)]
-    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=10_000_000)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    max_tokens: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
+    temperature: Annotated[StrictFloat, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[StrictFloat, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[StrictInt, Field(ge=-1, le=10_000_000)] | None = None
+    min_p: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[StrictFloat, Field(gt=0, le=100)] | None = None
     stop: Text | Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
-    stream: bool | None = None
+    seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
+    n: Annotated[StrictInt, Field(ge=1, le=128)] | None = None
+    stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     speculative: Speculative | None = None
 
@@ -133,12 +127,17 @@ class RequestBody(BaseModel):
     def refused(self) -> Iterator[str]:
         """Names of further fields that ask for something."""
         for name, value in (self.model_extra or {}).items():
-            if name not in self.harmless and value is not None and value not in self.asks_for_nothing.get(name, ()):
+            nothing = map(repr, (None, *self.asks_for_nothing.get(name, ())))  # by their texts: False is no 0
+            if name not in self.harmless and repr(value) not in nothing:
                 yield name
 
     @property
     def drafting(self) -> Speculative:
         return self.speculative or Speculative()
+
+    @property
+    def most_tokens(self) -> int | None:
+        return getattr(self, "max_completion_tokens", None) or self.max_tokens
 
     @property
     def num_choices(self) -> int:
@@ -167,9 +166,9 @@ class ChatBody(RequestBody):
     }
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
-    max_completion_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+    max_completion_tokens: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
+    logprobs: StrictBool | None = None
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=MOST_LOGPROBS)] | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> ChatBody:
@@ -188,10 +187,6 @@ class ChatBody(RequestBody):
     def num_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
-    @property
-    def most_tokens(self) -> int | None:
-        return self.max_completion_tokens or self.max_tokens
-
 
 class TextBody(RequestBody):
     """Of POST /v1/completions: one text, which the model continues."""
@@ -205,7 +200,7 @@ class TextBody(RequestBody):
 
     num_images: ClassVar[int] = 0
     prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
-    logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+    logprobs: Annotated[StrictInt, Field(ge=0, le=MOST_LOGPROBS)] | None = None
 
     @property
     def text(self) -> str:
@@ -214,7 +209,3 @@ class TextBody(RequestBody):
     @property
     def num_logprobs(self) -> int | None:
         return self.logprobs
-
-    @property
-    def most_tokens(self) -> int | None:
-        return self.max_tokens

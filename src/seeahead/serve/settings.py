@@ -19,9 +19,7 @@ class OwnerLimits(BaseModel):
     max_waiting: int = Field(default=256, ge=0)
     prompt_tokens: int = Field(default=256, ge=16, description="of prompts read between two steps of other answers")
     num_kept: int = Field(default=8, ge=0, le=1024, description="of ended answers' slots, kept for next turns")
-    cache_tokens: int = Field(
-        default=65_536, ge=256, description="of all slots together, those kept for later turns included"
-    )
+    cache_tokens: int = Field(default=65_536, ge=256, description="of all slots together, also of those that are kept")
 
 
 class ServeSettings(OwnerLimits):
@@ -38,6 +36,8 @@ class ServeSettings(OwnerLimits):
     max_choices: int = Field(8, ge=1, le=128, description="the most `n` may be")
     max_new_tokens: int = Field(1024, ge=1)
     timeout_seconds: float = Field(600.0, gt=0)
+    request_timeout_seconds: float = Field(60.0, gt=0, description="that a request may take to come in")
+    max_connections: int = Field(512, ge=1)
     allowed_origins: tuple[str, ...] = ()
 
 

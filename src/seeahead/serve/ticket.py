@@ -146,6 +146,8 @@ class Ticket:
         self._send(Event(reply=Reply("", None, error=error)))
 
     def _send(self, event: Event) -> None:
+        if event.reply is not None:
+            self.request.watch = None  # it knows this ticket, which would hold images and slots in a cycle
         try:
             self.loop.call_soon_threadsafe(self._events.put_nowait, event)
         except RuntimeError:  # the loop is closed: nobody listens any more

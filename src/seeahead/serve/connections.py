@@ -1,0 +1,61 @@
+"""How connections are held: a request must come whole in time, and only so many clients are connected at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from seeahead.serve.errors import ApiError
+from seeahead.serve.settings import ServeSettings
+
+
+class Connection(H11Protocol):
+    """Uvicorn's own waits for a request for ever, and fails where a body it has refused turns out to be no HTTP."""
+
+    def __init__(self, settings: ServeSettings, **given: Any) -> None:
+        super().__init__(**given)
+        self._settings = settings
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._settings.max_connections:
+            told = "too many clients are connected; ask again later"
+            self.app = ApiError(503, told, code="full", headers={"Retry-After": "5", "Connection": "close"}).response()
+        self._time()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._time()
+
+    def _time(self) -> None:
+        """The time runs while a request is not whole; a connection that waits for another one ends sooner."""
+        if not self.transport.is_closing() and self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+            self._timer = self._timer or self.loop.call_later(self._settings.request_timeout_seconds, self._late)
+        elif self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        self._refuse(408, f"the request was not whole in {self._settings.request_timeout_seconds:g} s; send it faster")
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "the request is not HTTP/1.1 as it is written; check its head and the length of its body")
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer in the place of the application, unless it has begun to, and close."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # what the application says from now on is dropped
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            reply = ApiError(status, message, headers={"Connection": "close"}).response()
+            head = h11.Response(status_code=status, headers=reply.raw_headers)
+            self.transport.write((self.conn.send(head) or b"") + bytes(reply.body))
+        self.transport.close()

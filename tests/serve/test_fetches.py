@@ -1,0 +1,76 @@
+"""Several web addresses of one request: fetched side by side, in their order, with the limits of a single one."""
+
+import base64
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+from seeahead.errors import ImageError
+from seeahead.images import sources
+from seeahead.serve import prompts
+from seeahead.serve.prompts import chat_prompt
+from seeahead.serve.schema import ChatBody
+from seeahead.serve.settings import settings_from
+from tests.serve.conftest import IMAGE, chat, data_uri, serving
+from tests.serve.test_refusals import refused, sent
+
+SETTINGS = settings_from(model_name="tiny", allow_urls=True)
+
+
+class Web:
+    """Answers every address after a while; its images are as wide as the address says."""
+
+    def __init__(self, seconds=0.2):
+        self.seconds, self.inside, self.most, self.lock, self.asked = seconds, 0, 0, threading.Lock(), []
+
+    def fetch(self, url, *, max_bytes):
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self.asked.append(url)
+        try:
+            time.sleep(self.seconds)
+            if url.endswith("none"):
+                raise ImageError(f"'{url}' is not there; check it")
+            width = int(url.rpartition("/")[2])
+            return base64.b64decode(data_uri(Image.new("RGB", (width, 8))).partition(",")[2])
+        finally:
+            with self.lock:
+                self.inside -= 1
+
+
+@pytest.fixture
+def web(monkeypatch):
+    found = Web()
+    monkeypatch.setattr(sources, "fetch", found.fetch)
+    return found
+
+
+def body(*urls):
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {**chat("x"), "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": "x"}]}]}
+
+
+def test_addresses_are_fetched_side_by_side_and_images_stay_in_their_order(web):
+    urls = [f"https://example.com/{width}" for width in range(11, 18)]
+    started = time.monotonic()
+    prompt = chat_prompt(ChatBody(**body(*urls[:3], IMAGE, *urls[3:])), SETTINGS)
+    assert time.monotonic() - started < 7 * web.seconds
+    assert [image.width for image in prompt.images] == [11, 12, 13, 40, 14, 15, 16, 17]
+    assert web.most == prompts._FETCHES
+
+
+def test_an_address_that_fails_is_named_and_ends_the_others(web):
+    urls = ["https://example.com/none", *(f"HTTPS://example.com/{width}" for width in range(1, 20))]
+    with pytest.raises(ImageError, match=r"'https://example\.com/none' is not there"):
+        chat_prompt(ChatBody(**body(*urls)), settings_from(model_name="tiny", allow_urls=True, max_images=30))
+    assert len(web.asked) < len(urls)
+
+
+def test_they_reach_the_model(web):
+    with serving(allow_urls=True) as served:
+        assert sent(served, body("https://example.com/9", "https://example.com/7"))[0] == 200
+        refused(served, body("https://example.com/9", "https://example.com/none"), 400, "is not there")
+        refused(served, body(*[f"https://example.com/{width}" for width in range(1, 10)]), 400, "hold 9 images")
