@@ -19,13 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
 from typing import IO, Any
 
 import openai
 
+from benchmarks.serve_peer import Peer, peer
 from seeahead.bench.suites import load_suite
 from seeahead.provenance import provenance, write_json
 
@@ -40,18 +42,29 @@ def main() -> int:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--num-at-once", type=int, default=8)
+    parser.add_argument("--executor", default="auto")
+    parser.add_argument("--genai", help="the Python of an environment with openvino-genai (docs/executors.md)")
+    parser.add_argument("--genai-model", type=Path, help="its export of the demo model, in fp16")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     questions = asked_questions()
-    options = ("-d", "msd", "--dtype", args.dtype, "--num-at-once", str(args.num_at_once))
+    options = ["-d", "msd", "--dtype", args.dtype, "--executor", args.executor, "--num-at-once", str(args.num_at_once)]
     # A slot that one arm has left would spare another its prompt: no arm of the load finds any.
-    with served((*options, "--num-kept", "0")) as (url, _):
+    with ExitStack() as stack:
+        url, _ = stack.enter_context(served([*options, "--num-kept", "0"]))
         alone = asyncio.run(answers_alone(url, questions))
+        arms: dict[str, Callable[[int], dict[str, Any]]] = {
+            name: lambda clients, drafter=drafter: asyncio.run(load(url, questions, clients, drafter, alone))  # type: ignore[misc]
+            for name, drafter in METHODS.items()
+        }
+        if args.genai:
+            other = stack.enter_context(peer(args.genai, args.genai_model, questions))
+            arms[f"OpenVINO GenAI {other.version.partition('-')[0]}"] = lambda clients: load_of(other, clients)
         rows = [
-            {"clients": clients, "method": name, **asyncio.run(load(url, questions, clients, drafter, alone))}
+            {"clients": clients, "method": name, **arm(clients)}
             for _ in range(args.repeats)
             for clients in CLIENTS
-            for name, drafter in METHODS.items()
+            for name, arm in arms.items()
         ]
     with served(options) as (url, _):
         follow_ups = asyncio.run(second_questions(url, questions))
@@ -59,6 +72,7 @@ def main() -> int:
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
     if args.output is not None:
         settings = {"dtype": args.dtype, "num_questions": NUM_QUESTIONS, "num_at_once": args.num_at_once}
+        settings["executor"] = args.executor
         whole = {"provenance": provenance(0), "settings": settings, "rows": rows, "follow_ups": follow_ups, **told}
         write_json(args.output, whole)
     return 0
@@ -148,13 +162,23 @@ async def load(
         seconds = time.perf_counter() - started
     tokens = sum(answer["tokens"] for _, answer in answered)
     sys.stderr.write(f"{clients} clients, {drafter}: {tokens / seconds:.1f} tokens/s\n")
+    identical = sum(answer["text"] == alone[place] for place, answer in answered)
+    return {"identical": identical, **told_of([answer for _, answer in answered], seconds)}
+
+
+def load_of(other: Peer, clients: int) -> dict[str, Any]:
+    """Figures of a peer with so many clients at once; it answers in words of its own."""
+    found = other.load(clients)
+    return {"identical": None, **told_of(found["answers"], found["seconds"])}
+
+
+def told_of(answered: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
     return {
         "answers": len(answered),
-        "identical": sum(answer["text"] == alone[place] for place, answer in answered),
-        "tokens": tokens,
+        "tokens": sum(answer["tokens"] for answer in answered),
         "seconds": seconds,
-        **spread("first", [answer["first"] for _, answer in answered]),
-        **spread("between", [answer["between"] for _, answer in answered]),
+        **spread("first", [answer["first"] for answer in answered]),
+        **spread("between", [answer["between"] for answer in answered]),
     }
 
 
@@ -186,14 +210,15 @@ def summary(rows: list[dict[str, Any]], follow_ups: list[dict[str, float]]) -> d
         own = [row for row in rows if (row["clients"], row["method"]) == (clients, method)]
         return float(median(row["tokens"] / row["seconds"] for row in own))
 
+    methods = list(dict.fromkeys(row["method"] for row in rows))
     return {
-        "tokens_per_second": {name: {str(count): rate(count, name) for count in CLIENTS} for name in METHODS},
+        "tokens_per_second": {name: {str(count): rate(count, name) for count in CLIENTS} for name in methods},
         "over_one_client": {
-            name: {str(count): rate(count, name) / rate(1, name) for count in CLIENTS} for name in METHODS
+            name: {str(count): rate(count, name) / rate(1, name) for count in CLIENTS} for name in methods
         },
         "drafted_over_plain": {str(count): rate(count, "msd") / rate(count, "plain") for count in CLIENTS},
         "second_question_over_first": median(one["second"] / one["first"] for one in follow_ups),
-        "all_identical": all(row["identical"] == row["answers"] for row in rows),
+        "all_identical": all(row["identical"] in (row["answers"], None) for row in rows),
     }
 
 

@@ -28,7 +28,8 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
         "",
         f"{settings['num_questions']} questions of the demo suite, shared by 1 to 16 clients that stream over HTTP; "
         f"{settings['num_at_once']} requests share passes. Seconds are medians, and 95th percentiles in brackets; of a "
-        "repeated load the median is shown. An answer is identical that says what its question gets alone, plain.",
+        "repeated load the median is shown. An answer is identical that says what its question gets alone, plain. A "
+        "peer is asked without HTTP.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         "|---:|---|" + "---:|" * (len(_COLUMNS) - 2),
@@ -36,7 +37,8 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
         "",
         _follow_ups(found["follow_ups"]),
         "",
-        f"{measured(source)}, in {settings['dtype']}, with {source['hardware']['num_cores']} cores.",
+        f"{measured(source)}, executor {settings.get('executor', 'transformers')}, in {settings['dtype']}, with "
+        f"{source['hardware']['num_cores']} cores.",
         "",
     ]
     return {"results/serve-load.md": "\n".join(lines)}
@@ -58,10 +60,16 @@ def _rows(found: Mapping[str, Any]) -> list[str]:
                 f"{rate / plain:.2f}×",
                 _seconds(own, "first"),
                 _seconds(own, "between"),
-                f"{sum(row['identical'] for row in own)} of {sum(row['answers'] for row in own)}",
+                _identical(own),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _identical(rows: list[Mapping[str, Any]]) -> str:
+    if any(row["identical"] is None for row in rows):
+        return ""
+    return f"{sum(row['identical'] for row in rows)} of {sum(row['answers'] for row in rows)}"
 
 
 def _seconds(rows: list[Mapping[str, Any]], name: str) -> str:

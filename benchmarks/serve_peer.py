@@ -1,0 +1,100 @@
+"""OpenVINO GenAI's continuous batching under the load of `serve_load`, in an environment of its own.
+
+The questions go straight to its pipeline, without HTTP, which spares it what a server's clients pay for.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+WORKER = """
+import json, sys
+from time import perf_counter
+import numpy as np, openvino, openvino_genai as genai
+from PIL import Image
+pipe = genai.ContinuousBatchingPipeline(sys.argv[1], genai.SchedulerConfig(), "CPU")
+print(json.dumps({"version": genai.__version__}), flush=True)
+for line in sys.stdin:
+    asked, (started, answered, under_way) = json.loads(line), (perf_counter(), [], {})
+    lists = [asked["questions"][number :: asked["clients"]] for number in range(asked["clients"])]
+    def ask(client):
+        if lists[client]:
+            question = lists[client].pop(0)
+            images = [openvino.Tensor(np.array(Image.open(path).convert("RGB"))[None]) for path in question["images"]]
+            config = genai.GenerationConfig(max_new_tokens=question["max_tokens"], do_sample=False)
+            now = perf_counter()
+            handle = pipe.add_request(client, question["text"], images, config)
+            under_way[client] = {"handle": handle, "asked": now, "tokens": 0, "first": 0.0}
+    for client in range(asked["clients"]):
+        ask(client)
+    while under_way:
+        pipe.step()
+        for client, one in list(under_way.items()):
+            while one["handle"].can_read():
+                for output in one["handle"].read().values():
+                    one["tokens"] += len(output.generated_ids)
+                    one["first"] = one["first"] or perf_counter()
+            if one["handle"].get_status() != genai.GenerationStatus.RUNNING:
+                between = (perf_counter() - one["first"]) / max(one["tokens"] - 1, 1)
+                first = one["first"] - one["asked"]
+                answered.append({"tokens": one["tokens"], "first": first, "between": between})
+                del under_way[client]
+                ask(client)
+    print(json.dumps({"answers": answered, "seconds": perf_counter() - started}), flush=True)
+"""
+
+
+@contextmanager
+def peer(python: str, model: Path, questions: Sequence[dict[str, Any]]) -> Iterator[Peer]:
+    """One that answers `questions`, bodies of requests, which it gets as texts and files."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [python, "-c", WORKER, str(model)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            yield Peer(process, [_plain(body, Path(folder)) for body in questions])
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+class Peer:
+    """A process with the pipeline."""
+
+    def __init__(self, process: subprocess.Popen[str], questions: list[dict[str, Any]]) -> None:
+        self._process, self._questions = process, questions
+        self.version: str = self._read()["version"]
+        self.load(2)  # warms up
+
+    def load(self, clients: int) -> dict[str, Any]:
+        """Answers and seconds of so many clients at once."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"clients": clients, "questions": self._questions}) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        while line := self._process.stdout.readline():
+            if line.startswith("{"):
+                told: dict[str, Any] = json.loads(line)
+                return told
+        raise SystemExit("the peer ended")
+
+
+def _plain(body: dict[str, Any], folder: Path) -> dict[str, Any]:
+    images, text = [], ""
+    for part in body["messages"][0]["content"]:
+        if part["type"] == "text":
+            text = part["text"]
+            continue
+        place = folder / f"{len(list(folder.iterdir()))}.image"
+        place.write_bytes(base64.b64decode(part["image_url"]["url"].partition(",")[2]))
+        images.append(str(place))
+    return {"text": text, "images": images, "max_tokens": body["max_tokens"]}
