@@ -79,8 +79,8 @@ def run(
             suite = load_suite(suite, count=count, seed=seed, folder=folder, workspace=place / "pictures")
         plan = Plan(suite, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
         bench = _Bench(target, specs, peers, plan, progress or (lambda what, share: None), watch or Watch())
-        given = {"dtype": dtype, "device": device, "executor": executor}
-        return bench.run(None if out is None else place, given, measures_costs=measures_costs)
+        runs_on = {"dtype": dtype, "device": device, "executor": executor}
+        return bench.run(None if out is None else place, runs_on, measures_costs=measures_costs)
 
 
 def _drafters(named: Sequence[str] | None, *, is_demo: bool) -> list[str]:

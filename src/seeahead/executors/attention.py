@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seeahead.executors.slots import Packed, TorchSlot
+from seeahead.executors.rows import Packed
+from seeahead.executors.slots import TorchSlot
 
 _FEW = 4
 """Query rows from which on attention runs at its full pace on a CPU."""

@@ -19,7 +19,8 @@ from seeahead.checked import as_table, checked, flag, real, shown_value, whole
 from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.attention import Memory, NoMemory, Prompts, Trees
-from seeahead.executors.slots import Packed, TorchSlot, packed
+from seeahead.executors.rows import Packed, packed
+from seeahead.executors.slots import TorchSlot
 
 _PART = 512
 """Tokens of a prompt."""

@@ -110,12 +110,13 @@ class OpenVinoExecutor:
 
     def open(self, capacity: int) -> ColumnSlot:
         slot = ColumnSlot()
-        self._slots.add(slot)
+        with self._lock:
+            self._slots.add(slot)
         return slot
 
     def close(self, slot: Slot) -> None:
         assert isinstance(slot, ColumnSlot)
-        self._slots.discard(slot)
+        slot.columns = slot.columns[:0]  # the set is left alone: somebody may be walking through it
 
     def commit(self, slot: Slot, path: Sequence[int]) -> None:
         assert isinstance(slot, ColumnSlot)

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AttentionInterface
 
 from seeahead.compat import Cache, CacheLayerMixin, attention_of, mask_functions, set_attention
-from seeahead.executors.slots import Packed
+from seeahead.executors.rows import Packed
 
 _NAME = "seeahead_packed"
 

@@ -20,7 +20,8 @@ from seeahead.executors.fuse import FusedDecoder, fused_decoder
 from seeahead.executors.llama import Llama
 from seeahead.executors.packing import PackedCache, per_slot_attention
 from seeahead.executors.reading import as_read, language_inputs, looked_up
-from seeahead.executors.slots import Packed, TorchSlot, packed
+from seeahead.executors.rows import Packed, packed
+from seeahead.executors.slots import TorchSlot
 from seeahead.tree import ROOT
 
 SlotLike = Any
