@@ -45,12 +45,15 @@ def check(engine: Engine, drafter: str | None, report: Callable[[str, float], No
     if image is not None:
         questions["an image"] = make_prompt("What is this? Describe it twice.", [proof.made_image()])
     for what, prompt in questions.items():
-        truth = _answer_of_generate(engine, prompt)
+        truth = _truth(engine, prompt)
         for kind in [*kinds, *([drafter] if drafter else [])]:
             yield _compared(engine, kind, what, prompt, truth)
 
 
-def _answer_of_generate(engine: Engine, prompt: Prompt) -> list[int]:
+def _truth(engine: Engine, prompt: Prompt) -> list[int]:
+    """What `generate` answers; with rounded weights, which it does not have, what the target says without drafts."""
+    if engine.family.executor.precision in proof.ROUNDED:
+        return list(engine.with_drafter("none").generate(prompt, temperature=0, max_new_tokens=NUM_TOKENS).token_ids)
     inputs, model = engine.family.encode(prompt), cast(Any, engine.family.model)
     settings: dict[str, Any] = {"max_new_tokens": NUM_TOKENS, "do_sample": False, **inputs.extras}
     output: Any = model.generate(inputs.token_ids, attention_mask=torch.ones_like(inputs.token_ids), **settings)
@@ -66,10 +69,13 @@ def _compared(engine: Engine, kind: str | Drafter, what: str, prompt: Prompt, tr
     except InputError as error:
         return Row(check, False, str(error))
     place, family = proof.parting(truth, ours), engine.family
+    reference = "the plain answer" if family.executor.precision in proof.ROUNDED else "generate"
     if place is None:
-        return Row(check, True, "identical to generate")
+        return Row(check, True, f"identical to {reference}")
     gaps = proof.logit_gap(family, family.encode(prompt), truth, ours, place)
     gap = float("inf") if gaps is None else abs(gaps[1])
-    figure = f"parts from generate at token {place + 1}, where its two best logits lie {gap:.2g} of their spread apart"
+    figure = (
+        f"parts from {reference} at token {place + 1}, where its two best logits lie {gap:.2g} of their spread apart"
+    )
     # In 16 bits a near tie may fall either way with the number of rows of a pass; in 32 bits none may.
     return Row(check, gap <= 2 * proof.bound_of(family) and family.executor.precision != "float32", figure)

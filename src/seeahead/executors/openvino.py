@@ -261,11 +261,13 @@ class OpenVinoExecutor:
         features = {layer: self._copy(results[f"hidden.{layer}"]) for layer in want.layers if layer}
         if 0 in want.layers:
             features[0] = as_read(self.family.model, torch.from_numpy(given["embeddings"])[0])
-        return self._copy(results["logits"]).float(), features
+        own = {layer: hidden.to(self._computes_in) for layer, hidden in features.items()}
+        return self._copy(results["logits"]), own
 
-    def _copy(self, result: Any) -> Tensor:
+    @staticmethod
+    def _copy(result: Any) -> Tensor:
         """The next pass writes into the same memory."""
-        return torch.from_numpy(np.array(result))[0].to(self.limits.dtype)
+        return torch.from_numpy(np.array(result))[0]
 
     def _tell(self, layers: Sequence[int]) -> None:
         """A graph that also tells these hidden states; what the old one holds moves over."""
