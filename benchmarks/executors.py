@@ -22,7 +22,7 @@ import numpy as np
 from seeahead.provenance import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-DRAFTERS = ("none", "lookup", "vision", "msd")
+DRAFTERS = ("none", "lookup", "vision", "msd", "vision:tuned=1", "msd:tuned=1")
 OURS = (("transformers", "float32"), ("openvino", "float32"), ("openvino", "int8"))
 PEERS = (("fp16", ""), ("int8", ""), ("int8", "prompt lookup"))
 MOST_TOKENS = 64

@@ -203,7 +203,7 @@ def test_what_is_no_folder_is_told(tmp_path):
     assert "'config.json' in" in refusal(tmp_path)
     save(tmp_path, "llama")
     assert "device 'tpu' is not available here; available: cpu" in refusal(tmp_path, device="tpu")
-    assert "dtype 'int4' is not supported" in refusal(tmp_path, dtype="int4")
+    assert "dtype 'int3' is not supported" in refusal(tmp_path, dtype="int3")
 
 
 @pytest.mark.parametrize("model_type", ["mamba", "qwen3_next"])
