@@ -41,6 +41,7 @@ STUDIES = {
     "ensembles": (ensemble_weights.documents, "How `tabed` weighs its views, and what that costs"),
     "executors": (executors.documents, "Executors and a peer side by side: float32 and int8, with every drafter"),
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
+    "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),
 }
 """Stored results of other kinds than benchmarks."""
 

@@ -41,7 +41,8 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
         f"{source['hardware']['num_cores']} cores.",
         "",
     ]
-    return {"results/serve-load.md": "\n".join(lines)}
+    further = "-openvino" if settings.get("executor") == "openvino" else ""
+    return {f"results/serve-load{further}.md": "\n".join(lines)}
 
 
 def _rows(found: Mapping[str, Any]) -> list[str]:

@@ -39,6 +39,8 @@ class Pace:
         self._slower: dict[tuple[bool, int], float] = {}
         """By whether there are drafts, and the load: seconds of steps without drafting over those of one slot's pass
         over as many tokens."""
+        self._rates: dict[tuple[bool, int], float] = {}
+        """By the same: tokens a second of steps, whatever these are made of."""
         self._numbers = count(1)
 
     def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
@@ -59,6 +61,8 @@ class Pace:
         seconds = max(step.seconds for _, step in done) - drafting
         has_drafts = rows > len(done)
         self._mix(self._slower, (has_drafts, load), seconds / self._pass(rows))
+        num_tokens = sum(len(step.emitted) for _, step in done)
+        self._mix(self._rates, (has_drafts, load), num_tokens / (seconds + drafting))
         for request, step in done:
             if step.num_drafted:
                 name = request.drafter.name
@@ -76,7 +80,9 @@ class Pace:
             return (1 + gain * math.log2(1 + nodes)) / (took + (drafting if nodes else 0.0))
 
         best = max(_NODES, key=rate)
-        if rate(best) < _MARGIN * rate(0):
+        drafted, plain = (self._rates.get((has_drafts, load)) for has_drafts in (True, False))
+        has_paid = drafted is None or plain is None or drafted >= _MARGIN * plain
+        if rate(best) < _MARGIN * rate(0) or not has_paid:
             return 4 if looks else 0
         return best if best < _NODES[-1] else None
 
