@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.workers import Worker
 from seeahead.provenance import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,29 +73,6 @@ for line in sys.stdin:
 """
 
 
-class Worker:
-    """A process that answers."""
-
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._input, self._output = self._process.stdin, self._process.stdout
-
-    def read(self) -> dict[str, Any]:
-        while line := self._output.readline():
-            if line.startswith("{"):
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        raise SystemExit(f"a worker ended: {' '.join(self._process.args)[:200]}")  # type: ignore[arg-type]
-
-    def ask(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        self._input.write(json.dumps(asked) + "\n")
-        self._input.flush()
-        return self.read()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--genai", help="the Python of an environment with openvino-genai")
@@ -140,7 +117,7 @@ def _arms(genai: str | None, models: Path | None) -> tuple[dict[str, tuple[Worke
 
 
 def questions() -> list[dict[str, Any]]:
-    """Those of the demo, and two of every scenario of its suite."""
+    """Those of the demo, and one of every scenario of its suite."""
     from tempfile import mkdtemp
 
     from seeahead.bench.suites import demo_questions, load_suite

@@ -6,13 +6,13 @@ The questions go straight to its pipeline, without HTTP, which spares it what a 
 from __future__ import annotations
 
 import base64
-import json
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from benchmarks.workers import Worker
 
 WORKER = """
 import json, sys
@@ -55,37 +55,24 @@ for line in sys.stdin:
 def peer(python: str, model: Path, questions: Sequence[dict[str, Any]]) -> Iterator[Peer]:
     """One that answers `questions`, bodies of requests, which it gets as texts and files."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [python, "-c", WORKER, str(model)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        worker = Worker([python, "-c", WORKER, str(model)])
         try:
-            yield Peer(process, [_plain(body, Path(folder)) for body in questions])
+            yield Peer(worker, [_plain(body, Path(folder)) for body in questions])
         finally:
-            process.terminate()
-            process.wait(60)
+            worker.close()
 
 
 class Peer:
     """A process with the pipeline."""
 
-    def __init__(self, process: subprocess.Popen[str], questions: list[dict[str, Any]]) -> None:
-        self._process, self._questions = process, questions
-        self.version: str = self._read()["version"]
+    def __init__(self, worker: Worker, questions: list[dict[str, Any]]) -> None:
+        self._worker, self._questions = worker, questions
+        self.version: str = worker.read()["version"]
         self.load(2)  # warms up
 
     def load(self, clients: int) -> dict[str, Any]:
         """Answers and seconds of so many clients at once."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"clients": clients, "questions": self._questions}) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
-            if line.startswith("{"):
-                told: dict[str, Any] = json.loads(line)
-                return told
-        raise SystemExit("the peer ended")
+        return self._worker.ask({"clients": clients, "questions": self._questions})
 
 
 def _plain(body: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.workers import Worker
 from seeahead.provenance import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,21 +42,10 @@ for line in sys.stdin:
 """
 
 
-class Checkout:
+def checkout(folder: Path, dtype: str, methods: Sequence[str]) -> Worker:
     """A process that answers with the code of one checkout."""
-
-    def __init__(self, folder: Path, dtype: str, methods: Sequence[str]) -> None:
-        code = [sys.executable, "-c", WORKER, dtype, json.dumps(list(methods))]
-        paths = {**os.environ, "PYTHONPATH": str(folder / "src")}
-        self._process = subprocess.Popen(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=paths)
-
-    def ask(self, asked: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
+    code = [sys.executable, "-c", WORKER, dtype, json.dumps(list(methods))]
+    return Worker(code, {**os.environ, "PYTHONPATH": str(folder / "src")})
 
 
 def main() -> int:
@@ -68,7 +57,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     methods = args.drafter or METHODS
-    there, here = (Checkout(folder, args.dtype, methods) for folder in (args.other, ROOT))
+    there, here = (checkout(folder, args.dtype, methods) for folder in (args.other, ROOT))
     rows = []
     for repeat in range(-1, args.repeats):  # the first round warms up
         for number, asked in enumerate(_questions()):

@@ -76,11 +76,12 @@ def converted(
     folder = default_cache() / "openvino" / key
     if not _is_whole(folder):
         _check_room(folder, model, precision)
-        told(f"converting the model to OpenVINO in {precision}; the first time takes a while", 0.0)
+        doing = f"converting the model to OpenVINO in {precision}; the first time takes a while"
+        told(doing, 0.0)
         graph = compressed(traced(model, kinds, num_additions, num_axes), precision)
-        told(f"converting the model to OpenVINO in {precision}; the first time takes a while", 0.8)
+        told(doing, 0.8)
         _write(graph, folder, precision)
-        told(f"converting the model to OpenVINO in {precision}; the first time takes a while", 1.0)
+        told(doing, 1.0)
     return folder / _GRAPH
 
 

@@ -179,11 +179,8 @@ class OpenVinoExecutor:
         for number, (part, bounds) in enumerate(zip(parts, pairwise([0, *ends]), strict=True)):
             part.slot.length += len(part.embeddings)
             own = {layer: hidden[slice(*bounds)] for layer, hidden in features.items()}
-            found.append(
-                Scores(
-                    logits[number][None], own, as_read(self.family.model, part.embeddings) if want.embeddings else None
-                )
-            )
+            embedded = as_read(self.family.model, part.embeddings) if want.embeddings else None
+            found.append(Scores(logits[number][None], own, embedded))
         return found
 
     def _prompt_part(self, prompt: PromptInputs) -> Part:
