@@ -6,7 +6,9 @@ A new release is taken in here, and nowhere else (`tests/test_architecture.py` s
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -91,6 +93,33 @@ def attention_of(config: Any) -> str | None:
 
 def set_attention(config: Any, name: str | None) -> None:
     config._attn_implementation = name
+
+
+@contextmanager
+def attention_replaced(config: Any, function: Callable[..., Any]) -> Iterator[None]:
+    """Inside, layers of models with this config attend by `function`, of transformers' interface."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    was, name = attention_of(config), "seeahead"
+    ALL_ATTENTION_FUNCTIONS[name] = function
+    set_attention(config, name)
+    try:
+        yield
+    finally:
+        set_attention(config, was)
+        del ALL_ATTENTION_FUNCTIONS[name]
+
+
+def sdpa_attention() -> Callable[..., Any]:
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    return sdpa_attention_forward
+
+
+def eager_attention(layer: nn.Module) -> Callable[..., Any]:
+    """The one that stands beside an attention layer in its model's own file."""
+    function: Callable[..., Any] = vars(sys.modules[type(layer).__module__])["eager_attention_forward"]
+    return function
 
 
 def recomputes(model: PreTrainedModel) -> bool:

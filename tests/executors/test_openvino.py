@@ -10,7 +10,8 @@ from seeahead import proof
 from seeahead.decode import run
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import ModelError
-from seeahead.executors import converted, openvino
+from seeahead.executor import ModelInputs, PromptInputs
+from seeahead.executors import converted, groups, openvino
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families import choice, family_for
 from seeahead.families.choice import choose
@@ -59,30 +60,76 @@ def test_what_does_not_convert_is_refused_in_one_line(model_type):
     assert "\n" not in str(caught.value)
 
 
-def test_columns_that_nobody_holds_are_dropped(monkeypatch):
-    monkeypatch.setattr(openvino, "_SLACK", 4)
-    family, sizes = target("llava openvino"), []
-    put = openvino.put_states
-    monkeypatch.setattr(openvino, "put_states", lambda *given: sizes.append(len(given[1])) or put(*given))
-    truth = plain("llava", 1)
-    drafted = answer(
-        family, prompt("llava", 1), ScriptedDrafter("random tree", random_tree(), seed=1), max_new_tokens=NUM_TOKENS
-    )
-    assert_same_answer(drafted, truth)
-    assert sizes, "nothing was dropped, so it is not tested"
+@pytest.fixture
+def groupings(monkeypatch):
+    """The sizes of groups that were made anew of slots that held something."""
+    sizes, made = [], openvino.grouped
+
+    def noted(graph, slots):
+        if any(len(slot.columns) for slot in slots):
+            sizes.append(len(slots))
+        return made(graph, slots)
+
+    monkeypatch.setattr(openvino, "grouped", noted)
+    return sizes
 
 
-def test_a_slot_that_is_closed_leaves_its_columns_to_others():
-    family = target("llava openvino")
-    kept = Session(family.executor, 4)
-    kept.prefill(prompt("llava", 0))
-    for _ in range(40):
-        passing = Session(family.executor, 4)
-        passing.prefill(prompt("llava", 1))
-        passing.close()
-    expected = plain("llava", 0).token_ids
-    assert kept.score([expected[0]], [ROOT]).logits[0].argmax() == expected[1]
-    assert family.executor._num_columns < 4 * openvino._SLACK
+def test_columns_that_nobody_holds_are_dropped(monkeypatch, groupings):
+    monkeypatch.setattr(groups, "_SLACK", 4)
+    family, truth = target("llava openvino"), plain("llava", 1)
+    script = ScriptedDrafter("random tree", random_tree(), seed=1)
+    assert_same_answer(answer(family, prompt("llava", 1), script, max_new_tokens=NUM_TOKENS), truth)
+    assert groupings, "nothing was dropped, so it is not tested"
+
+
+def opened(family, num_images):
+    session = Session(family.executor, 4)
+    session.prefill(prompt("llava", num_images))
+    return session
+
+
+def steps_of(sessions, expected, start):
+    """A pass of all sessions over one token each; what follows is what plain decoding says."""
+    trees = [session.tree([tokens[start]], [ROOT]) for session, tokens in zip(sessions, expected, strict=True)]
+    for session, tokens, scores in zip(
+        sessions, expected, sessions[0].executor.forward(trees, openvino.Want()), strict=True
+    ):
+        assert scores.logits[0].argmax() == tokens[start + 1]
+        session.commit([0])
+
+
+def test_slots_come_together_and_leave_again(monkeypatch, groupings):
+    """Those that take part in a pass share a state; one that is idle for long is left behind, and comes back."""
+    monkeypatch.setattr(groups, "_PATIENCE", 2)
+    family, expected = target("llava openvino"), [plain("llava", number).token_ids for number in (0, 1, 2)]
+    sessions = [opened(family, number) for number in (0, 1, 2)]
+    assert not groupings
+    steps_of(sessions, expected, 0)
+    assert groupings == [3]
+    steps_of(sessions[::-1], expected[::-1], 1)
+    assert groupings == [3], "a group stays as it is, in whatever order its slots are asked"
+    sessions[1].close()
+    steps_of(sessions[::2], expected[::2], 2)
+    assert groupings == [3], "a row that nobody holds is dropped on the way"
+    for start in (3, 4, 5):
+        steps_of(sessions[2:], expected[2:], start)
+    assert groupings == [3, 1], "the other was idle for more passes than a group waits"
+    del sessions[1]
+    late = opened(family, 1)
+    steps_of([late, sessions[0]], [expected[1], expected[0][3:]], 0)
+    assert groupings == [3, 1, 2]
+    steps_of(sessions[1:], expected[2:], 6)
+
+
+def test_a_second_question_is_read_without_the_others(groupings):
+    family, expected = target("llava openvino"), [plain("llava", number).token_ids for number in (0, 1)]
+    sessions = [opened(family, number) for number in (0, 1)]
+    steps_of(sessions, expected, 0)
+    more = ModelInputs(torch.tensor([expected[0][1:4]]))
+    [scores] = family.executor.prefill([PromptInputs(sessions[0].slot, more)], openvino.Want())
+    assert scores.logits[-1].argmax() == expected[0][4]
+    assert groupings == [2, 1]
+    steps_of(sessions[1:], expected[1:], 1)
 
 
 def test_a_long_prompt_is_read_in_parts(monkeypatch):

@@ -1,8 +1,8 @@
 """A family's language model as an OpenVINO graph: traced from transformers' own modules, its keys and values inside.
 
-The graph keeps every token it was ever given; which of them a new one sees, its mask says. So trees need no roll-back
-in the graph, and several sequences lie in it side by side. OpenVINO recognises attention over such a state and runs it
-fused, which rows kept by a gather would prevent.
+The graph keeps every token it was ever given; which of them a new one sees, its mask says: trees need no roll-back in
+the graph. OpenVINO recognises attention over such a state and runs it fused, which columns kept by a gather would
+prevent. Several sequences are rows of the state; their new tokens lie side by side, and have rows in attention alone.
 """
 
 from __future__ import annotations
@@ -16,122 +16,17 @@ from typing import Any
 
 import torch
 import transformers
-from torch import nn
 from transformers import PreTrainedModel
 
-from seeahead.compat import Cache, CacheLayerMixin, attention_of, cache_argument, cache_in, set_attention
+from seeahead.compat import attention_replaced, cache_in
 from seeahead.errors import ModelError
 from seeahead.executors.hooks import num_hooks
+from seeahead.executors.traceable import Language
 
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 """Of weights. All but float32 make another target than the checkpoint, whose answers are measured against itself."""
 _GROUP = 64
 """Weights of four bits that share a scale."""
-
-
-class _Layer(CacheLayerMixin):
-    """One layer's keys and values as tensors that grow, which is what tracing can follow."""
-
-    is_sliding = False
-    is_compileable = False
-    keys: torch.Tensor
-    values: torch.Tensor
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        super().__init__()
-        self.keys, self.values = keys, values
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to do."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        self.keys = torch.cat([self.keys, key_states], 2)
-        self.values = torch.cat([self.values, value_states], 2)
-        return self.keys, self.values
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.keys.shape[2] + query_length, 0
-
-    def get_seq_length(self) -> int:
-        return int(self.keys.shape[2])
-
-    def get_max_length(self) -> int:
-        return -1
-
-
-class Language(nn.Module):
-    """A decoder and its head as one function of tensors, without anything that is kept between calls."""
-
-    def __init__(self, model: PreTrainedModel, kinds: Sequence[str], num_additions: int) -> None:
-        """`kinds`: types of attention layers, each with a mask of its own; the first `num_additions` layers are
-        followed by something that is added."""
-        super().__init__()
-        self.decoder, self.head = model.get_decoder(), model.get_output_embeddings()
-        self._kinds, self._num_additions = tuple(kinds), num_additions
-        self._cache_argument = cache_argument(self.decoder.forward)
-        self._config = model.config.get_text_config()
-
-    def forward(
-        self,
-        embeddings: torch.Tensor,
-        positions: torch.Tensor,
-        rows: torch.Tensor,
-        order: torch.Tensor,
-        masks: list[torch.Tensor],
-        others: list[torch.Tensor],
-    ) -> tuple[torch.Tensor, ...]:
-        """Logits of `rows`, the last hidden states, those before each layer but the first, then all keys and values.
-
-        `embeddings` [1, new, width], `positions` [1, new] or [3, 1, new], `masks` [1, 1, new, all] to be added,
-        `order` [1], always 0: sequences of a batch, by which OpenVINO knows such a state. `others`: what is added after
-        the first layers [1, new, width], then keys and values of what was read before, layer by layer.
-        """
-        additions, past = others[: self._num_additions], others[self._num_additions :]
-        kept = [states.index_select(0, order) for states in past]
-        layers = [_Layer(*pair) for pair in zip(kept[::2], kept[1::2], strict=True)]
-        cache = Cache(layers=list(layers))
-        mask: Any = dict(zip(self._kinds, masks, strict=True)) if len(masks) > 1 else masks[0]
-        arguments = {"inputs_embeds": embeddings, "position_ids": positions, "attention_mask": mask, "use_cache": True}
-        with _followed(self.decoder.layers, additions) as before:
-            outputs = self.decoder(**arguments, **{self._cache_argument: cache})
-        last = outputs.last_hidden_state
-        logits = _scaled(self.head(last.index_select(1, rows)), self._config)
-        states = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
-        return logits, last, *before[1:], *states
-
-
-@contextmanager
-def _followed(layers: Any, additions: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Inside, the first layers are followed by their additions; the list fills with what each layer reads."""
-    before: list[torch.Tensor] = []
-
-    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        before.append(args[0] if args else kwargs["hidden_states"])
-
-    def added(number: int) -> Any:
-        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return output + additions[number]
-
-        return after
-
-    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
-    handles += [layers[number].register_forward_hook(added(number)) for number in range(len(additions))]
-    try:
-        yield before
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _scaled(logits: torch.Tensor, config: Any) -> torch.Tensor:
-    """What Cohere, Granite and Gemma do to logits after the head."""
-    logits = logits * float(getattr(config, "logit_scale", None) or 1.0)
-    logits = logits / float(getattr(config, "logits_scaling", None) or 1.0)
-    cap = getattr(config, "final_logit_softcapping", None)
-    return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
 def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num_axes: int) -> Any:
@@ -148,20 +43,23 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
         raise _refused(model, "its decoder has other parts than layers and a norm, or something is hooked to it")
     layers = config.num_hidden_layers
     example = _example(model, len(kinds), num_additions, num_axes)
-    was = attention_of(config)
+    module = Language(model, kinds, num_additions).eval()
     try:
-        if was != "eager":  # whose models cap scores, which others cannot
-            set_attention(config, "sdpa")
-        with torch.inference_mode(False), torch.no_grad(), _quiet():
-            module = Language(model, kinds, num_additions).eval()
+        with attention_replaced(config, module.attend), torch.inference_mode(False), torch.no_grad(), _quiet():
             graph = openvino.convert_model(module, example_input=example)
     except Exception as error:  # whatever a model's code makes of being traced
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         told = [line for line in lines if "No conversion rule" in line or "unconverted" in line.lower()]
         raise _refused(model, (told or lines)[-1][:200]) from error
-    finally:
-        set_attention(config, was)
-    names = ["embeddings", "positions", "rows", "order", *(f"mask.{number}" for number in range(len(kinds)))]
+    names = [
+        "embeddings",
+        "positions",
+        "rows",
+        "order",
+        "spread",
+        "gathered",
+        *(f"mask.{number}" for number in range(len(kinds))),
+    ]
     names += [f"addition.{number}" for number in range(num_additions)]
     past = [f"past.{number}" for number in range(2 * layers)]
     outputs = ["logits", "hidden.-1", *(f"hidden.{number}" for number in range(1, layers))]
@@ -179,20 +77,22 @@ def _refused(model: PreTrainedModel, reason: str) -> ModelError:
 
 
 def _example(model: PreTrainedModel, num_masks: int, num_additions: int, num_axes: int) -> dict[str, Any]:
-    """Inputs of a pass over three tokens after five."""
+    """Inputs of a pass over three tokens of two slots, after five of each."""
     config = model.config.get_text_config()
     new, old, width = 3, 5, config.hidden_size
     kind = next(model.get_decoder().parameters()).dtype
     positions = torch.arange(old, old + new)[None]
     past = []
     for heads, size in _key_shapes(model):
-        past += [torch.randn(1, heads, old, size, dtype=kind) for _ in range(2)]
+        past += [torch.randn(2, heads, old, size, dtype=kind) for _ in range(2)]
     return {
         "embeddings": torch.randn(1, new, width, dtype=kind),
         "positions": positions if num_axes == 1 else positions.expand(num_axes, 1, -1),
         "rows": torch.arange(new),
-        "order": torch.zeros(1, dtype=torch.int32),
-        "masks": [torch.zeros(1, 1, new, old + new, dtype=kind) for _ in range(num_masks)],
+        "order": torch.arange(2, dtype=torch.int32),
+        "spread": torch.tensor([[0, 1], [2, 0]]),
+        "gathered": torch.arange(new),
+        "masks": [torch.zeros(2, 1, 2, old + 2, dtype=kind) for _ in range(num_masks)],
         "others": [*(torch.zeros(1, new, width, dtype=kind) for _ in range(num_additions)), *past],
     }
 
@@ -219,7 +119,8 @@ def _finish(graph: Any, inputs: Sequence[str], outputs: Sequence[str], example: 
         port.get_tensor().set_names({name})
     sizes = {name: [1, -1, example["embeddings"].shape[2]] for name in inputs if name.startswith(("embed", "addition"))}
     sizes |= {"positions": [*example["positions"].shape[:-1], -1], "rows": [-1], "order": [-1]}
-    sizes |= {name: [1, 1, -1, -1] for name in inputs if name.startswith("mask")}
+    sizes |= {"spread": [-1, -1], "gathered": [-1]}
+    sizes |= {name: [-1, 1, -1, -1] for name in inputs if name.startswith("mask")}
     names = [name for name in inputs if name.startswith("past")]
     past = {name: states.shape for name, states in zip(names, example["others"][-len(names) :], strict=True)}
     sizes |= {name: [-1, shape[1], -1, shape[3]] for name, shape in past.items()}
@@ -235,6 +136,37 @@ def _finish(graph: Any, inputs: Sequence[str], outputs: Sequence[str], example: 
             empty = opset13.broadcast(zero, opset13.constant(np.array(shape, np.int64)))
             node.set_arguments([opset13.convert(empty, kind.get_type_name()).output(0)])
     graph.validate_nodes_and_infer_types()
+
+
+def alone(graph: Any) -> Any:
+    """The graph for passes of one slot, whose tokens are a row already: nothing is gathered, split and swapped."""
+    for node in _gathers(graph, "spread"):  # then split into rows, and these before heads
+        split, swapped = _next(node), _next(_next(node))
+        if [split.get_type_name(), swapped.get_type_name()] == ["Reshape", "Transpose"]:
+            swapped.output(0).replace(node.input_value(0))
+    for node in _gathers(graph, "gathered"):  # heads are joined before, and split after
+        joined, split = node.input_value(0).get_node(), _next(node)
+        if [joined.get_type_name(), split.get_type_name()] == ["Reshape", "Reshape"]:
+            split.output(0).replace(joined.input_value(0))
+    graph.validate_nodes_and_infer_types()
+    return graph
+
+
+def _gathers(graph: Any, name: str) -> list[Any]:
+    """What is gathered by this input."""
+    ports, found = [*graph.input(name).get_target_inputs()], []
+    while ports:
+        port = ports.pop()
+        node = port.get_node()
+        if node.get_type_name() == "Gather" and port.get_index() == 1:
+            found.append(node)
+        elif node.get_type_name() in ("Reshape", "Convert"):
+            ports += node.output(0).get_target_inputs()
+    return found
+
+
+def _next(node: Any) -> Any:
+    return next(iter(node.output(0).get_target_inputs())).get_node()
 
 
 def compressed(graph: Any, precision: str) -> Any:

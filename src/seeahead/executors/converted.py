@@ -7,22 +7,21 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from seeahead.cache_folder import default_cache
 from seeahead.checked import placed
 from seeahead.errors import ModelError
-from seeahead.executors import conversion
-from seeahead.executors.conversion import compressed, traced
+from seeahead.executors import conversion, traceable
+from seeahead.executors.conversion import alone, compressed, traced
 
 Report = Callable[[str, float], None]
 _GRAPH, _WEIGHTS, _SIZES = "graph.xml", "graph.bin", "sizes.json"
@@ -101,7 +100,8 @@ def _key(model: PreTrainedModel, *settings: Any) -> str:
 
 @cache
 def _own_code() -> str:
-    return hashlib.sha256(Path(str(conversion.__file__)).read_bytes()).hexdigest()
+    files = (Path(str(module.__file__)).read_bytes() for module in (conversion, traceable))
+    return hashlib.sha256(b"".join(files)).hexdigest()
 
 
 def _is_whole(folder: Path) -> bool:
@@ -162,8 +162,9 @@ def arithmetic(precision: str) -> torch.dtype:
     return torch.bfloat16 if can_16 and precision != "float32" else torch.float32
 
 
-def request_of(path: Path, precision: str, layers: Sequence[int] = ()) -> Any:
-    """The graph, ready to run; it also tells the hidden states before `layers`. Raises ModelError for a broken file."""
+def compiled(path: Path, precision: str, layers: Collection[int], *, is_single: bool) -> Any:
+    """The graph, ready for requests; it also tells the hidden states before `layers`. Raises ModelError for a broken
+    file. `is_single`: for passes of one slot."""
     import openvino
 
     kind = {torch.bfloat16: "bf16", torch.float32: "f32"}[arithmetic(precision)]
@@ -182,22 +183,10 @@ def request_of(path: Path, precision: str, layers: Sequence[int] = ()) -> Any:
         for result in graph.get_results():
             if not kept & result.input_value(0).get_names():
                 graph.remove_result(result)
-        return core.compile_model(graph, "CPU", settings).create_infer_request()
+        return core.compile_model(alone(graph) if is_single else graph, "CPU", settings)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1][:200]
         raise ModelError(
             f"OpenVINO cannot run the converted model in {placed(path.parent)}: {reason}; delete the folder, and it is "
             "converted again"
         ) from None
-
-
-def states_of(request: Any) -> dict[str, Any]:
-    """Keys and values [1, heads, columns, width] by name, as copies."""
-    return {state.name: np.array(state.state.data) for state in request.query_state()}
-
-
-def put_states(request: Any, states: Mapping[str, Any]) -> None:
-    import openvino
-
-    for state in request.query_state():
-        state.state = openvino.Tensor(np.ascontiguousarray(states[state.name]))

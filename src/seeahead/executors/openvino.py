@@ -1,17 +1,16 @@
 """Runs a family's language model as an OpenVINO graph; images and embeddings stay with transformers.
 
-All slots lie in one state of one graph: a slot is a list of columns, and a mask hides the others from its tokens. What
-is dropped stays in its columns until more is dropped than is held.
+A slot is a list of columns in a row of a graph's state, and a mask hides the others from its tokens. What is dropped
+stays in its columns until more is dropped than is held.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any, ClassVar, Protocol
-from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -19,14 +18,13 @@ from torch import Tensor
 
 from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
-from seeahead.executors.columns import ALL, ColumnSlot, Part, Row
-from seeahead.executors.converted import arithmetic, check_installed, converted, put_states, request_of, states_of
+from seeahead.executors.columns import ALL, ColumnSlot, Part, Table
+from seeahead.executors.converted import arithmetic, check_installed, compiled, converted
+from seeahead.executors.groups import Graph, Group, grouped
 from seeahead.executors.reading import Reader, as_read, language_inputs, looked_up
 
 _PART = 512
 """Tokens of a prompt in one pass, where it may be cut: a mask grows with their number times all tokens."""
-_SLACK = 128
-"""Dropped columns that are never worth a copy of the state."""
 _VISIBLE = "visible."
 
 
@@ -77,11 +75,8 @@ class OpenVinoExecutor:
         self._kinds = family.layer_types
         path = converted(family.model, precision, self._kinds, self._num_additions, self._num_axes, progress)
         self._path, self._computes_in = path, arithmetic(precision)
-        self._slots: WeakSet[ColumnSlot] = WeakSet()
         self._lock = threading.RLock()
-        self._layers: tuple[int, ...] = ()
-        self._request = request_of(path, precision)
-        self._num_columns = 0
+        self._graph = Graph(compiled(path, precision, (), is_single=True), frozenset(), is_single=True)
 
     @property
     def limits(self) -> Limits:
@@ -109,14 +104,11 @@ class OpenVinoExecutor:
         return False
 
     def open(self, capacity: int) -> ColumnSlot:
-        slot = ColumnSlot()
-        with self._lock:
-            self._slots.add(slot)
-        return slot
+        return ColumnSlot()
 
     def close(self, slot: Slot) -> None:
         assert isinstance(slot, ColumnSlot)
-        slot.columns = slot.columns[:0]  # the set is left alone: somebody may be walking through it
+        slot.leave()
 
     def commit(self, slot: Slot, path: Sequence[int]) -> None:
         assert isinstance(slot, ColumnSlot)
@@ -151,37 +143,30 @@ class OpenVinoExecutor:
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
-        ready = []
-        for prompt in prompts:
-            assert isinstance(prompt.slot, ColumnSlot), "a slot is used with the executor that opened it"
-            self.family.check_length(prompt.slot.length + prompt.inputs.length)
-            is_read = prompt.slot.length or "inputs_embeds" in prompt.inputs.extras
-            ready.append(prompt if is_read else replace(prompt, inputs=self.ready(prompt.inputs)))
-        if sum(prompt.inputs.length for prompt in ready) <= _PART:
-            return self._read(ready, want)
-        return [self._read_long(prompt, want) for prompt in ready]
+        return [self._read(prompt, want) for prompt in prompts]
 
-    def _read_long(self, prompt: PromptInputs, want: Want) -> Scores:
-        inputs = prompt.inputs
+    def _read(self, prompt: PromptInputs, want: Want) -> Scores:
+        """In a pass of its own: a prompt keeps the processor busy, and beside others it would attend over theirs."""
+        slot, inputs = prompt.slot, prompt.inputs
+        assert isinstance(slot, ColumnSlot), "a slot is used with the executor that opened it"
+        self.family.check_length(slot.length + inputs.length)
+        if not slot.length and "inputs_embeds" not in inputs.extras:
+            inputs = self.ready(inputs)
         is_causal = not any(name.startswith(_VISIBLE) for name in inputs.extras)
         bounds = [0, *(range(_PART, inputs.length, _PART) if is_causal else ()), inputs.length]
-        parts = [replace(prompt, inputs=inputs.part(*pair)) for pair in pairwise(bounds)]
-        done = [self._read([part], want)[0] for part in parts]
+        parts = [inputs if len(bounds) == 2 else inputs.part(*pair) for pair in pairwise(bounds)]
+        done = [self._read_part(replace(prompt, inputs=part), want) for part in parts]
         features = {layer: torch.cat([part.features[layer] for part in done]) for layer in want.layers}
         embedded = [part.embeddings for part in done if part.embeddings is not None]
         return Scores(done[-1].logits, features, torch.cat(embedded) if embedded else None)
 
-    def _read(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
-        parts = [self._prompt_part(prompt) for prompt in prompts]
-        ends = list(accumulate(len(part.embeddings) for part in parts))
-        logits, features = self._run(parts, [end - 1 for end in ends], want)
-        found = []
-        for number, (part, bounds) in enumerate(zip(parts, pairwise([0, *ends]), strict=True)):
-            part.slot.length += len(part.embeddings)
-            own = {layer: hidden[slice(*bounds)] for layer, hidden in features.items()}
-            embedded = as_read(self.family.model, part.embeddings) if want.embeddings else None
-            found.append(Scores(logits[number][None], own, embedded))
-        return found
+    def _read_part(self, prompt: PromptInputs, want: Want) -> Scores:
+        part = self._prompt_part(prompt)
+        number = len(part.embeddings)
+        logits, features = self._run([part], [number - 1], want, alone=True)
+        part.slot.length += number
+        embedded = as_read(self.family.model, part.embeddings) if want.embeddings else None
+        return Scores(logits, features, embedded)
 
     def _prompt_part(self, prompt: PromptInputs) -> Part:
         slot, extras, length = prompt.slot, prompt.inputs.extras, prompt.inputs.length
@@ -220,78 +205,49 @@ class OpenVinoExecutor:
         given = words if isinstance(words, Tensor) else self._looked_up(torch.tensor(list(words), dtype=torch.int64))
         return Part(slot, given, self._positions(torch.tensor(slot.positions(number))), {ALL: slot.visible(number)})
 
-    def _run(self, parts: Sequence[Part], rows: Sequence[int], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
+    def _run(
+        self, parts: Sequence[Part], rows: Sequence[int], want: Want, *, alone: bool = False
+    ) -> tuple[Tensor, dict[int, Tensor]]:
         """Logits of `rows` of all parts side by side, and the hidden states wanted of all tokens.
 
-        Afterwards the slots have the columns of their new tokens, as pending ones. New prompts are read beside the
-        state and then join it: their rows would attend over all columns, since a mask spares no arithmetic."""
+        Afterwards the slots have the columns of their new tokens, as pending ones."""
         with self._lock:
-            self._tell(want.layers)
-            held = [slot for slot in self._slots if len(slot.columns)]
-            if held and not any(len(part.slot.columns) for part in parts):
-                beside = self._request.get_compiled_model().create_infer_request()
-                results = self._infer(beside, Row(parts, 0), rows, want)
-                num_new = sum(len(part.embeddings) for part in parts)
-                self._rebuild(held, states_of(beside))
-                for part in parts:
-                    part.slot.columns = part.slot.columns + self._num_columns
-                self._num_columns += num_new
-                return results
-            self._make_room(held)
-            row = Row(parts, self._num_columns)
-            results = self._infer(self._request, row, rows, want)
-            self._num_columns += row.bounds[-1]
-            return results
+            group = self._group_of([part.slot for part in parts], want, alone=alone)
+            table = Table(parts, group.slots, group.num_columns)
+            inputs = self._inputs(table, rows)
+            results = group.run(inputs, table.rows, table.num_new)
+            table.take()
+            features = {layer: self._copy(results[f"hidden.{layer}"]) for layer in want.layers if layer}
+            if 0 in want.layers:
+                features[0] = as_read(self.family.model, torch.from_numpy(inputs["embeddings"])[0])
+            own = {layer: hidden.to(self._computes_in) for layer, hidden in features.items()}
+            return self._copy(results["logits"]), own
 
-    def _infer(self, request: Any, row: Row, rows: Sequence[int], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
-        positions, narrowed = row.positions(), self.family.visible_in
-        given = {
-            "embeddings": row.embeddings(),
+    def _inputs(self, table: Table, rows: Sequence[int]) -> dict[str, Any]:
+        positions, narrowed = table.positions(), self.family.visible_in
+        return {
+            "embeddings": table.embeddings(),
             "positions": positions if self._num_axes > 1 else positions[0],
             "rows": np.array(rows, np.int64),
-            "order": np.zeros(1, np.int32),
-            **{f"mask.{index}": row.mask(kind, narrowed) for index, kind in enumerate(self._kinds)},
-            **{f"addition.{index}": row.addition(index) for index in range(self._num_additions)},
+            "spread": table.spread(),
+            "gathered": table.gathered(),
+            **{f"mask.{index}": table.mask(kind, narrowed) for index, kind in enumerate(self._kinds)},
+            **{f"addition.{index}": table.addition(index) for index in range(self._num_additions)},
         }
-        results = request.infer(given, share_inputs=True, share_outputs=True)
-        row.take()
-        features = {layer: self._copy(results[f"hidden.{layer}"]) for layer in want.layers if layer}
-        if 0 in want.layers:
-            features[0] = as_read(self.family.model, torch.from_numpy(given["embeddings"])[0])
-        own = {layer: hidden.to(self._computes_in) for layer, hidden in features.items()}
-        return self._copy(results["logits"]), own
 
     @staticmethod
     def _copy(result: Any) -> Tensor:
         """The next pass writes into the same memory."""
         return torch.from_numpy(np.array(result))[0]
 
-    def _tell(self, layers: Sequence[int]) -> None:
-        """A graph that also tells these hidden states; what the old one holds moves over."""
-        missing = set(layers) - {-1, 0, *self._layers}
-        if missing:
-            states = states_of(self._request)
-            self._layers = (*self._layers, *sorted(missing))
-            self._request = request_of(self._path, self.precision, self._layers)
-            if self._num_columns:
-                put_states(self._request, states)
-
-    def _make_room(self, held: Sequence[ColumnSlot]) -> None:
-        """Drop columns that nobody holds, where these are many."""
-        num_held = sum(len(slot.columns) for slot in held)
-        if num_held == 0:
-            self._request.reset_state()
-            self._num_columns = 0
-        elif self._num_columns - num_held > max(_SLACK, num_held // 4):
-            self._rebuild(held)
-
-    def _rebuild(self, held: Sequence[ColumnSlot], added: Mapping[str, Any] | None = None) -> None:
-        """The state anew: the columns of the slots `held`, then those of the states `added`."""
-        order = np.concatenate([slot.columns for slot in held])
-        states = {name: values[:, :, order] for name, values in states_of(self._request).items()}
-        if added is not None:
-            states = {name: np.concatenate([values, added[name]], 2) for name, values in states.items()}
-        put_states(self._request, states)
-        self._num_columns = len(order)
-        for slot, end in zip(held, accumulate(len(slot.columns) for slot in held), strict=True):
-            slot.columns = np.arange(end - len(slot.columns), end)
+    def _group_of(self, slots: Sequence[ColumnSlot], want: Want, *, alone: bool) -> Group:
+        """Where all of these slots are, with a graph that tells what is wanted."""
+        layers, group = frozenset(want.layers) - {-1, 0}, slots[0].group
+        if group is not None and all(slot.group is group for slot in slots):
+            serves = group.graph.serves(layers, len(slots))
+            if serves and group.suits(slots, alone=alone):
+                return group
+        if not self._graph.serves(layers, len(slots)):
+            layers, is_single = layers | self._graph.layers, self._graph.is_single and len(slots) == 1
+            self._graph = Graph(compiled(self._path, self.precision, layers, is_single=is_single), layers, is_single)
+        return grouped(self._graph, slots)

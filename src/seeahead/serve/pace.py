@@ -26,6 +26,8 @@ _NODES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _MEMORY = 0.9  # share of what was known that stays after a step
 _MARGIN = 1.1
 """Drafts have to promise so much more than none: what is expected of them is less sure than what a plain step costs."""
+_GAIN = 0.6
+"""Of a drafter of which nothing is known yet: tokens accepted for each doubling of the nodes."""
 _LOOK = 64  # steps without drafts after which a few are drafted again, to see whether they pay by now
 
 
@@ -70,9 +72,7 @@ class Pace:
                 self._mix(self._draft_seconds, (name, load), drafting)
 
     def _most_nodes(self, name: str, num_requests: int, *, looks: bool) -> int | None:
-        gain, load = self._gains.get(name), num_requests.bit_length()
-        if gain is None:
-            return None  # nothing is known of it yet
+        gain, load = self._gains.get(name, _GAIN), num_requests.bit_length()
         drafting = self._draft_seconds.get((name, load), 0.0)
 
         def rate(nodes: int) -> float:
