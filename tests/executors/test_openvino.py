@@ -12,6 +12,7 @@ from seeahead.decode import run
 from seeahead.drafters import bind
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import ModelError
+from seeahead.executor import ModelInputs
 from seeahead.executors import converted, openvino
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families import choice, family_for, loading
@@ -126,6 +127,23 @@ def test_a_language_model_that_drafts_for_it_runs_there_too(precision, monkeypat
     params = SamplingParams(temperature=1.0, seed=3)
     sampled = answer(family, inputs, drawn, max_new_tokens=NUM_TOKENS, params=params)
     assert any(step.num_drafted for step in sampled.steps)
+
+
+def test_a_drafter_on_openvino_that_is_its_target_is_always_right(monkeypatch, tmp_path):
+    """Only where its slots keep what was accepted, and nothing else, over all steps of several requests."""
+    monkeypatch.setattr(choice, "_LEAST", 0)
+    monkeypatch.setattr(openvino, "_SLACK", 4)
+    tiny_model("llama").save_pretrained(tmp_path)
+    monkeypatch.setattr(loading, "load_model", lambda source, dtype, device: (tiny_model("llama"), None))
+    family, requests = on_openvino("llama"), []
+    drafter = bind(f"{tmp_path}:chain=3", Target.of(family))
+    for seed in (1, 2, 3):
+        inputs = ModelInputs(torch.randint(3, 60, (1, 5 + seed), generator=torch.Generator().manual_seed(seed)))
+        sampler, rule = Sampler(SamplingParams(), inputs.token_ids[0].tolist()), StopRule(NUM_TOKENS)
+        requests.append(Request(family.executor, drafter, sampler, rule, family.image_token_ids).ask(inputs))
+    steps = [step for _, step in run(iter(requests), 3) if step is not None]
+    assert all(step.num_accepted == step.num_drafted for step in steps)
+    assert sum(step.num_drafted for step in steps) >= NUM_TOKENS
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8", "int4"])
