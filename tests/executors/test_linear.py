@@ -5,11 +5,21 @@ import torch
 from torch import nn
 
 from seeahead.executors.fuse import fused_decoder
-from seeahead.executors.linear import PackedLinear, RoundedLinear, can_pack, can_round, pack, packed_linear
+from seeahead.executors.linear import (
+    HalfLinear,
+    PackedLinear,
+    RoundedLinear,
+    can_halve,
+    can_pack,
+    can_round,
+    pack,
+    packed_linear,
+)
 from seeahead.testing import tiny_model
 
 WEIGHT = torch.linspace(-1, 1, 96 * 64).reshape(96, 64)
 
+needs_halves = pytest.mark.skipif(not can_halve(WEIGHT), reason="no products with float16 weights of FBGEMM here")
 needs_bfloat16 = pytest.mark.skipif(not can_pack(WEIGHT.bfloat16()), reason="no bfloat16 products of oneDNN here")
 
 
@@ -63,12 +73,38 @@ def test_other_types_are_left_alone():
 def test_in_float32_packed_weights_differ_by_rounding_alone_and_never_are_8_bits(num_tokens):
     plain = nn.Linear(64, 96)
     holder = nn.Sequential(plain)
-    pack(holder, may_round=True)
+    pack(holder)
     assert type(holder[0]) is PackedLinear
     x = torch.randn(2, num_tokens, 64, generator=torch.Generator().manual_seed(num_tokens))
     with torch.no_grad():
         torch.testing.assert_close(holder(x), plain(x))
     assert not can_round(WEIGHT)
+
+
+@needs_halves
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("num_tokens", [1, 2, 7, 33])
+def test_a_drafters_float32_weights_lie_in_16_bits(num_tokens, bias):
+    plain = nn.Linear(63, 97, bias=bias)
+    holder = nn.Sequential(plain)
+    pack(holder, may_round=True)
+    assert type(holder[0]) is HalfLinear
+    x = torch.randn(2, num_tokens, 63, generator=torch.Generator().manual_seed(num_tokens))
+    with torch.no_grad():
+        expected = plain(x)
+        torch.testing.assert_close(holder(x), expected, atol=2e-3, rtol=1e-3)
+        assert not torch.equal(holder(x), expected)
+        plain.weight.copy_(plain.weight.bfloat16())
+        torch.testing.assert_close(HalfLinear(plain.weight, plain.bias)(x), plain(x), atol=1e-5, rtol=1e-5)
+    assert sum(weight.numel() for weight in holder.parameters()) == 63 * 97 + 97 * bias
+
+
+@needs_halves
+def test_weights_that_16_bits_cannot_hold_stay_in_32():
+    weight = WEIGHT.clone()
+    weight[3, 5] = 1e5
+    assert type(packed_linear(weight, may_round=True)) is PackedLinear
+    assert type(packed_linear(WEIGHT, may_round=True)) is HalfLinear
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)])

@@ -32,7 +32,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         tie_word_embeddings=request.param,
         initializer_range=0.3,
     )
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    # Of numbers in bfloat16, which a drafter's weights keep in 16 bits of another kind.
+    LlamaForCausalLM(config).bfloat16().float().save_pretrained(tmp_path)
     return tmp_path
 
 

@@ -1,5 +1,6 @@
 """The OpenVINO executor: every family that converts, dropped columns, broken files, what is refused."""
 
+import gc
 import json
 import shutil
 
@@ -8,17 +9,19 @@ import torch
 
 from seeahead import proof
 from seeahead.decode import run
+from seeahead.drafters import bind
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs, PromptInputs
 from seeahead.executors import converted, groups, openvino
 from seeahead.executors.openvino import OpenVinoExecutor
-from seeahead.families import choice, family_for
+from seeahead.families import choice, family_for, loading
 from seeahead.families.choice import choose
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.session import Session
 from seeahead.stopping import StopRule
+from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, answer, assert_same_answer, random_tree, tiny_inputs, tiny_model
 from seeahead.testing.models import TEXT_FAMILIES, VISION_FAMILIES
 from seeahead.tree import ROOT
@@ -140,6 +143,53 @@ def test_a_long_prompt_is_read_in_parts(monkeypatch):
     torch.testing.assert_close(parts.logits, whole.logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(parts.features[1], whole.features[1], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(parts.embeddings, whole.embeddings)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_language_model_that_drafts_for_it_runs_there_too(precision, monkeypatch, tmp_path):
+    monkeypatch.setattr(choice, "_LEAST", 0)
+    monkeypatch.setattr(openvino, "_SLACK", 16)
+    tiny_model("llama").save_pretrained(tmp_path)
+    monkeypatch.setattr(loading, "load_model", lambda source, dtype, device: (tiny_model("llama"), None))
+    family = on_openvino("llava", precision)
+    tree, drawn = (bind(f"{tmp_path}:{setting}", Target.of(family)) for setting in ("min_probability=0", "draws=1"))
+    assert isinstance(tree.language.executor, OpenVinoExecutor)
+    assert tree.language.executor.precision == precision
+    truths = [answer(family, tiny_inputs("llava", number), max_new_tokens=NUM_TOKENS) for number in (0, 1, 2)]
+    requests = []
+    for number, truth in enumerate(truths):
+        inputs = tiny_inputs("llava", number)
+        for _ in range(2):  # slots are used again
+            drafted = answer(family, inputs, tree, max_new_tokens=NUM_TOKENS)
+            assert_same_answer(drafted, truth)
+            assert any(step.num_drafted for step in drafted.steps)
+        sampler, rule = Sampler(SamplingParams(), inputs.token_ids[0].tolist()), StopRule(NUM_TOKENS)
+        requests.append(Request(family.executor, tree, sampler, rule, family.image_token_ids).ask(inputs))
+    gc.collect()
+    assert not any(len(slot.columns) for slot in tree.language.executor._slots), "an answer's slots are closed"
+    for _ in run(iter(requests), 3):
+        pass
+    assert [tuple(request.answer) for request in requests] == [truth.token_ids for truth in truths]
+    params = SamplingParams(temperature=1.0, seed=3)
+    sampled = answer(family, inputs, drawn, max_new_tokens=NUM_TOKENS, params=params)
+    assert any(step.num_drafted for step in sampled.steps)
+
+
+def test_a_drafter_on_openvino_that_is_its_target_is_always_right(monkeypatch, tmp_path):
+    """Only where its slots keep what was accepted, and nothing else, over all steps of several requests."""
+    monkeypatch.setattr(choice, "_LEAST", 0)
+    monkeypatch.setattr(openvino, "_SLACK", 4)
+    tiny_model("llama").save_pretrained(tmp_path)
+    monkeypatch.setattr(loading, "load_model", lambda source, dtype, device: (tiny_model("llama"), None))
+    family, requests = on_openvino("llama"), []
+    drafter = bind(f"{tmp_path}:chain=3", Target.of(family))
+    for seed in (1, 2, 3):
+        inputs = ModelInputs(torch.randint(3, 60, (1, 5 + seed), generator=torch.Generator().manual_seed(seed)))
+        sampler, rule = Sampler(SamplingParams(), inputs.token_ids[0].tolist()), StopRule(NUM_TOKENS)
+        requests.append(Request(family.executor, drafter, sampler, rule, family.image_token_ids).ask(inputs))
+    steps = [step for _, step in run(iter(requests), 3) if step is not None]
+    assert all(step.num_accepted == step.num_drafted for step in steps)
+    assert sum(step.num_drafted for step in steps) >= NUM_TOKENS
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8", "int4"])

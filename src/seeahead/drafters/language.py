@@ -200,9 +200,13 @@ class LanguageSpec(FolderSpec):
         limits, vocabulary = target.executor.limits, None
         if folder is None:
             from seeahead.families import family_for
+            from seeahead.families.choice import beside, put_executor
             from seeahead.families.loading import load_model
 
-            language = Target.of(family_for(*load_model(self.source, limits.dtype, str(limits.device))))
+            choice = beside(target.executor)
+            family = family_for(*load_model(self.source, choice.dtype, str(limits.device)))
+            put_executor(family, choice, is_given=False, report=None)
+            language = Target.of(family)
         else:
             vocabulary = folder.vocabulary()
             language = Target(load_llama(folder.path, shape_of(folder, vocabulary), limits.dtype, limits.device))

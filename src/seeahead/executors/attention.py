@@ -46,7 +46,7 @@ class Prompts:
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if index == 0:  # the same for every layer
             self._masks = [None if mask is None else folded(mask, query, key) for mask in self._masks]
-        parts = zip(*(states.split(self._lengths, 2) for states in (query, key, value)), strict=True)
+        parts = zip(*(_parted(states, self._lengths) for states in (query, key, value)), strict=True)
         gathered = [
             attend(own_query, *cache.update(own_key, own_value, index), mask)
             for cache, mask, (own_query, own_key, own_value) in zip(self._caches, self._masks, parts, strict=True)
@@ -69,7 +69,7 @@ class Trees:
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if index == 0:  # the same for every layer
             self._masks = [None if mask is None else folded(mask, query, key) for mask in self._masks]
-        parts = zip(*(states.split(self._counts, 2) for states in (query, key, value)), strict=True)
+        parts = zip(*(_parted(states, self._counts) for states in (query, key, value)), strict=True)
         gathered = []
         for layers, mask, (own_query, own_key, own_value) in zip(self._layers, self._masks, parts, strict=True):
             views = layers[index]
@@ -77,6 +77,11 @@ class Trees:
             views.new_values.copy_(own_value)
             gathered.append(attend(own_query, views.keys, views.values, mask))
         return _joined(gathered)
+
+
+def _parted(states: Tensor, lengths: list[int]) -> Sequence[Tensor]:
+    """Of each slot [batch, heads, its tokens, width]."""
+    return [states] if len(lengths) == 1 else states.split(lengths, 2)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -87,8 +92,9 @@ def folded(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
     """A mask [batch or 1, 1, new, all], true where seen, as `attend` takes it for such queries and keys."""
     if query.device.type != "cpu":
         return mask.to(query.device)
-    added = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, -torch.inf)
-    return added.repeat(1, 1, query.shape[1] // key.shape[1], 1)
+    added = mask.to(query.dtype).log_()  # 1 to 0, 0 to minus infinity
+    num_shared = query.shape[1] // key.shape[1]
+    return added if num_shared == 1 else added.repeat(1, 1, num_shared, 1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

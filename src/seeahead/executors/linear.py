@@ -2,8 +2,8 @@
 
 Packed: weights lie in memory as oneDNN reads them, since rows of a matrix are not the order in which a processor reads
 fastest. The product is the same, in bfloat16 to the last bit; a token costs a quarter less, eight tokens a third.
-Rounded: weights in 8 bits where they had 16, half of the bytes. What a rounded model says is a little off, so it is for
-drafters, which may be wrong, and never for targets.
+Rounded: weights in half of their bits, so half of the bytes: 8 where they had 16, 16 where they had 32. What a rounded
+model says is a little off, so it is for drafters, which may be wrong, and never for targets.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ _FEW = 8
 _OPERATORS = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
 _LARGEST, _LEAST = 127, 1e-30
 """Of 8 bits with a sign; and in the place of a scale of zero."""
+_HALVES = ("linear_prepack_fp16", "linear_dynamic_fp16")
+"""FBGEMM's products, which torch has on x86 processors alone."""
 
 
 class PackedLinear(nn.Module):
@@ -59,6 +61,23 @@ class RoundedLinear(PackedLinear):
         return result.view(*x.shape[:-1], self.out_features)
 
 
+class HalfLinear(nn.Module):
+    """y = x W^T + b in float32, W in float16: exact where W was bfloat16 once, but for the tiniest of its numbers."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """`weight` [out, in] and `bias` [out], both copied."""
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.packed = torch.ops.quantized.linear_prepack_fp16(weight.detach().contiguous(), bias)
+        # Only their number is asked of these.
+        self.weight = nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(torch.empty_like(bias, device="meta"), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+        return result
+
+
 def can_pack(weight: Tensor) -> bool:
     """On a CPU for whose type torch has such products: all that are called here, since none of them is public."""
     ops = torch.ops.mkldnn
@@ -76,6 +95,17 @@ def can_round(weight: Tensor) -> bool:
     return can_pack(weight) and weight.dtype == torch.bfloat16 and hasattr(torch, "_weight_int8pack_mm")
 
 
+def can_halve(weight: Tensor) -> bool:
+    """float32 that float16 can hold, on a processor that FBGEMM has products for."""
+    return (
+        can_pack(weight)
+        and weight.dtype == torch.float32
+        and torch.backends.quantized.engine in ("x86", "fbgemm")
+        and all(hasattr(torch.ops.quantized, name) for name in _HALVES)
+        and bool(weight.detach().abs().max() <= torch.finfo(torch.float16).max)
+    )
+
+
 def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
     """y = x W^T + b; `weight` [out, in] is not copied."""
     with torch.device("meta"):
@@ -90,6 +120,8 @@ def packed_linear(weight: Tensor, bias: Tensor | None = None, *, may_round: bool
     """y = x W^T + b, packed where this machine can, and rounded where that is faster and it may be."""
     if may_round and can_round(weight):
         return RoundedLinear(weight, bias)
+    if may_round and can_halve(weight):
+        return HalfLinear(weight, bias)
     return PackedLinear(weight, bias) if can_pack(weight) else linear(weight, bias)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Annotated, Any
 
@@ -211,10 +212,12 @@ class Llama(nn.Module):
         rotation = self.rotation_at(positions).unsqueeze(3)
         for index in range(len(self.layers)):
             attended = self.attended(index, x, rotation, memory)
+            if x.shape[1] <= _PART:
+                x = self.after(index, x, attended)
+                continue
             # Of a long prompt a part at a time: what a layer holds between its two sides is several times as wide.
             parts = zip(x.split(_PART, 1), attended.split(_PART, 1), strict=True)
-            done = [self.after(index, *part) for part in parts]
-            x = done[0] if len(done) == 1 else torch.cat(done, 1)
+            x = torch.cat([self.after(index, *part) for part in parts], 1)
         return rms_norm(x, self.norm, self.config.rms_norm_eps)
 
     def with_head(self, head: nn.Module) -> Llama:
@@ -269,8 +272,15 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     if x.device.type != "cpu":
         return F.rms_norm(x, weight.shape, weight, eps)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    scale = torch.rsqrt(norm * norm / len(weight) + eps)
+    scale = torch.rsqrt(torch.addcmul(_constant(eps), norm, norm, value=1 / len(weight)))
     return weight * (x * scale).to(x.dtype)
+
+
+@cache
+def _constant(value: float) -> Tensor:
+    """As a tensor on the CPU: one call adds it to a product, where it would take three of torch's."""
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=torch.float32, device="cpu")
 
 
 def rotation_table(config: LlamaShape) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
 
 from seeahead.executor import TreeInputs
@@ -69,11 +70,11 @@ def packed(trees: Sequence[TreeInputs], device: torch.device) -> Packed:
 
 def _visible(slots: Sequence[TorchSlot], counts: Sequence[int], device: torch.device) -> torch.Tensor:
     longest = max(slot.length + slot.num_pending for slot in slots)
-    visible = torch.zeros(sum(counts), longest, dtype=torch.bool, device=device)
+    visible = np.zeros((1, sum(counts), longest), np.bool_)  # whose writes cost a tenth of torch's
     first = 0
     for slot, count in zip(slots, counts, strict=True):
-        rows = visible[first : first + count]
+        rows = visible[0, first : first + count]
         rows[:, : slot.length] = True
-        rows[:, slot.length : slot.length + slot.num_pending] = slot.visible(count).to(device)
+        rows[:, slot.length : slot.length + slot.num_pending] = slot.visible(count).numpy()
         first += count
-    return visible[None]
+    return torch.from_numpy(visible).to(device)

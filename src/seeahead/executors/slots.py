@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from seeahead.compat import Cache, CacheLayerMixin
@@ -194,11 +195,10 @@ class TreeSlot:
 
     def visible(self, number: int) -> torch.Tensor:
         """[number, pending] bool: which pending nodes each of the newest `number` sees."""
-        visible = torch.zeros(number, len(self._depths), dtype=torch.bool)
-        newest = self._ancestors[-number:]
-        rows = [row for row, seen in enumerate(newest) for _ in seen]
-        visible[rows, [node for seen in newest for node in seen]] = True
-        return visible
+        visible = np.zeros((number, len(self._depths)), np.bool_)
+        for row, seen in zip(visible, self._ancestors[-number:], strict=True):
+            row[seen] = True
+        return torch.from_numpy(visible)
 
     def drop(self, number: int) -> None:
         """Forget the newest `number` pending nodes."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from seeahead.errors import ModelError, shown
+from seeahead.executor import Executor
 from seeahead.executors.conversion import PRECISIONS
 from seeahead.executors.converted import check_installed, is_installed
 from seeahead.executors.fuse import memory_bytes
@@ -68,6 +69,13 @@ def _precision(dtype: str | torch.dtype) -> str:
     if dtype == "auto":
         return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
     return str(dtype).removeprefix("torch.")
+
+
+def beside(executor: Executor) -> Choice:
+    """For a language model that drafts for what `executor` runs: of its kind and precision, where it pays."""
+    if isinstance(executor, OpenVinoExecutor):
+        return Choice("auto", executor.precision, "float32")
+    return Choice("transformers", "", executor.limits.dtype)
 
 
 def put_executor(
