@@ -88,7 +88,7 @@ def test_a_slot_that_is_closed_leaves_its_columns_to_others():
 def test_a_long_prompt_is_read_in_parts(monkeypatch):
     family, inputs = target("qwen3_vl openvino"), prompt("qwen3_vl", 2, 60)
     whole = Session(family.executor, 4).prefill(inputs, openvino.Want((-1, 1), embeddings=True))
-    monkeypatch.setattr(openvino, "_PART", 16)
+    monkeypatch.setattr(OpenVinoExecutor, "most_read", 16)
     parts = Session(family.executor, 4).prefill(inputs, openvino.Want((-1, 1), embeddings=True))
     torch.testing.assert_close(parts.logits, whole.logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(parts.features[1], whole.features[1], atol=1e-4, rtol=1e-4)

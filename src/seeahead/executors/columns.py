@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from seeahead.executors.slots import TreeSlot
 ALL = ""
 """Every type of layer."""
 _HIDDEN = np.float32(torch.finfo(torch.float32).min)
+
+
+AnySlot = TypeVar("AnySlot", bound=TreeSlot)
 
 
 class ColumnSlot(TreeSlot):
@@ -36,7 +39,7 @@ class ColumnSlot(TreeSlot):
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Generic[AnySlot]):
     """What one slot brings to a pass: `embeddings` [new, width], as the language model is given them, and `positions`
     [axes, new].
 
@@ -44,27 +47,26 @@ class Part:
     `additions` [layers, new, width].
     """
 
-    slot: ColumnSlot
+    slot: AnySlot
     embeddings: Tensor
     positions: Tensor
     visible: Mapping[str, Tensor]
     additions: Tensor | None = None
 
-    def seen(self, kind: str, narrowed: Callable[[str, Tensor], Tensor]) -> Any:
-        """[new, all tokens of the slot] as numpy, in a layer of this type."""
+    def seen(self, kind: str, narrowed: Callable[[str, Tensor], Tensor]) -> Tensor:
+        """[new, all tokens of the slot], in a layer of this type."""
         own = self.visible.get(kind)
         pending = self.visible[ALL] if own is None else own
-        num_committed = len(self.slot.columns) + len(self.embeddings) - pending.shape[1]
-        seen = torch.cat([torch.ones(len(pending), num_committed, dtype=torch.bool), pending], 1)
+        seen = torch.cat([pending.new_ones(len(pending), self.slot.length), pending], 1)
         # A mask that the model made itself knows its window already.
-        return (narrowed(kind, seen[None])[0] if own is None else seen).numpy()
+        return narrowed(kind, seen[None])[0] if own is None else seen
 
 
 @dataclass(frozen=True)
 class Row:
     """The parts of a pass side by side, after `num_columns` that the state has."""
 
-    parts: Sequence[Part]
+    parts: Sequence[Part[ColumnSlot]]
     num_columns: int
 
     @property
@@ -84,7 +86,7 @@ class Row:
         bounds = self.bounds
         mask = np.full((1, 1, bounds[-1], self.num_columns + bounds[-1]), _HIDDEN, np.float32)
         for part, (first, end), columns in zip(self.parts, pairwise(bounds), self.columns, strict=True):
-            mask[0, 0, first:end, columns] = np.where(part.seen(kind, narrowed).T, np.float32(0), _HIDDEN)
+            mask[0, 0, first:end, columns] = np.where(part.seen(kind, narrowed).numpy().T, np.float32(0), _HIDDEN)
         return mask
 
     def embeddings(self) -> Any:

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 import transformers
-from torch import nn
 from transformers import PreTrainedModel
 
-from seeahead.compat import Cache, CacheLayerMixin, attention_of, cache_argument, cache_in, set_attention
+from seeahead.compat import Cache, CacheLayerMixin, attention_of, set_attention
 from seeahead.errors import ModelError
 from seeahead.executors.hooks import num_hooks
+from seeahead.executors.language import Language, state_shapes
 
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 """Of weights. All but float32 make another target than the checkpoint, whose answers are measured against itself."""
@@ -62,17 +62,12 @@ class _Layer(CacheLayerMixin):
         return -1
 
 
-class Language(nn.Module):
-    """A decoder and its head as one function of tensors, without anything that is kept between calls."""
+class _Traced(Language):
+    """A language model without anything that is kept between calls."""
 
     def __init__(self, model: PreTrainedModel, kinds: Sequence[str], num_additions: int) -> None:
-        """`kinds`: types of attention layers, each with a mask of its own; the first `num_additions` layers are
-        followed by something that is added."""
-        super().__init__()
-        self.decoder, self.head = model.get_decoder(), model.get_output_embeddings()
-        self._kinds, self._num_additions = tuple(kinds), num_additions
-        self._cache_argument = cache_argument(self.decoder.forward)
-        self._config = model.config.get_text_config()
+        super().__init__(model, kinds)
+        self._num_additions = num_additions
 
     def forward(
         self,
@@ -85,53 +80,15 @@ class Language(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """Logits of `rows`, the last hidden states, those before each layer but the first, then all keys and values.
 
-        `embeddings` [1, new, width], `positions` [1, new] or [3, 1, new], `masks` [1, 1, new, all] to be added,
         `order` [1], always 0: sequences of a batch, by which OpenVINO knows such a state. `others`: what is added after
         the first layers [1, new, width], then keys and values of what was read before, layer by layer.
         """
         additions, past = others[: self._num_additions], others[self._num_additions :]
         kept = [states.index_select(0, order) for states in past]
         layers = [_Layer(*pair) for pair in zip(kept[::2], kept[1::2], strict=True)]
-        cache = Cache(layers=list(layers))
-        mask: Any = dict(zip(self._kinds, masks, strict=True)) if len(masks) > 1 else masks[0]
-        arguments = {"inputs_embeds": embeddings, "position_ids": positions, "attention_mask": mask, "use_cache": True}
-        with _followed(self.decoder.layers, additions) as before:
-            outputs = self.decoder(**arguments, **{self._cache_argument: cache})
-        last = outputs.last_hidden_state
-        logits = _scaled(self.head(last.index_select(1, rows)), self._config)
+        last, before = self.states(embeddings, positions, masks, additions, Cache(layers=list(layers)))
         states = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
-        return logits, last, *before[1:], *states
-
-
-@contextmanager
-def _followed(layers: Any, additions: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Inside, the first layers are followed by their additions; the list fills with what each layer reads."""
-    before: list[torch.Tensor] = []
-
-    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        before.append(args[0] if args else kwargs["hidden_states"])
-
-    def added(number: int) -> Any:
-        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return output + additions[number]
-
-        return after
-
-    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
-    handles += [layers[number].register_forward_hook(added(number)) for number in range(len(additions))]
-    try:
-        yield before
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _scaled(logits: torch.Tensor, config: Any) -> torch.Tensor:
-    """What Cohere, Granite and Gemma do to logits after the head."""
-    logits = logits * float(getattr(config, "logit_scale", None) or 1.0)
-    logits = logits / float(getattr(config, "logits_scaling", None) or 1.0)
-    cap = getattr(config, "final_logit_softcapping", None)
-    return logits if cap is None else torch.tanh(logits / cap) * cap
+        return self.logits(last.index_select(1, rows)), last, *before[1:], *states
 
 
 def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num_axes: int) -> Any:
@@ -153,7 +110,7 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
         if was != "eager":  # whose models cap scores, which others cannot
             set_attention(config, "sdpa")
         with torch.inference_mode(False), torch.no_grad(), _quiet():
-            module = Language(model, kinds, num_additions).eval()
+            module = _Traced(model, kinds, num_additions).eval()
             graph = openvino.convert_model(module, example_input=example)
     except Exception as error:  # whatever a model's code makes of being traced
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -185,8 +142,8 @@ def _example(model: PreTrainedModel, num_masks: int, num_additions: int, num_axe
     kind = next(model.get_decoder().parameters()).dtype
     positions = torch.arange(old, old + new)[None]
     past = []
-    for heads, size in _key_shapes(model):
-        past += [torch.randn(1, heads, old, size, dtype=kind) for _ in range(2)]
+    for shapes in state_shapes(model):
+        past += [torch.randn(1, heads, old, size, dtype=kind) for heads, size in shapes]
     return {
         "embeddings": torch.randn(1, new, width, dtype=kind),
         "positions": positions if num_axes == 1 else positions.expand(num_axes, 1, -1),
@@ -195,15 +152,6 @@ def _example(model: PreTrainedModel, num_masks: int, num_additions: int, num_axe
         "masks": [torch.zeros(1, 1, new, old + new, dtype=kind) for _ in range(num_masks)],
         "others": [*(torch.zeros(1, new, width, dtype=kind) for _ in range(num_additions)), *past],
     }
-
-
-@torch.no_grad()
-def _key_shapes(model: PreTrainedModel) -> list[tuple[int, int]]:
-    """(heads, width) of each layer's keys and values, from a pass over one token."""
-    decoder = model.get_decoder()
-    embedded = torch.zeros(1, 1, model.config.get_text_config().hidden_size, dtype=next(decoder.parameters()).dtype)
-    cache = cache_in(decoder(inputs_embeds=embedded, use_cache=True))
-    return [(layer.keys.shape[1], layer.keys.shape[3]) for layer in cache.layers]
 
 
 def _finish(graph: Any, inputs: Sequence[str], outputs: Sequence[str], example: dict[str, Any]) -> None:
