@@ -6,7 +6,7 @@ captured once for so many rows and columns. On a CPU the same function is called
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seeahead.compat import attention_of
 from seeahead.errors import ModelError
-from seeahead.executor import Limits, Scores, Slot, TreeInputs, Want
+from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.attending import attention_by
 from seeahead.executors.capture import Captured
 from seeahead.executors.columns import Part
@@ -39,12 +39,9 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
     most_read = 2048
 
     def __init__(self, family: EmbeddedFamily, layout: Layout | None = None) -> None:
-        """Raises ModelError for a model whose parts have other names, or whose weights lie on several devices."""
+        """Raises ModelError for a model that cannot run so."""
         model = family.model
-        decoder: Any = model.get_decoder()
-        has_parts = all(hasattr(decoder, name) for name in ("layers", "norm"))
-        if not has_parts or len({weight.device for weight in decoder.parameters()}) > 1:
-            reason = "its weights lie on several devices" if has_parts else "its decoder has other parts than layers"
+        for reason in _obstacles(family):
             raise ModelError(f"{type(model).__name__} does not run as graphs: {reason}; use executor transformers")
         super().__init__(family, family.dtype)
         self._layout = Shared() if layout is None else layout
@@ -91,6 +88,16 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
     def commit(self, slot: Slot, path: Sequence[int]) -> None:
         self._regions.keep(self._own(slot), path)
 
+    def ready(self, inputs: ModelInputs) -> ModelInputs:
+        made = super().ready(inputs)
+        # Parts have other bits than the whole.
+        return replace(made, indivisible=inputs.length) if self._layout.is_alone else made
+
+    def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
+        if not self._is_alone:
+            return super().prefill(prompts, want)
+        return [super(GraphsExecutor, self).prefill([prompt], want)[0] for prompt in prompts]
+
     def most_nodes(self, slot: Slot) -> int | None:
         most = [super().most_nodes(slot), self._layout.most_nodes(self._own(slot))]
         return min((one for one in most if one is not None), default=None)
@@ -113,7 +120,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
             columns = torch.cat([torch.arange(*pair) for pair in zip(starts, ends, strict=True)]).to(device)
             masks = [self._mask(kind, parts, span) for kind in self._kinds]
             embeddings = torch.cat([part.embeddings for part in parts])[None]
-            cache = RegionCache(self._regions, columns, span, self._off(positions))
+            cache = RegionCache(self._regions, columns, span)
             last, before = self._language.states(
                 embeddings, self._given(positions), masks, self._additions(parts), cache
             )
@@ -142,11 +149,6 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
     def _given(self, positions: Tensor) -> Tensor:
         """[axes, new] as the model takes them."""
         return positions[:, None] if self._num_axes > 1 else positions
-
-    def _off(self, positions: Tensor) -> Tensor | None:
-        """For layers that add the places they read off the cache to the numbers of their tokens."""
-        own = positions[0]
-        return own - torch.arange(len(own), device=own.device) if self.family.reads_places else None
 
     @torch.inference_mode()
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
@@ -232,7 +234,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         rows = Rows(numbers[2 + axes], numbers[3 + axes], numbers[4 + axes :])
         visible = self._layout.visible(rows, sizes.columns)
         masks = [family.additive_mask(family.visible_in(kind, visible)) for kind in self._kinds]
-        cache = RegionCache(self._regions, columns, (0, sizes.columns), self._off(positions))
+        cache = RegionCache(self._regions, columns, (0, sizes.columns))
         read = looked_up(family.model, numbers[:1]) if embeddings is None else embeddings
         with self._attending(cache, rows.lines):
             last, before = self._language.states(read, self._given(positions), masks, (), cache)
@@ -245,3 +247,13 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         if attention_of(config) == "eager":
             return nullcontext()
         return attention_by(config, partial(self._layout.attend, cache, lines))
+
+
+def _obstacles(family: EmbeddedFamily) -> Iterator[str]:
+    decoder: Any = family.model.get_decoder()
+    if family.reads_places:
+        yield "its layers read places off the cache"
+    if not all(hasattr(decoder, name) for name in ("layers", "norm")):
+        yield "its decoder has other parts than layers and a norm"
+    if len({weight.device for weight in decoder.parameters()}) > 1:
+        yield "its weights lie on several devices"

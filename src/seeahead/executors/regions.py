@@ -165,9 +165,6 @@ class RegionCache(Cache):
         """The layer that has written last, whose attention comes next."""
         super().__init__(layers=[RegionLayer(self, index) for index in range(regions.num_layers)])
 
-    def get_seq_length(self, layer_idx: int = 0) -> Any:
-        return 0 if self._places is None else self._places
-
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         self.newest = layer
         shown = []
