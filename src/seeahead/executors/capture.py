@@ -23,15 +23,16 @@ class Captured(Generic[Results]):
         self._graph: torch.cuda.CUDAGraph | None = None
         if pool is None:
             return
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):  # libraries set themselves up in a first pass, which no graph may hold
-            function(self._given)
-        torch.cuda.current_stream().wait_stream(beside)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads, which read images, may use the device meanwhile.
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            self._results = function(self._given)
+        with torch.cuda.device(device):
+            beside = torch.cuda.Stream()
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):  # libraries set themselves up in a first pass, which no graph may hold
+                function(self._given)
+            torch.cuda.current_stream().wait_stream(beside)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads, which read images, may use the device meanwhile.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                self._results = function(self._given)
         self._graph = graph
 
     def __call__(self, given: Tensor) -> Results:
