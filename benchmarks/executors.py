@@ -81,18 +81,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     arms, versions = _arms(args.genai, args.genai_models)
-    rows = []
-    asked_of_all = questions()
-    for repeat in range(-1, args.repeats):
-        for number, asked in enumerate(asked_of_all if repeat >= 0 else asked_of_all[:_WARM_UP]):
-            order = list(arms)
-            np.random.default_rng((repeat + 1, number)).shuffle(order)
-            for name in order:
-                worker, drafter = arms[name]
-                answer = worker.ask({**asked, "drafter": drafter})
-                if repeat >= 0:
-                    rows.append({"arm": name, "question": number, "repeat": repeat, **answer})
-        sys.stderr.write(f"round {repeat + 1} of {args.repeats}\n")
+    rows = asked_in_turn(arms, questions(), args.repeats)
     found = {name: figures(rows, name) for name in arms}
     for name, figure in found.items():
         sys.stdout.write(f"{name}: {json.dumps(figure)}\n")
@@ -102,18 +91,42 @@ def main() -> int:
     return 0
 
 
+def asked_in_turn(
+    arms: Mapping[str, tuple[Worker, str]], asked_of_all: Sequence[Mapping[str, Any]], num_repeats: int
+) -> list[dict[str, Any]]:
+    """What each arm, a worker with a drafter, answers to each question, after a warm-up."""
+    rows = []
+    for repeat in range(-1, num_repeats):
+        for number, asked in enumerate(asked_of_all if repeat >= 0 else asked_of_all[:_WARM_UP]):
+            order = list(arms)
+            np.random.default_rng((repeat + 1, number)).shuffle(order)
+            for name in order:
+                worker, drafter = arms[name]
+                answer = worker.ask({**asked, "drafter": drafter})
+                if repeat >= 0:
+                    rows.append({"arm": name, "question": number, "repeat": repeat, **answer})
+        sys.stderr.write(f"round {repeat + 1} of {num_repeats}\n")
+    return rows
+
+
 def _arms(genai: str | None, models: Path | None) -> tuple[dict[str, tuple[Worker, str]], dict[str, str]]:
-    arms: dict[str, tuple[Worker, str]] = {}
     versions: dict[str, str] = {}
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    for executor, dtype in OURS:
-        worker = Worker([sys.executable, "-c", WORKER, executor, dtype, json.dumps(DRAFTERS)], env)
-        arms |= {f"{executor} {dtype} {drafter}": (worker, drafter) for drafter in DRAFTERS}
+    arms = own_arms(OURS, DRAFTERS)
     for weights, mode in PEERS if genai and models else ():
         worker = Worker([str(genai), "-c", GENAI, str(models / weights), mode])  # type: ignore[operator]
         versions["openvino_genai"] = worker.read()["version"]
         arms[f"OpenVINO GenAI {weights} {mode or 'none'}"] = worker, mode
     return arms, versions
+
+
+def own_arms(executors: Sequence[tuple[str, str]], drafters: Sequence[str]) -> dict[str, tuple[Worker, str]]:
+    """Of the demo model, a process for each executor and precision."""
+    arms: dict[str, tuple[Worker, str]] = {}
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    for executor, dtype in executors:
+        worker = Worker([sys.executable, "-c", WORKER, executor, dtype, json.dumps(drafters)], env)
+        arms |= {f"{executor} {dtype} {drafter}": (worker, drafter) for drafter in drafters}
+    return arms
 
 
 def questions() -> list[dict[str, Any]]:
@@ -134,10 +147,10 @@ def questions() -> list[dict[str, Any]]:
     ]
 
 
-def figures(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """Tokens per second, decoding (without the first token of each answer) and end to end, each also over the plain
-    loop of transformers with its 95 % bootstrap interval over questions; tokens per pass; answers like plain ones."""
-    own, base = ([row for row in rows if row["arm"] == arm] for arm in (name, BASE))
+def figures(rows: Sequence[Mapping[str, Any]], name: str, base: str = BASE) -> dict[str, Any]:
+    """Tokens per second, decoding (without the first token of each answer) and end to end, each also over the arm
+    `base` with its 95 % bootstrap interval over questions; tokens per pass; answers like plain ones."""
+    own, rival = ([row for row in rows if row["arm"] == arm] for arm in (name, base))
     plain = [row for row in rows if row["arm"] == f"{name.rpartition(' ')[0]} none"] if "GenAI" not in name else own
     told = {"same_as_plain": sum(a["text"] == b["text"] for a, b in zip(own, plain, strict=True)), "answers": len(own)}
     told["first_seconds"] = float(np.median([row["seconds"] - row["decoding"] for row in own]))
@@ -145,7 +158,7 @@ def figures(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     told["tokens_per_pass"] = sum(row["tokens"] - 1 for row in own) / steps if steps else 0.0
     for what, less in (("decoding", 1), ("seconds", 0)):
         told[f"{what}_rate"] = _rate(own, what, less)
-        ratio, low, high = _ratio(own, base, what, less)
+        ratio, low, high = _ratio(own, rival, what, less)
         told |= {f"{what}_ratio": ratio, f"{what}_low": low, f"{what}_high": high}
     return told
 

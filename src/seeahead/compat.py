@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -93,21 +92,6 @@ def attention_of(config: Any) -> str | None:
 
 def set_attention(config: Any, name: str | None) -> None:
     config._attn_implementation = name
-
-
-@contextmanager
-def attention_replaced(config: Any, function: Callable[..., Any]) -> Iterator[None]:
-    """Inside, layers of models with this config attend by `function`, of transformers' interface."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    was, name = attention_of(config), "seeahead"
-    ALL_ATTENTION_FUNCTIONS[name] = function
-    set_attention(config, name)
-    try:
-        yield
-    finally:
-        set_attention(config, was)
-        del ALL_ATTENTION_FUNCTIONS[name]
 
 
 def sdpa_attention() -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from seeahead.errors import InputError, ModelError
 from seeahead.executor import NOTHING, ModelInputs, PromptInputs
+from seeahead.executors.exact import Exact
 from seeahead.families.base import Family
 from seeahead.families.inspection import WINDOWS
 from seeahead.prompt import make_prompt
@@ -145,6 +146,22 @@ def _prove_prompt(family: Family, what: str, inputs: ModelInputs, *, is_brief: b
             session.commit(path)
         yield Finding(f"{part} {what}", error, bound_of(family), suspect)
         done += len(path)
+    if family.executor.name == Exact.name:
+        suspect = "products of matrices whose bits depend on a row's place, on this device"
+        yield Finding(f"the bits of rows after {what}", _bits_error(family, inputs), 0.0, suspect)
+
+
+def _bits_error(family: Family, inputs: ModelInputs) -> float:
+    """Largest difference between a path's rows in a tree and the same tokens one at a time."""
+    tokens, (_, parents, path, *_) = _drafts(family)[0], _TREES[0]
+    alone, tree = Session(family.executor, capacity=4), Session(family.executor, capacity=4)
+    alone.prefill(inputs)
+    tree.prefill(inputs)
+    together, single = tree.score(tokens, parents).logits, []
+    for node in path:
+        single.append(alone.score([tokens[node]], [ROOT]).logits)
+        alone.commit([0])
+    return _difference(together[list(path)], torch.cat(single))
 
 
 def packed_error(family: Family) -> float:

@@ -138,7 +138,7 @@ def test_a_second_question_is_read_without_the_others(groupings):
 def test_a_long_prompt_is_read_in_parts(monkeypatch):
     family, inputs = target("qwen3_vl openvino"), prompt("qwen3_vl", 2, 60)
     whole = Session(family.executor, 4).prefill(inputs, openvino.Want((-1, 1), embeddings=True))
-    monkeypatch.setattr(openvino, "_PART", 16)
+    monkeypatch.setattr(OpenVinoExecutor, "most_read", 16)
     parts = Session(family.executor, 4).prefill(inputs, openvino.Want((-1, 1), embeddings=True))
     torch.testing.assert_close(parts.logits, whole.logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(parts.features[1], whole.features[1], atol=1e-4, rtol=1e-4)
@@ -148,7 +148,7 @@ def test_a_long_prompt_is_read_in_parts(monkeypatch):
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_language_model_that_drafts_for_it_runs_there_too(precision, monkeypatch, tmp_path):
     monkeypatch.setattr(choice, "_LEAST", 0)
-    monkeypatch.setattr(openvino, "_SLACK", 16)
+    monkeypatch.setattr(groups, "_SLACK", 16)
     tiny_model("llama").save_pretrained(tmp_path)
     monkeypatch.setattr(loading, "load_model", lambda source, dtype, device: (tiny_model("llama"), None))
     family = on_openvino("llava", precision)
@@ -166,7 +166,9 @@ def test_a_language_model_that_drafts_for_it_runs_there_too(precision, monkeypat
         sampler, rule = Sampler(SamplingParams(), inputs.token_ids[0].tolist()), StopRule(NUM_TOKENS)
         requests.append(Request(family.executor, tree, sampler, rule, family.image_token_ids).ask(inputs))
     gc.collect()
-    assert not any(len(slot.columns) for slot in tree.language.executor._slots), "an answer's slots are closed"
+    graph = tree.language.executor._graph
+    states = [one for one in gc.get_objects() if isinstance(one, groups.Group) and one.graph is graph]
+    assert not states, "an answer's slots are closed"
     for _ in run(iter(requests), 3):
         pass
     assert [tuple(request.answer) for request in requests] == [truth.token_ids for truth in truths]

@@ -17,6 +17,7 @@ from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, VisionDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.executor import ModelInputs
+from seeahead.executors.graphs import GraphsExecutor
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families import family_for
@@ -38,7 +39,9 @@ from tests.scripts import all_right, all_wrong, random_chain, sometimes_right
 FUSED = ("llava fused", "llama fused")
 # M-RoPE, deepstack, two masks: the others have their say in tests/executors/test_openvino.py.
 CONVERTED = ("llava openvino", "qwen3_vl openvino", "gemma3 openvino")
-FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES, *FUSED, *CONVERTED, own_family.MODEL_TYPE)
+# The same, by passes that a GPU captures: the others in tests/executors/test_graphs.py.
+IN_GRAPHS = ("llava graphs", "qwen3_vl graphs", "gemma3 graphs")
+FAMILIES = (*VISION_FAMILIES, *TEXT_FAMILIES, *FUSED, *CONVERTED, *IN_GRAPHS, own_family.MODEL_TYPE)
 # These meet every drafter and every edge; the others a drafter of every kind, on fewer prompts.
 WITH_EVERY_DRAFTER = (
     "llava",
@@ -68,7 +71,7 @@ def image_counts(model_type):
 
 
 def plain_type(model_type):
-    return model_type.removesuffix(" fused").removesuffix(" openvino")
+    return model_type.removesuffix(" fused").removesuffix(" openvino").removesuffix(" graphs")
 
 
 # Random networks believe in nothing much, and are right by chance: trees that do not mind, wide enough to be right.
@@ -86,6 +89,8 @@ def target(model_type, seed=0, **changes):
         assert family.fuse()
     if model_type in CONVERTED:
         family.executor = OpenVinoExecutor(family)
+    if model_type in IN_GRAPHS:
+        family.executor = GraphsExecutor(family)
     return family
 
 

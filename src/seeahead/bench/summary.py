@@ -21,6 +21,8 @@ _LARGEST_GAP_IN_HALF_PRECISION = 1.0
 
 _MOST_NAMED = 5
 
+_RUN_BY = {"openvino": "run by OpenVINO", "graphs": "run in captured passes", "exact": "run in exact passes"}
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -59,7 +61,7 @@ class Summary:
         repeats, outside = settings.get("num_repeats", 1), settings.get("harness_share")
         return _joined(
             f"{settings.get('model') or settings.get('model_type') or 'model'} in {settings.get('dtype', MISSING)}",
-            "run by OpenVINO" if settings.get("executor") == "openvino" else "",
+            _RUN_BY.get(str(settings.get("executor")), ""),
             f"{size / 1e6:,.0f} million parameters" if size else "",
             str(hardware.get("gpu") if settings.get("device") == "cuda" else hardware.get("cpu") or ""),
             counted(settings["num_threads"], "thread") if settings.get("num_threads") else "",

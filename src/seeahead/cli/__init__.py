@@ -162,5 +162,9 @@ def add_target(parser: argparse.ArgumentParser, drafter: str, *, takes_several: 
         default="auto",
         help="auto (the checkpoint's own), float32, bfloat16, float16; with openvino also int8, int4",
     )
-    parser.add_argument("--executor", default="auto", help="auto (the fastest that is there), transformers, openvino")
+    parser.add_argument(
+        "--executor",
+        default="auto",
+        help="transformers, openvino, graphs (CUDA graphs), exact (the same answers in 16 bits too), or auto",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")

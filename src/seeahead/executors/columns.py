@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ALL = ""
 """Every type of layer."""
 _HIDDEN = np.float32(torch.finfo(torch.float32).min)
+
+
+AnySlot = TypeVar("AnySlot", bound=TreeSlot)
 
 
 class ColumnSlot(TreeSlot):
@@ -48,7 +51,7 @@ class ColumnSlot(TreeSlot):
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Generic[AnySlot]):
     """What one slot brings to a pass: `embeddings` [new, width], as the language model is given them, and `positions`
     [axes, new].
 
@@ -56,20 +59,19 @@ class Part:
     `additions` [layers, new, width].
     """
 
-    slot: ColumnSlot
+    slot: AnySlot
     embeddings: Tensor
     positions: Tensor
     visible: Mapping[str, Tensor]
     additions: Tensor | None = None
 
-    def seen(self, kind: str, narrowed: Callable[[str, Tensor], Tensor]) -> Any:
-        """[new, all tokens of the slot] as numpy, in a layer of this type."""
+    def seen(self, kind: str, narrowed: Callable[[str, Tensor], Tensor]) -> Tensor:
+        """[new, all tokens of the slot], in a layer of this type."""
         own = self.visible.get(kind)
         pending = self.visible[ALL] if own is None else own
-        num_committed = len(self.slot.columns) + len(self.embeddings) - pending.shape[1]
-        seen = torch.cat([torch.ones(len(pending), num_committed, dtype=torch.bool), pending], 1)
+        seen = torch.cat([pending.new_ones(len(pending), self.slot.length), pending], 1)
         # A mask that the model made itself knows its window already.
-        return (narrowed(kind, seen[None])[0] if own is None else seen).numpy()
+        return narrowed(kind, seen[None])[0] if own is None else seen
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Table:
     largest part has tokens; what is no token of its slot is hidden.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[Part[ColumnSlot]]
     rows: Sequence[ColumnSlot]
     num_columns: int
 
@@ -94,7 +96,7 @@ class Table:
         """Columns that every row grows by."""
         return max(len(part.embeddings) for part in self.parts)
 
-    def row(self, part: Part) -> int:
+    def row(self, part: Part[ColumnSlot]) -> int:
         return next(number for number, slot in enumerate(self.rows) if slot is part.slot)
 
     def spread(self) -> Any:
@@ -109,7 +111,7 @@ class Table:
         own = (self.row(part) * self.num_new + np.arange(len(part.embeddings)) for part in self.parts)
         return np.concatenate(list(own))
 
-    def columns(self, part: Part) -> Any:
+    def columns(self, part: Part[ColumnSlot]) -> Any:
         """Of the part's slot, its new tokens last."""
         new = np.arange(self.num_columns, self.num_columns + len(part.embeddings))
         return np.concatenate([part.slot.columns, new])
@@ -119,7 +121,7 @@ class Table:
         mask = np.full((len(self.rows), 1, self.num_new, self.num_columns + self.num_new), _HIDDEN, np.float32)
         for part in self.parts:
             own = mask[self.row(part), 0, : len(part.embeddings)]
-            own[:, self.columns(part)] = np.where(part.seen(kind, narrowed), np.float32(0), _HIDDEN)
+            own[:, self.columns(part)] = np.where(part.seen(kind, narrowed).numpy(), np.float32(0), _HIDDEN)
         return mask
 
     def embeddings(self) -> Any:

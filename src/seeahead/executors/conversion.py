@@ -18,10 +18,10 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from seeahead.compat import attention_replaced, cache_in
 from seeahead.errors import ModelError
 from seeahead.executors.hooks import num_hooks
-from seeahead.executors.traceable import Language
+from seeahead.executors.language import state_shapes
+from seeahead.executors.traceable import Traceable
 
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 """Of weights. All but float32 make another target than the checkpoint, whose answers are measured against itself."""
@@ -43,9 +43,9 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
         raise _refused(model, "its decoder has other parts than layers and a norm, or something is hooked to it")
     layers = config.num_hidden_layers
     example = _example(model, len(kinds), num_additions, num_axes)
-    module = Language(model, kinds, num_additions).eval()
+    module = Traceable(model, kinds, num_additions).eval()
     try:
-        with attention_replaced(config, module.attend), torch.inference_mode(False), torch.no_grad(), _quiet():
+        with torch.inference_mode(False), torch.no_grad(), _quiet():
             graph = openvino.convert_model(module, example_input=example)
     except Exception as error:  # whatever a model's code makes of being traced
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -83,8 +83,8 @@ def _example(model: PreTrainedModel, num_masks: int, num_additions: int, num_axe
     kind = next(model.get_decoder().parameters()).dtype
     positions = torch.arange(old, old + new)[None]
     past = []
-    for heads, size in _key_shapes(model):
-        past += [torch.randn(2, heads, old, size, dtype=kind) for _ in range(2)]
+    for shapes in state_shapes(model):
+        past += [torch.randn(2, heads, old, size, dtype=kind) for heads, size in shapes]
     return {
         "embeddings": torch.randn(1, new, width, dtype=kind),
         "positions": positions if num_axes == 1 else positions.expand(num_axes, 1, -1),
@@ -95,15 +95,6 @@ def _example(model: PreTrainedModel, num_masks: int, num_additions: int, num_axe
         "masks": [torch.zeros(2, 1, 2, old + 2, dtype=kind) for _ in range(num_masks)],
         "others": [*(torch.zeros(1, new, width, dtype=kind) for _ in range(num_additions)), *past],
     }
-
-
-@torch.no_grad()
-def _key_shapes(model: PreTrainedModel) -> list[tuple[int, int]]:
-    """(heads, width) of each layer's keys and values, from a pass over one token."""
-    decoder = model.get_decoder()
-    embedded = torch.zeros(1, 1, model.config.get_text_config().hidden_size, dtype=next(decoder.parameters()).dtype)
-    cache = cache_in(decoder(inputs_embeds=embedded, use_cache=True))
-    return [(layer.keys.shape[1], layer.keys.shape[3]) for layer in cache.layers]
 
 
 def _finish(graph: Any, inputs: Sequence[str], outputs: Sequence[str], example: dict[str, Any]) -> None:

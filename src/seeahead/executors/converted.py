@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from seeahead.cache_folder import default_cache
 from seeahead.checked import placed
 from seeahead.errors import ModelError
-from seeahead.executors import conversion, traceable
+from seeahead.executors import conversion, language, traceable
 from seeahead.executors.conversion import alone, compressed, traced
 
 Report = Callable[[str, float], None]
@@ -100,7 +100,7 @@ def _key(model: PreTrainedModel, *settings: Any) -> str:
 
 @cache
 def _own_code() -> str:
-    files = (Path(str(module.__file__)).read_bytes() for module in (conversion, traceable))
+    files = (Path(str(module.__file__)).read_bytes() for module in (conversion, traceable, language))
     return hashlib.sha256(b"".join(files)).hexdigest()
 
 

@@ -8,53 +8,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from itertools import accumulate, pairwise
-from typing import Any, ClassVar, Protocol
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seeahead.errors import ModelError
-from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executor import Scores, Slot, TreeInputs, Want
 from seeahead.executors.columns import ALL, ColumnSlot, Part, Table
 from seeahead.executors.converted import arithmetic, check_installed, compiled, converted
+from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
 from seeahead.executors.groups import Graph, Group, grouped
-from seeahead.executors.reading import Reader, as_read, language_inputs, looked_up
-
-_PART = 512
-"""Tokens of a prompt in one pass, where it may be cut: a mask grows with their number times all tokens."""
-_VISIBLE = "visible."
+from seeahead.executors.reading import as_read, looked_up
 
 
-class OpenVinoFamily(Reader, Protocol):
-    """What is asked of a family."""
-
-    text_config: Any
-    vocab_size: int
-    max_length: int | None
-    can_cut: bool
-    reads_places: ClassVar[bool]
-    device: torch.device
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def layer_types(self) -> tuple[str, ...]: ...
-    def check_length(self, length: int) -> None: ...
-    def indivisible(self, inputs: ModelInputs) -> int: ...
-    def most_nodes(self, position: int) -> int | None: ...
-    def prompt_positions(self, inputs: ModelInputs) -> Tensor | None: ...
-    def positions(self, positions: Tensor) -> Tensor: ...
-    def visible_in(self, kind: str, visible: Tensor) -> Tensor: ...
-
-
-class OpenVinoExecutor:
+class OpenVinoExecutor(EmbeddedExecutor[ColumnSlot]):
     """The language model of a family as an `Executor`."""
 
     def __init__(
-        self, family: OpenVinoFamily, precision: str = "float32", progress: Callable[[str, float], None] | None = None
+        self, family: EmbeddedFamily, precision: str = "float32", progress: Callable[[str, float], None] | None = None
     ) -> None:
         """`precision` of the weights (`conversion.PRECISIONS`). Converts the model, or finds it converted.
 
@@ -67,30 +41,13 @@ class OpenVinoExecutor:
             )
         if next(family.model.get_decoder().parameters()).dtype != torch.float32:
             raise ModelError("executor openvino converts models in float32; load the model with dtype float32")
-        self.family, self.precision = family, precision
+        super().__init__(family, arithmetic(precision))
+        self.precision = precision
         self.name = f"openvino {precision}"
-        visual = getattr(family.model.config, "vision_config", None)
-        self._num_additions = len(getattr(visual, "deepstack_visual_indexes", None) or ())
-        self._num_axes = len(family.positions(torch.zeros(1, 1)))
-        self._kinds = family.layer_types
         path = converted(family.model, precision, self._kinds, self._num_additions, self._num_axes, progress)
-        self._path, self._computes_in = path, arithmetic(precision)
+        self._path = path
         self._lock = threading.RLock()
         self._graph = Graph(compiled(path, precision, (), is_single=True), frozenset(), is_single=True)
-
-    @property
-    def limits(self) -> Limits:
-        family = self.family
-        return Limits(family.vocab_size, family.max_length, family.width, family.device, self._computes_in)
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return as_read(self.family.model, looked_up(self.family.model, tokens)).to(self.limits.dtype)
-
-    def head_rows(self, tokens: Tensor) -> Tensor:
-        head: Any = self.family.model.get_output_embeddings()
-        rows: Tensor = head.weight.detach()[tokens].to(self.limits.dtype)
-        return rows
 
     def follow(self) -> None:
         raise ModelError("the model was changed after it was converted to OpenVINO; load it again")
@@ -107,106 +64,31 @@ class OpenVinoExecutor:
         return ColumnSlot()
 
     def close(self, slot: Slot) -> None:
-        assert isinstance(slot, ColumnSlot)
-        slot.leave()
+        self._own(slot).leave()
 
-    def commit(self, slot: Slot, path: Sequence[int]) -> None:
-        assert isinstance(slot, ColumnSlot)
-        slot.commit(path)
-
-    def cut(self, slot: Slot, length: int) -> None:
-        assert isinstance(slot, ColumnSlot)
-        slot.cut(length)
-
-    def most_nodes(self, slot: Slot) -> int | None:
-        assert isinstance(slot, ColumnSlot)
-        return self.family.most_nodes(slot.length + slot.shift)
-
-    @torch.inference_mode()
-    def ready(self, inputs: ModelInputs) -> ModelInputs:
-        family = self.family
-        family.check_length(inputs.length)
-        read, positions = language_inputs(family, inputs), family.prompt_positions(inputs)
-        shift = torch.zeros(1, dtype=torch.int64)
-        if positions is None:
-            positions = family.positions(torch.arange(inputs.length)[None])
-        else:
-            positions = positions[-3:]  # a fourth row, where there is one, comes first and counts tokens
-            shift[0] = int(positions.max()) + 1 - inputs.length
-        positions = positions.reshape(self._num_axes, inputs.length)
-        extras = {"inputs_embeds": read.embeddings, "positions": positions.T[None], "shift": shift}
-        if read.additions is not None:
-            extras["additions"] = read.additions.transpose(0, 1)[None]
-        extras |= {f"{_VISIBLE}{kind}": visible for kind, visible in read.visible.items()}
-        indivisible = family.indivisible(inputs) if read.visible or not family.can_cut else 0
-        return ModelInputs(inputs.token_ids, extras, indivisible)
-
-    @torch.inference_mode()
-    def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
-        return [self._read(prompt, want) for prompt in prompts]
-
-    def _read(self, prompt: PromptInputs, want: Want) -> Scores:
-        """In a pass of its own: a prompt keeps the processor busy, and beside others it would attend over theirs."""
-        slot, inputs = prompt.slot, prompt.inputs
+    def _own(self, slot: Slot) -> ColumnSlot:
         assert isinstance(slot, ColumnSlot), "a slot is used with the executor that opened it"
-        self.family.check_length(slot.length + inputs.length)
-        if not slot.length and "inputs_embeds" not in inputs.extras:
-            inputs = self.ready(inputs)
-        is_causal = not any(name.startswith(_VISIBLE) for name in inputs.extras)
-        bounds = [0, *(range(_PART, inputs.length, _PART) if is_causal else ()), inputs.length]
-        parts = [inputs if len(bounds) == 2 else inputs.part(*pair) for pair in pairwise(bounds)]
-        done = [self._read_part(replace(prompt, inputs=part), want) for part in parts]
-        features = {layer: torch.cat([part.features[layer] for part in done]) for layer in want.layers}
-        embedded = [part.embeddings for part in done if part.embeddings is not None]
-        return Scores(done[-1].logits, features, torch.cat(embedded) if embedded else None)
-
-    def _read_part(self, prompt: PromptInputs, want: Want) -> Scores:
-        part = self._prompt_part(prompt)
-        number = len(part.embeddings)
-        logits, features = self._run([part], [number - 1], want, alone=True)
-        part.slot.length += number
-        embedded = as_read(self.family.model, part.embeddings) if want.embeddings else None
-        return Scores(logits, features, embedded)
-
-    def _prompt_part(self, prompt: PromptInputs) -> Part:
-        slot, extras, length = prompt.slot, prompt.inputs.extras, prompt.inputs.length
-        assert isinstance(slot, ColumnSlot)
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
-        embeddings = extras.get("inputs_embeds")
-        if embeddings is None:  # words after what was read before
-            places = torch.arange(slot.length, slot.length + length) + slot.shift
-            return Part(slot, self._looked_up(prompt.inputs.token_ids[0]), self._positions(places), {ALL: causal})
-        if "shift" in extras:
-            slot.shift = int(extras["shift"][0])
-        given = {name: value for name, value in extras.items() if name.startswith(_VISIBLE)}
-        visible = {name[len(_VISIBLE) :]: value[:length, :length] for name, value in given.items()}
-        added = extras.get("additions")
-        additions = None if added is None else added[0].transpose(0, 1)
-        return Part(slot, embeddings[0], extras["positions"][0].T, {ALL: causal, **visible}, additions)
-
-    def _looked_up(self, tokens: Tensor) -> Tensor:
-        return looked_up(self.family.model, tokens)
-
-    def _positions(self, places: Tensor) -> Tensor:
-        """[axes, tokens], as the graph takes them, of words at `places` [tokens]."""
-        return self.family.positions(places[None]).reshape(self._num_axes, len(places))
+        return slot
 
     @torch.inference_mode()
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
         parts = [self._tree_part(tree) for tree in trees]
         bounds = [0, *accumulate(len(part.embeddings) for part in parts)]
-        logits, features = self._run(parts, range(bounds[-1]), want)
+        logits, features = self._pass(parts, range(bounds[-1]), want, alone=False)
         return Scores(logits, features).split(bounds)
 
-    def _tree_part(self, tree: TreeInputs) -> Part:
-        slot, number, words = tree.slot, len(tree.parents), tree.tokens
-        assert isinstance(slot, ColumnSlot), "a slot is used with the executor that opened it"
+    def _tree_part(self, tree: TreeInputs) -> Part[ColumnSlot]:
+        slot, number, words = self._own(tree.slot), len(tree.parents), tree.tokens
         slot.add(tree.parents)
-        given = words if isinstance(words, Tensor) else self._looked_up(torch.tensor(list(words), dtype=torch.int64))
+        ids = words if isinstance(words, Tensor) else torch.tensor(list(words), dtype=torch.int64)
+        given = words if isinstance(words, Tensor) else looked_up(self.family.model, ids)
         return Part(slot, given, self._positions(torch.tensor(slot.positions(number))), {ALL: slot.visible(number)})
 
-    def _run(
-        self, parts: Sequence[Part], rows: Sequence[int], want: Want, *, alone: bool = False
+    def _run(self, part: Part[ColumnSlot], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
+        return self._pass([part], [len(part.embeddings) - 1], want, alone=True)
+
+    def _pass(
+        self, parts: Sequence[Part[ColumnSlot]], rows: Sequence[int], want: Want, *, alone: bool
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Logits of `rows` of all parts side by side, and the hidden states wanted of all tokens.
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AttentionInterface
 
-from seeahead.compat import Cache, CacheLayerMixin, attention_of, mask_functions, set_attention
+from seeahead.compat import Cache, CacheLayerMixin, attention_of
+from seeahead.executors.attending import attention_by
 from seeahead.executors.rows import Packed
-
-_NAME = "seeahead_packed"
 
 
 class _PackedLayer(CacheLayerMixin):
@@ -77,27 +76,16 @@ class PackedCache(Cache):
         return self._num_appended == self._num_attended == len(self.layers)
 
 
-_packed_pass: ContextVar[PackedCache | None] = ContextVar("seeahead_packed_pass", default=None)
-
-
 @contextmanager
 def per_slot_attention(config: Any, cache: PackedCache) -> Iterator[None]:
     """Inside, the model's attention is called slot by slot."""
-    original = attention_of(config) or "eager"
-    AttentionInterface.register(_NAME, _attend)
-    masks, sdpa_mask = mask_functions()
-    masks.register(_NAME, sdpa_mask)
-    cache.original = original
-    token = _packed_pass.set(cache)
-    set_attention(config, _NAME)
-    try:
+    cache.original = attention_of(config) or "eager"
+    with attention_by(config, partial(_attend, cache)):
         yield
-    finally:
-        set_attention(config, original)
-        _packed_pass.reset(token)
 
 
 def _attend(
+    cache: PackedCache,
     module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -106,8 +94,7 @@ def _attend(
     **settings: Any,
 ) -> tuple[torch.Tensor, None]:
     """As transformers calls it: [1, heads, tokens, width] of all slots; returns [1, tokens, heads, width]."""
-    cache = _packed_pass.get()
-    if cache is None or attention_mask is None:
+    if attention_mask is None:
         raise NotImplementedError("packed slots are attended to within a packed pass, with its mask")
     attend = _function(module, cache.original)
     gathered = []

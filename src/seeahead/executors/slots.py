@@ -193,6 +193,10 @@ class TreeSlot:
         """Whether the newest `number` nodes are one that sees all others: no mask is needed then."""
         return number == 1 and len(self._ancestors[-1]) == len(self._depths)
 
+    def ancestors(self, number: int) -> list[list[int]]:
+        """Of each of the newest `number` pending nodes, itself last."""
+        return self._ancestors[-number:]
+
     def visible(self, number: int) -> torch.Tensor:
         """[number, pending] bool: which pending nodes each of the newest `number` sees."""
         visible = np.zeros((number, len(self._depths)), np.bool_)

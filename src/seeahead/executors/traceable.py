@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from seeahead.compat import (
-    Cache,
-    CacheLayerMixin,
-    attention_of,
-    cache_argument,
-    eager_attention,
-    sdpa_attention,
-)
+from seeahead.compat import Cache, CacheLayerMixin, attention_of, eager_attention, sdpa_attention
+from seeahead.executors.attending import attention_by
+from seeahead.executors.language import Language
 
 
 class _Layer(CacheLayerMixin):
@@ -60,17 +54,12 @@ def _in_rows(states: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
     return named.reshape(heads, spread.shape[0], -1, width).transpose(0, 1)
 
 
-class Language(nn.Module):
-    """A decoder and its head as one function of tensors, without anything that is kept between calls."""
+class Traceable(Language):
+    """A language model as a function of tensors that keeps nothing between calls: of several slots at once."""
 
     def __init__(self, model: PreTrainedModel, kinds: Sequence[str], num_additions: int) -> None:
-        """`kinds`: types of attention layers, each with a mask of its own; the first `num_additions` layers are
-        followed by something that is added."""
-        super().__init__()
-        self.decoder, self.head = model.get_decoder(), model.get_output_embeddings()
-        self._kinds, self._num_additions = tuple(kinds), num_additions
-        self._cache_argument = cache_argument(self.decoder.forward)
-        self._config = model.config.get_text_config()
+        super().__init__(model, kinds)
+        self._num_additions = num_additions
         self._is_eager = attention_of(self._config) == "eager"  # whose models cap scores, which others cannot
 
     def attend(
@@ -95,52 +84,15 @@ class Language(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """Logits of `rows`, the last hidden states, those before each layer but the first, then all keys and values.
 
-        `embeddings` [1, tokens, width], `positions` [1, tokens] or [3, 1, tokens]. `order` [slots]: rows of the state
-        that go on. `spread` [slots, new], `gathered` [tokens], `masks` [slots, 1, new, all]: see `columns.Table`.
-        `others`: what is added after the first layers [1, tokens, width], then keys and values of what was read before,
-        layer by layer.
+        `order` [slots]: rows of the state that go on. `spread` [slots, new], `gathered` [tokens], `masks` [slots, 1,
+        new, all]: see `columns.Table`. `others`: what is added after the first layers [1, tokens, width], then keys and
+        values of what was read before, layer by layer.
         """
         self._spread, self._gathered = spread, gathered
         additions, past = others[: self._num_additions], others[self._num_additions :]
         kept = [states.index_select(0, order) for states in past]
         layers = [_Layer(*pair, spread) for pair in zip(kept[::2], kept[1::2], strict=True)]
-        cache = Cache(layers=list(layers))
-        mask: Any = dict(zip(self._kinds, masks, strict=True)) if len(masks) > 1 else masks[0]
-        arguments = {"inputs_embeds": embeddings, "position_ids": positions, "attention_mask": mask, "use_cache": True}
-        with _followed(self.decoder.layers, additions) as before:
-            outputs = self.decoder(**arguments, **{self._cache_argument: cache})
-        last = outputs.last_hidden_state
-        logits = _scaled(self.head(last.index_select(1, rows)), self._config)
+        with attention_by(self._config, self.attend):
+            last, before = self.states(embeddings, positions, masks, additions, Cache(layers=list(layers)))
         states = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
-        return logits, last, *before[1:], *states
-
-
-@contextmanager
-def _followed(layers: Any, additions: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Inside, the first layers are followed by their additions; the list fills with what each layer reads."""
-    before: list[torch.Tensor] = []
-
-    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        before.append(args[0] if args else kwargs["hidden_states"])
-
-    def added(number: int) -> Any:
-        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return output + additions[number]
-
-        return after
-
-    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
-    handles += [layers[number].register_forward_hook(added(number)) for number in range(len(additions))]
-    try:
-        yield before
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _scaled(logits: torch.Tensor, config: Any) -> torch.Tensor:
-    """What Cohere, Granite and Gemma do to logits after the head."""
-    logits = logits * float(getattr(config, "logit_scale", None) or 1.0)
-    logits = logits / float(getattr(config, "logits_scaling", None) or 1.0)
-    cap = getattr(config, "final_logit_softcapping", None)
-    return logits if cap is None else torch.tanh(logits / cap) * cap
+        return self.logits(last.index_select(1, rows)), last, *before[1:], *states

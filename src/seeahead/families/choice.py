@@ -8,15 +8,19 @@ from dataclasses import dataclass
 import torch
 
 from seeahead.errors import ModelError, shown
-from seeahead.executor import Executor
+from seeahead.executor import Executor, ModelExecutor
 from seeahead.executors.conversion import PRECISIONS
 from seeahead.executors.converted import check_installed, is_installed
+from seeahead.executors.exact import exact_executor
 from seeahead.executors.fuse import memory_bytes
+from seeahead.executors.graphs import GraphsExecutor
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families.base import Family
 from seeahead.families.loading import pick_device, pick_dtype
 
-EXECUTORS = ("auto", "transformers", "openvino")
+EXECUTORS = ("auto", "transformers", "openvino", "graphs", "exact")
+_IN_TORCH: dict[str, Callable[[Family], ModelExecutor]] = {"graphs": GraphsExecutor, "exact": exact_executor}
+"""Those that run the model's own weights in its own type, on any device."""
 _LEAST = 20_000_000
 """Weights of a model that `auto` converts: a smaller one is answered before it is converted."""
 _SHARE = 8
@@ -25,7 +29,7 @@ _SHARE = 8
 
 @dataclass(frozen=True)
 class Choice:
-    """`executor`: transformers, openvino, or auto, where the model itself decides. `dtype`: of the model as loaded."""
+    """`executor`: one of those named, or auto, where the model itself decides. `dtype`: of the model as loaded."""
 
     executor: str
     precision: str
@@ -40,13 +44,14 @@ def choose(executor: str, dtype: str | torch.dtype, device: str, *, is_given: bo
         raise ModelError(f"executor is {shown(executor)}; allowed are {', '.join(EXECUTORS)}")
     on_cpu = pick_device(device).type == "cpu"
     needs_openvino = dtype in ("int8", "int4")
-    if executor == "transformers" or (executor == "auto" and not needs_openvino and (is_given or not on_cpu)):
+    if executor in ("transformers", *_IN_TORCH) or (
+        executor == "auto" and not needs_openvino and (is_given or not on_cpu)
+    ):
         if needs_openvino:
-            raise ModelError(
-                f"dtype '{dtype}' needs executor openvino; with transformers give float32, bfloat16, float16"
-            )
+            named = "transformers" if executor == "auto" else executor
+            raise ModelError(f"dtype '{dtype}' needs executor openvino; with {named} give float32, bfloat16, float16")
         pick_dtype(dtype)
-        return Choice("transformers", "", dtype)
+        return Choice("transformers" if executor == "auto" else executor, "", dtype)
     precision = _precision(dtype)
     if executor == "auto" and not needs_openvino:
         can = precision == "float32" and is_installed()
@@ -82,6 +87,9 @@ def put_executor(
     family: Family, choice: Choice, *, is_given: bool, report: Callable[[str, float], None] | None
 ) -> None:
     """Gives the family the executor that was chosen. Raises ModelError where one that was named cannot run it."""
+    if choice.executor in _IN_TORCH:
+        family.executor = _IN_TORCH[choice.executor](family)
+        return
     if choice.executor == "openvino" or (choice.executor == "auto" and _pays(family)):
         try:
             family.executor = OpenVinoExecutor(family, choice.precision, report)

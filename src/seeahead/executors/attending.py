@@ -1,0 +1,43 @@
+"""A function of ours in the place of a transformers model's attention, for one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface
+
+from seeahead.compat import attention_of, mask_functions, set_attention
+
+Attention = Callable[..., tuple[torch.Tensor, None]]
+"""Of (module, query, key, value [1, heads, tokens, width], mask, **settings): ([1, tokens, heads, width], None)."""
+
+_NAME = "seeahead"
+_given: ContextVar[Attention | None] = ContextVar("seeahead_attention", default=None)
+
+
+@contextmanager
+def attention_by(config: Any, attention: Attention) -> Iterator[None]:
+    """Inside, the model whose config this is attends by `attention`."""
+    original = attention_of(config)
+    AttentionInterface.register(_NAME, _attend)
+    masks, sdpa_mask = mask_functions()
+    masks.register(_NAME, sdpa_mask)
+    token = _given.set(attention)
+    set_attention(config, _NAME)
+    try:
+        yield
+    finally:
+        set_attention(config, original)
+        _given.reset(token)
+
+
+def _attend(module: nn.Module, *states: Any, **settings: Any) -> tuple[torch.Tensor, None]:
+    attention = _given.get()
+    if attention is None:
+        raise NotImplementedError("this attention is there within a pass")
+    return attention(module, *states, **settings)

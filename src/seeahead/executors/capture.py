@@ -1,0 +1,49 @@
+"""A function of numbers of a fixed shape, run again without its launches: a CUDA graph, or on a CPU the function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+Results = TypeVar("Results")
+
+
+class Captured(Generic[Results]):
+    """`function` of what is copied into one buffer. On a GPU its results lie in the same memory after every call."""
+
+    def __init__(self, function: Callable[[Tensor], Results], given: Tensor, device: torch.device, pool: Any) -> None:
+        """`given`: the numbers of the first call, for passes before it that leave nothing but what it leaves.
+
+        `pool`: memory that several graphs share (`torch.cuda.graph_pool_handle()`); None: nothing is captured. Whatever
+        cannot be captured is torch's RuntimeError."""
+        self._function, self._given = function, given.to(device, copy=True)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if pool is None:
+            return
+        with torch.cuda.device(device):
+            beside = torch.cuda.Stream()
+            beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(beside):  # libraries set themselves up in a first pass, which no graph may hold
+                function(self._given)
+            torch.cuda.current_stream().wait_stream(beside)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads, which read images, may use the device meanwhile.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                self._results = function(self._given)
+        self._graph = graph
+
+    def __call__(self, given: Tensor) -> Results:
+        """`given`: on the host."""
+        self._given.copy_(pinned(given, self._given.device), non_blocking=True)
+        if self._graph is None:
+            return self._function(self._given)
+        self._graph.replay()
+        return self._results
+
+
+def pinned(numbers: Tensor, device: torch.device) -> Tensor:
+    """Where the device can fetch them while the host goes on."""
+    return numbers.pin_memory() if device.type == "cuda" else numbers

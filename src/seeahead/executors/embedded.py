@@ -1,0 +1,159 @@
+"""What executors of a language model on embeddings share; the model's own code makes these of images and words."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, Want
+from seeahead.executors.columns import ALL, Part
+from seeahead.executors.reading import Reader, as_read, language_inputs, looked_up
+from seeahead.executors.slots import TreeSlot
+
+_VISIBLE = "visible."
+
+
+class EmbeddedFamily(Reader, Protocol):
+    """What is asked of a family."""
+
+    text_config: Any
+    vocab_size: int
+    max_length: int | None
+    can_cut: bool
+    reads_places: ClassVar[bool]
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def layer_types(self) -> tuple[str, ...]: ...
+    def check_length(self, length: int) -> None: ...
+    def indivisible(self, inputs: ModelInputs) -> int: ...
+    def most_nodes(self, position: int) -> int | None: ...
+    def prompt_positions(self, inputs: ModelInputs) -> Tensor | None: ...
+    def positions(self, positions: Tensor) -> Tensor: ...
+    def visible_in(self, kind: str, visible: Tensor) -> Tensor: ...
+    def additive_mask(self, visible: Tensor) -> Tensor: ...
+
+
+Held = TypeVar("Held", bound=TreeSlot)
+
+
+class EmbeddedExecutor(ABC, Generic[Held]):
+    """How such an executor reads prompts; passes are its own."""
+
+    most_read: ClassVar[int] = 512
+    """Tokens of a prompt in one pass, where it may be cut: a mask grows with their number times all tokens."""
+
+    def __init__(self, family: EmbeddedFamily, computes_in: torch.dtype) -> None:
+        self.family = family
+        self._computes_in = computes_in
+        visual = getattr(family.model.config, "vision_config", None)
+        self._num_additions = len(getattr(visual, "deepstack_visual_indexes", None) or ())
+        self._num_axes = len(family.positions(torch.zeros(1, 1)))
+        self._kinds = family.layer_types
+
+    @property
+    def limits(self) -> Limits:
+        family = self.family
+        return Limits(family.vocab_size, family.max_length, family.width, family.device, self._computes_in)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return as_read(self.family.model, looked_up(self.family.model, tokens)).to(self.limits.dtype)
+
+    def head_rows(self, tokens: Tensor) -> Tensor:
+        head: Any = self.family.model.get_output_embeddings()
+        rows: Tensor = head.weight.detach()[tokens.to(self.family.device)].to(self.limits.dtype)
+        return rows
+
+    def most_nodes(self, slot: Slot) -> int | None:
+        own = self._own(slot)
+        return self.family.most_nodes(own.length + own.shift)
+
+    def commit(self, slot: Slot, path: Sequence[int]) -> None:
+        self._own(slot).commit(path)
+
+    def cut(self, slot: Slot, length: int) -> None:
+        self._own(slot).cut(length)
+
+    @abstractmethod
+    def _own(self, slot: Slot) -> Held:
+        """The slot, which this executor has opened."""
+
+    @abstractmethod
+    def _run(self, part: Part[Held], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
+        """Logits [1, vocabulary] after the last token of a part of a prompt, and the hidden states wanted of all of
+        them, which are pending afterwards."""
+
+    @torch.inference_mode()
+    def ready(self, inputs: ModelInputs) -> ModelInputs:
+        family = self.family
+        family.check_length(inputs.length)
+        read, positions = language_inputs(family, inputs), family.prompt_positions(inputs)
+        shift = torch.zeros(1, dtype=torch.int64)
+        if positions is None:
+            positions = family.positions(torch.arange(inputs.length)[None])
+        else:
+            positions = positions[-3:]  # a fourth row, where there is one, comes first and counts tokens
+            shift[0] = int(positions.max()) + 1 - inputs.length
+        positions = positions.reshape(self._num_axes, inputs.length).cpu()
+        extras = {"inputs_embeds": read.embeddings, "positions": positions.T[None], "shift": shift}
+        if read.additions is not None:
+            extras["additions"] = read.additions.transpose(0, 1)[None]
+        extras |= {f"{_VISIBLE}{kind}": visible for kind, visible in read.visible.items()}
+        indivisible = family.indivisible(inputs) if read.visible or not family.can_cut else 0
+        return ModelInputs(inputs.token_ids, extras, indivisible)
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
+        return [self._read(prompt, want) for prompt in prompts]
+
+    def _read(self, prompt: PromptInputs, want: Want) -> Scores:
+        """In passes of its own: a prompt keeps the processor busy, and beside others it would attend over theirs."""
+        slot, inputs = self._own(prompt.slot), prompt.inputs
+        self.family.check_length(slot.length + inputs.length)
+        if not slot.length and "inputs_embeds" not in inputs.extras:
+            inputs = self.ready(inputs)
+        is_causal = not any(name.startswith(_VISIBLE) for name in inputs.extras)
+        bounds = [0, *(range(self.most_read, inputs.length, self.most_read) if is_causal else ()), inputs.length]
+        parts = [inputs if len(bounds) == 2 else inputs.part(*pair) for pair in pairwise(bounds)]
+        done = [self._read_part(replace(prompt, inputs=part), want) for part in parts]
+        features = {layer: torch.cat([part.features[layer] for part in done]) for layer in want.layers}
+        embedded = [part.embeddings for part in done if part.embeddings is not None]
+        return Scores(done[-1].logits, features, torch.cat(embedded) if embedded else None)
+
+    def _read_part(self, prompt: PromptInputs, want: Want) -> Scores:
+        part = self._prompt_part(prompt)
+        logits, features = self._run(part, want)
+        part.slot.length += len(part.embeddings)
+        embedded = as_read(self.family.model, part.embeddings) if want.embeddings else None
+        return Scores(logits, features, embedded)
+
+    def _prompt_part(self, prompt: PromptInputs) -> Part[Held]:
+        slot, extras, length = self._own(prompt.slot), prompt.inputs.extras, prompt.inputs.length
+        causal = torch.ones(length, length, dtype=torch.bool, device=self.family.device).tril()
+        embeddings = extras.get("inputs_embeds")
+        if embeddings is None:  # words after what was read before
+            places = torch.arange(slot.length, slot.length + length) + slot.shift
+            return Part(
+                slot, looked_up(self.family.model, prompt.inputs.token_ids[0]), self._positions(places), {ALL: causal}
+            )
+        if "shift" in extras:
+            slot.shift = int(extras["shift"][0])
+        given = {name: value for name, value in extras.items() if name.startswith(_VISIBLE)}
+        visible = {name[len(_VISIBLE) :]: value[:length, :length] for name, value in given.items()}
+        added = extras.get("additions")
+        additions = None if added is None else added[0].transpose(0, 1)
+        return Part(slot, embeddings[0], extras["positions"][0].T, {ALL: causal, **visible}, additions)
+
+    def _positions(self, places: Tensor) -> Tensor:
+        """[axes, tokens], as the model takes them, of words at `places` [tokens]."""
+        return self.family.positions(places[None]).reshape(self._num_axes, len(places))

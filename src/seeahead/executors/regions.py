@@ -1,0 +1,174 @@
+"""Keys and values of all slots in fixed buffers, where a captured pass finds them: each slot has columns of its own.
+
+A slot's tokens lie in their order from its first column on; pending ones follow. So what a row sees is two numbers and
+its ancestors, and a mask is made of these on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+from seeahead.compat import Cache, CacheLayerMixin
+from seeahead.executors.language import StateShape
+from seeahead.executors.slots import TreeSlot
+
+LEAST_COLUMNS = 256
+"""Of the buffers at first, and in a pass."""
+
+
+def power_of_two(least: int) -> int:
+    """The smallest one from `least` and LEAST_COLUMNS on."""
+    return 1 << (max(least, LEAST_COLUMNS) - 1).bit_length()
+
+
+class RegionSlot(TreeSlot):
+    """A slot in the columns `first` to `first + room`; without room it holds nothing."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.first = self.room = 0
+
+    @property
+    def end(self) -> int:
+        """After its last column in use."""
+        return self.first + self.length + self.num_pending
+
+
+class Regions:
+    """Buffers [places, heads, columns + 1, width] for each shape of states, a place for each layer's keys or values.
+
+    The last column takes what padded rows write. No number in it is infinite or none at all: masked columns of one slot
+    take part in another's sums, with weight 0.
+    """
+
+    def __init__(
+        self, shapes: Sequence[tuple[StateShape, StateShape]], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.num_layers = len(shapes)
+        self.num_columns = LEAST_COLUMNS
+        self._slots: WeakSet[RegionSlot] = WeakSet()
+        self._places: list[list[tuple[StateShape, int]]] = []
+        counts: dict[StateShape, int] = {}
+        for pair in shapes:
+            self._places.append([])
+            for shape in pair:
+                self._places[-1].append((shape, counts.get(shape, 0)))
+                counts[shape] = counts.get(shape, 0) + 1
+        self._blocks = {
+            shape: torch.zeros(number, shape.heads, self.num_columns + 1, shape.width, dtype=dtype, device=device)
+            for shape, number in counts.items()
+        }
+
+    def open(self, capacity: int) -> RegionSlot:
+        slot = RegionSlot(capacity)
+        self._slots.add(slot)
+        return slot
+
+    def states(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [heads, columns + 1, width] of a layer."""
+        keys, values = (self._blocks[shape][place] for shape, place in self._places[layer])
+        return keys, values
+
+    def make_room(self, slot: RegionSlot, needed: int, *, at_front: bool = False) -> None:
+        """Columns for so many tokens of the slot in all; `at_front`: from column 0 on."""
+        room = slot.room if needed <= slot.room else max(needed, slot.capacity, 3 * slot.room // 2)
+        if at_front:
+            for other in self._others(slot):
+                if other.first < room:
+                    self._move(other, self._gap(self._others(other), other.room, room), other.room)
+            self._move(slot, 0, room)
+        elif room > slot.room:
+            self._move(slot, self._gap(self._others(slot), room, 0), room)
+
+    def keep(self, slot: RegionSlot, path: Sequence[int]) -> None:
+        """Of the pending tokens keep those of `path`, in order; drop the others."""
+        first = slot.first + slot.length
+        if list(path) != list(range(len(path))):
+            for block in self._blocks.values():
+                columns = torch.tensor([first + node for node in path], device=block.device)
+                block[:, :, first : first + len(path)] = block.index_select(2, columns)
+        slot.commit(path)
+
+    def reserve(self, num_columns: int) -> None:
+        """So many columns at least. Buffers that grow lie elsewhere: nothing captured before can be replayed."""
+        if num_columns <= self.num_columns:
+            return
+        old, self.num_columns = self.num_columns, power_of_two(num_columns)
+        for shape, block in self._blocks.items():
+            self._blocks[shape] = block.new_zeros(*block.shape[:2], self.num_columns + 1, block.shape[3])
+            self._blocks[shape][:, :, :old] = block[:, :, :old]
+
+    def _others(self, slot: RegionSlot) -> list[RegionSlot]:
+        """Those that hold columns, by these."""
+        return sorted((one for one in self._slots if one.room and one is not slot), key=lambda one: one.first)
+
+    @staticmethod
+    def _gap(others: Sequence[RegionSlot], room: int, least: int) -> int:
+        """First of the first `room` free columns from `least` on."""
+        first = least
+        for other in others:
+            if other.first >= first + room:
+                break
+            first = max(first, other.first + other.room)
+        return first
+
+    def _move(self, slot: RegionSlot, first: int, room: int) -> None:
+        self.reserve(first + room)
+        number = min(slot.length + slot.num_pending, slot.room)  # what was not written yet has no column
+        if first != slot.first and number:
+            for block in self._blocks.values():
+                block[:, :, first : first + number] = block[:, :, slot.first : slot.first + number].clone()
+        slot.first, slot.room = first, room
+
+
+class RegionLayer(CacheLayerMixin):
+    """One layer's states as the model's attention is shown them in one pass."""
+
+    is_sliding = False
+    is_compileable = False
+
+    def __init__(self, cache: RegionCache, index: int) -> None:
+        super().__init__()
+        self._cache, self._index = cache, index
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to do."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Writes states [1, heads, new, width] to the columns of the pass; returns what the pass looks at."""
+        return self._cache.write(self._index, key_states, value_states)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._cache.span[1] - self._cache.span[0], 0
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class RegionCache(Cache):
+    """The buffers in one pass: new states go to `columns` [new], the columns of `span` are looked at."""
+
+    def __init__(self, regions: Regions, columns: Tensor, span: tuple[int, int], places: Tensor | None = None) -> None:
+        """`places` [new]: of tokens less their number, for models that read them off the cache."""
+        self.regions, self.columns, self.span, self._places = regions, columns, span, places
+        self.newest = -1
+        """The layer that has written last, whose attention comes next."""
+        super().__init__(layers=[RegionLayer(self, index) for index in range(regions.num_layers)])
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        self.newest = layer
+        shown = []
+        for states, new in zip(self.regions.states(layer), (keys, values), strict=True):
+            states.index_copy_(1, self.columns, new[0].nan_to_num())
+            shown.append(states[None, :, slice(*self.span)])
+        return shown[0], shown[1]
