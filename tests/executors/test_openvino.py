@@ -167,7 +167,7 @@ def test_a_language_model_that_drafts_for_it_runs_there_too(precision, monkeypat
         requests.append(Request(family.executor, tree, sampler, rule, family.image_token_ids).ask(inputs))
     gc.collect()
     graph = tree.language.executor._graph
-    states = [one for one in gc.get_objects() if isinstance(one, groups.Group) and one.graph is graph]
+    states = [one for one in gc.get_objects() if type(one) is groups.Group and one.graph is graph]
     assert not states, "an answer's slots are closed"
     for _ in run(iter(requests), 3):
         pass
@@ -180,7 +180,7 @@ def test_a_language_model_that_drafts_for_it_runs_there_too(precision, monkeypat
 def test_a_drafter_on_openvino_that_is_its_target_is_always_right(monkeypatch, tmp_path):
     """Only where its slots keep what was accepted, and nothing else, over all steps of several requests."""
     monkeypatch.setattr(choice, "_LEAST", 0)
-    monkeypatch.setattr(openvino, "_SLACK", 4)
+    monkeypatch.setattr(groups, "_SLACK", 4)
     tiny_model("llama").save_pretrained(tmp_path)
     monkeypatch.setattr(loading, "load_model", lambda source, dtype, device: (tiny_model("llama"), None))
     family, requests = on_openvino("llama"), []
