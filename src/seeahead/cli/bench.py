@@ -5,12 +5,14 @@ examples:
   seeahead bench --suite demo --output out/bench
   seeahead bench --data my/images -m llava-hf/llava-1.5-7b-hf -d lookup
   seeahead bench --suite chartqa --folder data/ChartQA --count 50
+  seeahead bench --set-up-peers
+  seeahead bench --quick --executor openvino --dtype int8 --peers genai-int8 genai-int8-lookup
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seeahead.cli import add_target, streams, terminal
@@ -27,7 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--count", type=int, help="questions per scenario (default: all)")
     add("--quick", action="store_true", help="a first look in minutes: two questions per scenario, once, greedy")
     add_target(parser, "a drafter to measure; repeat it for several", takes_several=True)
-    add("--peers", nargs="*", metavar="NAME", help="transformers' own generate on the same weights: all of it, or some")
+    add(
+        "--peers",
+        nargs="*",
+        metavar="NAME",
+        help="also ask transformers' own generate, and other engines that are set up: all, or some by name",
+    )
+    add("--set-up-peers", action="store_true", help="install other engines for --peers (all, or those named), and end")
     add("--temperature", type=float, action="append", help="repeat it for several (default: 0 and 1)")
     add("--repeats", type=int, default=1, help="how often every question is asked (default: 1)")
     add("--max-new-tokens", type=int, default=128, help="answer length for your own questions (default: 128)")
@@ -36,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.set_up_peers:
+        return _set_up_peers(args.model, args.peers or ())
     from seeahead import bench
     from seeahead.bench.benchmark import ASKING, PAGE, RECORD
     from seeahead.bench.harness import MEASURING, Watch
@@ -65,4 +75,13 @@ def run(args: argparse.Namespace) -> int:
     terminal.console().print(short(result.summary), soft_wrap=True)
     for name in (RECORD, PAGE):
         streams.say(f"written: {args.output / name}")
+    return 0
+
+
+def _set_up_peers(target: str, names: Sequence[str]) -> int:
+    from seeahead.bench.peers.set_up import set_up
+
+    with terminal.Progress() as report:
+        ready = set_up(target, names, report)
+    streams.say(f"ready: {', '.join(ready)}")
     return 0
