@@ -6,6 +6,7 @@ Words carry the meaning, colour only repeats it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,6 +19,7 @@ from seeahead.bench.words import heading
 
 WIDTH = 340
 _NUM_COLOURS = 8
+_BOTTOM = 212.0  # of the plane of lines
 _LETTER = 6.4  # width of a letter at the charts' font size, on the safe side
 _APART, _LED = 14.0, 7.0
 """Between two names; how far a name may stand from its dot before a line leads to it."""
@@ -210,12 +212,46 @@ def acceptance(ident: str, methods: Methods) -> str:
 
 
 def lines(ident: str, title: str, series: Sequence[Line], name: str, room: int = 92) -> str:
-    """Lines over 1, 2, 3, …; heights are shares from 0 to 1. Each line's name stands at its end."""
-    left, right, bottom = 42.0, WIDTH - room, 212.0
+    """Lines over 1, 2, 3, …; heights are shares from 0 to 1."""
+    left, right = 42.0, WIDTH - room
     deepest = max((x for entry in series for x, _ in entry.points), default=1.0)
-    across, up = _scale(1, max(2.0, deepest), left + 8, right), _scale(0, 1, bottom, 10)
+    scales = _scale(1, max(2.0, deepest), left + 8, right), _scale(0, 1, _BOTTOM, 10)
     ticks = _ticks(1, deepest), [0, 0.25, 0.5, 0.75, 1]
-    body = _axes(across, up, name, (left, right, bottom), ticks, "{:.0%}")
+    return _drawn(ident, title, series, name, scales, ticks, right, "{:.0%}")
+
+
+def doublings(
+    ident: str, title: str, series: Sequence[Line], name: str, *, form: str = "{:g}", are_times: bool = False
+) -> str:
+    """Lines over numbers that double, each of them named below; heights from 0, or as doublings as well."""
+    left, right = 42.0, WIDTH - 118.0
+    places = sorted({x for entry in series for x, _ in entry.points})
+    heights = [y for entry in series for _, y in entry.points]
+    heights += [end for entry in series for spread in entry.spread for ends in spread for end in ends]
+    straight = _scale(math.log2(places[0]), math.log2(places[-1]), left + 8, right - 8)
+    if are_times:
+        lowest, highest = (math.floor(math.log10(min(heights))), math.ceil(math.log10(max(heights))))
+        upright, marks = _scale(lowest, highest, _BOTTOM, 10), [10.0**power for power in range(lowest, highest + 1)]
+        up: Place = lambda value: upright(math.log10(value))  # noqa: E731
+    else:
+        up, marks = _scale(0, 1.05 * max(heights), _BOTTOM, 10), _ticks(0, max(heights))
+    scales = (lambda value: straight(math.log2(value))), up
+    return _drawn(ident, title, series, name, scales, (places, marks), right, form)
+
+
+def _drawn(
+    ident: str,
+    title: str,
+    series: Sequence[Line],
+    name: str,
+    scales: tuple[Place, Place],
+    ticks: tuple[Sequence[float], Sequence[float]],
+    right: float,
+    form: str,
+) -> str:
+    """Each line's name stands at its end."""
+    across, up = scales
+    body = _axes(across, up, name, (42.0, right, _BOTTOM), ticks, form)
     names = []
     for number, entry in enumerate(entry for entry in series if entry.points):
         points = [(across(x), up(y)) for x, y in entry.points]
@@ -224,9 +260,9 @@ def lines(ident: str, title: str, series: Sequence[Line], name: str, room: int =
         body.append(path(points, f"series dash{number % 4}", entry.colour))
         body += [circle(x, y, 3, "solid", entry.colour) for x, y in points]
         x, y = points[-1]
-        names.append(_Name(x, y, x + 8, _short(entry.label, 13)))
-    described = (f"{entry.label}: " + ", ".join(f"{y:.0%}" for _, y in entry.points) for entry in series)
-    return svg(ident, 250, title, described, [*body, *_names_beside(names, bottom)])
+        names.append(_Name(x, y, x + 8, _short(entry.label, max(13, int((WIDTH - x - 8) / _LETTER)))))
+    described = (f"{entry.label}: " + ", ".join(form.format(y) for _, y in entry.points) for entry in series)
+    return svg(ident, 250, title, described, [*body, *_names_beside(names, _BOTTOM)])
 
 
 def _axes(

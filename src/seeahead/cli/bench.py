@@ -5,6 +5,7 @@ examples:
   seeahead bench --suite demo --output out/bench
   seeahead bench --data my/images -m llava-hf/llava-1.5-7b-hf -d lookup
   seeahead bench --suite chartqa --folder data/ChartQA --count 50
+  seeahead bench --growth
   seeahead bench --set-up-peers
   seeahead bench --quick --executor openvino --dtype int8 --peers genai-int8 genai-int8-lookup
 """
@@ -16,8 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seeahead.cli import add_target, streams, terminal
+from seeahead.provenance import check_writable, write_json, write_text
 
 QUICK_COUNT = 2
+QUICK_ROUNDS = 3
 _MOST_NAMED = 10
 
 
@@ -40,12 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repeats", type=int, default=1, help="how often every question is asked (default: 1)")
     add("--max-new-tokens", type=int, default=128, help="answer length for your own questions (default: 128)")
     add("--seed", type=int, default=0, help="of the sample of questions, their order, and sampled answers")
+    add(
+        "--growth",
+        nargs="*",
+        metavar="EXECUTOR[:DTYPE]",
+        help="instead: how passes grow with context, tree and batch, for all executors that run here or those named",
+    )
     add("-o", "--output", type=Path, default=Path("out/bench"), help="folder of record and report (default: out/bench)")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.set_up_peers:
         return _set_up_peers(args.model, args.peers or ())
+    if args.growth is not None:
+        return _growth(args)
     from seeahead import bench
     from seeahead.bench.benchmark import ASKING, PAGE, RECORD
     from seeahead.bench.harness import MEASURING, Watch
@@ -84,4 +95,22 @@ def _set_up_peers(target: str, names: Sequence[str]) -> int:
     with terminal.Progress() as report:
         ready = set_up(target, names, report)
     streams.say(f"ready: {', '.join(ready)}")
+    return 0
+
+
+def _growth(args: argparse.Namespace) -> int:
+    from seeahead.bench import growth, growth_page
+
+    paths = [args.output / name for name in ("growth.json", "growth.svg")]
+    for path in paths:
+        check_writable(path)
+    contexts, rounds = (growth.CONTEXTS[:2], QUICK_ROUNDS) if args.quick else (growth.CONTEXTS, growth.ROUNDS)
+    with terminal.Progress() as report:
+        given = {"contexts": contexts, "rounds": rounds, "device": args.device}
+        found = growth.measure(args.model, args.growth, **given, progress=report)
+    write_json(paths[0], found)
+    write_text(paths[1], growth_page.image(found))
+    terminal.console().print(growth_page.tables(found), soft_wrap=True)
+    for path in paths:
+        streams.say(f"written: {path}")
     return 0
