@@ -77,4 +77,4 @@ def process_of(peer: Peer, target: str) -> Worker:
     """Begins to load the model; its first answer holds its versions."""
     settings = {"model": str(model_of(peer, target)), "uses_lookup": peer.uses_lookup}
     settings["num_threads"] = torch.get_num_threads()
-    return Worker([str(python_of(peer.engine)), str(peer.engine.script), json.dumps(settings)])
+    return Worker(peer.engine.command(python_of(peer.engine), json.dumps(settings)))

@@ -159,7 +159,7 @@ def _convert(engine: OtherEngine, kind: str, target: Path, tell: Progress) -> No
     with _locked(folder), cached.workspace(folder.parent, "download-") as workspace:
         tell(f"{engine.title}: the model in {kind}", 0.0)
         made = workspace / "made"
-        _run([str(python_of(engine)), str(engine.script), "convert", str(target), str(made), kind])
+        _run(engine.command(python_of(engine), "convert", str(target), str(made), kind))
         cached.seal(made)
         cached.put_in_place(made, folder)
 

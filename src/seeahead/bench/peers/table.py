@@ -5,13 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+
+_PROGRAMS = Path(__file__).parent / "programs"
 
 
 @dataclass(frozen=True)
 class OtherEngine:
-    """Software that has an environment of its own, and the program that asks it there."""
+    """Software that has an environment of its own, and what asks it there: a file among the programs, or a path."""
 
     name: str
     title: str
@@ -19,9 +20,9 @@ class OtherEngine:
     packages: tuple[str, ...]  # as pip takes them, pinned
     unwanted: tuple[str, ...]  # come along with these, and are taken out again
 
-    @cached_property
-    def script(self) -> Path:
-        return Path(__file__).parent / self.program
+    def command(self, python: Path, *words: str) -> list[str]:
+        """That runs the program with these arguments."""
+        return [str(python), str(_PROGRAMS / "answer.py"), str(_PROGRAMS / self.program), *words]
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class Peer:
     precision: str  # of its weights
     converts_to: str = ""  # what the model is converted to before, in the engine's word
     uses_lookup: bool = False
+    keeps_weights: bool = False  # in what it converts to
 
     def has_weights_of(self, precision: str) -> bool:
         """Whether its weights are, number by number, those of a target of this precision."""
-        return not self.converts_to and self.precision == precision
+        return (self.keeps_weights or not self.converts_to) and self.precision == precision
 
 
 def _read() -> Mapping[str, Peer]:

@@ -1,8 +1,4 @@
-"""OpenVINO GenAI in an environment of its own: answers questions, and converts models for it.
-
-python run_genai.py '{"model": FOLDER, "uses_lookup": false, "num_threads": 2}'    # lines of JSON in and out
-python run_genai.py convert TARGET FOLDER int8
-"""
+"""OpenVINO GenAI: its vision-language pipeline, and its conversion of models; see answer.py."""
 
 from __future__ import annotations
 
@@ -18,32 +14,7 @@ DRAFT_TOKENS, NGRAM = 5, 3
 """Of prompt lookup: the values of GenAI's own example."""
 
 
-def main() -> None:
-    if sys.argv[1] == "convert":
-        convert(*sys.argv[2:])
-        return
-    # Libraries print what they like; answers go out by a door of their own.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def tell(told: Mapping[str, Any]) -> None:
-        answers.write(json.dumps(told) + "\n")
-        answers.flush()
-
-    try:
-        pipeline = Pipeline(json.loads(sys.argv[1]))
-    except Exception as error:  # noqa: BLE001 (told to whom it concerns)
-        tell({"error": f"{type(error).__name__}: {error}"})
-        return
-    tell({"versions": pipeline.versions})
-    for line in sys.stdin:
-        try:
-            tell(pipeline.answer(json.loads(line)))
-        except Exception as error:  # noqa: BLE001
-            tell({"error": f"{type(error).__name__}: {error}"})
-
-
-class Pipeline:
+class Engine:
     """A loaded model."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -58,9 +29,8 @@ class Pipeline:
         self._pipeline = openvino_genai.VLMPipeline(str(self._folder), "CPU", **properties)
         self._tokenizer = self._pipeline.get_tokenizer()
         self.versions = {
-            "openvino_genai": openvino_genai.__version__,
+            "openvino_genai": openvino_genai.__version__.partition("-")[0],
             "openvino": openvino.__version__.partition("-")[0],
-            "python": sys.version.partition(" ")[0],
         }
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +52,6 @@ class Pipeline:
                 return
 
         config = self._config(asked)
-        start_counting()
         started = perf_counter()
         images: list[Any] = []
         messages = []
@@ -99,7 +68,7 @@ class Pipeline:
         total = perf_counter() - started
         first = (arrivals[0] if arrivals else perf_counter()) - started
         told = {"token_ids": ids, "text": result.texts[0], "seconds_first": first, "seconds_total": total}
-        return {**told, "num_prompt": result.perf_metrics.get_num_input_tokens(), "peak_bytes": peak_bytes()}
+        return {**told, "num_prompt": result.perf_metrics.get_num_input_tokens()}
 
     def _config(self, asked: Mapping[str, Any]) -> Any:
         """The model's own settings, as far as the question says nothing else."""
@@ -116,23 +85,6 @@ class Pipeline:
         return config
 
 
-def start_counting() -> None:
-    """Count peak memory anew, where the system can (Linux)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def peak_bytes() -> int:
-    """Resident memory of this process at its highest since; 0 if unknown."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
-
-
 def convert(target: str, folder: str, weights: str) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     from optimum.commands.optimum_cli import main as tool
@@ -145,7 +97,3 @@ def convert(target: str, folder: str, weights: str) -> None:
     images = Path(folder) / "preprocessor_config.json"
     if not images.exists() and processor.is_file():
         images.write_text(json.dumps(json.loads(processor.read_text())["image_processor"]))
-
-
-if __name__ == "__main__":
-    main()
