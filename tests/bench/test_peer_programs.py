@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-from seeahead.bench.peers.programs import run_genai
+from seeahead.bench.peers.programs import run_genai, run_vllm
 from seeahead.bench.peers.table import OTHERS
 from seeahead.bench.peers.worker import PeerError, Worker
 from seeahead.data.suite import BUNDLED as IMAGES
@@ -73,18 +75,39 @@ class VLMPipeline:
 """
 
 
+VLLM = """
+import types
+__version__ = "0.1"
+SamplingParams = dict
+class LLM:
+    def __init__(self, folder, **settings): self.settings = settings
+    def chat(self, messages, given, **settings):
+        answer = types.SimpleNamespace(token_ids=(3, 4), text=f"{messages} {given} {self.settings}")
+        times = types.SimpleNamespace(first_token_ts=5.0, last_token_ts=5.0)
+        return [types.SimpleNamespace(metrics=times, outputs=[answer], prompt_token_ids=[1, 2])]
+"""
+
+
+def started(peer, folder, **settings):
+    settings = {"model": str(folder), "uses_lookup": OTHERS[peer].uses_lookup, "num_threads": 1, **settings}
+    command = OTHERS[peer].engine.command(Path(sys.executable), json.dumps(settings))
+    return Worker(command, {"PYTHONPATH": str(folder)})
+
+
 @pytest.fixture
 def genai(tmp_path):
     """The program in an environment with a made-up GenAI."""
     (tmp_path / "openvino_genai.py").write_text(GENAI)
     (tmp_path / "openvino.py").write_text("__version__ = '2026.1-abc'\ndef Tensor(pixels): return pixels\n")
+    return lambda **settings: started("genai int8", tmp_path, **settings)
 
-    def started(**settings):
-        settings = {"model": str(tmp_path), "uses_lookup": False, "num_threads": 1, **settings}
-        command = OTHERS["genai int8"].engine.command(Path(sys.executable), json.dumps(settings))
-        return Worker(command, {"PYTHONPATH": str(tmp_path)})
 
-    return started
+@pytest.fixture
+def vllm(tmp_path):
+    """The program in an environment with a made-up vLLM, and a model of few tokens."""
+    (tmp_path / "vllm.py").write_text(VLLM)
+    (tmp_path / "config.json").write_text('{"text_config": {"max_position_embeddings": 99}}')
+    return lambda peer: started(peer, tmp_path)
 
 
 def test_genai_is_shown_images_where_they_stand(genai):
@@ -117,6 +140,45 @@ def test_genai_samples_by_seed_and_looks_up(genai):
 def test_a_model_that_genai_cannot_load_is_told(genai):
     with genai(model="broken") as worker, pytest.raises(PeerError, match="RuntimeError: no such file"):
         worker.read()
+
+
+ASKED = {"messages": [{"role": "user", "images": [str(IMAGES / "cat.jpg")], "text": "What?"}], "max_new_tokens": 3}
+
+
+def test_vllm_gets_images_as_parts_and_room_for_what_the_model_holds(vllm):
+    with vllm("vllm") as worker:
+        assert worker.read()["versions"]["vllm"] == "0.1"
+        told = worker.ask({**ASKED, "temperature": 0.7, "seed": 9})
+    assert told["token_ids"] == [3, 4]
+    assert "'type': 'image_pil'" in told["text"]
+    assert "'seed': 9" in told["text"]
+    assert "'max_model_len': 99" in told["text"]
+    assert "speculative_config" not in told["text"]
+    assert told["seconds_first"] == told["seconds_total"] > 0
+
+
+def test_vllm_draws_nothing_with_drafts(vllm):
+    with vllm("vllm lookup") as worker:
+        worker.read()
+        with pytest.raises(PeerError, match="draws wrongly with drafts on a CPU"):
+            worker.ask({**ASKED, "temperature": 0.7, "seed": 9})
+        assert "speculative_config" in worker.ask({**ASKED, "temperature": 0.0, "seed": 9})["text"]
+
+
+def test_weights_get_the_names_that_vllm_reads(tmp_path):
+    target, folder = tmp_path / "target", tmp_path / "folder"
+    target.mkdir()
+    names = ("vision_tower.encoder.a", "vision_tower.vision_model.b", "language_model.c")
+    save_file(
+        {name: torch.full((2,), float(number)) for number, name in enumerate(names)}, target / "model.safetensors"
+    )
+    run_vllm.convert(str(target), str(folder), "float32")
+    found = load_file(folder / "model.safetensors")
+    assert {name: weight[0].item() for name, weight in found.items()} == {
+        "vision_tower.vision_model.encoder.a": 0,
+        "vision_tower.vision_model.b": 1,
+        "language_model.c": 2,
+    }
 
 
 def test_programs_of_other_environments_import_nothing_of_ours():

@@ -221,22 +221,25 @@ def lines(ident: str, title: str, series: Sequence[Line], name: str, room: int =
 
 
 def doublings(
-    ident: str, title: str, series: Sequence[Line], name: str, *, form: str = "{:g}", are_times: bool = False
+    ident: str, title: str, series: Sequence[Line], name: str, *, highest: float = 0.0, are_times: bool = False
 ) -> str:
-    """Lines over numbers that double, each of them named below; heights from 0, or as doublings as well."""
-    left, right = 42.0, WIDTH - 118.0
+    """Lines over numbers that double, each of them named below; heights from 0 to `highest` at least, or decades."""
+    left, right = 42.0, WIDTH - 16 - _LETTER * max(len(entry.label) for entry in series)
     places = sorted({x for entry in series for x, _ in entry.points})
-    heights = [y for entry in series for _, y in entry.points]
+    heights = [highest, *(y for entry in series for _, y in entry.points)]
     heights += [end for entry in series for spread in entry.spread for ends in spread for end in ends]
     straight = _scale(math.log2(places[0]), math.log2(places[-1]), left + 8, right - 8)
     if are_times:
-        lowest, highest = (math.floor(math.log10(min(heights))), math.ceil(math.log10(max(heights))))
-        upright, marks = _scale(lowest, highest, _BOTTOM, 10), [10.0**power for power in range(lowest, highest + 1)]
-        up: Place = lambda value: upright(math.log10(value))  # noqa: E731
+        low, high = (math.log10(end(height for height in heights if height)) for end in (min, max))
+        upright = _scale(math.floor(low), math.ceil(high), _BOTTOM, 10)
+        up, marks = (
+            lambda value: upright(math.log10(value)),
+            [10.0**power for power in range(math.floor(low), math.ceil(high) + 1)],
+        )
     else:
         up, marks = _scale(0, 1.05 * max(heights), _BOTTOM, 10), _ticks(0, max(heights))
     scales = (lambda value: straight(math.log2(value))), up
-    return _drawn(ident, title, series, name, scales, (places, marks), right, form)
+    return _drawn(ident, title, series, name, scales, (places, marks), right, "{:g}")
 
 
 def _drawn(
@@ -260,7 +263,7 @@ def _drawn(
         body.append(path(points, f"series dash{number % 4}", entry.colour))
         body += [circle(x, y, 3, "solid", entry.colour) for x, y in points]
         x, y = points[-1]
-        names.append(_Name(x, y, x + 8, _short(entry.label, max(13, int((WIDTH - x - 8) / _LETTER)))))
+        names.append(_Name(x, y, x + 8, _short(entry.label, max(13, int((WIDTH - x - 7) / _LETTER)))))
     described = (f"{entry.label}: " + ", ".join(form.format(y) for _, y in entry.points) for entry in series)
     return svg(ident, 250, title, described, [*body, *_names_beside(names, _BOTTOM)])
 

@@ -74,10 +74,14 @@ def image(found: Found) -> str:
         ("Plain tokens per second", _chart("b", found, _plain_rates, "tokens before")),
         ("Plain tokens per second, several at once", _chart("c", found, _batch_rates, "requests")),
     ]
-    for place, arm in enumerate(arms):
-        by_context = {f"{context:,} cached": costs(found, arm, context) for context in settings["contexts"]}
-        series = [_line(label, colour, known) for (label, known), colour in zip(by_context.items(), _COLOURS)]
-        drawn.append((f"V(k), {arm}", charts.doublings(f"v{place}", f"V(k) of {arm}", series, "k, tokens of a pass")))
+    known = {arm: {context: costs(found, arm, context) for context in settings["contexts"]} for arm in arms}
+    highest = max(cost.value for by_context in known.values() for one in by_context.values() for cost in one.values())
+    for place, (arm, by_context) in enumerate(known.items()):
+        series = [
+            _line(f"{context:,} before", colour, one) for (context, one), colour in zip(by_context.items(), _COLOURS)
+        ]
+        chart = charts.doublings(f"v{place}", f"V(k) of {arm}", series, "k, tokens of a pass", highest=highest)
+        drawn.append((f"V(k), {arm}", chart))
     return grid(TITLE, drawn, 2)
 
 

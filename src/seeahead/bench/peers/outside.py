@@ -12,7 +12,7 @@ from seeahead.api import Engine
 from seeahead.bench.methods import Method, OnPiece
 from seeahead.bench.peers.set_up import model_of, python_of
 from seeahead.bench.peers.table import OTHERS, Peer
-from seeahead.bench.peers.worker import PeerError, Worker
+from seeahead.bench.peers.worker import LOADING_SECONDS, PeerError, Worker
 from seeahead.bench.record import Run
 from seeahead.data.suite import Question
 from seeahead.errors import InputError
@@ -67,7 +67,7 @@ def start(name: str, engine: Engine, target: str) -> Outside:
         raise InputError(f"peer '{name}' runs on the CPU, the target on {engine.family.device}; give --device cpu")
     worker = process_of(peer, target)
     try:
-        told = worker.read()
+        told = worker.read(LOADING_SECONDS)
     except PeerError as error:
         told = {"error": str(error)}
     return Outside(engine, peer, worker, told)

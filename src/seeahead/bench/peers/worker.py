@@ -12,7 +12,9 @@ from typing import Any, Self
 from seeahead.errors import escaped
 
 LIMIT_SECONDS = 600.0
-"""For one answer, the first one with the loading of a model."""
+"""For one answer."""
+LOADING_SECONDS = 1800.0
+"""For a model that is loaded, by an engine that may compile it first."""
 
 
 class PeerError(RuntimeError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
@@ -18,17 +18,19 @@ _CACHE_GIB = "1"
 
 def prepare(num_threads: int) -> None:
     """Before vLLM is imported: it starts processes, which inherit this."""
-    site = str(Path(__file__).parent)
     os.environ |= {
-        "PYTHONPATH": site,
+        "PYTHONPATH": str(Path(__file__).parent),
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_KVCACHE_SPACE": _CACHE_GIB,
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "OMP_NUM_THREADS": str(num_threads),
     }
-    sys.path.insert(0, site)
-    import sitecustomize  # noqa: F401  (for this process, which has started already)
+    # For this process, which has started already, perhaps with another module of that name.
+    spec = importlib.util.spec_from_file_location("declared_operators", Path(__file__).with_name("sitecustomize.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 class Engine:
@@ -38,10 +40,10 @@ class Engine:
         prepare(settings["num_threads"])
         import vllm
 
-        self._vllm = vllm
+        self._vllm, self._uses_lookup = vllm, settings["uses_lookup"]
         lookup = {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 3}
-        length = json.loads((Path(settings["model"]) / "config.json").read_text())
-        longest = length.get("text_config", length).get("max_position_embeddings", _MOST_TOKENS)
+        config = json.loads((Path(settings["model"]) / "config.json").read_text())
+        longest = config.get("text_config", config).get("max_position_embeddings", _MOST_TOKENS)
         self._llm = vllm.LLM(
             settings["model"],
             dtype="float32",
@@ -51,13 +53,15 @@ class Engine:
             mm_processor_cache_gb=0,
             enable_prefix_caching=False,
             disable_log_stats=False,
-            **({"speculative_config": lookup} if settings["uses_lookup"] else {}),
+            **({"speculative_config": lookup} if self._uses_lookup else {}),
         )
         self.versions = {"vllm": vllm.__version__}
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         from PIL import Image
 
+        if self._uses_lookup and asked["temperature"] > 0:
+            raise ValueError(f"vLLM {self._vllm.__version__} draws wrongly with drafts on a CPU (its issue 55005)")
         settings: dict[str, Any] = {"max_tokens": asked["max_new_tokens"], "temperature": asked["temperature"]}
         if asked["temperature"] > 0:
             settings |= {"top_p": 1.0, "top_k": 0, "seed": asked["seed"]}
