@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from benchmarks.studies.growth import documents
 from seeahead.bench import growth, growth_page
 from seeahead.bench.growth import BATCHED, PASSED, READ
 from seeahead.cli import main
@@ -58,6 +59,13 @@ def test_tables_and_charts_have_every_executor(found):
     assert "nan" not in drawn.lower()
     heights = [float(y) for y in re.findall(r'cy="([-\d.]+)"', drawn)]
     assert all(0 <= height <= 212 for height in heights)
+
+
+def test_the_page_of_the_documents_says_what_was_cut(found):
+    pages = documents(found)
+    assert set(pages) == {"results/growth.md", "images/growth.svg"}
+    assert "8,000 were asked for; the model holds 1,024." in pages["results/growth.md"]
+    assert "take turns in one run; medians of 2 rounds" in pages["results/growth.md"]
 
 
 def test_an_executor_that_is_named_must_run_here(tiny):
