@@ -1,9 +1,9 @@
 """Executors and peers side by side: each question goes to every arm in turn, greedy, one run.
 
 An arm is an executor in a precision with a drafter, in a process of its own per executor and precision. A peer is
-OpenVINO GenAI on its own export of the same model, in an environment of its own (docs/executors.md).
+OpenVINO GenAI in an environment of its own, which `seeahead bench --set-up-peers` makes.
 
-python -m benchmarks.executors [--genai PYTHON --genai-models FOLDER] [--repeats 2] [-o results/executors.json]
+python -m benchmarks.executors [--peers] [--repeats 2] [-o results/executors.json]
 """
 
 from __future__ import annotations
@@ -12,19 +12,27 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.workers import Worker
+from seeahead.bench.peers import outside, set_up
+from seeahead.bench.peers.table import OTHERS
+from seeahead.bench.peers.worker import Worker
 from seeahead.provenance import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAFTERS = ("none", "lookup", "vision", "msd", "vision:tuned=1", "msd:tuned=1")
 OURS = (("transformers", "float32"), ("openvino", "float32"), ("openvino", "int8"))
-PEERS = (("fp16", ""), ("int8", ""), ("int8", "prompt lookup"))
+PEERS = {
+    "genai fp16": "OpenVINO GenAI fp16 none",
+    "genai int8": "OpenVINO GenAI int8 none",
+    "genai int8 lookup": "OpenVINO GenAI int8 prompt lookup",
+}
+"""Arms of them."""
 MOST_TOKENS = 64
 _WARM_UP = 2
 """Questions."""
@@ -49,38 +57,16 @@ for line in sys.stdin:
     print(json.dumps({**told, "text": reply.text}), flush=True)
 """
 
-GENAI = """
-import json, sys
-from time import perf_counter
-import numpy as np, openvino, openvino_genai
-from PIL import Image
-settings = {"prompt_lookup": True} if sys.argv[2] else {}
-pipe = openvino_genai.VLMPipeline(sys.argv[1], "CPU", **settings)
-print(json.dumps({"version": openvino_genai.__version__}), flush=True)
-for line in sys.stdin:
-    asked = json.loads(line)
-    images = [openvino.Tensor(np.array(Image.open(path).convert("RGB"))[None]) for path in asked["images"]]
-    config = openvino_genai.GenerationConfig(max_new_tokens=asked["max_new_tokens"], do_sample=False)
-    if sys.argv[2]:
-        config.num_assistant_tokens, config.max_ngram_size = 5, 3
-    started = perf_counter()
-    result = pipe.generate(asked["prompt"], generation_config=config, **({"images": images} if images else {}))
-    seconds = perf_counter() - started
-    metrics = result.perf_metrics
-    first = metrics.get_ttft().mean / 1000
-    told = {"seconds": seconds, "decoding": seconds - first, "tokens": metrics.get_num_generated_tokens(), "steps": 0}
-    print(json.dumps({**told, "text": result.texts[0]}), flush=True)
-"""
+Arm = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--genai", help="the Python of an environment with openvino-genai")
-    parser.add_argument("--genai-models", type=Path, help="a folder with its exports, fp16 and int8")
+    parser.add_argument("--peers", action="store_true", help="also OpenVINO GenAI")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    arms, versions = _arms(args.genai, args.genai_models)
+    arms, versions = _arms(with_peers=args.peers)
     rows = asked_in_turn(arms, questions(), args.repeats)
     found = {name: figures(rows, name) for name in arms}
     for name, figure in found.items():
@@ -92,41 +78,54 @@ def main() -> int:
 
 
 def asked_in_turn(
-    arms: Mapping[str, tuple[Worker, str]], asked_of_all: Sequence[Mapping[str, Any]], num_repeats: int
+    arms: Mapping[str, Arm], asked_of_all: Sequence[Mapping[str, Any]], num_repeats: int
 ) -> list[dict[str, Any]]:
-    """What each arm, a worker with a drafter, answers to each question, after a warm-up."""
+    """What each arm answers to each question, after a warm-up."""
     rows = []
     for repeat in range(-1, num_repeats):
         for number, asked in enumerate(asked_of_all if repeat >= 0 else asked_of_all[:_WARM_UP]):
             order = list(arms)
             np.random.default_rng((repeat + 1, number)).shuffle(order)
             for name in order:
-                worker, drafter = arms[name]
-                answer = worker.ask({**asked, "drafter": drafter})
+                answer = arms[name](asked)
                 if repeat >= 0:
                     rows.append({"arm": name, "question": number, "repeat": repeat, **answer})
         sys.stderr.write(f"round {repeat + 1} of {num_repeats}\n")
     return rows
 
 
-def _arms(genai: str | None, models: Path | None) -> tuple[dict[str, tuple[Worker, str]], dict[str, str]]:
-    versions: dict[str, str] = {}
-    arms = own_arms(OURS, DRAFTERS)
-    for weights, mode in PEERS if genai and models else ():
-        worker = Worker([str(genai), "-c", GENAI, str(models / weights), mode])  # type: ignore[operator]
-        versions["openvino_genai"] = worker.read()["version"]
-        arms[f"OpenVINO GenAI {weights} {mode or 'none'}"] = worker, mode
+def _arms(*, with_peers: bool) -> tuple[dict[str, Arm], dict[str, str]]:
+    if with_peers:
+        set_up.check(list(PEERS), "demo")
+    arms, versions = own_arms(OURS, DRAFTERS), dict[str, str]()
+    for peer, arm in PEERS.items() if with_peers else ():
+        worker = outside.process_of(OTHERS[peer], "demo")
+        versions |= worker.read()["versions"]
+        arms[arm] = partial(_ask_peer, worker)
     return arms, versions
 
 
-def own_arms(executors: Sequence[tuple[str, str]], drafters: Sequence[str]) -> dict[str, tuple[Worker, str]]:
+def own_arms(executors: Sequence[tuple[str, str]], drafters: Sequence[str]) -> dict[str, Arm]:
     """Of the demo model, a process for each executor and precision."""
-    arms: dict[str, tuple[Worker, str]] = {}
+    arms: dict[str, Arm] = {}
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     for executor, dtype in executors:
         worker = Worker([sys.executable, "-c", WORKER, executor, dtype, json.dumps(drafters)], env)
-        arms |= {f"{executor} {dtype} {drafter}": (worker, drafter) for drafter in drafters}
+        arms |= {f"{executor} {dtype} {drafter}": partial(_ask, worker, drafter) for drafter in drafters}
     return arms
+
+
+def _ask(worker: Worker, drafter: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    return worker.ask({**asked, "drafter": drafter})
+
+
+def _ask_peer(worker: Worker, asked: Mapping[str, Any]) -> dict[str, Any]:
+    message = {"role": "user", "images": asked["images"], "text": asked["prompt"]}
+    settings = {"max_new_tokens": asked["max_new_tokens"], "temperature": 0.0, "seed": 0}
+    told = worker.ask({"messages": [message], **settings})
+    decoding = told["seconds_total"] - told["seconds_first"]
+    counts = {"tokens": len(told["token_ids"]), "steps": 0}
+    return {"seconds": told["seconds_total"], "decoding": decoding, **counts, "text": told["text"]}
 
 
 def questions() -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.chart_grid import grid
 from seeahead.bench import charts
+from seeahead.bench.chart_grid import grid
 from seeahead.bench.figures import FIGURES, SHORT
 from seeahead.bench.markdown import figures, groups, markdown, name, over_peers, plain_words, row_cells, warnings
 from seeahead.bench.record import PLAIN

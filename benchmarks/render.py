@@ -19,7 +19,7 @@ from benchmarks import guide, publish  # noqa: E402
 from benchmarks.claims.page import render_claims  # noqa: E402
 from benchmarks.options import options_page  # noqa: E402
 from benchmarks.repeatability import repeatability  # noqa: E402
-from benchmarks.studies import ensemble_weights, executors, image_ablation, serving  # noqa: E402
+from benchmarks.studies import ensemble_weights, executors, growth, image_ablation, serving  # noqa: E402
 from seeahead.bench.record import read_record  # noqa: E402
 from seeahead.bench.summary import summarize  # noqa: E402
 from seeahead.provenance import write_text  # noqa: E402
@@ -40,6 +40,7 @@ STUDIES = {
     "pictures": (image_ablation.documents, "What the image gives the vision drafter"),
     "ensembles": (ensemble_weights.documents, "How `tabed` weighs its views, and what that costs"),
     "executors": (executors.documents, "Executors and a peer side by side: float32 and int8, with every drafter"),
+    "growth": (growth.documents, "How passes grow with context, tree and batch, for every executor"),
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
     "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),
 }

@@ -27,7 +27,7 @@ from typing import IO, Any
 
 import openai
 
-from benchmarks.serve_peer import Peer, peer
+from benchmarks.serve_peer import PEERS, Peer, peer
 from seeahead.bench.suites import load_suite
 from seeahead.provenance import provenance, write_json
 
@@ -43,8 +43,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--num-at-once", type=int, default=8)
     parser.add_argument("--executor", default="auto")
-    parser.add_argument("--genai", help="the Python of an environment with openvino-genai (docs/executors.md)")
-    parser.add_argument("--genai-model", type=Path, help="its export of the demo model, in fp16")
+    parser.add_argument("--peer", choices=PEERS, help="also OpenVINO GenAI (seeahead bench --set-up-peers)")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     questions = asked_questions()
@@ -57,8 +56,8 @@ def main() -> int:
             name: lambda clients, drafter=drafter: asyncio.run(load(url, questions, clients, drafter, alone))  # type: ignore[misc]
             for name, drafter in METHODS.items()
         }
-        if args.genai:
-            other = stack.enter_context(peer(args.genai, args.genai_model, questions))
+        if args.peer:
+            other = stack.enter_context(peer(args.peer, questions))
             arms[f"OpenVINO GenAI {other.version.partition('-')[0]}"] = lambda clients: load_of(other, clients)
         rows = [
             {"clients": clients, "method": name, **arm(clients)}

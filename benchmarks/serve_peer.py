@@ -12,7 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workers import Worker
+from seeahead.bench.peers import set_up
+from seeahead.bench.peers.table import OTHERS
+from seeahead.bench.peers.worker import Worker
+
+PEERS = ("genai fp16", "genai int8")
 
 WORKER = """
 import json, sys
@@ -52,14 +56,15 @@ for line in sys.stdin:
 
 
 @contextmanager
-def peer(python: str, model: Path, questions: Sequence[dict[str, Any]]) -> Iterator[Peer]:
+def peer(name: str, questions: Sequence[dict[str, Any]]) -> Iterator[Peer]:
     """One that answers `questions`, bodies of requests, which it gets as texts and files."""
-    with tempfile.TemporaryDirectory() as folder:
-        worker = Worker([python, "-c", WORKER, str(model)])
-        try:
-            yield Peer(worker, [_plain(body, Path(folder)) for body in questions])
-        finally:
-            worker.close()
+    set_up.check([name], "demo")
+    python, model = set_up.python_of(OTHERS[name].engine), set_up.model_of(OTHERS[name], "demo")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Worker([str(python), "-c", WORKER, str(model)]) as worker,
+    ):
+        yield Peer(worker, [_plain(body, Path(folder)) for body in questions])
 
 
 class Peer:

@@ -17,10 +17,10 @@ from time import perf_counter
 from typing import Any
 
 import seeahead
-from benchmarks.chart_grid import grid
 from benchmarks.studies import measured
 from seeahead.api import Engine
 from seeahead.bench import charts
+from seeahead.bench.chart_grid import grid
 from seeahead.bench.harness import question_of
 from seeahead.bench.markdown import table
 from seeahead.bench.suites import Item, load_suite

@@ -52,7 +52,13 @@ def command_line(argv: list[str]) -> list[str]:
     """`argv` as it may be published: the program by name, paths relative to here or by their last part."""
     program = Path(argv[0]).name if argv else ""
     head = ["python", "-m", "seeahead"] if program == "__main__.py" else [program]
-    return head + [_publishable(argument) for argument in argv[1:]]
+    return head + [publishable(argument) for argument in argv[1:]]
+
+
+def publishable(argument: str) -> str:
+    """Words without paths of this machine and names of its users, and not endless."""
+    shown = _PATH.sub(lambda match: _short_path(match.group()), _USER_IN_URL.sub("", argument))
+    return shown if len(shown) <= _MAX_ARGUMENT_LENGTH else shown[:_MAX_ARGUMENT_LENGTH] + "…"
 
 
 def check_writable(path: str | Path) -> None:
@@ -136,11 +142,6 @@ def _fill(path: Path, data: bytes) -> None:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _publishable(argument: str) -> str:
-    shown = _PATH.sub(lambda match: _short_path(match.group()), _USER_IN_URL.sub("", argument))
-    return shown if len(shown) <= _MAX_ARGUMENT_LENGTH else shown[:_MAX_ARGUMENT_LENGTH] + "…"
 
 
 def _short_path(path: str) -> str:

@@ -18,6 +18,8 @@ from seeahead.bench.harness import Plan, Progress, Watch, ask_all, asked_of, gap
 from seeahead.bench.html import write_report
 from seeahead.bench.log import Log
 from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest, weights_of
+from seeahead.bench.peers import outside, set_up
+from seeahead.bench.peers.table import OTHERS, spelled
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
@@ -61,16 +63,15 @@ def run(
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Result:
-    """Ask every question of every method, interleaved, and return what happened.
+    """Ask every question of every method, interleaved. Raises InputError, ModelError or DrafterError.
 
     `methods` are drafters as `load` takes them (default: the target's usual ones); plain decoding is always measured.
-    `suite` is a name (with `folder` for a public data set), a path to your own questions, or a Suite; at most `count`
-    questions per scenario, answers of your own ones up to `max_new_tokens`. `peers`: transformers' own modes by name,
-    an empty list for all of them. `out` is a folder for record and page, in which an interrupted run goes on; without
-    it nothing is written. Raises InputError, ModelError or DrafterError.
+    `suite`: a name (with `folder` for public data), a path to your own questions, or a Suite; at most `count` questions
+    per scenario, answers of your own up to `max_new_tokens`. `peers`: transformers' modes and other engines by name, an
+    empty list for all at hand. `out`: a folder for record and page, where an interrupted run goes on; default none.
     """
-    _check(count, repeats, temperatures, peers or (), out)
-    specs = _drafters(methods, is_demo=target == "demo")
+    _check(count, repeats, temperatures, out)
+    peers, specs = _peers(peers, target), _drafters(methods, is_demo=target == "demo")
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()) if out is None else out)
         if isinstance(suite, Path):
@@ -93,19 +94,26 @@ def _drafters(named: Sequence[str] | None, *, is_demo: bool) -> list[str]:
     return specs
 
 
-def _check(
-    count: int | None, repeats: int, temperatures: Sequence[float], peers: Sequence[str], out: str | Path | None
-) -> None:
+def _peers(named: Sequence[str] | None, target: str) -> list[str] | None:
+    """Refuses what is no peer, or is not set up, likewise."""
+    if named is None:
+        return None
+    names = [spelled(name) for name in named]
+    for name in names:
+        if name not in (known := (*PEERS, *OTHERS)):
+            quoted = ", ".join(f'"{name}"' for name in known)
+            raise InputError(f"no peer '{name}'; allowed: {quoted}, or none by name for all that are at hand")
+    set_up.check([name for name in names if name in OTHERS], target)
+    return names
+
+
+def _check(count: int | None, repeats: int, temperatures: Sequence[float], out: str | Path | None) -> None:
     for name, value in (("count", count), ("repeats", repeats)):
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; allowed is 1 or more")
     if 0 not in temperatures or min(temperatures) < 0:
         found = ", ".join(f"{temperature:g}" for temperature in temperatures)
         raise InputError(f"temperatures are {found}; 0 must be the lowest: exactness is measured on greedy answers")
-    for name in peers:
-        if name not in PEERS:
-            quoted = ", ".join(f'"{known}"' for known in PEERS)
-            raise InputError(f"no peer '{name}'; allowed: {quoted}, or none by name for all of them")
     if out is not None:
         try:
             for name in (RECORD, PAGE):
@@ -128,11 +136,11 @@ class _Bench:
     def run(self, out: Path | None, runs_on: Mapping[str, Any], *, measures_costs: bool) -> Result:
         left_out = self._leave_out_broken_images()
         given = {"drafters": self.drafters, "model": self.target, "peers": self.peers, **runs_on}
-        with Log(None if out is None else out / PARTIAL, self.plan.fingerprint(**given)) as log:
+        with ExitStack() as held, Log(None if out is None else out / PARTIAL, self.plan.fingerprint(**given)) as log:
             plain = api.load(self.target, PLAIN, **runs_on, progress=self.progress)
             if not plain.family.can_see:
                 self._leave_out_images()
-            methods = self._methods(plain)
+            methods = self._methods(plain, held)
             described = self._describe(methods)
             log.begin({"target": described, "methods": list(methods)})
             for share in warm_up(methods, self.plan.suite):
@@ -176,8 +184,8 @@ class _Bench:
             raise InputError(f"every question of {suite.name} shows images, and the model reads text only")
         self.plan = replace(self.plan, suite=replace(suite, items=items))
 
-    def _methods(self, plain: Engine) -> dict[str, Method]:
-        """Plain first, then one per drafter, then the peers, all on one target."""
+    def _methods(self, plain: Engine, held: ExitStack) -> dict[str, Method]:
+        """Plain first, then one per drafter, then the peers, all on one target; `held` closes them."""
         methods = {PLAIN: Method(plain)}
         for spec in self.drafters:
             engine = plain.with_drafter(spec)
@@ -185,15 +193,24 @@ class _Bench:
             methods[name if name not in methods else f"{name} {len(methods)}"] = Method(engine)
         if self.peers is not None:
             folder = assistant_of(self.drafters, plain.own_drafters.get("language"))
-            asked = self.peers or [name for name in PEERS if folder is not None or name != ASSISTED]
-            methods |= {name: PEERS[name](plain, folder) for name in asked}
+            for name in self.peers or self._at_hand(plain, folder):
+                self.progress(f"loading the peer {name}", 0.0)
+                methods[name] = PEERS[name](plain, folder) if name in PEERS else outside.start(name, plain, self.target)
+                held.callback(methods[name].close)
         return methods
+
+    def _at_hand(self, plain: Engine, assistant: Path | None) -> list[str]:
+        """The peers that can be asked here."""
+        own = [name for name in PEERS if assistant is not None or name != ASSISTED]
+        is_cpu = plain.family.device.type == "cpu"
+        return own + [name for name, peer in OTHERS.items() if is_cpu and set_up.is_ready(peer, self.target)]
 
     def _describe(self, methods: Mapping[str, Method]) -> dict[str, Any]:
         """What is run, in words that may be published: no path of this machine; drafters by a hash of their weights."""
         engine, (_, *names) = methods[PLAIN].engine, [name for name, method in methods.items() if not method.is_peer]
         folders = {name: weights_of(spec, engine.own_drafters) for name, spec in zip(names, self.drafters, strict=True)}
         family = engine.family
+        others = {name: method.facts for name, method in methods.items() if isinstance(method, outside.Outside)}
         return {
             "model_type": family.model.config.model_type,
             "num_parameters": sum(map(torch.numel, family.model.parameters())),
@@ -203,6 +220,7 @@ class _Bench:
             "num_threads": torch.get_num_threads(),
             "model": self.target if self.target == "demo" else Path(self.target).name,
             "drafters": {name: digest(folder) for name, folder in folders.items() if folder is not None},
+            **({"others": others} if others else {}),
         }
 
     def _ask(self, methods: Mapping[str, Method], log: Log) -> float | None:
@@ -237,5 +255,10 @@ class _Bench:
             peers=tuple(name for name, method in methods.items() if method.is_peer),
             asked=asked_of(plan, log),
             runs=tuple(log.runs.values()),
-            gaps=tuple(gaps(plan, methods[PLAIN].engine.family, log)),
+            gaps=tuple(gaps(plan, methods[PLAIN].engine.family, log, _comparable(methods))),
         )
+
+
+def _comparable(methods: Mapping[str, Method]) -> list[str]:
+    """Those that have the target's own weights, and so its answers."""
+    return [name for name, method in methods.items() if method.has_weights_of_target]

@@ -6,6 +6,7 @@ Words carry the meaning, colour only repeats it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,6 +19,7 @@ from seeahead.bench.words import heading
 
 WIDTH = 340
 _NUM_COLOURS = 8
+_BOTTOM = 212.0  # of the plane of lines
 _LETTER = 6.4  # width of a letter at the charts' font size, on the safe side
 _APART, _LED = 14.0, 7.0
 """Between two names; how far a name may stand from its dot before a line leads to it."""
@@ -210,12 +212,49 @@ def acceptance(ident: str, methods: Methods) -> str:
 
 
 def lines(ident: str, title: str, series: Sequence[Line], name: str, room: int = 92) -> str:
-    """Lines over 1, 2, 3, …; heights are shares from 0 to 1. Each line's name stands at its end."""
-    left, right, bottom = 42.0, WIDTH - room, 212.0
+    """Lines over 1, 2, 3, …; heights are shares from 0 to 1."""
+    left, right = 42.0, WIDTH - room
     deepest = max((x for entry in series for x, _ in entry.points), default=1.0)
-    across, up = _scale(1, max(2.0, deepest), left + 8, right), _scale(0, 1, bottom, 10)
+    scales = _scale(1, max(2.0, deepest), left + 8, right), _scale(0, 1, _BOTTOM, 10)
     ticks = _ticks(1, deepest), [0, 0.25, 0.5, 0.75, 1]
-    body = _axes(across, up, name, (left, right, bottom), ticks, "{:.0%}")
+    return _drawn(ident, title, series, name, scales, ticks, right, "{:.0%}")
+
+
+def doublings(
+    ident: str, title: str, series: Sequence[Line], name: str, *, highest: float = 0.0, are_times: bool = False
+) -> str:
+    """Lines over numbers that double, each of them named below; heights from 0 to `highest` at least, or decades."""
+    left, right = 42.0, WIDTH - 16 - _LETTER * max(len(entry.label) for entry in series)
+    places = sorted({x for entry in series for x, _ in entry.points})
+    heights = [highest, *(y for entry in series for _, y in entry.points)]
+    heights += [end for entry in series for spread in entry.spread for ends in spread for end in ends]
+    straight = _scale(math.log2(places[0]), math.log2(places[-1]), left + 8, right - 8)
+    if are_times:
+        low, high = (math.log10(end(height for height in heights if height)) for end in (min, max))
+        upright = _scale(math.floor(low), math.ceil(high), _BOTTOM, 10)
+        up, marks = (
+            lambda value: upright(math.log10(value)),
+            [10.0**power for power in range(math.floor(low), math.ceil(high) + 1)],
+        )
+    else:
+        up, marks = _scale(0, 1.05 * max(heights), _BOTTOM, 10), _ticks(0, max(heights))
+    scales = (lambda value: straight(math.log2(value))), up
+    return _drawn(ident, title, series, name, scales, (places, marks), right, "{:g}")
+
+
+def _drawn(
+    ident: str,
+    title: str,
+    series: Sequence[Line],
+    name: str,
+    scales: tuple[Place, Place],
+    ticks: tuple[Sequence[float], Sequence[float]],
+    right: float,
+    form: str,
+) -> str:
+    """Each line's name stands at its end."""
+    across, up = scales
+    body = _axes(across, up, name, (42.0, right, _BOTTOM), ticks, form)
     names = []
     for number, entry in enumerate(entry for entry in series if entry.points):
         points = [(across(x), up(y)) for x, y in entry.points]
@@ -224,9 +263,9 @@ def lines(ident: str, title: str, series: Sequence[Line], name: str, room: int =
         body.append(path(points, f"series dash{number % 4}", entry.colour))
         body += [circle(x, y, 3, "solid", entry.colour) for x, y in points]
         x, y = points[-1]
-        names.append(_Name(x, y, x + 8, _short(entry.label, 13)))
-    described = (f"{entry.label}: " + ", ".join(f"{y:.0%}" for _, y in entry.points) for entry in series)
-    return svg(ident, 250, title, described, [*body, *_names_beside(names, bottom)])
+        names.append(_Name(x, y, x + 8, _short(entry.label, max(13, int((WIDTH - x - 7) / _LETTER)))))
+    described = (f"{entry.label}: " + ", ".join(form.format(y) for _, y in entry.points) for entry in series)
+    return svg(ident, 250, title, described, [*body, *_names_beside(names, _BOTTOM)])
 
 
 def _axes(

@@ -23,6 +23,8 @@ from seeahead.metrics import Totals, memory_bound_speed_up, per
 OfTotals = Callable[[Totals, Totals], Any]
 """A figure of a method's sums and the other's."""
 PERCENT = (0, " %", 100)
+OTHER_WEIGHTS = "other weights"
+"""Shown where answers cannot be expected to be the plain ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +117,8 @@ class Sample:
 
     @property
     def num_identical(self) -> int | None:
-        """None above temperature 0, where there is no one right answer."""
-        if self.own.temperature > 0:
+        """None above temperature 0, where there is no one right answer, and of an engine with other weights."""
+        if self.own.temperature > 0 or not self.record.has_weights_of_target(self.method):
             return None
         others = {(run.asked, run.repeat): run.token_ids for run in self.other.runs}
         return sum(run.token_ids == others.get((run.asked, run.repeat)) for run in self.own.runs)
@@ -147,6 +149,8 @@ class Figure:
     scale: float = 1.0
 
     def cell(self, sample: Sample) -> Cell:
+        if self.word == "identical" and not sample.record.has_weights_of_target(sample.method):
+            return Cell(OTHER_WEIGHTS)
         return number(sample[self.word], self.digits, self.unit.format(sample), self.scale)
 
 

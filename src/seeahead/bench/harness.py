@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -24,6 +24,7 @@ from seeahead.errors import InputError
 from seeahead.families.base import Family
 from seeahead.prompt import make_prompt
 from seeahead.proof import logit_gap, parting
+from seeahead.provenance import publishable
 from seeahead.records import Origin
 
 Progress = Callable[[str, float], None]
@@ -164,8 +165,8 @@ def _answer(method: Method, empty: Run, question: Question, seed: int, watch: Wa
         if not method.is_peer:
             raise
         first_line = str(error).strip().partition("\n")[0]
-        return replace(empty, error=f"{type(error).__name__}: {first_line}")
-    return replace(found, peak_bytes=peak_bytes(method.engine.family.device))
+        return replace(empty, error=publishable(f"{type(error).__name__}: {first_line}"))
+    return replace(found, peak_bytes=found.peak_bytes or peak_bytes(method.engine.family.device))
 
 
 def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
@@ -183,9 +184,11 @@ def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
     )
 
 
-def gaps(plan: Plan, family: Family, log: Log) -> Iterator[Gap]:
-    """Every greedy answer that is not the plain one of the same repeat."""
+def gaps(plan: Plan, family: Family, log: Log, methods: Collection[str]) -> Iterator[Gap]:
+    """Every greedy answer of these methods that is not the plain one of the same repeat."""
     for (index, method, repeat, temperature), other in sorted(log.runs.items()):
+        if method not in methods:
+            continue
         plain = log.runs[index, PLAIN, repeat, temperature]
         position = parting(plain.token_ids, other.token_ids)
         if temperature == 0 and not other.error and position is not None:

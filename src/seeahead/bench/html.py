@@ -21,7 +21,17 @@ from seeahead import metrics
 from seeahead.bench import charts
 from seeahead.bench.figures import FIGURES, GROUPINGS, SHORT, TABLES, Figure, Sample, grouped
 from seeahead.bench.record import PLAIN, Asked, Record, Run
-from seeahead.bench.summary import Summary, coverage, difference, fastest, kept, pace, summarize, temperature_title
+from seeahead.bench.summary import (
+    Summary,
+    aside,
+    coverage,
+    difference,
+    fastest,
+    kept,
+    pace,
+    summarize,
+    temperature_title,
+)
 from seeahead.bench.words import DEFINITIONS, anchor, heading, times
 from seeahead.data.suite import BUNDLED, image_facts
 from seeahead.provenance import write_text
@@ -96,7 +106,7 @@ def verdict(entry: Sample) -> str:
         return "peer failed or lacks answers"
     is_open = ratio.low is not None and ratio.high is not None and ratio.low <= 1 <= ratio.high
     found = "no clear winner" if is_open else "ours is faster" if ratio.value > 1 else "the peer is faster"
-    return found + coverage(entry)
+    return found + aside(entry.record, entry.other.method) + coverage(entry)
 
 
 def _key_figures(summary: Summary, best: Sample | None) -> list[tuple[str, str, str]]:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from seeahead.bench.figures import GROUPINGS, SHORT, TABLES, Figure, Sample, grouped
-from seeahead.bench.summary import Summary, coverage, temperature_title
+from seeahead.bench.summary import ALIKE, SAME, UNLIKE, Summary, aside, coverage, relation, temperature_title
 from seeahead.bench.words import DEFINITIONS, Cell, heading, times
 
 _WIDEST = 40
@@ -25,10 +25,13 @@ def short(summary: Summary) -> str:
 
 
 def over_peers(summary: Summary) -> Iterator[str]:
-    """One sentence about the first temperature, where there are peers."""
-    if against := next(iter(summary.against.values()), ()):
-        parts = (" ".join(_beside(entry, "over")) for entry in against)
-        yield f"Ours over peers on the same weights, by token rate: {'; '.join(parts)}."
+    """About the first temperature, where there are peers: a sentence for each relation of their weights to ours."""
+    against = next(iter(summary.against.values()), ())
+    for related in (SAME, ALIKE, UNLIKE):
+        chosen = [entry for entry in against if relation(summary.record, entry.other.method) == related]
+        if chosen:
+            parts = (" ".join(_beside(entry, "over")) for entry in chosen)
+            yield f"Ours over peers {related}, by token rate: {'; '.join(parts)}."
 
 
 def warnings(summary: Summary) -> Iterator[str]:
@@ -49,6 +52,8 @@ def _parts(summary: Summary) -> Iterator[str]:
         yield from (figures(title, methods, columns) for title, columns in TABLES.items())
         if against := summary.against[temperature]:
             rows = [_beside(entry, "/") for entry in against]
+            for row, entry in zip(rows, against, strict=True):
+                row[1] += aside(summary.record, entry.other.method)
             yield table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
         yield from (groups(title, methods) for title in GROUPINGS)
     measured = summary.record.costs

@@ -47,6 +47,11 @@ class Method:
     engine: Engine
 
     @property
+    def has_weights_of_target(self) -> bool:
+        """Whether its greedy answers should be the plain ones."""
+        return True
+
+    @property
     def num_weights(self) -> int:
         """Those that the drafter reads per draft step."""
         modules: Iterable[Any] = getattr(self.engine.drafter, "modules", ())
@@ -81,6 +86,9 @@ class Method:
             pieces=tuple(pieces),
             arrivals=tuple(seconds - first for seconds in arrivals),
         )
+
+    def close(self) -> None:
+        """Gives back what the method holds beside the engine."""
 
 
 def weights_of(spec: str, own: Mapping[str, Path]) -> Path | None:

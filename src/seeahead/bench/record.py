@@ -162,6 +162,18 @@ class Record(_Strict):
         """With their number of questions, in the order of their first one."""
         return Counter(entry.scenario for entry in self.asked)
 
+    def precision_of(self, method: str) -> str:
+        """Of its weights."""
+        return str(self._other(method).get("precision", self.settings.get("dtype", "")))
+
+    def has_weights_of_target(self, method: str) -> bool:
+        """Whether its greedy answers should be the plain ones."""
+        return bool(self._other(method).get("has_weights_of_target", True))
+
+    def _other(self, method: str) -> Mapping[str, Any]:
+        """What is known of another engine; nothing of ours."""
+        return (self.settings.get("others") or {}).get(method) or {}
+
     def first_answers(self) -> dict[int, dict[str, Run]]:
         """By question and method: the answers of the lowest temperature and the first repeat."""
         lowest = min((run.temperature for run in self.runs), default=0.0)

@@ -108,6 +108,14 @@ class Origins(Shown):
     hardware: Hardware | None = None
 
 
+class Other(Shown):
+    """Another engine."""
+
+    precision: str
+    has_weights_of_target: bool
+    versions: dict[str, str | None] = {}
+
+
 class Settings(Shown):
     """What ran."""
 
@@ -127,6 +135,7 @@ class Settings(Shown):
     harness_share: Annotated[float, Field(ge=-1, le=1)] | None = None
     drafters: dict[str, str] | None = None
     left_out: list[str] | None = None
+    others: dict[str, Other] | None = None  # by method
 
 
 def faults(record: Record) -> Iterator[str]:

@@ -19,6 +19,10 @@ _LARGEST_GAP = {"float32": 0.1}
 _LARGEST_GAP_IN_HALF_PRECISION = 1.0
 """Logits: rounding alone does not make the target prefer its own token by more."""
 
+_BITS = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "int4": 4}
+SAME, ALIKE, UNLIKE = "on the same weights", "on other weights of as many bits", "in another precision"
+"""How the weights of a peer are related to ours."""
+
 _MOST_NAMED = 5
 
 _RUN_BY = {"openvino": "run by OpenVINO", "graphs": "run in captured passes", "exact": "run in exact passes"}
@@ -45,7 +49,8 @@ class Summary:
         same = "" if best.num_identical is None else f", answers identical {best.num_identical} of {best.num_answers}"
         sentence = f"{_how_fast(best.method, speed_up)}{same}."
         if peer is not None and (rival := peer["speed-up"]) is not None and rival.value > speed_up.value:
-            sentence += f" A peer is faster: {peer.method}, {rival.value:.2f} times plain{_range(rival)}."
+            sentence += f" A peer is faster: {peer.method}, {rival.value:.2f} times plain{_range(rival)}"
+            sentence += f"{aside(self.record, peer.method)}."
         return sentence
 
     @cached_property
@@ -111,6 +116,20 @@ def ranked(methods: Sequence[Sample], *, is_peer: bool) -> list[Sample]:
 
 def fastest(methods: Sequence[Sample], *, is_peer: bool) -> Sample | None:
     return next(iter(ranked(methods, is_peer=is_peer)), None)
+
+
+def relation(record: Record, peer: str) -> str:
+    """One of SAME, ALIKE and UNLIKE."""
+    if record.has_weights_of_target(peer):
+        return SAME
+    ours, theirs = (_BITS.get(record.precision_of(method).removeprefix("torch.")) for method in (PLAIN, peer))
+    return ALIKE if ours == theirs else UNLIKE
+
+
+def aside(record: Record, peer: str) -> str:
+    """What has to be known where a peer is compared with ours; goes on from the figure."""
+    found = relation(record, peer)
+    return "" if found == SAME else f", {found} ({record.precision_of(peer)})"
 
 
 def _speed(entry: Sample) -> float:
@@ -186,7 +205,8 @@ def _lost(entry: Sample, at: str) -> Iterator[str]:
         clearly = "" if ratio.high is None or ratio.high < 1 else ", though not clearly"
         name = "the plain loop" if entry.method == PLAIN else entry.method
         times = f"{ratio.value:.2f} times{_range(ratio)}"
-        yield f"The peer {entry.other.method} beats {name} {at}{clearly}: ours has {times} its token rate."
+        peer = f"{entry.other.method}{aside(entry.record, entry.other.method)}"
+        yield f"The peer {peer} beats {name} {at}{clearly}: ours has {times} its token rate."
 
 
 def coverage(entry: Sample) -> str:

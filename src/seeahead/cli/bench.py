@@ -5,17 +5,22 @@ examples:
   seeahead bench --suite demo --output out/bench
   seeahead bench --data my/images -m llava-hf/llava-1.5-7b-hf -d lookup
   seeahead bench --suite chartqa --folder data/ChartQA --count 50
+  seeahead bench --growth
+  seeahead bench --set-up-peers
+  seeahead bench --quick --executor openvino --dtype int8 --peers genai-int8 genai-int8-lookup
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seeahead.cli import add_target, streams, terminal
+from seeahead.provenance import check_writable, write_json, write_text
 
 QUICK_COUNT = 2
+QUICK_ROUNDS = 3
 _MOST_NAMED = 10
 
 
@@ -27,15 +32,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--count", type=int, help="questions per scenario (default: all)")
     add("--quick", action="store_true", help="a first look in minutes: two questions per scenario, once, greedy")
     add_target(parser, "a drafter to measure; repeat it for several", takes_several=True)
-    add("--peers", nargs="*", metavar="NAME", help="transformers' own generate on the same weights: all of it, or some")
+    add(
+        "--peers",
+        nargs="*",
+        metavar="NAME",
+        help="also ask transformers' own generate, and other engines that are set up: all, or some by name",
+    )
+    add("--set-up-peers", action="store_true", help="install other engines for --peers (all, or those named), and end")
     add("--temperature", type=float, action="append", help="repeat it for several (default: 0 and 1)")
     add("--repeats", type=int, default=1, help="how often every question is asked (default: 1)")
     add("--max-new-tokens", type=int, default=128, help="answer length for your own questions (default: 128)")
     add("--seed", type=int, default=0, help="of the sample of questions, their order, and sampled answers")
+    add(
+        "--growth",
+        nargs="*",
+        metavar="EXECUTOR[:DTYPE]",
+        help="instead: how passes grow with context, tree and batch, for all executors that run here or those named",
+    )
     add("-o", "--output", type=Path, default=Path("out/bench"), help="folder of record and report (default: out/bench)")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.set_up_peers:
+        return _set_up_peers(args.model, args.peers or ())
+    if args.growth is not None:
+        return _growth(args)
     from seeahead import bench
     from seeahead.bench.benchmark import ASKING, PAGE, RECORD
     from seeahead.bench.harness import MEASURING, Watch
@@ -65,4 +86,31 @@ def run(args: argparse.Namespace) -> int:
     terminal.console().print(short(result.summary), soft_wrap=True)
     for name in (RECORD, PAGE):
         streams.say(f"written: {args.output / name}")
+    return 0
+
+
+def _set_up_peers(target: str, names: Sequence[str]) -> int:
+    from seeahead.bench.peers.set_up import set_up
+
+    with terminal.Progress() as report:
+        ready = set_up(target, names, report)
+    streams.say(f"ready: {', '.join(ready)}")
+    return 0
+
+
+def _growth(args: argparse.Namespace) -> int:
+    from seeahead.bench import growth, growth_page
+
+    paths = [args.output / name for name in ("growth.json", "growth.svg")]
+    for path in paths:
+        check_writable(path)
+    contexts, rounds = (growth.CONTEXTS[:2], QUICK_ROUNDS) if args.quick else (growth.CONTEXTS, growth.ROUNDS)
+    with terminal.Progress() as report:
+        given = {"contexts": contexts, "rounds": rounds, "device": args.device}
+        found = growth.measure(args.model, args.growth, **given, progress=report)
+    write_json(paths[0], found)
+    write_text(paths[1], growth_page.image(found))
+    terminal.console().print(growth_page.tables(found), soft_wrap=True)
+    for path in paths:
+        streams.say(f"written: {path}")
     return 0

@@ -27,7 +27,7 @@ _UNUSED_SECONDS = 7 * 24 * 3600
 def seal(folder: Path) -> None:
     """Write down what the folder holds, so that `damage` can tell whether it still does."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    known = {path.relative_to(folder).as_posix(): _fingerprint(path) for path in files}
+    known = {path.relative_to(folder).as_posix(): fingerprint_of(path) for path in files}
     write_json(folder / MANIFEST, {"files": known})
 
 
@@ -44,7 +44,7 @@ def damage(folder: Path) -> str | None:
         return f"{MANIFEST} is missing or damaged" if os.path.lexists(folder) else "it is not built"
     for name, fingerprint in files.items():
         try:
-            is_whole = _fingerprint(folder / name) == fingerprint
+            is_whole = fingerprint_of(folder / name) == fingerprint
         except (OSError, ValueError):
             return f"{name} is missing"
         if not is_whole:
@@ -52,7 +52,8 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint_of(path: Path) -> str:
+    """Its size and a hash of samples."""
     size = path.stat().st_size
     digest = hashlib.sha256()
     with path.open("rb") as stream:
