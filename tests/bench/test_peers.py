@@ -72,7 +72,8 @@ def test_a_wrapped_assistant_says_what_the_drafter_says(engine, drafter_folder):
     assert draft_ids[3] == 1, "a token outside the vocabulary reads as the unknown one"
     inputs = ModelInputs(torch.tensor([draft_ids]))
     own = Session(drafter.language.executor, 8).prefill(inputs).logits[-1]
-    torch.testing.assert_close(logits[drafter.vocabulary.target_ids], own, atol=1e-4, rtol=1e-3)
+    # Drafters keep their weights in half of the bits where that is faster.
+    torch.testing.assert_close(logits[drafter.vocabulary.target_ids], own, atol=1e-2, rtol=1e-2)
     assert int(logits.argmax()) in drafter.vocabulary.target_ids.tolist()
 
 
