@@ -106,7 +106,7 @@ def test_progress_goes_from_loading_to_the_last_answer(result, told):
     [
         ({"repeats": 0}, "repeats is 0; allowed is 1 or more"),
         ({"temperatures": [0.7]}, "temperatures are 0.7; 0 must be the lowest"),
-        ({"peers": ["vllm"]}, "no peer 'vllm'"),
+        ({"peers": ["llama.cpp"]}, "no peer 'llama.cpp'"),
         ({"suite": "chartq"}, "did you mean chartqa"),
     ],
 )
