@@ -20,9 +20,9 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
         f"# {TITLE}",
         f"Bare passes of the {name} model's executors, without drafters: a text prompt, a step of k tokens after "
         f"{shortest:,} to {longest:,} cached ones, a plain step of several requests.{cut} Executors take turns in one "
-        f"run; medians of {settings['rounds']} rounds (long prompts are read less often, the longest once), in "
-        "brackets the 95 % bootstrap interval over rounds. V(k) is the time of a pass over k tokens over that of one, "
-        "within a round.",
+        f"run; medians of {settings['rounds']} rounds (long prompts are read less often, the longest once, and half as "
+        "many rounds of passes follow it), in brackets the 95 % bootstrap interval over rounds. V(k) is the time of a "
+        "pass over k tokens over that of one, within a round.",
         f"![{TITLE}](../images/growth.svg)",
         tables(found),
         f"{measured(source)}, with {source['hardware']['num_cores']} cores and {settings['num_threads']} threads.",

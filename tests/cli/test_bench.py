@@ -80,7 +80,7 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
         (["--temperature", "0.7"], "temperatures are 0.7; 0 must be the lowest"),
         (["-o", "pyproject.toml/out"], "cannot write into"),
         (["-d", "lokup"], "did you mean 'lookup'?"),
-        (["--peers", "vllm"], 'no peer \'vllm\'; allowed: "transformers", "transformers lookup", '),
+        (["--peers", "llama.cpp"], 'no peer \'llama.cpp\'; allowed: "transformers", "transformers lookup", '),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(words, says, capsys, tmp_path):

@@ -31,8 +31,9 @@ ROUNDS = 7
 ARMS = ("transformers auto", "openvino float32", "openvino int8", "graphs auto")
 """Executor and precision; by default all of these that run here."""
 READ, PASSED, BATCHED = "prompts", "passes", "batches"
-_TOKENS_READ = 4096
-"""A prompt is read once at least; short ones until so many tokens were read, or every round."""
+_TOKENS_READ = 6144
+"""A prompt is read once at least; short ones until so many tokens were read, or every round. After longer ones come
+half the rounds of passes."""
 Rows = list[dict[str, Any]]
 
 
@@ -59,23 +60,27 @@ def measure(
     found: dict[str, Rows] = {READ: [], PASSED: [], BATCHED: []}
     with torch.inference_mode():
         for number, length in enumerate(lengths):
-            tell(f"contexts of {length} tokens", number / (len(lengths) + 1))
+            share = number / (len(lengths) + 1)
+            tell(f"reading prompts of {length:,} tokens", share)
             sessions = _read(executors, words, length, rounds, found[READ])
-            _pass(executors, words, length, sessions, rounds, found[PASSED])
+            tell(f"passes after {length:,} tokens", share)
+            num_rounds = rounds if length <= _TOKENS_READ else max(2, rounds // 2)
+            _pass(executors, words, length, sessions, num_rounds, found[PASSED])
         tell("batches", len(lengths) / (len(lengths) + 1))
         _batch(executors, words, min(BATCH_CONTEXT, lengths[-1]), rounds, found[BATCHED])
-    settings = {
-        "model": "demo" if target == "demo" else target.rstrip("/").rpartition("/")[2],
-        "num_parameters": sum(map(torch.numel, first.family.model.parameters())),
-        "max_length": first.target.executor.limits.max_length,
-        "device": first.family.device.type,
-        "num_threads": torch.get_num_threads(),
-        "rounds": rounds,
-        "arms": list(engines),
-        "contexts": lengths,
-        "asked_contexts": list(contexts),
-    }
+    settings = {**_described(target, first), "rounds": rounds, "arms": list(engines)}
+    settings |= {"contexts": lengths, "asked_contexts": list(contexts)}
     return {"schema": SCHEMA, "provenance": provenance(0), "settings": settings, **found}
+
+
+def _described(target: str, engine: Engine) -> dict[str, Any]:
+    return {
+        "model": "demo" if target == "demo" else target.rstrip("/").rpartition("/")[2],
+        "num_parameters": sum(map(torch.numel, engine.family.model.parameters())),
+        "max_length": engine.target.executor.limits.max_length,
+        "device": engine.family.device.type,
+        "num_threads": torch.get_num_threads(),
+    }
 
 
 def _loaded(target: str, arms: Sequence[str], device: str, tell: Progress) -> dict[str, Engine]:

@@ -75,7 +75,9 @@ def image(found: Found) -> str:
         ("Plain tokens per second, several at once", _chart("c", found, _batch_rates, "requests")),
     ]
     known = {arm: {context: costs(found, arm, context) for context in settings["contexts"]} for arm in arms}
-    highest = max(cost.value for by_context in known.values() for one in by_context.values() for cost in one.values())
+    highest = max(
+        cost.high or cost.value for by_context in known.values() for one in by_context.values() for cost in one.values()
+    )
     for place, (arm, by_context) in enumerate(known.items()):
         series = [
             _line(f"{context:,} before", colour, one) for (context, one), colour in zip(by_context.items(), _COLOURS)
