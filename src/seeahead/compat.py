@@ -6,7 +6,6 @@ A new release is taken in here, and nowhere else (`tests/test_architecture.py` s
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -92,18 +91,6 @@ def attention_of(config: Any) -> str | None:
 
 def set_attention(config: Any, name: str | None) -> None:
     config._attn_implementation = name
-
-
-def sdpa_attention() -> Callable[..., Any]:
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-    return sdpa_attention_forward
-
-
-def eager_attention(layer: nn.Module) -> Callable[..., Any]:
-    """The one that stands beside an attention layer in its model's own file."""
-    function: Callable[..., Any] = vars(sys.modules[type(layer).__module__])["eager_attention_forward"]
-    return function
 
 
 def recomputes(model: PreTrainedModel) -> bool:

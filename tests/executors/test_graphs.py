@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from seeahead import proof
-from seeahead.decode import run
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs, TreeInputs, Want
 from seeahead.executors import graphs, regions
@@ -18,25 +17,21 @@ from seeahead.executors.capture import Captured
 from seeahead.executors.graphs import GraphsExecutor
 from seeahead.families import family_for
 from seeahead.families.choice import choose
-from seeahead.request import Request
-from seeahead.sampling import Sampler, SamplingParams
 from seeahead.session import Session
-from seeahead.stopping import StopRule
-from seeahead.testing import ScriptedDrafter, answer, assert_same_answer, tiny_model
+from seeahead.testing import answer, assert_same_answer, tiny_model
 from seeahead.testing.drafters import some_words
 from seeahead.testing.models import TEXT_FAMILIES, VISION_FAMILIES
 from seeahead.tree import ROOT
+from tests.executors.agreement import assert_family_agrees
 from tests.lossless.cases import (
     IN_GRAPHS,
     NUM_TOKENS,
-    image_counts,
     msd,
     plain,
     plain_type,
     prompt,
     target,
 )
-from tests.scripts import sometimes_right
 
 REFUSED = "llama4_text"  # whose layers read places off the cache
 OTHERS = [one for one in (*VISION_FAMILIES, *TEXT_FAMILIES) if one not in (*map(plain_type, IN_GRAPHS), REFUSED)]
@@ -77,19 +72,7 @@ def replayed(monkeypatch):
 
 @pytest.mark.parametrize("model_type", OTHERS)
 def test_a_family_says_what_transformers_says(model_type):
-    family, requests = in_graphs(model_type), []
-    for num_images in image_counts(model_type):
-        inputs, truth = prompt(model_type, num_images), plain(model_type, num_images)
-        drafter = ScriptedDrafter("sometimes right", sometimes_right(truth.token_ids))
-        assert_same_answer(answer(family, inputs, max_new_tokens=NUM_TOKENS), truth)
-        assert_same_answer(answer(family, inputs, drafter, max_new_tokens=NUM_TOKENS), truth)
-        sampler, rule = Sampler(SamplingParams(), inputs.token_ids[0].tolist()), StopRule(NUM_TOKENS)
-        request = Request(family.executor, drafter, sampler, rule, family.image_token_ids).ask(inputs)
-        requests.append((request, truth))
-    for _ in run(iter([request for request, _ in requests]), 8):
-        pass
-    for request, truth in requests:
-        assert tuple(request.answer) == truth.token_ids
+    assert_family_agrees(in_graphs(model_type), model_type)
 
 
 def pair(seed=0):

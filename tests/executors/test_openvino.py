@@ -25,7 +25,8 @@ from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, answer, assert_same_answer, random_tree, tiny_inputs, tiny_model
 from seeahead.testing.models import TEXT_FAMILIES, VISION_FAMILIES
 from seeahead.tree import ROOT
-from tests.lossless.cases import CONVERTED, NUM_TOKENS, image_counts, plain, plain_type, prompt, target
+from tests.executors.agreement import assert_family_agrees
+from tests.lossless.cases import CONVERTED, NUM_TOKENS, plain, plain_type, prompt, target
 from tests.scripts import sometimes_right
 
 # Experts are chosen by counting, which the converter cannot follow; llama4 reads places off the cache.
@@ -41,19 +42,7 @@ def on_openvino(model_type, precision="float32", **changes):
 
 @pytest.mark.parametrize("model_type", OTHERS)
 def test_a_family_says_what_transformers_says(model_type):
-    family, requests = on_openvino(model_type), []
-    for num_images in image_counts(model_type):
-        inputs, truth = prompt(model_type, num_images), plain(model_type, num_images)
-        drafter = ScriptedDrafter("sometimes right", sometimes_right(truth.token_ids))
-        assert_same_answer(answer(family, inputs, max_new_tokens=NUM_TOKENS), truth)
-        assert_same_answer(answer(family, inputs, drafter, max_new_tokens=NUM_TOKENS), truth)
-        sampler, rule = Sampler(SamplingParams(), inputs.token_ids[0].tolist()), StopRule(NUM_TOKENS)
-        request = Request(family.executor, drafter, sampler, rule, family.image_token_ids).ask(inputs)
-        requests.append((request, truth))
-    for _ in run(iter([request for request, _ in requests]), 8):
-        pass
-    for request, truth in requests:
-        assert tuple(request.answer) == truth.token_ids
+    assert_family_agrees(on_openvino(model_type), model_type)
 
 
 @pytest.mark.parametrize("model_type", REFUSED)

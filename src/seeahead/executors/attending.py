@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -41,3 +42,12 @@ def _attend(module: nn.Module, *states: Any, **settings: Any) -> tuple[torch.Ten
     if attention is None:
         raise NotImplementedError("this attention is there within a pass")
     return attention(module, *states, **settings)
+
+
+def attention_function(module: nn.Module, name: str) -> Callable[..., Any]:
+    """Transformers' own attention of this name, for a layer of a model."""
+    if name == "eager":  # every modelling file has its own
+        eager: Callable[..., Any] = vars(sys.modules[type(module).__module__])["eager_attention_forward"]
+        return eager
+    known: Callable[..., Any] = AttentionInterface()[name]
+    return known

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AttentionInterface
 
 from seeahead.compat import Cache, CacheLayerMixin, attention_of
-from seeahead.executors.attending import attention_by
+from seeahead.executors.attending import attention_by, attention_function
 from seeahead.executors.rows import Packed
 
 
@@ -96,17 +94,9 @@ def _attend(
     """As transformers calls it: [1, heads, tokens, width] of all slots; returns [1, tokens, heads, width]."""
     if attention_mask is None:
         raise NotImplementedError("packed slots are attended to within a packed pass, with its mask")
-    attend = _function(module, cache.original)
+    attend = attention_function(module, cache.original)
     gathered = []
     for (keys, values), (_, first, end) in zip(cache.taken(key), cache.row.parts, strict=True):
         mask = attention_mask[:, :, first:end, : keys.shape[2]]
         gathered.append(attend(module, query[:, :, first:end], keys, values, mask, **settings)[0])
     return torch.cat(gathered, 1), None
-
-
-def _function(module: nn.Module, name: str) -> Callable[..., Any]:
-    if name == "eager":  # every modelling file has its own
-        eager: Callable[..., Any] = vars(sys.modules[type(module).__module__])["eager_attention_forward"]
-        return eager
-    known: Callable[..., Any] = AttentionInterface()[name]
-    return known

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from seeahead.compat import Cache, CacheLayerMixin, attention_of, eager_attention, sdpa_attention
-from seeahead.executors.attending import attention_by
+from seeahead.compat import Cache, CacheLayerMixin, attention_of
+from seeahead.executors.attending import attention_by, attention_function
 from seeahead.executors.language import Language
 
 
@@ -60,13 +60,14 @@ class Traceable(Language):
     def __init__(self, model: PreTrainedModel, kinds: Sequence[str], num_additions: int) -> None:
         super().__init__(model, kinds)
         self._num_additions = num_additions
-        self._is_eager = attention_of(self._config) == "eager"  # whose models cap scores, which others cannot
+        # Models that cap scores are eager, and no other attention does that.
+        self._attention = "eager" if attention_of(self._config) == "eager" else "sdpa"
 
     def attend(
         self, layer: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **settings: Any
     ) -> tuple[torch.Tensor, None]:
         """As transformers' attention: `query` [1, heads, tokens, width] over rows: [1, tokens, heads, width]."""
-        run = eager_attention(layer) if self._is_eager else sdpa_attention()
+        run = attention_function(layer, self._attention)
         found, _ = run(layer, _in_rows(query, self._spread), key, value, mask, **settings)
         heads, width = int(found.shape[2]), int(found.shape[3])
         return found.reshape(-1, heads * width).index_select(0, self._gathered).reshape(1, -1, heads, width), None
