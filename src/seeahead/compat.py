@@ -14,6 +14,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.cache_utils import Cache as Cache
 from transformers.cache_utils import CacheLayerMixin as CacheLayerMixin
+from transformers.convert_slow_tokenizer import bytes_to_unicode as bytes_to_unicode
 from transformers.generation.configuration_utils import GenerationMode as GenerationMode
 from transformers.generation.streamers import BaseStreamer as BaseStreamer
 

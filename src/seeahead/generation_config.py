@@ -189,8 +189,8 @@ def check_settings(config: Any, settings: Mapping[str, Any], max_new_tokens: int
     SamplingParams(**own, **({} if seed is None else {"seed": seed}))
     StopRule(1 if max_new_tokens is None else max_new_tokens)
     draws = settings.get("do_sample", config.do_sample) or "temperature" in settings
-    for name in () if draws else ("top_k", "top_p", "min_p"):
-        if name in settings:
+    for name, all_tokens in () if draws else (("top_k", 0), ("top_p", 1), ("min_p", 0)):
+        if settings.get(name, all_tokens) != all_tokens:
             raise InputError(f"{name} has no effect: this model answers greedily; give a temperature above 0 with it")
 
 

@@ -155,6 +155,7 @@ class Request:
             prompt=self.prompt,
             logits=scores.logits[-1],
         )
+        self.prompt = None  # its images may be large, and nobody else reads it
         self.drafting = self.drafter.start(context)
 
     @property

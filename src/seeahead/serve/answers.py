@@ -11,29 +11,12 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from seeahead.errors import SeeaheadError
 from seeahead.serve.errors import ApiError
 from seeahead.serve.metrics import Metrics
-from seeahead.serve.owner import Owner
 from seeahead.serve.replies import Choice, Shape
-from seeahead.serve.ticket import Asked, Event, GoneError
+from seeahead.serve.ticket import Event, GoneError
 
 _QUIET_SECONDS = 15.0  # without a word for so long, a stream says that it is alive: proxies close those that do not
-
-
-async def tickets(owner: Owner, wanted: Sequence[Asked]) -> list[Choice]:
-    """A ticket for each answer; none where one cannot be had. Raises ApiError."""
-    choices: list[Choice] = []
-    try:
-        for index, asked in enumerate(wanted):
-            choices.append(Choice(index, await owner.ask(asked)))
-    except BaseException as error:
-        for choice in choices:
-            choice.ticket.cancel()
-        if isinstance(error, SeeaheadError):
-            raise ApiError.of(error) from None
-        raise
-    return choices
 
 
 async def said(
@@ -117,7 +100,7 @@ class EventStream(Response):
                     await write(b": waiting\n\n")
                     continue
                 choice, event = one
-                if event.text or event.token_ids:
+                if event.says_something:
                     await write(_event(shape.chunk(choice, event)))
                 if event.reply is not None:
                     await write(_event(shape.last(choice)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
 
@@ -17,14 +18,15 @@ import seeahead
 from seeahead.errors import InputError, SeeaheadError, shown
 from seeahead.executor import ModelInputs
 from seeahead.images import MAX_BYTES
-from seeahead.serve.answers import EventStream, in_time, tickets, whole
+from seeahead.prompt import Prompt
+from seeahead.serve.answers import EventStream, in_time, whole
 from seeahead.serve.bodies import read_body
 from seeahead.serve.errors import ApiError
 from seeahead.serve.metrics import Metrics
 from seeahead.serve.openapi import add_schemas, described
 from seeahead.serve.owner import Owner
 from seeahead.serve.prompts import chat_prompt
-from seeahead.serve.replies import Shape
+from seeahead.serve.replies import Choice, Shape
 from seeahead.serve.schema import ChatBody, TextBody
 from seeahead.serve.settings import ServeSettings
 from seeahead.serve.ticket import Asked
@@ -79,21 +81,30 @@ class _Server:
     async def chat(self, request: Request) -> Response:
         """Answer a conversation, with images if there are any."""
         body = await read_body(request, ChatBody, self.settings.max_body_bytes)
-        return await self._answer(request, body, lambda: chat_prompt(body, self.settings))
+        return await self._answer(request, body, lambda: self._conversation(body))
 
     async def text(self, request: Request) -> Response:
         """Continue a text as it is: no template is put around it."""
         body = await read_body(request, TextBody, self.settings.max_body_bytes)
         return await self._answer(request, body, lambda: self._continued(body.text))
 
+    def _conversation(self, body: ChatBody) -> Prompt:
+        with _about("messages"):
+            prompt = chat_prompt(body, self.settings)
+            self.owner.check_length("".join(message.text for message in prompt.messages))
+            return prompt
+
     def _continued(self, text: str) -> ModelInputs:
         family = self.owner.engine.family
-        with self.owner.encoding:
-            ids = family.tokenizer(text)["input_ids"]
-        if not ids:
-            raise InputError("the prompt has no tokens; give at least one word")
-        if family.image_token_ids.intersection(ids):
-            raise InputError("the prompt holds a token that stands for an image; ask /v1/chat/completions for images")
+        with _about("prompt"):
+            self.owner.check_length(text)
+            with self.owner.encoding:
+                ids = family.tokenizer(text)["input_ids"]
+            if not ids:
+                raise InputError("the prompt has no tokens; give at least one word")
+            if family.image_token_ids.intersection(ids):
+                told = "the prompt holds a token that stands for an image; ask /v1/chat/completions for images"
+                raise InputError(told)
         return family.text_inputs(torch.tensor([ids], dtype=torch.int64, device=family.device))
 
     async def _answer(self, request: Request, body: ChatBody | TextBody, read: Callable[[], Any]) -> Response:
@@ -108,18 +119,14 @@ class _Server:
         given = {**body.settings(), "max_new_tokens": most}
         drafting, is_chat = body.drafting, isinstance(body, ChatBody)
         seeds = [None if body.seed is None else (body.seed + index) % 2**63 for index in range(body.num_choices)]
+        options = drafting.drafter, drafting.num_nodes, body.num_logprobs, drafting.details
+        wanted = [Asked({**given, "seed": seed}, *options) for seed in seeds]
         async with in_time(request.receive, settings.timeout_seconds):
             try:
-                given["prompt"] = await self.owner.reading(read, has_images=body.num_images > 0)
+                tickets = await self.owner.ask(wanted, read, has_images=body.num_images > 0)
             except SeeaheadError as error:
-                raise ApiError.of(error, "messages" if is_chat else "prompt") from None
-            asked = [
-                Asked(
-                    {**given, "seed": seed}, drafting.drafter, drafting.num_nodes, body.num_logprobs, drafting.details
-                )
-                for seed in seeds
-            ]
-            choices = await tickets(self.owner, asked)
+                raise ApiError.of(error) from None
+        choices = [Choice(index, ticket) for index, ticket in enumerate(tickets)]
         shape = Shape(settings.model_name, is_chat, drafting.details, body.num_logprobs is not None)
         if body.stream:
             tells_usage = body.stream_options is not None and body.stream_options.include_usage
@@ -208,6 +215,15 @@ class _Server:
     async def fail(self, request: Request, error: Exception) -> Response:
         self.metrics.refused(500)
         return ApiError.unforeseen(error).response()
+
+
+@contextmanager
+def _about(param: str) -> Iterator[None]:
+    """Inside, an error of ours is about this field."""
+    try:
+        yield
+    except SeeaheadError as error:
+        raise ApiError.of(error, param) from None
 
 
 def _no_model(given: str, served: str) -> ApiError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
@@ -100,7 +101,9 @@ def _told(value: Any, error: ValidationError) -> ApiError:
 def _place(value: Any, fault: Mapping[str, Any]) -> list[str]:
     """The keys that lead to a fault, without the names of kinds that pydantic puts among them."""
     place: list[str] = []
-    for key in fault["loc"]:
+    for key, following in zip_longest(fault["loc"], fault["loc"][1:]):
+        if isinstance(value, dict) and following in value:
+            continue  # the name of a kind, though it may be a field's too: what it is of comes next
         if (isinstance(value, dict) and key in value) or (isinstance(value, list) and isinstance(key, int)):
             value = value[key]
             place.append(str(key))

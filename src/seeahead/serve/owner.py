@@ -11,22 +11,24 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import torch
 
 from seeahead.api import Engine
 from seeahead.decode import Batch
 from seeahead.errors import InputError, ModelError, SeeaheadError, shown
+from seeahead.executor import ModelInputs
+from seeahead.prompt import PromptLike
 from seeahead.records import Step
 from seeahead.request import Request
+from seeahead.serve.logprobs import Watcher
 from seeahead.serve.memory import Slots, give_back, images_of, share_memory
 from seeahead.serve.pace import Pace
 from seeahead.serve.settings import OwnerLimits, ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
 
-Result = TypeVar("Result")
-_READERS = 4  # requests whose images are decoded at once: each may hold a large image in memory
+_READERS = 4  # requests whose images are decoded at once: each may hold large images in memory
+_LETTERS = 16  # of a text for each token that there is room for
 
 logger = logging.getLogger(__name__)
 
@@ -95,49 +97,70 @@ class Owner:
         if self._thread.is_alive():
             self._thread.join(5.0)
 
-    async def ask(self, asked: Asked) -> Ticket:
-        """A ticket for an answer. Raises InputError for what cannot be answered, BusyError where no more can wait."""
-        self._check_room()
-        ticket = await asyncio.to_thread(self._made, asked, asyncio.get_running_loop())
-        with self._changed:
-            self._check_room()
-            self._waiting.append(ticket)
-            self._changed.notify()
-        return ticket
+    async def ask(
+        self, wanted: Sequence[Asked], read: Callable[[], PromptLike | ModelInputs], *, has_images: bool
+    ) -> list[Ticket]:
+        """A ticket for each answer that is wanted to what `read` returns.
 
-    async def reading(self, read: Callable[[], Result], *, has_images: bool) -> Result:
-        """What `read` returns, from a thread: images are fetched and decoded there, a few at a time.
-
-        Raises BusyError where no more can wait, before anything is read. What has begun is not cut by cancelling."""
+        `read` runs in a thread: images are fetched, decoded and made ready there, of a few requests at a time. What has
+        begun is not cut by cancelling. Raises InputError for what cannot be answered, and BusyError where no more can
+        wait, before anything is read."""
         self._check_room()
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers if has_images else None, read)
+            tickets = await loop.run_in_executor(self._readers if has_images else None, self._read, wanted, read, loop)
         finally:
             if has_images:
                 self._readers.submit(give_back)
+        with self._changed:
+            self._check_room(sum(ticket.num_bytes for ticket in tickets))
+            self._waiting += tickets
+            self._changed.notify()
+        return tickets
 
-    def _made(self, asked: Asked, loop: asyncio.AbstractEventLoop) -> Ticket:
+    def _read(
+        self, wanted: Sequence[Asked], read: Callable[[], PromptLike | ModelInputs], loop: asyncio.AbstractEventLoop
+    ) -> list[Ticket]:
+        prompt = read()
+        return [self._made(asked, prompt, loop) for asked in wanted]
+
+    def _made(self, asked: Asked, prompt: PromptLike | ModelInputs, loop: asyncio.AbstractEventLoop) -> Ticket:
         name = self.default_drafter if asked.drafter in ("", "auto") else asked.drafter
         if name not in self._engines:
             raise InputError(f"there is no drafter {shown(name)} here; allowed are auto, {', '.join(self.drafters)}")
         with self.encoding:
-            answer = self._engines[name].answer(asked.settings)
-        ticket = Ticket(answer, asked, images_of(answer.request.inputs), loop, self._wake)
+            answer = self._engines[name].answer({**asked.settings, "prompt": prompt})
+        request, number = answer.request, asked.num_logprobs
+        watcher = None if number is None else Watcher(self.engine.family.tokenizer, answer.detokenizer.to_text, number)
+        ticket = Ticket(answer, asked, images_of(request.inputs), loop, self._wake, watcher)
         if ticket.num_tokens > self.limits.cache_tokens:
             raise InputError(
                 f"prompt and answer may have {ticket.num_tokens} tokens, this server has memory for "
                 f"{self.limits.cache_tokens}; ask for fewer tokens"
             )
-        answer.request.keeps = self.engine.family.indivisible(answer.request.inputs) < answer.request.inputs.length
-        answer.request.watch = None if asked.num_logprobs is None else ticket.watch
+        request.keeps = self.engine.family.indivisible(request.inputs) < request.inputs.length
+        request.watch = None if watcher is None else watcher.watch
         return ticket
 
-    def _check_room(self) -> None:
+    def check_length(self, text: str) -> None:
+        """Raises InputError for a text that is far too long to be answered, before it is read: that takes a while, in
+        which no other one is read."""
+        longest = self.engine.target.executor.limits.max_length or self.limits.cache_tokens
+        most = _LETTERS * min(longest, self.limits.cache_tokens)
+        if len(text) > most:
+            raise InputError(f"the text has {len(text):,} letters; at most {most:,} are read here")
+
+    def _check_room(self, num_bytes: int = 0) -> None:
+        """For requests with so many bytes of images."""
         if self._is_closing:
             raise BusyError("the server is shutting down; ask another one", 5.0, is_closing=True)
+        seconds = max(1.0, self._seconds_per_answer * len(self._waiting) / self.limits.num_at_once)
         if len(self._waiting) >= self.limits.max_waiting:
-            seconds = self._seconds_per_answer * len(self._waiting) / self.limits.num_at_once
-            raise BusyError(f"{len(self._waiting)} requests are waiting already; ask again later", max(1.0, seconds))
+            raise BusyError(f"{len(self._waiting)} requests are waiting already; ask again later", seconds)
+        others = [*self._waiting, *list(self._running.values())] if num_bytes else []
+        held = sum(ticket.num_bytes for ticket in others)
+        if held and held + num_bytes > self.limits.image_bytes:
+            raise BusyError("the images of those that wait fill this server's memory; ask again later", seconds)
 
     def _wake(self) -> None:
         with self._changed:

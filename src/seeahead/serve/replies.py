@@ -13,7 +13,8 @@ from typing import Any
 
 from seeahead.metrics import Totals
 from seeahead.records import Generation
-from seeahead.serve.ticket import Event, Ticket, TokenLogprob
+from seeahead.serve.logprobs import Spelling, TokenLogprob
+from seeahead.serve.ticket import Event, Ticket
 
 REASONS = {"end": "stop", "stop": "stop", "length": "length", "context": "length"}
 """Why an answer ended, as others name it: those are all that clients and dashboards know."""
@@ -109,20 +110,21 @@ class Shape:
             return None
         if self.is_chat:
             return {"content": [_chat_logprob(one) for one in said], "refusal": None}
-        ends = list(accumulate(len(one.text) for one in said))
+        ends = list(accumulate(len(one.said.text) for one in said))
         return {
-            "tokens": [one.text for one in said],
+            "tokens": [one.said.text for one in said],
             "token_logprobs": [_finite(one.logprob) for one in said],
-            "top_logprobs": [{text: _finite(value) for text, _, value in one.top} for one in said],
+            "top_logprobs": [{other.text: _finite(value) for other, value in one.top} for one in said],
             "text_offset": [0, *ends][: len(said)],
         }
 
 
 def _chat_logprob(said: TokenLogprob) -> Json:
-    def of(text: str, data: bytes, value: float) -> Json:
-        return {"token": text, "logprob": _finite(value), "bytes": list(data)}
+    def of(token: Spelling, value: float) -> Json:
+        data = None if token.data is None else list(token.data)
+        return {"token": token.text, "logprob": _finite(value), "bytes": data}
 
-    return {**of(said.text, said.data, said.logprob), "top_logprobs": [of(*one) for one in said.top]}
+    return {**of(said.said, said.logprob), "top_logprobs": [of(*one) for one in said.top]}
 
 
 def _finite(value: float) -> float:

@@ -15,6 +15,14 @@ Text = Annotated[str, Field(max_length=4 << 20)]
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_asks_for_nothing(cls, value: Any) -> Any:
+        """An answer that is sent back has `annotations`, `audio` and more, which hold nothing."""
+        if not isinstance(value, dict):
+            return value
+        return {name: one for name, one in value.items() if name in cls.model_fields or one not in (None, [], {})}
+
 
 class ImageAddress(_Closed):
     """`detail` is accepted and means nothing: a model reads images in the one way that it has."""
@@ -120,7 +128,7 @@ class RequestBody(BaseModel):
 
     @model_validator(mode="after")
     def _streams_what_it_asks_for(self) -> RequestBody:
-        if self.stream_options is not None and not self.stream:
+        if self.stream_options not in (None, StreamOptions()) and not self.stream:
             raise ValueError("stream_options is given and stream is not true; leave it out or stream")
         return self
 
@@ -172,7 +180,7 @@ class ChatBody(RequestBody):
 
     @model_validator(mode="after")
     def _fits_together(self) -> ChatBody:
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs is given and logprobs is not true; give both or none")
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise ValueError("max_tokens and max_completion_tokens differ; give one of them")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
-
-import torch
 
 from seeahead.errors import SeeaheadError
 from seeahead.records import Step
 from seeahead.reply import Answer, Reply
 from seeahead.request import Request
-from seeahead.sampling import log_probabilities
+from seeahead.serve.logprobs import TokenLogprob, Watcher
 
 
 class BusyError(SeeaheadError):
@@ -55,19 +53,12 @@ class Run:
 
 
 @dataclass(frozen=True)
-class TokenLogprob:
-    """A token with its log-probability by the target's own logits, and the likeliest ones as (text, bytes, value)."""
-
-    token_id: int
-    text: str
-    data: bytes
-    logprob: float
-    top: tuple[tuple[str, bytes, float], ...]
-
-
-@dataclass(frozen=True)
 class Event:
-    """What a step says; the last one carries the reply. `step` 0 is the first token's."""
+    """What a step says; the last one carries the reply. `step` 0 is the first token's.
+
+    Tokens come with the text that they complete, which may be a later step's; log-probabilities and what was refused
+    come with their own step.
+    """
 
     text: str = ""
     token_ids: tuple[int, ...] = ()
@@ -76,6 +67,10 @@ class Event:
     step: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     reply: Reply | None = None
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self.text or self.token_ids or self.logprobs or self.refused)
 
 
 @dataclass(eq=False)
@@ -87,12 +82,12 @@ class Ticket:
     images: bytes
     loop: asyncio.AbstractEventLoop
     wake: Callable[[], None]
+    watcher: Watcher | None = None
     started: float = field(default_factory=monotonic)
     is_cancelled: bool = False
     seconds_to_first_token: float | None = None
     seconds: float = 0.0
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
-    _logprobs: list[TokenLogprob] = field(default_factory=list)
 
     @property
     def request(self) -> Request:
@@ -107,6 +102,13 @@ class Ticket:
     def num_tokens(self) -> int:
         """Most tokens of prompt and answer."""
         return self.request.inputs.length + self.request.stop.limit
+
+    @property
+    def num_bytes(self) -> int:
+        """Of its images, as they were given and as the model gets them."""
+        prompt = self.request.prompt
+        given = 0 if prompt is None else sum(3 * image.width * image.height for image in prompt.images)
+        return given + sum(value.nbytes for value in self.request.inputs.extras.values())
 
     def cancel(self) -> None:
         """The answer is dropped at the next step."""
@@ -129,14 +131,13 @@ class Ticket:
         refused: tuple[str, ...] = ()
         if step is not None and self.asked.details:
             refused = tuple(self.answer.detokenizer.to_text([token]) for token in self.request.refused)
-        logprobs, self._logprobs = tuple(self._logprobs), []
         event = Event(
             text="".join(piece.text for piece in pieces),
             token_ids=tuple(token for piece in pieces for token in piece.token_ids),
             runs=tuple(Run(piece.text, piece.source, len(piece.token_ids)) for piece in pieces if piece.token_ids),
             refused=refused,
             step=len(self.request.records),
-            logprobs=logprobs,
+            logprobs=() if self.watcher is None else self.watcher.take(),
             reply=next((piece.reply for piece in pieces if piece.reply is not None), None),
         )
         self._send(event)
@@ -146,20 +147,7 @@ class Ticket:
         self._send(Event(reply=Reply("", None, error=error)))
 
     def _send(self, event: Event) -> None:
-        if event.reply is not None:
-            self.request.watch = None  # it knows this ticket, which would hold images and slots in a cycle
         try:
             self.loop.call_soon_threadsafe(self._events.put_nowait, event)
         except RuntimeError:  # the loop is closed: nobody listens any more
             self.is_cancelled = True
-
-    def watch(self, tokens: Sequence[int], logits: torch.Tensor) -> None:
-        """Keeps the log-probabilities of the newest tokens."""
-        number, to_text = self.asked.num_logprobs or 0, self.answer.detokenizer.to_text
-        logs = log_probabilities(logits[: len(tokens)])
-        values, ids = logs.topk(number)
-        for row, token in enumerate(tokens):
-            said = [to_text([int(one)]) for one in ids[row]]
-            top = tuple((text, text.encode(), float(value)) for text, value in zip(said, values[row]))
-            text = to_text([token])
-            self._logprobs.append(TokenLogprob(token, text, text.encode(), float(logs[row, token]), top))
