@@ -113,6 +113,28 @@ def test_slots_come_together_and_leave_again(monkeypatch, groupings):
     steps_of(sessions[1:], expected[2:], 6)
 
 
+def rows_held(session):
+    return next(iter(session.slot.group.states().values())).shape[0]
+
+
+def test_who_is_left_behind_takes_no_memory_of_the_others(monkeypatch):
+    """A server's ended answers are kept, and each leaves a state that eight shared."""
+    monkeypatch.setattr(groups, "_PATIENCE", 0)
+    monkeypatch.setattr(groups, "_SLACK", 4)
+    family, expected = target("llava openvino"), [plain("llava", number).token_ids for number in (0, 1, 2, 0)]
+    sessions = [opened(family, number) for number in (0, 1, 2, 0)]
+    steps_of(sessions, expected, 0)
+    assert [rows_held(session) for session in sessions] == [4] * 4
+    steps_of(sessions[:3], expected[:3], 1)
+    assert [rows_held(session) for session in sessions] == [3, 3, 3, 1]
+    sessions[0].close()
+    sessions[1].close()
+    late = opened(family, 0)
+    steps_of([late, sessions[3]], [expected[0], expected[3][1:]], 0)
+    assert [rows_held(session) for session in sessions[2:]] == [1, 2]
+    steps_of(sessions[2:], [expected[2], expected[3][0:]], 2)
+
+
 def test_a_second_question_is_read_without_the_others(groupings):
     family, expected = target("llava openvino"), [plain("llava", number).token_ids for number in (0, 1)]
     sessions = [opened(family, number) for number in (0, 1)]

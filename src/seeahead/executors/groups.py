@@ -1,12 +1,12 @@
 """Slots that share the state of an OpenVINO request, a row each; where a pass needs others together, it is made anew.
 
 A slot alone has a request of its own. Slots that take part in the same passes are put into one; those that do not are
-left behind, where they cost nothing.
+left behind, where they cost no time, and no memory that grows with the number of those that were there before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -58,6 +58,12 @@ class Group:
         is_slack = self.num_columns - longest <= max(_SLACK, longest // 4)
         return is_slack and self._num_idle <= (0 if alone else _PATIENCE)
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether more of the state is nobody's than somebody's: rows stay where nothing runs, whoever has left."""
+        longest = max((len(slot.columns) for slot in self.slots), default=0)
+        return len(self._rows) * self.num_columns > 2 * len(self.slots) * longest + _SLACK
+
     def run(self, inputs: dict[str, Any], rows: Sequence[ColumnSlot], num_new: int) -> Any:
         """A pass; of the state go on the rows of these slots, by which the `inputs` were made."""
         place = {found(): row for row, found in enumerate(self._rows)}
@@ -103,3 +109,10 @@ def grouped(graph: Graph, slots: Sequence[ColumnSlot]) -> Group:
         slot.columns, slot.group = np.arange(len(slot.columns)), new
     new.num_columns = longest
     return new
+
+
+def thin_out(groups: Iterable[Group]) -> None:
+    """Make sparse ones anew, as small as what their slots hold."""
+    for group in groups:
+        if (slots := group.slots) and group.is_sparse:
+            grouped(group.graph, slots)

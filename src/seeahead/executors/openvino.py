@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from seeahead.executor import Scores, Slot, TreeInputs, Want
 from seeahead.executors.columns import ALL, ColumnSlot, Part, Table
 from seeahead.executors.converted import arithmetic, check_installed, compiled, converted
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
-from seeahead.executors.groups import Graph, Group, grouped
+from seeahead.executors.groups import Graph, Group, grouped, thin_out
 from seeahead.executors.reading import as_read, looked_up
 
 
@@ -47,6 +48,7 @@ class OpenVinoExecutor(EmbeddedExecutor[ColumnSlot]):
         path = converted(family.model, precision, self._kinds, self._num_additions, self._num_axes, progress)
         self._path = path
         self._lock = threading.RLock()
+        self._groups = WeakSet[Group]()
         self._graph = Graph(compiled(path, precision, (), is_single=True), frozenset(), is_single=True)
 
     def follow(self) -> None:
@@ -132,4 +134,7 @@ class OpenVinoExecutor(EmbeddedExecutor[ColumnSlot]):
         if not self._graph.serves(layers, len(slots)):
             layers, is_single = layers | self._graph.layers, self._graph.is_single and len(slots) == 1
             self._graph = Graph(compiled(self._path, self.precision, layers, is_single=is_single), layers, is_single)
-        return grouped(self._graph, slots)
+        group = grouped(self._graph, slots)
+        thin_out(list(self._groups))
+        self._groups.add(group)
+        return group
