@@ -20,7 +20,8 @@ def told_by(code, **settings):
 
 
 def test_a_worker_answers_line_by_line_and_passes_over_what_is_no_answer():
-    with told_by("import sys\nfor line in sys.stdin: print('noise'); print(line, end='', flush=True)") as worker:
+    noise = "print('noise'); print('{noise'); print([1]); os.write(1, b'{\\xff\\n')"
+    with told_by(f"import os, sys\nfor line in sys.stdin: {noise}; print(line, end='', flush=True)") as worker:
         assert worker.ask({"a": 1}) == {"a": 1}
         assert worker.ask({"b": "ü"}) == {"b": "ü"}
 

@@ -19,7 +19,7 @@ from seeahead.drafting import Drafter
 from seeahead.executor import Executor
 from seeahead.serve.app import create_app
 from seeahead.serve.owner import Owner, OwnerLimits
-from seeahead.serve.run import config_of, listening
+from seeahead.serve.run import listening, server_of
 from seeahead.serve.settings import settings_from
 from seeahead.testing import tiny_model, tiny_processor
 
@@ -50,6 +50,7 @@ class Served:
 
     owner: Owner
     url: str
+    server: uvicorn.Server
 
     def client(self, key: str = KEY) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
@@ -64,11 +65,11 @@ def serving(limits: OwnerLimits | None = None, more: Callable[[Executor], Drafte
     owner.start()
     given = settings_from(model_name="tiny", **settings)
     address = listening("127.0.0.1", 0)
-    server = uvicorn.Server(config_of(create_app(owner, given), given))
+    server = server_of(create_app(owner, given), owner, given)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[address])), daemon=True)
     thread.start()
     try:
-        yield Served(owner, f"http://127.0.0.1:{address.getsockname()[1]}")
+        yield Served(owner, f"http://127.0.0.1:{address.getsockname()[1]}", server)
     finally:
         server.should_exit = True
         thread.join(10)

@@ -166,6 +166,7 @@ def test_bodies_that_are_none(served, body, status, told):
 
 def test_other_refusals(served):
     refused(served, chat("x"), 415, "send application/json", **{"content-type": "text/plain"})
+    refused(served, chat("x"), 415, "send the body as it is", **{"content-encoding": "gzip"})
     refused(served, {**chat("x"), "model": "gpt"}, 404, "no model 'gpt'")
     refused(served, {}, 404, "there is no '/v1/nope'", path="/v1/nope")
     refused(served, {}, 405, "not done here", path="/v1/models")

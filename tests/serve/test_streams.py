@@ -15,7 +15,6 @@ from urllib.request import urlopen
 
 import openai
 import pytest
-from PIL import Image
 
 from seeahead.serve import answers, app, memory, owner
 from seeahead.serve.answers import EventStream
@@ -23,8 +22,8 @@ from seeahead.serve.metrics import Metrics
 from seeahead.serve.owner import OwnerLimits
 from seeahead.serve.replies import Choice, Shape
 from seeahead.serve.ticket import Event
-from tests.serve.conftest import IMAGE, KEY, chat, data_uri, serving
-from tests.serve.test_refusals import CHAT, refused, sent
+from tests.serve.conftest import IMAGE, KEY, chat, serving
+from tests.serve.test_refusals import CHAT, sent
 
 
 @contextmanager
@@ -101,32 +100,6 @@ def test_images_of_others_hold_up_no_text(served, monkeypatch):
             one.__exit__(None, None, None)
         eventually(lambda: counted(served, "seeahead:refused_requests_total", status=499) == gone + 8)
         may_go.set()
-
-
-def test_images_that_wait_do_not_fill_the_memory():
-    """A few kilobytes may become an image of 150 megabytes, which its request holds until it is answered."""
-    large = data_uri(Image.new("RGB", (600, 400)))
-    with serving(OwnerLimits(num_at_once=1, image_bytes=1 << 20), max_new_tokens=400) as served:
-        step = served.owner._batch.step
-        served.owner._batch.step = lambda: (time.sleep(0.05), step())[1]
-        with asking(served, chat(large, "one", max_tokens=400)):
-            [first] = eventually(served.owner._running.values)
-            eventually(lambda: first.request.prompt is None)
-            with asking(served, chat(large, "two", max_tokens=1)):
-                eventually(lambda: served.owner.num_waiting == 1)
-                refused(served, chat(large, "three"), 429, "images of those that wait")
-                with asking(served, chat("four")):
-                    eventually(lambda: served.owner.num_waiting == 2)
-
-
-def test_an_image_is_made_ready_where_it_was_decoded(served, monkeypatch):
-    """So no more are held than are read at once, however many come."""
-    threads, read, made = [], app.chat_prompt, served.owner._made
-    monkeypatch.setattr(app, "chat_prompt", lambda *given: (threads.append(threading.get_ident()), read(*given))[1])
-    monkeypatch.setattr(served.owner, "_made", lambda *given: (threads.append(threading.get_ident()), made(*given))[1])
-    assert sent(served, chat(IMAGE, "x", n=2, max_tokens=1))[0] == 200
-    assert len(threads) == 3
-    assert len(set(threads)) == 1
 
 
 def test_reading_a_request_has_an_end_too(monkeypatch):

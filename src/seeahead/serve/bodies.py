@@ -25,6 +25,8 @@ async def read_body(request: Request, kind: type[Body], most_bytes: int) -> Body
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, f"the content type is {shown(given)}; send application/json")
+    if (packed := request.headers.get("content-encoding", "identity")) != "identity":
+        raise ApiError(415, f"the content encoding is {shown(packed)}; send the body as it is")
     data = bytearray()
     try:
         async for part in request.stream():

@@ -25,7 +25,7 @@ from seeahead.serve.logprobs import Watcher
 from seeahead.serve.memory import Slots, give_back, images_of, share_memory
 from seeahead.serve.pace import Pace
 from seeahead.serve.settings import OwnerLimits, ServeSettings
-from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
+from seeahead.serve.ticket import Asked, BusyError, Ticket
 
 _READERS = 4  # requests whose images are decoded at once: each may hold large images in memory
 _LETTERS = 16  # of a text for each token that there is room for
@@ -92,10 +92,15 @@ class Owner:
         self.close()
         if self._thread.is_alive():
             self._thread.join(seconds)
-        for ticket in [*self._waiting, *self._running.values()]:
-            ticket.cancel()
+        self.drop_all()
         if self._thread.is_alive():
             self._thread.join(5.0)
+
+    def drop_all(self) -> None:
+        """Whoever is not answered yet is told that the server is shutting down."""
+        with self._changed:
+            for ticket in (*self._waiting, *list(self._running.values())):
+                ticket.cancel(_closing())
 
     async def ask(
         self, wanted: Sequence[Asked], read: Callable[[], PromptLike | ModelInputs], *, has_images: bool
@@ -153,7 +158,7 @@ class Owner:
     def _check_room(self, num_bytes: int = 0) -> None:
         """For requests with so many bytes of images."""
         if self._is_closing:
-            raise BusyError("the server is shutting down; ask another one", 5.0, is_closing=True)
+            raise _closing()
         seconds = max(1.0, self._seconds_per_answer * len(self._waiting) / self.limits.num_at_once)
         if len(self._waiting) >= self.limits.max_waiting:
             raise BusyError(f"{len(self._waiting)} requests are waiting already; ask again later", seconds)
@@ -207,7 +212,7 @@ class Owner:
             gone = [ticket for ticket in self._waiting if ticket.is_cancelled]
             self._waiting = deque(ticket for ticket in self._waiting if not ticket.is_cancelled)
         for ticket in (*gone, *(ticket for ticket in self._running.values() if ticket.is_cancelled)):
-            ticket.request.fail(GoneError("the client has gone away"))
+            ticket.request.fail(ticket.why)
         for ticket in gone:
             ticket.tell(None)
 
@@ -241,3 +246,7 @@ class Owner:
                 ticket.abandon(error)
             self._ended(request)
         self._batch = Batch(self.limits.prompt_tokens, cuts=True)
+
+
+def _closing() -> BusyError:
+    return BusyError("the server is shutting down; ask another one", 5.0, is_closing=True)

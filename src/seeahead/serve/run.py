@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 from functools import partial
@@ -16,6 +17,7 @@ from seeahead.serve.owner import Owner
 from seeahead.serve.settings import ServeSettings
 
 _GRACE_SECONDS = 30  # that answers under way have once the server is asked to end
+_TELLING_SECONDS = 2  # of these, in which those that are not whole are told
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -41,7 +43,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.owner.close()
+        telling = asyncio.get_running_loop().call_later(_GRACE_SECONDS - _TELLING_SECONDS, self.owner.drop_all)
         await super().shutdown(sockets)
+        telling.cancel()
 
 
 def config_of(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
@@ -50,13 +54,18 @@ def config_of(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
     return uvicorn.Config(app, http=kind, timeout_graceful_shutdown=_GRACE_SECONDS, **told)
 
 
+def server_of(app: FastAPI, owner: Owner, settings: ServeSettings) -> uvicorn.Server:
+    server = _Server(config_of(app, settings))
+    server.owner = owner
+    return server
+
+
 def serve(app: FastAPI, owner: Owner, address: socket.socket, settings: ServeSettings) -> None:
     """Until Ctrl-C or SIGTERM."""
     gc.collect()
     gc.freeze()  # what is loaded stays: else a full search for garbage waits until a quarter as much is new
     gc.collect()
-    server = _Server(config_of(app, settings))
-    server.owner = owner
+    server = server_of(app, owner, settings)
     try:
         server.run(sockets=[address])
     finally:

@@ -85,6 +85,7 @@ class Ticket:
     watcher: Watcher | None = None
     started: float = field(default_factory=monotonic)
     is_cancelled: bool = False
+    why: SeeaheadError = field(default_factory=lambda: GoneError("the client has gone away"))
     seconds_to_first_token: float | None = None
     seconds: float = 0.0
     _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
@@ -110,8 +111,9 @@ class Ticket:
         given = 0 if prompt is None else sum(3 * image.width * image.height for image in prompt.images)
         return given + sum(value.nbytes for value in self.request.inputs.extras.values())
 
-    def cancel(self) -> None:
-        """The answer is dropped at the next step."""
+    def cancel(self, why: SeeaheadError | None = None) -> None:
+        """The answer is dropped at the next step; its client is told `why`, if it is still there."""
+        self.why = why or self.why
         self.is_cancelled = True
         self.wake()
 

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from seeahead.errors import escaped
@@ -26,7 +27,8 @@ class Worker:
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         pipe, self._errors = subprocess.PIPE, tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True, env=env)
+        text: Any = {"encoding": "utf-8", "errors": "replace"}
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._errors, env=env, **text)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._input, self._output = self._process.stdin, self._process.stdout
@@ -39,10 +41,10 @@ class Worker:
         timer.start()
         try:
             while line := self._output.readline():
-                if line.startswith("{"):
-                    answer: dict[str, Any] = json.loads(line)
-                    if "error" in answer:
-                        raise PeerError(_in_one_line(str(answer["error"])))
+                answer = _object_in(line)
+                if answer is not None and "error" in answer:
+                    raise PeerError(_in_one_line(str(answer["error"])))
+                if answer is not None:
                     return answer
         finally:
             timer.cancel()
@@ -78,6 +80,13 @@ class Worker:
         lines = self._errors.read().decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing was said")
         return f"its process ended with exit code {code}: {_in_one_line(last)}"
+
+
+def _object_in(line: str) -> dict[str, Any] | None:
+    with suppress(ValueError, RecursionError):
+        if isinstance(found := json.loads(line), dict):
+            return found
+    return None
 
 
 def _in_one_line(words: str) -> str:
