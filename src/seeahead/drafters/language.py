@@ -244,9 +244,11 @@ def loaded(source: str | Path, target: Target) -> Target:
     """Whatever model `source` is, run as `target` is. Raises ModelError."""
     from seeahead.families import family_for
     from seeahead.families.choice import beside, put_executor
-    from seeahead.families.loading import load_model
+    from seeahead.families.loading import check_room, load_model
 
     choice = beside(target.executor)
+    if target.family is not None:
+        check_room(source, Folder.at(source).values, choice.dtype, target.family.model)
     family = family_for(*load_model(source, choice.dtype, str(target.executor.limits.device)))
     put_executor(family, choice, is_given=False, report=None)
     return Target.of(family)

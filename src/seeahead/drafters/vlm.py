@@ -32,6 +32,9 @@ from seeahead.target import Target
 _log = logging.getLogger(__name__)
 _log_once = cache(_log.warning)
 
+_PIXELS = "pixel_values"
+"""Inside `generate` transformers takes them away before a loop is called: it has encoded them for its own model."""
+
 
 class _View(NamedTuple):
     """A prompt as the drafter's model reads it; of each image at most `pooled` features (None: all)."""
@@ -42,8 +45,8 @@ class _View(NamedTuple):
 
 @dataclass(frozen=True)
 class VlmDrafter(LanguageDrafter):
-    """`language` is a whole VLM with its family. `takes_inputs`: it reads the target's own inputs, where the prompt
-    that these were made of is not known (inside transformers' `generate`)."""
+    """`language` is a whole VLM with its family. `takes_inputs`: it reads the target's own inputs, with their pixels,
+    where the prompt that these were made of is not known."""
 
     takes_inputs: bool = False
     name: str = field(default="vlm", kw_only=True)
@@ -91,14 +94,14 @@ class VlmDrafter(LanguageDrafter):
                 return self._pooled(own, shown.pooled)
             except InputError as error:
                 _log.warning("the drafter does not read this prompt, and drafts from its text: %s", error)
-        elif shown.words is None and self.takes_inputs:
+        elif shown.words is None and self.takes_inputs and _PIXELS in context.inputs.extras:
             token_ids = context.inputs.token_ids
             token_ids = token_ids.new_tensor([ids.to_draft(token_ids[0].tolist())])
             # Positions are the model's own to count, beyond the prompt too.
             extras = {name: value for name, value in context.inputs.extras.items() if name != "position_ids"}
             return self._pooled(ModelInputs(token_ids, extras), shown.pooled)
         elif shown.words is None:
-            _log_once("the images of a prompt are not known here, so the vlm drafter drafts from its text")
+            _log_once("the images of a prompt are not known here, so the vlm drafter drafts from its text alone")
         text = make_view(context, ids, self.image(shown, ids, tokenizer))
         return _View(family.text_inputs(torch.tensor([text], dtype=torch.int64, device=family.device)))
 
