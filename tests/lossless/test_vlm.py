@@ -158,7 +158,7 @@ def cousin(model_type):
     model, other = tiny_model(model_type), tiny_model(model_type, 7)
     with torch.no_grad():
         for own, theirs in zip(model.parameters(), other.parameters(), strict=True):
-            own.lerp_(theirs, 0.1)
+            own.lerp_(theirs, 0.05)
     return Target.of(family_for(model, processor_or_skip(model_type)))
 
 
