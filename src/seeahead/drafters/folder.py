@@ -106,7 +106,7 @@ class Folder:
         if (kind := self._own.get("kind")) is not None:
             return str(kind)
         keys = {MSD: "msd", IMAGE_ADAPTER: "vision", "vision_config": "vlm"}
-        return next((kind for key, kind in keys.items() if self.values.get(key) is not None), "language")
+        return next((kind for key, kind in keys.items() if key in self.values), "language")
 
     @property
     def is_drafter(self) -> bool:
