@@ -248,7 +248,7 @@ def loaded(source: str | Path, target: Target) -> Target:
 
     choice = beside(target.executor)
     if target.family is not None:
-        check_room(source, Folder.at(source).values, choice.dtype, target.family.model)
+        check_room(source, Folder.at(source).values, choice.dtype, target.family)
     family = family_for(*load_model(source, choice.dtype, str(target.executor.limits.device)))
     put_executor(family, choice, is_given=False, report=None)
     return Target.of(family)

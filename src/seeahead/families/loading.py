@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -18,6 +18,9 @@ from seeahead.errors import ModelError, escaped, shown
 from seeahead.executors.fuse import memory_bytes
 from seeahead.families import check_loadable
 from seeahead.families.processors import processor_class
+
+if TYPE_CHECKING:
+    from seeahead.families.base import Family
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
@@ -74,7 +77,7 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
     return model.to(place), processor
 
 
-def check_room(source: str | Path, values: Mapping[str, Any], dtype: str | torch.dtype, beside: Any) -> None:
+def check_room(source: str | Path, values: Mapping[str, Any], dtype: str | torch.dtype, beside: Family) -> None:
     """Raises ModelError where the weights of `source`, loaded in `dtype`, do not fit into memory next to the model
     `beside` that is there already. `values` are its config's. What does not say its size is let through."""
     stored = str(values.get("dtype") or values.get("torch_dtype"))
@@ -84,7 +87,8 @@ def check_room(source: str | Path, values: Mapping[str, Any], dtype: str | torch
     if beside.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(beside.device)
     else:
-        free = memory_bytes() - sum(weight.nbytes for weight in beside.parameters())
+        weights = beside.model.parameters()
+        free = memory_bytes() - sum(weight.nbytes for weight in weights if weight.device.type == "cpu")
     if needed > free:
         raise ModelError(
             f"{shown(str(source))} takes {needed / 1e9:.1f} GB of memory, and beside the target there are "
