@@ -32,6 +32,28 @@ SETTINGS = """\
 - Answers stay the same with any of them. `seeahead bench --data YOURS` measures how long they take.
 """
 
+WHOLE_MODELS = """\
+## A smaller model of the same family
+
+A folder or hub id of any vision-language model drafts for a larger one of the same tokenizer:
+`-m Qwen/Qwen2.5-VL-7B-Instruct -d Qwen/Qwen2.5-VL-3B-Instruct`.
+
+- It sees the images, in every turn: each prompt is encoded anew by its own processor, read by its own tower and
+  numbered by its own positions, on the executor and in the precision of the target. Image tokens may differ in number
+  and in id; ids that the target does not have are never drafted.
+- No training is needed. A level of drafts costs a pass of the smaller model, so its share of the target's weights
+  bounds what can be gained: 3 billion beside 7 leave little, 2 or less beside 7 or more leave most. That is reckoned,
+  not measured; `seeahead bench` measures it, and `tuned=1` drafts as far as it pays.
+- `-d tabed:vision=FOLDER,views=MT` shows it several views of a prompt ([TABED](methods/tabed.md)): `M` the images,
+  `T` a newline for each, `C` captions, `P` (of LLaVA-1.5 types alone) each image's features pooled, to `pooled=144`
+  say.
+- Refused in one line: a model of another tokenizer (take one of the target's, or `lookup`), one without a processor,
+  one that does not fit into memory beside the target.
+- What its context does not hold, or its processor refuses, is drafted from the text. Inside transformers' `generate`,
+  which encodes images before a loop is called, it needs the messages: `model.generate(**inputs, custom_generate=loop,
+  prompt=messages)`. Without them it drafts from the text, and says so.
+"""
+
 
 def documents(stem: str, summary: Summary) -> dict[str, str]:
     """The page, by its name below the folder of documents."""
@@ -51,6 +73,7 @@ def _page(stem: str, summary: Summary) -> str:
         _methods(by_temperature),
         _scenarios(summary, by_temperature),
         SETTINGS.strip(),
+        WHOLE_MODELS.strip(),
     ]
     return "\n\n".join(parts) + "\n"
 

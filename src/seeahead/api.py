@@ -224,12 +224,12 @@ def load(
 ) -> Engine:
     """An engine for a target: "demo" (built on first use), a hub id, a local folder, or a (model, processor) pair.
 
-    `drafter`: a kind (none, lookup, language, vision, tabed, msd), a folder, a hub id, or an object; by default the
-    demo's own msd for the demo, else lookup. `executor` runs the model: transformers, openvino (on a CPU; `dtype` may
-    be int8 or int4), graphs, exact (16-bit answers are plain decoding's too), or auto, the faster one of the first two
-    (docs/executors.md). `chat_template` takes the place of the checkpoint's own. `self_check`: a model that has not
-    passed it here is proven on itself, in a few passes, before any answer (docs/losslessness.md). `progress` is told
-    (what is being done, share done). Raises ModelError or DrafterError.
+    `drafter`: a kind (none, lookup, language, vision, tabed, msd), a folder or hub id (a smaller VLM of the target's
+    tokenizer will do), or an object; by default the demo's own msd for the demo, else lookup. `executor` runs the
+    model: transformers, openvino (on a CPU; `dtype` may be int8 or int4), graphs, exact (16-bit answers are plain
+    decoding's too), or auto, the faster one of the first two (docs/executors.md). `chat_template` replaces the
+    checkpoint's own. `self_check`: a model that has not passed it here is proven on itself, in a few passes, before any
+    answer (docs/losslessness.md). `progress` is told (what is done, share). Raises ModelError or DrafterError.
     """
     # What is cheap comes first, so that a wrong name is told before weights are read.
     own: Mapping[str, Path] = {}

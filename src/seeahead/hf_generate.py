@@ -22,6 +22,7 @@ from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.inspection import fingerprint
 from seeahead.generation_config import check, prepared
+from seeahead.prompt import PromptLike, make_prompt
 from seeahead.proven import Prover
 from seeahead.request import Request
 from seeahead.target import Target
@@ -33,7 +34,9 @@ def custom_generate(
     """A value for `generate`'s argument `custom_generate`. `drafter` is whatever `seeahead.load` takes as one.
 
     One sequence, greedy or sampled, with any logits processors and stopping criteria that depend on the tokens alone.
-    Sampled tokens are reproducible with `torch.manual_seed`. A `streamer` is given here: transformers does not hand its
+    Sampled tokens are reproducible with `torch.manual_seed`. `generate` then takes one more argument: `prompt`, the
+    messages that its inputs were made of, for drafters that are shown the images themselves, which transformers has
+    encoded for the target before a loop sees them. A `streamer` is given here: transformers does not hand its
     own argument on. `self_check`: a model that has not passed it here is proven on itself, in a few passes, before its
     first answer. It keeps hold of the last model that it served.
     """
@@ -52,6 +55,7 @@ class _Loop:
         logits_processor: Any,
         stopping_criteria: Any,
         generation_config: Any,
+        prompt: PromptLike | None = None,
         **model_kwargs: Any,
     ) -> torch.Tensor:
         check(generation_config)
@@ -70,7 +74,7 @@ class _Loop:
                 f"everything anew at {longest}, where its rotary factors change; allow fewer tokens"
             )
         request = Request(family.executor, drafter, sampler, settings.stop_rule(), family.image_token_ids)
-        start(request, inputs)
+        start(request, inputs, None if prompt is None else make_prompt(prompt))
         _put(self._streamer, input_ids, request.answer)
         for step in steps(request):
             _put(self._streamer, step.emitted)

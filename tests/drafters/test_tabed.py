@@ -62,7 +62,7 @@ def _vision(longest=128):
 
 
 def _views(views, longest=128, target=TARGET, **settings):
-    return ViewsDrafter.of(_vision(longest), views, target=target, **settings)
+    return ViewsDrafter(drafter=_vision(longest), views=views, target=target, **settings)
 
 
 def _context(tokens=PROMPT, prompt=PICTURES, first=8):

@@ -145,7 +145,7 @@ def msd(family, **options):
 
 def tabed(width, views, *others, target=None, **settings):
     """Views of the vision drafter, and `others` beside them."""
-    of_prompt = ViewsDrafter.of(vision(width), views, pooled=1, target=target)
+    of_prompt = ViewsDrafter(drafter=vision(width), views=views, pooled=1, target=target)
     return EnsembleDrafter((of_prompt, *others), limits=WIDE, **settings)
 
 

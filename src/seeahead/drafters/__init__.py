@@ -24,8 +24,9 @@ KINDS: dict[str, str] = {
     "none": "no drafts: plain decoding, the baseline",
     "lookup": "what followed the same words before, in prompt and answer; needs no model",
     "language": "a small language model that does not see the image (a folder or hub id)",
+    "vlm": "a smaller vision-language model of any kind, shown the images itself (a folder or hub id)",
     "vision": "a small language model with an image adapter on the target's view of the image (a folder)",
-    "tabed": "several views of the prompt as one batch of a vision drafter, weighted as the answer goes; no training",
+    "tabed": "several views of the prompt as one batch of vision or vlm, weighted as the answer goes; no training",
     "msd": "one layer on the target's own features, images kept apart from text (a folder)",
     "merged": "the drafts of several drafters in one tree (members=lookup+msd)",
 }
@@ -33,6 +34,7 @@ _SPECS = {
     "none": "none:EmptyDrafter",
     "lookup": "lookup:LookupDrafter",
     "language": "language:LanguageSpec",
+    "vlm": "vlm:VlmSpec",
     "vision": "vision:VisionSpec",
     "tabed": "tabed:TabedSpec",
     "msd": "msd:MsdSpec",
@@ -106,7 +108,7 @@ def split_settings(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _kind_of(name: str) -> str:
-    """Of a drafter's folder or hub id; any other model drafts as a language model."""
+    """Of a drafter's folder or hub id; any other model drafts as a language model, or as one that sees."""
     from seeahead.checked import is_folder
 
     if not is_folder(name) and name.count("/") != 1:
@@ -116,8 +118,7 @@ def _kind_of(name: str) -> str:
         raise DrafterError(f"unknown drafter {shown(name)}; {hint}allowed are {allowed}")
     from seeahead.drafters.folder import Folder
 
-    folder = Folder.find(name)
-    kind = "language" if folder is None else folder.kind
+    kind = Folder.at(name).kind
     if kind not in _SPECS:
         raise DrafterError(f"drafter {shown(name)} is of the unknown kind {shown(kind)}; known are {', '.join(_SPECS)}")
     return kind

@@ -24,13 +24,19 @@ class DraftIds:
     """Maps between draft ids (of `vocabulary`, or the target's own where None) and the target's."""
 
     def __init__(
-        self, vocabulary: DraftVocabulary | None, num_draft_ids: int, context: DraftContext, unknown: int = 0
+        self,
+        vocabulary: DraftVocabulary | None,
+        num_draft_ids: int,
+        context: DraftContext,
+        unknown: int = 0,
+        own_images: frozenset[int] = frozenset(),
     ) -> None:
         """`unknown`: where there is no vocabulary, the draft id read for target tokens of `num_draft_ids` and above:
-        those that a target added to its own vocabulary, and the drafter has no embedding for."""
+        those that a target added to its own vocabulary, and the drafter has no embedding for. `own_images`: draft ids
+        that stand for images to the drafter's own model."""
         self._vocabulary, self._vocab_size = vocabulary, context.vocab_size
         self._num_draft_ids, self._unknown = num_draft_ids, unknown
-        images = context.image_token_ids
+        images = context.image_token_ids | (own_images if vocabulary is None else frozenset())
         # Image placeholders, and padding the target has no embedding for, must not be proposed.
         forbidden = [token for token in images if token < num_draft_ids] + [*range(self._vocab_size, num_draft_ids)]
         if vocabulary is not None:

@@ -64,12 +64,17 @@ class Folder:
 
     @classmethod
     def find(cls, source: str | Path) -> Folder | None:
-        """A drafter's folder, fetched from the hub where `source` is an id; None for any other model.
+        """A drafter's folder, as `at` gives it; None for any other model."""
+        folder = cls.at(source)
+        return folder if folder.is_drafter else None
+
+    @classmethod
+    def at(cls, source: str | Path) -> Folder:
+        """A drafter's folder, fetched from the hub where `source` is an id; of any other model its config alone.
 
         Raises DrafterError for an id that the hub, or its copy here, does not have."""
         path = Path(source)
-        folder = cls.read(path) if path.is_dir() else cls._fetched(str(source))
-        return folder if folder.is_drafter else None
+        return cls.read(path) if path.is_dir() else cls._fetched(str(source))
 
     @classmethod
     def _fetched(cls, name: str) -> Folder:
@@ -100,7 +105,8 @@ class Folder:
     def kind(self) -> str:
         if (kind := self._own.get("kind")) is not None:
             return str(kind)
-        return "msd" if MSD in self.values else "vision" if IMAGE_ADAPTER in self.values else "language"
+        keys = {MSD: "msd", IMAGE_ADAPTER: "vision", "vision_config": "vlm"}
+        return next((kind for key, kind in keys.items() if key in self.values), "language")
 
     @property
     def is_drafter(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from seeahead.drafters.spec import FolderSpec
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Ask, DraftContext, Feedback, Plan
 from seeahead.errors import DrafterError, ModelError, shown
-from seeahead.executor import ModelInputs, Want
+from seeahead.executor import ModelInputs
 from seeahead.executors.checkpoint import load_llama
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.session import Session
@@ -35,6 +36,15 @@ View = list[int | torch.Tensor]
 ShowImage = Callable[[int, torch.Tensor | None], Sequence[int] | torch.Tensor]
 """(an image's number, its visual embeddings where they are known) -> what stands for it: draft ids, or embeddings
 [slots, the drafter's width]."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a view has in the place of images: `words` of each, by its number, where given; else the image, `pooled` to
+    at most so many tokens where that is given."""
+
+    words: Callable[[int], str] | None = None
+    pooled: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,22 +75,34 @@ class LanguageDrafter(ModelDrafter):
         return (module,) if isinstance(module, torch.nn.Module) else ()
 
     def model(self, context: DraftContext, depth: int = 0) -> LanguageModel:
-        """A row per view; one row where all views are alike, since the prompt shows no image."""
+        return self.viewed(context, [Shown()], depth)
+
+    def viewed(
+        self, context: DraftContext, shown: Sequence[Shown], depth: int = 0, tokenizer: Any = None
+    ) -> LanguageModel:
+        """A row per view; one row where all views are alike, since the prompt shows no image. `tokenizer`: the
+        target's, for words that stand for an image."""
         ids = self.ids(context)
-        views = [make_view(context, ids, image) for image in self.images(context, ids)]
+        views = [make_view(context, ids, self.image(one, ids, tokenizer)) for one in shown]
         if all(torch.Tensor not in map(type, view) and view == views[0] for view in views):
             views = views[:1]
         return LanguageModel(self.language, ids, views, context, max(self.limits.depth, depth))
 
-    def images(self, context: DraftContext, ids: DraftIds) -> list[ShowImage]:
-        """What stands for an image, in each view of the prompt."""
-        return [lambda number, seen: ()]
+    def image(self, shown: Shown, ids: DraftIds, tokenizer: Any) -> ShowImage:
+        """Words, where the view has some."""
+
+        def told(number: int, seen: torch.Tensor | None) -> Sequence[int]:
+            if shown.words is None or tokenizer is None:
+                return ()
+            return ids.to_draft(tokenizer(shown.words(number), add_special_tokens=False).input_ids)
+
+        return told
 
     def ids(self, context: DraftContext) -> DraftIds:
         # Tokens that a target adds to its own vocabulary are ends of turns more often than anything else.
         size = self.language.vocab_size
         unknown = next((token for token in self.language.end_token_ids if token < size), 0)
-        return DraftIds(self.vocabulary, size, context, unknown)
+        return DraftIds(self.vocabulary, size, context, unknown, self.language.image_token_ids)
 
 
 def make_view(context: DraftContext, ids: DraftIds, image: ShowImage) -> View:
@@ -118,7 +140,7 @@ class LanguageModel:
     ) -> None:
         """Several views go through the model in one pass."""
         self.ids = ids
-        self._executor, self._views, self._depth = language.executor, views, depth
+        self._language, self._executor, self._views, self._depth = language, language.executor, views, depth
         self._longest = language.executor.limits.max_length
         self._num_expected = context.max_new_tokens
         self._answer, self._num_read = [context.first_token], 0
@@ -152,22 +174,32 @@ class LanguageModel:
         return self._longest is None or length + num_unread + self._depth <= self._longest
 
     def _read_anew(self, num_answer: int) -> None:
-        """Sessions over prompt and `num_answer` tokens; of a text too long for the model's context, over its end."""
-        longest, answer = self._longest, self.ids.to_draft(self._answer[:num_answer])
-        views = [[*view, *answer] for view in self._views]
+        """Sessions over prompt and `num_answer` tokens."""
+        prompts = self._prompts(self.ids.to_draft(self._answer[:num_answer]))
+        room = min(self._num_expected, _ROOM)
+        self._sessions = [Session(self._executor, prompt.length + room) for prompt in prompts]
+        self._num_read = num_answer
+        for number, (session, prompt) in enumerate(zip(self._sessions, prompts, strict=True)):
+            if prompt.length:  # an empty view (a prompt of nothing but images) starts with the first answer token
+                self._prefill(number, session, prompt)
+
+    def _prefill(self, number: int, session: Session, prompt: ModelInputs) -> None:
+        """Read the view of a `number` into its session."""
+        session.prefill(prompt)
+
+    def _prompts(self, answer: Sequence[int]) -> list[ModelInputs]:
+        """Each view and the `answer` after it, as the model reads them; of a text too long for its context the end."""
+        longest, views = self._longest, [[*view, *answer] for view in self._views]
         if longest is not None and max(map(len, views)) + min(self._num_expected, 4096) > longest:
             views = [view[max(0, len(view) - longest // 2) :] for view in views]
-        self._sessions = [Session(self._executor, len(view) + min(self._num_expected, _ROOM)) for view in views]
-        self._num_read = num_answer
-        for session, view in zip(self._sessions, views, strict=True):
-            if view:  # an empty view (a prompt of nothing but images) starts with the first answer token
-                session.prefill(self._inputs(view), Want())
+        return [self._inputs(view) for view in views]
 
     def _inputs(self, view: View) -> ModelInputs:
-        executor = self._executor
+        executor, family = self._executor, self._language.family
         visual = {slot: shown for slot, shown in enumerate(view) if isinstance(shown, torch.Tensor)}
         ids = [0 if slot in visual else shown for slot, shown in enumerate(view)]
-        inputs = ModelInputs(torch.tensor([ids], device=executor.limits.device))
+        token_ids = torch.tensor([ids], dtype=torch.int64, device=executor.limits.device)
+        inputs = ModelInputs(token_ids) if family is None else family.text_inputs(token_ids)
         if visual:
             assert isinstance(executor, Llama), "other executors take no embeddings"
             with torch.inference_mode():
@@ -199,20 +231,27 @@ class LanguageSpec(FolderSpec):
     def read(self, folder: Folder | None, target: Target) -> LanguageDrafter:
         limits, vocabulary = target.executor.limits, None
         if folder is None:
-            from seeahead.families import family_for
-            from seeahead.families.choice import beside, put_executor
-            from seeahead.families.loading import load_model
-
-            choice = beside(target.executor)
-            family = family_for(*load_model(self.source, choice.dtype, str(limits.device)))
-            put_executor(family, choice, is_given=False, report=None)
-            language = Target.of(family)
+            language = loaded(self.source, target)
         else:
             vocabulary = folder.vocabulary()
             language = Target(load_llama(folder.path, shape_of(folder, vocabulary), limits.dtype, limits.device))
         drafter = LanguageDrafter(language, vocabulary, **self.drafting)
         drafter.check(target)
         return drafter
+
+
+def loaded(source: str | Path, target: Target) -> Target:
+    """Whatever model `source` is, run as `target` is. Raises ModelError."""
+    from seeahead.families import family_for
+    from seeahead.families.choice import beside, put_executor
+    from seeahead.families.loading import check_room, load_model
+
+    choice = beside(target.executor)
+    if target.family is not None:
+        check_room(source, Folder.at(source).values, choice.dtype, target.family)
+    family = family_for(*load_model(source, choice.dtype, str(target.executor.limits.device)))
+    put_executor(family, choice, is_given=False, report=None)
+    return Target.of(family)
 
 
 def shape_of(folder: Folder, vocabulary: DraftVocabulary) -> LlamaShape:

@@ -1,27 +1,31 @@
 """Several drafts of one prompt mixed as they prove right: views of it, and other drafters (TABED, Lee et al. 2026).
 
-Views of a prompt (the image, no image, a caption, the image pooled) go through one compact vision-language drafter in
-one pass (section 3); `ensemble.py` mixes them.
+Views of a prompt (the image, no image, a caption, the image pooled) go through one vision-language drafter in one
+pass (section 3); `ensemble.py` mixes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+import torch
 from PIL.Image import Image
 from pydantic import Field
 
-from seeahead.drafters.base import DraftIds, Member, ModelDrafting
+from seeahead.drafters.base import Member
 from seeahead.drafters.ensemble import EnsembleDrafter
-from seeahead.drafters.language import ShowImage
+from seeahead.drafters.language import LanguageModel, Shown
 from seeahead.drafters.none import plain_answers
 from seeahead.drafters.spec import Joined, TreeSpec
 from seeahead.drafters.vision import VisionDrafter
+from seeahead.drafters.vlm import VlmDrafter
+from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafters.weights import RULES
 from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError, shown
+from seeahead.executor import Want
 from seeahead.prompt import Message, Prompt
 from seeahead.target import Target
 
@@ -33,50 +37,55 @@ _QUESTION, _CAPTION_TOKENS = "What is in this picture? Answer in one sentence.",
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewsDrafter(VisionDrafter):
-    """`views`: letters of VIEWS. `pooled`: slots of an image in view P. `captions`: "given" with the prompt, the
-    `target`'s "own", or whoever writes them."""
+class ViewsDrafter(Member):
+    """`drafter` is shown the prompt in `views`, letters of VIEWS. `pooled`: slots of an image in view P. `captions`:
+    "given" with the prompt, the `target`'s "own", or whoever writes them."""
 
+    drafter: VisionDrafter | VlmDrafter
     views: str
     pooled: int = 4
     captions: str | Captioner = "given"
     target: Target | None = None
-
-    @classmethod
-    def of(cls, vision: VisionDrafter, views: str = "MT", **settings: Any) -> ViewsDrafter:
-        return cls(**vars(vision), views=views, **settings)
+    vocabulary: DraftVocabulary | None = field(init=False)
 
     def __post_init__(self) -> None:
-        """Raises DrafterError for what is not a view."""
+        """Raises DrafterError for what is not a view, and for view P of a drafter whose images cannot be pooled."""
         if not self.views or set(self.views) - set(VIEWS) or len(set(self.views)) < len(self.views):
             told = ", ".join(f"{letter} ({what})" for letter, what in VIEWS.items())
             raise DrafterError(f"views {shown(self.views)} are not views; give letters of {told}, each at most once")
         if isinstance(self.captions, str) and self.captions not in ("given", "own"):
             raise DrafterError(f"captions {shown(self.captions)} is not a source; allowed are given and own")
+        if "P" in self.views and isinstance(self.drafter, VlmDrafter) and self.drafter.square is None:
+            raise DrafterError(
+                f"view P pools the features of a LLaVA-1.5 type, which '{self.drafter.family.model.config.model_type}' "
+                "is not; leave P out of the views"
+            )
+        object.__setattr__(self, "vocabulary", self.drafter.vocabulary)
+
+    @property
+    def want(self) -> Want:
+        return self.drafter.want
+
+    @property
+    def modules(self) -> tuple[torch.nn.Module, ...]:
+        return self.drafter.modules
 
     @property
     def num_rows(self) -> int:
         return len(self.views)
 
-    def start(self, context: DraftContext) -> ModelDrafting:
-        """Raises DrafterError: rows need an ensemble that mixes them."""
-        raise DrafterError("views draft as members of an ensemble; take the drafter 'tabed'")
-
-    def images(self, context: DraftContext, ids: DraftIds) -> list[ShowImage]:
-        tokenizer = None if self.target is None else self.target.tokenizer
-
-        def words(text: str) -> list[int]:
-            return [] if tokenizer is None else ids.to_draft(tokenizer(text, add_special_tokens=False).input_ids)
-
+    def model(self, context: DraftContext, depth: int = 0) -> LanguageModel:
+        """A row per view."""
         # An image in tiles has several places: the captions stand at the first.
         captions = self._captions(context) if "C" in self.views else ()
-        known: dict[str, ShowImage] = {
-            "M": lambda number, seen: self.look(seen),
-            "T": lambda number, seen: words("\n"),
-            "C": lambda number, seen: words(f"image: {captions[number]}") if number < len(captions) else [],
-            "P": lambda number, seen: self.look(seen, self.pooled),
+        known = {
+            "M": Shown(),
+            "T": Shown(lambda number: "\n"),
+            "C": Shown(lambda number: f"image: {captions[number]}" if number < len(captions) else ""),
+            "P": Shown(pooled=self.pooled),
         }
-        return [known[letter] for letter in self.views]
+        tokenizer = None if self.target is None else self.target.tokenizer
+        return self.drafter.viewed(context, [known[letter] for letter in self.views], depth, tokenizer)
 
     def _captions(self, context: DraftContext) -> Sequence[str]:
         prompt = context.prompt
@@ -112,7 +121,9 @@ class TabedSpec(TreeSpec):
 
     kind = "tabed"
     views: Annotated[str, Field(description="letters of " + ", ".join(VIEWS) + "; or none")] = "MT"
-    vision: Annotated[str, Field(description="whose views: a folder, or the target's own")] = "vision"
+    vision: Annotated[str, Field(description="whose views: a folder of one or of a small VLM, or the target's own")] = (
+        "vision"
+    )
     pooled: Annotated[int, Field(ge=1, le=10_000, description="slots of an image in view P")] = 4
     captions: Annotated[str, Field(description="given with the prompt, or the target's own")] = "given"
     members: Annotated[tuple[str, ...], Joined, Field(description="other drafters, joined by +")] = ()
@@ -126,18 +137,20 @@ class TabedSpec(TreeSpec):
         members: list[Any] = []
         if self.views != NO_VIEWS:
             vision = bind(self.vision, target, self.own)
-            if not isinstance(vision, VisionDrafter):
+            if not isinstance(vision, VisionDrafter | VlmDrafter):
                 raise DrafterError(
-                    f"{shown(self.vision)} is not a vision drafter, so it has no views; give the folder of one as "
-                    "vision="
+                    f"{shown(self.vision)} is not a vision drafter, so it has no views; give the folder of one, or of "
+                    "a small vision-language model, as vision="
                 )
             members.append(
-                ViewsDrafter.of(vision, self.views, pooled=self.pooled, captions=self.captions, target=target)
+                ViewsDrafter(
+                    drafter=vision, views=self.views, pooled=self.pooled, captions=self.captions, target=target
+                )
             )
         for name in self.members:
             members.append(bind(name, target, self.own))
             if not isinstance(members[-1], Member):
                 raise DrafterError(
-                    f"{shown(name)} cannot be a member of an ensemble; lookup, language, vision and msd can"
+                    f"{shown(name)} cannot be a member of an ensemble; lookup, language, vision, vlm and msd can"
                 )
         return EnsembleDrafter(tuple(members), self.rule, self.window, self.weights, **self.drafting)

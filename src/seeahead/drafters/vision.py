@@ -8,9 +8,10 @@ once and no vision tower comes with the drafter.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from seeahead.checked import whole
 from seeahead.drafters.base import DraftIds
 from seeahead.drafters.folder import ADAPTER, IMAGE_ADAPTER, Folder, Options
-from seeahead.drafters.language import LanguageDrafter, LanguageModel, LanguageSpec, ShowImage
+from seeahead.drafters.language import LanguageDrafter, LanguageModel, LanguageSpec, ShowImage, Shown
 from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executor import Want
@@ -115,13 +116,17 @@ class VisionDrafter(LanguageDrafter):
         super().check(target)
         self._check_width(target.executor.limits.width)
 
-    def model(self, context: DraftContext, depth: int = 0) -> LanguageModel:
+    def viewed(
+        self, context: DraftContext, shown: Sequence[Shown], depth: int = 0, tokenizer: Any = None
+    ) -> LanguageModel:
         assert context.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
         self._check_width(context.embeddings.shape[-1])
-        return super().model(context, depth)
+        return super().viewed(context, shown, depth, tokenizer)
 
-    def images(self, context: DraftContext, ids: DraftIds) -> list[ShowImage]:
-        return [lambda number, seen: self.look(seen)]
+    def image(self, shown: Shown, ids: DraftIds, tokenizer: Any) -> ShowImage:
+        if shown.words is not None:
+            return super().image(shown, ids, tokenizer)
+        return lambda number, seen: self.look(seen, shown.pooled)
 
     def look(self, visual: Tensor | None, num_tokens: int | None = None) -> Tensor:
         """An image's visual embeddings as the drafter's own, at most `num_tokens` (None: as trained)."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 
 from seeahead.checked import exists, is_folder, read_json
 from seeahead.compat import set_attention, tied_weights
@@ -16,6 +18,9 @@ from seeahead.errors import ModelError, escaped, shown
 from seeahead.executors.fuse import memory_bytes
 from seeahead.families import check_loadable
 from seeahead.families.processors import processor_class
+
+if TYPE_CHECKING:
+    from seeahead.families.base import Family
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
@@ -70,6 +75,36 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
     if dtype == "auto" and place.type == "cpu" and _is_faster_in_32_bits(model):
         model = model.float()
     return model.to(place), processor
+
+
+def check_room(source: str | Path, values: Mapping[str, Any], dtype: str | torch.dtype, beside: Family) -> None:
+    """Raises ModelError where the weights of `source`, loaded in `dtype`, do not fit into memory next to the model
+    `beside` that is there already. `values` are its config's. What does not say its size is let through."""
+    stored = str(values.get("dtype") or values.get("torch_dtype"))
+    needed, wanted = _stored_bytes(source), dtype if isinstance(dtype, torch.dtype) else DTYPES.get(dtype)
+    if wanted is not None and stored in DTYPES:
+        needed = needed * wanted.itemsize // DTYPES[stored].itemsize
+    if beside.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(beside.device)
+    else:
+        weights = beside.model.parameters()
+        free = memory_bytes() - sum(weight.nbytes for weight in weights if weight.device.type == "cpu")
+    if needed > free:
+        raise ModelError(
+            f"{shown(str(source))} takes {needed / 1e9:.1f} GB of memory, and beside the target there are "
+            f"{max(free, 0) / 1e9:.1f} GB; take a smaller drafter, or a smaller dtype"
+        )
+
+
+def _stored_bytes(source: str | Path) -> int:
+    """Of a checkpoint's weights; of one on the hub by its index, which a large one has, else 0."""
+    if is_folder(source):
+        return sum(path.stat().st_size for path in Path(source).glob("*.safetensors"))
+    try:
+        index = Path(hf_hub_download(str(source), "model.safetensors.index.json"))
+        return int(read_json(index, "get the model again", ModelError)["metadata"]["total_size"])
+    except (OSError, ValueError, KeyError, TypeError, EntryNotFoundError, ModelError):
+        return 0
 
 
 def _is_faster_in_32_bits(model: Any) -> bool:
