@@ -10,10 +10,12 @@ nothing about what is verified: all candidates are fixed, and the target's own t
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -328,6 +330,7 @@ class AutoSpec(DrafterSpec):
     depth: Annotated[int, Field(ge=1, le=100, description="levels of a tree at most")] = 8
     width: Annotated[int, Field(ge=1, le=100, description="nodes expanded per level at most")] = 2
     num_nodes: Annotated[int, Field(ge=1, le=10_000, description="nodes of a tree at most")] = 24
+    state: Annotated[Path | None, Field(description="a file that keeps what was learned")] = None
 
     def bind(self, target: Target) -> AutoDrafter:
         from seeahead.drafters import FASTEST, bind
@@ -340,4 +343,9 @@ class AutoSpec(DrafterSpec):
             if name in members:
                 raise DrafterError(f"drafter '{text}' is a member twice; name each once")
             members[name] = member
-        return AutoDrafter(members, Experience(PassTimes(target.executor)), self, self.title)
+        experience = Experience(PassTimes(target.executor))
+        if self.state is not None:
+            if self.state.exists():
+                experience.read(self.state)
+            atexit.register(experience.save, self.state)
+        return AutoDrafter(members, experience, self, self.title)

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
-from seeahead.checked import checked, real, several
-from seeahead.errors import DrafterError
+from seeahead.checked import real
 
 FACTS = ("one", "log odds", "not the first choice", "depth", "also proposed by", "not proposed by")
 """What a probability is made of, in the order of the weights; the last two count the other drafters that were asked."""
@@ -26,7 +24,7 @@ _OWN_PRECISION = 8.0
 _FURTHEST, _DEEPEST = 7.0, 10
 
 Facts = tuple[float, ...]
-_Weight = Annotated[float, real(-100, 100)]
+Weight = Annotated[float, real(-100, 100)]
 
 
 def facts_of(probability: float, rank: int, depth: int, num_for: int, num_against: int) -> Facts:
@@ -36,24 +34,11 @@ def facts_of(probability: float, rank: int, depth: int, num_for: int, num_agains
     return (1.0, odds, float(rank > 0), min(depth - 1, _DEEPEST) / _DEEPEST, float(num_for), float(num_against))
 
 
-@dataclass(frozen=True)
-class _Stored:
-    weights: Annotated[tuple[_Weight, _Weight, _Weight, _Weight, _Weight, _Weight], several("6 numbers")]
-
-
 class Calibration:
     """Of one drafter, over all answers."""
 
     def __init__(self, weights: Sequence[float] = _PRIOR) -> None:
         self.weights, self._precision = list(weights), list(_PRECISION)
-
-    @classmethod
-    def from_json(cls, values: object, where: str) -> Calibration:
-        """Raises DrafterError for what `to_json` cannot have made; `where` it was found."""
-        return cls(checked(_Stored, values, where, DrafterError).weights)
-
-    def to_json(self) -> dict[str, list[float]]:
-        return {"weights": list(self.weights)}
 
     def learn(self, facts: Facts, probability: float, *, was_followed: bool) -> None:
         """`probability` is what was expected."""

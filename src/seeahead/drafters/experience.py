@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
-from seeahead.drafters.calibration import Calibration
+from seeahead.checked import checked, flag, matching, read_json, real, rows, several, whole
+from seeahead.drafters.calibration import Calibration, Weight
 from seeahead.drafters.pass_times import Times, mixed
+from seeahead.errors import DrafterError
+from seeahead.provenance import write_json
 
 Kind = tuple[int, bool]
 """Of questions: how many images (0, 1, or more), and whether the answer is greedy."""
@@ -36,6 +42,32 @@ class Learned:
         self.value += error / self.sure
 
 
+@dataclass(frozen=True)
+class _Skill:
+    drafter: Annotated[str, matching(r"^.{1,500}$", "a drafter's name")]
+    num_images: Annotated[int, whole(0, 2)]
+    is_greedy: Annotated[bool, flag()]
+    log_odds: Annotated[float, real(-50, 50)]
+    sure: Annotated[float, real(0, 1000, above=True)]
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    drafter: Annotated[str, matching(r"^.{1,500}$", "a drafter's name")]
+    is_greedy: Annotated[bool, flag()]
+    weights: Annotated[tuple[Weight, ...], several("6 numbers", 6)]
+
+
+def _table(kind: type) -> Any:
+    return rows(lambda value, where: checked(kind, value, where, DrafterError), "entry")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    skills: Annotated[tuple[_Skill, ...], _table(_Skill), several("a list", 0)]
+    calibrations: Annotated[tuple[_Calibration, ...], _table(_Calibration), several("a list", 0)]
+
+
 class Experience:
     """Shared by all answers of a drafter."""
 
@@ -49,6 +81,21 @@ class Experience:
         self.num_leads: defaultdict[Kind, int] = defaultdict(int)
         self._levels: dict[tuple[str, int], float] = {}
         self._starts: dict[str, float] = {}
+
+    def read(self, path: Path) -> None:
+        """What `save` wrote. Raises DrafterError for anything else."""
+        values = read_json(path, "give a file that auto wrote, or the name of a new one", DrafterError)
+        stored = checked(_Stored, values, f"auto's state {path.name}", DrafterError)
+        for skill in stored.skills:
+            self.skills[skill.drafter, (skill.num_images, skill.is_greedy)] = Learned(skill.log_odds, skill.sure)
+        for one in stored.calibrations:
+            self._calibrations[one.drafter, one.is_greedy] = Calibration(one.weights[:6])
+
+    def save(self, path: Path) -> None:
+        """What drafters are good at, and their calibrations; not what they cost, which is this machine's."""
+        skills = [_Skill(name, *kind, one.value, one.sure) for (name, kind), one in self.skills.items()]
+        known = [_Calibration(*key, tuple(one.weights)) for key, one in self._calibrations.items()]
+        write_json(path, asdict(_Stored(tuple(skills), tuple(known))))
 
     def calibration(self, name: str, is_greedy: bool) -> Calibration:
         return self._calibrations[name, is_greedy]
