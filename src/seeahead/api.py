@@ -14,7 +14,7 @@ import torch
 from seeahead.checked import shown_value
 from seeahead.decode import run
 from seeahead.detokenize import Detokenizer
-from seeahead.drafters import FASTEST, bind, spec_of
+from seeahead.drafters import bind, spec_of
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError, SeeaheadError
@@ -225,8 +225,8 @@ def load(
     """An engine for a target: "demo" (built on first use), a hub id, a local folder, or a (model, processor) pair.
 
     `drafter`: a kind (none, lookup, language, vision, tabed, msd), a folder or hub id (a smaller VLM of the target's
-    tokenizer will do), or an object; by default the demo's own msd for the demo, else lookup. `executor` runs the
-    model: transformers, openvino (on a CPU; `dtype` may be int8 or int4), graphs, exact (16-bit answers are plain
+    tokenizer will do), or an object; by default auto, all that there are for the target in one tree. `executor` runs
+    the model: transformers, openvino (on a CPU; `dtype` may be int8 or int4), graphs, exact (16-bit answers are plain
     decoding's too), or auto, the faster one of the first two (docs/executors.md). `chat_template` replaces the
     checkpoint's own. `self_check`: a model that has not passed it here is proven on itself, in a few passes, before any
     answer (docs/losslessness.md). `progress` is told (what is done, share). Raises ModelError or DrafterError.
@@ -241,7 +241,7 @@ def load(
         paths = ensure(progress=progress)
         own, target = paths.drafters, paths.target
     if drafter is None:
-        drafter = next((kind for kind in FASTEST if kind in own), "lookup")
+        drafter = "auto"
     if isinstance(drafter, str | Path):
         drafter = spec_of(drafter, own)
     model, processor = target if isinstance(target, tuple) else load_model(target, choice.dtype, device)

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import torch
 
-from seeahead.drafting import plan_of, run_plans
+from seeahead.drafting import JointDrafter, plan_of, run_plans
 from seeahead.errors import SeeaheadError
 from seeahead.executor import ModelInputs, PromptInputs, Scores, TreeInputs, run_pass
 from seeahead.prompt import Prompt
@@ -129,8 +129,14 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
 
     A request that fails ends with its error (`Request.fail`) and has no step; the others go on.
     """
-    started = perf_counter()
+    started, joint = perf_counter(), _joint_drafters(requests)
+    for drafter in joint:
+        drafter.before(len(requests))
     _draft(requests)
+    for drafter, its_requests in joint.items():
+        drafts = drafter.allot([request.draft for request in its_requests])
+        for request, draft in zip(its_requests, drafts, strict=True):
+            request.draft = draft
     drafted = perf_counter()
     asked: list[tuple[Request, TreeInputs]] = []
     for request in requests:
@@ -147,8 +153,19 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
         with request.failing():
             request.apply(scores, own)
     finished = perf_counter()
+    for drafter in joint:
+        drafter.after(sum(len(scores.logits) for scores in scored), len(asked), finished - drafted)
     seconds = drafted - started, forwarded - drafted, finished - started
     return [request.record(*seconds) if request.error is None else None for request in requests]
+
+
+def _joint_drafters(requests: Sequence[Request]) -> dict[JointDrafter, list[Request]]:
+    """Those that decide over several requests, with their requests."""
+    found: dict[JointDrafter, list[Request]] = {}
+    for request in requests:
+        if isinstance(request.drafter, JointDrafter):
+            found.setdefault(request.drafter, []).append(request)
+    return found
 
 
 def _draft(requests: Sequence[Request]) -> None:

@@ -129,6 +129,23 @@ class Drafter(Protocol):
         ...
 
 
+@runtime_checkable
+class JointDrafter(Drafter, Protocol):
+    """A drafter that decides over the drafts of all its requests in a step together."""
+
+    def before(self, num_requests: int) -> None:
+        """A step of so many requests, whoever drafts for them, begins."""
+        ...
+
+    def allot(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """What is to be verified of the drafts of its requests, in order."""
+        ...
+
+    def after(self, num_rows: int, num_requests: int, seconds: float) -> None:
+        """What such a step took, all but drafting."""
+        ...
+
+
 def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | SeeaheadError]:
     """The results of all plans, in order; plans that wait for the same executor share a pass.
 

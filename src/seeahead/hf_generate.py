@@ -29,7 +29,7 @@ from seeahead.target import Target
 
 
 def custom_generate(
-    drafter: str | Path | DrafterSpec | Drafter = "lookup", streamer: Any = None, *, self_check: bool = True
+    drafter: str | Path | DrafterSpec | Drafter = "auto", streamer: Any = None, *, self_check: bool = True
 ) -> Callable[..., torch.Tensor]:
     """A value for `generate`'s argument `custom_generate`. `drafter` is whatever `seeahead.load` takes as one.
 

@@ -142,6 +142,15 @@ class Draft:
                 "give one of each for every node, or none"
             )
 
+    def part(self, nodes: Sequence[int]) -> Draft:
+        """The `nodes` alone, in ascending order, with whose parents all are."""
+        place = {ROOT: ROOT} | {node: number for number, node in enumerate(nodes)}
+        tree = TokenTree(
+            tuple(self.tree.tokens[node] for node in nodes), tuple(place[self.tree.parents[node]] for node in nodes)
+        )
+        values = (self.proposals, self.scores, self.sources)
+        return Draft(tree, *([of[node] for node in nodes] if len(of) else () for of in values))  # type: ignore[arg-type]
+
     def proposal(self, node: int) -> torch.Tensor | None:
         """What `node` was drawn from [vocabulary]; None for a fixed choice."""
         return self.proposals[node] if len(self.proposals) else None

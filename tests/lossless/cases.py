@@ -34,6 +34,7 @@ from seeahead.testing import (
 )
 from seeahead.testing.models import TINY_MODELS
 from tests import own_family
+from tests.free_costs import auto
 from tests.scripts import all_right, all_wrong, random_chain, sometimes_right
 
 FUSED = ("llava fused", "llama fused")
@@ -186,6 +187,17 @@ DRAFTERS = {
     "merged, drawn and fixed": lambda family, truth: MergedDrafter(
         (tabed(family.width, "MT", rule="static", draws=True), msd(family), LookupDrafter(min_match=1))
     ),
+    "auto": lambda family, truth: auto(LookupDrafter(min_match=1), msd(family)),
+    "auto, three": lambda family, truth: auto(
+        language(), ScriptedDrafter("sometimes right", sometimes_right(truth), is_alone=False), msd(family)
+    ),
+    "auto, five": lambda family, truth: auto(
+        LookupDrafter(min_match=1),
+        LanguageDrafter(Target.of(family)),
+        msd(family),
+        vision(family.text_config.hidden_size),
+        tabed(family.width, "MT"),
+    ),
     "own": lambda family, truth: spec_of("tests.own_drafter:TrieSpec:depth=3").bind(Target.of(family)),
     "random chain": lambda family, truth: ScriptedDrafter("random chain", random_chain()),
     "random tree": lambda family, truth: ScriptedDrafter("random tree", random_tree()),
@@ -203,6 +215,7 @@ KINDS = (
     ("msd", "msd, pooled", "msd, one query", "msd, no pictures", "eagle"),
     ("tabed", "tabed, static", "tabed and others"),
     ("merged", "merged, drawn and fixed"),
+    ("auto", "auto, five", "auto, three"),
     ("random tree", "random chain"),
     ("sometimes right", "all right", "all wrong"),
     ("self",),

@@ -34,6 +34,7 @@ from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, random_tree
 from seeahead.tree import Draft, TokenTree
+from tests.free_costs import auto
 from tests.scripts import drawn_chain, drawn_mixture, drawn_tree, random_chain
 from tests.table_executor import TableExecutor
 
@@ -69,6 +70,15 @@ FIXED = {
     "language tree": lambda seed: LanguageDrafter(Target(OTHER), limits=TreeLimits(3, 2, 6, 0.01)),
     "merged": lambda seed: MergedDrafter(
         (LookupDrafter(min_match=1), LanguageDrafter(Target(OTHER), limits=TreeLimits(3, 2, 6, 0.01))), num_nodes=7
+    ),
+    "auto": lambda seed: auto(LookupDrafter(min_match=1), LanguageDrafter(Target(OTHER))),
+    "auto, five": lambda seed: auto(
+        LookupDrafter(min_match=1),
+        LanguageDrafter(Target(OTHER)),
+        LanguageDrafter(Target(TRIMMED), DraftVocabulary(torch.tensor([5, 1, 2, 0]), 0)),
+        ScriptedDrafter("drawn", drawn_chain(Q), seed, is_alone=False),
+        ensemble(3, "grid")(seed),
+        depth=3,
     ),
     "random chain": scripted(random_chain(3, range(VOCAB))),
     "random tree": scripted(random_tree(8, range(VOCAB))),

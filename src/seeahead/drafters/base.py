@@ -69,6 +69,10 @@ class DraftModel(Protocol):
     """A model at work on one answer. It may have several rows, one per view of the prompt; all read the same answer."""
 
     ids: DraftIds
+    reads_trees: bool
+    """Whether tokens and their parents can be expanded in one call."""
+    were_right: Sequence[bool]
+    """Of the answer's tokens that `read` read, but the first: whether each was the likeliest after those before."""
 
     def read(self) -> Plan[torch.Tensor | None]:
         """Logits [rows, draft ids] of what follows the answer so far; None where there is no room to draft."""
@@ -77,12 +81,20 @@ class DraftModel(Protocol):
     def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
         """Logits [rows, tokens, draft ids] after drafted `tokens` (draft ids).
 
-        `parents` count the tokens expanded since `read`, or are ROOT."""
+        `parents` count the tokens expanded since `read`, or are ROOT; of earlier calls, unless it `reads_trees`."""
         ...
 
     def accept(self, feedback: Feedback) -> None:
         """As a drafting's."""
         ...
+
+
+def were_right(logits: torch.Tensor, read: Sequence[int]) -> list[bool]:
+    """As a draft model's, from `logits` [tokens, draft ids] after each of the tokens `read` (draft ids)."""
+    if len(read) < 2:
+        return []
+    likeliest = logits[: len(read) - 1].argmax(-1).tolist()
+    return [token == expected for token, expected in zip(read[1:], likeliest, strict=True)]
 
 
 class Member:

@@ -71,7 +71,9 @@ class EnsembleModel:
         self.ids = DraftIds(joint, context.vocab_size if joint is None else len(joint), context)
         self._chosen = None if joint is None else joint.target_ids.to(device)
         self._models = [member.model(context, depth) for member in drafter.members]
+        self.reads_trees = all(model.reads_trees for model in self._models)
         self._to_ours = [_to_ours(member.vocabulary, joint, context.vocab_size, device) for member in drafter.members]
+        self.were_right: Sequence[bool] = ()  # of a mixture whose weights were not chosen yet
         self._drafter = drafter
         self._mixing = torch.zeros(0)
         self._pending, self._expected = PendingNodes(), list[torch.Tensor]()  # after root, then each pending node

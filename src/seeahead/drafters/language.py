@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from seeahead.drafters.base import DraftIds, ModelDrafter
+from seeahead.drafters.base import DraftIds, ModelDrafter, were_right
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.spec import FolderSpec
 from seeahead.drafters.vocabulary import DraftVocabulary
@@ -135,6 +135,9 @@ def runs(
 class LanguageModel:
     """A slot per view of the prompt, which holds that view and every accepted token but the newest."""
 
+    reads_trees = True
+    were_right: Sequence[bool] = ()
+
     def __init__(
         self, language: Target, ids: DraftIds, views: Sequence[View], context: DraftContext, depth: int
     ) -> None:
@@ -156,6 +159,7 @@ class LanguageModel:
         for session in self._sessions:
             session.commit(range(len(unread)))
         self._num_read = len(self._answer)
+        self.were_right = were_right(scores[0].logits, unread)
         return self.ids.allowed(_rows([one.logits[-1] for one in scores]))
 
     def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:

@@ -50,6 +50,9 @@ class LookupModel:
     """One answer: the continuations themselves are the draft. For an ensemble, token by token, each continuation is
     twice as likely as the next; where nothing matches every logit is -inf: it takes no part then."""
 
+    reads_trees = True
+    were_right: Sequence[bool] = ()
+
     def __init__(self, drafter: LookupDrafter, context: DraftContext) -> None:
         self.ids = DraftIds(None, context.vocab_size, context)
         self._drafter, self._index = drafter, _Index(drafter, [*context.text_token_ids, context.first_token])

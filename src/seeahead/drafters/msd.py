@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from seeahead.checked import flag, one_of, whole
-from seeahead.drafters.base import DraftIds, ModelDrafter
+from seeahead.drafters.base import DraftIds, ModelDrafter, were_right
 from seeahead.drafters.folder import MSD, Folder, Options
 from seeahead.drafters.spec import FolderSpec
 from seeahead.drafters.vision import pooled
@@ -190,6 +190,9 @@ class MsdDrafter(ModelDrafter):
 class MsdModel:
     """One answer: the layer's own session over slots, of which slot j guesses what follows token j + 1."""
 
+    reads_trees = False  # a token is read with the feature guessed for its parent
+    were_right: Sequence[bool] = ()
+
     def __init__(self, drafter: MsdDrafter, context: DraftContext, depth: int) -> None:
         assert context.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
         self._network, self._layer, self._most_drafted = drafter.network, drafter.layer, depth * drafter.limits.width
@@ -228,6 +231,7 @@ class MsdModel:
             tree = self._session.chain(self._unread, self._network.text(new, self._features))
             [scores] = yield Ask(self._layer, [tree], Want(FEATURES))
             self._session.commit(range(len(self._unread)))
+            self.were_right = were_right(scores.logits, self.ids.to_draft(self._unread))
         self._unread, self._features = (), self._features[:0].clone()
         self._root = scores.features[-1][-1:]
         return self.ids.allowed(scores.logits[-1:])

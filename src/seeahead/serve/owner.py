@@ -130,9 +130,12 @@ class Owner:
         return [self._made(asked, prompt, loop) for asked in wanted]
 
     def _made(self, asked: Asked, prompt: PromptLike | ModelInputs, loop: asyncio.AbstractEventLoop) -> Ticket:
-        name = self.default_drafter if asked.drafter in ("", "auto") else asked.drafter
+        name = asked.drafter
+        if name not in self._engines and name in ("", "auto"):
+            name = self.default_drafter
         if name not in self._engines:
-            raise InputError(f"there is no drafter {shown(name)} here; allowed are auto, {', '.join(self.drafters)}")
+            allowed = ", ".join(dict.fromkeys(("auto", *self.drafters)))
+            raise InputError(f"there is no drafter {shown(name)} here; allowed are {allowed}")
         with self.encoding:
             answer = self._engines[name].answer({**asked.settings, "prompt": prompt})
         request, number = answer.request, asked.num_logprobs

@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 
 from seeahead.drafters.costs import passes_between, prompted, time_passes
+from seeahead.drafting import JointDrafter
 from seeahead.executor import Executor
 from seeahead.records import Step
 from seeahead.request import Request
@@ -53,7 +54,9 @@ class Pace:
         for request in requests:
             name = request.drafter.name
             if name not in shares:
-                shares[name] = 0 if somebody_waits else self._most_nodes(name, len(requests), looks=looks)
+                joint = isinstance(request.drafter, JointDrafter)  # which knows itself what pays
+                most = None if joint else self._most_nodes(name, len(requests), looks=looks)
+                shares[name] = 0 if somebody_waits else most
             request.most_nodes = shares[name]
 
     def learn(self, done: Sequence[tuple[Request, Step]]) -> None:

@@ -1,0 +1,174 @@
+"""What is known of drafters from the steps so far: how often they are right, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from seeahead.checked import checked, flag, matching, read_json, real, rows, several, whole
+from seeahead.drafters.calibration import Calibration, Weight
+from seeahead.drafters.pass_times import Times, mixed
+from seeahead.errors import DrafterError
+from seeahead.provenance import write_json
+
+Kind = tuple[int, bool]
+"""Of questions: how many images (0, 1, or more), and whether the answer is greedy."""
+
+_FIRST = 0.8
+"""Log odds that the likeliest token of a drafter is right of which nothing is known."""
+_SKILL, _EASE, _OWN_SKILL = 2.0, 0.5, 2.0
+"""How sure each part of these log odds is at first: what a drafter is good at, how easy an answer is, and the drafter
+in that answer."""
+_MOST_SURE = 60.0
+_LEVEL_SHARE = 0.06
+"""Of a pass of the target, that a pass of such a drafter takes."""
+_MEMORY, _LONG_MEMORY = 0.9, 0.97
+_STEPS = 12
+"""Of an answer, over which what a drafter's start costs is spread."""
+
+
+class Learned:
+    """A part of log odds, with how sure it is (the information so far)."""
+
+    def __init__(self, value: float, sure: float) -> None:
+        self.value, self.sure = value, sure
+
+    def learn(self, error: float, information: float) -> None:
+        """One Newton step; beyond `_MOST_SURE` older steps fade."""
+        self.sure = min(self.sure + information, _MOST_SURE)
+        self.value += error / self.sure
+
+
+@dataclass(frozen=True)
+class _Skill:
+    drafter: Annotated[str, matching(r"^.{1,500}$", "a drafter's name")]
+    num_images: Annotated[int, whole(0, 2)]
+    is_greedy: Annotated[bool, flag()]
+    log_odds: Annotated[float, real(-50, 50)]
+    sure: Annotated[float, real(0, 1000, above=True)]
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    drafter: Annotated[str, matching(r"^.{1,500}$", "a drafter's name")]
+    is_greedy: Annotated[bool, flag()]
+    weights: Annotated[tuple[Weight, ...], several("6 numbers", 6)]
+
+
+def _table(kind: type) -> Any:
+    return rows(lambda value, where: checked(kind, value, where, DrafterError), "entry")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    skills: Annotated[tuple[_Skill, ...], _table(_Skill), several("a list", 0)]
+    calibrations: Annotated[tuple[_Calibration, ...], _table(_Calibration), several("a list", 0)]
+
+
+class Experience:
+    """Shared by all answers of a drafter."""
+
+    def __init__(self, times: Times) -> None:
+        self.times = times
+        self._calibrations: defaultdict[tuple[str, bool], Calibration] = defaultdict(Calibration)
+        self.skills: defaultdict[tuple[str, Kind], Learned] = defaultdict(lambda: Learned(_FIRST, _SKILL))
+        self.extra: dict[tuple[str, str, Kind], float] = {}
+        self.gains: dict[tuple[str, Kind], float] = {}
+        self.num_rests: defaultdict[Kind, int] = defaultdict(int)
+        self.num_leads: defaultdict[Kind, int] = defaultdict(int)
+        self._levels: dict[tuple[str, int], float] = {}
+        self._starts: dict[str, float] = {}
+
+    def read(self, path: Path) -> None:
+        """What `save` wrote. Raises DrafterError for anything else."""
+        values = read_json(path, "give a file that auto wrote, or the name of a new one", DrafterError)
+        stored = checked(_Stored, values, f"auto's state {path.name}", DrafterError)
+        for skill in stored.skills:
+            self.skills[skill.drafter, (skill.num_images, skill.is_greedy)] = Learned(skill.log_odds, skill.sure)
+        for one in stored.calibrations:
+            self._calibrations[one.drafter, one.is_greedy] = Calibration(one.weights[:6])
+
+    def save(self, path: Path) -> None:
+        """What drafters are good at, and their calibrations; not what they cost, which is this machine's."""
+        skills = [_Skill(name, *kind, one.value, one.sure) for (name, kind), one in self.skills.items()]
+        known = [_Calibration(*key, tuple(one.weights)) for key, one in self._calibrations.items()]
+        write_json(path, asdict(_Stored(tuple(skills), tuple(known))))
+
+    def calibration(self, name: str, is_greedy: bool) -> Calibration:
+        return self._calibrations[name, is_greedy]
+
+    def level(self, name: str, num_requests: int) -> float:
+        """Seconds of a pass of a drafter for so many requests."""
+        guess = _LEVEL_SHARE * self.times.seconds(1)
+        return self._levels.get((name, num_requests.bit_length()), guess * (1 + 0.2 * (num_requests - 1)))
+
+    def drafted(self, name: str, num_requests: int, seconds: float) -> None:
+        key = name, num_requests.bit_length()
+        known = self._levels.get(key)
+        self._levels[key] = mixed(known, seconds if known is None else min(seconds, 3 * known), _MEMORY)
+
+    def start_seconds(self, name: str) -> float:
+        return self._starts.get(name, 3 * self.level(name, 1))
+
+    def started(self, name: str, seconds: float) -> None:
+        self._starts[name] = mixed(self._starts.get(name), seconds, _MEMORY)
+
+
+class OwnExperience:
+    """Of one answer to a question of some `kind`.
+
+    The log odds that a drafter's likeliest token is right are the sum of its skill in questions of this kind, of how
+    easy this answer is, whoever drafts, and of its own in this answer. So a drafter that was asked only where others
+    failed is not taken for a bad one."""
+
+    def __init__(self, shared: Experience, kind: Kind) -> None:
+        self._shared, self._kind = shared, kind
+        self._ease = Learned(0.0, _EASE)
+        self._own: defaultdict[str, Learned] = defaultdict(lambda: Learned(0.0, _OWN_SKILL))
+
+    def followed(self, name: str, *, hopes: bool = False) -> float:
+        """How often the likeliest token of a drafter is right here; with `hopes`, how often it may well be."""
+        parts = (self._shared.skills[name, self._kind], self._ease, self._own[name])
+        odds = sum(part.value for part in parts)
+        if hopes:
+            odds += math.sqrt(sum(1 / part.sure for part in parts if part is not self._ease))
+        return min(1 / (1 + math.exp(-odds)), 0.98)
+
+    def saw(self, name: str, was_followed: bool) -> None:
+        """After a path that the target followed: whether it said the drafter's likeliest token."""
+        expected = self.followed(name)
+        for part in (self._shared.skills[name, self._kind], self._ease, self._own[name]):
+            part.learn(was_followed - expected, max(expected * (1 - expected), 0.02))
+
+    def start_seconds(self, name: str, has_started: bool) -> float:
+        """What its start costs each step."""
+        return 0.0 if has_started else self._shared.start_seconds(name) / _STEPS
+
+    def extra(self, lead: str, second: str) -> float:
+        """Tokens a step that the second drafter alone proposed, and the target followed."""
+        return self._shared.extra.get((lead, second, self._kind), 0.0)
+
+    def gained(self, lead: str, second: str, num_extra: int) -> None:
+        key = lead, second, self._kind
+        self._shared.extra[key] = mixed(self._shared.extra.get(key), float(num_extra), _MEMORY)
+
+    def gain(self, name: str) -> float | None:
+        """Tokens a step that were followed, of a drafter that is no model; None before it was asked."""
+        return self._shared.gains.get((name, self._kind))
+
+    def proposed(self, name: str, num_followed: int) -> None:
+        key = name, self._kind
+        self._shared.gains[key] = mixed(self._shared.gains.get(key), float(num_followed), _LONG_MEMORY)
+
+    def rests(self) -> int:
+        """Steps so far, of answers of this kind, in which no model paid."""
+        self._shared.num_rests[self._kind] += 1
+        return self._shared.num_rests[self._kind]
+
+    def leads(self) -> int:
+        """Steps so far, of answers of this kind, in which one did."""
+        self._shared.num_leads[self._kind] += 1
+        return self._shared.num_leads[self._kind]

@@ -1,0 +1,212 @@
+"""All drafters in one tree: calibrated, merged, and only as far as it pays."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seeahead.decode import run, start, steps
+from seeahead.drafters import spec_of
+from seeahead.drafters.calibration import Calibration, OwnCalibration, facts_of
+from seeahead.drafters.candidates import Candidates
+from seeahead.drafters.language import LanguageDrafter
+from seeahead.drafters.lookup import LookupDrafter
+from seeahead.drafters.none import EmptyDrafter
+from seeahead.drafters.pass_times import PassTimes
+from seeahead.errors import DrafterError
+from seeahead.executor import ModelInputs
+from seeahead.request import Request
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.stopping import StopRule
+from seeahead.target import Target
+from seeahead.testing import ScriptedDrafter
+from seeahead.tree import ROOT, Draft, TokenTree
+from tests.free_costs import TableExperience, auto
+from tests.table_executor import TableExecutor
+
+TARGET = TableExecutor.random(12, seed=1, spread=4.0)
+RIGHT, WRONG = (
+    LanguageDrafter(Target(TARGET), name="right"),
+    LanguageDrafter(Target(TableExecutor(-TARGET.table)), name="wrong"),
+)
+PROMPT = [3, 5, 2, 8, 1]
+
+
+def ask(drafter, num_tokens=40):
+    sampler = Sampler(SamplingParams(), PROMPT)
+    return Request(TARGET, drafter, sampler, StopRule(num_tokens)).ask(ModelInputs(torch.tensor([PROMPT])))
+
+
+def answered(drafter, num_tokens=40):
+    request = ask(drafter, num_tokens)
+    start(request, request.inputs)
+    return list(steps(request)), request
+
+
+PLAIN = answered(EmptyDrafter())[1].answer
+
+
+def test_what_a_drafter_says_is_set_right_by_what_the_target_answers():
+    """One that always says 0.9, and is right half of the time, and one that is right in its doubts."""
+    for said, true in ((0.9, 0.5), (0.3, 0.7), (0.8, 0.8)):
+        own, rng = OwnCalibration(Calibration()), random.Random(0)
+        facts = facts_of(said, 0, 1, 0, 0)
+        for _ in range(400):
+            own.learn(facts, own.probability(facts), was_followed=rng.random() < true)
+        assert own.probability(facts) == pytest.approx(true, abs=0.08)
+
+
+def test_a_new_answer_begins_with_what_all_before_have_shown():
+    shared, rng, facts = Calibration(), random.Random(0), facts_of(0.9, 0, 1, 0, 0)
+    for _ in range(50):
+        own = OwnCalibration(shared)
+        for _ in range(10):
+            own.learn(facts, own.probability(facts), was_followed=rng.random() < 0.4)
+    assert OwnCalibration(shared).probability(facts) == pytest.approx(0.4, abs=0.1)
+
+
+def test_what_was_learned_is_kept_in_a_file_and_read_again(tmp_path):
+    drafter = auto(WRONG, RIGHT)
+    answered(drafter)
+    drafter.experience.save(tmp_path / "auto.json")
+    again = TableExperience()
+    again.read(tmp_path / "auto.json")
+    for key, skill in drafter.experience.skills.items():
+        assert (again.skills[key].value, again.skills[key].sure) == (skill.value, skill.sure)
+    old, new = (one.calibration("right 1", True).weights for one in (drafter.experience, again))
+    assert old == new
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"skills": [{"drafter": 3}], "calibrations": []}', '{"skills": 1, "calibrations": []}', "{"]
+)
+def test_a_file_that_auto_did_not_write_is_one_line(tmp_path, text):
+    (tmp_path / "auto.json").write_text(text)
+    with pytest.raises(DrafterError) as refused:
+        spec_of(f"auto:state={tmp_path / 'auto.json'}").bind(Target(TARGET))
+    assert "\n" not in str(refused.value)
+    assert "auto.json" in str(refused.value) or "entry" in str(refused.value)
+
+
+def test_what_two_propose_is_one_node_and_likelier():
+    names = {name: OwnCalibration(Calibration()) for name in ("a", "b")}
+    alone, both = Candidates(names), Candidates(names)
+    alone.add("a", ROOT, [(7, 0.5), (4, 0.2)])
+    alone.score()
+    both.add("a", ROOT, [(7, 0.5), (4, 0.2)])
+    both.add_draft("b", Draft(TokenTree.chain([7, 9]), scores=[0.4, 0.3]))
+    both.score()
+    assert [node.token for node in both.nodes] == [7, 4, 9]
+    assert both.nodes[0].score > alone.nodes[0].score
+    assert both.nodes[1].score < alone.nodes[1].score, "the other was asked, and did not say it"
+    draft = both.draft(3)
+    assert draft.sources == ["a", "a", "b"]
+    assert draft.tree.parents == (ROOT, ROOT, 0)
+
+
+def test_no_node_has_a_higher_score_than_its_parent_and_siblings_are_one_at_most():
+    pool, rng = Candidates({"a": OwnCalibration(Calibration((2.0, 1.0, 0.0, 0.0, 0.0, 0.0)))}), random.Random(1)
+    for parent in (ROOT, 0, 1, 2, 3):
+        pool.add("a", parent, [(token, rng.random()) for token in range(4)])
+    pool.score()
+    for node in pool.nodes:
+        assert node.score <= (1.0 if node.parent == ROOT else pool.nodes[node.parent].score)
+    assert sum(node.score for node in pool.nodes if node.parent == ROOT) <= 1 + 1e-9
+
+
+def test_as_many_nodes_as_a_pass_allows_for():
+    """Free rows: all that may be followed; dear rows: few; dearer than a pass: none, and the answer is the same."""
+    nodes = []
+    for per_row in (0.0, 0.2, 3.0):
+        done, request = answered(auto(RIGHT, experience=TableExperience(per_row)))
+        nodes.append(sum(step.num_drafted for step in done) / len(done))
+        assert request.answer == PLAIN
+    assert nodes[0] > nodes[1] > nodes[2] == 0
+
+
+def test_the_model_that_is_right_leads():
+    drafter = auto(WRONG, RIGHT)
+    for _ in range(4):
+        done, request = answered(drafter)
+        assert request.answer == PLAIN
+    assert sum(step.num_accepted for step in done) > 0.7 * len(PLAIN)
+    sources = {source for step in [request] for source in step.draft.sources}
+    assert sources <= {"right 1"}
+
+
+def test_a_model_that_costs_more_than_it_brings_is_left_alone():
+    costs = TableExperience(0.01, **{"wrong 0": 0.3, "right 1": 5.0})
+    drafter = auto(WRONG, RIGHT, experience=costs)
+    for _ in range(10):
+        done, request = answered(drafter)
+        assert request.answer == PLAIN
+    assert sum(step.num_drafted > 0 for step in done) <= 2, "a rare look at most"
+
+
+def test_who_is_always_wrong_is_hardly_asked():
+    never = ScriptedDrafter("all wrong", lambda answer, budget, rng: Draft(TokenTree.chain([11] * min(budget, 3))))
+    assert 11 not in PLAIN
+    row = level = 0.05
+    drafter = auto(never, WRONG, experience=TableExperience(row, level))
+    for _ in range(10):
+        done, request = answered(drafter)
+        assert request.answer == PLAIN
+    wasted = sum(level * (step.num_drafted > 0) + row * (step.num_drafted - step.num_accepted) for step in done)
+    assert wasted < 0.03 * len(done), "of the time that plain steps take"
+
+
+def test_models_start_when_they_are_asked(monkeypatch):
+    started = []
+    made = LanguageDrafter.model
+    monkeypatch.setattr(LanguageDrafter, "model", lambda self, *given: started.append(self.name) or made(self, *given))
+    answered(auto(WRONG, RIGHT, experience=TableExperience(0.01, **{"wrong 0": 50.0, "right 1": 0.0})))
+    assert started == ["right"]
+
+
+def test_one_budget_for_all_requests():
+    """Rows of eight requests cost what eight times as many rows cost: each drafts less than it would alone."""
+    drafter = auto(RIGHT, experience=TableExperience(0.12))
+    alone = [step.num_drafted for step in answered(drafter)[0]]
+    together = []
+    for request, step in run(iter([ask(drafter) for _ in range(8)]), 8):
+        if step is not None:
+            together.append(step.num_drafted)
+        if request.finish_reason is not None:
+            assert request.answer == PLAIN
+    assert sum(together) / len(together) < sum(alone) / len(alone)
+
+
+def test_what_is_allotted_are_the_best_nodes_of_all_drafts():
+    drafter = auto(experience=TableExperience(0.2))
+    sure = Draft(TokenTree.chain([1, 2, 3]), scores=[0.9, 0.8, 0.7])
+    unsure = Draft(TokenTree((1, 2, 3), (ROOT, ROOT, 0)), scores=[0.5, 0.1, 0.05])
+    cut = drafter.allot([unsure, sure])
+    assert cut[1] == sure
+    assert (cut[0].tree.tokens, list(cut[0].scores)) == ((1,), [0.5])
+    assert len(drafter.allot([replace(unsure, scores=[0.01, 0.01, 0.01])])[0].tree) == 0
+
+
+def test_times_are_measured_and_follow_the_machine():
+    times = PassTimes(TARGET)
+    assert times.seconds(1) > 0
+    for _ in range(50):
+        times.learn(1, 1, 2.0)
+        times.learn(9, 1, 6.0)
+        times.learn(8, 8, 4.0)
+    assert times.seconds(1) == pytest.approx(2.0, rel=0.3)
+    assert times.seconds(9) == pytest.approx(6.0, rel=0.3)
+    assert times.seconds(8, 8) == pytest.approx(4.0, rel=0.1)
+    assert times.seconds(100) > times.seconds(9)
+
+
+def test_members_by_name():
+    target = Target(TARGET)
+    assert list(spec_of("auto").bind(target).members) == ["lookup"]
+    assert isinstance(spec_of("auto:members=lookup").bind(target).members["lookup"], LookupDrafter)
+    with pytest.raises(DrafterError, match="member twice"):
+        spec_of("auto:members=lookup+lookup").bind(target)
+    with pytest.raises(DrafterError, match="has no setting 'wdth'; it has"):
+        spec_of("auto:wdth=3")
