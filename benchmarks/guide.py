@@ -11,6 +11,7 @@ from seeahead.bench.summary import Summary, ranked
 from seeahead.bench.words import times
 
 NEEDS: Mapping[str, str] = {
+    "auto": "whatever is there",
     "lookup": "nothing",
     "language": "a small language model that speaks the target's tokens",
     "vision": "a compact VLM trained for the target",
@@ -18,6 +19,11 @@ NEEDS: Mapping[str, str] = {
     "msd": "one layer trained on the target's features",
 }
 """What a user must have. Other methods of a record are settings of these."""
+
+AUTO = """\
+**Name none.** Where no drafter is named, [`auto`](methods/auto.md) takes every one that is there, puts what they propose into one tree, learns how often
+each is right while it answers, and drafts only as far as that pays on this machine. What follows is for those who want to know.
+"""
 
 SETTINGS = """\
 ## Settings that matter
@@ -64,6 +70,7 @@ def _page(stem: str, summary: Summary) -> str:
     by_temperature = {temperature: ranked(methods, is_peer=False) for temperature, methods in summary.methods.items()}
     parts = [
         "# Choosing a drafter",
+        AUTO.strip(),
         f"From one run of everything: {plain_words(summary.machine)} ([all figures](results/{stem}.md)). "
         "Speed-ups are over plain decoding with the same loop, geometric means over scenarios.",
         "## In short",

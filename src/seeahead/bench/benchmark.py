@@ -87,7 +87,7 @@ def run(
 def _drafters(named: Sequence[str] | None, *, is_demo: bool) -> list[str]:
     """Refuses what is no drafter before images are opened and a model is loaded."""
     if named is None:
-        return ["lookup", "language", "msd"] if is_demo else ["lookup"]
+        return ["lookup", "language", "msd", "auto"] if is_demo else ["lookup", "auto"]
     specs = [spec for spec in named if spec != PLAIN]
     for spec in specs:
         spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if is_demo else None)
