@@ -27,6 +27,7 @@ KINDS: dict[str, str] = {
     "vision": "a small language model with an image adapter on the target's view of the image (a folder)",
     "tabed": "several views of the prompt as one batch of a vision drafter, weighted as the answer goes; no training",
     "msd": "one layer on the target's own features, images kept apart from text (a folder)",
+    "head": "a published EAGLE-3, EAGLE, ViSpec or MSD head for this target (a folder or hub id)",
     "merged": "the drafts of several drafters in one tree (members=lookup+msd)",
 }
 _SPECS = {
@@ -36,6 +37,7 @@ _SPECS = {
     "vision": "vision:VisionSpec",
     "tabed": "tabed:TabedSpec",
     "msd": "msd:MsdSpec",
+    "head": "heads:HeadSpec",
     "merged": "merged:MergedSpec",
 }
 NEEDS_MODEL = ("language", "vision", "tabed", "msd")
