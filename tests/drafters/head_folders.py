@@ -46,7 +46,7 @@ def described(name: str) -> dict[str, Any]:
         "rope": {},
         "architecture": "",
         "prefix": "",
-        "theta": 500.0,
+        "theta": 50.0,
     }
     return {**usual, **DIALECTS[name]}
 

@@ -166,6 +166,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("trap", WRONG)
+@torch.inference_mode()
 def test_every_trap_changes_what_is_said(tmp_path, trap):
     """Else the test above would not see it."""
     name, changes = WRONG[trap]
@@ -176,10 +177,8 @@ def test_every_trap_changes_what_is_said(tmp_path, trap):
     assert float((ours - theirs)[kept].abs().max()) > 0.01
 
 
-DROPPED = ("hidden_norm", "input_layernorm", "post_attention_layernorm", "norm.weight", "q_norm", "imadpt.q", "bias")
-
-
 @pytest.mark.parametrize("name", ["eagle3 speculators", "vispec qwen2_5_vl", "msd qwen2_vl"])
+@torch.inference_mode()
 def test_every_tensor_counts(tmp_path, name):
     """Each is changed in turn: what is read nowhere would change nothing."""
     given, tensors = sample(FAMILY_OF[name]), tensors_of(name)
@@ -190,9 +189,11 @@ def test_every_tensor_counts(tmp_path, name):
         folder = write_head(name, tmp_path / str(number), changed)
         after = run_alone(drafter_of(folder, name).model(given.context).read())[0]
         kept = ~torch.isinf(before)
-        assert float((after - before)[kept].abs().max()) > 1e-4, key
+        # The same number added to every key's product changes no share.
+        assert key == "imadpt.k_proj.bias" or float((after - before)[kept].abs().max()) > 1e-4, key
 
 
+@torch.inference_mode()
 def test_a_map_of_the_vocabulary_is_followed(tmp_path):
     drafter = drafter_of(write_head("eagle3 specforge", tmp_path), "eagle3 specforge")
     assert drafter.vocabulary.target_ids.tolist() == list(range(4, 160, 2))[:DRAFTED]
@@ -201,6 +202,7 @@ def test_a_map_of_the_vocabulary_is_followed(tmp_path):
     assert all(token % 2 == 0 for token in draft.tree.tokens)
 
 
+@torch.inference_mode()
 def test_a_part_of_an_answer_is_read_as_one_pass_would(tmp_path):
     """The probe's one pass says what rounds say."""
     name = "eagle3 angelslim"

@@ -136,9 +136,6 @@ def _told_targets(values: Mapping[str, Any], where: str) -> dict[str, str]:
 def _vocabulary(found: Published, target: Target) -> DraftVocabulary | None:
     """Raises DrafterError where the drafter's tokens are not the target's."""
     if found.target_ids is not None:
-        size = 0 if found.head is None else len(found.head)
-        if size and size != len(found.target_ids):
-            raise ModelError(f"d2t maps {len(found.target_ids)} draft tokens, lm_head has {size}; get the folder again")
         vocabulary = DraftVocabulary(found.target_ids, 0)
         vocabulary.check_target(target.vocab_size)
         return vocabulary

@@ -36,6 +36,8 @@ from seeahead.tree import ROOT
 
 _QUESTIONS = ("What is this?", "Describe it in one sentence.", "Which colours are there, and where?")
 _TEXTS = ("What is seven times eight?", "Write a sentence about rain.", "List three animals and what they eat.")
+_SIZE = (336, 224)
+"""Of their images: wide enough that positions on three axes differ from those on one."""
 _ANSWER = 24
 """Tokens of the target's to each prompt."""
 _log = logging.getLogger(__name__)
@@ -152,7 +154,7 @@ def own_prompts(target: Target) -> Iterable[ModelInputs]:
         yield family.encode(make_prompt(text))
     for question, image in zip(_QUESTIONS, images, strict=True) if sees else ():
         with suppress(InputError):  # the first prompt with an image will say it again
-            yield family.encode(make_prompt(question, [image.resize((96, 64)).convert("RGB")]))
+            yield family.encode(make_prompt(question, [image.resize(_SIZE).convert("RGB")]))
 
 
 def _key(choice: Choice, made: Made, target: Target) -> str:

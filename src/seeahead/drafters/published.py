@@ -25,11 +25,9 @@ from seeahead.drafters.vocabulary import mapped
 from seeahead.errors import ModelError
 from seeahead.executors.checkpoint import PARTS
 from seeahead.executors.llama import LlamaShape
-from seeahead.executors.tensor_files import AGAIN, WHOLE, Entry, opened, read_entries
+from seeahead.executors.tensor_files import AGAIN, WHOLE, Entry, Shapes, opened, read_entries
 
 _BOOLS = ("BOOL", "U8", "I64")
-_TABLES = ("lm_head.weight", "d2t", "t2d", "embed_tokens.weight")
-"""Tensors that are no part of a network."""
 _OF_SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
 
 Place = tuple[str, list[tuple[str, tuple[int, ...]]]]
@@ -59,10 +57,10 @@ def read_published(folder: Path, values: Mapping[str, Any], target: TargetFacts,
         reader = _Reader(entries, values, where, target_width)
         network = reader.network()
         places = list(reader.places(network))
-        wanted = {name: shape for _, parts in places for name, shape in parts}
-        shapes: dict[str, tuple[int | None, ...]] = {name: entries[name].shape for name in reader.tables()}
+        wanted: Shapes = {name: shape for _, parts in places for name, shape in parts}
+        own, further = reader.tables()
         kinds = {"d2t": WHOLE, "t2d": _BOOLS}
-        tensors = read_entries(entries, placed(files[0]), wanted, shapes, kinds)
+        tensors = read_entries(entries, placed(files[0]), {**wanted, **own}, further, kinds)
     state = {ours: torch.cat([tensors[name] for name, _ in parts]) for ours, parts in places}
     _fill(network, state)
     ids = None
@@ -172,10 +170,14 @@ class _Reader:
         named = self.values.get("architectures")
         return [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
 
-    def tables(self) -> Iterator[str]:
-        """Tensors that are there and no part of the network."""
-        allowed = _TABLES if self.format == "eagle3" else _TABLES[-1:]
-        return (name for name in allowed if name in self.entries)
+    def tables(self) -> tuple[Shapes, Shapes]:
+        """Tensors that are no part of the network: those that must be there, and those that may."""
+        if self.format != "eagle3":
+            return {}, {"embed_tokens.weight": (None, None)}
+        drafted = self.entries.get("d2t")
+        size = drafted.shape[0] if drafted is not None and len(drafted.shape) == 1 else None
+        head = {"lm_head.weight": (size, self.shape.hidden_size)}
+        return head, {"d2t": (None,), "t2d": (None,), "embed_tokens.weight": (None, None)}
 
     def places(self, network: FeatureNetwork) -> Iterator[Place]:
         """Of every tensor that the network takes from the file."""
