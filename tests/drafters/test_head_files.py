@@ -152,7 +152,7 @@ def test_a_target_that_is_named_is_accepted_and_one_that_is_not_is_warned_about(
         made(write_head(EAGLE3, tmp_path / "named", target_model_type="qwen2_5_vl"))
         assert not caplog.records
         made(write_head(EAGLE3, tmp_path / "unnamed"))
-    assert "does not say which target" in caplog.text
+    assert "does not say that it was made for a target of type qwen2_5_vl" in caplog.text
 
 
 def test_an_embedding_is_the_targets_where_the_rows_agree_and_its_own_where_not(tmp_path):

@@ -3,17 +3,27 @@
 from functools import cache
 
 import pytest
+import torch
 
 from seeahead.decode import run, run_step, start
-from seeahead.drafters.heads import HeadSpec
+from seeahead.drafters.dialects import TargetFacts
+from seeahead.drafters.head_networks import spoken
+from seeahead.drafters.heads import HeadDrafter, HeadSpec
 from seeahead.drafters.merged import MergedDrafter
+from seeahead.drafters.published import read_published
+from seeahead.drafters.tree_growth import TreeLimits
+from seeahead.executor import ModelInputs
+from seeahead.executors.linear import linear
+from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
+from seeahead.session import Session
 from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, answer, assert_same_answer
-from tests.drafters.head_folders import write_head
+from tests.drafters.head_folders import WIDTH, config_of, write_head
 from tests.lossless.cases import prompt, target
+from tests.lossless.test_distribution import PROMPT, assert_distributed
 from tests.scripts import sometimes_right
 
 LAYERS = 8
@@ -103,3 +113,55 @@ def test_a_step_without_a_draft_and_one_with_follow_each_other(drafter):
         run_step([request])
         number += 1
     assert tuple(request.answer) == truth
+
+
+# ---- drawn drafts: the distribution of the first three tokens of an answer, on a target of six tokens
+
+SMALL, NUM_SAMPLES, HOT = 6, 500, SamplingParams(temperature=0.8)
+
+
+@cache
+def small_target():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        decoder = Llama(LlamaShape(SMALL, WIDTH, 96, 3, 4, 2, 16, 256, tie_word_embeddings=False)).eval()
+        for parameter in decoder.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return Target(decoder)
+
+
+@cache
+def expected_triples():
+    def following(tokens):
+        logits = Session(small_target().executor, 9).prefill(ModelInputs(torch.tensor([[*PROMPT, *tokens]]))).logits[-1]
+        return (logits.double() / HOT.temperature).softmax(-1).tolist()
+
+    first = following(())
+    found = {}
+    for one in range(SMALL):
+        second = following((one,))
+        for two in range(SMALL):
+            third = following((one, two))
+            found |= {(one, two, three): first[one] * second[two] * third[three] for three in range(SMALL)}
+    return found
+
+
+@pytest.mark.parametrize("name", ["eagle3 specforge", "vispec llava", "msd llava"])
+def test_drawn_drafts_leave_the_targets_distribution(name, tmp_path):
+    folder = write_head(name, tmp_path)
+    found = read_published(folder, config_of(name), TargetFacts(3), WIDTH)
+    network = spoken(found.network.float().eval(), found.choice.first)
+    head = linear(torch.randn(SMALL, WIDTH, generator=torch.Generator().manual_seed(1)) * 0.1)
+    made = HeadDrafter.on(
+        small_target(), network, None, network.decoder.for_head(head), limits=TreeLimits(depth=3), draws=True
+    )
+    samples = []
+    for seed in range(NUM_SAMPLES):
+        params = SamplingParams(temperature=HOT.temperature, seed=seed)
+        # Answers go on, so that no draft is cut short by a limit.
+        request = Request(small_target().executor, made, Sampler(params, PROMPT), StopRule(12))
+        start(request, ModelInputs(torch.tensor([PROMPT])))
+        while len(request.answer) < 3:
+            run_step([request])
+        samples.append(tuple(request.answer[:3]))
+    assert_distributed(samples, expected_triples())

@@ -94,43 +94,40 @@ def facts_of(target: Target) -> TargetFacts:
 
 
 def check_made_for(folder: Folder, target: Target) -> None:
-    """Raises DrafterError where a config names another target; warns where it names none and the target sees."""
+    """Raises DrafterError where a config names another target. Warns where it calls itself by the type of another, or
+    where it names none and the target sees images."""
     if target.family is None:
         return
-    values, model = folder.values, target.family.model
-    own = model.config.model_type
-    told = _told_targets(values, folder.where)
-    for what, name, ours in (
-        ("type", told.get("type"), (own, target.family.text_config.model_type)),
-        ("architecture", told.get("architecture"), (type(model).__name__, *(model.config.architectures or ()))),
-    ):
-        if name is not None and name not in ours:
+    model, type_ = target.family.model, target.family.model.config.model_type
+    named = _named_targets(folder.values, folder.where)
+    ours = {
+        "type": (type_, target.family.text_config.model_type),
+        "architecture": (type(model).__name__, *(model.config.architectures or ())),
+    }
+    for what, name in named.items():
+        if name not in ours[what]:
             raise DrafterError(
                 f"drafter {shown(str(folder.path))} was made for a target of {what} {shown(name)}, this one is "
-                f"{shown(ours[0])}; take a drafter made for this target, or drafter='lookup'"
+                f"{shown(ours[what][0])}; take a drafter made for this target, or drafter='lookup'"
             )
-    if not told and target.image_token_ids:
+    # EAGLE-1, MSD and ViSpec call themselves by their target's type; an EAGLE-3 by that of its layer.
+    if not named and target.image_token_ids and folder.values.get("model_type") != type_:
         _log.warning(
-            "drafter %s does not say which target it was made for: answers stay exact, but of another one its drafts "
-            "are refused",
+            "drafter %s does not say that it was made for a target of type %s: answers stay exact, but of another "
+            "target's drafter most drafts are refused",
             shown(str(folder.path)),
+            type_,
         )
 
 
-def _told_targets(values: Mapping[str, Any], where: str) -> dict[str, str]:
+def _named_targets(values: Mapping[str, Any], where: str) -> dict[str, str]:
     """What a config says of its target, where it says anything."""
-    told: dict[str, str] = {}
-    made_for, own = values.get("target_model_type"), values.get("model_type")
     verifier = as_table(values.get("speculators_config") or {}, f"{where}: speculators_config", ModelError)
     verifier = as_table(verifier.get("verifier") or {}, f"{where}: verifier", ModelError)
-    if isinstance(made_for, str):
-        told["type"] = made_for
-    elif isinstance(own, str) and own not in ("llama", "qwen3", "qwen2", "eagle", "eagle3", "speculator_model"):
-        told["type"] = own  # EAGLE-1, MSD and ViSpec call themselves by their target's type
-    named = verifier.get("architectures")
-    if isinstance(named, list) and named and isinstance(named[0], str):
-        told["architecture"] = named[0]
-    return told
+    architectures = verifier.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else None
+    said = {"type": values.get("target_model_type"), "architecture": first}
+    return {what: name for what, name in said.items() if isinstance(name, str)}
 
 
 def _vocabulary(found: Published, target: Target) -> DraftVocabulary | None:
