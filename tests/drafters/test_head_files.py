@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from seeahead.drafters import bind
+from seeahead.drafters import bind, probe
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.heads import HeadSpec
 from seeahead.errors import DrafterError, ModelError
+from seeahead.families import family_for
 from seeahead.target import Target
-from seeahead.testing import tiny_family
+from seeahead.testing import tiny_family, tiny_model, tiny_processor
 from tests.drafters.head_folders import D2T, DRAFTED, VOCAB, WIDTH, tensors_of, write_head
 from tests.drafters.test_heads import FAMILY_OF, family
 
@@ -189,3 +190,17 @@ def test_what_a_folder_is_is_told_by_its_config_and_its_tensors(tmp_path):
     assert not Folder.read(plain).is_drafter
     save_file({"model.norm.weight": torch.ones(3)}, plain / "model.safetensors")
     assert not Folder.read(plain).is_drafter
+
+
+def test_the_probe_is_asked_once_for_the_same_weights(tmp_path, monkeypatch):
+    """Through a target with a processor, whose own prompts it makes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = tiny_model("qwen3_vl", num_hidden_layers=8, max_position_embeddings=4096)
+    target, asked = Target.of(family_for(model, tiny_processor("qwen3_vl"))), []
+    folder, own = write_head("eagle3 angelslim", tmp_path / "head"), probe.own_prompts
+    monkeypatch.setattr(probe, "own_prompts", lambda target: asked.append(target) or list(own(target))[2:4])
+    found = {HeadSpec(source=folder).bind(target).network.dialect for _ in range(2)}
+    assert len(asked) == len(found) == 1
+    assert len(list((tmp_path / "cache").rglob("*.json"))) == 1
+    HeadSpec(source=write_head("eagle3 angelslim", tmp_path / "other", tensors_of("eagle3 angelslim", 7))).bind(target)
+    assert len(asked) == 2

@@ -70,7 +70,7 @@ def test_a_drafters_dialect_is_found(tmp_path):
     for number in range(NUM_CASES):
         choice, dialect, make, model_type = case(number, tmp_path / str(number))
         started = perf_counter()
-        chosen = best_dialect(choice, make, target(model_type), prompts(model_type), tmp_path)
+        chosen = best_dialect(choice, make, target(model_type), str(number), prompts(model_type), tmp_path)
         seconds = perf_counter() - started
         name, _ = KINDS[number % len(KINDS)]
         is_right = decided(name, chosen) == decided(name, dialect)
@@ -84,8 +84,8 @@ def test_a_drafters_dialect_is_found(tmp_path):
 @pytest.mark.parametrize("number", [1])
 def test_what_was_found_is_remembered(tmp_path, number, monkeypatch):
     choice, _, make, model_type = case(number, tmp_path / "head")
-    chosen = best_dialect(choice, make, target(model_type), prompts(model_type), tmp_path)
+    chosen = best_dialect(choice, make, target(model_type), str(number), prompts(model_type), tmp_path)
     [file] = tmp_path.glob("*.json")
-    assert best_dialect(choice, make, target(model_type), [], tmp_path) == chosen
+    assert best_dialect(choice, make, target(model_type), str(number), [], tmp_path) == chosen
     file.write_text("[3]")
-    assert best_dialect(choice, make, target(model_type), [], tmp_path) == choice.first
+    assert best_dialect(choice, make, target(model_type), str(number), [], tmp_path) == choice.first

@@ -71,7 +71,7 @@ class HeadSpec(FolderSpec):
             return HeadDrafter.on(target, speaking, vocabulary, ready, embedding=own, **given)
 
         first = found.choice.first
-        chosen = best_dialect(found.choice, made, target) if self.probe else first
+        chosen = best_dialect(found.choice, made, target, found.digest) if self.probe else first
         _log.info(
             "drafter %s: %s, %s head, %s embedding, %s",
             shown(str(self.source)),

@@ -58,17 +58,22 @@ class Sample:
 
 
 def best_dialect(
-    choice: Choice, made: Made, target: Target, prompts: Sequence[ModelInputs] | None = None, kept: Path | None = None
+    choice: Choice,
+    made: Made,
+    target: Target,
+    weights: str,
+    prompts: Sequence[ModelInputs] | None = None,
+    kept: Path | None = None,
 ) -> Dialect:
     """Of `choice`, the one whose drafts the target would accept; remembered for the same weights and the same target.
 
-    `prompts` None: a few of our own, which only a target with a tokenizer can read; `kept`: the folder of what is
-    remembered."""
+    `weights`: what stands for the drafter's. `prompts` None: a few of our own, which only a target with a tokenizer can
+    read. `kept`: the folder of what is remembered."""
     known = choice.all()
     if len(known) == 1:
         return choice.first
-    file = (kept or default_cache() / "dialects") / f"{_key(choice, made, target)}.json"
-    with suppress(ModelError, IndexError, TypeError, KeyError):
+    file = (kept or default_cache() / "dialects") / f"{_key(choice, weights, target)}.json"
+    with suppress(ModelError, IndexError, TypeError, KeyError, ValueError):
         return known[int(read_json(file, "it is made anew", ModelError)["number"])]
     if prompts is None:
         prompts = list(own_prompts(target))
@@ -149,7 +154,7 @@ def own_prompts(target: Target) -> Iterable[ModelInputs]:
     if family is None or family.processor is None:
         return
     sees = family.can_see and hasattr(family.processor, "image_processor")
-    images = (Image.linear_gradient("L"), Image.radial_gradient("L"), Image.effect_noise((64, 64), 80.0))
+    images = (Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L").rotate(90))
     for text in _TEXTS:
         yield family.encode(make_prompt(text))
     for question, image in zip(_QUESTIONS, images, strict=True) if sees else ():
@@ -157,12 +162,6 @@ def own_prompts(target: Target) -> Iterable[ModelInputs]:
             yield family.encode(make_prompt(question, [image.resize(_SIZE).convert("RGB")]))
 
 
-def _key(choice: Choice, made: Made, target: Target) -> str:
-    """Of the drafter's weights (a few of each), of what may be meant, and of the target."""
-    told = hashlib.sha256(json.dumps([repr(choice), fingerprint_of(target)]).encode())
-    for name, value in sorted(made(choice.first).network.state_dict().items()):
-        if value.device.type != "meta":
-            flat = value.flatten()
-            sampled = flat[:: max(1, len(flat) // 256)].float().cpu()
-            told.update(name.encode() + sampled.numpy().tobytes())
-    return told.hexdigest()[:32]
+def _key(choice: Choice, weights: str, target: Target) -> str:
+    """Of the drafter's weights, of what may be meant, and of the target."""
+    return hashlib.sha256(json.dumps([weights, repr(choice), fingerprint_of(target)]).encode()).hexdigest()[:32]

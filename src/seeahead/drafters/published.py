@@ -6,6 +6,7 @@ are checked against the tensors before one is read.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ Place = tuple[str, list[tuple[str, tuple[int, ...]]]]
 @dataclass(frozen=True)
 class Published:
     """A drafter that was read. `target_ids`, `head` [draft ids, width] and `embedding` [tokens, width] are its own,
-    None: the target's."""
+    None: the target's. `digest` stands for the weights."""
 
     format: str
     network: FeatureNetwork
@@ -45,6 +46,7 @@ class Published:
     target_ids: Tensor | None
     head: Tensor | None
     embedding: Tensor | None
+    digest: str
 
 
 def read_published(folder: Path, values: Mapping[str, Any], target: TargetFacts, target_width: int) -> Published:
@@ -68,7 +70,17 @@ def read_published(folder: Path, values: Mapping[str, Any], target: TargetFacts,
         ids = mapped(tensors["d2t"], f"d2t of {placed(files[0])}")
         _check_members(ids, tensors.get("t2d"), placed(files[0]))
     head, embedding = tensors.get("lm_head.weight"), tensors.get("embed_tokens.weight")
-    return Published(reader.format, network, reader.choice(target), ids, head, embedding)
+    return Published(reader.format, network, reader.choice(target), ids, head, embedding, _digest(tensors))
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Of names, shapes and a few values of each."""
+    told = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        flat = value.flatten()
+        told.update(f"{name} {tuple(value.shape)}".encode())
+        told.update(flat[:: max(1, len(flat) // 256)].double().numpy().tobytes())
+    return told.hexdigest()
 
 
 def _check_members(ids: Tensor, members: Tensor | None, where: str) -> None:
