@@ -21,8 +21,9 @@ NEEDS: Mapping[str, str] = {
 """What a user must have. Other methods of a record are settings of these."""
 
 AUTO = """\
-**Name none.** Where no drafter is named, [`auto`](methods/auto.md) takes every one that is there, puts what they propose into one tree, learns how often
-each is right while it answers, and drafts only as far as that pays on this machine. What follows is for those who want to know.
+**Name none.** Where no drafter is named, [`auto`](methods/auto.md) takes every one that is there, puts what they
+propose into one tree, learns how often each is right while it answers, and drafts only as far as that pays on this
+machine. What follows is for those who want to know.
 """
 
 SETTINGS = """\

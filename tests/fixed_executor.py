@@ -11,7 +11,8 @@ from dataclasses import replace
 import torch
 
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
-from seeahead.executors.llama import Layer, rms_norm
+from seeahead.executors.llama import Layer
+from seeahead.executors.norm import rms_norm
 from seeahead.executors.slots import TorchSlot
 from seeahead.executors.transformers import TransformersExecutor
 

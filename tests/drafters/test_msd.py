@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from seeahead.drafters.msd import MsdDrafter, MsdNetwork, MsdOptions, Slots, shifted
+from seeahead.drafters.features import Slots, shifted
+from seeahead.drafters.msd import MsdDrafter, MsdNetwork, MsdOptions
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Feedback, run_alone

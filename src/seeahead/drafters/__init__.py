@@ -28,6 +28,7 @@ KINDS: dict[str, str] = {
     "vision": "a small language model with an image adapter on the target's view of the image (a folder)",
     "tabed": "several views of the prompt as one batch of vision or vlm, weighted as the answer goes; no training",
     "msd": "one layer on the target's own features, images kept apart from text (a folder)",
+    "head": "a published EAGLE-3, EAGLE, ViSpec or MSD head for this target (a folder or hub id)",
     "auto": "all of these that are there, in one tree, as far as it pays (the default)",
     "merged": "the drafts of several drafters in one tree (members=lookup+msd)",
 }
@@ -39,6 +40,7 @@ _SPECS = {
     "vision": "vision:VisionSpec",
     "tabed": "tabed:TabedSpec",
     "msd": "msd:MsdSpec",
+    "head": "heads:HeadSpec",
     "auto": "auto:AutoSpec",
     "merged": "merged:MergedSpec",
 }

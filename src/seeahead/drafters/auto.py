@@ -258,8 +258,7 @@ class AutoDrafting(PlannedDrafting):
             logits = yield from model.read()
             if logits is None:
                 return None
-            # What it would have said meanwhile; of one that guesses features, nothing that it says with guessed ones.
-            if name != self._led and model.reads_trees:
+            if name != self._led:  # what it would have said meanwhile
                 for was_right in model.were_right:
                     self._own.saw(name, was_right)
             self._add(name, [ROOT], logits, model, pool, num_children)

@@ -72,7 +72,8 @@ class DraftModel(Protocol):
     reads_trees: bool
     """Whether tokens and their parents can be expanded in one call."""
     were_right: Sequence[bool]
-    """Of the answer's tokens that `read` read, but the first: whether each was the likeliest after those before."""
+    """Of the answer's tokens that `read` read, but the first: whether each was the likeliest after those before. Empty
+    where that is not what it would have drafted, such as with features of its own guessing."""
 
     def read(self) -> Plan[torch.Tensor | None]:
         """Logits [rows, draft ids] of what follows the answer so far; None where there is no room to draft."""

@@ -1,6 +1,6 @@
 """A drafter's folder, here or on the hub: read, checked, and compared with the target it was made for.
 
-It holds config.json, model.safetensors (a Llama's tensors, or one layer's), the map of its vocabulary and, for a
+Ours holds config.json, model.safetensors (a Llama's tensors, or one layer's), the map of its vocabulary and, for a
 vision drafter, adapter.safetensors. In config.json, `drafter` has its `kind` and the fingerprint of its `target`; older
 folders say the kind by the keys they have. Nothing in a folder is run, and every size is checked before anything is
 built.
@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -21,6 +22,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from seeahead.checked import as_table, checked, placed, read_json
+from seeahead.drafters.formats import SAFE, SAVED, is_published, may_be
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import DrafterError, ModelError, SeeaheadError, escaped, shown
 from seeahead.executors.checkpoint import WEIGHTS
@@ -29,6 +31,8 @@ from seeahead.target import Target
 ADAPTER = "adapter.safetensors"
 FILES = ("config.json", WEIGHTS, FILE_NAME, ADAPTER)
 KEY = "drafter"
+HEAD = "head"
+"""The kind of what others published."""
 IMAGE_ADAPTER, MSD = "image_adapter", "feature_drafter"
 """Keys of config.json under which a vision drafter's adapter and a feature drafter's options stand."""
 
@@ -70,7 +74,8 @@ class Folder:
 
     @classmethod
     def at(cls, source: str | Path) -> Folder:
-        """A drafter's folder, fetched from the hub where `source` is an id; of any other model its config alone.
+        """A drafter's folder, fetched from the hub where `source` is an id, with `@` and a revision behind it where a
+        certain one is meant; of any other model its config alone.
 
         Raises DrafterError for an id that the hub, or its copy here, does not have."""
         path = Path(source)
@@ -78,11 +83,16 @@ class Folder:
 
     @classmethod
     def _fetched(cls, name: str) -> Folder:
+        owner, _, revision = name.partition("@")
         try:
-            found = cls.read(Path(hf_hub_download(name, "config.json")).parent)
-            if not found.is_drafter:
+            found = cls.read(Path(hf_hub_download(owner, "config.json", revision=revision or None)).parent)
+            if not found._is_ours and not may_be(found.values):
                 return found
-            return cls.read(Path(snapshot_download(name, allow_patterns=list(FILES))))
+            for patterns in (FILES,) if found._is_ours else (FILES + SAFE, SAVED):
+                whole = Path(snapshot_download(owner, revision=revision or None, allow_patterns=list(patterns)))
+                if any(whole.glob(SAFE[0])):
+                    break
+            return cls.read(whole)
         except SeeaheadError:
             raise
         except (OSError, ValueError, EntryNotFoundError) as error:
@@ -105,12 +115,22 @@ class Folder:
     def kind(self) -> str:
         if (kind := self._own.get("kind")) is not None:
             return str(kind)
+        if not self._is_ours and self._is_published:
+            return HEAD
         keys = {MSD: "msd", IMAGE_ADAPTER: "vision", "vision_config": "vlm"}
         return next((kind for key, kind in keys.items() if key in self.values), "language")
 
     @property
     def is_drafter(self) -> bool:
-        """Whether it is a drafter's; else it is any model's."""
+        """Whether it is a drafter's, ours or a published one; else it is any model's."""
+        return self._is_ours or self._is_published
+
+    @cached_property
+    def _is_published(self) -> bool:
+        return is_published(self.path, self.values)
+
+    @property
+    def _is_ours(self) -> bool:
         keys = (KEY, "unknown_draft_id", MSD, IMAGE_ADAPTER)
         return any(key in self.values for key in keys) or (self.path / FILE_NAME).is_file()
 

@@ -1,36 +1,28 @@
 """Drafts from the target's own features: MSD (Lin et al. 2025), and EAGLE-2 (Li et al. 2024) as its coupled form.
 
 The network is one layer of the target's own shape. Text slots read an embedding and the feature before it through `fc`;
-an image's slots read its visual embeddings as they are (MSD's decoupling). What it drafts, it drafts from features it
-guessed itself; once the target has answered, those are dropped and the accepted tokens are read again with the target's
-features.
+an image's slots read its visual embeddings as they are (MSD's decoupling).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from seeahead.checked import flag, one_of, whole
-from seeahead.drafters.base import DraftIds, ModelDrafter, were_right
+from seeahead.drafters.features import Beginning, FeatureDrafter, FeatureNetwork, Slots
 from seeahead.drafters.folder import MSD, Folder, Options
 from seeahead.drafters.spec import FolderSpec
 from seeahead.drafters.vision import pooled
-from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.drafting import Ask, DraftContext, Feedback, Plan
-from seeahead.errors import DrafterError, ModelError
-from seeahead.executor import FEATURES, FeatureTarget, ModelInputs, Want
+from seeahead.errors import ModelError
 from seeahead.executors.checkpoint import fuse, read_layers, unfuse
-from seeahead.executors.linear import pack, packed_linear
+from seeahead.executors.linear import pack
 from seeahead.executors.llama import Llama, LlamaShape
-from seeahead.session import Session
 from seeahead.target import Target
-from seeahead.tree import ROOT
 
 VISUAL = ("full", "pooled", "query", "dropped")
 
@@ -45,26 +37,16 @@ class MsdOptions(Options):
     num_tokens: Annotated[int, whole(0, 1 << 20)] = 16
 
 
-@dataclass(frozen=True)
-class Slots:
-    """What a drafter reads of a text: `embeddings` of the tokens, `features` [slots, width] of the positions before.
-
-    `is_visual` [slots]: the token is an image's."""
-
-    embeddings: Tensor
-    features: Tensor
-    is_visual: Tensor
-
-
-class MsdNetwork(nn.Module):
+class MsdNetwork(FeatureNetwork):
     """`decoder` has one layer of the target's width, and no embedding or head of its own."""
 
-    def __init__(self, config: LlamaShape, options: MsdOptions) -> None:
+    def __init__(self, config: LlamaShape, options: MsdOptions, decoder: Llama | None = None) -> None:
+        """`decoder` None: a plain Llama's layer."""
         super().__init__()
         width = config.hidden_size
         self.options = options
         self.fc = nn.Linear(2 * width, width)
-        self.decoder = Llama(config)
+        self.decoder = Llama(config) if decoder is None else decoder
         # Both are the target's; the layer itself ends in features.
         self.decoder.embedding = nn.Embedding(1, width)
         self.decoder.add_module("head", nn.Identity())
@@ -90,6 +72,10 @@ class MsdNetwork(nn.Module):
             network.fc.bias.zero_()
         return network.float()
 
+    @property
+    def is_decoupled(self) -> bool:
+        return self.options.is_decoupled
+
     def trained(self) -> dict[str, Tensor]:
         """Parameters by name, without those that are the target's."""
         return {name: value for name, value in self.named_parameters() if name != "decoder.embedding.weight"}
@@ -99,15 +85,18 @@ class MsdNetwork(nn.Module):
         width]; causal, without a cache."""
         return self.decoder.run_at(x, rows, columns)
 
-    def text(self, embeddings: Tensor, features: Tensor) -> Tensor:
-        """Text slots [..., width]: embedding first, feature second."""
+    def text(self, embeddings: Tensor, features: Tensor, image: Tensor | None = None) -> Tensor:
+        """Embedding first, feature second."""
         fused: Tensor = self.fc(torch.cat((embeddings, features), dim=-1))
         return fused
+
+    def begin(self, slots: Slots) -> Beginning:
+        return Beginning(self.read(slots))
 
     def read(self, slots: Slots) -> Tensor:
         """What the layer reads [slots, width]; fewer where images are made smaller."""
         fused = self.text(slots.embeddings, slots.features)
-        if not self.options.is_decoupled:
+        if not self.is_decoupled:
             return fused
         x = torch.where(slots.is_visual[:, None], slots.embeddings, fused)
         if self.options.visual == "full" or not bool(slots.is_visual.any()):
@@ -149,109 +138,11 @@ def _load(module: nn.Module, found: dict[str, Tensor]) -> None:
     assert not odd, f"parameters without a value or a place: {odd}"
 
 
-def shifted(embeddings: Tensor, is_visual: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
-    """Slot j holds the embedding of token j + 1: the prompt's but for its first, then those of the `new` tokens: one,
-    or several where steps without a draft came before the first with one."""
-    return torch.cat((embeddings[1:], new)), torch.cat((is_visual[1:], is_visual.new_zeros(len(new))))
-
-
 @dataclass(frozen=True)
-class MsdDrafter(ModelDrafter):
-    """`layer` is the network's, with the target's head over the draft vocabulary."""
+class MsdDrafter(FeatureDrafter):
+    """On a network of ours."""
 
-    network: MsdNetwork
-    vocabulary: DraftVocabulary
-    target: Target
-    layer: Llama
     name: str = field(default="msd", kw_only=True)
-    want: ClassVar[Want] = Want(FEATURES, embeddings=True)
-
-    @classmethod
-    def on(cls, target: Target, network: MsdNetwork, vocabulary: DraftVocabulary, **settings: Any) -> MsdDrafter:
-        """With `target`'s embedding and head. Raises DrafterError for a target of another width or vocabulary."""
-        executor, width = target.executor, network.decoder.config.hidden_size
-        if executor.limits.width != width or not isinstance(executor, FeatureTarget):
-            raise DrafterError(
-                f"the msd drafter is made for features of width {width}; the target has width {executor.limits.width}; "
-                "take one trained for this target, or drafter='lookup'"
-            )
-        vocabulary.check_target(target.vocab_size)
-        head = packed_linear(executor.head_rows(vocabulary.target_ids), may_round=True)
-        return cls(network, vocabulary, target, network.decoder.with_head(head), **settings)
-
-    @property
-    def modules(self) -> tuple[nn.Module, ...]:
-        return (self.network.fc, self.layer)
-
-    def model(self, context: DraftContext, depth: int = 0) -> MsdModel:
-        return MsdModel(self, context, max(self.limits.depth, depth))
-
-
-class MsdModel:
-    """One answer: the layer's own session over slots, of which slot j guesses what follows token j + 1."""
-
-    reads_trees = False  # a token is read with the feature guessed for its parent
-    were_right: Sequence[bool] = ()
-
-    def __init__(self, drafter: MsdDrafter, context: DraftContext, depth: int) -> None:
-        assert context.embeddings is not None, "the loop gives embeddings to a drafter that wants them"
-        self._network, self._layer, self._most_drafted = drafter.network, drafter.layer, depth * drafter.limits.width
-        self._executor: Any = drafter.target.executor
-        self._longest = self._layer.limits.max_length
-        self.ids = DraftIds(drafter.vocabulary, len(drafter.vocabulary), context)
-        tokens = context.inputs.token_ids[0]
-        images = torch.tensor(sorted(context.image_token_ids), device=tokens.device)
-        self._prompt: tuple[Tensor, Tensor] | None = (context.embeddings, torch.isin(tokens, images))
-        self._features = context.features[-1]  # of positions whose successor is not read yet
-        self._unread: tuple[int, ...] = (context.first_token,)
-        self._session = Session(self._layer, len(tokens) + min(context.max_new_tokens, 256))
-        self._guessed: list[Tensor] = []  # the drafter's own features of pending slots
-        self._root = self._features[:0]
-
-    def accept(self, feedback: Feedback) -> None:
-        """Forget what was guessed; the target's features of root and path come with the next tokens."""
-        self._session.commit(())
-        self._guessed.clear()
-        self._features = torch.cat((self._features, feedback.features[-1]))
-        self._unread += feedback.tokens
-
-    def read(self) -> Plan[Tensor | None]:
-        """Reads what is new, all with the target's features."""
-        if not self._has_room():
-            return None
-        new = self._embed(self._unread)
-        if self._prompt is not None:
-            embeddings, is_visual = shifted(*self._prompt, new)
-            x = self._network.read(Slots(embeddings, self._features, is_visual))[None]
-            del embeddings  # as large as the prompt, like these, and not needed any more
-            self._prompt, self._features = None, self._features[:0].clone()
-            inputs = ModelInputs(torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device), {"inputs_embeds": x})
-            scores = self._session.prefill(inputs, Want(FEATURES))
-        else:
-            tree = self._session.chain(self._unread, self._network.text(new, self._features))
-            [scores] = yield Ask(self._layer, [tree], Want(FEATURES))
-            self._session.commit(range(len(self._unread)))
-            self.were_right = were_right(scores.logits, self.ids.to_draft(self._unread))
-        self._unread, self._features = (), self._features[:0].clone()
-        self._root = scores.features[-1][-1:]
-        return self.ids.allowed(scores.logits[-1:])
-
-    def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[Tensor]:
-        """Each token is read with the feature guessed for its parent."""
-        before = torch.cat([self._root if parent == ROOT else self._guessed[parent] for parent in parents])
-        x = self._network.text(self._embed(self.ids.to_target(tokens)), before)
-        [scores] = yield Ask(self._layer, [self._session.tree(tokens, parents, x)], Want(FEATURES))
-        self._guessed += scores.features[-1].split(1)
-        return self.ids.allowed(scores.logits)[None]
-
-    def _embed(self, tokens: Sequence[int]) -> Tensor:
-        embedded: Tensor = self._executor.embed(torch.tensor(list(tokens), device=self._features.device))
-        return embedded
-
-    def _has_room(self) -> bool:
-        prompt = 0 if self._prompt is None else len(self._prompt[0])
-        ahead = prompt + len(self._unread) + self._most_drafted
-        return self._longest is None or self._session.length + ahead <= self._longest
 
 
 class MsdSpec(FolderSpec):

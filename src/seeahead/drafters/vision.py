@@ -25,7 +25,7 @@ from seeahead.drafters.language import LanguageDrafter, LanguageModel, LanguageS
 from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executor import Want
-from seeahead.executors.checkpoint import read_tensors
+from seeahead.executors.tensor_files import read_tensors
 from seeahead.target import Target
 
 

@@ -16,7 +16,7 @@ import torch
 
 from seeahead.checked import checked, placed, whole
 from seeahead.errors import DrafterError, ModelError
-from seeahead.executors.checkpoint import WHOLE, read_tensors
+from seeahead.executors.tensor_files import WHOLE, read_tensors
 
 FILE_NAME = "draft_vocabulary.safetensors"
 
@@ -50,13 +50,8 @@ class DraftVocabulary:
 
         Raises ModelError for a map that is none: two draft ids of one target id would make a drawn draft inexact."""
         told = checked(_Facts, values, placed(folder / "config.json"), ModelError, is_open=True)
-        offsets = read_tensors(folder / FILE_NAME, {"d2t": (None,)}, kinds=WHOLE)["d2t"].long()
-        ids = torch.arange(len(offsets)) + offsets
-        if not len(ids) or int(ids.min()) < 0 or len(ids.unique()) < len(ids):
-            raise ModelError(
-                f"{placed(folder / FILE_NAME)} does not map every draft token to a target token of its "
-                "own; get the whole drafter folder again"
-            )
+        offsets = read_tensors(folder / FILE_NAME, {"d2t": (None,)}, kinds=WHOLE)["d2t"]
+        ids = mapped(offsets, placed(folder / FILE_NAME))
         if told.unknown_draft_id >= len(ids):
             raise ModelError(
                 f"{placed(folder / 'config.json')}: unknown_draft_id is {told.unknown_draft_id}; allowed: 0 to "
@@ -113,3 +108,13 @@ class DraftVocabulary:
     def spread(self, distribution: torch.Tensor, size: int) -> torch.Tensor:
         """A distribution [draft vocabulary] as one over the target's `size` tokens."""
         return distribution.new_zeros(size).index_copy_(0, self.target_ids.to(distribution.device), distribution)
+
+
+def mapped(offsets: torch.Tensor, where: str) -> torch.Tensor:
+    """Target ids of the draft ids that `offsets` [draft vocabulary] belong to. Raises ModelError as `read` does."""
+    ids = torch.arange(len(offsets)) + offsets.long()
+    if not len(ids) or int(ids.min()) < 0 or len(ids.unique()) < len(ids):
+        raise ModelError(
+            f"{where} does not map every draft token to a target token of its own; get the whole drafter folder again"
+        )
+    return ids

@@ -6,71 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from seeahead.checked import placed
-from seeahead.errors import ModelError, shown
+from seeahead.errors import ModelError
 from seeahead.executors.linear import pack
 from seeahead.executors.llama import Llama, LlamaShape
+from seeahead.executors.tensor_files import Shapes, read_tensors
 
 WEIGHTS = "model.safetensors"
-FLOATS = ("F64", "F32", "F16", "BF16")
-WHOLE = ("I64", "I32", "I16", "U16", "U32")
-"""Kinds of numbers, by their names in safetensors files."""
-Shapes = Mapping[str, tuple[int | None, ...]]
-"""By the tensor's name; None: any length."""
-_AGAIN = "get the whole drafter folder again"
 _MOST_POSITIONS = 1 << 25
 """Of a drafter's table of positions, numbers: this table is the only thing whose size no tensor of the file tells."""
-
-
-def read_tensors(
-    path: Path, wanted: Shapes, optional: Shapes | None = None, kinds: tuple[str, ...] = FLOATS
-) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, all of them, each of the shape and one of the `kinds` it should have.
-
-    What the file says of itself is checked before a tensor is read. Raises ModelError, in one line naming the file, for
-    a file that is missing, damaged or another one, and for weights that are not finite."""
-    where = placed(path)
-    try:
-        if not path.is_file():
-            raise ModelError(f"{where} is missing; {_AGAIN}")
-        with safe_open(path, "pt") as file:
-            names = list(file.keys())
-            parts = {name: file.get_slice(name) for name in names}
-            _check_shapes(
-                {name: tuple(part.get_shape()) for name, part in parts.items()}, wanted, optional or {}, where
-            )
-            for name, part in parts.items():
-                if part.get_dtype() not in kinds:
-                    raise ModelError(f"{where}: {name} holds {part.get_dtype()}; allowed: {', '.join(kinds)}; {_AGAIN}")
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or "it is cut off or no such file"
-        raise ModelError(f"{where} cannot be read: {reason}; {_AGAIN}") from None
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise ModelError(f"{where}: {name} holds values that are no finite numbers; {_AGAIN}")
-    return tensors
-
-
-def _check_shapes(found: Shapes, wanted: Shapes, optional: Shapes, where: str) -> None:
-    known = {**optional, **wanted}
-    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - known.keys())
-    fault = f"missing {_few(missing)}, unknown {_few(unknown)}" if missing or unknown else None
-    for name, shape in found.items() if fault is None else ():
-        if len(shape) != len(known[name]) or any(size not in (None, own) for own, size in zip(shape, known[name])):
-            allowed = " x ".join("any" if size is None else str(size) for size in known[name])
-            fault = f"{name} is {' x '.join(map(str, shape))}, not {allowed}"
-            break
-    if fault:
-        raise ModelError(f"{where} does not fit its config.json: {fault}; {_AGAIN}")
-
-
-def _few(names: list[str]) -> str:
-    first = ", ".join(shown(name)[1:-1] for name in names[:3]) or "nothing"
-    return first if len(names) <= 3 else f"{first} and {len(names) - 3:,} more"
 
 
 def read_layers(folder: Path, config: LlamaShape, others: Shapes, optional: Shapes | None = None) -> dict[str, Tensor]:
@@ -84,7 +30,7 @@ def read_layers(folder: Path, config: LlamaShape, others: Shapes, optional: Shap
     return read_tensors(folder / WEIGHTS, {**layer_shapes(config), **others}, optional)
 
 
-_PARTS: Mapping[str, tuple[str, ...]] = {
+PARTS: Mapping[str, tuple[str, ...]] = {
     "qkv.weight": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "output.weight": ("self_attn.o_proj",),
     "gate_up.weight": ("mlp.gate_proj", "mlp.up_proj"),
@@ -113,7 +59,7 @@ def layer_shapes(config: LlamaShape) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"model.norm.weight": (config.hidden_size,)}
     for index in range(config.num_hidden_layers):
         for name, own in _part_shapes(config).items():
-            shapes |= {f"model.layers.{index}.{part}.weight": shape for part, shape in zip(_PARTS[name], own)}
+            shapes |= {f"model.layers.{index}.{part}.weight": shape for part, shape in zip(PARTS[name], own)}
     return shapes
 
 
@@ -149,7 +95,7 @@ def unfuse(decoder: Llama) -> dict[str, Tensor]:
             owner, _, last = name.rpartition(".")
             fused: Tensor = getattr(layer.get_submodule(owner), last)
             parts = fused.split([shape[0] for shape in shapes])
-            state |= {f"model.layers.{index}.{part}.weight": own for part, own in zip(_PARTS[name], parts)}
+            state |= {f"model.layers.{index}.{part}.weight": own for part, own in zip(PARTS[name], parts)}
     return {name: value.detach().contiguous() for name, value in state.items()}
 
 
@@ -157,7 +103,7 @@ def fuse(state: dict[str, Tensor], config: LlamaShape) -> dict[str, Tensor]:
     """Take the tensors of a Hugging Face Llama `state` out of it, under our names; what is left there is unknown."""
     wanted = {"embedding.weight": ["model.embed_tokens"], "norm": ["model.norm"], "head.weight": ["lm_head"]}
     for index in range(config.num_hidden_layers):
-        for name, parts in _PARTS.items():
+        for name, parts in PARTS.items():
             wanted[f"layers.{index}.{name}"] = [f"model.layers.{index}.{part}" for part in parts]
     fused = {}
     for name, theirs in wanted.items():

@@ -7,10 +7,10 @@ the number of operator calls, not the arithmetic, is most of the cost.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from seeahead.checked import as_table, checked, flag, real, shown_value, whole
 from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.attention import Memory, NoMemory, Prompts, Trees
+from seeahead.executors.norm import rms_norm
 from seeahead.executors.rows import Packed, packed
 from seeahead.executors.slots import TorchSlot
 
@@ -172,19 +173,26 @@ class Llama(nn.Module):
         return self.read([prompt.slot for prompt in prompts], read, want)
 
     @torch.inference_mode()
-    def read(self, slots: Sequence[Slot], embedded: Sequence[Tensor], want: Want) -> list[Scores]:
-        """`prefill` of prompts, or parts of them, whose embeddings [1, tokens, width] are known: side by side."""
+    def read(
+        self, slots: Sequence[Slot], embedded: Sequence[Tensor], want: Want, positions: Tensor | None = None
+    ) -> list[Scores]:
+        """`prefill` of prompts, or parts of them, whose embeddings [1, tokens, width] are known: side by side.
+
+        `positions` [axes or 1, tokens], as `rotation_at` takes them; None: those that follow in each slot."""
         own = [slot for slot in slots if isinstance(slot, TorchSlot)]
         assert len(own) == len(slots), "a slot is used with the executor that opened it"
         lengths = [read.shape[1] for read in embedded]
         places = [(slot.length, slot.length + length) for slot, length in zip(own, lengths, strict=True)]
-        positions = torch.cat([torch.arange(first, end, device=self.device) for first, end in places])
-        features = self.run(torch.cat(list(embedded), 1), positions[None], Prompts(own, lengths))
+        if positions is None:
+            positions = torch.cat([torch.arange(first, end, device=self.device) for first, end in places])[None]
+        inner = _inner(want)
+        features = self.run(torch.cat(list(embedded), 1), positions, Prompts(own, lengths), inner)
         last = [end - 1 for end in accumulate(lengths)]
         logits, found = self.head(features[:, last])[0], []
-        for number, (slot, hidden) in enumerate(zip(own, features.split(lengths, 1), strict=True)):
+        hidden = {layer: states.split(lengths, 1) for layer, states in {**inner, -1: features}.items()}
+        for number, slot in enumerate(own):
             slot.length = places[number][1]
-            kept = self._wanted(want, hidden[0])
+            kept = {layer: hidden[layer][number][0] for layer in want.layers}
             found.append(Scores(logits[number][None], kept, embedded[number][0] if want.embeddings else None))
         return found
 
@@ -195,22 +203,22 @@ class Llama(nn.Module):
     def score(self, trees: Packed, want: Want) -> list[Scores]:
         """The pass itself, for trees that are packed already."""
         read = self.embedding(trees.tokens) if trees.embeddings is None else trees.embeddings
-        features = self.run(read, trees.positions, Trees(trees))
-        return Scores(self.head(features)[0], self._wanted(want, features[0])).split(trees.bounds)
-
-    @staticmethod
-    def _wanted(want: Want, features: Tensor) -> dict[int, Tensor]:
-        assert all(layer == -1 for layer in want.layers), "only the last hidden states are at hand here"
-        return dict.fromkeys(want.layers, features)
+        inner = _inner(want)
+        features = self.run(read, trees.positions, Trees(trees), inner)
+        hidden = {**inner, -1: features}
+        return Scores(self.head(features)[0], {layer: hidden[layer][0] for layer in want.layers}).split(trees.bounds)
 
     def rotation_at(self, positions: Tensor) -> Tensor:
         """[2, *positions, head_dim]: cosines and sines."""
         return self._rotation[:, positions]
 
-    def run(self, x: Tensor, positions: Tensor, memory: Memory) -> Tensor:
-        """Last hidden states [batch, tokens, width] of embeddings `x`."""
+    def run(self, x: Tensor, positions: Tensor, memory: Memory, inner: dict[int, Tensor] | None = None) -> Tensor:
+        """Last hidden states [batch, tokens, width] of embeddings `x`; `inner`: what the layers that are its keys read,
+        which becomes known here."""
         rotation = self.rotation_at(positions).unsqueeze(3)
         for index in range(len(self.layers)):
+            if inner and index in inner:
+                inner[index] = x
             attended = self.attended(index, x, rotation, memory)
             if x.shape[1] <= _PART:
                 x = self.after(index, x, attended)
@@ -218,14 +226,16 @@ class Llama(nn.Module):
             # Of a long prompt a part at a time: what a layer holds between its two sides is several times as wide.
             parts = zip(x.split(_PART, 1), attended.split(_PART, 1), strict=True)
             x = torch.cat([self.after(index, *part) for part in parts], 1)
+        return self.last(x)
+
+    def last(self, x: Tensor) -> Tensor:
+        """The last hidden states, from what the last layer says."""
         return rms_norm(x, self.norm, self.config.rms_norm_eps)
 
-    def with_head(self, head: nn.Module) -> Llama:
+    def with_head(self, head: nn.Module) -> Self:
         """The same layers under another head."""
-        with torch.device("meta"):
-            other = Llama(self.config)
-        other.embedding, other.layers, other.norm, other.head = self.embedding, self.layers, self.norm, head  # type: ignore[assignment]
-        other.register_buffer("_rotation", self._rotation, persistent=False)
+        other = copy(self)
+        other._modules = {**self._modules, "head": head}
         return other.eval()
 
     def run_at(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -235,18 +245,15 @@ class Llama(nn.Module):
         assert len(self.layers) == 1, "the next layer would need every place"
         positions = torch.arange(x.shape[1], device=x.device)[None]
         attended = self.attended(0, x, self.rotation_at(positions).unsqueeze(3), NoMemory())
-        finished = self.after(0, x[rows, columns], attended[rows, columns])
-        return rms_norm(finished, self.norm, self.config.rms_norm_eps)
+        return self.last(self.after(0, x[rows, columns], attended[rows, columns]))
 
     def attended(self, index: int, x: Tensor, rotation: Tensor, memory: Memory) -> Tensor:
         """What layer `index` gathers for `x` [batch, tokens, width]: [batch, tokens, heads x width of a head]."""
-        layer, config = self.layers[index], self.config
-        assert isinstance(layer, Layer)
+        config = self.config
         heads, kv_heads, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         batch, length, _ = x.shape
         cos, sin = rotation.unbind(0)
-        normed = rms_norm(x, layer.attention_norm, config.rms_norm_eps)
-        states = layer.qkv(normed).view(batch, length, heads + 2 * kv_heads, width)
+        states = self.projected(index, x).view(batch, length, heads + 2 * kv_heads, width)
         turned, value = states.split((heads + kv_heads, kv_heads), dim=2)
         first, second = turned.chunk(2, dim=-1)
         turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
@@ -254,33 +261,31 @@ class Llama(nn.Module):
         gathered = memory.attend(index, query, key, value.transpose(1, 2))
         return gathered.transpose(1, 2).reshape(batch, length, heads * width)
 
+    def projected(self, index: int, x: Tensor) -> Tensor:
+        """Queries, keys and values of layer `index` for `x` [batch, tokens, width], side by side."""
+        layer = self.layers[index]
+        assert isinstance(layer, Layer)
+        projected: Tensor = layer.qkv(rms_norm(x, layer.attention_norm, self.config.rms_norm_eps))
+        return projected
+
+    def carried(self, index: int, x: Tensor) -> Tensor:
+        """What goes past the attention of layer `index`, to be added to what it says."""
+        return x
+
     def after(self, index: int, x: Tensor, attended: Tensor) -> Tensor:
         """`x` [..., width] after layer `index`, which gathered `attended` for it."""
         layer = self.layers[index]
         assert isinstance(layer, Layer)
-        x = x + layer.output(attended)
+        x = self.carried(index, x) + layer.output(attended)
         normed = rms_norm(x, layer.mlp_norm, self.config.rms_norm_eps)
         gate, up = layer.gate_up(normed).chunk(2, dim=-1)
         changed: Tensor = x + layer.down(F.silu(gate) * up)
         return changed
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root mean square norm over the last side, rounded where transformers' Llama rounds.
-
-    On a CPU torch's own is put together from twice as many calls."""
-    if x.device.type != "cpu":
-        return F.rms_norm(x, weight.shape, weight, eps)
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    scale = torch.rsqrt(torch.addcmul(_constant(eps), norm, norm, value=1 / len(weight)))
-    return weight * (x * scale).to(x.dtype)
-
-
-@cache
-def _constant(value: float) -> Tensor:
-    """As a tensor on the CPU: one call adds it to a product, where it would take three of torch's."""
-    with torch.inference_mode(False):
-        return torch.tensor(value, dtype=torch.float32, device="cpu")
+def _inner(want: Want) -> dict[int, Tensor]:
+    """A place for what each layer that is wanted reads."""
+    return {layer: torch.empty(0) for layer in want.layers if layer >= 0}
 
 
 def rotation_table(config: LlamaShape) -> Tensor:

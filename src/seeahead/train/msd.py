@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from seeahead.drafters.features import Slots
 from seeahead.drafters.folder import KEY, MSD, Folder, fingerprint_of
-from seeahead.drafters.msd import MsdNetwork, MsdOptions, Slots, read_network
+from seeahead.drafters.msd import MsdNetwork, MsdOptions, read_network
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError

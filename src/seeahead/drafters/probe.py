@@ -1,0 +1,167 @@
+"""Which dialect a published drafter speaks, found on the target's own words.
+
+The target answers a few short prompts; the drafter reads each answer in every dialect that may be meant, in one pass of
+its layer, and the one that expects most of what the target says is kept. Text decides what text can, images the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seeahead.cache_folder import default_cache
+from seeahead.checked import read_json
+from seeahead.drafters.dialects import Choice
+from seeahead.drafters.features import FeatureDrafter
+from seeahead.drafters.folder import fingerprint_of
+from seeahead.drafters.head_networks import Dialect
+from seeahead.drafting import DraftContext, Feedback
+from seeahead.errors import InputError, ModelError
+from seeahead.executor import ModelInputs, Want
+from seeahead.prompt import make_prompt
+from seeahead.provenance import write_json
+from seeahead.sampling import SamplingParams, log_probabilities
+from seeahead.session import Session
+from seeahead.target import Target
+from seeahead.tree import ROOT
+
+_QUESTIONS = ("What is this?", "Describe it in one sentence.", "Which colours are there, and where?")
+_TEXTS = ("What is seven times eight?", "Write a sentence about rain.", "List three animals and what they eat.")
+_SIZE = (336, 224)
+"""Of their images: wide enough that positions on three axes differ from those on one."""
+_ANSWER = 24
+"""Tokens of the target's to each prompt."""
+_log = logging.getLogger(__name__)
+
+Made = Callable[[Dialect], FeatureDrafter]
+"""The drafter in a dialect."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prompt and the target's greedy answer to it. `logits` [tokens, vocabulary] follow each of its `tokens`;
+    `feedback` has the features of all but the last of these."""
+
+    context: DraftContext
+    tokens: tuple[int, ...]
+    logits: Tensor
+    feedback: Feedback
+
+
+def best_dialect(
+    choice: Choice,
+    made: Made,
+    target: Target,
+    weights: str,
+    prompts: Sequence[ModelInputs] | None = None,
+    kept: Path | None = None,
+) -> Dialect:
+    """Of `choice`, the one whose drafts the target would accept; remembered for the same weights and the same target.
+
+    `weights`: what stands for the drafter's. `prompts` None: a few of our own, which only a target with a tokenizer can
+    read. `kept`: the folder of what is remembered."""
+    known = choice.all()
+    if len(known) == 1:
+        return choice.first
+    file = (kept or default_cache() / "dialects") / f"{_key(choice, weights, target)}.json"
+    with suppress(ModelError, IndexError, TypeError, KeyError, ValueError):
+        return known[int(read_json(file, "it is made anew", ModelError)["number"])]
+    if prompts is None:
+        prompts = list(own_prompts(target))
+    if not prompts:
+        return choice.first
+    layers = tuple(sorted({layer for one in known for layer in made(one).want.layers}))
+    samples = [sample_of(target, inputs, layers) for inputs in prompts]
+    of_images = [
+        sample for sample in samples if target.image_token_ids & set(sample.context.inputs.token_ids[0].tolist())
+    ]
+    chosen = _best((choice.first, *choice.of_text), made, samples)
+    if of_images and choice.of_images:
+        chosen = _best(dict.fromkeys((chosen, *choice.beside(chosen))), made, of_images)
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, {"number": known.index(chosen)})
+    if chosen != choice.first:
+        _log.info(
+            "of %d dialects the drafter's files allow, the target's own words chose another: %s", len(known), chosen
+        )
+    return chosen
+
+
+def _best(dialects: Iterable[Dialect], made: Made, samples: Sequence[Sample]) -> Dialect:
+    """The first of those that are surprised least."""
+    listed = list(dialects)
+    surprises = [sum(surprise(made(one), sample) for sample in samples) for one in listed]
+    return listed[surprises.index(min(surprises))]
+
+
+def surprise(drafter: FeatureDrafter, sample: Sample) -> float:
+    """Cross-entropy of what the target expected after each token of its answer, over draft ids, in nats per token."""
+    model = drafter.model(sample.context)
+    model.accept(sample.feedback)
+    guessed = log_probabilities(model.taught())
+    said = sample.logits
+    if drafter.vocabulary is not None:
+        said = said[:, drafter.vocabulary.target_ids.to(said.device)]
+    return float(-(log_probabilities(said[:, : guessed.shape[-1]]).exp() * guessed).sum(-1).mean())
+
+
+@torch.inference_mode()
+def sample_of(target: Target, inputs: ModelInputs, layers: tuple[int, ...], num_tokens: int = _ANSWER) -> Sample:
+    """The target's answer to `inputs`, with the hidden states of `layers`; `num_tokens` long, whatever it says."""
+    executor, want = target.executor, Want(layers, embeddings=True)
+    session = Session(executor, inputs.length + num_tokens)
+    session.check(inputs.length)
+    scores = session.prefill(executor.ready(inputs), want)
+    prompt, tokens, rows = scores, [int(scores.logits[-1].argmax())], list[Tensor]()
+    states: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    for _ in range(num_tokens):
+        scores = session.score(tokens[-1:], [ROOT], Want(layers))
+        session.commit([0])
+        rows.append(scores.logits[-1])
+        for layer in layers:
+            states[layer].append(scores.features[layer])
+        tokens.append(int(scores.logits[-1].argmax()))
+    session.close()
+    said = tuple(tokens[:-1])
+    features = {layer: torch.cat(found[:-1]) for layer, found in states.items()}
+    context = DraftContext(
+        inputs,
+        said[0],
+        target.image_token_ids,
+        target.vocab_size,
+        SamplingParams(),
+        num_tokens,
+        prompt.features,
+        prompt.embeddings,
+    )
+    logits = torch.stack(rows).float()
+    return Sample(context, said, logits, Feedback(said[1:], logits[:-1], features))
+
+
+def own_prompts(target: Target) -> Iterable[ModelInputs]:
+    """Short ones, about images where the target sees; none for a target without words."""
+    family = target.family
+    if family is None or family.processor is None:
+        return
+    sees = family.can_see and hasattr(family.processor, "image_processor")
+    images = (Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L").rotate(90))
+    for text in _TEXTS:
+        yield family.encode(make_prompt(text))
+    for question, image in zip(_QUESTIONS, images, strict=True) if sees else ():
+        with suppress(InputError):  # the first prompt with an image will say it again
+            yield family.encode(make_prompt(question, [image.resize(_SIZE).convert("RGB")]))
+
+
+def _key(choice: Choice, weights: str, target: Target) -> str:
+    """Of the drafter's weights, of what may be meant, and of the target."""
+    return hashlib.sha256(json.dumps([weights, repr(choice), fingerprint_of(target)]).encode()).hexdigest()[:32]

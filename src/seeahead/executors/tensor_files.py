@@ -1,0 +1,160 @@
+"""Files of tensors that anybody may have written: checked before a tensor is read, and never run.
+
+safetensors files say what they hold in their heads. Files of `torch.save` go through torch's restricted loader alone,
+mapped and not read, and must be a flat table of tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from seeahead.checked import placed
+from seeahead.errors import ModelError, shown
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+WHOLE = ("I64", "I32", "I16", "U16", "U32")
+"""Kinds of numbers, by their names in safetensors files."""
+Shapes = Mapping[str, tuple[int | None, ...]]
+"""By the tensor's name; None: any length."""
+AGAIN = "get the whole drafter folder again"
+_MOST_BYTES = 32 << 30
+"""Of a file of torch.save: the largest drafter there is has a tenth of it."""
+_KINDS = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.bool: "BOOL",
+}
+
+
+class Entry(NamedTuple):
+    """A tensor that is not read yet."""
+
+    shape: tuple[int, ...]
+    kind: str
+    read: Callable[[], Tensor]
+
+
+Entries = dict[str, Entry]
+
+
+@contextmanager
+def opened(paths: Sequence[Path]) -> Iterator[Entries]:
+    """The tensors of all files, by name. Raises ModelError, in one line naming the file, for one that is missing,
+    damaged or another one."""
+    entries: Entries = {}
+    with ExitStack() as stack:
+        for path in paths:
+            where = placed(path)
+            with _told(where):
+                if not path.is_file():
+                    raise ModelError(f"{where} is missing; {AGAIN}")
+                found = (
+                    _saved(path, where) if path.suffix == ".bin" else _safe(stack.enter_context(safe_open(path, "pt")))
+                )
+            if twice := sorted(entries.keys() & found.keys()):
+                raise ModelError(f"{where} holds {_few(twice)} a second time; {AGAIN}")
+            entries |= found
+        with _told(placed(paths[0])):
+            yield entries
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or "it is cut off or no such file"
+        raise ModelError(f"{where} cannot be read: {reason}; {AGAIN}") from None
+
+
+def _safe(file: Any) -> Entries:
+    entries: Entries = {}
+    for name in file.keys():  # noqa: SIM118  (no mapping)
+        part = file.get_slice(name)
+        entries[name] = Entry(tuple(part.get_shape()), part.get_dtype(), lambda name=name: file.get_tensor(name))  # type: ignore[misc]
+    return entries
+
+
+def _saved(path: Path, where: str) -> Entries:
+    """Of a file of torch.save. Raises ModelError for anything but a flat table of tensors."""
+    if path.stat().st_size > _MOST_BYTES:
+        raise ModelError(f"{where} is larger than {_MOST_BYTES:,} bytes; no drafter is, so give another file")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # whatever the restricted loader refuses, in the words of several libraries
+        if isinstance(error, MemoryError):
+            raise
+        raise ModelError(
+            f"{where} is refused by torch's restricted loader: it holds more than tensors, or is cut off; get the file "
+            "as safetensors"
+        ) from None
+    is_flat = isinstance(found, dict) and all(
+        isinstance(name, str) and type(value) is Tensor and value.layout == torch.strided
+        for name, value in found.items()
+    )
+    if not is_flat:
+        raise ModelError(f"{where} is no flat table of names and tensors; get the file as safetensors")
+    return {
+        name: Entry(tuple(value.shape), _KINDS.get(value.dtype, str(value.dtype)), lambda value=value: value.clone())  # type: ignore[misc]
+        for name, value in found.items()
+    }
+
+
+def read_tensors(
+    path: Path, wanted: Shapes, optional: Shapes | None = None, kinds: tuple[str, ...] = FLOATS
+) -> dict[str, Tensor]:
+    """The tensors of a file, all of them, each of the shape and one of the `kinds` it should have. Raises ModelError as
+    `opened` and `read_entries` do."""
+    with opened([path]) as entries:
+        return read_entries(entries, placed(path), wanted, optional, dict.fromkeys(entries, kinds))
+
+
+def read_entries(
+    entries: Entries,
+    where: str,
+    wanted: Shapes,
+    optional: Shapes | None = None,
+    kinds: Mapping[str, tuple[str, ...]] | None = None,
+) -> dict[str, Tensor]:
+    """All tensors that are there; `kinds`, by name: what those hold that are no FLOATS.
+
+    Raises ModelError, in one line, for names, shapes and kinds that are others, and for weights that are not finite."""
+    _check_shapes({name: entry.shape for name, entry in entries.items()}, wanted, optional or {}, where)
+    for name, entry in entries.items():
+        if entry.kind not in (allowed := (kinds or {}).get(name, FLOATS)):
+            raise ModelError(f"{where}: {name} holds {entry.kind}; allowed: {', '.join(allowed)}; {AGAIN}")
+    tensors = {name: entry.read() for name, entry in entries.items()}
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ModelError(f"{where}: {name} holds values that are no finite numbers; {AGAIN}")
+    return tensors
+
+
+def _check_shapes(found: Shapes, wanted: Shapes, optional: Shapes, where: str) -> None:
+    known = {**optional, **wanted}
+    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - known.keys())
+    fault = f"missing {_few(missing)}, unknown {_few(unknown)}" if missing or unknown else None
+    for name, shape in found.items() if fault is None else ():
+        if len(shape) != len(known[name]) or any(size not in (None, own) for own, size in zip(shape, known[name])):
+            allowed = " x ".join("any" if size is None else str(size) for size in known[name])
+            fault = f"{name} is {' x '.join(map(str, shape))}, not {allowed}"
+            break
+    if fault:
+        raise ModelError(f"{where} does not fit its config.json: {fault}; {AGAIN}")
+
+
+def _few(names: list[str]) -> str:
+    first = ", ".join(shown(name)[1:-1] for name in names[:3]) or "nothing"
+    return first if len(names) <= 3 else f"{first} and {len(names) - 3:,} more"
