@@ -21,6 +21,7 @@ from seeahead.executors.columns import ALL, ColumnSlot, Part, Table
 from seeahead.executors.converted import arithmetic, check_installed, compiled, converted
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
 from seeahead.executors.groups import Graph, Group, grouped
+from seeahead.executors.many import FormForMany
 from seeahead.executors.reading import as_read, looked_up
 
 
@@ -47,7 +48,7 @@ class OpenVinoExecutor(EmbeddedExecutor[ColumnSlot]):
         path = converted(family.model, precision, self._kinds, self._num_additions, self._num_axes, progress)
         self._path = path
         self._lock = threading.RLock()
-        self._graph = Graph(compiled(path, precision, (), is_single=True), frozenset(), is_single=True)
+        self._graph = self._compiled(frozenset(), is_single=True)
 
     def follow(self) -> None:
         raise ModelError("the model was changed after it was converted to OpenVINO; load it again")
@@ -131,5 +132,9 @@ class OpenVinoExecutor(EmbeddedExecutor[ColumnSlot]):
                 return group
         if not self._graph.serves(layers, len(slots)):
             layers, is_single = layers | self._graph.layers, self._graph.is_single and len(slots) == 1
-            self._graph = Graph(compiled(self._path, self.precision, layers, is_single=is_single), layers, is_single)
+            self._graph = self._compiled(layers, is_single=is_single)
         return grouped(self._graph, slots)
+
+    def _compiled(self, layers: frozenset[int], *, is_single: bool) -> Graph:
+        model = compiled(self._path, self.precision, layers, is_single=is_single)
+        return Graph(model, layers, is_single, FormForMany(model))
