@@ -13,7 +13,7 @@ from seeahead.drafters import bind
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs, PromptInputs
-from seeahead.executors import converted, groups, openvino
+from seeahead.executors import converted, groups, many, openvino
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families import choice, family_for, loading
 from seeahead.families.choice import choose
@@ -154,6 +154,42 @@ def test_a_long_prompt_is_read_in_parts(monkeypatch):
     torch.testing.assert_close(parts.logits, whole.logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(parts.features[1], whole.features[1], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(parts.embeddings, whole.embeddings)
+
+
+@pytest.fixture
+def passes_over_many(monkeypatch):
+    """Passes over four tokens are over many; the list fills with the columns that were held before each."""
+    columns, run = [], many.FormForMany.run
+
+    def noted(form, request, inputs, row):
+        columns.append(inputs["mask.0"].shape[3] - inputs["mask.0"].shape[2])
+        return run(form, request, inputs, row)
+
+    monkeypatch.setattr(groups, "LEAST", 4)
+    monkeypatch.setattr(many.FormForMany, "run", noted)
+    return columns
+
+
+@pytest.mark.parametrize("model_type", CONVERTED)
+@pytest.mark.parametrize("most_read", [16, 512])
+def test_passes_over_many_tokens_say_the_same(model_type, most_read, passes_over_many, monkeypatch):
+    monkeypatch.setattr(OpenVinoExecutor, "most_read", most_read)
+    assert_family_agrees(target(model_type), plain_type(model_type))
+    assert 0 in passes_over_many
+    assert most_read == 512 or any(passes_over_many), "nothing was held before, so it is not tested"
+
+
+def test_many_tokens_go_on_in_a_state_with_dropped_columns(passes_over_many):
+    family, answers = target("llava openvino"), [plain("llava", number).token_ids for number in (0, 1)]
+    sessions = [opened(family, number) for number in (0, 1)]
+    steps_of(sessions, answers, 0)
+    wrong = [(token + 1) % 100 + 3 for token in answers[0][1:9]]
+    family.executor.forward([sessions[0].tree([answers[0][1], *wrong], [ROOT] + [0] * 8)], openvino.Want())
+    sessions[0].commit([0])
+    more = ModelInputs(torch.tensor([answers[0][2:8]]))
+    [scores] = family.executor.prefill([PromptInputs(sessions[0].slot, more)], openvino.Want())
+    assert passes_over_many[-1] > 0
+    assert scores.logits[-1].argmax() == answers[0][8]
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

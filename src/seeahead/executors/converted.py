@@ -22,6 +22,7 @@ from seeahead.checked import placed
 from seeahead.errors import ModelError
 from seeahead.executors import conversion, language, traceable
 from seeahead.executors.conversion import alone, compressed, traced
+from seeahead.executors.many import with_form_for_many
 
 Report = Callable[[str, float], None]
 _GRAPH, _WEIGHTS, _SIZES = "graph.xml", "graph.bin", "sizes.json"
@@ -183,7 +184,9 @@ def compiled(path: Path, precision: str, layers: Collection[int], *, is_single: 
         for result in graph.get_results():
             if not kept & result.input_value(0).get_names():
                 graph.remove_result(result)
-        return core.compile_model(alone(graph) if is_single else graph, "CPU", settings)
+        single = alone(graph.clone())
+        graph = with_form_for_many(alone(graph) if is_single else graph, single)
+        return core.compile_model(graph, "CPU", settings)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1][:200]
         raise ModelError(

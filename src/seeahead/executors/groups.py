@@ -13,6 +13,7 @@ from weakref import ref
 import numpy as np
 
 from seeahead.executors.columns import ColumnSlot
+from seeahead.executors.many import LEAST, FormForMany
 
 _SLACK = 128
 """Columns of no slot that are never worth a copy of the state."""
@@ -26,6 +27,7 @@ class Graph(NamedTuple):
     model: Any
     layers: frozenset[int]
     is_single: bool
+    many: FormForMany
 
     def serves(self, layers: frozenset[int], num_slots: int) -> bool:
         return layers <= self.layers and (num_slots == 1 or not self.is_single)
@@ -36,6 +38,7 @@ class Group:
 
     def __init__(self, graph: Graph, slots: Sequence[ColumnSlot]) -> None:
         self.graph, self.request = graph, graph.model.create_infer_request()
+        graph.many.rest(self.request)
         self.num_columns = 0
         self._rows = [ref(slot) for slot in slots]
         self._num_idle = 0
@@ -67,8 +70,11 @@ class Group:
     def run(self, inputs: dict[str, Any], rows: Sequence[ColumnSlot], num_new: int) -> Any:
         """A pass; of the state go on the rows of these slots, by which the `inputs` were made."""
         place = {found(): row for row, found in enumerate(self._rows)}
-        order = np.array([place[slot] for slot in rows], np.int32)
-        results = self.request.infer({**inputs, "order": order}, share_inputs=True, share_outputs=True)
+        if self.graph.many.is_there and len(rows) == 1 and num_new >= LEAST:
+            results = self.graph.many.run(self.request, inputs, place[rows[0]])
+        else:
+            order = np.array([place[slot] for slot in rows], np.int32)
+            results = self.request.infer({**inputs, "order": order}, share_inputs=True, share_outputs=True)
         self._rows = [ref(slot) for slot in rows]
         self.num_columns += num_new
         return results

@@ -22,6 +22,7 @@ from seeahead.executors.columns import ALL, ColumnSlot, Part, Table
 from seeahead.executors.converted import arithmetic, check_installed, compiled, converted
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
 from seeahead.executors.groups import Graph, Group, grouped, thin_out
+from seeahead.executors.many import FormForMany
 from seeahead.executors.reading import as_read, looked_up
 
 
@@ -49,7 +50,7 @@ class OpenVinoExecutor(EmbeddedExecutor[ColumnSlot]):
         self._path = path
         self._lock = threading.RLock()
         self._groups = WeakSet[Group]()
-        self._graph = Graph(compiled(path, precision, (), is_single=True), frozenset(), is_single=True)
+        self._graph = self._compiled(frozenset(), is_single=True)
 
     def follow(self) -> None:
         raise ModelError("the model was changed after it was converted to OpenVINO; load it again")
@@ -133,8 +134,12 @@ class OpenVinoExecutor(EmbeddedExecutor[ColumnSlot]):
                 return group
         if not self._graph.serves(layers, len(slots)):
             layers, is_single = layers | self._graph.layers, self._graph.is_single and len(slots) == 1
-            self._graph = Graph(compiled(self._path, self.precision, layers, is_single=is_single), layers, is_single)
+            self._graph = self._compiled(layers, is_single=is_single)
         group = grouped(self._graph, slots)
         thin_out(list(self._groups))
         self._groups.add(group)
         return group
+
+    def _compiled(self, layers: frozenset[int], *, is_single: bool) -> Graph:
+        model = compiled(self._path, self.precision, layers, is_single=is_single)
+        return Graph(model, layers, is_single, FormForMany(model))
