@@ -25,8 +25,8 @@ from seeahead.bench.peers.worker import Worker
 from seeahead.provenance import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-DRAFTERS = ("none", "lookup", "vision", "msd", "vision:tuned=1", "msd:tuned=1")
-OURS = (("transformers", "float32"), ("openvino", "float32"), ("openvino", "int8"))
+DRAFTERS = ("none", "lookup", "vision", "msd", "auto")
+OURS = (("transformers", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"), ("openvino", "int8"))
 PEERS = {
     "genai fp16": "OpenVINO GenAI fp16 none",
     "genai int8": "OpenVINO GenAI int8 none",
