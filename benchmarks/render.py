@@ -39,7 +39,7 @@ METHODS = {
 STUDIES = {
     "pictures": (image_ablation.documents, "What the image gives the vision drafter"),
     "ensembles": (ensemble_weights.documents, "How `tabed` weighs its views, and what that costs"),
-    "executors": (executors.documents, "Executors and a peer side by side: float32 and int8, with every drafter"),
+    "executors": (executors.documents, "Executors and a peer side by side, in float32, 16 bits and int8"),
     "growth": (growth.documents, "How passes grow with context, tree and batch, for every executor"),
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
     "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 import seeahead
 from seeahead.api import Engine, Piece
+from seeahead.drafters.auto import AutoDrafter
 from seeahead.errors import DrafterError, InputError, ModelError
 from seeahead.families.tiny import END, VOCAB_SIZE
 from seeahead.testing import tiny_model
@@ -32,8 +33,9 @@ def _text(pieces: Iterator[Piece]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def test_lookup_is_the_default_drafter_for_a_model_of_ones_own(engine: Engine) -> None:
-    assert engine.drafter.name == "lookup"
+def test_all_that_there_is_drafts_for_a_model_of_ones_own(engine: Engine) -> None:
+    assert isinstance(engine.drafter, AutoDrafter)
+    assert list(engine.drafter.members) == ["lookup"]
 
 
 def test_pieces_add_up_to_the_reply(engine: Engine) -> None:

@@ -35,9 +35,9 @@ def measured(tiny, pictures, tmp_path_factory):
 def test_a_folder_of_pictures_is_asked_the_default_question(measured):
     record = read_record(measured / "bench.json")
     assert {entry.question for entry in record.asked} == {"Describe the picture in detail."}
-    assert record.methods[:2] == ("none", "lookup")
+    assert record.methods[:3] == ("none", "lookup", "auto")
     assert record.peers == ("transformers", "transformers lookup")
-    assert len(record.runs) == 2 * 4
+    assert len(record.runs) == 2 * 5
     assert record.gaps == ()
     assert 0 < record.settings["harness_share"] < 1
     assert not (measured / "bench.partial.jsonl").exists()

@@ -20,7 +20,7 @@ def test_a_quick_run_ends_with_the_table_the_page_and_json(tiny, tmp_path, capsy
     captured = capsys.readouterr()
     *shown, last = captured.out.splitlines()
     value = json.loads(last)
-    assert [entry["method"] for entry in value["methods"]] == ["none", "lookup"]
+    assert [entry["method"] for entry in value["methods"]] == ["none", "lookup", "auto"]
     assert all(entry["num_identical"] == entry["num_answers"] == 3 for entry in value["methods"])
     assert value["differences"] == []
     assert (value["model_type"], value["dtype"], value["device"]) == ("llava", "float32", "cpu")
