@@ -61,3 +61,10 @@ def test_pages_elsewhere_may_ask_only_where_they_are_allowed(served):
         )
         assert status == 400
         assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/"])
+def test_monitors_may_ask_for_the_head_alone(served, path):
+    status, headers, text = answer(served, path, "HEAD")
+    assert (status, text) == (200, "")
+    assert headers["content-type"] == answer(served, path)[1]["content-type"]

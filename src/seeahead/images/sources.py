@@ -134,8 +134,10 @@ def _of_stream(stream: Any, most: int) -> bytes:
 
 
 def _of_data_url(url: str, max_bytes: int) -> bytes:
-    """As browsers do: white space does not matter, padding may be missing. The alphabet of URLs is read too."""
-    head, comma, body = url.partition(",")
+    """As browsers do: white space does not matter, padding may be missing, a fragment is no data.
+
+    The alphabet of URLs is read too."""
+    head, comma, body = url.partition("#")[0].partition(",")
     if not comma:
         raise ImageError("the data: URL has no comma; write data:image/png;base64,…")
     if len(body) > 3 * max_bytes:  # %XX is the widest spelling of a byte

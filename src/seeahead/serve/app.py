@@ -71,6 +71,8 @@ class _Server:
         app.get("/version")(self.version)
         app.get("/metrics", response_class=Response)(self.show_metrics)
         app.get("/", include_in_schema=False)(self.page)
+        for path, handler in (("/health", self.health), ("/ready", self.ready), ("/", self.page)):
+            app.head(path, include_in_schema=False)(handler)  # which monitors ask
         app.get("/page/{name}", include_in_schema=False)(self.page_part)
         app.exception_handler(ApiError)(self.refuse)
         app.exception_handler(HTTPException)(self.refuse_route)
