@@ -35,8 +35,9 @@ class Times(Protocol):
 class PassTimes:
     """As measured when it is made, and corrected by every step."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._measured = measured(executor)
+    def __init__(self, executor: Executor, sizes: tuple[int, ...] = _SIZES) -> None:
+        """`sizes`: rows of the passes that are measured."""
+        self._measured = measured(executor, sizes)
         self._now: dict[int, float] = {}
         self._shape: dict[tuple[int, int], float] = {}
 
@@ -66,7 +67,7 @@ def mixed(known: float | None, new: float, memory: float) -> float:
 
 
 @torch.inference_mode()
-def measured(executor: Executor, sizes: tuple[int, ...] = _SIZES) -> tuple[float, ...]:
+def measured(executor: Executor, sizes: tuple[int, ...]) -> tuple[float, ...]:
     """Seconds of passes over 1, 2, 3, … tokens: the best of a few each, and straight lines between."""
     most = executor.limits.max_rows
     session, inputs, fitting = prompted(executor, range(1000), _PROMPT, [s for s in sizes if most is None or s <= most])

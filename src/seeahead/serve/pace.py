@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TypeVar
 
-import torch
-
-from seeahead.drafters.costs import passes_between, prompted, time_passes
+from seeahead.drafters.pass_times import PassTimes
 from seeahead.drafting import JointDrafter
 from seeahead.executor import Executor
 from seeahead.records import Step
@@ -22,7 +20,7 @@ from seeahead.request import Request
 Key = TypeVar("Key")
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-_REPEATS = 3
+"""Rows of the passes that are measured at first."""
 _NODES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _MEMORY = 0.9  # share of what was known that stays after a step
 _MARGIN = 1.1
@@ -33,17 +31,14 @@ _LOOK = 64  # steps without drafts after which a few are drafted again, to see w
 
 
 class Pace:
-    """What drafts yield and passes take, learned from steps; seconds of the target's passes alone, measured once."""
+    """What drafts yield and passes take, learned from steps."""
 
     def __init__(self, executor: Executor) -> None:
-        self._seconds = _measured(executor)
+        self._times = PassTimes(executor, _SIZES)
         self._gains: dict[str, float] = {}
         self._draft_seconds: dict[tuple[str, int], float] = {}
-        self._slower: dict[tuple[bool, int], float] = {}
-        """By whether there are drafts, and the load: seconds of steps without drafting over those of one slot's pass
-        over as many tokens."""
         self._rates: dict[tuple[bool, int], float] = {}
-        """By the same: tokens a second of steps, whatever these are made of."""
+        """By whether there are drafts, and the load: tokens a second of steps, whatever these are made of."""
         self._numbers = count(1)
 
     def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
@@ -65,7 +60,7 @@ class Pace:
         drafting = max(step.seconds_draft for _, step in done)
         seconds = max(step.seconds for _, step in done) - drafting
         has_drafts = rows > len(done)
-        self._mix(self._slower, (has_drafts, load), seconds / self._pass(rows))
+        self._times.learn(rows, len(done), seconds)
         num_tokens = sum(len(step.emitted) for _, step in done)
         self._mix(self._rates, (has_drafts, load), num_tokens / (seconds + drafting))
         for request, step in done:
@@ -79,7 +74,7 @@ class Pace:
         drafting = self._draft_seconds.get((name, load), 0.0)
 
         def rate(nodes: int) -> float:
-            took = self._pass(num_requests * (1 + nodes)) * self._slower.get((nodes > 0, load), 1.0)
+            took = self._times.seconds(num_requests * (1 + nodes), num_requests)
             return (1 + gain * math.log2(1 + nodes)) / (took + (drafting if nodes else 0.0))
 
         best = max(_NODES, key=rate)
@@ -89,21 +84,6 @@ class Pace:
             return 4 if looks else 0
         return best if best < _NODES[-1] else None
 
-    def _pass(self, rows: int) -> float:
-        known = self._seconds
-        beyond = max(0, rows - len(known))
-        return known[min(rows, len(known)) - 1] + beyond * known[-1] / len(known)
-
     @staticmethod
     def _mix(known: dict[Key, float], name: Key, new: float) -> None:
         known[name] = new if name not in known else _MEMORY * known[name] + (1 - _MEMORY) * new
-
-
-@torch.inference_mode()
-def _measured(executor: Executor) -> tuple[float, ...]:
-    """Seconds of passes over 1, 2, 3, … tokens: the best of a few each, and straight lines between."""
-    most = executor.limits.max_rows
-    sizes = [size for size in _SIZES if most is None or size <= most]
-    session, inputs, sizes = prompted(executor, range(1000), 64, sizes)
-    rounds = list(time_passes(session, inputs, sizes, _REPEATS))
-    return passes_between({size: min(seconds[size] for seconds in rounds) for size in sizes})
