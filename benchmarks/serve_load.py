@@ -32,7 +32,7 @@ from seeahead.bench.suites import load_suite
 from seeahead.provenance import provenance, write_json
 
 CLIENTS = (1, 4, 8, 16)
-METHODS = {"plain": "none", "msd": "msd"}
+METHODS = {"plain": "none", "msd": "msd", "auto": "auto"}
 NUM_QUESTIONS, REPEATS = 16, 2
 FOLLOW_UP = "What colours are in the image?"
 
@@ -47,7 +47,8 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     questions = asked_questions()
-    options = ["-d", "msd", "--dtype", args.dtype, "--executor", args.executor, "--num-at-once", str(args.num_at_once)]
+    options = ["-d", "msd", "-d", "auto", "--dtype", args.dtype, "--executor", args.executor]
+    options += ["--num-at-once", str(args.num_at_once)]
     # A slot that one arm has left would spare another its prompt: no arm of the load finds any.
     with ExitStack() as stack:
         url, _ = stack.enter_context(served([*options, "--num-kept", "0"]))

@@ -9,6 +9,10 @@ from seeahead.drafters.calibration import Facts, OwnCalibration, facts_of
 from seeahead.tree import ROOT, Draft, TokenTree
 
 
+_UNSCORED = 0.75
+"""Probability of a token whose drafter gives none, before verdicts set it right."""
+
+
 @dataclass(slots=True)
 class Candidate:
     """`proposed`: by drafter, its probability and the token's rank among what it proposed there."""
@@ -58,7 +62,7 @@ class Candidates:
             proposed = []
             for node in tree.children(parent):
                 above = 1.0 if parent == ROOT or not len(scores) else scores[parent]
-                proposed.append((tree.tokens[node], scores[node] / above if len(scores) and above > 0 else 0.5))
+                proposed.append((tree.tokens[node], scores[node] / above if len(scores) and above > 0 else _UNSCORED))
             if proposed:
                 proposed.sort(key=lambda pair: -pair[1])
                 self.add(name, places[parent], proposed)
