@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from seeahead.drafters.calibration import Facts, OwnCalibration, facts_of
 from seeahead.tree import ROOT, Draft, TokenTree
 
-
 _UNSCORED = 0.75
 """Probability of a token whose drafter gives none, before verdicts set it right."""
 
