@@ -24,6 +24,7 @@ adapter = cache(TypeAdapter[Any])
 """Reads and writes values of a class; made when first needed, for that takes a while."""
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Seconds = Annotated[float, Field(ge=0, le=10**9)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Step:
     """One propose-score-verify-commit round. Tokens after the end of the answer are not in it.
 
     `num_drafted` counts the tree's nodes, `depth` its levels, `num_accepted` the accepted nodes (also those that the
-    answer's end cut off). `host` time is `seconds` minus the two forward shares.
+    answer's end cut off). `host` time is `seconds` minus the two forward shares. `expected`: of every node after a path
+    that was accepted, how likely it was to be accepted too, by its drafter, and whether it was.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -44,6 +46,7 @@ class Step:
     seconds_draft: Seconds
     seconds_target: Seconds
     seconds: Seconds
+    expected: tuple[tuple[Share, bool], ...] = ()
 
     def faults(self) -> Iterator[str]:
         """What cannot be, of a step that was read from a file."""

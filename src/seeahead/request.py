@@ -235,6 +235,7 @@ class Request:
             seconds_draft=seconds_draft + self._seconds_accept,
             seconds_target=seconds_target,
             seconds=seconds,
+            expected=tuple(self.draft.expected(self.verdict.path)),
         )
         self.records.append(step)
         if self.finish_reason is not None:

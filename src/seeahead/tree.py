@@ -5,7 +5,7 @@ A chain is a tree with one branch; the empty tree is a draft of nothing. This mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -150,6 +150,15 @@ class Draft:
         )
         values = (self.proposals, self.scores, self.sources)
         return Draft(tree, *([of[node] for node in nodes] if len(of) else () for of in values))  # type: ignore[arg-type]
+
+    def expected(self, path: Sequence[int]) -> Iterator[tuple[float, bool]]:
+        """Of every node after the root or one of `path`, which was accepted: how likely it was to be, and whether it
+        was. Nothing where there are no scores."""
+        accepted = {ROOT, *path}
+        for node, (score, parent) in enumerate(zip(self.scores, self.tree.parents)):
+            above = 1.0 if parent == ROOT else self.scores[parent]
+            if parent in accepted and above > 0:
+                yield round(min(score / above, 1.0), 4), node in accepted
 
     def proposal(self, node: int) -> torch.Tensor | None:
         """What `node` was drawn from [vocabulary]; None for a fixed choice."""

@@ -211,12 +211,25 @@ def acceptance(ident: str, methods: Methods) -> str:
     return lines(ident, "Acceptance by depth", series, "depth") if series else ""
 
 
-def lines(ident: str, title: str, series: Sequence[Line], name: str, room: int = 92) -> str:
-    """Lines over 1, 2, 3, …; heights are shares from 0 to 1."""
+def reliability(ident: str, methods: Methods) -> str:
+    """What drafters expected against what came; empty where none said what it expected. On the thin line both agree."""
+    series = [
+        Line(entry.method, colour(methods, entry.method), tuple((10 * said, seen) for said, seen, _ in found))
+        for entry in methods
+        if (found := entry.reliability)
+    ]
+    if not series:
+        return ""
+    agreed = Line("as expected", "var(--quiet)", ((0, 0), (10, 1)))
+    return lines(ident, "Expected and accepted", [agreed, *series], "expected, in tenths", first=0)
+
+
+def lines(ident: str, title: str, series: Sequence[Line], name: str, room: int = 92, first: float = 1) -> str:
+    """Lines over numbers from `first` on; heights are shares from 0 to 1."""
     left, right = 42.0, WIDTH - room
     deepest = max((x for entry in series for x, _ in entry.points), default=1.0)
-    scales = _scale(1, max(2.0, deepest), left + 8, right), _scale(0, 1, _BOTTOM, 10)
-    ticks = _ticks(1, deepest), [0, 0.25, 0.5, 0.75, 1]
+    scales = _scale(first, max(2.0, deepest), left + 8, right), _scale(0, 1, _BOTTOM, 10)
+    ticks = _ticks(first, deepest), [0, 0.25, 0.5, 0.75, 1]
     return _drawn(ident, title, series, name, scales, ticks, right, "{:.0%}")
 
 

@@ -20,6 +20,9 @@ from seeahead.bench.statistics import Array, Interval, geometric_mean, interval,
 from seeahead.bench.words import Cell, number
 from seeahead.metrics import Totals, memory_bound_speed_up, per
 
+_FEW = 20
+"""Tokens of which a share says little."""
+
 OfTotals = Callable[[Totals, Totals], Any]
 """A figure of a method's sums and the other's."""
 PERCENT = (0, " %", 100)
@@ -135,6 +138,18 @@ class Sample:
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = per(self.weights @ accepted, self.weights @ reached)
         return tuple(interval(share, int((num > 0).sum())) for share, num in zip(shares.T, reached.T, strict=True))
+
+    @cached_property
+    def reliability(self) -> tuple[tuple[float, float, int], ...]:
+        """For each tenth of the probabilities that the drafter gave tokens: their mean, the share of these tokens that
+        was accepted, and how many there are. Tenths of less than `_FEW` are left out."""
+        runs = (run for run in self.own.runs if run.generation)
+        pairs = np.array([pair for run in runs for step in run.generation.steps for pair in step.expected])  # type: ignore[union-attr]
+        if not len(pairs):
+            return ()
+        tenths = np.minimum(pairs[:, 0] * 10, 9).astype(int)
+        found = (pairs[tenths == tenth] for tenth in range(10))
+        return tuple((*map(float, part.mean(0)), len(part)) for part in found if len(part) >= _FEW)  # type: ignore[misc]
 
 
 @dataclass(frozen=True)

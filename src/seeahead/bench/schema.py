@@ -13,7 +13,7 @@ from seeahead.records import STRICT, Count, Generation, Origin, Step
 if TYPE_CHECKING:
     from seeahead.bench.record import Record
 
-_MICROS = 1_000_000
+_MICROS, _PARTS = 1_000_000, 1000
 _ORIGINS: dict[str, Origin] = {"d": "drafted", "t": "target"}
 _COUNTS = ("num_drafted", "depth", "num_accepted")
 _SECONDS = {"micros_draft": "seconds_draft", "micros_target": "seconds_target", "micros": "seconds"}
@@ -37,10 +37,12 @@ class Columns(BaseModel):
     micros_draft: list[Micros]
     micros_target: list[Micros]
     micros: list[Micros]
+    expected: list[list[Annotated[int, Field(ge=0, le=2 * _PARTS + 1)]]] | None = None
+    """Of each node its probability in thousandths, doubled, and one more where it was accepted."""
 
     @model_validator(mode="after")
     def _is_a_table(self) -> Self:
-        if len({len(column) for name, column in self if name != "origins"}) > 1:
+        if len({len(column) for name, column in self if name != "origins" and column is not None}) > 1:
             raise ValueError("its columns differ in length")
         if sum(self.emitted) != len(self.origins):
             raise ValueError("its tokens and their origins differ in number")
@@ -48,12 +50,13 @@ class Columns(BaseModel):
 
     def steps(self, token_ids: Sequence[int]) -> Iterator[Step]:
         """`token_ids` are those after the first, which came with the prompt."""
-        tokens, letters = iter(token_ids), iter(self.origins)
+        tokens, letters, told = iter(token_ids), iter(self.origins), self.expected or [[]] * len(self.emitted)
         for number, num_emitted in enumerate(self.emitted):
             origins = tuple(_ORIGINS[letter] for letter in islice(letters, num_emitted))
             counts = {name: getattr(self, name)[number] for name in _COUNTS}
             seconds = {name: getattr(self, column)[number] / _MICROS for column, name in _SECONDS.items()}
-            yield Step(tuple(islice(tokens, num_emitted)), origins, **counts, **seconds)
+            expected = tuple((value // 2 / _PARTS, value % 2 == 1) for value in told[number])
+            yield Step(tuple(islice(tokens, num_emitted)), origins, **counts, **seconds, expected=expected)
 
 
 def with_tokens(stored: object, info: ValidationInfo) -> object:
@@ -77,6 +80,8 @@ def without_tokens(generation: Generation | None) -> dict[str, Any] | None:
         **{name: [getattr(step, name) for step in steps] for name in _COUNTS},
         **{column: [round(getattr(step, name) * _MICROS) for step in steps] for column, name in _SECONDS.items()},
     }
+    if any(step.expected for step in steps):
+        columns["expected"] = [[2 * round(_PARTS * share) + was for share, was in step.expected] for step in steps]
     whole = {name: value for name, value in vars(generation).items() if name not in ("steps", "first_token")}
     whole |= {name: round(value, 6) for name, value in whole.items() if isinstance(value, float)}
     return {**whole, "steps": columns}
