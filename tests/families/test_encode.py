@@ -81,7 +81,7 @@ def test_answers_from_chat_messages_to_text(model_type):
     own = engine(model_type)
     plain = own.with_drafter("none").generate(prompt, max_new_tokens=12)
     drafted = own.generate(prompt, max_new_tokens=12)
-    assert own.drafter.name == "lookup"
+    assert own.drafter.name == "auto"
     assert (drafted.text, drafted.token_ids) == (plain.text, plain.token_ids)
     assert "".join(piece.text for piece in own.stream(prompt, max_new_tokens=12)) == plain.text
     inputs = own.family.encode(make_prompt(prompt))
