@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.pass_times import PassTimes
 from seeahead.errors import DrafterError
-from seeahead.executor import ModelInputs
+from seeahead.executor import NOTHING, ModelInputs
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
@@ -200,6 +201,20 @@ def test_times_are_measured_and_follow_the_machine():
     assert times.seconds(9) == pytest.approx(6.0, rel=0.3)
     assert times.seconds(8, 8) == pytest.approx(4.0, rel=0.1)
     assert times.seconds(100) > times.seconds(9)
+
+
+def test_of_a_slow_model_one_pass_is_measured():
+    slow, seen = TableExecutor(TARGET.table), []
+
+    def forward(trees, want=NOTHING):
+        seen.append(sum(len(tree.parents) for tree in trees))
+        time.sleep(0.25)
+        return TableExecutor.forward(slow, trees, want)
+
+    slow.forward = forward
+    times = PassTimes(slow)
+    assert seen == [1]
+    assert times.seconds(1) < times.seconds(8) < 2 * times.seconds(1)
 
 
 def test_members_by_name():

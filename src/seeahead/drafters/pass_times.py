@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import Protocol
 
 import torch
@@ -11,10 +10,9 @@ from seeahead.drafters.costs import passes_between, prompted, time_passes
 from seeahead.executor import Executor
 
 _SIZES = (1, 2, 4, 8, 16, 32)
-_FEW = (1, 8)
-_PROMPT, _REPEATS = 64, 2
-_SLOW_SECONDS = 0.2
-"""Of a single pass, from which on only a few are measured."""
+_SHORT_PROMPT, _PROMPT, _REPEATS = 8, 64, 2
+_SLOW_SECONDS, _SLOPE = 0.2, 0.07
+"""Of a single pass, from which on no others are measured: what each further token is taken to cost of it."""
 _MEMORY, _SHAPE_MEMORY = 0.8, 0.95
 """Shares of what was known that stay after a step: of how slow the machine is just now, and of what sizes cost beside
 one another."""
@@ -68,14 +66,16 @@ def mixed(known: float | None, new: float, memory: float) -> float:
 
 @torch.inference_mode()
 def measured(executor: Executor, sizes: tuple[int, ...]) -> tuple[float, ...]:
-    """Seconds of passes over 1, 2, 3, … tokens: the best of a few each, and straight lines between."""
+    """Seconds of passes over 1, 2, 3, … tokens: the best of a few each, and straight lines between.
+
+    Of a model whose passes are slow one pass is measured, and the others are guessed from it."""
     most = executor.limits.max_rows
-    session, inputs, fitting = prompted(executor, range(1000), _PROMPT, [s for s in sizes if most is None or s <= most])
-    started = perf_counter()
+    session, inputs, _ = prompted(executor, range(1000), _SHORT_PROMPT, [1])
     [once] = time_passes(session, inputs, [1], 1)
-    if perf_counter() - started > _SLOW_SECONDS:
-        found = [once, *time_passes(session, inputs, [size for size in _FEW if size in fitting] or [1], 1)]
-    else:
-        found = list(time_passes(session, inputs, fitting, _REPEATS))
     session.close()
-    return passes_between({size: min(seconds[size] for seconds in found if size in seconds) for size in found[-1]})
+    if once[1] > _SLOW_SECONDS:
+        return tuple(once[1] * (1 + _SLOPE * further) for further in range(max(sizes)))
+    session, inputs, fitting = prompted(executor, range(1000), _PROMPT, [s for s in sizes if most is None or s <= most])
+    found = list(time_passes(session, inputs, fitting, _REPEATS))
+    session.close()
+    return passes_between({size: min(seconds[size] for seconds in found) for size in fitting})
