@@ -7,6 +7,14 @@ import pytest
 from seeahead.testing import tiny_model, tiny_processor
 
 
+@pytest.fixture(autouse=True)
+def no_defaults(monkeypatch, tmp_path):
+    """What the user of this machine has set is nobody's business here."""
+    for name in ("MODEL", "DRAFTER", "DTYPE", "EXECUTOR", "DEVICE", "CONFIG"):
+        monkeypatch.delenv(f"SEEAHEAD_{name}", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny-llava")

@@ -145,7 +145,9 @@ def _overview() -> str:
 _ABOUT = """usage: seeahead <command> [options]
 
 Vision-language models answer faster with exactly the answers they would have given."""
-_MORE = "seeahead help <command> explains a command; seeahead --version prints the version."
+_MORE = """seeahead help <command> explains a command; seeahead --version prints the version.
+SEEAHEAD_MODEL, _DRAFTER, _DTYPE, _EXECUTOR and _DEVICE, or model, drafter, … in ~/.config/seeahead/config.toml, stand
+in for options that are not given."""
 
 
 def _refuse(message: str) -> int:
@@ -153,18 +155,28 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def add_target(parser: argparse.ArgumentParser, drafter: str, *, takes_several: bool = False) -> None:
-    """-m -d --dtype --device, which several verbs have; `drafter` is the help of -d."""
-    parser.add_argument("-m", "--model", default="demo", help="'demo' (the default), a folder, or a hub id")
-    parser.add_argument("-d", "--drafter", action="append" if takes_several else "store", help=drafter)
+def add_target(
+    parser: argparse.ArgumentParser, drafter: str, *, takes_several: bool = False, asks_user: bool = True
+) -> None:
+    """-m -d --dtype --device, which several verbs have; `drafter` is the help of -d.
+
+    `asks_user`: what the environment and the user's file of settings say stands in for what is not given."""
+    from seeahead.cli.defaults import Defaults, defaults  # the overview does without what it takes to check values
+
+    known, add = defaults() if asks_user else Defaults(), parser.add_argument
+    add("-m", "--model", default=known.model or "demo", help="'demo' (the default), a folder, or a hub id")
+    if takes_several:  # a default would stand beside what is given
+        add("-d", "--drafter", action="append", help=drafter)
+    else:
+        add("-d", "--drafter", default=known.drafter or None, help=drafter)
     parser.add_argument(
         "--dtype",
-        default="auto",
+        default=known.dtype or "auto",
         help="auto (the checkpoint's own), float32, bfloat16, float16; with openvino also int8, int4",
     )
     parser.add_argument(
         "--executor",
-        default="auto",
+        default=known.executor or "auto",
         help="transformers, openvino, graphs (CUDA graphs), exact (the same answers in 16 bits too), or auto",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
+    parser.add_argument("--device", default=known.device or "auto", help="auto, cpu, cuda, cuda:1, …")

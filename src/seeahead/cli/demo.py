@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--html", type=Path, metavar="FILE", help="write the run as one self-contained page")
     add("--json", action="store_true", help="the last line of stdout is the run as JSON")
     several = "what to compare with plain decoding; repeat it for several (default: lookup, language, msd, auto)"
-    add_target(parser, several, takes_several=True)
+    add_target(parser, several, takes_several=True, asks_user=False)
 
 
 def run(args: argparse.Namespace) -> int:

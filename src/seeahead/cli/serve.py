@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from seeahead.checked import read_text
 from seeahead.cli import add_target, streams, terminal
+from seeahead.cli.defaults import defaults
 from seeahead.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         from seeahead.serve.run import listening, serve
 
         address = listening(settings.host, settings.port)  # what is taken already is said before a model is loaded
-        path, (first, *others) = args.chat_template, args.drafter or [None]
+        path, (first, *others) = args.chat_template, args.drafter or [defaults().drafter or None]
         template = None if path is None else read_text(path, "give a file with a chat template", InputError)
         engine = load(
             args.model,

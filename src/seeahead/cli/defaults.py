@@ -1,0 +1,58 @@
+"""What need not be said each time: `SEEAHEAD_MODEL` and the like, and before these a file of settings.
+
+The file is config.toml in the folder seeahead below XDG_CONFIG_HOME (else ~/.config), or what SEEAHEAD_CONFIG names:
+
+  model = "Qwen/Qwen2.5-VL-3B-Instruct"
+  executor = "openvino"
+  dtype = "int8"
+
+What the command line says wins, then the environment, then the file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from seeahead.checked import checked, matching, placed, read_text
+from seeahead.errors import InputError
+
+_Text = Annotated[str, matching(r"^[^\x00]{1,4096}$", "a text in quotes")]
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Of options that several verbs have; empty where nothing is said."""
+
+    model: _Text = ""
+    drafter: _Text = ""
+    dtype: _Text = ""
+    executor: _Text = ""
+    device: _Text = ""
+
+
+def defaults() -> Defaults:
+    """Raises InputError, naming the file, for one that cannot be read, is not TOML, or has other settings."""
+    found = asdict(_of_file())
+    for name in found:
+        if given := os.environ.get(f"SEEAHEAD_{name.upper()}"):
+            found[name] = given
+    return Defaults(**found)
+
+
+def _of_file() -> Defaults:
+    if named := os.environ.get("SEEAHEAD_CONFIG"):
+        path = Path(named)
+    else:
+        above = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
+        path = above / "seeahead" / "config.toml"
+        if not path.is_file():
+            return Defaults()
+    try:
+        values = tomllib.loads(read_text(path, "give a TOML file of settings, or leave SEEAHEAD_CONFIG out"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f'{placed(path)} is not TOML: {error}; write lines such as model = "demo"') from None
+    return checked(Defaults, values, placed(path))
