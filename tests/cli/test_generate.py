@@ -231,6 +231,18 @@ def test_stdin_that_holds_no_text(loaded, piped, capsys):
     assert "not UTF-8 (byte 3)" in refused(["-"], capsys)
 
 
+def test_an_image_may_come_from_stdin_and_only_one_thing_does(loaded, piped, picture, capsys):
+    piped(Path(picture).read_bytes())
+    assert main(["generate", "-i", "-", "-i", picture, "hi"]) == 0
+    capsys.readouterr()
+    [(prompt, _)] = loaded.calls
+    assert [image.size for image in prompt.images] == [(8, 6), (8, 6)]
+    piped(b"no image")
+    assert "not an image" in refused(["-i", "-", "hi"], capsys)
+    for words in (["-i", "-"], ["-i", "-", "-"], ["-i", "-", "-i", "-", "hi"]):
+        assert "stdin can be read once" in refused(words, capsys)
+
+
 def test_no_prompt_on_a_terminal(loaded, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     assert "no prompt was given" in refused([], capsys)

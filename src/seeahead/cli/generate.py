@@ -5,6 +5,7 @@ examples:
   seeahead generate -i cat.jpg "What is this?"
   seeahead generate -i before.png -i after.png "What has changed?" --stats
   cat letter.txt | seeahead generate --json > answer.json
+  convert scan.pdf png:- | seeahead generate -i - "Read the text."
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", nargs="?", help="the question; '-' or nothing reads it from stdin")
     several: dict[str, Any] = {"action": "append", "default": []}
-    add("-i", "--image", **several, metavar="FILE", help="an image; repeat it for several")
+    add("-i", "--image", **several, metavar="FILE", help="an image, '-' for one on stdin; repeat it for several")
     add("--caption", **several, metavar="TEXT", help="of each image, for drafters that read one")
     add("--allow-urls", action="store_true", help="images may also be web addresses")
     add_target(parser, "a kind (`seeahead info`), a folder, or a hub id; default: auto, all that there are in one tree")
@@ -59,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if (args.prompt in (None, "-")) + args.image.count("-") > 1 or ("-" in args.image and sys.stdin is None):
+        raise InputError("stdin can be read once: for the prompt or for one image; give the others as words and files")
     text, settings = read_prompt(args.prompt), read_settings(args)
     with terminal.Progress() as report:
         from seeahead.api import load
@@ -130,7 +133,8 @@ def check(args: argparse.Namespace, text: str, settings: dict[str, Any]) -> Prom
     others = {name: value for name, value in settings.items() if name != "seed"}
     check_settings(SimpleNamespace(do_sample=True), others, args.max_new_tokens, args.seed)
     check_stop_texts(args.stop)
-    return make_prompt(text, args.image, args.caption, allow_urls=args.allow_urls)
+    images = [sys.stdin.buffer if name == "-" else name for name in args.image]
+    return make_prompt(text, images, args.caption, allow_urls=args.allow_urls)
 
 
 def as_json(reply: Reply) -> dict[str, Any]:
