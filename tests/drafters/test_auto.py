@@ -13,6 +13,7 @@ from seeahead.decode import run, start, steps
 from seeahead.drafters import spec_of
 from seeahead.drafters.calibration import Calibration, OwnCalibration, facts_of
 from seeahead.drafters.candidates import Candidates
+from seeahead.drafters.experience import Experience
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
@@ -25,7 +26,7 @@ from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter
 from seeahead.tree import ROOT, Draft, TokenTree
-from tests.free_costs import TableExperience, auto
+from tests.free_costs import TableExperience, TableTimes, auto
 from tests.table_executor import TableExecutor
 
 TARGET = TableExecutor.random(12, seed=1, spread=4.0)
@@ -225,3 +226,16 @@ def test_members_by_name():
         spec_of("auto:members=lookup+lookup").bind(target)
     with pytest.raises(DrafterError, match="has no setting 'wdth'; it has"):
         spec_of("auto:wdth=3")
+
+
+def test_a_first_pass_that_is_held_up_does_not_speak_for_the_next_ones():
+    """What is read for the first time takes several times as long; a drafter must not be left alone for that."""
+    experience = Experience(TableTimes())
+    guess = experience.level("cold", 1)
+    experience.drafted("cold", 1, 100.0)
+    experience.started("cold", 100.0)
+    assert experience.level("cold", 1) < 1.2 * guess
+    assert experience.start_seconds("cold") < 5 * guess
+    for _ in range(60):
+        experience.drafted("cold", 1, 0.5)
+    assert experience.level("cold", 1) == pytest.approx(0.5, rel=0.05)

@@ -107,14 +107,16 @@ class Experience:
 
     def drafted(self, name: str, num_requests: int, seconds: float) -> None:
         key = name, num_requests.bit_length()
-        known = self._levels.get(key)
-        self._levels[key] = mixed(known, seconds if known is None else min(seconds, 3 * known), _MEMORY)
+        known = self.level(name, num_requests)
+        # A pass that was held up says nothing of the next, least of all a model's first one.
+        self._levels[key] = mixed(known, min(seconds, 2 * known), _MEMORY)
 
     def start_seconds(self, name: str) -> float:
         return self._starts.get(name, 3 * self.level(name, 1))
 
     def started(self, name: str, seconds: float) -> None:
-        self._starts[name] = mixed(self._starts.get(name), seconds, _MEMORY)
+        known = self.start_seconds(name)
+        self._starts[name] = mixed(known, min(seconds, 2 * known), _MEMORY)
 
 
 class OwnExperience:
