@@ -199,10 +199,9 @@ def merge(drafts: Sequence[Draft], budget: int) -> Draft:
             node.score = min(node.score, nodes[node.parent].score)
     fixed = sorted((place for place in range(len(nodes)) if place not in drawn), key=lambda i: -nodes[i].score)
     kept = sorted(drawn | set(fixed[: budget - len(drawn)]))
-    place, chosen = {node: number for number, node in enumerate(kept)}, [nodes[node] for node in kept]
-    tree = TokenTree(tuple(node.token for node in chosen), tuple(place.get(node.parent, ROOT) for node in chosen))
-    proposals = [node.proposal for node in chosen] if drawn else ()
-    return Draft(tree, proposals, [node.score for node in chosen], [node.source for node in chosen])
+    tree = TokenTree(tuple(node.token for node in nodes), tuple(node.parent for node in nodes))
+    proposals = [node.proposal for node in nodes] if drawn else ()
+    return Draft(tree, proposals, [node.score for node in nodes], [node.source for node in nodes]).part(kept)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from seeahead.drafters.auto_drafting import AutoDrafting
 from seeahead.drafters.experience import Experience
 from seeahead.drafters.pass_times import PassTimes
 from seeahead.drafters.spec import DrafterSpec, Joined
+from seeahead.drafters.tree_growth import best_number
 from seeahead.drafting import DraftContext, Drafter
 from seeahead.errors import DrafterError
 from seeahead.executor import Want
@@ -58,16 +59,8 @@ class AutoDrafter:
         """The best nodes over all drafts, as many as pay in one pass."""
         scores = sorted((score for draft in drafts for score in draft.scores), reverse=True)
         times, num = self.experience.times, len(drafts)
-        gained = expected = float(num)
-        best, number = gained / times.seconds(num, num), 0
-        for count, score in enumerate(scores, 1):
-            expected += score
-            if (rate := expected / times.seconds(num + count, num)) > best:
-                best, number = rate, count
-        if number == len(scores):
-            return list(drafts)
-        lowest = scores[number] if number < len(scores) else 0.0
-        return [_above(draft, lowest) for draft in drafts]
+        number, _ = best_number(scores, lambda count: times.seconds(num + count, num), float(num))
+        return list(drafts) if number == len(scores) else [_above(draft, scores[number]) for draft in drafts]
 
     def after(self, num_rows: int, num_requests: int, seconds: float) -> None:
         self.experience.times.learn(num_rows, num_requests, seconds)

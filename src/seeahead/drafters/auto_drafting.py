@@ -16,6 +16,7 @@ from seeahead.drafters.base import DraftModel, ModelDrafter
 from seeahead.drafters.calibration import OwnCalibration
 from seeahead.drafters.candidates import Candidate, Candidates
 from seeahead.drafters.experience import OwnExperience
+from seeahead.drafters.tree_growth import best_number
 from seeahead.drafting import DraftContext, Drafting, Feedback, Plan, PlannedDrafting, plan_of
 from seeahead.sampling import log_probabilities
 from seeahead.tree import ROOT, Draft
@@ -60,9 +61,8 @@ class AutoDrafting(PlannedDrafting):
         pool = self._pool = Candidates(self._calibrations)
         for name, drafting in self._draftings.items():
             if self._pays(name):
-                started = perf_counter()
-                pool.add_draft(name, (yield from plan_of(drafting, budget)))
-                self._spend(name, perf_counter() - started)
+                with self._timed(name):
+                    pool.add_draft(name, (yield from plan_of(drafting, budget)))
         pool.score()
         lead = self._lead(pool, budget)
         if lead is not None:
@@ -90,12 +90,8 @@ class AutoDrafting(PlannedDrafting):
 
     def _best(self, pool: Candidates, budget: int) -> tuple[int, float]:
         """How many nodes of the pool make the most tokens a second, and how many that is."""
-        expected, best = 1.0, (0, 1 / (self._seconds(0) + self._spent))
-        for number, place in enumerate(pool.ranked()[:budget], 1):
-            expected += pool.nodes[place].score
-            if (rate := expected / (self._seconds(number) + self._spent)) > best[1]:
-                best = number, rate
-        return best
+        scores = [pool.nodes[place].score for place in pool.ranked()[:budget]]
+        return best_number(scores, lambda number: self._seconds(number) + self._spent)
 
     def _lead(self, pool: Candidates, budget: int) -> str | None:
         """The model that is to grow the tree, if one pays."""
@@ -147,10 +143,7 @@ class AutoDrafting(PlannedDrafting):
     def _timed(self, name: str, *, starts: bool = False) -> Iterator[None]:
         started = perf_counter()
         yield
-        self._spend(name, perf_counter() - started, starts=starts)
-
-    def _spend(self, name: str, seconds: float, *, starts: bool = False) -> None:
-        num = self._drafter.num_requests
+        seconds, num = perf_counter() - started, self._drafter.num_requests
         self._spent += seconds / num
         if starts:
             self._drafter.experience.started(name, seconds / num)

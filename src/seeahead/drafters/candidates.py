@@ -90,10 +90,10 @@ class Candidates:
 
     def draft(self, num_nodes: int) -> Draft:
         """The best `num_nodes` as a tree."""
-        kept = sorted(self.ranked()[:num_nodes])
-        place, chosen = {node: number for number, node in enumerate(kept)}, [self.nodes[node] for node in kept]
-        tree = TokenTree(tuple(node.token for node in chosen), tuple(place.get(node.parent, ROOT) for node in chosen))
-        return Draft(tree, (), [node.score for node in chosen], [node.source for node in chosen])
+        nodes = self.nodes
+        tree = TokenTree(tuple(node.token for node in nodes), tuple(node.parent for node in nodes))
+        whole = Draft(tree, (), [node.score for node in nodes], [node.source for node in nodes])
+        return whole.part(sorted(self.ranked()[:num_nodes]))
 
     def path(self, tokens: Sequence[int]) -> Iterator[tuple[int, int]]:
         """(node or ROOT, the token that the target said after it), as far as `tokens` are in the pool."""

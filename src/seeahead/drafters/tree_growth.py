@@ -8,7 +8,7 @@ parent's, so what is kept is a tree.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,18 @@ ExpandLevel = Callable[[Sequence[int], Sequence[int]], Plan[torch.Tensor]]
 """(tokens, parents as indices into all tokens expanded so far, or ROOT) -> logits [tokens, vocabulary]."""
 
 
+def best_number(scores: Iterable[float], seconds: Callable[[int], float], expected: float = 1.0) -> tuple[int, float]:
+    """How many nodes of these scores, best first, make the most tokens a second, and how many that is.
+
+    `seconds` of a step with so many nodes; `expected` tokens come without any."""
+    best = 0, expected / seconds(0)
+    for number, score in enumerate(scores, 1):
+        expected += score
+        if (rate := expected / seconds(number)) > best[1]:
+            best = number, rate
+    return best
+
+
 @dataclass(frozen=True)
 class CostModel:
     """Seconds on this machine: of the target's passes over 1, 2, 3, … tokens, and of drafting a level.
@@ -35,14 +47,8 @@ class CostModel:
 
     def best(self, nodes: Sequence[_Node], num_levels: int) -> tuple[int, float]:
         """How many of `nodes`, best first, make the most tokens a second after `num_levels`; and how many that is."""
-        gained, best = 1.0, (0, 1 / (self.passes[0] + num_levels * self.level))
         scores = sorted((math.exp(node.score) for node in nodes), reverse=True)
-        for number, score in enumerate(scores[: len(self.passes) - 1], 1):
-            gained += score
-            rate = gained / (self.passes[number] + num_levels * self.level)
-            if rate > best[1]:
-                best = number, rate
-        return best
+        return best_number(scores[: len(self.passes) - 1], lambda num: self.passes[num] + num_levels * self.level)
 
 
 @dataclass(frozen=True)
@@ -121,8 +127,5 @@ def _score_of_rank(rank: int) -> float:
 def _keep_best(nodes: Sequence[_Node], num_nodes: int) -> Draft:
     # Sorting is stable and a parent comes before its children, so at equal scores the parent is kept first.
     kept = sorted(sorted(range(len(nodes)), key=lambda index: -nodes[index].score)[:num_nodes])
-    place = {index: node for node, index in enumerate(kept)}
-    tree = TokenTree(
-        tuple(nodes[index].token for index in kept), tuple(place.get(nodes[index].parent, ROOT) for index in kept)
-    )
-    return Draft(tree, scores=[math.exp(nodes[index].score) for index in kept])
+    tree = TokenTree(tuple(node.token for node in nodes), tuple(node.parent for node in nodes))
+    return Draft(tree, scores=[math.exp(node.score) for node in nodes]).part(kept)

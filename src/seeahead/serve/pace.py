@@ -9,15 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import count
-from typing import TypeVar
 
-from seeahead.drafters.pass_times import PassTimes
+from seeahead.drafters.pass_times import PassTimes, mixed
 from seeahead.drafting import JointDrafter
 from seeahead.executor import Executor
 from seeahead.records import Step
 from seeahead.request import Request
-
-Key = TypeVar("Key")
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 """Rows of the passes that are measured at first."""
@@ -62,12 +59,15 @@ class Pace:
         has_drafts = rows > len(done)
         self._times.learn(rows, len(done), seconds)
         num_tokens = sum(len(step.emitted) for _, step in done)
-        self._mix(self._rates, (has_drafts, load), num_tokens / (seconds + drafting))
+        kind = has_drafts, load
+        self._rates[kind] = mixed(self._rates.get(kind), num_tokens / (seconds + drafting), _MEMORY)
         for request, step in done:
             if step.num_drafted:
                 name = request.drafter.name
-                self._mix(self._gains, name, step.num_accepted / math.log2(1 + step.num_drafted))
-                self._mix(self._draft_seconds, (name, load), drafting)
+                gain = step.num_accepted / math.log2(1 + step.num_drafted)
+                self._gains[name] = mixed(self._gains.get(name), gain, _MEMORY)
+                known = self._draft_seconds.get((name, load))
+                self._draft_seconds[name, load] = mixed(known, drafting, _MEMORY)
 
     def _most_nodes(self, name: str, num_requests: int, *, looks: bool) -> int | None:
         gain, load = self._gains.get(name, _GAIN), num_requests.bit_length()
@@ -83,7 +83,3 @@ class Pace:
         if rate(best) < _MARGIN * rate(0) or not has_paid:
             return 4 if looks else 0
         return best if best < _NODES[-1] else None
-
-    @staticmethod
-    def _mix(known: dict[Key, float], name: Key, new: float) -> None:
-        known[name] = new if name not in known else _MEMORY * known[name] + (1 - _MEMORY) * new
