@@ -13,6 +13,7 @@ import gc
 import json
 import statistics
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -86,7 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
         if perf_counter() - started > args.seconds:
             sys.stderr.write(f"{name} is left to another call\n")
             return 1
-        found = stage() | {"provenance": provenance(0), "stage_seconds": round(perf_counter() - started, 1)}
+        begun = perf_counter()
+        found = stage()
+        found |= {"provenance": provenance(0), "stage_seconds": round(perf_counter() - begun, 1)}
         record["stages"][name] = found
         write_json(args.output, record)
         shown = {key: value for key, value in found.items() if key != "provenance"}
@@ -124,6 +127,7 @@ def told(stage: Stage) -> Stage:
         try:
             return stage()
         except (SeeaheadError, RuntimeError, TypeError, ValueError, AttributeError, ImportError) as error:
+            traceback.print_exc()
             return {"error": f"{type(error).__name__}: {str(error)[:300]}"}
 
     return run
