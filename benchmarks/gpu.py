@@ -37,7 +37,7 @@ from seeahead.provenance import provenance, write_json
 from seeahead.testing import ScriptedDrafter, SelfDrafter, answer, random_tree, tiny_inputs, tiny_model
 from seeahead.testing.models import TINY_MODELS
 
-EXECUTORS = ("transformers", "graphs", "exact")
+EXECUTORS = ("transformers", "graphs", "kernels", "exact")
 FAMILIES = (
     "llava",
     "llava_next",
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
 def stages(device: str, *, is_tiny: bool) -> Iterator[tuple[str, Stage]]:
     """What is most wanted comes first."""
     families = FAMILIES[:1] if is_tiny else FAMILIES
-    for name in ("graphs", "exact"):
+    for name in EXECUTORS[1:]:
         for model_type in families:
             run = partial(identical, model_type, name, torch.float32, device, 12 if is_tiny else 48)
             yield f"float32/{name}/{model_type}", told(run)

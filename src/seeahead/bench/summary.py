@@ -25,7 +25,12 @@ SAME, ALIKE, UNLIKE = "on the same weights", "on other weights of as many bits",
 
 _MOST_NAMED = 5
 
-_RUN_BY = {"openvino": "run by OpenVINO", "graphs": "run in captured passes", "exact": "run in exact passes"}
+_RUN_BY = {
+    "openvino": "run by OpenVINO",
+    "graphs": "run in captured passes",
+    "kernels": "run in captured kernels",
+    "exact": "run in exact passes",
+}
 
 
 @dataclass(frozen=True)

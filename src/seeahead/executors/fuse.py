@@ -27,7 +27,7 @@ from transformers import (
 from seeahead.compat import plain_llama
 from seeahead.errors import SeeaheadError
 from seeahead.executors.hooks import has_global_hooks, num_hooks
-from seeahead.executors.linear import can_pack, linear, pack
+from seeahead.executors.linear import can_pack, linear, pack, share
 from seeahead.executors.llama import Llama, LlamaShape, rotation_table
 
 _HEADS_KNOWN = (
@@ -176,9 +176,4 @@ def _joined(*parts: nn.Linear) -> nn.Linear:
 
 
 def _shared(*parts: nn.Linear) -> nn.Linear:
-    """One linear layer of all rows; the parts' weights become views of it."""
-    fused = _joined(*parts)
-    views: tuple[Tensor, ...] = fused.weight.split([part.out_features for part in parts])
-    for part, view in zip(parts, views, strict=True):
-        part.weight.data = view
-    return fused
+    return linear(share(*parts)[0])

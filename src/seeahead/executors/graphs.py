@@ -6,12 +6,13 @@ captured once for so many rows and columns. On a CPU the same function is called
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,9 @@ from seeahead.executors.layouts import ROWS, Layout, Rows, Shared, Sizes
 from seeahead.executors.reading import looked_up
 from seeahead.executors.regions import RegionCache, Regions, RegionSlot
 
+if TYPE_CHECKING:
+    from seeahead.executors.kernel_parts import KernelParts
+
 Results = tuple[Tensor, dict[int, Tensor]]
 """Logits, and the hidden states wanted, by layer, of the rows of a pass."""
 
@@ -38,14 +42,19 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
 
     most_read = 2048
 
-    def __init__(self, family: EmbeddedFamily, layout: Layout | None = None) -> None:
-        """Raises ModelError for a model that cannot run so."""
+    def __init__(
+        self,
+        family: EmbeddedFamily,
+        layout: Layout | None = None,
+        make_parts: Callable[[Language], KernelParts] | None = None,
+    ) -> None:
+        """Raises ModelError for a model that cannot run so. `make_parts`: kernels for parts of the language model."""
         model = family.model
         for reason in _obstacles(family):
             raise ModelError(f"{type(model).__name__} does not run as graphs: {reason}; use executor transformers")
         super().__init__(family, family.dtype)
         self._layout = Shared() if layout is None else layout
-        self.name = self._layout.name
+        self.name, self._make_parts = self._layout.name if make_parts is None else "kernels", make_parts
         with torch.inference_mode(), family.alone():
             self._regions = Regions(state_shapes(model), family.dtype, family.device)
         self._layers: tuple[int, ...] = ()
@@ -63,9 +72,15 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
 
     def follow(self) -> None:
         self._language = Language(self.family.model, self._kinds)
-        self._pool = torch.cuda.graph_pool_handle() if self.family.device.type == "cuda" else None
-        self._captured: dict[Sizes, Captured[Results]] = {}
+        with torch.inference_mode(), self.family.alone():
+            self._parts = None if self._make_parts is None else self._make_parts(self._language)
+        self._forget()
         self._weights = self._places()
+
+    def _forget(self) -> None:
+        """Memory that graphs have shared is gone with the last of them, so the next ones share another."""
+        self._captured: dict[Sizes, Captured[Results]] = {}
+        self._pool = torch.cuda.graph_pool_handle() if self.family.device.type == "cuda" else None
 
     def is_current(self) -> bool:
         """Whether the weights lie where captured passes read them."""
@@ -163,6 +178,8 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
             own[2 + axes], own[3 + axes] = rows.low, rows.high
             own[4 + axes : 4 + axes + len(rows.lines)] = rows.lines
             first += count
+        # Rows without a token see what the last one sees that has one: they widen nothing.
+        numbers[2 + axes : 4 + axes, first:] = numbers[2 + axes : 4 + axes, first - 1 : first]
         return numbers
 
     def _passed(self, trees: Sequence[TreeInputs], numbers: Tensor, sizes: Sizes, want: Want) -> Results:
@@ -183,7 +200,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         wanted = tuple(sorted({*self._layers, *layers}))
         if (wanted, self._regions.num_columns) != (self._layers, self._num_columns):
             # Others are not asked for again, or look for keys and values where they no longer lie.
-            self._captured.clear()
+            self._forget()
             self._layers, self._num_columns = wanted, self._regions.num_columns
         if sizes not in self._captured:
             function = partial(self._scored, sizes, wanted)
@@ -209,12 +226,14 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         rows = Rows(numbers[2 + axes], numbers[3 + axes], numbers[4 + axes :])
         visible = self._layout.visible(rows, sizes.columns)
         masks = [family.additive_mask(family.visible_in(kind, visible)) for kind in self._kinds]
-        cache = RegionCache(self._regions, columns, (0, sizes.columns))
+        bounds = None if self._parts is None else self._layout.bounds(rows, sizes.columns)
+        kernels = None if self._parts is None else self._parts.kernels
+        cache = RegionCache(self._regions, columns, (0, sizes.columns), kernels, bounds)
         read = looked_up(family.model, numbers[:1]) if embeddings is None else embeddings
-        with self._attending(cache, rows.lines):
+        with self._attending(cache, rows.lines), nullcontext() if self._parts is None else self._parts.in_use():
             last, before = self._language.states(read, self._given(positions), masks, (), cache)
-        hidden = {layer: (last if layer == -1 else before[layer])[0] for layer in layers}
-        return self._language.logits(last[0]), hidden
+            hidden = {layer: (last if layer == -1 else before[layer])[0] for layer in layers}
+            return self._language.logits(last[0]), hidden
 
     def _attending(self, cache: RegionCache, lines: Tensor) -> AbstractContextManager[None]:
         """Models with an attention of their own, which caps scores or has sinks, keep it."""
@@ -222,6 +241,21 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         if attention_of(config) == "eager":
             return nullcontext()
         return attention_by(config, partial(self._layout.attend, cache, lines))
+
+
+def kernels_executor(family: EmbeddedFamily) -> GraphsExecutor:
+    """Captured passes whose linear layers, norms, rotary positions and attention are Triton kernels.
+
+    Raises ModelError where these do not compile."""
+    if find_spec("triton") is not None:
+        from seeahead.executors import kernel_parts, kernels
+
+        if kernels.work_on(family.device, family.dtype):
+            return GraphsExecutor(family, make_parts=kernel_parts.KernelParts)
+    raise ModelError(
+        f"executor kernels needs a GPU and the Triton that torch ships for it, which do not run on {family.device} "
+        "here; use graphs"
+    )
 
 
 def _obstacles(family: EmbeddedFamily) -> Iterator[str]:

@@ -47,6 +47,10 @@ class Layout(Protocol):
         """[1, rows, keys in the order of the layout]."""
         ...
 
+    def bounds(self, rows: Rows, num_columns: int) -> Tensor:
+        """[2]: columns that any row sees lie from the first to before the second."""
+        ...
+
     def attend(self, cache: RegionCache, lines: Tensor, module: nn.Module, *states: Any, **settings: Any) -> Any:
         """`attending.Attention`, with `Rows.lines` of all rows."""
         ...
@@ -78,6 +82,9 @@ class Shared:
         pending = rows.lines.T.gather(1, place.clamp(0, most)).bool() & (place >= 0) & (place <= most)
         return (pending | ((columns >= first) & (columns < end)))[None]
 
+    def bounds(self, rows: Rows, num_columns: int) -> Tensor:
+        return torch.stack([rows.low.amin(), (rows.high.amax() + len(rows.lines)).clamp_max(num_columns)])
+
     def attend(
         self,
         cache: RegionCache,
@@ -91,7 +98,11 @@ class Shared:
         **settings: Any,
     ) -> tuple[Tensor, None]:
         """Heads that share keys become rows: transformers would copy the keys for each."""
-        _, heads, rows, _ = query.shape
+        _, heads, rows, width = query.shape
+        if cache.kernels is not None and rows <= cache.kernels.MOST_ROWS:
+            scale = width**-0.5 if scaling is None else scaling
+            mixed = cache.kernels.attention(query[0], key[0], value[0], attention_mask[0, 0], cache.bounds, scale)
+            return mixed[None], None
         num_shared = heads // key.shape[1]
         folded, mask = query.reshape(1, key.shape[1], num_shared * rows, -1), attention_mask.repeat(1, 1, num_shared, 1)
         mixed = F.scaled_dot_product_attention(folded, key, value, mask, scale=scaling)

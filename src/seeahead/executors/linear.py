@@ -8,6 +8,8 @@ model says is a little off, so it is for drafters, which may be wrong, and never
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -130,3 +132,22 @@ def pack(module: nn.Module, *, may_round: bool = False) -> None:
     for name, child in list(module.named_children()):
         if type(child) is nn.Linear and can_pack(child.weight):
             setattr(module, name, packed_linear(child.weight, child.bias, may_round=may_round))
+
+
+def share(*parts: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of one linear layer of all rows; the parts' weights become views of it, so none is held twice."""
+    weight = _shared([part.weight for part in parts])
+    biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
+    return weight, torch.cat(biases) if biases else None
+
+
+def _shared(weights: Sequence[Tensor]) -> Tensor:
+    first, sizes = weights[0].data, [len(weight) for weight in weights]
+    ends = [weight.data_ptr() + weight.numel() * weight.element_size() for weight in weights]
+    storages = {weight.untyped_storage().data_ptr() for weight in weights}
+    if len(storages) == 1 and ends[:-1] == [weight.data_ptr() for weight in weights[1:]]:  # joined before
+        return first.as_strided((sum(sizes), first.shape[1]), first.stride())
+    joint = torch.cat([weight.data for weight in weights])
+    for weight, view in zip(weights, joint.split(sizes), strict=True):
+        weight.data = view
+    return joint

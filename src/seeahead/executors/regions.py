@@ -158,9 +158,16 @@ class RegionLayer(CacheLayerMixin):
 class RegionCache(Cache):
     """The buffers in one pass: new states go to `columns` [new], the columns of `span` are looked at."""
 
-    def __init__(self, regions: Regions, columns: Tensor, span: tuple[int, int], places: Tensor | None = None) -> None:
-        """`places` [new]: of tokens less their number, for models that read them off the cache."""
-        self.regions, self.columns, self.span, self._places = regions, columns, span, places
+    def __init__(
+        self,
+        regions: Regions,
+        columns: Tensor,
+        span: tuple[int, int],
+        kernels: Any = None,
+        bounds: Tensor | None = None,
+    ) -> None:
+        """`kernels`: the module of that name, which writes; `bounds` [2]: the columns of `span` that any row sees."""
+        self.regions, self.columns, self.span, self.kernels, self.bounds = regions, columns, span, kernels, bounds
         self.newest = -1
         """The layer that has written last, whose attention comes next."""
         super().__init__(layers=[RegionLayer(self, index) for index in range(regions.num_layers)])
@@ -169,6 +176,9 @@ class RegionCache(Cache):
         self.newest = layer
         shown = []
         for states, new in zip(self.regions.states(layer), (keys, values), strict=True):
-            states.index_copy_(1, self.columns, new[0].nan_to_num())
+            if self.kernels is None:
+                states.index_copy_(1, self.columns, new[0].nan_to_num())
+            else:
+                self.kernels.put(new[0], states, self.columns)
             shown.append(states[None, :, slice(*self.span)])
         return shown[0], shown[1]

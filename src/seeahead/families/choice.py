@@ -13,13 +13,17 @@ from seeahead.executors.conversion import PRECISIONS
 from seeahead.executors.converted import check_installed, is_installed
 from seeahead.executors.exact import exact_executor
 from seeahead.executors.fuse import memory_bytes
-from seeahead.executors.graphs import GraphsExecutor
+from seeahead.executors.graphs import GraphsExecutor, kernels_executor
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families.base import Family
 from seeahead.families.loading import pick_device, pick_dtype
 
-EXECUTORS = ("auto", "transformers", "openvino", "graphs", "exact")
-_IN_TORCH: dict[str, Callable[[Family], ModelExecutor]] = {"graphs": GraphsExecutor, "exact": exact_executor}
+EXECUTORS = ("auto", "transformers", "openvino", "graphs", "kernels", "exact")
+_IN_TORCH: dict[str, Callable[[Family], ModelExecutor]] = {
+    "graphs": GraphsExecutor,
+    "kernels": kernels_executor,
+    "exact": exact_executor,
+}
 """Those that run the model's own weights in its own type, on any device."""
 _LEAST = 20_000_000
 """Weights of a model that `auto` converts: a smaller one is answered before it is converted."""
