@@ -1,6 +1,7 @@
 """Rebuild what the package ships: the demo model and its drafters, its page, and the suites. Run in a clone.
 
 python -m recipes.demo_model train --out FOLDER           the demo model with its drafters and its card
+python -m recipes.demo_model drafters --out FOLDER        its drafters alone, for the model as it is shipped
 python -m recipes.demo_model drafter --data demo ...      one drafter, as `seeahead train drafter`
 python -m recipes.demo_model card                         docs/demo-model.md from the card
 python -m recipes.demo_model suite                        the packaged suites
@@ -37,11 +38,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m recipes.demo_model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = parser.add_subparsers(required=True, metavar="train|drafter|card|suite")
+    verbs = parser.add_subparsers(required=True, metavar="train|drafters|drafter|card|suite")
     whole = verbs.add_parser("train", help="the demo model, its drafters and its card")
-    whole.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "demo.toml", help="TOML file of all settings")
-    whole.add_argument("--out", type=Path, required=True, help="folder for checkpoints, weights, log and card")
-    whole.add_argument("--cache", type=Path, help="folder for fetched packages (default: ~/.cache/seeahead/packages)")
+    several = verbs.add_parser("drafters", help="the drafters of the demo model as it is shipped")
+    recipe = ROOT / "recipes" / "demo.toml"
+    for verb in (whole, several):
+        verb.add_argument("--recipe", type=Path, default=recipe, help="TOML file of all settings")
+        verb.add_argument("--out", type=Path, required=True, help="folder for checkpoints, weights, log and card")
+        verb.add_argument("--cache", type=Path, help="folder for fetched packages (~/.cache/seeahead/packages)")
+        verb.add_argument("--device", default="auto", help="where to train: auto, cpu, cuda (default: auto)")
+    several.set_defaults(run=train_drafters)
     whole.add_argument("--until", default="card", help="last step to run: vision, writing, answers, drafters or card")
     whole.set_defaults(run=train_demo)
     drafter = verbs.add_parser("drafter", help="one drafter; its --data may be demo: what the demo model is asked")
@@ -63,7 +69,15 @@ def train_demo(args: argparse.Namespace) -> int:
     if args.until not in STEPS:
         raise InputError(f"unknown step {args.until}; allowed: {', '.join(STEPS)}")
     with train.training_log(args.out) as report:
-        run_recipe(args.recipe, args.out, _packages(args), args.until, report)
+        run_recipe(args.recipe, args.out, _packages(args), args.until, report, args.device)
+    return 0
+
+
+def train_drafters(args: argparse.Namespace) -> int:
+    from recipes.demo_model.pipeline import run_drafters
+
+    with train.training_log(args.out) as report:
+        run_drafters(args.recipe, args.out, _packages(args), report, args.device)
     return 0
 
 

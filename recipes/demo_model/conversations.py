@@ -14,6 +14,7 @@ from recipes.demo_model.dialogues import MORE, Dialogue, Example
 from recipes.demo_model.examples import EasyVqa, ExampleSource
 from recipes.demo_model.packages import fetch_all
 from recipes.demo_model.science import science_conversation
+from recipes.demo_model.shards import in_processes, part
 from recipes.demo_model.stories import story
 from recipes.demo_model.texts import text_questions
 from seeahead.data.conversations import MARKER, Conversation
@@ -75,6 +76,18 @@ def conversations_of(source: ExampleSource, nouns: list[str], count: int, seed: 
         kind = rng.choices(tuple(KINDS), tuple(KINDS.values()))[0]
         found += draws[kind]() if kind in draws else _of_example(source.draw(kind), rng)
     return found[:count]
+
+
+def sharded_conversations(
+    source_of: Callable[[int], ExampleSource], nouns: list[str], count: int, seed: int, num_shards: int
+) -> list[Conversation]:
+    """`count` conversations made in shards, each from the source and the random numbers of its own seed."""
+
+    def make(number: int) -> list[Conversation]:
+        own = seed + number
+        return conversations_of(source_of(own), nouns, part(count, number, num_shards), own)
+
+    return [conversation for made in in_processes(make, num_shards) for conversation in made]
 
 
 def _of_example(example: Example, rng: random.Random) -> Iterator[Conversation]:

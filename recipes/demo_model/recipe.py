@@ -42,7 +42,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much data is made, and how many minutes the writing stages may take."""
+    """How much data is made, in how many shards (several processes make these), and how many minutes the writing stages
+    may take."""
 
     view_rounds: Annotated[int, whole(1, 1000)] = 2
     num_scenes: Annotated[int, whole(1, 10_000_000)] = 3000
@@ -53,6 +54,7 @@ class Amounts:
     held_out_texts: Annotated[int, whole(1, 1_000_000)] = 40
     watch_minutes: Annotated[float, real(0, 1e6, above=True)] = 10.0
     num_conversations: Annotated[int, whole(1, 10_000_000)] = 8000
+    num_shards: Annotated[int, whole(1, 10_000)] = 1
 
 
 @dataclass(frozen=True)

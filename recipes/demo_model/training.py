@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from recipes.demo_model.answers import Packer, add_adapters, train_answers
-from recipes.demo_model.conversations import conversations_of
+from recipes.demo_model.conversations import sharded_conversations
 from recipes.demo_model.dialogues import Example, Turn, spoken_name
 from recipes.demo_model.evaluate import brief_line
 from recipes.demo_model.examples import ExampleSource
@@ -34,8 +34,9 @@ from recipes.demo_model.vision import (
     train_soft_words,
 )
 from recipes.demo_model.writing import Row, write_all
-from seeahead.demo.model import build_processor, build_target, place_weights, tower_and_projector
+from seeahead.demo.model import build_processor, build_target, place_weights, save_target, tower_and_projector
 from seeahead.families import family_for
+from seeahead.families.loading import load_model, pick_device
 from seeahead.train.data import Dataset
 from seeahead.train.recipe import read_drafter_recipe
 from seeahead.train.run import train
@@ -59,8 +60,11 @@ def vision_sizes(width: int, layers: int, heads: int) -> dict[str, int]:
 class DemoTraining:
     """Runs the stages of one recipe in one folder; every method picks up what an earlier run left there."""
 
-    def __init__(self, recipe: Recipe, sources: Sources, out: Path, report: Report, cache: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, sources: Sources, out: Path, report: Report, cache: Path, device: str = "cpu"
+    ) -> None:
         self.recipe, self.sources, self.out, self.report, self.cache = recipe, sources, out, report, cache
+        self.device = pick_device(device)
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         sizes = recipe.sizes
@@ -134,16 +138,14 @@ class DemoTraining:
         # Letters, signs and names of drawings that are no nouns would only make it invent things.
         nouns = sorted({card.name for card in cards if card.kind != "symbol" and card.source != "clipart"} - {""})
         random.Random(self.recipe.seed).shuffle(nouns)
-        base = model.bfloat16()
-        base.eval()
         half = amounts.base_writing_minutes / 2
         facts = self.write(
-            base, "facts", [fact_question(noun) for noun in nouns if spoken_name(noun)], half, FACT_TOKENS
+            model, "facts", [fact_question(noun) for noun in nouns if spoken_name(noun)], half, FACT_TOKENS
         )
         questions = text_questions(nouns, False, 4000, self.recipe.seed)
-        texts = self.write(base, "texts", questions, half, amounts.writing_tokens)
+        texts = self.write(model, "texts", questions, half, amounts.writing_tokens)
         held_out = text_questions(nouns, True, 4 * amounts.held_out_texts, self.recipe.seed)[: amounts.held_out_texts]
-        held_out_rows = self.write(base, "texts-held-out", held_out, 60.0, amounts.writing_tokens)
+        held_out_rows = self.write(model, "texts-held-out", held_out, 60.0, amounts.writing_tokens)
         asked = {fact_question(noun): noun for noun in nouns}
         by_noun: dict[str, list[str]] = {}
         for row in facts:
@@ -204,20 +206,36 @@ class DemoTraining:
             shipped = {key: value.detach().to(torch.bfloat16).contiguous() for key, value in tensors.items()}
             save_file(shipped, weights / f"{name}.safetensors")
 
-    def merged_target(self) -> LlavaForConditionalGeneration:
-        """The target as users get it: shipped weights merged, everything in bfloat16."""
+    def base_target(self) -> LlavaForConditionalGeneration:
+        """One that knows SmolLM2's words alone, in bfloat16."""
+        return self._rounded(self.fresh_target(), self.out / "base")
+
+    def merged_target(self, weights: Path | None = None) -> LlavaForConditionalGeneration:
+        """The target as users get it, of what was trained here or of other `weights`: merged, in bfloat16."""
         model = self.fresh_target()
-        place_weights(model, self.out / "weights")
-        model.bfloat16().eval()
-        return model
+        place_weights(model, weights or self.out / "weights")
+        return self._rounded(model, self.out / "target")
+
+    def _rounded(self, model: LlavaForConditionalGeneration, folder: Path) -> LlavaForConditionalGeneration:
+        """Saved and read anew: what is rounded in place has rounded rotary frequencies too."""
+        save_target(model, self.processor, folder)
+        loaded: LlavaForConditionalGeneration = load_model(folder, "bfloat16", str(self.device))[0].eval()
+        return loaded
 
     # Drafters
 
     def train_drafters(self, target: LlavaForConditionalGeneration, facts: dict[str, list[str]]) -> float:
         """Every drafter of the recipe, by its own; returns the held-out agreement of `language`, else of the first."""
-        nouns = sorted({card.name for card in self.sources.bank.cards} - {""})
-        source = self.source(False, facts, seed=4)
-        conversations = conversations_of(source, nouns, self.recipe.amounts.num_conversations, self.recipe.seed)
+        nouns, amounts = sorted({card.name for card in self.sources.bank.cards} - {""}), self.recipe.amounts
+        offset, seed = 4, self.recipe.seed
+        conversations = sharded_conversations(
+            lambda own: self.source(False, facts, own - seed + offset),
+            nouns,
+            amounts.num_conversations,
+            seed,
+            amounts.num_shards,
+        )
+        self.report(f"{len(conversations)} conversations")
         family = family_for(target, self.processor)
         folders: dict[str, Path] = {}
         for entry in self.recipe.drafters:

@@ -15,6 +15,8 @@ from seeahead.drafters.none import plain_answers
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.target import Target
+from seeahead.train.generation import written_by
+from seeahead.train.recipe import GenerationSettings
 
 Row = dict[str, Any]  # one JSON line: batch, seconds, text, question, ids
 
@@ -23,8 +25,12 @@ def answered(
     model: LlavaForConditionalGeneration, processor: LlavaProcessor, prompts: Sequence[Prompt], max_new_tokens: int
 ) -> list[list[int]]:
     """Greedy answers to `prompts` in one batch."""
-    target = Target.of(family_for(model, processor))
-    return plain_answers(target, [_encoded(model, processor, prompt) for prompt in prompts], max_new_tokens)
+    family = family_for(model, processor)
+    inputs = [_encoded(model, processor, prompt) for prompt in prompts]
+    if model.device.type == "cpu":
+        return plain_answers(Target.of(family), inputs, max_new_tokens)
+    settings = GenerationSettings(max_new_tokens=max_new_tokens)
+    return [trace.ids for trace in written_by(family, inputs, settings)]
 
 
 def _encoded(model: LlavaForConditionalGeneration, processor: LlavaProcessor, prompt: Prompt) -> ModelInputs:
@@ -32,8 +38,8 @@ def _encoded(model: LlavaForConditionalGeneration, processor: LlavaProcessor, pr
     token_ids = inputs.pop("input_ids")
     inputs.pop("attention_mask", None)
     if "pixel_values" in inputs:
-        inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
-    return ModelInputs(token_ids, inputs)
+        inputs["pixel_values"] = inputs["pixel_values"].to(model.device, model.dtype)
+    return ModelInputs(token_ids.to(model.device), inputs)
 
 
 def write_all(

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ Kinds = Mapping[str, Sequence[Example]]
 """Examples by what they were made of."""
 HELD_OUT = 20
 """One response in so many is watched, not learned."""
+_AT_ONCE = 4096
+"""Texts that are tokenized together."""
 LONGEST = 8192
 """Tokens of an answer with its question that a feature drafter reads."""
 
@@ -140,7 +143,9 @@ class Dataset:
         texts = [text for name in self.recipe.text for text in read_texts(name, self.cache)]
         random.Random(self.recipe.seed).shuffle(texts)
         self.report(f"text: {len(texts)} texts, {sum(map(len, texts)) / 1e6:.1f} million characters")
-        tokens = (self.family.tokenizer(text, add_special_tokens=False).input_ids for text in texts)
+        # A tokenizer reads many at once on all cores.
+        parts = (texts[first : first + _AT_ONCE] for first in range(0, len(texts), _AT_ONCE))
+        tokens = chain.from_iterable(self.family.tokenizer(part, add_special_tokens=False).input_ids for part in parts)
         return packed(tokens, self.recipe.line_tokens, self.end)
 
     @property

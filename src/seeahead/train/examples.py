@@ -18,7 +18,8 @@ SLOT, MARK = -1, -2
 TOP = 8
 """Probabilities of the target kept per token."""
 MIXTURES = ("text", "pictures", "both", "ramp", "all")
-_UNTAUGHT = -100
+UNTAUGHT = -100
+"""A label of a place at which nothing is taught."""
 _WINDOW = 8
 """Batches of a mixture whose examples are sorted by length together."""
 
@@ -66,7 +67,7 @@ class Batch:
 def collate(examples: Sequence[Example], table: Tensor, unknown: int, device: torch.device | str = "cpu") -> Batch:
     """A batch in draft ids: `table` has that of every target id, -1 for those that read as the `unknown` one."""
     shape = len(examples), max(len(example.ids) for example in examples)
-    ids, labels = torch.full(shape, unknown), torch.full(shape, _UNTAUGHT)
+    ids, labels = torch.full(shape, unknown), torch.full(shape, UNTAUGHT)
     soft_ids, shares = torch.zeros(*shape, TOP, dtype=torch.int64), torch.zeros(*shape, TOP)
     is_slot = torch.zeros(shape, dtype=torch.bool)
     for row, example in enumerate(examples):
@@ -75,7 +76,7 @@ def collate(examples: Sequence[Example], table: Tensor, unknown: int, device: to
         drafted = table[given.clamp_min(0)]
         ids[row, : len(drafted)] = torch.where(drafted < 0, unknown, drafted)
         first = max(1, example.start)
-        labels[row, first - 1 : len(drafted) - 1] = torch.where(drafted < 0, _UNTAUGHT, drafted)[first:]
+        labels[row, first - 1 : len(drafted) - 1] = torch.where(drafted < 0, UNTAUGHT, drafted)[first:]
         if example.top_ids:
             mapped = table[torch.tensor(example.top_ids)]
             where = slice(example.start - 1, example.start - 1 + len(mapped))

@@ -11,12 +11,15 @@ from torch import Tensor
 from seeahead.decode import run
 from seeahead.drafting import DraftContext, Feedback
 from seeahead.executor import FEATURES, ModelInputs, Want
+from seeahead.executors.fuse import fused_decoder
+from seeahead.executors.llama import Llama
 from seeahead.families.base import Family
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.train.examples import TOP
 from seeahead.train.recipe import GenerationSettings
+from seeahead.train.together import Written, write_together
 from seeahead.tree import Draft
 
 
@@ -54,6 +57,21 @@ class Trace:
         self._top.append((ids.to(torch.int32), shares))
         self._features += [features[-1]] if self.want.layers else []
 
+    @classmethod
+    def of_row(cls, want: Want, written: Written, row: int, ends: frozenset[int]) -> Trace:
+        """A row of those that were written together, up to its end token."""
+        trace, length = cls(want), written.lengths[row]
+        ids: list[int] = written.ids[:, row].tolist()
+        trace.ids = ids[: next((place for place, token in enumerate(ids, 1) if token in ends), len(ids))]
+        count = len(trace.ids)
+        trace._top = [(written.top_ids[:count, row], written.top_shares[:count, row])]
+        if trace.ids[0] not in ends:
+            trace.embeddings = written.embeddings[row, :length]
+        if want.layers:
+            # What a step reads follows from the token before; the first one reads the prompt's last.
+            trace._features = [written.prompts[row, :length], written.features[1:count, row]]
+        return trace
+
     @property
     def features(self) -> Tensor | None:
         return torch.cat(self._features) if self._features else None
@@ -72,7 +90,11 @@ def written_by(
 
     Raises ModelError for a target whose numbers are not finite."""
     want = Want(FEATURES if settings.features else (), embeddings=True)
-    rule = StopRule(settings.max_new_tokens, frozenset(family.end_token_ids))
+    ends = frozenset(family.end_token_ids)
+    if (decoder := _decoder_for_all(family)) is not None:
+        written = write_together(family, decoder, prompts, settings.max_new_tokens, TOP, seed)
+        return [Trace.of_row(want, written, row, ends) for row in range(len(prompts))]
+    rule = StopRule(settings.max_new_tokens, ends)
     traces, requests = [Trace(want) for _ in prompts], list[Request]()
     for place, (inputs, trace) in enumerate(zip(prompts, traces, strict=True)):
         drawn = SamplingParams() if seed is None else SamplingParams(1.0, seed=(seed << 16) + place)
@@ -83,3 +105,11 @@ def written_by(
         if request.error is not None:
             raise request.error
     return traces
+
+
+def _decoder_for_all(family: Family) -> Llama | None:
+    """What writes many responses in step on a GPU, where the target is one that it runs; a CPU gains nothing by it."""
+    if family.device.type == "cpu":
+        return None
+    fused = fused_decoder(family.model)
+    return None if fused is None else fused.decoder

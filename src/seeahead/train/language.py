@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from seeahead.executors.checkpoint import read_language
 from seeahead.target import Target
 from seeahead.train.data import Dataset, Kinds, Objective
 from seeahead.train.examples import Batch, Example, Sampler, collate, in_rounds
+from seeahead.train.gathered import GatheredExamples, gathers
 from seeahead.train.loop import Loss
 from seeahead.train.losses import LOSSES, Labels
 from seeahead.train.recipe import Network, StageRecipe
@@ -143,13 +145,26 @@ class LanguageObjective(Objective):
             value.requires_grad_(name.startswith(prefix))
         return {name: value for name, value in self.network.named_parameters() if name.startswith(prefix)}
 
+    @cached_property
+    def gathered(self) -> GatheredExamples | None:
+        """Every example on the GPU, where there is one."""
+        if not gathers(self.family.device):
+            return None
+        every = [example for kind in self.data.values() for example in kind]
+        with torch.inference_mode(False):  # asked for while measuring, it serves training too
+            return GatheredExamples([*every, *self.watched], self.table, self.vocabulary.unknown, self.family.device)
+
     def sampler(self, stage: StageRecipe) -> Sampler:
         recipe = self.dataset.recipe
         examples = examples_for(stage, self.data, recipe.network.visual_tokens)
         return in_rounds(examples, stage.limits.batch_size, recipe.seed)
 
     def read(self, examples: Sequence[Example]) -> tuple[Batch, Labels]:
-        batch = collate(examples, self.table, self.vocabulary.unknown, self.family.device)
+        batch = (
+            collate(examples, self.table, self.vocabulary.unknown, self.family.device)
+            if self.gathered is None
+            else self.gathered.batch(examples)
+        )
         return batch, self.network.labels(batch)
 
     def loss(self, examples: Sequence[Example], stage: StageRecipe, noise: torch.Generator) -> Loss:

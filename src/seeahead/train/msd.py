@@ -27,6 +27,7 @@ from seeahead.provenance import write_json
 from seeahead.target import Target
 from seeahead.train.data import LONGEST, Dataset, Objective
 from seeahead.train.examples import Example, Sampler, mixed
+from seeahead.train.gathered import Gathered, GatheredFeatures, can_gather, gathers
 from seeahead.train.loop import Loss, Processes
 from seeahead.train.recipe import StageRecipe
 from seeahead.train.responses import loaded
@@ -73,7 +74,8 @@ class MsdObjective(Objective):
     @cached_property
     def head(self) -> Tensor:
         """The rows of the target's head that are drafted from."""
-        return self.family.executor.head_rows(self.vocabulary.target_ids).clone()
+        with torch.inference_mode(False):  # asked for while measuring, it serves training too
+            return self.family.executor.head_rows(self.vocabulary.target_ids).clone()
 
     def parameters(self, stage: StageRecipe | None = None) -> dict[str, Tensor]:
         """By name; those of the target stay as they are."""
@@ -86,6 +88,8 @@ class MsdObjective(Objective):
 
     def batch(self, examples: Sequence[Example], noise: torch.Generator | None = None) -> FeatureBatch:
         """`noise` is drawn from; None: there is none."""
+        if self.gathered is not None:
+            return self.gathered_batch(self.gathered.gather(examples), noise)
         read: list[Tensor] = []
         parts: list[tuple[Tensor, ...]] = []
         for row, example in enumerate(map(loaded, examples)):
@@ -110,6 +114,40 @@ class MsdObjective(Objective):
         padded = torch.nn.utils.rnn.pad_sequence(read, batch_first=True)
         joined = (torch.cat(column).to(padded.device) for column in zip(*parts, strict=True))
         return FeatureBatch(padded, *joined)
+
+    @cached_property
+    def gathered(self) -> GatheredFeatures | None:
+        """Every example on the GPU, where there is one and the network reads images as can be gathered."""
+        options, every = self.network.options, [*self.data["answers"], *self.watched]
+        shape = options.visual, options.num_tokens
+        if not gathers(self.family.device) or not can_gather(every, options.is_decoupled, *shape):
+            return None
+        with torch.inference_mode(False):  # asked for while measuring, it serves training too
+            return GatheredFeatures(every, loaded, *shape, self.family.device)
+
+    def gathered_batch(self, own: Gathered, noise: torch.Generator | None) -> FeatureBatch:
+        """What `batch` makes of examples one by one, made of all at once."""
+        embeddings = self.family.executor.embed(own.ids.clamp_min(0)).float().clone()
+        if own.visual is not None:
+            embeddings = embeddings.masked_scatter(own.is_visual[:, None], own.visual.float())
+        features = own.features.float()
+        if noise is not None:
+            generator = torch.Generator(features.device).manual_seed(noise.initial_seed())
+            drawn = torch.rand(features.shape, generator=generator, device=features.device) - 0.5
+            features = features + drawn * (NOISE * 512 / own.lengths)[:, None]
+        with torch.autocast(features.device.type, torch.bfloat16):
+            fused = self.network.text(embeddings, features).float()
+        slots = torch.where(own.is_visual[:, None], embeddings, fused) * own.weights[:, None]
+        num_rows, num_columns = own.shape
+        x = slots.new_zeros(num_rows * num_columns, slots.shape[-1]).index_add(0, own.places, slots)
+        x = x.view(num_rows, num_columns, -1)
+        tokens = self.table_there[own.tokens]
+        return FeatureBatch(x, own.rows, own.columns, embeddings[own.taught], own.wanted, tokens, own.follows)
+
+    @cached_property
+    def table_there(self) -> Tensor:
+        """`table` on the device."""
+        return self.table.to(self.family.device)
 
     def slots(self, example: Example, features: Tensor, noise: torch.Generator | None) -> Slots:
         """Slot j: the embedding of token j + 1 and the feature of position j."""

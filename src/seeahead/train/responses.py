@@ -14,9 +14,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import count, groupby, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,6 +31,7 @@ from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
 from seeahead.prompt import Prompt
 from seeahead.provenance import write_text
+from seeahead.train.encoding import Encoded, encoded, num_workers
 from seeahead.train.examples import MARK, SLOT, Example
 from seeahead.train.generation import written_by
 from seeahead.train.loop import room_for
@@ -110,10 +112,12 @@ class TargetResponses:
             window = list(islice(waiting, size * _WINDOW))
             if not window:
                 return
+            prompts, given = zip(*window, strict=True)
+            every = encoded(self.family, prompts, num_workers(self.family.device))
             known = [
-                (unknown if given is None else len(given), inputs.length, inputs)
-                for prompt, given in window
-                if (inputs := self._encoded(prompt)) is not None
+                (unknown if answer is None else len(answer), inputs.length, inputs)
+                for answer, inputs in zip(given, every, strict=True)
+                if self._is_taken(inputs)
             ]
             ordered = [inputs for *_, inputs in sorted(known, key=lambda entry: entry[:2])]
             batches = [ordered[first : first + size] for first in range(0, len(ordered), size)]
@@ -121,15 +125,16 @@ class TargetResponses:
             random.Random(f"window {number}").shuffle(batches)
             yield from batches
 
-    def _encoded(self, prompt: Prompt) -> ModelInputs | None:
-        """None for a prompt that the target refuses, or that leaves no room for a response."""
+    def _is_taken(self, inputs: Encoded) -> TypeGuard[ModelInputs]:
+        """Not a prompt that the target refuses, nor one that leaves no room for a response."""
         try:
-            inputs = self.family.encode(prompt)
+            if isinstance(inputs, InputError):
+                raise inputs
             check_length(self.family, inputs.length + self.settings.max_new_tokens)
         except InputError as error:
             self.left_out.add(error)
-            return None
-        return inputs
+            return False
+        return True
 
     def _write_batch(self, number: int, batch: list[ModelInputs], path: Path) -> float:
         """Returns the seconds it took."""
@@ -178,7 +183,7 @@ class TargetResponses:
     def sound_batches(self) -> Iterator[tuple[Path, list[StoredResponse]]]:
         """What is in the folder, in order. Damaged batches are taken away."""
         for path in batches_in(self.folder):
-            rows = read_batch(path, self.settings.features)
+            rows = _kept(path, path.stat().st_mtime_ns, self.settings.features)
             if rows is None:
                 self.report(f"own answers: {path.name} is damaged and is written anew")
                 path.unlink()
@@ -248,15 +253,27 @@ def read_batch(path: Path, features: bool = False) -> list[StoredResponse] | Non
     return rows
 
 
+@lru_cache(maxsize=256)
+def _kept(path: Path, written: int, features: bool) -> list[StoredResponse] | None:
+    """`read_batch` once for several drafters that learn from the same answers."""
+    return read_batch(path, features)
+
+
 def loaded(example: Example, features: bool = True) -> Example:
     """With the tensors that were left on disk."""
     if example.stored is None or not (features or example.has_images):
         return example
     file, row = example.stored
-    with safe_open(file, "pt") as stored:
-        names = {"visual": str(row)} if example.has_images else {}
-        names |= {"features": features_of(row)} if features else {}
-        return replace(example, stored=None, **{name: stored.get_tensor(key) for name, key in names.items()})
+    stored = _opened(file, file.stat().st_mtime_ns)
+    names = {"visual": str(row)} if example.has_images else {}
+    names |= {"features": features_of(row)} if features else {}
+    return replace(example, stored=None, **{name: stored.get_tensor(key) for name, key in names.items()})
+
+
+@lru_cache(maxsize=64)
+def _opened(file: Path, written: int) -> Any:
+    """A batch's tensors, of which none is read yet: to open it takes as long as to read hundreds of them."""
+    return safe_open(file, "pt").__enter__()
 
 
 def _shown(example: Example, num_visual: int | None) -> Example:
