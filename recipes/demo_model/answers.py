@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from recipes.demo_model.dialogues import Dialogue, Example
@@ -21,7 +23,8 @@ from seeahead.train.stage import Stage
 
 MOST_DIALOGUES = 4
 MOST_TOKENS = 330
-VISION_SHARE = 0.02  # of the learning rate
+DrawOf = Callable[[int], Callable[[], Example]]
+"""By a process's number."""
 UNSEEN = torch.finfo(torch.bfloat16).min
 
 
@@ -112,13 +115,28 @@ class Packer:
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded packs: ids, labels, positions (batch, length); mask (batch, 1, length, length), 0 where seen."""
+    """Padded packs: ids, labels, positions, blocks (batch, length); the images of all, uint8 (number, 128, 128, 3)."""
 
     ids: Tensor
     labels: Tensor
     positions: Tensor
-    mask: Tensor
-    pixels: Tensor | None
+    blocks: Tensor
+    images: Tensor | None
+
+    def to(self, device: torch.device) -> Batch:
+        ids, labels, positions, blocks = (
+            value.to(device) for value in (self.ids, self.labels, self.positions, self.blocks)
+        )
+        return Batch(ids, labels, positions, blocks, None if self.images is None else self.images.to(device))
+
+    @property
+    def mask(self) -> Tensor:
+        """(batch, 1, length, length), 0 where seen: the opening and a token's own block, up to itself."""
+        blocks, length = self.blocks, self.blocks.shape[1]
+        before = torch.ones(length, length, dtype=torch.bool, device=blocks.device).tril()
+        same = (blocks[:, :, None] == blocks[:, None, :]) | (blocks[:, None, :] == 0)
+        seen = torch.zeros(same.shape, dtype=torch.bfloat16, device=blocks.device)
+        return seen.masked_fill(~(same & before), UNSEEN)[:, None]
 
 
 def collate(packs: list[Pack]) -> Batch:
@@ -127,25 +145,22 @@ def collate(packs: list[Pack]) -> Batch:
     def padded(rows: list[list[int]], filler: int) -> Tensor:
         return torch.tensor([row + [filler] * (length - len(row)) for row in rows])
 
-    blocks = padded([pack.blocks for pack in packs], -1)
-    before = torch.ones(length, length, dtype=torch.bool).tril()
-    same = (blocks[:, :, None] == blocks[:, None, :]) | (blocks[:, None, :] == 0)
     images = [image for pack in packs for image in pack.images]
     return Batch(
         padded([pack.ids for pack in packs], 0),
         padded([pack.labels for pack in packs], -100),
         padded([pack.positions for pack in packs], 0),
-        torch.zeros(same.shape, dtype=torch.bfloat16).masked_fill(~(same & before), UNSEEN)[:, None],
-        to_pixels(images) if images else None,
+        padded([pack.blocks for pack in packs], -1),
+        torch.from_numpy(np.stack(images)) if images else None,
     )
 
 
 def answer_loss(model: LlavaForConditionalGeneration, batch: Batch, image_id: int) -> Tensor:
     """Mean cross-entropy of the answer tokens; the head runs on them alone, which saves a fifth of the work."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(batch.ids.device.type, torch.bfloat16):
         embeddings = model.get_input_embeddings()(batch.ids)
-        if batch.pixels is not None:
-            patches = model.model.vision_tower(batch.pixels).last_hidden_state[:, 1:]
+        if batch.images is not None:
+            patches = model.model.vision_tower(to_pixels(batch.images)).last_hidden_state[:, 1:]
             said = model.model.multi_modal_projector(patches).to(embeddings.dtype)
             where = (batch.ids == image_id)[..., None].expand_as(embeddings)
             embeddings = embeddings.masked_scatter(where, said)
@@ -168,24 +183,47 @@ def batches(draw: Callable[[], Example], packer: Packer, size: int, rng: random.
             yield collate(group)
 
 
+class Supply(IterableDataset[Batch]):
+    """Batches for ever, by a process each where there are several: `draw_of` gives each its own examples."""
+
+    def __init__(self, draw_of: DrawOf, packer: Packer, size: int, seed: int) -> None:
+        self.draw_of, self.packer, self.size, self.seed = draw_of, packer, size, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        number = 0 if worker is None else worker.id
+        return batches(self.draw_of(number), self.packer, self.size, random.Random(self.seed + number))
+
+
+def supplied(supply: Supply, device: torch.device) -> Iterator[Batch]:
+    """On the device. Beside a GPU every core but one makes batches."""
+    workers = 0 if device.type == "cpu" else max(1, (os.cpu_count() or 1) - 1)
+    context, held = ("fork", 4) if workers else (None, None)
+    loader = DataLoader(
+        supply, batch_size=None, num_workers=workers, prefetch_factor=held, multiprocessing_context=context
+    )
+    return (batch.to(device) for batch in loader)
+
+
 def train_answers(
     model: LlavaForConditionalGeneration,
     parameters: dict[str, Tensor],
-    packer: Packer,
-    draw: Callable[[], Example],
+    supply: Supply,
     stage: Stage,
-    seed: int,
     watch: Callable[[], str],
     watch_minutes: float,
+    vision_share: float,
 ) -> None:
-    # A few hundred tokens: plain products are a sixth faster than SDPA, forward and backward together.
-    for part in (model.model.vision_tower, model.model.language_model):
-        set_attention(part.config, "eager")
-    supply = batches(draw, packer, stage.limits.batch_size, random.Random(seed))
+    """`vision_share`: of the learning rate, what tower and projector get."""
+    device = model.lm_head.weight.device
+    if device.type == "cpu":  # a few hundred tokens: plain products are a sixth faster than SDPA, both ways together
+        for part in (model.model.vision_tower, model.model.language_model):
+            set_attention(part.config, "eager")
+    supplied_batches = supplied(supply, device)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        batch = next(supply)
-        return answer_loss(model, batch, packer.image_id), {"tokens": float(batch.ids.numel())}
+        batch = next(supplied_batches)
+        return answer_loss(model, batch, supply.packer.image_id), {"tokens": float(batch.ids.numel())}
 
     # Tower and projector already say words; a full rate would carry them off before the adapter listens.
-    fit(stage, parameters, loss_of, watch, watch_minutes, lambda name: 1.0 if "lora_" in name else VISION_SHARE)
+    fit(stage, parameters, loss_of, watch, watch_minutes, lambda name: 1.0 if "lora_" in name else vision_share)

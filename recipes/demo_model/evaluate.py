@@ -25,7 +25,8 @@ def answers(
     model: LlavaForConditionalGeneration, processor: LlavaProcessor, prompts: Sequence[Prompt], max_new_tokens: int
 ) -> list[list[int]]:
     """Greedy answers in the order of the prompts."""
-    parts = (prompts[first : first + BATCH] for first in range(0, len(prompts), BATCH))
+    size = BATCH if model.device.type == "cpu" else max(1, len(prompts))
+    parts = (prompts[first : first + size] for first in range(0, len(prompts), size))
     return [answer for part in parts for answer in answered(model, processor, part, max_new_tokens)]
 
 
@@ -147,8 +148,8 @@ def text_perplexity(model: LlavaForConditionalGeneration, processor: LlavaProces
     for row in rows:
         prompt = processor.tokenizer(row["text"], add_special_tokens=False).input_ids
         answer: list[int] = row["ids"]
-        logits = model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
-        total += float(F.cross_entropy(logits.float(), torch.tensor(answer), reduction="sum"))
+        logits = model(input_ids=torch.tensor([prompt + answer], device=model.device)).logits[0, len(prompt) - 1 : -1]
+        total += float(F.cross_entropy(logits.float().cpu(), torch.tensor(answer), reduction="sum"))
         tokens += len(answer)
     return float(torch.tensor(total / max(1, tokens)).exp())
 

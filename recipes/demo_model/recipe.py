@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -42,8 +42,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much data is made, in how many shards (several processes make these), and how many minutes the writing stages
-    may take."""
+    """How much data is made, in how many shards (several processes make these), of how many `view_rounds` the teacher
+    sees the images, and how many minutes the writing stages may take."""
 
     view_rounds: Annotated[int, whole(1, 1000)] = 2
     num_scenes: Annotated[int, whole(1, 10_000_000)] = 3000
@@ -53,6 +53,7 @@ class Amounts:
     held_out_per_kind: Annotated[int, whole(1, 1_000_000)] = 100
     held_out_texts: Annotated[int, whole(1, 1_000_000)] = 40
     watch_minutes: Annotated[float, real(0, 1e6, above=True)] = 10.0
+    taught_rounds: Annotated[int, whole(1, 1000)] = 1
     num_conversations: Annotated[int, whole(1, 10_000_000)] = 8000
     num_shards: Annotated[int, whole(1, 10_000)] = 1
 
@@ -85,12 +86,19 @@ def _stages(given: object) -> object:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything of one training run; `smoke` replaces packages and SmolLM2 by made images and a tiny model."""
+    """Everything of one training run; `smoke` replaces packages and SmolLM2 by made images and a tiny model.
+
+    `made`: shares of the made images of stage "soft-words"; without them three in five show shapes. `vision_share`: of
+    the learning rate of stage "answers", what tower and projector get."""
 
     stages: Annotated[dict[str, Limits], BeforeValidator(_stages), several("a table of the limits of each stage")]
     shares: Annotated[dict[str, Annotated[float, real(0, 1e6)]], several("a number from 0 up for each kind of example")]
     sizes: Annotated[Sizes, table(Sizes, "sizes")] = Sizes()
     amounts: Annotated[Amounts, table(Amounts, "amounts")] = Amounts()
+    made: Annotated[
+        dict[str, Annotated[float, real(0, 1e6)]], several("a number from 0 up for each kind of made image", 0)
+    ] = field(default_factory=dict)
+    vision_share: Annotated[float, real(0, 1)] = 0.02
     drafters: Annotated[
         tuple[ShippedDrafter, ...], rows(_drafter, "drafter"), several("tables, each headed [[drafters]]", 0)
     ] = ()
@@ -102,6 +110,7 @@ class Recipe:
     def _is_one(self) -> Recipe:
         """What several values say together."""
         refuse_unknown(self.shares, SHARES, "shares")
+        refuse_unknown(self.made, ("easy-vqa", "scene", *MADE), "made")
         if not any(share for kind, share in self.shares.items() if kind != "text") or "text" not in self.shares:
             raise InputError(f"shares needs text, and one kind of image with more than 0: {', '.join(SHARES)}")
         self._check_drafters()

