@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -76,6 +77,17 @@ def colour_names(pixels: np.ndarray) -> list[str]:
     return [name for name, count in found if count > 0.2 * len(names)] or [name for name, _ in found[:1]] or ["black"]
 
 
+_colours: dict[tuple[str, int], list[str]] = {}
+
+
+def known_colours(card: Card, pixels: np.ndarray) -> list[str]:
+    """`colour_names`, which take longer than all else of an example, once for every image."""
+    key = card.key, zlib.crc32(np.ascontiguousarray(pixels).data)
+    if key not in _colours:
+        _colours[key] = colour_names(pixels)
+    return _colours[key]
+
+
 @dataclass(frozen=True)
 class Placed:
     """A cut-out put on a background: what was done to it is known and can be asked."""
@@ -112,7 +124,7 @@ def place_image(pixels: np.ndarray, rng: random.Random, plain: bool = False) -> 
 
 def image_example(card: Card, pixels: np.ndarray, rng: random.Random, facts: dict[str, list[str]]) -> Example:
     placed = place_image(pixels, rng)
-    colours = colour_names(pixels)
+    colours = known_colours(card, pixels)
     noun = card.name or card.kind
     words = tuple(re.findall(r"[a-z]+", f"{noun} {card.kind} {' '.join(colours)}".lower()))
     said = replace(card, name=spoken_name(card.name))

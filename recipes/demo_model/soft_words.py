@@ -93,11 +93,10 @@ class Words:
 
     def places(self, example: Example) -> Tensor:
         """(64) row numbers: the words of what covers the patch, or of the ground around it."""
-        ground = self.row(example.ground)
-        places = torch.full((PATCHES,), ground)
+        places = [self.row(example.ground)] * PATCHES
         for patch, words in (example.places or {}).items():
             places[patch] = self.row(words)
-        return places
+        return torch.tensor(places)
 
     def score(self, logits: Tensor, words: tuple[str, ...]) -> Tensor:
         """Mean logit over the tokens of the words; logits (..., words of the table) -> (...)."""

@@ -269,6 +269,5 @@ def move(model: nn.Module, device: torch.device) -> None:
 
 def vocabulary_of(examples: Iterable[Example]) -> set[str]:
     """Every word a patch may have to say."""
-    return {
-        word for example in examples for words in (example.ground, *(example.places or {}).values()) for word in words
-    }
+    found = {words for example in examples for words in (example.ground, *(example.places or {}).values())}
+    return {word for words in found for word in words}

@@ -174,8 +174,7 @@ def train_soft_words(
     an image, a random eighth is asked."""
     generator = torch.Generator().manual_seed(seed + 1)
     device, every = trainer.device, [*shown.examples, *made.examples]
-    places = torch.stack([words.places(example) for example in every]).to(device)
-    covered = torch.stack([covered_patches(example) for example in every]).to(device)
+    places, covered = (torch.stack(list(map(of, every))).to(device) for of in (words.places, covered_patches))
     rows, table = torch.stack(words.rows).to(device), words.table.T.to(device, torch.bfloat16)
     made_pixels = torch.from_numpy(made.pixels).to(device)
     num_shown = stage.limits.batch_size // 2

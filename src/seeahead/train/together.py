@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
 from seeahead.executors.attention import attend
 from seeahead.executors.llama import Llama
@@ -82,7 +83,7 @@ def write_together(
 ) -> Written:
     """At most `most` tokens for each, greedy or, with a `seed`, drawn at temperature 1 from all tokens.
 
-    After its end token a row goes on with what nobody reads."""
+    After its end token a row goes on with what nobody reads. Raises ModelError for numbers that are not finite."""
     lengths = [prompt.length for prompt in prompts]
     embedded = _embedded(family, prompts, lengths)
     device, (num_rows, longest, _) = embedded.device, embedded.shape
@@ -112,6 +113,8 @@ def write_together(
         end = -(-(column + 1) // _ALIGNED) * _ALIGNED
         memory = _Next(held, seen[:, :end], column)
         hidden = decoder.run(decoder.embed(chosen[:, None]), (places + step)[:, None], memory)[:, 0]
+    if not bool(torch.stack([shares.isfinite().all() for _, _, shares, _ in steps]).all()):
+        raise ModelError("the target's numbers are not finite; load it in another dtype, or get its weights again")
     ids, top_ids, top_shares, features = (torch.stack(column).cpu() for column in zip(*steps, strict=True))
     return Written(lengths, read.cpu(), embedded.cpu(), ids, top_ids, top_shares, features)
 

@@ -1,0 +1,124 @@
+"""What a GPU does otherwise, on a CPU: responses written in step, prompts encoded by processes, batches gathered."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from seeahead.data.conversations import MARKER, Conversation
+from seeahead.data.suite import BUNDLED as PICTURES
+from seeahead.errors import InputError
+from seeahead.executors.fuse import fused_decoder
+from seeahead.families import family_for
+from seeahead.prompt import make_prompt
+from seeahead.testing import tiny_model, tiny_processor
+from seeahead.train import generation, language, msd
+from seeahead.train.data import Dataset
+from seeahead.train.encoding import encoded
+from seeahead.train.language import LanguageObjective
+from seeahead.train.msd import MsdObjective
+from seeahead.train.recipe import GenerationSettings, Network, read_drafter_recipe
+from seeahead.train.run import agreement
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
+WRITING = GenerationSettings(minutes=9.0, batch_size=16, max_new_tokens=12, features=True)
+
+
+@pytest.fixture(scope="module")
+def family():
+    return family_for(tiny_model("llava"), tiny_processor("llava"))
+
+
+@pytest.fixture(scope="module")
+def conversations():
+    image = str(PICTURES / "cow.jpg")
+    return [
+        Conversation(
+            (("user", MARKER * (number % 3) + f"What is {number}" + " x" * (number % 5)),), (image,) * (number % 3)
+        )
+        for number in range(30)
+    ]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    return tmp_path_factory.mktemp("answers") / "answers"
+
+
+def in_step(monkeypatch):
+    monkeypatch.setattr(generation, "_decoder_for_all", lambda family: fused_decoder(family.model).decoder)
+
+
+def test_responses_written_in_step_are_those_written_slot_by_slot(family, monkeypatch):
+    image = PICTURES / "cow.jpg"
+    asked = ("What is this?", [image]), ("And what would a bird say?", []), ("Both?", [image, image])
+    prompts = [family.encode(make_prompt(*one)) for one in asked]
+    alone = generation.written_by(family, prompts, WRITING)
+    in_step(monkeypatch)
+    for one, other in zip(alone, generation.written_by(family, prompts, WRITING), strict=True):
+        assert one.ids == other.ids
+        torch.testing.assert_close(one.features, other.features, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one.embeddings, other.embeddings, rtol=1e-4, atol=1e-4)
+        assert one.row()["top_ids"] == other.row()["top_ids"]
+
+
+def test_drawn_responses_depend_on_the_seed_alone(family, monkeypatch):
+    in_step(monkeypatch)
+    prompts = [family.encode(make_prompt("What is this?", [])) for _ in range(4)]
+    first, again, other = (
+        [one.ids for one in generation.written_by(family, prompts, WRITING, seed=seed)] for seed in (3, 3, 4)
+    )
+    assert first == again != other
+    assert len({tuple(ids) for ids in first}) > 1
+
+
+def test_processes_encode_as_one_does(family, conversations):
+    prompts = [prompt for entry in conversations[:9] for prompt, _ in entry.exchanges()]
+    one, several = (list(encoded(family, prompts, workers)) for workers in (0, 2))
+    for alone, sent in zip(one, several, strict=True):
+        assert torch.equal(alone.token_ids, sent.token_ids)
+        assert alone.extras.keys() == sent.extras.keys()
+        assert all(torch.equal(value, sent.extras[name]) for name, value in alone.extras.items())
+
+
+def test_a_refusal_comes_back_from_a_process(conversations):
+    blind = family_for(tiny_model("llama"), tiny_processor("llava").tokenizer)
+    prompts = [prompt for entry in conversations[:3] for prompt, _ in entry.exchanges()]
+    refused = [isinstance(found, InputError) for found in encoded(blind, prompts, 2)]
+    assert refused == [False, True, True]
+
+
+@pytest.mark.parametrize(("pictures", "num_visual"), [("pooled", 1), ("pooled", 4), ("full", 0), ("dropped", 0)])
+def test_gathered_features_are_the_batches_made_one_by_one(
+    family, conversations, answers, monkeypatch, pictures, num_visual
+):
+    recipe = read_drafter_recipe(RECIPES / "msd-gpu.toml")
+    network = Network(vocabulary=60, pictures=pictures, visual_tokens=num_visual)
+    recipe = replace(recipe, network=network, writing=WRITING)
+    objective = MsdObjective.begin(Dataset(recipe, family, conversations, answers, lambda line: None, answers), None)
+    examples = objective.data["answers"][:9]
+    single = objective.batch(examples)
+    monkeypatch.setattr(msd, "gathers", lambda device: True)
+    del objective.gathered
+    for name, value in vars(objective.batch(examples)).items():
+        torch.testing.assert_close(value, getattr(single, name), msg=lambda told, name=name: f"{name}: {told}")
+    assert agreement(objective) >= 0
+    loss, _ = objective.loss(examples, recipe.stages[0], torch.Generator().manual_seed(3))
+    loss.backward()
+
+
+@pytest.mark.parametrize("kind", ["language", "vision"])
+def test_gathered_examples_are_the_batches_made_one_by_one(family, conversations, answers, monkeypatch, kind):
+    recipe = read_drafter_recipe(RECIPES / f"{kind}-gpu.toml")
+    network = replace(recipe.network, width=32, layers=1, vocabulary=60, visual_tokens=1)
+    recipe = replace(recipe, network=network, writing=WRITING)
+    data = Dataset(recipe, family, conversations, answers, lambda line: None, answers)
+    objective = LanguageObjective.begin(data, None)
+    examples = objective.data["answers"][3:12]
+    single, _ = objective.read(examples)
+    monkeypatch.setattr(language, "gathers", lambda device: True)
+    del objective.gathered
+    for name, value in vars(objective.read(examples)[0]).items():
+        assert (value is None) == (getattr(single, name) is None)
+        assert value is None or torch.equal(value, getattr(single, name))
