@@ -27,6 +27,7 @@ from seeahead.train.run import train
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
 OTHERS = [
+    *("language-gpu", "vision-gpu", "msd-gpu"),
     *("demo-smoke", "own-pictures", "vision-single-cpu"),
     *("eagle-cpu", "language-cpu", "msd-both-cpu", "msd-demo", "msd-demo-short-cpu"),
     *("msd-no-ramp-cpu", "msd-pictures-cpu", "msd-text-cpu"),

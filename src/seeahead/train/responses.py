@@ -183,7 +183,7 @@ class TargetResponses:
     def sound_batches(self) -> Iterator[tuple[Path, list[StoredResponse]]]:
         """What is in the folder, in order. Damaged batches are taken away."""
         for path in batches_in(self.folder):
-            rows = _kept(path, path.stat().st_mtime_ns, self.settings.features)
+            rows = _kept(path, _written(path), self.settings.features)
             if rows is None:
                 self.report(f"own answers: {path.name} is damaged and is written anew")
                 path.unlink()
@@ -253,8 +253,13 @@ def read_batch(path: Path, features: bool = False) -> list[StoredResponse] | Non
     return rows
 
 
+def _written(path: Path) -> tuple[int | None, ...]:
+    """When the two files of a batch were; None for one that is not there."""
+    return tuple(one.stat().st_mtime_ns if one.is_file() else None for one in (path, path.with_suffix(".safetensors")))
+
+
 @lru_cache(maxsize=256)
-def _kept(path: Path, written: int, features: bool) -> list[StoredResponse] | None:
+def _kept(path: Path, written: tuple[int | None, ...], features: bool) -> list[StoredResponse] | None:
     """`read_batch` once for several drafters that learn from the same answers."""
     return read_batch(path, features)
 
