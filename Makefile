@@ -21,7 +21,7 @@ help:
 
 demo: $(STAMP)
 	@mkdir -p out
-	$(BIN)/seeahead demo --html out/demo.html
+	$(BIN)/seeahead demo --output out/demo.html
 
 test: $(STAMP)
 	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist worksteal

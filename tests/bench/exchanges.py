@@ -4,7 +4,7 @@ from seeahead.bench.record import PLAIN, Asked, Costs, Record, Run
 from seeahead.records import Generation, Step
 
 PROVENANCE = {
-    "command": ["seeahead", "demo", "--html", "a b.html"],
+    "command": ["seeahead", "demo", "-o", "a b.html"],
     "commit": "0123456789abcdef",
     "has_local_changes": True,
     "date": "2030-01-02",

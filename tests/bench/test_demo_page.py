@@ -67,7 +67,7 @@ def test_it_says_what_was_measured_and_how(reader):
         "2 of 3",
         "another answer",
         "differs from plain at token 4, logit gap +0.125",
-        "seeahead demo --html 'a b.html'",
+        "seeahead demo -o 'a b.html'",
         "commit 0123456789ab · with local changes",
         "llava in bfloat16 · 140 million parameters",
         "2 threads",

@@ -10,7 +10,7 @@ from seeahead.testing import tiny_model, tiny_processor
 @pytest.fixture(autouse=True)
 def no_defaults(monkeypatch, tmp_path):
     """What the user of this machine has set is nobody's business here."""
-    for name in ("MODEL", "DRAFTER", "DTYPE", "EXECUTOR", "DEVICE", "CONFIG"):
+    for name in ("MODEL", "DRAFTER", "DTYPE", "EXECUTOR", "DEVICE", "CACHE_DIR", "CONFIG"):
         monkeypatch.delenv(f"SEEAHEAD_{name}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 

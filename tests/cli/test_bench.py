@@ -52,7 +52,7 @@ def test_the_record_names_no_path_of_the_machine(measured, tiny, pictures):
 
 def test_the_report_is_rendered_again_from_the_record(measured, tmp_path, capsys):
     page, table = tmp_path / "page.html", tmp_path / "table.md"
-    words = ["report", str(measured / "bench.json"), "--html", str(page), "--markdown", str(table)]
+    words = ["report", str(measured / "bench.json"), "-o", str(page), "--output", str(table)]
     assert main(words) == 0
     assert page.read_text() == (measured / "bench.html").read_text()
     assert "lookup" in table.read_text()
@@ -217,12 +217,13 @@ def test_a_report_of_nothing_is_refused(capsys, tmp_path):
 def test_a_report_says_where_it_cannot_write_before_it_reads(capsys, tmp_path):
     record = tmp_path / "bench.html"
     for words, says in (
-        (["--html", str(tmp_path)], "cannot be written as a file"),
-        (["--html", str(tmp_path / "x"), "--markdown", str(tmp_path)], "cannot be written as a file"),
-        (["--html", str(tmp_path / "x"), "--markdown", "/proc/seeahead/x.md"], "cannot be written as a file"),
+        (["-o", str(tmp_path)], "cannot be written as a file"),
+        (["-o", str(tmp_path / "x.html"), "-o", str(tmp_path)], "cannot be written as a file"),
+        (["-o", str(tmp_path / "x.html"), "-o", "/proc/seeahead/x.md"], "cannot be written as a file"),
+        (["-o", str(tmp_path / "x.pdf")], "ends in neither .html nor .md"),
         ([], "is the record already"),
-        (["--html", str(record)], "is the record already"),
-        (["--html", str(tmp_path / "x"), "--markdown", str(tmp_path / "x")], "is the page already"),
+        (["-o", str(record)], "is the record already"),
+        (["-o", str(tmp_path / "x.md"), "-o", str(tmp_path / "x.md")], "is written already"),
     ):
         assert main(["report", str(record), *words]) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -4,8 +4,9 @@ import argparse
 
 import pytest
 
-from seeahead.cli import add_target, main
+from seeahead.cli import main
 from seeahead.cli.defaults import Defaults, defaults
+from seeahead.cli.options import add_target
 from seeahead.errors import InputError
 
 
@@ -24,7 +25,8 @@ def parsed(*words, **settings):
 
 def test_nothing_said_is_the_demo_as_it_runs_best():
     assert defaults() == Defaults()
-    assert parsed() == {"model": "demo", "drafter": None, "dtype": "auto", "executor": "auto", "device": "auto"}
+    autos = dict.fromkeys(("dtype", "executor", "device"), "auto")
+    assert parsed() == {"model": "demo", "drafter": None, "cache_dir": None, **autos}
 
 
 def test_the_command_line_wins_then_the_environment_then_the_file(file, monkeypatch):
@@ -50,7 +52,7 @@ def test_a_file_may_lie_anywhere(tmp_path, monkeypatch):
     ("text", "told"),
     [
         ("model = 3", "model is 3; allowed: a text in quotes"),
-        ("modell = 'x'", "unknown modell; allowed here: device, drafter, dtype, executor, model"),
+        ("modell = 'x'", "unknown modell; allowed here: cache_dir, device, drafter, dtype, executor, model"),
         ("model = ", "is not TOML"),
         ("[model]\nname = 'x'", "allowed: a text in quotes"),
     ],

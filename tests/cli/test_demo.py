@@ -14,31 +14,34 @@ from seeahead.testing import tiny_model, tiny_processor
 from tests.bench.exchanges import drafted_run, plain_run
 
 
-def test_a_quick_run_ends_with_the_table_the_page_and_json(tiny, tmp_path, capsys):
+def test_a_quick_run_ends_with_the_table_and_the_page(tiny, tmp_path, capsys):
     page = tmp_path / "out" / "demo.html"
-    assert main(["demo", "--quick", "-m", tiny, "--html", str(page), "--json"]) == 0
+    assert main(["demo", "--quick", "-m", tiny, "-o", str(page)]) == 0
     captured = capsys.readouterr()
-    *shown, last = captured.out.splitlines()
-    value = json.loads(last)
+    assert "\x1b" not in captured.out
+    assert "1/3 describe · pelican.jpg" in captured.out
+    assert "same answer" in captured.out
+    assert "speed-up" in captured.out
+    assert "geometric mean" in captured.out
+    assert "warming up" in captured.err
+    assert f"written: {page}" in captured.err.replace("\n", "")
+    assert "</html>" in page.read_text(encoding="utf-8")
+
+
+def test_json_is_alone_on_stdout(tiny, capsys):
+    assert main(["demo", "--quick", "-m", tiny, "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    value = json.loads(line)
     assert [entry["method"] for entry in value["methods"]] == ["none", "lookup", "auto"]
     assert all(entry["num_identical"] == entry["num_answers"] == 3 for entry in value["methods"])
     assert value["differences"] == []
     assert (value["model_type"], value["dtype"], value["device"]) == ("llava", "float32", "cpu")
-    assert tiny not in last
-    text = "\n".join(shown)
-    assert "\x1b" not in captured.out
-    assert "1/3 describe · pelican.jpg" in text
-    assert "same answer" in text
-    assert "speed-up" in text
-    assert "geometric mean" in text
-    assert "warming up" in captured.err
-    assert f"page: {page}" in captured.err.replace("\n", "")
-    assert "</html>" in page.read_text(encoding="utf-8")
+    assert tiny not in line
 
 
 def test_several_drafters_may_have_one_name(tiny, capsys):
     assert main(["demo", "--quick", "-m", tiny, "-d", "lookup", "-d", "lookup", "-d", "none", "--json"]) == 0
-    value = json.loads(capsys.readouterr().out.splitlines()[-1])
+    value = json.loads(capsys.readouterr().out)
     assert [entry["method"] for entry in value["methods"]] == ["none", "lookup", "lookup 2"]
 
 
@@ -46,7 +49,7 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
     tiny_model("llama", max_position_embeddings=1024).save_pretrained(tmp_path)
     tiny_processor("llama").save_pretrained(tmp_path)
     assert main(["demo", "-m", str(tmp_path), "--json"]) == 0
-    value = json.loads(capsys.readouterr().out.splitlines()[-1])
+    value = json.loads(capsys.readouterr().out)
     assert {round_["question"]["scenario"] for round_ in value["rounds"]} == {"text only"}
 
 
@@ -54,8 +57,8 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
     ("words", "says"),
     [
         (["-d", "langage"], "did you mean 'language'?"),
-        (["--html", "."], "cannot be written as a file"),
-        (["--html", "pyproject.toml/page.html"], "cannot be written as a file"),
+        (["-o", "."], "cannot be written as a file"),
+        (["-o", "pyproject.toml/page.html"], "cannot be written as a file"),
         (["--dtype", "int3"], "allowed are auto, float32"),
         (["--device", "abacus"], "is not available here"),
         (["-m", "no/such/folder"], "neither a folder nor a hub id"),

@@ -206,7 +206,7 @@ def test_control_characters_never_reach_a_terminal():
         (["  \n "], "the prompt is empty"),
         (["-i", "missing.jpg", "hi"], "'missing.jpg' does not exist"),
         (["-i", "https://example.org/cat.jpg", "hi"], "is a web address, which is not allowed here"),
-        (["--colour", "hi"], "unrecognized arguments: --colour"),
+        (["--colour", "hi"], "unknown option '--colour'; see seeahead generate --help"),
     ],
 )
 def test_wrong_settings_are_refused_before_a_model_is_loaded(words, says, loaded, capsys):

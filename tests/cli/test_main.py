@@ -1,14 +1,21 @@
 """The manners all verbs share: help, wrong input in one line, interruption, closed pipes."""
 
+import json
+import re
 import subprocess
 import sys
 import types
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from seeahead import __version__, cli
+from seeahead.cache_folder import default_cache
+from seeahead.cli import streams, terminal
+from seeahead.cli.options import add_cache
 from seeahead.errors import ImageError
+from tests.documents import commands_in
 
 
 @pytest.fixture
@@ -104,6 +111,92 @@ def test_wrong_options_are_one_line_too(verb, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("seeahead: error: ") and "seeahead probe --help" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("--temprature", "--temperature"), ("--temp=1", "--temperature"), ("--sead", "--seed"), ("-x", None)],
+)
+def test_an_unknown_option_names_the_nearest(given, meant, capsys):
+    assert cli.main(["generate", given, "1", "hello"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"unknown option '{given.partition('=')[0]}'; " in line
+    assert ("did you mean" in line) == bool(meant)
+    assert f"did you mean '{meant}'? see seeahead generate --help" in line or meant is None
+
+
+def test_words_too_many_are_shown(capsys):
+    assert cli.main(["generate", "What", "is", "this?"]) == 2
+    assert "nothing is expected at 'is this?'; put words that belong together in quotes" in capsys.readouterr().err
+
+
+def test_an_option_before_the_command_is_told_where_it_belongs(capsys):
+    assert cli.main(["-q", "generate", "hello"]) == 2
+    assert "options follow the command, as in seeahead generate -q" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(cli.VERBS))
+def test_every_verb_has_examples_that_it_takes(name):
+    parser = cli.parser_of(name)
+    examples = [line for line in (parser.epilog or "").splitlines() if line.startswith("  ")]
+    assert parser.epilog.startswith("examples:\n  ")
+    for example in examples:
+        assert commands_in(example), example
+        for words in commands_in(example):
+            cli.parser_of(words[0]).parse_args(words[1:])
+
+
+@pytest.mark.parametrize("name", sorted(cli.VERBS))
+def test_what_several_verbs_have_has_one_name(name):
+    names = {name for action in cli.parser_of(name)._actions for name in action.option_strings}
+    assert {"-q", "--quiet", "-v", "--verbose", "--debug", "-h", "--help"} <= names
+    assert not names & {"--out", "--html", "--markdown", "--cache", "--target", "--path", "--page"}
+    assert ("--cache-dir" in names) == (name not in ("report", "completion"))
+    assert ("-o" in names) == ("--output" in names) == (name in ("demo", "bench", "report", "train"))
+
+
+def test_quiet_leaves_errors_and_what_was_asked_for(verb, capsys):
+    def run(args):
+        with terminal.Progress() as report:
+            report("loading", 0.0)
+        streams.note("a note")
+        streams.say("a figure", is_asked=True)
+        raise ImageError("broken")
+
+    verb(run)
+    assert cli.main(["probe", "-q"]) == 2
+    assert capsys.readouterr().err.splitlines() == ["a figure", "seeahead: error: broken"]
+    assert cli.main(["probe"]) == 2
+    assert capsys.readouterr().err.splitlines()[:2] == ["seeahead: loading …", "seeahead: a note"]
+    assert cli.main(["probe", "-v"]) == 2
+    assert re.match(r"seeahead: \d+\.\d s: loading …", capsys.readouterr().err)
+    assert cli.main(["probe", "-q", "-v"]) == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_debug_shows_where_an_error_was_raised(verb, capsys):
+    verb(failing(ImageError("broken")))
+    assert cli.main(["probe", "--debug"]) == 2
+    *shown, last = capsys.readouterr().err.splitlines()
+    assert shown[0] == "Traceback (most recent call last):"
+    assert any("in failing" in line or "in run" in line for line in shown)
+    assert last == "seeahead: error: broken"
+
+
+def test_things_are_kept_where_the_user_says(verb, tmp_path, monkeypatch, capsys):
+    found = []
+    verb(lambda args: found.append(default_cache()) or 0, add_cache)
+    for words, environment, folder in (
+        (["--cache-dir", str(tmp_path / "mine")], "", tmp_path / "mine"),
+        ([], str(tmp_path / "theirs"), tmp_path / "theirs"),
+        (["--cache-dir", "~/kept"], str(tmp_path / "theirs"), Path.home() / "kept"),
+        ([], "", default_cache()),
+    ):
+        monkeypatch.setenv("SEEAHEAD_CACHE_DIR", environment)
+        assert cli.main(["probe", *words]) == 0
+        assert found.pop() == folder
+    assert cli.main(["info", "--json", "--cache-dir", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["demo_model"]["folder"].startswith(f"{tmp_path}/demo-")
 
 
 def test_a_missing_extra_names_what_to_install(verb, capsys):

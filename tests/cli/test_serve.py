@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from seeahead.cli import serve
+from seeahead.cli import main, serve
 from seeahead.errors import InputError
 from seeahead.serve.settings import settings_from
 
@@ -36,3 +36,9 @@ def test_keys_come_from_the_environment_and_a_file(monkeypatch, tmp_path):
 def test_a_refusal_names_the_option(option, value):
     with pytest.raises(InputError, match=f"^{option} is "):
         settings(option, value)
+
+
+def test_every_drafter_is_known_before_a_model_is_loaded(never_loaded, capsys):
+    assert main(["serve", "--port", "0", "-d", "lookup", "-d", "langage"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "did you mean 'language'?" in line

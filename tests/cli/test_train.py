@@ -22,7 +22,7 @@ def talk(tmp_path_factory):
 
 
 def words(tiny, talk, out, *more):
-    return ["train", "drafter", "--recipe", str(RECIPE), "-m", tiny, "--data", str(talk), "--out", str(out), *more]
+    return ["train", "drafter", "--recipe", str(RECIPE), "-m", tiny, "--data", str(talk), "-o", str(out), *more]
 
 
 def test_a_drafter_is_trained_told_about_and_used(tiny, talk, tmp_path, capsys):
@@ -50,9 +50,9 @@ def test_what_is_wrong_is_one_line_and_nothing_is_loaded(tiny, talk, tmp_path, c
         (words("no/such/model", tmp_path / "none.jsonl", tmp_path / "a"), "none.jsonl does not exist"),
         (words("no/such/model", "lava-instruct", tmp_path / "a"), "unknown training data 'lava-instruct'"),
         (words(tiny, talk, tmp_path / "file"), "file: File exists; once that is mended the same command goes on"),
-        (["train", "drafter", "--out", str(tmp_path / "a")], "no recipe given; add --recipe FILE"),
-        (["train", "drafter", "--recipe", "x.toml"], "no folder given for the results"),
-        (["train", "drafter", "--recipe", "x.toml", "--out", str(tmp_path / "a")], "no recipe at x.toml"),
+        (["train", "drafter", "-o", str(tmp_path / "a")], "no recipe given; add --recipe FILE"),
+        (["train", "drafter", "--recipe", "x.toml"], "no folder given for the results; add --output FOLDER"),
+        (["train", "drafter", "--recipe", "x.toml", "-o", str(tmp_path / "a")], "no recipe at x.toml"),
     ):
         assert main(given) == 2
         told = capsys.readouterr().err.strip().splitlines()[-1]

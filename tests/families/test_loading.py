@@ -196,6 +196,11 @@ def test_a_torn_file_and_a_missing_one_are_told(tmp_path):
     assert "'config.json' in" in refusal(tmp_path)
 
 
+def test_a_model_that_was_never_downloaded_is_told_in_our_words():
+    told = refusal("nobody/has-this")
+    assert told.startswith("'nobody/has-this' is no folder here and was not downloaded, and the hub cannot be reached")
+
+
 def test_what_is_no_folder_is_told(tmp_path):
     assert "is neither a folder nor a hub id" in refusal(tmp_path / "nowhere")
     (tmp_path / "file").touch()

@@ -12,12 +12,12 @@ RECIPE = ROOT / "recipes" / "drafters" / "demo-smoke.toml"
 
 
 def test_the_page_shows_the_shipped_card(tmp_path):
-    assert program.main(["card", "--page", str(tmp_path / "page.md")]) == 0
+    assert program.main(["card", "-o", str(tmp_path / "page.md")]) == 0
     assert (tmp_path / "page.md").read_text() == (ROOT / "docs" / "demo-model.md").read_text()
 
 
 def test_the_demo_model_is_trained_until_a_step(tmp_path, capsys):
-    words = ["train", "--recipe", str(ROOT / "recipes" / "demo-smoke.toml"), "--out", str(tmp_path / "out")]
+    words = ["train", "--recipe", str(ROOT / "recipes" / "demo-smoke.toml"), "-o", str(tmp_path / "out")]
     assert program.main([*words, "--until", "vision"]) == 0
     assert "soft-words: held out:" in (tmp_path / "out" / "train.log").read_text()
     assert program.main([*words, "--until", "supper"]) == 2
@@ -38,9 +38,9 @@ def test_a_drafter_learns_from_what_the_demo_model_is_asked(tmp_path, monkeypatc
     monkeypatch.setattr(conversations, "demo_conversations", made)
     recipe, out = tmp_path / "recipe.toml", tmp_path / "out"
     recipe.write_text(RECIPE.read_text().replace("vocabulary = 300", "vocabulary = 0"))
-    words = ["drafter", "--recipe", str(recipe), "-m", str(target), "--data", "demo", "--count", "8", "--out", str(out)]
-    assert program.main([*words, "--cache", str(tmp_path)]) == 0
-    assert given == [(tmp_path, 8, 7)]
+    words = ["drafter", "--recipe", str(recipe), "-m", str(target), "--data", "demo", "--count", "8", "-o", str(out)]
+    assert program.main([*words, "--cache-dir", str(tmp_path)]) == 0
+    assert given == [(tmp_path / "packages", 8, 7)]
     assert capsys.readouterr().out.strip() == str(out / "drafter")
     assert program.main(words[:-2]) == 2
     assert "no folder given for the results" in capsys.readouterr().err

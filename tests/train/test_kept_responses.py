@@ -89,7 +89,7 @@ def retold():
 )
 def test_answers_of_another_target_are_refused(answers, make, told) -> None:
     before = {path.name: path.read_bytes() for path in answers.iterdir()}
-    with pytest.raises(InputError, match=rf"are not of this run: .*{told}.*choose another --answers or --out"):
+    with pytest.raises(InputError, match=rf"are not of this run: .*{told}.*choose another --answers or --output"):
         gather(make(), answers)
     assert {path.name: path.read_bytes() for path in answers.iterdir()} == before
 

@@ -23,7 +23,7 @@ from seeahead.bench.peers.table import OTHERS, spelled
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
-from seeahead.drafters import NEEDS_MODEL, spec_of
+from seeahead.drafters import check_names
 from seeahead.errors import ImageError, InputError
 from seeahead.images import load_image
 from seeahead.provenance import check_writable, provenance
@@ -71,7 +71,7 @@ def run(
     empty list for all at hand. `out`: a folder for record and page, where an interrupted run goes on; default none.
     """
     _check(count, repeats, temperatures, out)
-    peers, specs = _peers(peers, target), _drafters(methods, is_demo=target == "demo")
+    peers, specs = _peers(peers, target), _drafters(methods, target)
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()) if out is None else out)
         if isinstance(suite, Path):
@@ -84,13 +84,12 @@ def run(
         return bench.run(None if out is None else place, runs_on, measures_costs=measures_costs)
 
 
-def _drafters(named: Sequence[str] | None, *, is_demo: bool) -> list[str]:
+def _drafters(named: Sequence[str] | None, target: str) -> list[str]:
     """Refuses what is no drafter before images are opened and a model is loaded."""
     if named is None:
-        return ["lookup", "language", "msd", "auto"] if is_demo else ["lookup", "auto"]
+        return ["lookup", "language", "msd", "auto"] if target == "demo" else ["lookup", "auto"]
     specs = [spec for spec in named if spec != PLAIN]
-    for spec in specs:
-        spec_of(spec, dict.fromkeys(NEEDS_MODEL, Path()) if is_demo else None)
+    check_names(specs, target)
     return specs
 
 

@@ -10,13 +10,15 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module, metadata
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from seeahead import __version__
+from seeahead.cache_folder import kept_in
 from seeahead.cli import streams
 from seeahead.errors import InputError, SeeaheadError
 
@@ -32,6 +34,7 @@ VERBS = {
     "train": "train a drafter for a model of yours",
     "check": "prove on the model itself that drafts change no answer",
     "info": "what is supported here: devices, models, drafters, the demo model",
+    "completion": "let the shell complete commands and options: bash, zsh or fish",
 }
 """Verb -> one line of help. The verb's module has the verb's name."""
 
@@ -41,15 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         streams.prepare()
-        streams.quiet_libraries(is_whole_process=argv is None)
+        streams.set_talk(streams.Talk.NORMAL)
+        if not {"-v", "--verbose", "--debug"} & set(words):
+            streams.quiet_libraries(is_whole_process=argv is None)
         code = _dispatch(words)
         sys.stdout.flush()  # a reader who left, or a full disk, shows here and not at interpreter exit
     except SeeaheadError as error:
-        return _refuse(str(error))
+        return _refuse(str(error), words)
     except ModuleNotFoundError as error:
         if (message := _missing_package(error.name or "")) is None:
             raise
-        return _refuse(message)
+        return _refuse(message, words)
     except KeyboardInterrupt:
         streams.note("interrupted")
         return 130
@@ -59,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno is None:  # raised by a library for something else
             raise
-        return _refuse(_of_the_system(error))
+        return _refuse(_of_the_system(error), words)
     return code
 
 
@@ -73,24 +78,45 @@ def _dispatch(words: list[str]) -> int:
     if verb in ("-V", "--version", "version"):
         print(f"seeahead {__version__}")
         return 0
-    if verb not in VERBS:
-        raise InputError(_unknown(verb))
-    module = import_module(f"seeahead.cli.{verb}")
-    about, _, examples = (module.__doc__ or "").partition("\n\n")
-    parser = _Parser(prog=f"seeahead {verb}", description=about, epilog=examples, formatter_class=_AsWritten)
-    module.add_arguments(parser)
+    if verb.startswith("-"):
+        raise InputError(f"options follow the command, as in seeahead generate {verb}; see seeahead --help")
+    parser = parser_of(verb)
     try:
         arguments = parser.parse_args(rest)
     except SystemExit as done:  # --help has printed and wants to leave
         return int(done.code or 0)
-    return int(module.run(arguments))
+    talk = streams.Talk
+    if arguments.quiet:
+        streams.set_talk(talk.QUIET)
+    elif arguments.verbose or arguments.debug:
+        streams.set_talk(talk.VERBOSE)
+    with kept_in(getattr(arguments, "cache_dir", None)):
+        return int(import_module(f"seeahead.cli.{verb}").run(arguments))
 
 
-def _unknown(verb: str) -> str:
-    begun = [known for known in VERBS if verb and known.startswith(verb)]
-    near = begun or difflib.get_close_matches(verb, VERBS, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"unknown command '{verb}'; {hint}commands are {', '.join(VERBS)}; see seeahead --help"
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """Of the options of a verb, examples included. Raises InputError, naming the nearest, for a word that is none."""
+    if verb not in VERBS:
+        raise InputError(f"unknown command '{verb}'; {nearest(verb, VERBS)}commands are {', '.join(VERBS)}; {_SEE}")
+    from seeahead.cli.options import add_manners  # the overview does without what it takes to check values
+
+    module = import_module(f"seeahead.cli.{verb}")
+    about, _, examples = (module.__doc__ or "").partition("\n\n")
+    parser = _Parser(
+        prog=f"seeahead {verb}", description=about, epilog=examples, formatter_class=_AsWritten, allow_abbrev=False
+    )
+    module.add_arguments(parser)
+    add_manners(parser)
+    return parser
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """A question after the one that was meant, where one begins so or is spelled alike; else nothing."""
+    bare = {name.lstrip("-"): name for name in known}  # dashes, which all have, make nothing alike
+    word = given.lstrip("-")
+    begun = [name for name in bare if word and name.startswith(word)]
+    near = begun or difflib.get_close_matches(word, bare, n=1)
+    return f"did you mean '{bare[near[0]]}'? " if near else ""
 
 
 def _missing_package(module: str) -> str | None:
@@ -132,6 +158,17 @@ class _Parser(argparse.ArgumentParser):
     def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
         print(self.format_help(), end="", file=file)  # argparse's own keeps quiet when it could not be written
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Says what an option that is none may have meant, and that a prompt of several words wants quotes."""
+        found, left = self.parse_known_args(args, namespace)
+        if wrong := [word for word in left if word.startswith("-")]:
+            name = wrong[0].partition("=")[0]
+            known = [one for one in self._option_string_actions if one.startswith("--") == name.startswith("--")]
+            raise InputError(f"unknown option '{name}'; {nearest(name, known)}see {self.prog} --help")
+        if left:
+            self.error(f"nothing is expected at '{' '.join(left)}'; put words that belong together in quotes")
+        return found
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
 
@@ -146,37 +183,14 @@ _ABOUT = """usage: seeahead <command> [options]
 
 Vision-language models answer faster with exactly the answers they would have given."""
 _MORE = """seeahead help <command> explains a command; seeahead --version prints the version.
-SEEAHEAD_MODEL, _DRAFTER, _DTYPE, _EXECUTOR and _DEVICE, or model, drafter, … in ~/.config/seeahead/config.toml, stand
-in for options that are not given."""
+SEEAHEAD_MODEL, _DRAFTER, _DTYPE, _EXECUTOR, _DEVICE and _CACHE_DIR, or model, drafter, … in
+~/.config/seeahead/config.toml, stand in for options that are not given."""
+_SEE = "see seeahead --help"
 
 
-def _refuse(message: str) -> int:
-    streams.note(f"error: {message}")
+def _refuse(message: str, words: Sequence[str]) -> int:
+    """To be called while the error is handled."""
+    if "--debug" in words:
+        streams.say(traceback.format_exc().rstrip(), is_asked=True)
+    streams.note(f"error: {message}", is_asked=True)
     return 2
-
-
-def add_target(
-    parser: argparse.ArgumentParser, drafter: str, *, takes_several: bool = False, asks_user: bool = True
-) -> None:
-    """-m -d --dtype --device, which several verbs have; `drafter` is the help of -d.
-
-    `asks_user`: what the environment and the user's file of settings say stands in for what is not given."""
-    from seeahead.cli.defaults import Defaults, defaults  # the overview does without what it takes to check values
-
-    known, add = defaults() if asks_user else Defaults(), parser.add_argument
-    add("-m", "--model", default=known.model or "demo", help="'demo' (the default), a folder, or a hub id")
-    if takes_several:  # a default would stand beside what is given
-        add("-d", "--drafter", action="append", help=drafter)
-    else:
-        add("-d", "--drafter", default=known.drafter or None, help=drafter)
-    parser.add_argument(
-        "--dtype",
-        default=known.dtype or "auto",
-        help="auto (the checkpoint's own), float32, bfloat16, float16; with openvino also int8, int4",
-    )
-    parser.add_argument(
-        "--executor",
-        default=known.executor or "auto",
-        help="transformers, openvino, graphs (CUDA graphs), exact (the same answers in 16 bits too), or auto",
-    )
-    parser.add_argument("--device", default=known.device or "auto", help="auto, cpu, cuda, cuda:1, …")

@@ -2,7 +2,7 @@
 
 examples:
   seeahead bench --quick
-  seeahead bench --suite demo --output out/bench
+  seeahead bench -o out/bench
   seeahead bench --data my/images -m llava-hf/llava-1.5-7b-hf -d lookup
   seeahead bench --suite chartqa --folder data/ChartQA --count 50
   seeahead bench --growth
@@ -16,7 +16,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seeahead.cli import add_target, streams, terminal
+from seeahead.cli import streams, terminal
+from seeahead.cli.options import add_target
 from seeahead.provenance import check_writable, write_json, write_text
 
 QUICK_COUNT = 2
@@ -26,10 +27,11 @@ _MOST_NAMED = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--suite", default="demo", help="which questions: demo (the default) or a public data set by name")
-    add("--data", type=Path, help="your own: a folder of images, or a .jsonl file of questions")
-    add("--folder", type=Path, help="where a public data set lies on this machine")
-    add("--count", type=int, help="questions per scenario (default: all)")
+    suites = "which questions: demo (the default), or a public data set such as chartqa (docs/bench-data.md lists them)"
+    add("--suite", default="demo", help=suites)
+    add("--data", type=Path, metavar="PATH", help="your own: a folder of images, or a .jsonl file of questions")
+    add("--folder", type=Path, metavar="DIR", help="where a public data set lies on this machine")
+    add("--count", type=int, metavar="N", help="questions per scenario (default: all)")
     add("--quick", action="store_true", help="a first look in minutes: two questions per scenario, once, greedy")
     add_target(parser, "a drafter to measure; repeat it for several", takes_several=True)
     add(
@@ -39,17 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also ask transformers' own generate, and other engines that are set up: all, or some by name",
     )
     add("--set-up-peers", action="store_true", help="install other engines for --peers (all, or those named), and end")
-    add("--temperature", type=float, action="append", help="repeat it for several (default: 0 and 1)")
-    add("--repeats", type=int, default=1, help="how often every question is asked (default: 1)")
-    add("--max-new-tokens", type=int, default=128, help="answer length for your own questions (default: 128)")
-    add("--seed", type=int, default=0, help="of the sample of questions, their order, and sampled answers")
+    add("--temperature", type=float, action="append", metavar="T", help="repeat it for several (default: 0 and 1)")
+    add("--repeats", type=int, default=1, metavar="N", help="how often every question is asked (default: 1)")
+    add("--max-new-tokens", type=int, default=128, metavar="N", help="for your own questions (default: 128)")
+    add("--seed", type=int, default=0, metavar="S", help="of the sample of questions, their order, and sampled answers")
     add(
         "--growth",
         nargs="*",
         metavar="EXECUTOR[:DTYPE]",
         help="instead: how passes grow with context, tree and batch, for all executors that run here or those named",
     )
-    add("-o", "--output", type=Path, default=Path("out/bench"), help="folder of record and report (default: out/bench)")
+    folder, about = Path("out/bench"), "folder for record and report (default: out/bench)"
+    add("-o", "--output", type=Path, default=folder, metavar="DIR", help=about)
 
 
 def run(args: argparse.Namespace) -> int:

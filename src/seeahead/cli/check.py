@@ -13,7 +13,8 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from seeahead.cli import add_target, streams, terminal
+from seeahead.cli import streams, terminal
+from seeahead.cli.options import add_target
 from seeahead.provenance import provenance
 
 

@@ -32,6 +32,7 @@ class Defaults:
     dtype: _Text = ""
     executor: _Text = ""
     device: _Text = ""
+    cache_dir: _Text = ""
 
 
 def defaults() -> Defaults:

@@ -3,7 +3,8 @@
 examples:
   seeahead demo
   seeahead demo --quick
-  seeahead demo --html out/demo.html
+  seeahead demo -o out/demo.html
+  seeahead demo --quick --json > demo.json
   seeahead demo -m llava-hf/llava-1.5-7b-hf -d lookup -d path/to/drafter
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seeahead.cli import add_target, streams, terminal
+from seeahead.cli import streams, terminal
+from seeahead.cli.options import add_target
 from seeahead.provenance import check_writable, write_text
 
 if TYPE_CHECKING:
@@ -30,22 +32,25 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--quick", action="store_true", help="three short questions instead of all")
-    add("--html", type=Path, metavar="FILE", help="write the run as one self-contained page")
-    add("--json", action="store_true", help="the last line of stdout is the run as JSON")
+    add("-o", "--output", type=Path, metavar="FILE", help="write the run as one self-contained HTML page")
+    add("--json", action="store_true", help="print one line of JSON instead of answers and table")
     several = "what to compare with plain decoding; repeat it for several (default: lookup, language, msd, auto)"
     add_target(parser, several, takes_several=True, asks_user=False)
 
 
 def run(args: argparse.Namespace) -> int:
     from seeahead import bench
+    from seeahead.bench.benchmark import ASKING
+    from seeahead.bench.harness import Watch
     from seeahead.bench.html import demo_page
     from seeahead.bench.suites import demo_questions
     from seeahead.cli.live import Board
 
-    if args.html is not None:
-        check_writable(args.html)
+    if args.output is not None:
+        check_writable(args.output)
     console = terminal.console()
-    with terminal.Progress() as report, closing(Board(console, before=report.stop)) as board:
+    with terminal.Progress(timed=(ASKING,)) as report, ExitStack() as stack:
+        board = Watch() if args.json else stack.enter_context(closing(Board(console, before=report.stop)))
         result = bench.run(
             args.model,
             args.drafter,
@@ -59,12 +64,13 @@ def run(args: argparse.Namespace) -> int:
             progress=report,
             watch=board,
         )
-    show(console, result)
-    if args.html is not None:
-        write_text(args.html, demo_page(result.record))
-        streams.say(f"page: {args.html}")
     if args.json:
         streams.print_json(as_json(result))
+    else:
+        show(console, result)
+    if args.output is not None:
+        write_text(args.output, demo_page(result.record))
+        streams.say(f"written: {args.output}")
     return 0
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seeahead.checked import read_text
-from seeahead.cli import add_target, streams, terminal
+from seeahead.cli import streams, terminal
+from seeahead.cli.options import add_target
 from seeahead.errors import InputError, escaped
 from seeahead.provenance import provenance
 
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         notes = terminal.console(stderr=True)
         if terminal.is_live(notes) and not args.json:
             notes.print(terminal.LEGEND)
-        streams.say(stats(reply))
+        streams.say(stats(reply), is_asked=True)
     return 0
 
 

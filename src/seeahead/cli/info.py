@@ -1,4 +1,9 @@
-"""Show what is supported here: devices, number formats, model families, drafters, the demo model."""
+"""Show what is supported here: devices, number formats, model families, drafters, the demo model.
+
+examples:
+  seeahead info
+  seeahead info --json
+"""
 
 import argparse
 from importlib import import_module, metadata
@@ -8,11 +13,13 @@ from rich.table import Table
 
 from seeahead.bench.words import counted
 from seeahead.cli import streams, terminal
+from seeahead.cli.options import add_cache
 from seeahead.provenance import provenance
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+    add_cache(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 examples:
   seeahead report out/bench/bench.json
-  seeahead report results/bench-demo.json --html page.html --markdown table.md
+  seeahead report results/bench-demo.json -o page.html -o tables.md
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from seeahead.provenance import check_writable, write_text
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("record", type=Path, help="JSON file written by seeahead bench")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="page to write (default: beside the record)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also as Markdown")
+    about = "file to write: .html a page, .md Markdown; repeat it for both (default: a page beside the record)"
+    parser.add_argument("-o", "--output", type=Path, action="append", metavar="FILE", help=about)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,19 +28,21 @@ def run(args: argparse.Namespace) -> int:
     from seeahead.bench.record import read_record
     from seeahead.bench.summary import summarize
 
-    page = args.html or args.record.with_suffix(".html")
-    written = [page] if args.markdown is None else [page, args.markdown]
-    # A file that cannot be written, and two texts in one file, are refused before anything is read.
+    written = args.output or [args.record.with_suffix(".html")]
+    # What cannot be written, and two texts in one file, are refused before anything is read.
     taken = {os.path.realpath(args.record): "the record"}
     for path in written:
         check_writable(path)
+        if path.suffix not in (".html", ".md"):
+            raise InputError(f"'{path}' ends in neither .html nor .md; give --output a file that says what it is to be")
         if before := taken.get(os.path.realpath(path)):
-            raise InputError(f"'{path}' is {before} already; give another file, with --html or --markdown")
-        taken[os.path.realpath(path)] = "the page"
+            raise InputError(f"'{path}' is {before} already; give --output another file")
+        taken[os.path.realpath(path)] = "written"
     record = read_record(args.record)
-    write_report(page, record)
-    if args.markdown is not None:
-        write_text(args.markdown, markdown(summarize(record)))
     for path in written:
+        if path.suffix == ".html":
+            write_report(path, record)
+        else:
+            write_text(path, markdown(summarize(record)))
         streams.say(f"written: {path}")
     return 0

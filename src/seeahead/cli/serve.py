@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seeahead.checked import read_text
-from seeahead.cli import add_target, streams, terminal
+from seeahead.cli import streams, terminal
 from seeahead.cli.defaults import defaults
+from seeahead.cli.options import add_target
 from seeahead.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,12 +62,15 @@ def run(args: argparse.Namespace) -> int:
     settings = _settings(args)
     with terminal.Progress() as report:
         from seeahead.api import load
+        from seeahead.drafters import check_names
         from seeahead.serve.app import create_app
         from seeahead.serve.owner import owner_of
         from seeahead.serve.run import listening, serve
 
+        first, *others = args.drafter or [defaults().drafter or None]
+        check_names(others, args.model)
         address = listening(settings.host, settings.port)  # what is taken already is said before a model is loaded
-        path, (first, *others) = args.chat_template, args.drafter or [defaults().drafter or None]
+        path = args.chat_template
         template = None if path is None else read_text(path, "give a file with a chat template", InputError)
         engine = load(
             args.model,
@@ -84,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
         app = create_app(owner, settings)
     name, port = settings.host, address.getsockname()[1]
     shown = f"[{name}]" if ":" in name else name
-    streams.note(f"{settings.model_name} with {', '.join(owner.drafters)}: http://{shown}:{port} (Ctrl-C ends it)")
+    where = f"http://{shown}:{port} (Ctrl-C ends it)"
+    streams.note(f"{settings.model_name} with {', '.join(owner.drafters)}: {where}", is_asked=True)
     serve(app, owner, address, settings)
     return 0
 

@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 
 from seeahead.errors import InputError
@@ -46,6 +47,25 @@ def prepare() -> None:
         raise InputError("standard output is closed, so no result can be written; leave it open, or send it to a file")
 
 
+class Talk(Enum):
+    """How much is told on stderr beside errors and what was asked for."""
+
+    QUIET, NORMAL, VERBOSE = range(3)
+
+
+_talk = Talk.NORMAL
+
+
+def talk() -> Talk:
+    """What the command line that is run asked for."""
+    return _talk
+
+
+def set_talk(chosen: Talk) -> None:
+    global _talk
+    _talk = chosen
+
+
 def quiet_libraries(*, is_whole_process: bool) -> None:
     """No warnings, log lines and bars of other packages among ours; what the user asks for in the environment wins.
 
@@ -62,15 +82,19 @@ def quiet_libraries(*, is_whole_process: bool) -> None:
         logging.getLogger().addHandler(logging.NullHandler())  # else Python prints them to stderr
 
 
-def say(line: str) -> None:
-    """On stderr. What it does not take is lost and nothing else is: an answer does not fail for a note about it."""
+def say(line: str, *, is_asked: bool = False) -> None:
+    """On stderr. What it does not take is lost and nothing else is: an answer does not fail for a note about it.
+
+    `is_asked`: an error, or what an option asks for, which `-q` does not take away."""
+    if _talk is Talk.QUIET and not is_asked:
+        return
     with suppress(OSError):
         print(printable(line), file=sys.stderr, flush=True)
 
 
-def note(message: str) -> None:
+def note(message: str, *, is_asked: bool = False) -> None:
     """On one line of stderr, with our name."""
-    say(f"seeahead: {' '.join(message.split())}")
+    say(f"seeahead: {' '.join(message.split())}", is_asked=is_asked)
 
 
 def give_up_stdout() -> None:

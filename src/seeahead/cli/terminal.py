@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from time import monotonic
 from typing import Any
 
 from rich import progress as bars
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from seeahead.cli.streams import note, printable
+from seeahead.cli.streams import Talk, note, printable, talk
 from seeahead.records import Origin
 
 STYLES: dict[Origin, Style] = {"drafted": Style(color="green", bold=True), "target": Style()}
@@ -44,15 +45,17 @@ class Progress:
 
     What is in `timed` must not be disturbed: its bar is drawn only when it is told something, where others move by
     themselves, from a thread of their own. As it is long, it has a line at every twentieth.
+    Lines that say when, and no bar, where the user wants to be told more.
     """
 
     def __init__(self, timed: Collection[str] = (), notes: Console | None = None) -> None:
         self._console = notes or console(stderr=True)
         self._timed, self._last = timed, ("", 0)
+        self._started, self._says_when = monotonic(), talk() is Talk.VERBOSE
         self._bar: bars.Progress | None = None
 
     def __enter__(self) -> Progress:
-        if is_live(self._console):
+        if is_live(self._console) and talk() is Talk.NORMAL:
             self._bar = self._drawn("loading the model", is_timed=False)
         return self
 
@@ -64,7 +67,8 @@ class Progress:
         stage = (what, int(20 * share) if is_timed else 0)
         if self._bar is None:
             if stage != self._last:
-                note(f"{what} {share:.0%}" if stage[1] else f"{what} …")
+                when = f"{monotonic() - self._started:.1f} s: " if self._says_when else ""
+                note(f"{when}{what} {share:.0%}" if stage[1] else f"{when}{what} …")
         else:
             if is_timed == self._bar.live.auto_refresh:
                 self.stop()

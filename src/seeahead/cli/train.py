@@ -1,4 +1,10 @@
-"""Train a drafter for a model of yours from a recipe: every stage resumable."""
+"""Train a drafter for a model of yours from a recipe. A run that was cut off goes on with the same command.
+
+examples:
+  seeahead train drafter --recipe recipes/drafters/vision.toml --data photos/ -o out/mine
+  seeahead train drafter --recipe recipes/drafters/msd.toml -m my/model --data talk.jsonl --count 2000 -o out/msd
+  seeahead train drafter --recipe recipes/drafters/chat.toml --start out/base/drafter --data talk.jsonl -o out/chat
+"""
 
 from __future__ import annotations
 
@@ -9,37 +15,41 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seeahead.cli import streams
+from seeahead.cli.defaults import defaults
+from seeahead.cli.options import add_cache
 from seeahead.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["drafter"], help="what is trained")
+    parser.add_argument("what", choices=["drafter"], metavar="drafter", help="what is trained")
     add_options(parser)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--recipe", type=Path, help="TOML file with every setting, such as recipes/drafters/own-pictures.toml")
-    add("-m", "--model", "--target", default="demo", help="the target (default: demo)")
-    add("--data", action="append", help="a .jsonl file, a folder of images, or a public data set; may be repeated")
-    add("--count", type=int, default=8000, help="at most so many conversations of each --data (default: 8000)")
-    add("--answers", type=Path, help="where the target's answers are kept (default: OUT/answers)")
-    add("--start", type=Path, help="folder of another drafter to go on from")
-    add("--device", default="auto", help="where to train: auto, cpu, cuda (default: auto)")
-    add("--out", type=Path, help="folder for checkpoints, weights and log")
-    add("--cache", type=Path, help="folder for fetched packages (default: ~/.cache/seeahead/packages)")
+    add("--recipe", type=Path, metavar="FILE", help="TOML with every setting, such as recipes/drafters/msd.toml")
+    model = "what it drafts for: 'demo' (the default), a folder, or a hub id"
+    add("-m", "--model", default=defaults().model or "demo", help=model)
+    data = "a .jsonl file, a folder of images, or a public data set; repeat it for several"
+    add("--data", action="append", metavar="DATA", help=data)
+    add("--count", type=int, metavar="N", default=8000, help="conversations of each --data at most (default: 8000)")
+    add("--answers", type=Path, metavar="DIR", help="where the target's answers are kept (default: OUTPUT/answers)")
+    add("--start", type=Path, metavar="DIR", help="folder of another drafter to go on from")
+    add("--device", default=defaults().device or "auto", help="where to train: auto, cpu, cuda (default: auto)")
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for checkpoints, weights and log")
+    add_cache(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.out is None:
-        raise InputError("no folder given for the results; add --out FOLDER")
+    if args.output is None:
+        raise InputError("no folder given for the results; add --output FOLDER")
     if args.recipe is None:
         raise InputError("no recipe given; add --recipe FILE, such as recipes/drafters/own-pictures.toml")
-    with training_log(args.out) as report:
+    with training_log(args.output) as report:
         from seeahead.train.run import train_drafter
 
-        given = {name: getattr(args, name) for name in ("start", "answers", "cache", "device", "count")}
-        print(train_drafter(args.recipe, args.model, args.data or (), args.out, report, **given))
+        given = {name: getattr(args, name) for name in ("start", "answers", "device", "count")}
+        print(train_drafter(args.recipe, args.model, args.data or (), args.output, report, **given))
     return 0
 
 

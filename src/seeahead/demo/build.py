@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from seeahead.cache_folder import default_cache
+from seeahead.cache_folder import OTHER_PLACE, default_cache
 from seeahead.data.packages import Progress, archive_of, file_sha256, listed
 from seeahead.demo import cached
 from seeahead.errors import InputError, ModelError
@@ -103,10 +103,8 @@ def _build(folder: Path, tell: Progress) -> None:
         if isinstance(error, SafetensorError) and "deserializ" in reason:
             raise ModelError(f"the shipped demo weights are damaged ({reason}); install seeahead again") from None
         also = f"delete {folder}, " if os.path.lexists(folder) else ""
-        raise ModelError(
-            f"cannot build the demo model in {folder.parent}: {reason}; {also}free {NEEDED_SPACE} there, or set "
-            "XDG_CACHE_HOME to a folder that can be written to"
-        ) from None
+        mend = f"{also}free {NEEDED_SPACE} there, or {OTHER_PLACE}"
+        raise ModelError(f"cannot build the demo model in {folder.parent}: {reason}; {mend}") from None
 
 
 def build_into(folder: Path, gguf: Path, tell: Progress) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,12 @@ def bind(drafter: str | Path | DrafterSpec | Drafter, target: Target, own: Mappi
     if isinstance(drafter, str | Path):
         drafter = spec_of(drafter, own)
     return drafter.bind(target) if isinstance(drafter, DrafterSpec) else drafter
+
+
+def check_names(names: Iterable[str], target: str) -> None:
+    """Raises as `spec_of` does for a name that names no drafter for `target`, before anything is built or loaded."""
+    for name in names:
+        spec_of(name, dict.fromkeys(NEEDS_MODEL, Path()) if target == "demo" else None)
 
 
 def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterSpec:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from seeahead.cache_folder import default_cache
+from seeahead.cache_folder import OTHER_PLACE, default_cache
 from seeahead.checked import placed
 from seeahead.errors import ModelError
 from seeahead.executors import conversion, language, traceable
@@ -147,10 +146,8 @@ def _write(graph: Any, folder: Path, precision: str) -> None:
 
 
 def _unwritable(folder: Path, reason: str) -> ModelError:
-    named = "XDG_CACHE_HOME" if os.name == "posix" else "the home folder"
     return ModelError(
-        f"the converted model cannot be kept in {placed(folder.parent)}: {reason}; make room there, or set {named} to "
-        "another folder"
+        f"the converted model cannot be kept in {placed(folder.parent)}: {reason}; make room there, or {OTHER_PLACE}"
     )
 
 

@@ -151,6 +151,11 @@ def _call(source: str | Path, function: Any, *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
     except Exception as error:  # what somebody else's folder makes transformers raise may be anything
         reason = escaped(str(error).strip().partition("\n")[0], 300) or type(error).__name__
+        if isinstance(error, OSError) and not is_folder(source) and "connect to" in reason:
+            raise ModelError(
+                f"{shown(str(source))} is no folder here and was not downloaded, and the hub cannot be reached; check "
+                "the id and the connection, or give a folder"
+            ) from error
         raise ModelError(f"{shown(str(source))} cannot be loaded: {reason}") from error
 
 

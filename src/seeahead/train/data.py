@@ -97,7 +97,7 @@ class Dataset:
             found = read_json(path, f"choose another --answers, or delete {self.answers}", InputError)
             if told := differences(found, wanted):
                 raise InputError(
-                    f"the answers in {self.answers} are not of this run: {told}; choose another --answers or --out, "
+                    f"the answers in {self.answers} are not of this run: {told}; choose another --answers or --output, "
                     "or delete them"
                 )
         elif any(self.answers.glob("*.jsonl")):

@@ -41,7 +41,6 @@ def train_drafter(
     *,
     start: Path | None = None,
     answers: Path | None = None,
-    cache: Path | None = None,
     device: str = "auto",
     count: int = 8000,
 ) -> Path:
@@ -55,7 +54,7 @@ def train_drafter(
     read = read_drafter_recipe(recipe)
     if count < 1:
         raise InputError(f"at most {count} conversations of each source are nothing; give a count of 1 or more")
-    texts = cache or default_cache() / "packages"
+    texts = default_cache() / "packages"
     for name in read.text if "text" in read.needs else ():
         check_text(name)
     conversations = [

@@ -97,7 +97,7 @@ class Stage:
         if record.origin and self.origin and (told := differences(record.origin, self.origin, may_differ)):
             raise SeeaheadError(
                 f"{self.name} was {'finished' if record.done else 'begun'} in {self.folder} otherwise: {told}; choose "
-                f"another --out, or {anew}"
+                f"another --output, or {anew}"
             )
         return record
 
@@ -109,7 +109,7 @@ class Stage:
         saved = load_tensors(self.weights)
         if {name: value.shape for name, value in saved.items()} != {n: v.shape for n, v in parameters.items()}:
             raise SeeaheadError(
-                f"{self.weights} holds other tensors than this recipe trains; delete it or use another --out"
+                f"{self.weights} holds other tensors than this recipe trains; delete it or use another --output"
             )
         with torch.no_grad():
             for name, value in parameters.items():

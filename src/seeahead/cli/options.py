@@ -1,0 +1,43 @@
+"""Options that several verbs have: how much is told, the model and its drafter, where things are kept."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from seeahead.cli.defaults import Defaults, defaults
+
+
+def add_manners(parser: argparse.ArgumentParser) -> None:
+    """-q -v --debug, which every verb has."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes: results and errors alone")
+    group.add_argument("-v", "--verbose", action="store_true", help="also when what began, and what libraries say")
+    parser.add_argument("--debug", action="store_true", help="as -v, and an error shows where it was raised")
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """--cache-dir, of verbs that make things once."""
+    known = defaults().cache_dir
+    about = "where what is made once is kept: demo model, conversions, proofs (default: ~/.cache/seeahead)"
+    parser.add_argument("--cache-dir", type=Path, default=Path(known) if known else None, metavar="DIR", help=about)
+
+
+def add_target(
+    parser: argparse.ArgumentParser, drafter: str, *, takes_several: bool = False, asks_user: bool = True
+) -> None:
+    """-m -d --dtype --executor --device --cache-dir; `drafter` is the help of -d.
+
+    `asks_user`: what the environment and the user's file of settings say stands in for what is not given."""
+    known, add = defaults() if asks_user else Defaults(), parser.add_argument
+    add("-m", "--model", default=known.model or "demo", help="'demo' (the default), a folder, or a hub id")
+    if takes_several:  # a default would stand beside what is given
+        add("-d", "--drafter", action="append", help=drafter)
+    else:
+        add("-d", "--drafter", default=known.drafter or None, help=drafter)
+    precisions = "auto (the checkpoint's own), float32, bfloat16, float16; with openvino also int8, int4"
+    add("--dtype", default=known.dtype or "auto", help=precisions)
+    executors = "transformers, openvino, graphs (CUDA graphs), exact (the same answers in 16 bits too), or auto"
+    add("--executor", default=known.executor or "auto", help=executors)
+    add("--device", default=known.device or "auto", help="auto, cpu, cuda, cuda:1, …")
+    add_cache(parser)
