@@ -3,12 +3,17 @@
 import io
 import struct
 import zlib
+from importlib import import_module
 
 import pytest
 from PIL import Image
 
+from seeahead import images
 from seeahead.errors import ImageError
 from seeahead.images import load_image
+
+if "HEIF" in images.FORMATS:  # so that tests can write such files
+    import_module("pillow_heif").register_heif_opener(thumbnails=False)
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 128, 0), (255, 255, 255)
 

@@ -135,9 +135,23 @@ def test_avif_that_pillow_cannot_read_says_what_to_do(monkeypatch):
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"])
-def test_heic_says_what_to_do(brand):
+def test_heic_says_what_to_do(brand, monkeypatch):
     head = struct.pack(">I", 24) + b"ftyp" + brand + b"\0\0\0\0mif1heic"
-    assert "is a HEIC image, which cannot be read; convert it to JPEG" in refusal(head + bytes(400))
+    monkeypatch.setattr(images, "FORMATS", tuple(kind for kind in images.FORMATS if kind != "HEIF"))
+    told = refusal(head + bytes(400))
+    assert "is a HEIC image, which is read with pip install 'seeahead[heic]'; or convert it to JPEG" in told
+
+
+def test_heic_is_read_where_its_package_is(tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    path = tmp_path / "photo.heic"
+    Image.new("RGB", (64, 48), "red").save(path, format="HEIF", quality=95)
+    image = images.load_image(path)
+    assert (image.size, image.mode) == ((64, 48), "RGB")
+    red, green, blue = image.getpixel((32, 24))
+    assert red > 240
+    assert max(green, blue) < 16
+    assert "is truncated or damaged" in refusal(path.read_bytes()[:200])
 
 
 def test_what_only_begins_like_an_image_in_words_is_none():

@@ -1,4 +1,4 @@
-"""Takes in new releases: resolves everything that `make demo` and `make test` install anew, and pins it.
+"""Takes in new releases: resolves everything that `make demo`, `make test` and `make docs` install anew, and pins it.
 
     make lock
 
@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PYPROJECT, COMPAT = ROOT / "pyproject.toml", ROOT / "src" / "seeahead" / "compat.py"
 NEWEST_FILE, OLDEST_FILE = ROOT / "constraints.txt", ROOT / "constraints-oldest.txt"
-EXTRAS = ("demo", "dev")
+EXTRAS = ("demo", "dev", "docs")
 HEADER = """\
 # Everything that `make {targets}` install{s}, pinned, so that a new release anywhere changes nothing here.
 # Renewed by `make lock`; pyproject.toml keeps the ranges wide for everybody else.
@@ -36,7 +36,7 @@ def main() -> int:
         newest_pins = _resolve(Path(folder) / "newest", [*wanted, "transformers<6"])
         print(f"resolving with transformers {oldest}", file=sys.stderr)
         oldest_pins = _resolve(Path(folder) / "oldest", [*wanted, f"transformers=={oldest}.*"])
-    _write(NEWEST_FILE, HEADER.format(targets="demo` and `make test", s="") + newest_pins)
+    _write(NEWEST_FILE, HEADER.format(targets="demo`, `make test` and `make docs", s="") + newest_pins)
     _write(OLDEST_FILE, HEADER.format(targets="test-oldest", s="s") + oldest_pins)
     _move_bound(newest_pins)
     return 0
@@ -47,7 +47,7 @@ def _pinned_torch() -> str:
 
 
 def _requirements() -> list[str]:
-    """What the project and the extras of the two commands ask for, torch and transformers apart."""
+    """What the project and the extras of these commands ask for, torch and transformers apart."""
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     named = [*project["dependencies"], *(line for extra in EXTRAS for line in project["optional-dependencies"][extra])]
     build = tomllib.loads(PYPROJECT.read_text())["build-system"]["requires"]

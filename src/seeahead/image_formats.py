@@ -20,6 +20,7 @@ SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heif"),
 }
 """How files end, by format in Pillow's words. Nothing else is opened: its rarer decoders are old and little tried."""
 
@@ -36,7 +37,7 @@ _STARTS = {
     "TIFF": rb"II[*+]\0|MM\0[*+]",
     "PPM": rb"P[1-6fF]\s",
     "AVIF": rb".{4}ftypavi[fs]",
-    "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
+    "HEIF": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
 }
 _START = re.compile(b"|".join(b"(?P<%s>%s)" % (kind.encode(), start) for kind, start in _STARTS.items()), re.DOTALL)
 
@@ -46,7 +47,7 @@ _MAX_PNG_TEXT = 1024 * 1024
 
 
 def format_of(data: bytes) -> str | None:
-    """The format that the first bytes promise, one of SUFFIXES or HEIC; None where they promise no image."""
+    """The format that the first bytes promise, one of SUFFIXES; None where they promise no image."""
     found = _START.match(data[:32])
     return found.lastgroup if found and len(data) > 1 else None
 
@@ -54,8 +55,8 @@ def format_of(data: bytes) -> str | None:
 def why_unreadable(data: bytes, readable: Sequence[str]) -> str:
     """The end of a message about bytes that Pillow does not open, though it reads the `readable` formats."""
     kind = format_of(data)
-    if kind == "HEIC":
-        return "is a HEIC image, which cannot be read; convert it to JPEG or PNG"
+    if kind == "HEIF" and kind not in readable:
+        return "is a HEIC image, which is read with pip install 'seeahead[heic]'; or convert it to JPEG or PNG"
     if kind is None:
         return f"is not an image in one of the formats {', '.join(readable)}; convert it"
     if kind not in readable:

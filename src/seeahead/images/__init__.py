@@ -10,13 +10,22 @@ import threading
 import warnings
 import zlib
 from contextlib import closing
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, features
 
 from seeahead.errors import ImageError
-from seeahead.image_formats import MAX_BYTES, SUFFIXES, has_negative_width, why_unreadable, without_large_texts
+from seeahead.image_formats import (
+    MAX_BYTES,
+    SUFFIXES,
+    format_of,
+    has_negative_width,
+    why_unreadable,
+    without_large_texts,
+)
 from seeahead.images.sources import ImageSource, ImageSources, as_sources, read_source
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "ImageSource", "ImageSources", "as_sources", "load_image"]
@@ -25,11 +34,15 @@ MAX_PIXELS = 50_000_000
 """Larger images are refused before they are decoded: 50 megapixels are 150 MB of RGB."""
 
 _OPTIONAL = {"WEBP": "webp", "AVIF": "avif"}  # parts that a build of Pillow may lack, by its names
-FORMATS = tuple(
-    kind
-    for kind in SUFFIXES
-    if kind not in _OPTIONAL or (_OPTIONAL[kind] in features.modules and features.check_module(_OPTIONAL[kind]))
-)
+
+
+def _is_readable(kind: str) -> bool:
+    if kind == "HEIF":  # of another package, which most do without
+        return find_spec("pillow_heif") is not None
+    return kind not in _OPTIONAL or (_OPTIONAL[kind] in features.modules and features.check_module(_OPTIONAL[kind]))
+
+
+FORMATS = tuple(kind for kind in SUFFIXES if _is_readable(kind))
 
 # What Pillow raises on broken files, from its many decoders.
 _DECODER_ERRORS = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
@@ -91,6 +104,8 @@ _quiet = _Quiet()
 def _opened(data: bytes, name: str) -> Image.Image:
     """The image by its header; nothing is decoded yet."""
     data = without_large_texts(data, name)
+    if "HEIF" in FORMATS and format_of(data) == "HEIF":
+        import_module("pillow_heif").register_heif_opener(thumbnails=False)
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except _BOMB_ERRORS:
