@@ -7,10 +7,13 @@ OLDEST := .venv-oldest
 OLDEST_STAMP := $(OLDEST)/.stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help demo test test-oldest check fix lock results clean
+DOCS_STAMP := $(VENV)/.stamp-docs
+
+.PHONY: help demo docs test test-oldest check fix lock results clean
 
 help:
 	@echo "make demo    ask the embedded model about real pictures; writes out/demo.html"
+	@echo "make docs    build all documents as pages, with the Python reference; writes out/site"
 	@echo "make test    run the tests"
 	@echo "make test-oldest  run the tests of exactness with the oldest supported transformers"
 	@echo "make check   lint, format and types"
@@ -22,6 +25,10 @@ help:
 demo: $(STAMP)
 	@mkdir -p out
 	$(BIN)/seeahead demo --output out/demo.html
+
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "written: out/site/index.html"
 
 test: $(STAMP)
 	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist worksteal
@@ -64,6 +71,10 @@ $(STAMP): pyproject.toml constraints.txt
 	echo "Setting up $(VENV) with $$($$python --version); the first time takes a few minutes"; \
 	$$python -m venv --clear $(VENV)
 	@$(call install,$(VENV),constraints.txt)
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[docs]'
 	@touch $@
 
 $(OLDEST_STAMP): $(STAMP) constraints-oldest.txt

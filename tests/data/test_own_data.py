@@ -260,7 +260,7 @@ def test_bytes_of_a_image_are_kept_under_the_ending_of_their_format(tmp_path):
         path = store_bytes(tmp_path, stream.getvalue(), "row 1")
         assert path.suffix == SUFFIXES[kind][0]
         assert load_image(path).size == (8, 8)
-    for data in (b"", b"\0" * 40, b"\0\0\0\x18ftypheic" + bytes(40)):
+    for data in (b"", b"\0" * 40):
         with pytest.raises(InputError, match="row 1: the image in it is none of png, jpg, gif, webp, bmp, tif"):
             store_bytes(tmp_path, data, "row 1")
 
