@@ -15,7 +15,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.executors.checkpoint import WEIGHTS, unfuse
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.target import Target
-from seeahead.train.msd import save_network
+from seeahead.train.feature_networks import Learner, saved
 
 NUM_TARGET, NUM_OWN = 160, 60
 KINDS = ("language", "vision", "msd")
@@ -37,7 +37,7 @@ def write(kind: str, folder: Path) -> Path:
     vocabulary = DraftVocabulary(torch.arange(40, 40 + 2 * NUM_OWN, 2), 0)
     if kind == "msd":
         network = MsdNetwork(LlamaShape(1, 16, 24, 1, 2, 1, 8, 64), MsdOptions())
-        save_network(network, vocabulary, target(), folder)
+        saved(Learner(network, vocabulary), target(), folder)
         return folder
     folder.mkdir()
     decoder = Llama(LlamaShape(NUM_OWN, 16, 24, 2, 2, 1, 8, 64))

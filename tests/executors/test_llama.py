@@ -99,5 +99,6 @@ def test_some_places_of_one_layer_alone_are_what_they_are_among_all():
     decoder = Llama(config).eval()
     x = torch.randn(3, 7, 16)
     rows, columns = torch.tensor([0, 0, 2]), torch.tensor([1, 6, 3])
-    everywhere = decoder.run(x, torch.arange(7)[None], NoMemory())
-    torch.testing.assert_close(decoder.run_at(x, rows, columns), everywhere[rows, columns])
+    positions = torch.arange(7)[None]
+    everywhere = decoder.run(x, positions, NoMemory())
+    torch.testing.assert_close(decoder.run_at(x, positions, NoMemory(), rows, columns), everywhere[rows, columns])

@@ -94,7 +94,7 @@ def provenance(folder):
 
 
 def test_there_is_a_recipe_and_a_twin_for_every_variant():
-    assert TWINS == ["base-cpu", "chat-cpu", "msd-cpu", "vision-cpu", "vision-text-cpu"]
+    assert TWINS == ["base-cpu", "chat-cpu", "eagle3-cpu", "msd-cpu", "vision-cpu", "vision-text-cpu", "vispec-cpu"]
     assert {path.stem for path in RECIPES.glob("*.toml")} == {*TWINS, *(t.removesuffix("-cpu") for t in TWINS), *OTHERS}
     for name in OTHERS:
         assert read_drafter_recipe(RECIPES / f"{name}.toml").stages

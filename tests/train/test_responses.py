@@ -55,7 +55,7 @@ def test_recorded_features_are_those_of_the_target(family, tmp_path):
         is_visual = torch.isin(ids, torch.tensor(sorted(family.image_token_ids)))
         assert [token < 0 for token in row["view"]] == is_visual.tolist()
         torch.testing.assert_close(stored[str(place)].float(), embeddings[is_visual], rtol=1e-2, atol=1e-2)
-        torch.testing.assert_close(stored[features_of(place)].float(), features, rtol=1e-2, atol=2e-2)
+        torch.testing.assert_close(stored[features_of(place, -1)].float(), features, rtol=1e-2, atol=2e-2)
 
 
 def test_a_drafter_of_words_is_shown_images_without_their_markers(family, tmp_path):

@@ -32,10 +32,11 @@ class Rotation:
     is_interleaved: bool = False
 
     def factors(self, positions: Tensor, width: int) -> Tensor:
-        """Cosines and sines [2, 1, tokens, width] at `positions` [1 or 3, tokens], in float32."""
+        """Cosines and sines [2, rows, tokens, width] at `positions`, in float32: [rows, tokens], or on three axes
+        [3, tokens], which are one row."""
         axes, frequencies = _pairs(self, width, positions.device)
-        placed = positions if len(positions) == 1 else positions[axes]
-        angles = (placed.float().T * frequencies).repeat(1, 2)[None]
+        placed = positions[axes].T[None] if self.sections and len(positions) == 3 else positions[..., None]
+        angles = (placed.float() * frequencies).repeat(1, 1, 2)
         return torch.stack((angles.cos(), angles.sin()))
 
 
@@ -111,7 +112,7 @@ class FeatureDecoder(Llama):
         return other
 
     def for_head(self, head: nn.Module) -> nn.Module:
-        """`head`, with the norm before it where that is not fed back."""
+        # With the norm before it where that is not fed back.
         return NormedHead(self.norm, self.config.rms_norm_eps, head) if self.form.last_norm == "head" else head
 
     def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:

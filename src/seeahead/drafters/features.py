@@ -68,6 +68,11 @@ class FeatureNetwork(nn.Module):
         """Of the hidden states that it reads."""
         return self.decoder.config.hidden_size
 
+    def trained(self) -> dict[str, Tensor]:
+        """Parameters by name, without those that are the target's."""
+        targets = ("decoder.embedding.", "decoder.head.")
+        return {name: value for name, value in self.named_parameters() if not name.startswith(targets)}
+
     def features(self, states: Mapping[int, Tensor]) -> Tensor:
         """Features [tokens, width] of the target's hidden states, by layer."""
         return states[self.layers[0]]
@@ -85,6 +90,12 @@ def shifted(embeddings: Tensor, is_visual: Tensor, new: Tensor) -> tuple[Tensor,
     """Slot j holds the embedding of token j + 1: the prompt's but for its first, then those of the `new` tokens: one,
     or several where steps without a draft came before the first with one."""
     return torch.cat((embeddings[1:], new)), torch.cat((is_visual[1:], is_visual.new_zeros(len(new))))
+
+
+def placeholder_of(family: Any) -> int | None:
+    """The id in whose places a target reads images, where its config has one."""
+    found = getattr(getattr(getattr(family, "model", None), "config", None), "image_token_id", None)
+    return None if found is None else int(found)
 
 
 @dataclass(frozen=True)
@@ -146,8 +157,7 @@ class FeatureDrafter(ModelDrafter):
     def seen(self, context: DraftContext) -> tuple[Tensor, Tensor]:
         """Of a prompt's tokens, what its slots hold [tokens, width], and which are an image's [tokens]."""
         tokens = context.inputs.token_ids[0]
-        images, family = context.image_token_ids, self.target.family
-        placeholder = getattr(getattr(getattr(family, "model", None), "config", None), "image_token_id", None)
+        images, placeholder = context.image_token_ids, placeholder_of(self.target.family)
         if placeholder is not None and not self.network.reads_markers:
             images = frozenset([placeholder])
         is_visual = torch.isin(tokens, torch.tensor(sorted(images), device=tokens.device))

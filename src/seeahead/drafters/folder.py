@@ -86,9 +86,9 @@ class Folder:
         owner, _, revision = name.partition("@")
         try:
             found = cls.read(Path(hf_hub_download(owner, "config.json", revision=revision or None)).parent)
-            if not found._is_ours and not may_be(found.values):
+            if not found.is_ours and not may_be(found.values):
                 return found
-            for patterns in (FILES,) if found._is_ours else (FILES + SAFE, SAVED):
+            for patterns in (FILES,) if found.is_ours else (FILES + SAFE, SAVED):
                 whole = Path(snapshot_download(owner, revision=revision or None, allow_patterns=list(patterns)))
                 if any(whole.glob(SAFE[0])):
                     break
@@ -108,29 +108,38 @@ class Folder:
         return placed(self.path / "config.json")
 
     @property
-    def _own(self) -> dict[str, Any]:
+    def own(self) -> dict[str, Any]:
+        """What was written of it here, beside what others read."""
         return as_table(self.values.get(KEY) or {}, f"{self.where}: {KEY}", ModelError)
 
     @property
     def kind(self) -> str:
-        if (kind := self._own.get("kind")) is not None:
+        if (kind := self.own.get("kind")) is not None:
             return str(kind)
-        if not self._is_ours and self._is_published:
+        if not self.is_ours and self._is_published:
             return HEAD
         keys = {MSD: "msd", IMAGE_ADAPTER: "vision", "vision_config": "vlm"}
         return next((kind for key, kind in keys.items() if key in self.values), "language")
 
     @property
+    def method(self) -> str:
+        """The kind, and of heads that were trained here the one that it is."""
+        if self.kind != HEAD or not self.is_ours:
+            return self.kind
+        return "vispec" if "vispec_num_query_tokens" in self.values else "eagle3"
+
+    @property
     def is_drafter(self) -> bool:
         """Whether it is a drafter's, ours or a published one; else it is any model's."""
-        return self._is_ours or self._is_published
+        return self.is_ours or self._is_published
 
     @cached_property
     def _is_published(self) -> bool:
         return is_published(self.path, self.values)
 
     @property
-    def _is_ours(self) -> bool:
+    def is_ours(self) -> bool:
+        """Whether it was trained here, not published by others."""
         keys = (KEY, "unknown_draft_id", MSD, IMAGE_ADAPTER)
         return any(key in self.values for key in keys) or (self.path / FILE_NAME).is_file()
 
@@ -141,7 +150,7 @@ class Folder:
     def check_target(self, target: Target) -> None:
         """Raises DrafterError where the drafter was made for a target of other tokens or another width; warns where
         the weights alone differ. Folders that name no target are not checked here."""
-        made_for = as_table(self._own.get("target") or {}, f"{self.where}: target", ModelError)
+        made_for = as_table(self.own.get("target") or {}, f"{self.where}: target", ModelError)
         if not made_for or target.family is None:
             return
         found = fingerprint_of(target)

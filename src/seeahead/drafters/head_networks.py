@@ -22,6 +22,9 @@ from seeahead.drafters.msd import MsdNetwork
 from seeahead.executor import FEATURES
 from seeahead.executors.norm import rms_norm
 
+NUM_STATES = 3
+"""Inner states of the target that EAGLE-3 reads, where nothing else is said."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -166,7 +169,7 @@ class ViSpecNetwork(HeadNetwork):
         return Beginning(torch.cat(parts), torch.tensor([places], device=slots.embeddings.device), image)
 
 
-def default_layers(num_layers: int, num_states: int) -> tuple[int, ...]:
+def default_layers(num_layers: int, num_states: int = NUM_STATES) -> tuple[int, ...]:
     """EAGLE-3's: what layers 2, n // 2 and n - 3 read; of other numbers of states, evenly from the first to the last
     of these."""
     low, high = min(2, num_layers - 1), max(0, num_layers - 3)

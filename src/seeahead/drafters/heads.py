@@ -23,6 +23,7 @@ from seeahead.drafters.head_networks import spoken
 from seeahead.drafters.probe import best_dialect
 from seeahead.drafters.published import Published, read_published
 from seeahead.drafters.spec import FolderSpec
+from seeahead.drafters.vocabulary import FILE_NAME as MAP
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import DrafterError, ModelError, shown
 from seeahead.executors.linear import pack, packed_linear
@@ -52,7 +53,8 @@ class HeadSpec(FolderSpec):
         check_made_for(folder, target)
         limits = target.executor.limits
         found = read_published(folder.path, folder.values, facts_of(target), limits.width)
-        vocabulary = _vocabulary(found, target)
+        has_map = (folder.path / MAP).is_file()  # beside tensors that others read without one
+        vocabulary = folder.vocabulary() if has_map else _vocabulary(found, target)
         network = found.network.to(limits.device, limits.dtype).eval()
         own = None if found.embedding is None else _own_embedding(found, target)
         if own is None and network.decoder.config.hidden_size != limits.width:
@@ -66,12 +68,14 @@ class HeadSpec(FolderSpec):
 
         def made(dialect: Any) -> HeadDrafter:
             speaking = spoken(network, dialect)
-            ready = speaking.decoder.for_head(head)  # type: ignore[operator]
+            ready = speaking.decoder.for_head(head)
             given = {**self.drafting, "name": self.name or found.format}
             return HeadDrafter.on(target, speaking, vocabulary, ready, embedding=own, **given)
 
         first = found.choice.first
-        chosen = best_dialect(found.choice, made, target, found.digest) if self.probe else first
+        chosen = first
+        if self.probe and not folder.is_ours:  # what was trained here is what its config says
+            chosen = best_dialect(found.choice, made, target, found.digest)
         _log.info(
             "drafter %s: %s, %s head, %s embedding, %s",
             shown(str(self.source)),

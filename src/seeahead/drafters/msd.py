@@ -19,7 +19,7 @@ from seeahead.drafters.folder import MSD, Folder, Options
 from seeahead.drafters.spec import FolderSpec
 from seeahead.drafters.vision import pooled
 from seeahead.errors import ModelError
-from seeahead.executors.checkpoint import fuse, read_layers, unfuse
+from seeahead.executors.checkpoint import fuse, layer_shapes, read_layers
 from seeahead.executors.linear import pack
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.target import Target
@@ -60,12 +60,8 @@ class MsdNetwork(FeatureNetwork):
         The released code starts at random; from the last layer, the same minutes get further."""
         text = model.config.get_text_config()
         network = cls(LlamaShape.for_features(text, longest), options)
-        decoder = model.get_decoder()
-        found = {f"model.layers.0.{name}": value for name, value in decoder.layers[-1].state_dict().items()}
-        found["model.norm.weight"] = decoder.norm.weight
-        ours = unfuse(network.decoder)
-        if {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in ours.items()}:
-            _load(network.decoder, fuse(found, network.decoder.config))
+        if found := last_layer(model):
+            _load(network.decoder, found)
         width = network.fc.out_features
         with torch.no_grad():
             network.fc.weight[:, width:] = torch.eye(width)
@@ -76,34 +72,21 @@ class MsdNetwork(FeatureNetwork):
     def is_decoupled(self) -> bool:
         return self.options.is_decoupled
 
-    def trained(self) -> dict[str, Tensor]:
-        """Parameters by name, without those that are the target's."""
-        return {name: value for name, value in self.named_parameters() if name != "decoder.embedding.weight"}
-
-    def follow(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Features [places, width] the layer guesses after the slots at (`rows`, `columns`) of `x` [batch, slots,
-        width]; causal, without a cache."""
-        return self.decoder.run_at(x, rows, columns)
-
     def text(self, embeddings: Tensor, features: Tensor, image: Tensor | None = None) -> Tensor:
         """Embedding first, feature second."""
         fused: Tensor = self.fc(torch.cat((embeddings, features), dim=-1))
         return fused
 
     def begin(self, slots: Slots) -> Beginning:
-        return Beginning(self.read(slots))
-
-    def read(self, slots: Slots) -> Tensor:
-        """What the layer reads [slots, width]; fewer where images are made smaller."""
         fused = self.text(slots.embeddings, slots.features)
         if not self.is_decoupled:
-            return fused
+            return Beginning(fused)
         x = torch.where(slots.is_visual[:, None], slots.embeddings, fused)
         if self.options.visual == "full" or not bool(slots.is_visual.any()):
-            return x
+            return Beginning(x)
         runs = [(seen, len(list(run))) for seen, run in groupby(slots.is_visual.tolist())]
         parts = zip(x.split([size for _, size in runs]), runs, strict=True)
-        return torch.cat([self._image(part) if seen else part for part, (seen, _) in parts])
+        return Beginning(torch.cat([self._image(part) if seen else part for part, (seen, _) in parts]))
 
     def _image(self, visual: Tensor) -> Tensor:
         if self.options.visual == "dropped":
@@ -112,6 +95,17 @@ class MsdNetwork(FeatureNetwork):
             return pooled(visual, self.options.num_tokens)
         weights = (visual.float() @ self.query.float()).softmax(0).to(visual.dtype)
         return (weights @ visual)[None]
+
+
+def last_layer(model: Any) -> dict[str, Tensor]:
+    """Of a transformers `model`: the last layer and the norm after it, as a one-layer decoder of ours has them; nothing
+    where these are no plain Llama's."""
+    decoder = model.get_decoder()
+    found = {f"model.layers.0.{name}": value.detach() for name, value in decoder.layers[-1].state_dict().items()}
+    found["model.norm.weight"] = decoder.norm.weight.detach()
+    shape = LlamaShape.for_features(model.config.get_text_config(), 1)
+    is_plain = {name: tuple(value.shape) for name, value in found.items()} == layer_shapes(shape)
+    return fuse(found, shape) if is_plain else {}
 
 
 def read_network(folder: Folder) -> MsdNetwork:

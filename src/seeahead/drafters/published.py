@@ -7,7 +7,7 @@ are checked against the tensors before one is read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,15 @@ from seeahead.drafters.feature_decoder import FeatureDecoder, Form
 from seeahead.drafters.features import FeatureNetwork
 from seeahead.drafters.formats import FORMATS, SPECULATORS, format_of, stripped, weight_files
 from seeahead.drafters.head_networks import CoupledNetwork, Eagle3Network, ImageAdaptor, ViSpecNetwork
+from seeahead.drafters.head_tensors import Layout
 from seeahead.drafters.msd import MsdOptions
 from seeahead.drafters.vocabulary import mapped
 from seeahead.errors import ModelError
-from seeahead.executors.checkpoint import PARTS
 from seeahead.executors.llama import LlamaShape
 from seeahead.executors.tensor_files import AGAIN, WHOLE, Entry, Shapes, opened, read_entries
 
 _BOOLS = ("BOOL", "U8", "I64")
 _OF_SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
-
-Place = tuple[str, list[tuple[str, tuple[int, ...]]]]
-"""Our name of a tensor, and of each part that it is made of the file's name and its shape."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def read_published(folder: Path, values: Mapping[str, Any], target: TargetFacts,
         entries = stripped(raw)
         reader = _Reader(entries, values, where, target_width)
         network = reader.network()
-        places = list(reader.places(network))
+        places = list(reader.layout.places(network))
         wanted: Shapes = {name: shape for _, parts in places for name, shape in parts}
         own, further = reader.tables()
         kinds = {"d2t": WHOLE, "t2d": _BOOLS}
@@ -118,6 +115,8 @@ class _Reader:
         self.prefixes = ["midlayer."] if is_mid else [f"layers.{index}." for index in range(count)]
         self.is_nemo = "img_adaptor.query" in self.entries
         self.shape, self.form = self._shape(), self._form()
+        biases = [one for one in ("fc", "img_fc") if self._has(f"{one}.bias")]
+        self.layout = Layout(self.shape, self.form, self.prefixes, biases, self.is_nemo)
         columns = self.entries["fc.weight"].shape[-1]
         self.num_states = max(1, columns // self.target_width)
 
@@ -190,62 +189,3 @@ class _Reader:
         size = drafted.shape[0] if drafted is not None and len(drafted.shape) == 1 else None
         head = {"lm_head.weight": (size, self.shape.hidden_size)}
         return head, {"d2t": (None,), "t2d": (None,), "embed_tokens.weight": (None, None)}
-
-    def places(self, network: FeatureNetwork) -> Iterator[Place]:
-        """Of every tensor that the network takes from the file."""
-        named = {
-            "fc.weight": "fc.weight",
-            **{f"{one}.bias": f"{one}.bias" for one in ("fc", "img_fc") if self._has(f"{one}.bias")},
-            **self._own_names(network),
-        }
-        own = dict(network.named_parameters())
-        for ours, theirs in named.items():
-            yield ours, [(theirs, tuple(own[ours].shape))]
-        if self.form.last_norm != "none":
-            yield "decoder.norm", [("norm.weight", (self.shape.hidden_size,))]
-        for index, prefix in enumerate(self.prefixes):
-            yield from self._layer(index, prefix)
-
-    def _own_names(self, network: FeatureNetwork) -> Mapping[str, str]:
-        if isinstance(network, ViSpecNetwork):
-            theirs = "img_adaptor" if self.is_nemo else "imadpt"
-            renamed = {"adaptor.q": f"{theirs}.{'query' if self.is_nemo else 'q'}"}
-            kept = (name for name, _ in network.adaptor.named_parameters() if name != "q")
-            return {
-                "img_fc.weight": "img_fc.weight",
-                **renamed,
-                **{f"adaptor.{one}": f"{theirs}.{one}" for one in kept},
-            }
-        if isinstance(network, Eagle3Network):
-            number = len(network.state_norms)
-            theirs_of = (
-                (lambda index: "input_norm.weight") if number == 1 else (lambda index: f"fc_norm.{index}.weight")
-            )
-            return {f"state_norms.{index}": theirs_of(index) for index in range(number)}
-        return {}
-
-    def _layer(self, index: int, prefix: str) -> Iterator[Place]:
-        shape, form, joins = self.shape, self.form, self.form.joins and index == 0
-        width, inner, size = shape.hidden_size, shape.intermediate_size, shape.head_dim
-        heads, kv = shape.num_attention_heads * size, shape.num_key_value_heads * size
-        read = 2 * width if joins else width
-        shapes: dict[str, Sequence[tuple[int, ...]]] = {
-            "qkv.weight": [(heads, read), (kv, read), (kv, read)],
-            "output.weight": [(width, heads)],
-            "gate_up.weight": [(inner, width), (inner, width)],
-            "down.weight": [(width, inner)],
-            "mlp_norm": [(width,)],
-        }
-        if joins or form.has_input_norm:
-            shapes["attention_norm"] = [(width,)]
-        for name, sizes in shapes.items():
-            parts = [(f"{prefix}{part}.weight", own) for part, own in zip(PARTS[name], sizes, strict=True)]
-            yield f"decoder.layers.{index}.{name}", parts
-        further = {"feature_norm": ("hidden_norm", width)} if joins else {}
-        if form.has_head_norms:
-            further |= {"query_norm": ("self_attn.q_norm", size), "key_norm": ("self_attn.k_norm", size)}
-        for ours, (theirs, number) in further.items():
-            yield f"decoder.layers.{index}.{ours}", [(f"{prefix}{theirs}.weight", (number,))]
-        if form.has_bias:
-            biases = [(f"{prefix}{part}.bias", own[:1]) for part, own in zip(PARTS["qkv.weight"], shapes["qkv.weight"])]
-            yield f"decoder.layers.{index}.qkv.bias", biases

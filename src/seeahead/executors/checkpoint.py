@@ -41,11 +41,13 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 """Our names of a layer's tensors, and theirs of the parts that each is made of."""
 
 
-def _part_shapes(config: LlamaShape) -> Mapping[str, list[tuple[int, ...]]]:
+def part_shapes(config: LlamaShape, read: int | None = None) -> Mapping[str, list[tuple[int, ...]]]:
+    """Of each of `PARTS`; `read`: the width of what attention reads, where that is another."""
     width, inner = config.hidden_size, config.intermediate_size
+    read = width if read is None else read
     heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
     return {
-        "qkv.weight": [(heads, width), (kv, width), (kv, width)],
+        "qkv.weight": [(heads, read), (kv, read), (kv, read)],
         "output.weight": [(width, heads)],
         "gate_up.weight": [(inner, width), (inner, width)],
         "down.weight": [(width, inner)],
@@ -58,7 +60,7 @@ def layer_shapes(config: LlamaShape) -> dict[str, tuple[int, ...]]:
     """Of the tensors that `unfuse` gives."""
     shapes: dict[str, tuple[int, ...]] = {"model.norm.weight": (config.hidden_size,)}
     for index in range(config.num_hidden_layers):
-        for name, own in _part_shapes(config).items():
+        for name, own in part_shapes(config).items():
             shapes |= {f"model.layers.{index}.{part}.weight": shape for part, shape in zip(PARTS[name], own)}
     return shapes
 
@@ -91,7 +93,7 @@ def unfuse(decoder: Llama) -> dict[str, Tensor]:
     """The layers' and the last norm's tensors under their Hugging Face names: what `fuse` takes."""
     state: dict[str, Tensor] = {"model.norm.weight": decoder.norm}
     for index, layer in enumerate(decoder.layers):
-        for name, shapes in _part_shapes(decoder.config).items():
+        for name, shapes in part_shapes(decoder.config).items():
             owner, _, last = name.rpartition(".")
             fused: Tensor = getattr(layer.get_submodule(owner), last)
             parts = fused.split([shape[0] for shape in shapes])

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from seeahead.checked import as_table, checked, flag, real, shown_value, whole
 from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
-from seeahead.executors.attention import Memory, NoMemory, Prompts, Trees
+from seeahead.executors.attention import Memory, Prompts, Trees
 from seeahead.executors.norm import rms_norm
 from seeahead.executors.rows import Packed, packed
 from seeahead.executors.slots import TorchSlot
@@ -238,14 +238,17 @@ class Llama(nn.Module):
         other._modules = {**self._modules, "head": head}
         return other.eval()
 
-    def run_at(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Of one layer, causal: last hidden states [places, width] at (`rows`, `columns`) of `x` alone.
+    def run_at(self, x: Tensor, positions: Tensor, memory: Memory, rows: Tensor, columns: Tensor) -> Tensor:
+        """Of one layer: last hidden states [places, width] at (`rows`, `columns`) of `x` [batch, tokens, width] alone.
 
         The other places take part as keys and values only, which saves most of the work where few places count."""
         assert len(self.layers) == 1, "the next layer would need every place"
-        positions = torch.arange(x.shape[1], device=x.device)[None]
-        attended = self.attended(0, x, self.rotation_at(positions).unsqueeze(3), NoMemory())
+        attended = self.attended(0, x, self.rotation_at(positions).unsqueeze(3), memory)
         return self.last(self.after(0, x[rows, columns], attended[rows, columns]))
+
+    def for_head(self, head: nn.Module) -> nn.Module:
+        """What makes logits of the last hidden states, with `head`."""
+        return head
 
     def attended(self, index: int, x: Tensor, rotation: Tensor, memory: Memory) -> Tensor:
         """What layer `index` gathers for `x` [batch, tokens, width]: [batch, tokens, heads x width of a head]."""

@@ -22,14 +22,16 @@ from PIL import Image
 from seeahead.checked import read_json
 from seeahead.data.conversations import Conversation
 from seeahead.data.corpora import read_texts
+from seeahead.drafters.head_networks import default_layers
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
+from seeahead.executor import FEATURES
 from seeahead.executors.checkpoint import WEIGHTS
 from seeahead.families.base import Family
 from seeahead.images import ImageSource
 from seeahead.provenance import write_json
 from seeahead.train.examples import Example, packed
-from seeahead.train.recipe import DrafterRecipe
+from seeahead.train.recipe import FEATURE_KINDS, DrafterRecipe
 from seeahead.train.responses import Exchange, LeftOut, TargetResponses, check_length
 from seeahead.train.stage import Origin, Report, differences, digest, digest_of_file
 
@@ -73,11 +75,13 @@ class Dataset:
         """The target's responses to every question, as many as it may write."""
         recipe = self.recipe
         self.check_answers()
-        responses = TargetResponses(self.answers, self.family, recipe.writing, self.report)
+        layers = FEATURES if INNER not in origin_in(self.answers) else (*FEATURES, *inner_layers(self.family))
+        responses = TargetResponses(self.answers, self.family, recipe.writing, self.report, layers)
         order = random.Random(f"{recipe.seed} prompts").sample(self.conversations, len(self.conversations))
         responses.write(exchanges_of(order, responses.left_out))
         num_visual = recipe.network.visual_tokens if recipe.kind == "vision" else None
-        found = responses.feature_examples(LONGEST) if recipe.kind == "msd" else responses.examples(num_visual)
+        reads_features = recipe.kind in FEATURE_KINDS
+        found = responses.feature_examples(LONGEST) if reads_features else responses.examples(num_visual)
         if not found:
             reason = f" ({responses.left_out})" if responses.left_out else ""
             raise InputError(
@@ -94,8 +98,8 @@ class Dataset:
         """Marks an empty folder as one of these answers. Raises InputError for one that holds others."""
         path, wanted = self.answers / FILE_NAME, origin_of_answers(self.family, self.conversations, self.recipe)
         if path.is_file():
-            found = read_json(path, f"choose another --answers, or delete {self.answers}", InputError)
-            if told := differences(found, wanted):
+            more = frozenset() if INNER in wanted else frozenset([INNER])  # more states than are needed do no harm
+            if told := differences(origin_in(self.answers), wanted, more):
                 raise InputError(
                     f"the answers in {self.answers} are not of this run: {told}; choose another --answers or --output, "
                     "or delete them"
@@ -187,12 +191,25 @@ class Objective:
         self.network = network.to(self.family.device)
         self.table = vocabulary.table(self.family.vocab_size)
         self.responses = kinds.get("answers", ())
-        most = 400 if dataset.recipe.kind == "msd" else None
+        most = 400 if dataset.recipe.kind in FEATURE_KINDS else None
         self.watched = self.responses[::HELD_OUT][:most]
         self.data = {**kinds, "answers": [one for place, one in enumerate(self.responses) if place % HELD_OUT]}
 
 
 # ---- whose answers they are
+
+INNER = "inner states"
+"""Of an origin: layers whose hidden states are stored beside the last ones, which EAGLE-3 reads."""
+
+
+def inner_layers(family: Family) -> tuple[int, ...]:
+    """Of the target, those whose inputs EAGLE-3 reads."""
+    return default_layers(family.text_config.num_hidden_layers)
+
+
+def origin_in(answers: Path) -> dict[str, Any]:
+    """What a folder says that its answers are."""
+    return read_json(answers / FILE_NAME, f"choose another --answers, or delete {answers}", InputError)
 
 
 def origin_of_answers(family: Family, conversations: Sequence[Conversation], recipe: DrafterRecipe) -> Origin:
@@ -208,6 +225,7 @@ def origin_of_answers(family: Family, conversations: Sequence[Conversation], rec
         "data": digest(asked),
         "seed": str(recipe.seed),
         **{name: str(value) for name, value in asdict(recipe.writing).items() if name != "minutes"},
+        **({INNER: str(inner_layers(family))} if recipe.kind == "eagle3" else {}),
     }
 
 

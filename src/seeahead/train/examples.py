@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,15 +30,15 @@ class Example:
 
     `top_ids` and `top_shares` [learned tokens, k]: the target's likeliest tokens there, empty where they are not known.
     `visual` [slots, target's width]: what stands in the slots, in their order; None where nothing is seen. `features`
-    [tokens - 1, width]: the target's at every position but the last, where they are learned from. `stored`: the file,
-    and the row in it, from which these two are read once the example is drawn."""
+    [tokens - 1, width], by layer: the target's at every position but the last, where they are learned from. `stored`:
+    the file, and the row in it, from which these two are read once the example is drawn."""
 
     ids: tuple[int, ...]
     start: int = 1
     top_ids: tuple[tuple[int, ...], ...] = ()
     top_shares: tuple[tuple[float, ...], ...] = ()
     visual: Tensor | None = None
-    features: Tensor | None = None
+    features: Mapping[int, Tensor] | None = None
     stored: tuple[Path, int] | None = None
 
     @property

@@ -1,6 +1,6 @@
 """Batches gathered on a GPU from examples that all lie there: put together one by one they would keep it waiting.
 
-What comes out is what `examples.collate` and `MsdObjective.batch` make, up to rounding.
+What comes out is what `examples.collate` and `FeatureObjective.batch` make, up to rounding.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Gathered:
     By slot: `ids` of its token, `features` [slots, width] of the position before, the `lengths` of its example, and the
     `places` in the padded batch [examples x columns] that it adds to, with `weights`, 0 where it is left out;
     `is_visual`: its embedding is one of `visual` [.., width]. Of slots that are taught: `taught`, their numbers;
-    `rows`, `columns` in the batch; `wanted` [taught, width]; `tokens`, target ids; `follows`."""
+    `rows`, `columns` in the batch; `wanted` [taught, width]; `tokens`, target ids."""
 
     shape: tuple[int, int]
     ids: Tensor
@@ -110,7 +110,6 @@ class Gathered:
     columns: Tensor
     wanted: Tensor
     tokens: Tensor
-    follows: Tensor
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class GatheredFeatures:
         features, visual = list[Tensor](), list[Tensor]()
         for first in range(0, len(examples), _TAKEN):
             taken = [read(example) for example in examples[first : first + _TAKEN]]
-            features += _parts([example.features for example in taken], device)
+            features += _parts([(example.features or {}).get(-1) for example in taken], device)
             visual += _parts([example.visual for example in taken], device)
         self._features = torch.cat(features)
         self._visual = torch.cat(visual) if visual else None
@@ -163,7 +162,6 @@ class GatheredFeatures:
             "rows": rows,
             "columns": _flat([layout.columns[own] for layout, own in zip(layouts, taught, strict=True)]),
             "tokens": _flat([layout.ids[own + 2] for layout, own in zip(layouts, taught, strict=True)]),
-            "follows": _flat([own > own[0] for own in taught]),
         }
         on = {name: torch.from_numpy(value).to(self._device) for name, value in every.items()}
         lines = on.pop("lines")

@@ -18,7 +18,6 @@ from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.train.examples import TOP
-from seeahead.train.recipe import GenerationSettings
 from seeahead.train.together import Written, write_together
 from seeahead.tree import Draft
 
@@ -27,7 +26,8 @@ class Trace:
     """One response: its `ids` (end token included) and, per token, the target's likeliest ids with probabilities.
 
     `embeddings` [prompt tokens, width], none where the first token was the end; `features` [prompt and response tokens
-    but the last, width], where wanted. It is a drafter of one answer, which drafts nothing and keeps what is given."""
+    but the last, width] by layer, of those wanted. It is a drafter of one answer, which drafts nothing and keeps what
+    is given."""
 
     name = "none"
 
@@ -36,7 +36,7 @@ class Trace:
         self.ids: list[int] = []
         self.embeddings: Tensor | None = None
         self._top: list[tuple[Tensor, Tensor]] = []
-        self._features: list[Tensor] = []
+        self._features: list[Mapping[int, Tensor]] = []
 
     def start(self, context: DraftContext) -> Trace:
         assert context.logits is not None
@@ -55,7 +55,7 @@ class Trace:
         values, ids = logits.topk(TOP, dim=-1)
         shares = (values.float() - logits.float().logsumexp(-1, keepdim=True)).exp()
         self._top.append((ids.to(torch.int32), shares))
-        self._features += [features[-1]] if self.want.layers else []
+        self._features.append({layer: features[layer] for layer in self.want.layers})
 
     @classmethod
     def of_row(cls, want: Want, written: Written, row: int, ends: frozenset[int]) -> Trace:
@@ -69,12 +69,13 @@ class Trace:
             trace.embeddings = written.embeddings[row, :length]
         if want.layers:
             # What a step reads follows from the token before; the first one reads the prompt's last.
-            trace._features = [written.prompts[row, :length], written.features[1:count, row]]
+            parts = written.prompts[row, :length], written.features[1:count, row]
+            trace._features = [dict.fromkeys(want.layers, part) for part in parts]
         return trace
 
     @property
-    def features(self) -> Tensor | None:
-        return torch.cat(self._features) if self._features else None
+    def features(self) -> dict[int, Tensor]:
+        return {layer: torch.cat([found[layer] for found in self._features]) for layer in self.want.layers}
 
     def row(self) -> dict[str, Any]:
         """As JSON values."""
@@ -84,17 +85,23 @@ class Trace:
 
 
 def written_by(
-    family: Family, prompts: Sequence[ModelInputs], settings: GenerationSettings, *, seed: int | None = None
+    family: Family,
+    prompts: Sequence[ModelInputs],
+    max_new_tokens: int,
+    layers: Sequence[int] = (),
+    *,
+    seed: int | None = None,
 ) -> list[Trace]:
-    """Responses to `prompts` in one batch, greedy or, with a `seed`, drawn at temperature 1 from all tokens.
+    """Responses to `prompts` in one batch, greedy or, with a `seed`, drawn at temperature 1 from all tokens, with the
+    hidden states of `layers`.
 
     Raises ModelError for a target whose numbers are not finite."""
-    want = Want(FEATURES if settings.features else (), embeddings=True)
+    want = Want(tuple(layers), embeddings=True)
     ends = frozenset(family.end_token_ids)
-    if (decoder := _decoder_for_all(family)) is not None:
-        written = write_together(family, decoder, prompts, settings.max_new_tokens, TOP, seed)
+    if set(layers) <= {*FEATURES} and (decoder := _decoder_for_all(family)) is not None:
+        written = write_together(family, decoder, prompts, max_new_tokens, TOP, seed)
         return [Trace.of_row(want, written, row, ends) for row in range(len(prompts))]
-    rule = StopRule(settings.max_new_tokens, ends)
+    rule = StopRule(max_new_tokens, ends)
     traces, requests = [Trace(want) for _ in prompts], list[Request]()
     for place, (inputs, trace) in enumerate(zip(prompts, traces, strict=True)):
         drawn = SamplingParams() if seed is None else SamplingParams(1.0, seed=(seed << 16) + place)

@@ -85,5 +85,5 @@ LOSSES: dict[str, Callable[[Labels], Tensor]] = {
     "forward-kl": forward_kl,
     "tvd++": tvd_plus,
 }
-MSD_LOSS = {"smooth-l1": 1.0, "soft-cross-entropy": 0.1}
-"""Losses of feature drafters, which `train.msd` computes together, with the weights of MSD and EAGLE."""
+FEATURE_LOSS = {"msd": {"smooth-l1": 1.0, "soft-cross-entropy": 0.1}, "eagle3": {"soft-cross-entropy": 1.0}}
+"""Losses of feature drafters by kind, which `train.features` computes together, with the weights of their papers."""

@@ -31,9 +31,13 @@ from seeahead.checked import (
 from seeahead.drafters.msd import VISUAL
 from seeahead.errors import InputError, escaped
 from seeahead.train.examples import MIXTURES
-from seeahead.train.losses import LOSSES, MSD_LOSS
+from seeahead.train.losses import FEATURE_LOSS, LOSSES
 from seeahead.train.stage import Limits, Origin, digest
 
+FEATURE_KINDS = ("msd", "eagle3")
+"""Kinds of drafters that read the target's hidden states."""
+COMPRESSED = "compressed"
+"""What ViSpec makes of images."""
 DATA = ("text", "conversations", "answers")
 HEAD_DIM = 64
 HIGHEST_SEED = 2**32 - 1
@@ -46,7 +50,8 @@ class Network:
     """`vocabulary`: draft tokens, 0 for all of the target's. `visual_tokens`: of an image, at most; 0: all of them.
 
     A feature drafter has the target's width and one layer. `decoupled`: images are kept apart from text (MSD), or not
-    (EAGLE-2); `pictures`: what becomes of an image's slots (full, pooled to `visual_tokens`, query, dropped)."""
+    (EAGLE-2); `pictures`: what becomes of an image's slots (full, pooled to `visual_tokens`, query, dropped, or
+    compressed into `visual_tokens` by ViSpec's queries). EAGLE-3 has neither: it reads placeholders there."""
 
     width: Annotated[int, whole(2, 65_536)] = 320
     layers: Annotated[int, whole(1, 256)] = 3
@@ -54,7 +59,7 @@ class Network:
     visual_tokens: Annotated[int, whole(0, 1_000_000)] = 16
     adapter_width: Annotated[int, whole(1, 262_144)] = 640
     decoupled: Annotated[bool, flag()] = True
-    pictures: Annotated[str, one_of(VISUAL)] = "full"
+    pictures: Annotated[str, one_of((*VISUAL, COMPRESSED))] = "full"
 
     @property
     def heads(self) -> int:
@@ -66,7 +71,7 @@ class GenerationSettings:
     """How much the target writes. Every `sampled_every`-th batch is drawn at temperature 1, the others are greedy.
 
     `visual_tokens`: of an image, at most so many visual embeddings are stored, as means of neighbours; 0: all; None:
-    none. `features`: the target's last hidden states are stored too, and every visual embedding."""
+    none. `features`: the hidden states that the drafter reads are stored too, and every visual embedding."""
 
     minutes: Annotated[float, real(0, 1e7)] = 20.0
     batch_size: Annotated[int, whole(1, 100_000)] = 32
@@ -85,8 +90,8 @@ class StageRecipe:
     """`data`: of which kinds it learns. `loss`: weights by name. `trained`: the whole drafter or its adapter alone.
     `most_pictures`: answers about more images are left out, 0: none are.
 
-    For feature drafters: `mixture` of text and images; `ahead`, how often the drafter's own guesses are read in place
-    of the target's features."""
+    For feature drafters: `mixture` of text and images; `ahead`, for how many further tokens the drafter reads its own
+    guesses, as when drafting; `decay`, the weight of each of these, of that before it."""
 
     name: Annotated[str, NAME_OF_FILES]
     data: Annotated[tuple[Annotated[str, one_of(DATA)], ...], AS_TUPLE, several(", ".join(DATA))]
@@ -99,6 +104,7 @@ class StageRecipe:
     trained: Annotated[str, one_of(("all", "adapter"))] = "all"
     mixture: Annotated[str, one_of(MIXTURES)] = "ramp"
     ahead: Annotated[int, whole(0, 16)] = 0
+    decay: Annotated[float, real(0, 1, above=True)] = 1.0
     most_pictures: Annotated[int, whole(0, 10_000)] = 0
 
     @classmethod
@@ -114,13 +120,13 @@ class StageRecipe:
 
     def check(self, kind: str) -> None:
         """Raises InputError for what drafters of this `kind` do not learn by."""
-        allowed = tuple(MSD_LOSS if kind == "msd" else LOSSES)
+        allowed = tuple(FEATURE_LOSS.get(kind, LOSSES))
         for name in self.loss:
             if name not in allowed:
                 raise InputError(f"stage {self.name}: loss is {name!r}; allowed: {', '.join(allowed)}")
         if not any(self.loss.values()):
             raise InputError(f"stage {self.name}: every loss has weight 0; give one of {', '.join(allowed)} more")
-        if kind == "msd" and self.mixture == "ramp" and math.isfinite(self.limits.minutes):
+        if kind in FEATURE_KINDS and self.mixture == "ramp" and math.isfinite(self.limits.minutes):
             raise InputError(f"stage {self.name}: a ramp is laid over the steps of its stage; leave minutes out")
 
 
@@ -128,7 +134,7 @@ class StageRecipe:
 class DrafterRecipe:
     """`text`: corpora for stages that learn from text (see `data.corpora`), `line_tokens` long lines of them."""
 
-    kind: Annotated[str, one_of(("language", "vision", "msd"))]
+    kind: Annotated[str, one_of(("language", "vision", *FEATURE_KINDS))]
     seed: Annotated[int, whole(0, HIGHEST_SEED)] = 0
     network: Annotated[Network, table(Network, "network")] = Network()
     writing: Annotated[GenerationSettings, table(GenerationSettings, "writing")] = GenerationSettings()
@@ -145,6 +151,12 @@ class DrafterRecipe:
     def needs(self) -> set[str]:
         return {data for stage in self.stages for data in stage.data}
 
+    @property
+    def method(self) -> str:
+        """The kind, and of what is called msd the one that it is."""
+        is_compressed = self.kind == "msd" and self.network.pictures == COMPRESSED
+        return "vispec" if is_compressed else self.kind
+
     @model_validator(mode="after")
     def _is_one(self) -> DrafterRecipe:
         """What several values say together."""
@@ -157,9 +169,9 @@ class DrafterRecipe:
                 f"the drafter sees {network.visual_tokens} visual tokens, answers keep {kept}; give visual_tokens the "
                 "same value in [network] and [writing], or 0 in [writing] to keep all"
             )
-        if kind == "msd" and not self.writing.features:
-            raise InputError("an msd drafter learns from the target's features; add features = true to [writing]")
-        if kind != "msd" and (head_width := network.width // network.heads) % 2:
+        if kind in FEATURE_KINDS:
+            self._check_features()
+        if kind not in FEATURE_KINDS and (head_width := network.width // network.heads) % 2:
             raise InputError(
                 f"network: width is {network.width}, whose heads are {head_width} wide; allowed: a multiple of "
                 f"{HEAD_DIM}, or less than {2 * HEAD_DIM} and even"
@@ -171,6 +183,17 @@ class DrafterRecipe:
         if "text" in self.needs and not self.text:
             raise InputError('data is "text", and no text is named; add text = ["package:dict-gcide"] or files')
         return self
+
+    def _check_features(self) -> None:
+        network = self.network
+        is_usual = network.decoupled and network.pictures == "full"
+        if not self.writing.features:
+            raise InputError(f"{self.kind} learns from the target's features; add features = true to [writing]")
+        if self.kind == "eagle3" and not is_usual:
+            raise InputError("eagle3 reads placeholders in an image's place; leave decoupled and pictures out")
+        if self.method == "vispec" and not (network.decoupled and network.visual_tokens):
+            told = "give visual_tokens of 1 or more, and leave decoupled out"
+            raise InputError(f'network: pictures is "{COMPRESSED}"; {told}')
 
 
 def origin_of_stage(recipe: DrafterRecipe, entry: StageRecipe, given: Origin) -> Origin:
@@ -208,7 +231,8 @@ def read_drafter_recipe(path: Path) -> DrafterRecipe:
     """Raises InputError, naming what is allowed, for a recipe that cannot be followed."""
     given = read_toml(path, "recipes/drafters/own-pictures.toml")
     refuse_unknown(given, [name for name in allowed_in(DrafterRecipe) if name != "source"], str(path))
-    loss = MSD_LOSS if given.get("kind") == "msd" else "cross-entropy"
+    kind = given.get("kind")
+    loss = FEATURE_LOSS.get(kind, "cross-entropy") if isinstance(kind, str) else "cross-entropy"
     if isinstance(stages := given.get("stages"), list):
         given["stages"] = [{"loss": loss, **row} if isinstance(row, Mapping) else row for row in stages]
     return replace(checked(DrafterRecipe, given, str(path)), source=path.name)

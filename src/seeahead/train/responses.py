@@ -12,7 +12,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count, groupby, islice
@@ -27,7 +27,7 @@ from seeahead.checked import checked, flag, real, several
 from seeahead.drafters.language import runs
 from seeahead.drafters.vision import pooled
 from seeahead.errors import InputError, escaped
-from seeahead.executor import ModelInputs
+from seeahead.executor import FEATURES, ModelInputs
 from seeahead.families.base import Family
 from seeahead.prompt import Prompt
 from seeahead.provenance import write_text
@@ -80,8 +80,17 @@ class StoredResponse:
 class TargetResponses:
     """Writes a folder of batches, and reads it."""
 
-    def __init__(self, folder: Path, family: Family, settings: GenerationSettings, report: Report) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        family: Family,
+        settings: GenerationSettings,
+        report: Report,
+        layers: Sequence[int] | None = None,
+    ) -> None:
+        """`layers`: whose hidden states are stored, where any are; None: the last one's."""
         self.folder, self.family, self.settings, self.report = folder, family, settings, report
+        self.layers = tuple(FEATURES if layers is None else layers) if settings.features else ()
         self.left_out = LeftOut()
 
     def write(self, exchanges: Iterable[Exchange]) -> None:
@@ -144,17 +153,17 @@ class TargetResponses:
             f"own answers: out of memory at batch {number}; lower batch_size under [writing] (now "
             f"{settings.batch_size}), and delete {self.folder} or choose another --answers"
         ):
-            written = written_by(self.family, batch, settings, seed=number if is_sampled else None)
+            seed = number if is_sampled else None
+            written = written_by(self.family, batch, settings.max_new_tokens, self.layers, seed=seed)
         rows, stored = list[dict[str, Any]](), dict[str, Tensor]()
         for inputs, trace in zip(batch, written, strict=True):
             if trace.embeddings is None:
                 self.left_out.add("the target's answer is empty")
                 continue
             view, visual = self._view(inputs, trace.embeddings)
-            kept = {str(len(rows)): visual, features_of(len(rows)): trace.features}
-            for name, value in kept.items():
-                if value is not None and len(value):
-                    stored[name] = value.to("cpu", torch.bfloat16)
+            kept = {str(len(rows)): visual}
+            kept |= {features_of(len(rows), layer): states for layer, states in trace.features.items()}
+            stored |= {name: value.to("cpu", torch.bfloat16) for name, value in kept.items() if len(value)}
             rows.append({"view": view, **trace.row()})
         seconds = round(time.monotonic() - started, 2)
         if stored:
@@ -183,7 +192,7 @@ class TargetResponses:
     def sound_batches(self) -> Iterator[tuple[Path, list[StoredResponse]]]:
         """What is in the folder, in order. Damaged batches are taken away."""
         for path in batches_in(self.folder):
-            rows = _kept(path, _written(path), self.settings.features)
+            rows = _kept(path, _written(path), tuple(self.layers))
             if rows is None:
                 self.report(f"own answers: {path.name} is damaged and is written anew")
                 path.unlink()
@@ -228,12 +237,12 @@ def batches_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.jsonl") if _BATCH.fullmatch(path.name))
 
 
-def features_of(place: int) -> str:
-    """Name of a row's features in its batch's file: [tokens - 1, width], at every position but the last."""
-    return f"{place} features"
+def features_of(place: int, layer: int) -> str:
+    """Name of a row's hidden states in its batch's file: [tokens - 1, width], at every position but the last."""
+    return f"{place} features" if layer in FEATURES else f"{place} features {layer}"
 
 
-def read_batch(path: Path, features: bool = False) -> list[StoredResponse] | None:
+def read_batch(path: Path, layers: Sequence[int] = ()) -> list[StoredResponse] | None:
     """The responses of a batch; None where it is damaged, or lacks what is kept beside them."""
     try:
         *lines, end = path.read_text("utf-8").split("\n")
@@ -241,8 +250,8 @@ def read_batch(path: Path, features: bool = False) -> list[StoredResponse] | Non
         if not lines or end or any(not len(row.ids) == len(row.top_ids) == len(row.top_shares) for row in rows):
             return None
         wanted = {str(place): sum(token < 0 for token in row.view) for place, row in enumerate(rows)}
-        if features:
-            wanted |= {features_of(place): len(row.view) + len(row.ids) - 1 for place, row in enumerate(rows)}
+        lengths = [len(row.view) + len(row.ids) - 1 for row in rows]
+        wanted |= {features_of(place, layer): size for place, size in enumerate(lengths) for layer in layers}
         if any(wanted.values()):
             with safe_open(path.with_suffix(".safetensors"), "pt") as stored:
                 found = {name: stored.get_slice(name).get_shape()[:1] for name in wanted.keys() & set(stored.keys())}
@@ -259,20 +268,20 @@ def _written(path: Path) -> tuple[int | None, ...]:
 
 
 @lru_cache(maxsize=256)
-def _kept(path: Path, written: tuple[int | None, ...], features: bool) -> list[StoredResponse] | None:
+def _kept(path: Path, written: tuple[int | None, ...], layers: tuple[int, ...]) -> list[StoredResponse] | None:
     """`read_batch` once for several drafters that learn from the same answers."""
-    return read_batch(path, features)
+    return read_batch(path, layers)
 
 
-def loaded(example: Example, features: bool = True) -> Example:
-    """With the tensors that were left on disk."""
-    if example.stored is None or not (features or example.has_images):
+def loaded(example: Example, layers: Sequence[int] = FEATURES) -> Example:
+    """With the tensors that were left on disk: what it sees, and the hidden states of `layers`."""
+    if example.stored is None or not (layers or example.has_images):
         return example
     file, row = example.stored
     stored = _opened(file, file.stat().st_mtime_ns)
-    names = {"visual": str(row)} if example.has_images else {}
-    names |= {"features": features_of(row)} if features else {}
-    return replace(example, stored=None, **{name: stored.get_tensor(key) for name, key in names.items()})
+    visual = stored.get_tensor(str(row)) if example.has_images else None
+    features = {layer: stored.get_tensor(features_of(row, layer)) for layer in layers}
+    return replace(example, stored=None, visual=visual, features=features or None)
 
 
 @lru_cache(maxsize=64)
@@ -283,7 +292,7 @@ def _opened(file: Path, written: int) -> Any:
 
 def _shown(example: Example, num_visual: int | None) -> Example:
     """As a language model reads it: at most `num_visual` embeddings of an image, None: nothing of one; no markers."""
-    visual = None if num_visual is None else loaded(example, features=False).visual
+    visual = None if num_visual is None else loaded(example, ()).visual
     view: list[int] = []
     kept: list[Tensor] = []
     place = 0

@@ -22,10 +22,10 @@ from seeahead.drafters.folder import Folder
 from seeahead.errors import InputError, ModelError
 from seeahead.provenance import provenance, write_json
 from seeahead.train.data import Dataset
+from seeahead.train.features import FeatureObjective
 from seeahead.train.language import LanguageObjective
 from seeahead.train.loop import Loss, LossOf, Processes, fit
-from seeahead.train.msd import MsdObjective
-from seeahead.train.recipe import DrafterRecipe, StageRecipe, origin_of_stage, read_drafter_recipe
+from seeahead.train.recipe import FEATURE_KINDS, DrafterRecipe, StageRecipe, origin_of_stage, read_drafter_recipe
 from seeahead.train.stage import Report, Stage
 
 AT_ONCE = 16
@@ -78,8 +78,9 @@ def check(recipe: DrafterRecipe, conversations: Sequence[Conversation], start: P
     folder = Folder.read(start) if (start / "config.json").is_file() else Folder(start, {})
     if not folder.is_drafter:
         raise ModelError(f"'{start}' is not a drafter to start from; train one first")
-    if (folder.kind == "msd") != (recipe.kind == "msd"):
-        raise ModelError(f"'{start}' is {folder.kind}, which {recipe.kind} cannot start from; give another --start")
+    theirs, ours = folder.method, recipe.method
+    if theirs != ours and not {theirs, ours} <= {"language", "vision"}:
+        raise ModelError(f"'{start}' is {theirs}, which {ours} cannot start from; give another --start")
 
 
 def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
@@ -90,9 +91,9 @@ def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     if recipe.stages and not can_plot():
         report("losses.svg will be left out, since matplotlib is not installed: pip install 'seeahead[train]'")
-    of_kind = MsdObjective if recipe.kind == "msd" else LanguageObjective
+    of_kind = FeatureObjective if recipe.kind in FEATURE_KINDS else LanguageObjective
     with processes.first_goes_first():
-        objective: LanguageObjective | MsdObjective = of_kind.begin(dataset, start)
+        objective: LanguageObjective | FeatureObjective = of_kind.begin(dataset, start)
     origin = dataset.origin(start)
     stages = [
         Stage(entry.name, out, entry.limits, report, origin_of_stage(recipe, entry, origin)) for entry in recipe.stages
@@ -124,7 +125,7 @@ def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
     return folder
 
 
-def loss_of(objective: LanguageObjective | MsdObjective, stage: StageRecipe) -> LossOf:
+def loss_of(objective: LanguageObjective | FeatureObjective, stage: StageRecipe) -> LossOf:
     """The loss of a stage's batch, by the batch's number."""
     sampler, seed = objective.sampler(stage), objective.dataset.recipe.seed
 
@@ -134,7 +135,7 @@ def loss_of(objective: LanguageObjective | MsdObjective, stage: StageRecipe) -> 
     return loss
 
 
-def agreement(objective: LanguageObjective | MsdObjective) -> float:
+def agreement(objective: LanguageObjective | FeatureObjective) -> float:
     """Share of the held-out tokens that the drafter ranks first; tokens it does not know count as misses."""
     right, watched = 0, objective.watched
     with torch.inference_mode():

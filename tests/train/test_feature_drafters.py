@@ -22,13 +22,14 @@ from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import loop
 from seeahead.train.data import Dataset
 from seeahead.train.examples import Example, mixed, ramp
-from seeahead.train.losses import MSD_LOSS
-from seeahead.train.msd import MsdObjective
-from seeahead.train.recipe import GenerationSettings, Network, read_drafter_recipe
+from seeahead.train.feature_networks import Learner
+from seeahead.train.features import FeatureObjective
+from seeahead.train.losses import FEATURE_LOSS
+from seeahead.train.recipe import GenerationSettings, read_drafter_recipe
 from seeahead.train.responses import TargetResponses, loaded
 from seeahead.train.run import train
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "drafters" / "msd-cpu.toml"
+RECIPES = Path(__file__).parents[2] / "recipes" / "drafters"
 NUM_STEPS = 160
 
 
@@ -54,33 +55,54 @@ def conversations(tmp_path_factory):
     return read_conversations(folder / "talk.jsonl")
 
 
-def shrunk(num_steps=NUM_STEPS, **changes):
-    recipe = read_drafter_recipe(RECIPE)
+def shrunk(num_steps=NUM_STEPS, name="msd-cpu", **changes):
+    recipe = read_drafter_recipe(RECIPES / f"{name}.toml")
     (stage,) = recipe.stages
-    limits = replace(stage.limits, steps=num_steps, batch_size=8, learning_rate=1e-2, matrix_rate=0.0)
+    limits = replace(
+        stage.limits, steps=num_steps, batch_size=8, learning_rate=1e-2, matrix_rate=0.0, minutes=float("inf")
+    )
     writing = GenerationSettings(minutes=60.0, batch_size=16, max_new_tokens=20, features=True)
     stages = (replace(stage, limits=limits, **changes),)
-    return replace(recipe, network=Network(vocabulary=0), writing=writing, stages=stages)
+    return replace(recipe, network=replace(recipe.network, vocabulary=0), writing=writing, stages=stages)
+
+
+METHODS = {"msd": "msd-cpu", "eagle3": "eagle3-cpu", "vispec": "vispec-cpu"}
+"""Recipes, by what reports call their drafters."""
 
 
 @pytest.fixture(scope="module")
-def trained(family, conversations, tmp_path_factory):
-    root = tmp_path_factory.mktemp("msd")
+def folders(family, conversations, tmp_path_factory):
+    """Of a trained drafter of each method. EAGLE-3's answers serve the others too."""
+    root, made = tmp_path_factory.mktemp("features"), {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "REPORT_SECONDS", -1.0)  # every step
-        return train(Dataset(shrunk(), family, conversations, root / "answers", lambda line: None, root), root)
+        for method in ("eagle3", "msd", "vispec"):
+            recipe = shrunk(name=METHODS[method])
+            data = Dataset(recipe, family, conversations, root / "answers", lambda line: None, root)
+            made[method] = train(data, root / method)
+    return made
 
 
-def test_the_loss_falls_and_the_trained_drafter_beats_the_untrained_one(trained):
-    rows = [json.loads(line) for line in (trained.parent / "two-stage.losses.jsonl").read_text().splitlines()]
+@pytest.fixture(scope="module")
+def trained(folders):
+    return folders["msd"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_loss_falls_and_the_trained_drafter_beats_the_untrained_one(folders, method):
+    folder = folders[method]
+    name = shrunk(name=METHODS[method]).stages[0].name
+    rows = [json.loads(line) for line in (folder.parent / f"{name}.losses.jsonl").read_text().splitlines()]
     first, last = (sum(row["loss"] for row in part) for part in (rows[:5], rows[-6:-1]))
     assert last < first
-    agreement = json.loads((trained / "provenance.json").read_text())["held_out_agreement"]
-    assert agreement["two-stage"] > max(0.5, agreement["before"])
+    agreement = json.loads((folder / "provenance.json").read_text())["held_out_agreement"]
+    assert agreement[name] > max(0.5, agreement["before"])
 
 
-def test_what_is_trained_drafts_for_its_target(family, trained):
-    assert bind(trained, Target.of(family)).name == "msd"
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_trained_drafts_for_its_target(family, folders, method):
+    trained = folders[method]
+    assert bind(trained, Target.of(family)).name == method
     # A chain whatever the drafter thinks of it: where logits are small, so is every probability.
     engine = seeahead.Engine(family, bind(f"{trained}:chain=4", Target.of(family)))
     messages = "What is 14?", [PICTURES / "cow.jpg"]
@@ -91,7 +113,7 @@ def test_what_is_trained_drafts_for_its_target(family, trained):
 
 
 def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, trained, tmp_path, monkeypatch):
-    answers, num_steps = trained.parent / "answers", 16
+    answers, num_steps = trained.parents[1] / "answers", 16
     data = Dataset(shrunk(num_steps), family, conversations, answers, lambda line: None, tmp_path)
     whole = train(data, tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
@@ -112,7 +134,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
 
 
 def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversations, trained, tmp_path):
-    answers = trained.parent / "answers"
+    answers = trained.parents[1] / "answers"
     data = Dataset(shrunk(8), family, conversations, answers, lambda line: None, tmp_path)
     folder = train(data, tmp_path / "further", trained)
     further = json.loads((folder / "provenance.json").read_text())["held_out_agreement"]
@@ -127,7 +149,7 @@ def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversati
 
 @pytest.fixture
 def recorded(family, trained):
-    own = TargetResponses(trained.parent / "answers", family, shrunk().writing, lambda line: None)
+    own = TargetResponses(trained.parents[1] / "answers", family, shrunk().writing, lambda line: None)
     return [loaded(example) for example in own.feature_examples(8192)[:6]]
 
 
@@ -135,44 +157,30 @@ def learner(family, **options):
     torch.manual_seed(0)
     network = MsdNetwork.beside(family.model, MsdOptions(**options), 512)
     data = Dataset(shrunk(), family, (), Path(), lambda line: None, Path())
-    return MsdObjective(data, {}, network, DraftVocabulary(torch.arange(family.vocab_size), 0))
+    return FeatureObjective(data, {}, Learner(network, DraftVocabulary(torch.arange(family.vocab_size), 0)))
 
 
 def test_every_token_of_the_answer_is_taught_and_none_of_the_prompt(family, recorded):
     for options in ({}, {"visual": "dropped"}, {"is_decoupled": False}):
         batch = learner(family, **options).batch(recorded, None)
         for row, line in enumerate(recorded):
-            chosen = batch.rows == row
+            chosen = batch.slate.rows == row
             assert batch.tokens[chosen].tolist() == list(line.ids[line.start :])
-            columns = batch.columns[chosen].tolist()
+            columns = batch.slate.columns[chosen].tolist()
             removed = line.ids.count(-1) if options.get("visual") == "dropped" else 0
             assert columns == list(range(line.start - 2 - removed, len(line.ids) - 2 - removed))
-            torch.testing.assert_close(batch.wanted[chosen], line.features[line.start - 1 :].float())
+            torch.testing.assert_close(batch.wanted[chosen], line.features[-1][line.start - 1 :].float())
 
 
 def test_the_loss_changes_nothing_of_its_batch(family, recorded):
     made = learner(family)
     batch = made.batch(recorded[:4], None)
-    before = {name: value.detach().clone() for name, value in vars(batch).items()}
-    loss, values = made.loss_of(batch, MSD_LOSS, ahead=1)
+    held = {**vars(batch.slate), "wanted": batch.wanted, "tokens": batch.tokens}
+    before = {name: value.detach().clone() for name, value in held.items() if value is not None}
+    loss, values = made.loss_of(batch, FEATURE_LOSS["msd"], ahead=1)
     loss.backward()
-    assert all(torch.equal(before[name], value.detach()) for name, value in vars(batch).items())
+    assert all(torch.equal(value, held[name].detach()) for name, value in before.items())
     assert {"regression", "agreement", "agreement 1"} <= values.keys()
-
-
-def test_what_is_read_ahead_is_the_guess_for_the_slot_before(family, recorded):
-    made = learner(family)
-    batch = made.batch(recorded[:3], None)
-    guessed = torch.randn(len(batch.rows), batch.x.shape[-1])
-    x = made.read_anew(batch, guessed)
-    for place in range(len(batch.rows)):
-        row, column = int(batch.rows[place]), int(batch.columns[place])
-        if batch.follows[place]:
-            with torch.autocast("cpu", torch.bfloat16):
-                wanted = made.network.text(batch.embeddings[place], guessed[place - 1])
-            torch.testing.assert_close(x[row, column], wanted.float(), rtol=2e-2, atol=2e-2)
-        else:
-            assert torch.equal(x[row, column], batch.x[row, column])
 
 
 def test_it_starts_as_the_targets_last_layer(family):

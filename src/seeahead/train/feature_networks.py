@@ -1,0 +1,198 @@
+"""Networks of feature drafters: as they begin beside a target, and as folders that are gone on from and drafted with.
+
+MSD and EAGLE-2 are written in a form of ours; EAGLE-3 as SpecForge writes it and ViSpec as NeMo does, with the target's
+fingerprint beside it, so that the readers of published drafters read them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from seeahead.drafters.feature_decoder import FeatureDecoder, FeatureLayer, Form, Rotation
+from seeahead.drafters.features import FeatureNetwork
+from seeahead.drafters.folder import HEAD, KEY, MSD, Folder, fingerprint_of
+from seeahead.drafters.formats import SPECFORGE
+from seeahead.drafters.head_networks import (
+    NUM_STATES,
+    Dialect,
+    Eagle3Network,
+    ImageAdaptor,
+    ViSpecNetwork,
+    spoken,
+)
+from seeahead.drafters.head_tensors import Layout
+from seeahead.drafters.heads import facts_of
+from seeahead.drafters.msd import MsdNetwork, MsdOptions, last_layer, read_network
+from seeahead.drafters.published import read_published
+from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.errors import ModelError
+from seeahead.executors.checkpoint import WEIGHTS, unfuse
+from seeahead.executors.llama import LlamaShape
+from seeahead.families.base import Family
+from seeahead.provenance import write_json
+from seeahead.target import Target
+from seeahead.train.data import LONGEST, inner_layers
+from seeahead.train.recipe import COMPRESSED, DrafterRecipe
+
+
+class Learner(NamedTuple):
+    """What is trained. `head` [draft ids, width]: the drafter's own; None: the target's."""
+
+    network: FeatureNetwork
+    vocabulary: DraftVocabulary
+    head: Tensor | None = None
+
+
+def begun(recipe: DrafterRecipe, family: Family, vocabulary: DraftVocabulary) -> Learner:
+    """From scratch: as the target's last layer where that is a plain Llama's, else at random."""
+    model, sizes = family.model, recipe.network
+    if recipe.kind == "eagle3":
+        rows: Tensor = family.executor.head_rows(vocabulary.target_ids)
+        return Learner(_eagle3(family), vocabulary, rows.float().clone())
+    if sizes.pictures == COMPRESSED:
+        return Learner(_vispec(model, sizes.visual_tokens), vocabulary)
+    options = MsdOptions(sizes.decoupled, sizes.pictures, sizes.visual_tokens)
+    return Learner(MsdNetwork.beside(model, options, LONGEST), vocabulary)
+
+
+@torch.no_grad()
+def _eagle3(family: Family) -> Eagle3Network:
+    """The last layer on what the highest of the three layers reads; embeddings join at random."""
+    shape = LlamaShape.for_features(family.text_config, 1)
+    network = _spoken_eagle3(shape, inner_layers(family))
+    width, [layer] = shape.hidden_size, network.decoder.layers
+    assert isinstance(layer, FeatureLayer)
+    network.fc.weight.zero_()
+    network.fc.weight[:, -width:] = torch.eye(width)
+    found = last_layer(family.model)
+    own = {
+        "qkv.weight": layer.qkv.weight[:, width:],  # of features; those of embeddings are before them
+        "attention_norm": layer.feature_norm,
+        **{name: layer.get_parameter(name) for name in ("output.weight", "gate_up.weight", "down.weight", "mlp_norm")},
+    }
+    for name, value in own.items() if found else ():
+        value.copy_(found[f"layers.0.{name}"])
+    if found:
+        network.decoder.norm.copy_(found["norm"])
+    return network.float()
+
+
+def _spoken_eagle3(shape: LlamaShape, layers: tuple[int, ...]) -> Eagle3Network:
+    network = Eagle3Network(FeatureDecoder(shape, Form(joins=True, last_norm="head")), shape.hidden_size, NUM_STATES)
+    return spoken(network, Dialect(Rotation(shape.rope_theta), layers, visual="placeholder"))
+
+
+@torch.no_grad()
+def _vispec(model: Any, num_tokens: int) -> ViSpecNetwork:
+    """The last layer, with keys of their own for heads that share them; an image's few slots are learned.
+
+    Raises ModelError for a target whose width its heads do not divide."""
+    plain = LlamaShape.for_features(model.config.get_text_config(), 1)
+    heads, kv, width, size = plain.num_attention_heads, plain.num_key_value_heads, plain.hidden_size, plain.head_dim
+    if width % heads:
+        raise ModelError(f"the target's {heads} heads do not divide its width of {width}; leave pictures out")
+    shape = replace(plain, num_key_value_heads=heads)
+    decoder = FeatureDecoder(shape, Form(rotation=Rotation(plain.rope_theta)))
+    network = ViSpecNetwork(decoder, ImageAdaptor(num_tokens + 1, heads, width, has_bias=False))
+    torch.nn.init.normal_(network.adaptor.q)
+    for joint, kept in ((network.img_fc, slice(None, width)), (network.fc, slice(width, None))):
+        joint.weight.zero_()
+        joint.weight[:, kept] = torch.eye(width)
+        joint.bias.zero_()
+    if found := last_layer(model):
+        query, *shared = found["layers.0.qkv.weight"].split([heads * size, kv * size, kv * size])
+        own = [part.view(kv, size, width).repeat_interleave(heads // kv, 0).flatten(0, 1) for part in shared]
+        found["layers.0.qkv.weight"] = torch.cat((query, *own))
+        for name, value in found.items():
+            decoder.get_parameter(name).copy_(value)
+    return spoken(network, Dialect(decoder.form.rotation)).float()
+
+
+# ---- on disk
+
+
+def saved(learner: Learner, target: Target, folder: Path) -> None:
+    """A drafter folder, in bfloat16: config.json, model.safetensors, and the vocabulary's map, beside or in it."""
+    network, vocabulary, _ = learner
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(network, MsdNetwork):
+        own = {name: value for name, value in network.state_dict().items() if not name.startswith("decoder.")}
+        tensors, further = unfuse(network.decoder) | own, {MSD: network.options.to_json()}
+    else:
+        tensors, further = _published(learner, target)
+    kept = {name: value.to(torch.bfloat16) if value.is_floating_point() else value for name, value in tensors.items()}
+    save_file({name: value.contiguous() for name, value in kept.items()}, folder / WEIGHTS)
+    if "d2t" not in tensors:
+        save_file({"d2t": vocabulary.offsets()}, folder / VOCABULARY_FILE)
+    values = {
+        "model_type": "llama",
+        **asdict(network.decoder.config),
+        "target_vocab_size": target.vocab_size,
+        "unknown_draft_id": vocabulary.unknown,
+        **further,
+    }
+    ours = {"kind": "msd" if MSD in further else HEAD, "target": fingerprint_of(target), **further.pop(KEY, {})}
+    write_json(folder / "config.json", {**values, KEY: ours})
+
+
+def _published(learner: Learner, target: Target) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors under their published names, and what config.json says beside sizes."""
+    network, vocabulary, head = learner
+    decoder = network.decoder
+    assert isinstance(decoder, FeatureDecoder)
+    assert target.family is not None
+    values: dict[str, Any] = {
+        "vocab_size": target.vocab_size,
+        "max_position_embeddings": LONGEST,
+        "rope_theta": decoder.form.rotation.theta,
+        "rope_scaling": None,
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+        KEY: {"architecture": type(target.family.model).__name__},
+    }
+    if isinstance(network, Eagle3Network):
+        assert head is not None
+        tensors = Layout(decoder.config, decoder.form, ["midlayer."]).tensors(network)
+        members = vocabulary.table(target.vocab_size) >= 0
+        tensors |= {"lm_head.weight": head.detach(), "d2t": vocabulary.offsets(), "t2d": members}
+        named = {"architectures": [SPECFORGE], "target_model_type": target.family.model.config.model_type}
+        values[KEY]["layers"] = list(network.layers)
+        return tensors, {**values, **named, "draft_vocab_size": len(vocabulary)}
+    assert isinstance(network, ViSpecNetwork)
+    tensors = Layout(decoder.config, decoder.form, ["layers.0."], ("fc", "img_fc"), is_nemo=True).tensors(network)
+    further: dict[str, Any] = {"draft_num_hidden_layers": 1, "qkv_bias": False, "fc_bias": True}
+    return tensors, {**values, **further, "vispec_num_query_tokens": len(network.adaptor.q)}
+
+
+def to_train(folder: Path, family: Family) -> Learner:
+    """A feature drafter to go on from. Raises ModelError for what is none, or is one for another target."""
+    found = Folder.read(folder)
+    if found.kind == HEAD:
+        learner = _head_to_train(found, family)
+    else:
+        learner = Learner(read_network(found), found.vocabulary())
+    highest, theirs = learner.vocabulary.highest, learner.network.decoder.config.hidden_size
+    if theirs != family.width or highest >= family.vocab_size:
+        raise ModelError(
+            f"'{folder}' is for features of width {theirs} and tokens up to {highest}; the target has width "
+            f"{family.width}, {family.vocab_size} tokens; start from one for this target, or leave --start out"
+        )
+    return learner
+
+
+def _head_to_train(found: Folder, family: Family) -> Learner:
+    """EAGLE-3 or ViSpec, in the dialect that its config tells."""
+    read = read_published(found.path, found.values, facts_of(Target.of(family)), family.width)
+    network = spoken(read.network, read.choice.first).float()
+    if read.target_ids is None:
+        return Learner(network, found.vocabulary())
+    assert read.head is not None
+    return Learner(network, DraftVocabulary(read.target_ids, 0), read.head.float())
