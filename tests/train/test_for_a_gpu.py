@@ -17,7 +17,7 @@ from seeahead.train import generation, language, msd
 from seeahead.train.data import Dataset
 from seeahead.train.encoding import encoded
 from seeahead.train.language import LanguageObjective
-from seeahead.train.msd import MsdObjective
+from seeahead.train.features import FeatureObjective
 from seeahead.train.recipe import GenerationSettings, Network, read_drafter_recipe
 from seeahead.train.run import agreement
 
@@ -96,13 +96,16 @@ def test_gathered_features_are_the_batches_made_one_by_one(
     recipe = read_drafter_recipe(RECIPES / "msd-gpu.toml")
     network = Network(vocabulary=60, pictures=pictures, visual_tokens=num_visual)
     recipe = replace(recipe, network=network, writing=WRITING)
-    objective = MsdObjective.begin(Dataset(recipe, family, conversations, answers, lambda line: None, answers), None)
+    objective = FeatureObjective.begin(Dataset(recipe, family, conversations, answers, lambda line: None, answers), None)
     examples = objective.data["answers"][:9]
     single = objective.batch(examples)
-    monkeypatch.setattr(msd, "gathers", lambda device: True)
+    monkeypatch.setattr(features, "gathers", lambda device: True)
     del objective.gathered
-    for name, value in vars(objective.batch(examples)).items():
-        torch.testing.assert_close(value, getattr(single, name), msg=lambda told, name=name: f"{name}: {told}")
+    together = objective.batch(examples)
+    for name, value in (vars(together) | vars(together.slate)).items():
+        if isinstance(value, torch.Tensor):
+            known = getattr(single, name, None) if name in vars(single) else getattr(single.slate, name)
+            torch.testing.assert_close(value, known, msg=lambda told, name=name: f"{name}: {told}")
     assert agreement(objective) >= 0
     loss, _ = objective.loss(examples, recipe.stages[0], torch.Generator().manual_seed(3))
     loss.backward()

@@ -32,6 +32,7 @@ VERBS = {
     "report": "render the report of a benchmark run again from its record",
     "serve": "an OpenAI-compatible server, with images, for many clients at once",
     "train": "train a drafter for a model of yours",
+    "export": "write a trained drafter in a form that other engines load",
     "check": "prove on the model itself that drafts change no answer",
     "info": "what is supported here: devices, models, drafters, the demo model",
     "completion": "let the shell complete commands and options: bash, zsh or fish",

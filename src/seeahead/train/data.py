@@ -23,6 +23,7 @@ from seeahead.checked import read_json
 from seeahead.data.conversations import Conversation
 from seeahead.data.corpora import read_texts
 from seeahead.drafters.head_networks import default_layers
+from seeahead.drafters.head_writing import LONGEST
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
 from seeahead.executor import FEATURES
@@ -42,8 +43,6 @@ HELD_OUT = 20
 """One response in so many is watched, not learned."""
 _AT_ONCE = 4096
 """Texts that are tokenized together."""
-LONGEST = 8192
-"""Tokens of an answer with its question that a feature drafter reads."""
 
 
 @dataclass(frozen=True)

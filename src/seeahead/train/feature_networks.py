@@ -17,7 +17,6 @@ from torch import Tensor
 from seeahead.drafters.feature_decoder import FeatureDecoder, FeatureLayer, Form, Rotation
 from seeahead.drafters.features import FeatureNetwork
 from seeahead.drafters.folder import HEAD, KEY, MSD, Folder, fingerprint_of
-from seeahead.drafters.formats import SPECFORGE
 from seeahead.drafters.head_networks import (
     NUM_STATES,
     Dialect,
@@ -26,19 +25,18 @@ from seeahead.drafters.head_networks import (
     ViSpecNetwork,
     spoken,
 )
-from seeahead.drafters.head_tensors import Layout
+from seeahead.drafters.head_writing import LONGEST, Head, specforge, vispec, write_files
 from seeahead.drafters.heads import facts_of
 from seeahead.drafters.msd import MsdNetwork, MsdOptions, last_layer, read_network
 from seeahead.drafters.published import read_published
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError
-from seeahead.executors.checkpoint import WEIGHTS, unfuse
+from seeahead.executors.checkpoint import unfuse
 from seeahead.executors.llama import LlamaShape
 from seeahead.families.base import Family
-from seeahead.provenance import write_json
 from seeahead.target import Target
-from seeahead.train.data import LONGEST, inner_layers
+from seeahead.train.data import inner_layers
 from seeahead.train.recipe import COMPRESSED, DrafterRecipe
 
 
@@ -120,56 +118,26 @@ def _vispec(model: Any, num_tokens: int) -> ViSpecNetwork:
 
 def saved(learner: Learner, target: Target, folder: Path) -> None:
     """A drafter folder, in bfloat16: config.json, model.safetensors, and the vocabulary's map, beside or in it."""
-    network, vocabulary, _ = learner
-    folder.mkdir(parents=True, exist_ok=True)
+    network, vocabulary, head = learner
+    ours: dict[str, Any] = {"kind": HEAD, "target": fingerprint_of(target)}
     if isinstance(network, MsdNetwork):
         own = {name: value for name, value in network.state_dict().items() if not name.startswith("decoder.")}
-        tensors, further = unfuse(network.decoder) | own, {MSD: network.options.to_json()}
+        config = {"model_type": "llama", **asdict(network.decoder.config), MSD: network.options.to_json()}
+        tensors, values = unfuse(network.decoder) | own, config
+        ours["kind"] = "msd"
+    elif isinstance(network, ViSpecNetwork):
+        tensors, values = vispec(network, target.vocab_size)
     else:
-        tensors, further = _published(learner, target)
-    kept = {name: value.to(torch.bfloat16) if value.is_floating_point() else value for name, value in tensors.items()}
-    save_file({name: value.contiguous() for name, value in kept.items()}, folder / WEIGHTS)
+        assert head is not None
+        assert target.family is not None
+        model = target.family.model
+        eagle3 = Head(network, vocabulary.target_ids, head, target.vocab_size)
+        tensors, values = specforge(eagle3, model.config.model_type)
+        ours |= {"layers": list(network.layers), "architecture": type(model).__name__}
+    told = {"target_vocab_size": target.vocab_size, "unknown_draft_id": vocabulary.unknown}
+    write_files((tensors, {**values, **told, KEY: ours}), folder)
     if "d2t" not in tensors:
         save_file({"d2t": vocabulary.offsets()}, folder / VOCABULARY_FILE)
-    values = {
-        "model_type": "llama",
-        **asdict(network.decoder.config),
-        "target_vocab_size": target.vocab_size,
-        "unknown_draft_id": vocabulary.unknown,
-        **further,
-    }
-    ours = {"kind": "msd" if MSD in further else HEAD, "target": fingerprint_of(target), **further.pop(KEY, {})}
-    write_json(folder / "config.json", {**values, KEY: ours})
-
-
-def _published(learner: Learner, target: Target) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors under their published names, and what config.json says beside sizes."""
-    network, vocabulary, head = learner
-    decoder = network.decoder
-    assert isinstance(decoder, FeatureDecoder)
-    assert target.family is not None
-    values: dict[str, Any] = {
-        "vocab_size": target.vocab_size,
-        "max_position_embeddings": LONGEST,
-        "rope_theta": decoder.form.rotation.theta,
-        "rope_scaling": None,
-        "hidden_act": "silu",
-        "tie_word_embeddings": False,
-        "torch_dtype": "bfloat16",
-        KEY: {"architecture": type(target.family.model).__name__},
-    }
-    if isinstance(network, Eagle3Network):
-        assert head is not None
-        tensors = Layout(decoder.config, decoder.form, ["midlayer."]).tensors(network)
-        members = vocabulary.table(target.vocab_size) >= 0
-        tensors |= {"lm_head.weight": head.detach(), "d2t": vocabulary.offsets(), "t2d": members}
-        named = {"architectures": [SPECFORGE], "target_model_type": target.family.model.config.model_type}
-        values[KEY]["layers"] = list(network.layers)
-        return tensors, {**values, **named, "draft_vocab_size": len(vocabulary)}
-    assert isinstance(network, ViSpecNetwork)
-    tensors = Layout(decoder.config, decoder.form, ["layers.0."], ("fc", "img_fc"), is_nemo=True).tensors(network)
-    further: dict[str, Any] = {"draft_num_hidden_layers": 1, "qkv_bias": False, "fc_bias": True}
-    return tensors, {**values, **further, "vispec_num_query_tokens": len(network.adaptor.q)}
 
 
 def to_train(folder: Path, family: Family) -> Learner:

@@ -1,0 +1,182 @@
+"""Drafters that were trained here, as files that other engines load.
+
+An EAGLE-3 or ViSpec drafter is written as a published head. A language drafter becomes an ordinary Llama over all of
+the target's tokens, which transformers takes as `assistant_model` and vLLM as `draft_model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seeahead.checked import checked, several, whole
+from seeahead.drafters.dialects import TargetFacts
+from seeahead.drafters.folder import KEY, Folder
+from seeahead.drafters.head_networks import ViSpecNetwork, spoken
+from seeahead.drafters.head_writing import Files, Head, specforge, speculators, vispec, write_files
+from seeahead.drafters.language import shape_of
+from seeahead.drafters.published import Published, read_published
+from seeahead.drafters.vocabulary import DraftVocabulary
+from seeahead.errors import InputError, ModelError, shown
+from seeahead.executors.checkpoint import read_language
+from seeahead.executors.llama import LlamaShape
+
+ALLOWED = {"eagle3": ("eagle3", "speculators"), "vispec": ("vispec",), "language": ("draft-model",)}
+"""Forms that a drafter has, by its method."""
+_WAYS_OUT = {
+    "msd": "no other engine reads msd; train one by recipes/drafters/eagle3.toml",
+    "vision": "no other engine reads vision; make a language drafter of it by recipes/drafters/vision-text.toml",
+}
+_SPARE = 16
+"""Numbers that a full-vocabulary model is wider: one that is never zero, and as many more as keep rows aligned."""
+_ALWAYS, _LARGE = 2.0**-10, 2.0**14
+"""The number that is never zero, too small to be felt by a norm; and what makes it one that no token survives."""
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What a folder says of the target that it was trained for."""
+
+    layers: Annotated[tuple[Annotated[int, whole(0, 1023)], ...], several("layers")]
+    architecture: str = ""
+
+
+def export(source: Path | str, form: str, out: Path, verifier: str = "") -> Path:
+    """Writes the drafter in the folder or hub id `source` in another form to the folder `out`, and returns that.
+
+    `verifier`: the target's hub id or folder, which the form of speculators names. Raises SeeaheadError, in one line,
+    for a drafter that has no such form."""
+    folder = Folder.find(source)
+    if folder is None or not folder.is_ours:
+        raise InputError(f"{shown(str(source))} is no drafter that was trained here; give the folder of one")
+    if form not in (forms := ALLOWED.get(folder.method, ())):
+        way_out = _WAYS_OUT.get(folder.method) or f"allowed: {', '.join(forms)}"
+        raise InputError(f"{shown(str(source))} is {folder.method}, which has no form {shown(form)}: {way_out}")
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise InputError(f"{shown(str(out))} is not empty; give a new folder with -o")
+    write: Callable[[Folder, str], Files] = {
+        "eagle3": _as_specforge,
+        "speculators": _as_speculators,
+        "vispec": _as_vispec,
+        "draft-model": _as_draft_model,
+    }[form]
+    # A full-vocabulary model's norms would not survive 16 bits as they are.
+    write_files(write(folder, verifier), out, torch.float32 if form == "draft-model" else torch.bfloat16)
+    return out
+
+
+def _read(folder: Folder) -> Published:
+    """In the dialect that its config tells, but for its target's layers. Raises ModelError for tensors that do not
+    fit."""
+    width = folder.values.get("hidden_size")
+    found = read_published(folder.path, folder.values, TargetFacts(8), width if isinstance(width, int) else 1)
+    return replace(found, network=spoken(found.network, found.choice.first))
+
+
+def _own(folder: Folder) -> _Own:
+    known = {name: folder.own[name] for name in ("layers", "architecture") if name in folder.own}
+    if isinstance(known.get("layers"), list):
+        known["layers"] = tuple(known["layers"])
+    return checked(_Own, known, f"{folder.where}: {KEY}", ModelError)
+
+
+def _head(folder: Folder) -> Head:
+    found = _read(folder)
+    assert found.target_ids is not None
+    assert found.head is not None
+    return Head(found.network, found.target_ids, found.head, _vocab_size(folder))
+
+
+def _vocab_size(folder: Folder) -> int:
+    size = folder.values.get("target_vocab_size")
+    if not isinstance(size, int) or size < 1:
+        raise ModelError(f"{folder.where} does not say how many tokens its target has; train the drafter again")
+    return size
+
+
+def _as_specforge(folder: Folder, verifier: str) -> Files:
+    layers = _own(folder).layers
+    if len(set(layers)) < len(layers):
+        raise InputError(f"the target has too few layers for a form that names none; take {shown('speculators')}")
+    target_type = folder.values.get("target_model_type")
+    return specforge(_head(folder), target_type if isinstance(target_type, str) else "")
+
+
+def _as_speculators(folder: Folder, verifier: str) -> Files:
+    if not verifier:
+        raise InputError("the form of speculators names its target; give its hub id or folder with -m")
+    own = _own(folder)
+    named = {"name_or_path": verifier, "architectures": [own.architecture] if own.architecture else []}
+    return speculators(_head(folder), own.layers, named)
+
+
+def _as_vispec(folder: Folder, verifier: str) -> Files:
+    network = _read(folder).network
+    assert isinstance(network, ViSpecNetwork)
+    return vispec(network, _vocab_size(folder))
+
+
+# ---- a language drafter over all of the target's tokens
+
+
+def _as_draft_model(folder: Folder, verifier: str) -> Files:
+    vocabulary = DraftVocabulary.read(folder.path, dict(folder.values))
+    shape, size = shape_of(folder, vocabulary), _vocab_size(folder)
+    tensors = full_vocabulary(read_language(folder.path, shape), shape, vocabulary, size)
+    left_out = (KEY, "unknown_draft_id", "target_vocab_size")
+    values = {name: value for name, value in folder.values.items() if name not in left_out}
+    ids = {name: value for name, value in values.items() if name.endswith("_token_id") and isinstance(value, int)}
+    width = shape.hidden_size + _SPARE
+    return tensors, {
+        **values,
+        **{name: vocabulary.to_target([value])[0] for name, value in ids.items() if value < len(vocabulary)},
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": size,
+        "hidden_size": width,
+        "head_dim": shape.head_dim,
+        "rms_norm_eps": shape.rms_norm_eps * shape.hidden_size / width,
+        "tie_word_embeddings": False,
+        "dtype": "float32",
+        "torch_dtype": "float32",
+    }
+
+
+def full_vocabulary(
+    tensors: dict[str, Tensor], shape: LlamaShape, vocabulary: DraftVocabulary, vocab_size: int
+) -> dict[str, Tensor]:
+    """A Llama's tensors over `vocab_size` tokens, with the same logits for those that it knows; the others are read as
+    the unknown one, and their logits are so low that they are never drafted.
+
+    A Llama's head has no bias, so the model is made wider: one number of its states is the same for every token, no
+    layer reads or changes it, and the rows of tokens that are not known have nothing but that."""
+    width = shape.hidden_size
+    embedding = tensors["model.embed_tokens.weight"].float()
+    head = embedding if shape.tie_word_embeddings else tensors["lm_head.weight"].float()
+    read_as = torch.full((vocab_size,), vocabulary.unknown)
+    read_as[vocabulary.target_ids] = torch.arange(len(vocabulary))
+    rows = torch.zeros(vocab_size, width + _SPARE)
+    rows[:, :width] = embedding[read_as]
+    rows[:, width] = _ALWAYS
+    scores = torch.zeros(vocab_size, width + _SPARE)
+    scores[:, width] = -_LARGE
+    scores[vocabulary.target_ids] = F.pad(head, (0, _SPARE))
+    found = {"model.embed_tokens.weight": rows, "lm_head.weight": scores}
+    for name, value in tensors.items():
+        if name not in ("model.embed_tokens.weight", "lm_head.weight"):
+            found[name] = _wider(name, value.float(), width)
+    found["model.norm.weight"][width] = _LARGE
+    return found
+
+
+def _wider(name: str, value: Tensor, width: int) -> Tensor:
+    """A layer's tensor or a norm in states that are wider by numbers of which it knows nothing."""
+    if value.ndim == 1:  # a mean over more numbers is smaller
+        return F.pad(value * (width / (width + _SPARE)) ** 0.5, (0, _SPARE))
+    writes = name.endswith(("o_proj.weight", "down_proj.weight"))
+    return F.pad(value, (0, 0, 0, _SPARE) if writes else (0, _SPARE))
