@@ -1,7 +1,7 @@
 """Writes measured results, and the table of settings, into the documents.
 
 python benchmarks/render.py            # README between its markers, docs/results/, docs/images/bench-*, docs/claims.md,
-                                       # docs/choosing-a-drafter.md, docs/options.md
+                                       # docs/choosing-a-drafter.md, docs/options.md, docs/published-drafters.md
 python benchmarks/render.py --check    # exit code 1 if a document is stale
 """
 
@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))  # a script finds its own folder there, not the re
 from benchmarks import guide, publish  # noqa: E402
 from benchmarks.claims.page import render_claims  # noqa: E402
 from benchmarks.options import options_page  # noqa: E402
+from benchmarks.published_drafters import published_page  # noqa: E402
 from benchmarks.repeatability import repeatability  # noqa: E402
 from benchmarks.studies import ensemble_weights, executors, growth, image_ablation, serving  # noqa: E402
 from seeahead.bench.record import read_record  # noqa: E402
@@ -28,6 +29,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 README = "README.md"
 CLAIMS = "docs/claims.md"
 OPTIONS = "docs/options.md"
+PUBLISHED = "docs/published-drafters.md"
 MAIN = "bench-demo"
 """The run of everything, which speaks for itself in the README; every other run is a line below it."""
 METHODS = {
@@ -66,7 +68,7 @@ def main() -> int:
 def fresh_documents(root: Path) -> dict[str, str]:
     """What every document that shows results should say, by its name."""
     records = {path.name: read_record(path) for path in sorted((root / "results").glob("bench-*.json"))}
-    documents = {CLAIMS: render_claims(records), OPTIONS: options_page()}
+    documents = {CLAIMS: render_claims(records), OPTIONS: options_page(), PUBLISHED: published_page()}
     blocks, more = list[str](), list[str]()
     for name, record in records.items():
         stem, summary = Path(name).stem, summarize(record)

@@ -5,8 +5,10 @@ import sys
 import pytest
 
 from benchmarks import render
+from benchmarks.published_drafters import registry
 from seeahead.bench.record import write_record
 from tests.bench.made_record import made_record
+from tests.drafters.head_folders import DIALECTS
 
 
 def test_results_stand_between_the_markers():
@@ -20,10 +22,14 @@ def test_results_stand_between_the_markers():
         render.rendered(f"{render.BEGIN} only", block)
 
 
+PAGES = {"docs/claims.md", "docs/options.md", "docs/published-drafters.md"}
+"""Of tables that are no results."""
+
+
 def test_every_record_gets_its_documents(tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "README.md").write_text(f"{render.BEGIN}\n{render.END}\n")
-    assert set(render.fresh_documents(tmp_path)) == {"README.md", "docs/claims.md", "docs/options.md"}
+    assert set(render.fresh_documents(tmp_path)) == {"README.md", *PAGES}
     write_record(tmp_path / "results" / "bench-demo.json", made_record())
     write_record(tmp_path / "results" / "bench-x.json", made_record())
     found = render.fresh_documents(tmp_path)
@@ -36,3 +42,12 @@ def test_every_record_gets_its_documents(tmp_path):
 def test_the_documents_show_what_is_stored(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["render.py", "--check"])
     assert render.main() == 0, capsys.readouterr().out
+
+
+def test_every_published_drafter_has_a_format_and_every_format_dialects_that_tests_know():
+    formats, rows = registry()
+    assert {row.format for row in rows} == formats.keys()
+    assert len({row.id for row in rows}) == len(rows)
+    named = [name for one in formats.values() for name in one.dialects]
+    assert sorted(named) == sorted(DIALECTS)
+    assert all(one.dialects or one.told for one in formats.values())

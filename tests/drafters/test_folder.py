@@ -5,6 +5,7 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from seeahead.drafters.folder import ADAPTER
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executors.checkpoint import WEIGHTS
+from seeahead.train.feature_networks import to_train
 from seeahead.train.language import load_network
-from seeahead.train.msd import load_to_train
 from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_OWN, NUM_TARGET, change_config, make, write
 
 
@@ -229,7 +230,7 @@ def test_a_map_that_is_none_is_refused(copy_of, kind: str, offsets: torch.Tensor
 def test_a_folder_to_go_on_training_from_is_checked_as_well(copy_of, kind: str) -> None:
     def start(folder: Path) -> None:
         if kind == "msd":
-            load_to_train(folder, 16, NUM_TARGET)
+            to_train(folder, SimpleNamespace(width=16, vocab_size=NUM_TARGET))
         else:
             load_network(folder, None, NUM_TARGET)
 

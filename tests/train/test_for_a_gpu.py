@@ -13,7 +13,7 @@ from seeahead.executors.fuse import fused_decoder
 from seeahead.families import family_for
 from seeahead.prompt import make_prompt
 from seeahead.testing import tiny_model, tiny_processor
-from seeahead.train import generation, language, msd
+from seeahead.train import features, generation, language
 from seeahead.train.data import Dataset
 from seeahead.train.encoding import encoded
 from seeahead.train.language import LanguageObjective
