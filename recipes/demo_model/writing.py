@@ -16,7 +16,6 @@ from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.target import Target
 from seeahead.train.generation import written_by
-from seeahead.train.recipe import GenerationSettings
 
 Row = dict[str, Any]  # one JSON line: batch, seconds, text, question, ids
 
@@ -29,8 +28,7 @@ def answered(
     inputs = [_encoded(model, processor, prompt) for prompt in prompts]
     if model.device.type == "cpu":
         return plain_answers(Target.of(family), inputs, max_new_tokens)
-    settings = GenerationSettings(max_new_tokens=max_new_tokens)
-    return [trace.ids for trace in written_by(family, inputs, settings)]
+    return [trace.ids for trace in written_by(family, inputs, max_new_tokens)]
 
 
 def _encoded(model: LlavaForConditionalGeneration, processor: LlavaProcessor, prompt: Prompt) -> ModelInputs:

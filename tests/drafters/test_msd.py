@@ -67,7 +67,7 @@ def test_slot_j_holds_token_j_plus_1_and_only_text_is_joined_with_a_feature(prom
     embeddings, features = given(prompt)
     newest = torch.full((WIDTH,), 0.5)
     following, is_visual = shifted(embeddings, torch.tensor(prompt) == IMAGE, newest[None])
-    x = made.read(Slots(following, features, is_visual))
+    x = made.begin(Slots(following, features, is_visual)).x
     for slot, token in enumerate([*prompt[1:], 9]):
         embedding = newest if slot == len(prompt) - 1 else embeddings[slot + 1]
         joined = made.fc(torch.cat((embedding, features[slot])))

@@ -133,15 +133,34 @@ def test_a_run_that_was_cut_off_ends_as_one_that_was_not(family, conversations, 
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversations, trained, tmp_path):
-    answers = trained.parents[1] / "answers"
-    data = Dataset(shrunk(8), family, conversations, answers, lambda line: None, tmp_path)
-    folder = train(data, tmp_path / "further", trained)
+@pytest.mark.parametrize("method", METHODS)
+def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversations, folders, tmp_path, method):
+    answers, start = folders[method].parents[1] / "answers", folders[method]
+    recipe = shrunk(8, METHODS[method])
+    [stage] = recipe.stages
+    data = Dataset(recipe, family, conversations, answers, lambda line: None, tmp_path)
+    folder = train(data, tmp_path / "further", start)
     further = json.loads((folder / "provenance.json").read_text())["held_out_agreement"]
-    before = json.loads((trained / "provenance.json").read_text())["held_out_agreement"]["two-stage"]
+    before = json.loads((start / "provenance.json").read_text())["held_out_agreement"][stage.name]
     assert further["before"] == pytest.approx(before, abs=0.05)  # stored in bfloat16
     with pytest.raises(ModelError, match="is not a drafter to start from"):
         train(data, tmp_path / "none", tmp_path)
+    other = "eagle3" if method == "msd" else "msd"
+    with pytest.raises(ModelError, match=f"is {other}, which {method} cannot start from"):
+        train(data, tmp_path / "other", folders[other])
+
+
+def test_answers_without_inner_states_are_not_taken_for_those_that_have_them(family, conversations, folders, tmp_path):
+    kept = folders["msd"].parents[1] / "answers"
+    shutil.copytree(kept, tmp_path / "answers")
+    origin = tmp_path / "answers" / "origin.json"
+    values = json.loads(origin.read_text())
+    assert values.pop("inner states") == "(1, 1, 0)"
+    origin.write_text(json.dumps(values))
+    recipe = shrunk(8, METHODS["eagle3"])
+    data = Dataset(recipe, family, conversations, tmp_path / "answers", lambda line: None, tmp_path)
+    with pytest.raises(InputError, match="inner states was not there"):
+        train(data, tmp_path / "out")
 
 
 # ---- what is taught

@@ -16,8 +16,8 @@ from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import features, generation, language
 from seeahead.train.data import Dataset
 from seeahead.train.encoding import encoded
-from seeahead.train.language import LanguageObjective
 from seeahead.train.features import FeatureObjective
+from seeahead.train.language import LanguageObjective
 from seeahead.train.recipe import GenerationSettings, Network, read_drafter_recipe
 from seeahead.train.run import agreement
 
@@ -96,7 +96,9 @@ def test_gathered_features_are_the_batches_made_one_by_one(
     recipe = read_drafter_recipe(RECIPES / "msd-gpu.toml")
     network = Network(vocabulary=60, pictures=pictures, visual_tokens=num_visual)
     recipe = replace(recipe, network=network, writing=WRITING)
-    objective = FeatureObjective.begin(Dataset(recipe, family, conversations, answers, lambda line: None, answers), None)
+    objective = FeatureObjective.begin(
+        Dataset(recipe, family, conversations, answers, lambda line: None, answers), None
+    )
     examples = objective.data["answers"][:9]
     single = objective.batch(examples)
     monkeypatch.setattr(features, "gathers", lambda device: True)

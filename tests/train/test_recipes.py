@@ -186,3 +186,19 @@ def test_what_ships_is_read_as_it_is_written() -> None:
         assert (recipe.kind, recipe.seed, recipe.source) == (table["kind"], table["seed"], path.name)
         for given, read in zip(table.get("stages", []), recipe.stages, strict=True):
             assert (read.name, read.limits.steps, read.data) == (given["name"], given["steps"], (given["data"],))
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "key", "value", "says"),
+    [
+        ("eagle3-cpu.toml", "stages", "loss", '{ "smooth-l1" = 1.0 }', "allowed: soft-cross-entropy"),
+        ("eagle3-cpu.toml", "network", "pictures", '"pooled"', "reads placeholders"),
+        ("eagle3-cpu.toml", "network", "decoupled", "false", "reads placeholders"),
+        ("eagle3-cpu.toml", "writing", "features", "false", "add features = true"),
+        ("eagle3-cpu.toml", "stages", "decay", "0", "decay is 0"),
+        ("vispec-cpu.toml", "network", "visual_tokens", "0", "visual_tokens of 1 or more"),
+        ("vispec-cpu.toml", "network", "decoupled", "false", "leave decoupled out"),
+    ],
+)
+def test_what_a_feature_drafter_cannot_be_is_refused(tmp_path, name, table, key, value, says) -> None:
+    assert says in refused(read_drafter_recipe, tmp_path, changed(name, table, key, value))
