@@ -20,7 +20,7 @@ from benchmarks.claims.page import render_claims  # noqa: E402
 from benchmarks.options import options_page  # noqa: E402
 from benchmarks.published_drafters import published_page  # noqa: E402
 from benchmarks.repeatability import repeatability  # noqa: E402
-from benchmarks.studies import ensemble_weights, executors, growth, image_ablation, serving  # noqa: E402
+from benchmarks.studies import ensemble_weights, executors, gpu, growth, image_ablation, serving  # noqa: E402
 from seeahead.bench.record import read_record  # noqa: E402
 from seeahead.bench.summary import summarize  # noqa: E402
 from seeahead.provenance import write_text  # noqa: E402
@@ -42,6 +42,7 @@ STUDIES = {
     "pictures": (image_ablation.documents, "What the image gives the vision drafter"),
     "ensembles": (ensemble_weights.documents, "How `tabed` weighs its views, and what that costs"),
     "executors": (executors.documents, "Executors and a peer side by side, in float32, 16 bits and int8"),
+    "gpu": (gpu.documents, "Executors on a GPU: exactness, and passes of a 7B model"),
     "growth": (growth.documents, "How passes grow with context, tree and batch, for every executor"),
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
     "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),

@@ -9,6 +9,7 @@ import torch
 from seeahead.data.conversations import MARKER, Conversation
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import InputError
+from seeahead.executor import FEATURES
 from seeahead.executors.fuse import fused_decoder
 from seeahead.families import family_for
 from seeahead.prompt import make_prompt
@@ -54,11 +55,11 @@ def test_responses_written_in_step_are_those_written_slot_by_slot(family, monkey
     image = PICTURES / "cow.jpg"
     asked = ("What is this?", [image]), ("And what would a bird say?", []), ("Both?", [image, image])
     prompts = [family.encode(make_prompt(*one)) for one in asked]
-    alone = generation.written_by(family, prompts, WRITING)
+    alone = generation.written_by(family, prompts, 12, FEATURES)
     in_step(monkeypatch)
-    for one, other in zip(alone, generation.written_by(family, prompts, WRITING), strict=True):
+    for one, other in zip(alone, generation.written_by(family, prompts, 12, FEATURES), strict=True):
         assert one.ids == other.ids
-        torch.testing.assert_close(one.features, other.features, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one.features[-1], other.features[-1], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(one.embeddings, other.embeddings, rtol=1e-4, atol=1e-4)
         assert one.row()["top_ids"] == other.row()["top_ids"]
 
@@ -67,7 +68,7 @@ def test_drawn_responses_depend_on_the_seed_alone(family, monkeypatch):
     in_step(monkeypatch)
     prompts = [family.encode(make_prompt("What is this?", [])) for _ in range(4)]
     first, again, other = (
-        [one.ids for one in generation.written_by(family, prompts, WRITING, seed=seed)] for seed in (3, 3, 4)
+        [one.ids for one in generation.written_by(family, prompts, 12, FEATURES, seed=seed)] for seed in (3, 3, 4)
     )
     assert first == again != other
     assert len({tuple(ids) for ids in first}) > 1
