@@ -77,6 +77,7 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
         (["--data", "no/such/folder"], "does not exist"),
         (["--count", "0"], "count is 0; allowed is 1 or more"),
         (["--repeats", "0"], "repeats is 0; allowed is 1 or more"),
+        (["--max-new-tokens", "0"], "max_new_tokens is 0; allowed is 1 or more"),
         (["--temperature", "0.7"], "temperatures are 0.7; 0 must be the lowest"),
         (["-o", "pyproject.toml/out"], "cannot write into"),
         (["-d", "lokup"], "did you mean 'lookup'?"),

@@ -57,18 +57,21 @@ class Progress:
     def __enter__(self) -> Progress:
         if is_live(self._console) and talk() is Talk.NORMAL:
             self._bar = self._drawn("loading the model", is_timed=False)
+        if self._says_when:
+            self("loading the model", 0.0)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.stop()
+        if self._says_when:
+            note(f"{self._when()}done")
 
     def __call__(self, what: str, share: float) -> None:
         is_timed = what in self._timed
         stage = (what, int(20 * share) if is_timed else 0)
         if self._bar is None:
             if stage != self._last:
-                when = f"{monotonic() - self._started:.1f} s: " if self._says_when else ""
-                note(f"{when}{what} {share:.0%}" if stage[1] else f"{when}{what} …")
+                note(f"{self._when()}{what} {share:.0%}" if stage[1] else f"{self._when()}{what} …")
         else:
             if is_timed == self._bar.live.auto_refresh:
                 self.stop()
@@ -77,6 +80,9 @@ class Progress:
             total = 1.0 if share > 0 else None
             self._bar.update(self._bar.task_ids[0], description=what, total=total, completed=share, refresh=is_timed)
         self._last = stage
+
+    def _when(self) -> str:
+        return f"{monotonic() - self._started:.1f} s: " if self._says_when else ""
 
     def stop(self) -> None:
         if self._bar is not None:
