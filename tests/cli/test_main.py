@@ -151,8 +151,8 @@ def test_what_several_verbs_have_has_one_name(name):
     names = {name for action in cli.parser_of(name)._actions for name in action.option_strings}
     assert {"-q", "--quiet", "-v", "--verbose", "--debug", "-h", "--help"} <= names
     assert not names & {"--out", "--html", "--markdown", "--cache", "--target", "--path", "--page"}
-    assert ("--cache-dir" in names) == (name not in ("report", "completion"))
-    assert ("-o" in names) == ("--output" in names) == (name in ("demo", "bench", "report", "train"))
+    assert ("--cache-dir" in names) == (name not in ("report", "export", "completion"))
+    assert ("-o" in names) == ("--output" in names) == (name in ("demo", "bench", "report", "train", "export"))
 
 
 def test_quiet_leaves_errors_and_what_was_asked_for(verb, capsys):

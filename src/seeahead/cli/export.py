@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forms = "; ".join(f"{name}: {what}" for name, what in FORMS.items())
     parser.add_argument("drafter", help="folder or hub id of a drafter that was trained here")
     parser.add_argument("--as", dest="form", required=True, choices=[*FORMS], help=forms)
-    parser.add_argument("-o", "--out", type=Path, required=True, help="new folder to write")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="new folder to write")
     parser.add_argument("-m", "--model", default="", help="hub id or folder of the target, for speculators")
 
 
 def run(args: argparse.Namespace) -> int:
     from seeahead.export import export
 
-    print(export(args.drafter, args.form, args.out, args.model))
+    print(export(args.drafter, args.form, args.output, args.model))
     return 0
