@@ -104,19 +104,20 @@ def main(arguments: list[str] | None = None) -> int:
 def stages(device: str, *, is_tiny: bool) -> Iterator[tuple[str, Stage]]:
     """What is most wanted comes first."""
     families = FAMILIES[:1] if is_tiny else FAMILIES
-    for name in EXECUTORS[1:]:
+    executors = [name for name in EXECUTORS if device != "cpu" or name != "kernels"]
+    for name in executors[1:]:
         for model_type in families:
             run = partial(identical, model_type, name, torch.float32, device, 12 if is_tiny else 48)
             yield f"float32/{name}/{model_type}", told(run)
     for shape in SHAPES:
-        for name in (*EXECUTORS, "generate", "generate, compiled"):
+        for name in (*executors, "generate", "generate, compiled"):
             yield f"speed/{shape}/{name}", told(partial(speed, shape, name, device, is_tiny=is_tiny))
-    for name in EXECUTORS:
+    for name in executors:
         for model_type in families:
             run = partial(identical, model_type, name, torch.bfloat16, device, 12 if is_tiny else 48)
             yield f"bfloat16/{name}/{model_type}", told(run)
     if not is_tiny and has_demo():
-        for name in EXECUTORS:
+        for name in executors:
             yield f"demo/{name}", told(partial(demo, name, device))
 
 

@@ -22,7 +22,7 @@ def documents(stem: str, summary: Summary) -> dict[str, str]:
     """Texts by file name below the folder of documents; `stem` is the name of the record that `summary` is of."""
     images = {f"images/{stem}-{kind}.svg": image for kind, image in _images(summary)}
     shown = (f"![{alt}](../{file})" for file, alt in zip(images, _ALTS, strict=True))
-    page = f"As one page for a browser, answers included: `seeahead report results/{stem}.json --html page.html`."
+    page = f"As one page for a browser, answers included: `seeahead report results/{stem}.json -o page.html`."
     parts = ["# What was measured", page, whose_weights(summary), *shown, markdown(summary)]
     return {f"results/{stem}.md": "\n\n".join(parts), **images}
 
