@@ -51,7 +51,7 @@ def sample():
 
 
 def said(source):
-    return surprise(bind(f"{source}:probe=0", Target.of(family())), sample())
+    return float(surprise(bind(f"{source}:probe=0", Target.of(family())), sample()).mean())
 
 
 @pytest.mark.parametrize("form", ["eagle3", "speculators"])

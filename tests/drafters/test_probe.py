@@ -12,7 +12,9 @@ from time import perf_counter
 import pytest
 import torch
 
-from seeahead.drafters.head_networks import spoken
+from seeahead.drafters import probe
+from seeahead.drafters.feature_decoder import Rotation
+from seeahead.drafters.head_networks import Dialect, spoken
 from seeahead.drafters.heads import HeadDrafter
 from seeahead.drafters.probe import best_dialect
 from seeahead.drafters.vocabulary import DraftVocabulary
@@ -89,3 +91,14 @@ def test_what_was_found_is_remembered(tmp_path, number, monkeypatch):
     assert best_dialect(choice, make, target(model_type), str(number), [], tmp_path) == chosen
     file.write_text("[3]")
     assert best_dialect(choice, make, target(model_type), str(number), [], tmp_path) == choice.first
+
+
+NOISE = torch.randn(200, generator=torch.Generator().manual_seed(0))
+ONE, OTHER = Dialect(), Dialect(Rotation(50.0))
+
+
+@pytest.mark.parametrize(("gained", "kept"), [(0.1 * NOISE, ONE), (0.05 + 0.1 * NOISE, OTHER), (-0.05 + NOISE, ONE)])
+def test_what_the_config_says_is_kept_unless_another_is_better_beyond_chance(monkeypatch, gained, kept):
+    tokens = {ONE: NOISE + 1 + gained, OTHER: NOISE + 1}
+    monkeypatch.setattr(probe, "surprise", lambda drafter, sample: tokens[drafter])
+    assert probe.Surprises(lambda dialect: dialect).better(ONE, [ONE, OTHER], ["a sample"]) == kept

@@ -77,7 +77,7 @@ def folders(family, conversations, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "REPORT_SECONDS", -1.0)  # every step
         for method in ("eagle3", "msd", "vispec"):
-            recipe = shrunk(name=METHODS[method])
+            recipe = shrunk(NUM_STEPS if method == "msd" else NUM_STEPS // 2, METHODS[method])
             data = Dataset(recipe, family, conversations, root / "answers", lambda line: None, root)
             made[method] = train(data, root / method)
     return made

@@ -52,6 +52,18 @@ class Choice:
     def all(self) -> list[Dialect]:
         return [both for one in (self.first, *self.of_text) for both in self.beside(one)]
 
+    def among(self, chosen: Dialect) -> list[Dialect]:
+        """Dialects with what images have decided, and all that text may."""
+        return [
+            replace(
+                chosen,
+                rotation=replace(chosen.rotation, theta=one.rotation.theta),
+                layers=one.layers,
+                carries_norm=one.carries_norm,
+            )
+            for one in (self.first, *self.of_text)
+        ]
+
     def beside(self, chosen: Dialect) -> list[Dialect]:
         """Dialects with what text has decided, and all that images may."""
         changes = ((one.rotation, one.is_next, one.visual) for one in (self.first, *self.of_images))

@@ -1,7 +1,8 @@
 """Which dialect a published drafter speaks, found on the target's own words.
 
 The target answers a few short prompts; the drafter reads each answer in every dialect that may be meant, in one pass of
-its layer, and the one that expects most of what the target says is kept. Text decides what text can, images the rest.
+its layer. Text decides what text can, images the rest, in turn until neither changes anything. What the config says is
+kept unless another dialect expects more of what the target says, beyond chance.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ _SIZE = (336, 224)
 """Of their images: wide enough that positions on three axes differ from those on one."""
 _ANSWER = 24
 """Tokens of the target's to each prompt."""
+_ROUNDS = 3
+"""Of text and images at most."""
+_BEYOND_CHANCE = 2.0
+"""Standard errors, over tokens, by which a dialect is better than the one it takes the place of."""
 _log = logging.getLogger(__name__)
 
 Made = Callable[[Dialect], FeatureDrafter]
@@ -84,9 +89,7 @@ def best_dialect(
     of_images = [
         sample for sample in samples if target.image_token_ids & set(sample.context.inputs.token_ids[0].tolist())
     ]
-    chosen = _best((choice.first, *choice.of_text), made, samples)
-    if of_images and choice.of_images:
-        chosen = _best(dict.fromkeys((chosen, *choice.beside(chosen))), made, of_images)
+    chosen = _chosen(choice, Surprises(made), samples, of_images)
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {"number": known.index(chosen)})
@@ -97,22 +100,53 @@ def best_dialect(
     return chosen
 
 
-def _best(dialects: Iterable[Dialect], made: Made, samples: Sequence[Sample]) -> Dialect:
-    """The first of those that are surprised least."""
-    listed = list(dialects)
-    surprises = [sum(surprise(made(one), sample) for sample in samples) for one in listed]
-    return listed[surprises.index(min(surprises))]
+def _chosen(choice: Choice, told: Surprises, samples: Sequence[Sample], of_images: Sequence[Sample]) -> Dialect:
+    """By all samples what text decides, by those `of_images` the rest."""
+    chosen = choice.first
+    for _ in range(_ROUNDS):
+        before, chosen = chosen, told.better(chosen, choice.among(chosen), samples)
+        if of_images and choice.of_images:
+            chosen = told.better(chosen, choice.beside(chosen), of_images)
+        if chosen == before:
+            break
+    return chosen
 
 
-def surprise(drafter: FeatureDrafter, sample: Sample) -> float:
-    """Cross-entropy of what the target expected after each token of its answer, over draft ids, in nats per token."""
+class Surprises:
+    """How surprised each dialect is by the target's words; each reads each sample once."""
+
+    def __init__(self, made: Made) -> None:
+        self._made = made
+        self._known: dict[tuple[Dialect, int], Tensor] = {}
+
+    def better(self, current: Dialect, others: Iterable[Dialect], samples: Sequence[Sample]) -> Dialect:
+        """Of `others`, the one that is surprised least, where it is so beyond chance; else the `current` one."""
+        before = self._of(current, samples)
+        least = min(others, key=lambda one: float(self._of(one, samples).mean()))
+        gained = before - self._of(least, samples)
+        error = float(gained.std()) / len(gained) ** 0.5
+        return least if float(gained.mean()) > _BEYOND_CHANCE * error else current
+
+    def _of(self, dialect: Dialect, samples: Sequence[Sample]) -> Tensor:
+        """[tokens of all samples]."""
+        return torch.cat([self._in(dialect, sample) for sample in samples])
+
+    def _in(self, dialect: Dialect, sample: Sample) -> Tensor:
+        key = dialect, id(sample)
+        if key not in self._known:
+            self._known[key] = surprise(self._made(dialect), sample)
+        return self._known[key]
+
+
+def surprise(drafter: FeatureDrafter, sample: Sample) -> Tensor:
+    """[tokens]: cross-entropy of what the target expected after each token of its answer, over draft ids, in nats."""
     model = drafter.model(sample.context)
     model.accept(sample.feedback)
     guessed = log_probabilities(model.taught())
     said = sample.logits
     if drafter.vocabulary is not None:
         said = said[:, drafter.vocabulary.target_ids.to(said.device)]
-    return float(-(log_probabilities(said[:, : guessed.shape[-1]]).exp() * guessed).sum(-1).mean())
+    return -(log_probabilities(said[:, : guessed.shape[-1]]).exp() * guessed).sum(-1)
 
 
 @torch.inference_mode()
