@@ -61,7 +61,8 @@ def case(number, folder):
 
 def decided(name, dialect):
     """What a tiny head's training decides beyond chance. On these targets it hardly needs to know where a slot is, so
-    chunked, interleaved and one axis say nearly the same, and so does any base to a head that is no EAGLE-3."""
+    chunked, interleaved, one axis and a place more or less (`is_next`) say nearly the same, and so does any base to a
+    head that is no EAGLE-3. So this is less than the whole dialect, which is counted beside it."""
     if not name.startswith("eagle3"):
         return dialect.visual
     return dialect.rotation.theta, dialect.layers, dialect.carries_norm, dialect.visual
