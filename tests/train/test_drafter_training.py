@@ -1,7 +1,6 @@
 """Drafters are trained end to end, as every recipe says but in seconds: they learn, can be cut off, and draft."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 import seeahead
-from seeahead.data.conversations import read_conversations
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.drafters import bind
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import InputError, ModelError
-from seeahead.families import family_for
 from seeahead.target import Target
-from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import loop
 from seeahead.train.data import Dataset
 from seeahead.train.examples import SLOT, Example
@@ -39,26 +35,14 @@ NUM_STEPS = 100
 
 
 @pytest.fixture(scope="module")
-def family():
-    """A tiny LLaVA whose next token depends on the last one alone: something a small drafter can learn."""
-    model = tiny_model("llava")
-    with torch.no_grad():
-        for layer in model.get_decoder().layers:
-            layer.self_attn.o_proj.weight.zero_()
-    return family_for(model, tiny_processor("llava"))
-
-
-@pytest.fixture(scope="module")
-def conversations(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("talk")
-    shutil.copy(PICTURES / "cow.jpg", folder)
-    rows = []
-    for number in range(60):
-        question = {"role": "user", "content": f"What is {number * 7}?"}
-        answer = {"role": "assistant", "content": f"It is {number}."}
-        rows.append({"messages": [question, answer], "images": ["cow.jpg"] * (number % 2)})
-    (folder / "talk.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return read_conversations(folder / "talk.jsonl")
+def conversations(talk):
+    return talk(
+        [
+            {"role": "user", "content": f"What is {number * 7}?"},
+            {"role": "assistant", "content": f"It is {number}."},
+        ]
+        for number in range(60)
+    )
 
 
 def shrunk(name, corpus, num_steps=NUM_STEPS, **changes):

@@ -10,15 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 import seeahead
-from seeahead.data.conversations import read_conversations
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.drafters import bind
 from seeahead.drafters.msd import MsdNetwork, MsdOptions
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError, ModelError
-from seeahead.families import family_for
 from seeahead.target import Target
-from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import loop
 from seeahead.train.data import Dataset
 from seeahead.train.examples import Example, mixed, ramp
@@ -34,25 +31,8 @@ NUM_STEPS = 160
 
 
 @pytest.fixture(scope="module")
-def family():
-    """A tiny LLaVA whose next token depends on the last one alone."""
-    model = tiny_model("llava")
-    with torch.no_grad():
-        for layer in model.get_decoder().layers:
-            layer.self_attn.o_proj.weight.zero_()
-    return family_for(model, tiny_processor("llava"))
-
-
-@pytest.fixture(scope="module")
-def conversations(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("talk")
-    shutil.copy(PICTURES / "cow.jpg", folder)
-    rows = [
-        {"messages": [{"role": "user", "content": f"What is {number * 7}?"}], "images": ["cow.jpg"] * (number % 2)}
-        for number in range(40)
-    ]
-    (folder / "talk.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return read_conversations(folder / "talk.jsonl")
+def conversations(talk):
+    return talk([{"role": "user", "content": f"What is {number * 7}?"}] for number in range(40))
 
 
 def shrunk(num_steps=NUM_STEPS, name="msd-cpu", **changes):

@@ -37,7 +37,10 @@ def add_target(
         add("-d", "--drafter", default=known.drafter or None, help=drafter)
     precisions = "auto (the checkpoint's own), float32, bfloat16, float16; with openvino also int8, int4"
     add("--dtype", default=known.dtype or "auto", help=precisions)
-    executors = "transformers, openvino, graphs (CUDA graphs), exact (the same answers in 16 bits too), or auto"
+    executors = (
+        "transformers, openvino, graphs (CUDA graphs), kernels (graphs of Triton kernels), exact (the same answers in "
+        "16 bits too), or auto"
+    )
     add("--executor", default=known.executor or "auto", help=executors)
     add("--device", default=known.device or "auto", help="auto, cpu, cuda, cuda:1, …")
     add_cache(parser)

@@ -57,9 +57,6 @@ class Exact:
         own = torch.arange(len(rows.lines), device=device) < rows.high[:, None]
         return torch.cat([before, own], 1)[None]
 
-    def bounds(self, rows: Rows, num_columns: int) -> Tensor:
-        return torch.stack([rows.low.new_zeros(()), rows.low.amax()])
-
     def attend(
         self,
         cache: RegionCache,

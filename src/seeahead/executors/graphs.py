@@ -226,7 +226,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         rows = Rows(numbers[2 + axes], numbers[3 + axes], numbers[4 + axes :])
         visible = self._layout.visible(rows, sizes.columns)
         masks = [family.additive_mask(family.visible_in(kind, visible)) for kind in self._kinds]
-        bounds = None if self._parts is None else self._layout.bounds(rows, sizes.columns)
+        bounds = None if self._parts is None else Shared.bounds(rows, sizes.columns)
         kernels = None if self._parts is None else self._parts.kernels
         cache = RegionCache(self._regions, columns, (0, sizes.columns), kernels, bounds)
         read = looked_up(family.model, numbers[:1]) if embeddings is None else embeddings

@@ -47,10 +47,6 @@ class Layout(Protocol):
         """[1, rows, keys in the order of the layout]."""
         ...
 
-    def bounds(self, rows: Rows, num_columns: int) -> Tensor:
-        """[2]: columns that any row sees lie from the first to before the second."""
-        ...
-
     def attend(self, cache: RegionCache, lines: Tensor, module: nn.Module, *states: Any, **settings: Any) -> Any:
         """`attending.Attention`, with `Rows.lines` of all rows."""
         ...
@@ -82,7 +78,9 @@ class Shared:
         pending = rows.lines.T.gather(1, place.clamp(0, most)).bool() & (place >= 0) & (place <= most)
         return (pending | ((columns >= first) & (columns < end)))[None]
 
-    def bounds(self, rows: Rows, num_columns: int) -> Tensor:
+    @staticmethod
+    def bounds(rows: Rows, num_columns: int) -> Tensor:
+        """[2]: columns that any row sees lie from the first to before the second."""
         return torch.stack([rows.low.amin(), (rows.high.amax() + len(rows.lines)).clamp_max(num_columns)])
 
     def attend(
