@@ -226,10 +226,10 @@ def load(
 
     `drafter`: a kind (none, lookup, language, vision, tabed, msd), a folder or hub id (a smaller VLM of the target's
     tokenizer will do), or an object; by default auto, all that there are for the target in one tree. `executor` runs
-    the model: transformers, openvino (on a CPU; `dtype` may be int8 or int4), graphs, exact (16-bit answers are plain
-    decoding's too), or auto, the faster one of the first two (docs/executors.md). `chat_template` replaces the
-    checkpoint's own. `self_check`: a model that has not passed it here is proven on itself, in a few passes, before any
-    answer (docs/losslessness.md). `progress` is told (what is done, share). Raises ModelError or DrafterError.
+    the model: transformers, openvino (on a CPU; `dtype` may be int8 or int4), graphs, kernels, exact (16-bit answers
+    are plain decoding's too), or auto, the fastest of the others here (docs/executors.md). `chat_template` replaces
+    the checkpoint's own. `self_check`: a model that has not passed it here is proven on itself, in a few passes, before
+    any answer (docs/losslessness.md). `progress` is told (what is done, share). Raises ModelError or DrafterError.
     """
     # What is cheap comes first, so that a wrong name is told before weights are read.
     own: Mapping[str, Path] = {}

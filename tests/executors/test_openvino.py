@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from seeahead.decode import run
 from seeahead.drafters import bind
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import ModelError
-from seeahead.executor import ModelInputs, PromptInputs
+from seeahead.executor import ModelInputs, PromptInputs, Want
 from seeahead.executors import converted, groups, many, openvino
+from seeahead.executors.graphs import GraphsExecutor
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families import choice, family_for, loading
 from seeahead.families.choice import choose
@@ -50,6 +52,18 @@ def on_openvino(model_type, precision="float32", **changes):
 @pytest.mark.parametrize("model_type", OTHERS)
 def test_a_family_says_what_transformers_says(model_type):
     assert_family_agrees(on_openvino(model_type), model_type)
+
+
+def test_what_drafters_read_is_in_the_type_that_the_executor_names(monkeypatch):
+    """Layers of drafters are loaded in that type, and packed ones take no other."""
+    monkeypatch.setattr(openvino, "arithmetic", lambda precision: torch.bfloat16)
+    family = on_openvino("llava", "bfloat16")
+    dtype, inputs, want = family.executor.limits.dtype, tiny_inputs("llava"), Want((0, 1, -1), embeddings=True)
+    session = Session(family.executor, inputs.length)
+    read, tree = session.prefill(inputs, want), session.score([5], [ROOT], want)
+    held = [*read.features.values(), *tree.features.values(), read.embeddings, family.executor.embed(torch.tensor([5]))]
+    assert dtype == torch.bfloat16
+    assert {one.dtype for one in held} == {dtype}
 
 
 @pytest.mark.parametrize("model_type", REFUSED)
@@ -316,6 +330,38 @@ def test_what_does_not_go_together_is_refused_before_anything_is_loaded(monkeypa
 
 def _missing(name):
     raise converted.metadata.PackageNotFoundError(name)
+
+
+@pytest.mark.parametrize("fault", [None, "refused", "wrong", "crashes"])
+def test_auto_takes_the_fastest_that_runs_and_is_right_on_a_gpu(fault, monkeypatch):
+    """There it is graphs of kernels; what those cannot do is left to the next, and the last is transformers'."""
+
+    def kernels(family):
+        if fault == "refused":
+            raise ModelError("no Triton")
+        made = GraphsExecutor(family)
+        made.name = "kernels"
+        score = made.forward
+
+        def forward(trees, want):
+            if fault == "crashes":
+                raise RuntimeError("operation not permitted when stream is capturing")
+            return [replace(one, logits=-one.logits) for one in score(trees, want)]
+
+        if fault is not None:
+            made.forward = forward
+        return made
+
+    monkeypatch.setattr(choice, "kernels_executor", kernels)
+    family = family_for(tiny_model("llava"))
+    choice.put_executor(family, choice.Choice("auto", "", torch.float32), is_given=False, report=None)
+    assert family.executor.name == ("graphs" if fault else "kernels")
+    assert choice.beside(family.executor).executor == "auto"
+
+    monkeypatch.setattr(choice, "GraphsExecutor", kernels if fault else choice.GraphsExecutor)
+    family = family_for(tiny_model("llava"))
+    choice.put_executor(family, choice.Choice("auto", "", torch.float32), is_given=False, report=None)
+    assert family.executor.name.partition(",")[0] == ("transformers" if fault else "kernels")
 
 
 def test_auto_takes_openvino_where_it_keeps_the_precision(monkeypatch):

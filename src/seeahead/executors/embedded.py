@@ -134,7 +134,7 @@ class EmbeddedExecutor(ABC, Generic[Held]):
         part = self._prompt_part(prompt)
         logits, features = self._run(part, want)
         part.slot.length += len(part.embeddings)
-        embedded = as_read(self.family.model, part.embeddings) if want.embeddings else None
+        embedded = as_read(self.family.model, part.embeddings).to(self.limits.dtype) if want.embeddings else None
         return Scores(logits, features, embedded)
 
     def _prompt_part(self, prompt: PromptInputs) -> Part[Held]:

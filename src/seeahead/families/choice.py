@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from seeahead.errors import ModelError, shown
-from seeahead.executor import Executor, ModelExecutor
+from seeahead.executor import Executor, ModelExecutor, ModelInputs
 from seeahead.executors.conversion import PRECISIONS
 from seeahead.executors.converted import check_installed, is_installed
 from seeahead.executors.exact import exact_executor
@@ -17,6 +17,8 @@ from seeahead.executors.graphs import GraphsExecutor, kernels_executor
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families.base import Family
 from seeahead.families.loading import pick_device, pick_dtype
+from seeahead.session import Session
+from seeahead.tree import ROOT
 
 EXECUTORS = ("auto", "transformers", "openvino", "graphs", "kernels", "exact")
 _IN_TORCH: dict[str, Callable[[Family], ModelExecutor]] = {
@@ -27,13 +29,16 @@ _IN_TORCH: dict[str, Callable[[Family], ModelExecutor]] = {
 """Those that run the model's own weights in its own type, on any device."""
 _LEAST = 20_000_000
 """Weights of a model that `auto` converts: a smaller one is answered before it is converted."""
+_MOST_APART = 0.1
+"""Of logits of a trial, in parts of their size: beyond it an executor is wrong, below it may be rounding."""
 _SHARE = 8
 """`auto` converts where the converted weights take at most this part of the memory beside the model's own."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`executor`: one of those named, or auto, where the model itself decides. `dtype`: of the model as loaded."""
+    """`executor`: one of those named, or auto, where the model itself decides. `precision`: that of OpenVINO's weights;
+    where it is empty, the model runs in torch. `dtype`: of the model as loaded."""
 
     executor: str
     precision: str
@@ -52,10 +57,11 @@ def choose(executor: str, dtype: str | torch.dtype, device: str, *, is_given: bo
         executor == "auto" and not needs_openvino and (is_given or not on_cpu)
     ):
         if needs_openvino:
-            named = "transformers" if executor == "auto" else executor
-            raise ModelError(f"dtype '{dtype}' needs executor openvino; with {named} give float32, bfloat16, float16")
+            raise ModelError(
+                f"dtype '{dtype}' needs executor openvino; with {executor} give float32, bfloat16, float16"
+            )
         pick_dtype(dtype)
-        return Choice("transformers" if executor == "auto" else executor, "", dtype)
+        return Choice("transformers" if executor == "auto" and is_given else executor, "", dtype)
     precision = _precision(dtype)
     if executor == "auto" and not needs_openvino:
         can = precision == "float32" and is_installed()
@@ -84,7 +90,7 @@ def beside(executor: Executor) -> Choice:
     """For a language model that drafts for what `executor` runs: of its kind and precision, where it pays."""
     if isinstance(executor, OpenVinoExecutor):
         return Choice("auto", executor.precision, "float32")
-    return Choice("transformers", "", executor.limits.dtype)
+    return Choice("auto" if isinstance(executor, GraphsExecutor) else "transformers", "", executor.limits.dtype)
 
 
 def put_executor(
@@ -94,7 +100,12 @@ def put_executor(
     if choice.executor in _IN_TORCH:
         family.executor = _IN_TORCH[choice.executor](family)
         return
-    if choice.executor == "openvino" or (choice.executor == "auto" and _pays(family)):
+    if choice.executor == "auto" and not choice.precision:
+        for make in (kernels_executor, GraphsExecutor):
+            if runs := _tried(family, make):
+                family.executor = runs
+                return
+    elif choice.executor == "openvino" or (choice.executor == "auto" and _pays(family)):
         try:
             family.executor = OpenVinoExecutor(family, choice.precision, report)
             return
@@ -103,6 +114,22 @@ def put_executor(
                 raise
     if not is_given:
         family.fuse()  # a model that was given stays as it is: others may hold it too
+
+
+@torch.inference_mode()
+def _tried(family: Family, make: Callable[[Family], ModelExecutor]) -> ModelExecutor | None:
+    """The executor, if a prompt and a tree run on it and say what transformers says."""
+    tokens = torch.arange(3, 7, device=family.device)[None]
+    try:
+        made, found = make(family), []
+        for executor in (made, family.executor):
+            session = Session(executor, tokens.shape[1])
+            session.prefill(ModelInputs(tokens))
+            found.append(session.score([3, 4, 5], [ROOT, 0, 0]).logits.float())
+            session.close()
+    except Exception:  # noqa: BLE001 - whatever this model or this GPU cannot do is left to transformers
+        return None
+    return made if (found[0] - found[1]).norm() <= _MOST_APART * found[1].norm() else None
 
 
 def _pays(family: Family) -> bool:
