@@ -13,7 +13,7 @@ from seeahead.decode import run, start, steps
 from seeahead.drafters import spec_of
 from seeahead.drafters.calibration import Calibration, OwnCalibration, facts_of
 from seeahead.drafters.candidates import Candidates
-from seeahead.drafters.experience import Experience
+from seeahead.drafters.experience import PRIOR, Experience
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
@@ -80,6 +80,27 @@ def test_what_was_learned_is_kept_in_a_file_and_read_again(tmp_path):
         assert (again.skills[key].value, again.skills[key].sure) == (skill.value, skill.sure)
     old, new = (one.calibration("right 1", True).weights for one in (drafter.experience, again))
     assert old == new
+
+
+def test_a_drafter_brings_what_its_training_learned_of_it(tmp_path):
+    """Under whatever name it is a member, and less sure than what is learned here."""
+    drafter = auto(WRONG, RIGHT)
+    for _ in range(12):
+        answered(drafter)
+    drafter.experience.save_prior(tmp_path, "right 1")
+    new = TableExperience()
+    new.read_prior(tmp_path, "mine")
+    new.read_prior(tmp_path / "another", "other")
+    [(key, skill)] = new.skills.items()
+    learned = drafter.experience.skills["right 1", key[1]]
+    assert key[0] == "mine"
+    assert skill.value == learned.value > 1
+    assert skill.sure < learned.sure
+    weights = [one.calibration(name, True).weights for one, name in ((drafter.experience, "right 1"), (new, "mine"))]
+    assert weights[0] == weights[1]
+    (tmp_path / PRIOR).write_text("{")
+    with pytest.raises(DrafterError, match=r"delete its auto\.json"):
+        new.read_prior(tmp_path, "mine")
 
 
 @pytest.mark.parametrize(

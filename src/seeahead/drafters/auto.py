@@ -83,17 +83,20 @@ class AutoSpec(DrafterSpec):
     state: Annotated[Path | None, Field(description="a file that keeps what was learned")] = None
 
     def bind(self, target: Target) -> AutoDrafter:
-        from seeahead.drafters import FASTEST, bind
+        from seeahead.drafters import FASTEST, spec_of
 
         names = self.members or (*(kind for kind in FASTEST if kind in self.own), "lookup")
         members: dict[str, Drafter] = {}
+        experience = Experience(PassTimes(target.executor))
         for text in names:
-            member = bind(text, target, self.own)
+            spec = spec_of(text, self.own)
+            member = spec.bind(target)
             name = member.name if member.name not in members else text
             if name in members:
                 raise DrafterError(f"drafter '{text}' is a member twice; name each once")
             members[name] = member
-        experience = Experience(PassTimes(target.executor))
+            if (source := getattr(spec, "source", None)) is not None:
+                experience.read_prior(Path(source), name)
         if self.state is not None:
             if self.state.exists():
                 experience.read(self.state)

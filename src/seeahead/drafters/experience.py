@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,8 @@ from seeahead.drafters.pass_times import Times, mixed
 from seeahead.errors import DrafterError
 from seeahead.provenance import write_json
 
+PRIOR = "auto.json"
+"""In a drafter's folder: what its training learned of it."""
 Kind = tuple[int, bool]
 """Of questions: how many images (0, 1, or more), and whether the answer is greedy."""
 
@@ -22,7 +25,7 @@ _FIRST = 0.8
 _SKILL, _EASE, _OWN_SKILL = 2.0, 0.5, 2.0
 """How sure each part of these log odds is at first: what a drafter is good at, how easy an answer is, and the drafter
 in that answer."""
-_MOST_SURE = 60.0
+_MOST_SURE, _PRIOR_SURE = 60.0, 10.0
 _LEVEL_SHARE = 0.06
 """Of a pass of the target, that a pass of such a drafter takes."""
 _MEMORY, _LONG_MEMORY = 0.9, 0.97
@@ -44,7 +47,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class _Skill:
-    drafter: Annotated[str, matching(r"^.{1,500}$", "a drafter's name")]
+    drafter: Annotated[str, matching(r"^.{0,500}$", "a drafter's name")]
     num_images: Annotated[int, whole(0, 2)]
     is_greedy: Annotated[bool, flag()]
     log_odds: Annotated[float, real(-50, 50)]
@@ -53,7 +56,7 @@ class _Skill:
 
 @dataclass(frozen=True)
 class _Calibration:
-    drafter: Annotated[str, matching(r"^.{1,500}$", "a drafter's name")]
+    drafter: Annotated[str, matching(r"^.{0,500}$", "a drafter's name")]
     is_greedy: Annotated[bool, flag()]
     weights: Annotated[tuple[Weight, ...], several("6 numbers", 6)]
 
@@ -84,17 +87,41 @@ class Experience:
 
     def read(self, path: Path) -> None:
         """What `save` wrote. Raises DrafterError for anything else."""
-        values = read_json(path, "give a file that auto wrote, or the name of a new one", DrafterError)
-        stored = checked(_Stored, values, f"auto's state {path.name}", DrafterError)
+        self._take(path, "give a file that auto wrote, or the name of a new one", {}, _MOST_SURE)
+
+    def read_prior(self, folder: Path, name: str) -> None:
+        """What a drafter's training learned of it, if its folder tells; the drafter is a member called `name`."""
+        if (folder / PRIOR).is_file():
+            self._take(folder / PRIOR, f"get the drafter again, or delete its {PRIOR}", {"": name}, _PRIOR_SURE)
+
+    def _take(self, path: Path, mend: str, names: Mapping[str, str], most_sure: float) -> None:
+        stored = checked(_Stored, read_json(path, mend, DrafterError), f"auto's state {path.name}", DrafterError)
         for skill in stored.skills:
-            self.skills[skill.drafter, (skill.num_images, skill.is_greedy)] = Learned(skill.log_odds, skill.sure)
+            key = names.get(skill.drafter, skill.drafter), (skill.num_images, skill.is_greedy)
+            self.skills[key] = Learned(skill.log_odds, min(skill.sure, most_sure))
         for one in stored.calibrations:
-            self._calibrations[one.drafter, one.is_greedy] = Calibration(one.weights[:6])
+            self._calibrations[names.get(one.drafter, one.drafter), one.is_greedy] = Calibration(one.weights[:6])
 
     def save(self, path: Path) -> None:
         """What drafters are good at, and their calibrations; not what they cost, which is this machine's."""
-        skills = [_Skill(name, *kind, one.value, one.sure) for (name, kind), one in self.skills.items()]
-        known = [_Calibration(*key, tuple(one.weights)) for key, one in self._calibrations.items()]
+        self._write(path, {})
+
+    def save_prior(self, folder: Path, name: str) -> None:
+        """What is known of one member, beside its weights."""
+        self._write(folder / PRIOR, {name: ""})
+
+    def _write(self, path: Path, names: Mapping[str, str]) -> None:
+        """With `names`, of those members alone, called so."""
+        skills = [
+            _Skill(names.get(name, name), *kind, one.value, one.sure)
+            for (name, kind), one in self.skills.items()
+            if name in names or not names
+        ]
+        known = [
+            _Calibration(names.get(name, name), is_greedy, tuple(one.weights))
+            for (name, is_greedy), one in self._calibrations.items()
+            if name in names or not names
+        ]
         write_json(path, asdict(_Stored(tuple(skills), tuple(known))))
 
     def calibration(self, name: str, is_greedy: bool) -> Calibration:

@@ -70,14 +70,17 @@ class Dataset:
             gathered["answers"] = self.responses()
         return gathered
 
+    def shuffled(self) -> list[Conversation]:
+        """In the order in which they are asked, until the minutes are used up."""
+        return random.Random(f"{self.recipe.seed} prompts").sample(self.conversations, len(self.conversations))
+
     def responses(self) -> list[Example]:
         """The target's responses to every question, as many as it may write."""
         recipe = self.recipe
         self.check_answers()
         layers = FEATURES if INNER not in origin_in(self.answers) else (*FEATURES, *inner_layers(self.family))
         responses = TargetResponses(self.answers, self.family, recipe.writing, self.report, layers)
-        order = random.Random(f"{recipe.seed} prompts").sample(self.conversations, len(self.conversations))
-        responses.write(exchanges_of(order, responses.left_out))
+        responses.write(exchanges_of(self.shuffled(), responses.left_out))
         num_visual = recipe.network.visual_tokens if recipe.kind == "vision" else None
         reads_features = recipe.kind in FEATURE_KINDS
         found = responses.feature_examples(LONGEST) if reads_features else responses.examples(num_visual)

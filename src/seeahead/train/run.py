@@ -20,12 +20,15 @@ from seeahead.data.conversations import Conversation, conversations_from
 from seeahead.data.corpora import check_text
 from seeahead.drafters.folder import Folder
 from seeahead.errors import InputError, ModelError
+from seeahead.families.loading import pick_device
 from seeahead.provenance import provenance, write_json
-from seeahead.train.data import Dataset
+from seeahead.train.data import Dataset, exchanges_of
 from seeahead.train.features import FeatureObjective
 from seeahead.train.language import LanguageObjective
 from seeahead.train.loop import Loss, LossOf, Processes, fit
+from seeahead.train.prior import learn_prior
 from seeahead.train.recipe import FEATURE_KINDS, DrafterRecipe, StageRecipe, origin_of_stage, read_drafter_recipe
+from seeahead.train.responses import LeftOut
 from seeahead.train.stage import Report, Stage
 
 AT_ONCE = 16
@@ -63,7 +66,10 @@ def train_drafter(
         for entry in (conversations_from(source, count) if isinstance(source, Path | str) else source[:count])
     ]
     check(read, conversations, start)
-    family = load(target, drafter="none", device=Processes().device(device)).family
+    place = pick_device(Processes().device(device))
+    # On a GPU the target writes by a loop of its own (`together.py`), which graphs would only take memory from.
+    executor = "auto" if place.type == "cpu" else "transformers"
+    family = load(target, drafter="none", device=str(place), executor=executor).family
     return train(Dataset(read, family, conversations, answers or out / "answers", report, texts), out, start)
 
 
@@ -121,6 +127,8 @@ def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
             "num_parameters": sum(value.numel() for value in objective.parameters().values()),
         }
         write_json(folder / "provenance.json", {**known, **provenance(recipe.seed)})
+        # Those asked last were least learned from.
+        learn_prior(dataset.family, folder, exchanges_of(reversed(dataset.shuffled()), LeftOut()), recipe.seed)
         plot_losses(stages, folder / "losses.svg")
     return folder
 
