@@ -10,6 +10,7 @@ from seeahead.data.conversations import read_conversations
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.families import family_for
 from seeahead.testing import tiny_model, tiny_processor
+from seeahead.train import prior
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +35,11 @@ def talk(tmp_path_factory):
         return read_conversations(folder / "talk.jsonl")
 
     return read
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_priors():
+    """What a training learns for `auto` takes no longer than its steps do here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prior, "NUM_PROMPTS", 1)
+        yield

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 import seeahead
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.drafters import bind
+from seeahead.drafters.auto import AutoSpec
+from seeahead.drafters.experience import PRIOR
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import InputError, ModelError
 from seeahead.target import Target
@@ -71,6 +73,13 @@ def trained(family, conversations, tmp_path_factory):
             data = Dataset(recipe, family, conversations, root / "answers", lambda line: None, root)
             start = folders[name] = train(data, root / name, start)
     return folders
+
+
+def test_auto_begins_with_what_the_training_learned(family, trained):
+    [known] = json.loads((trained["chat-cpu"] / PRIOR).read_text())["skills"][:1]
+    drafter = AutoSpec(members=(f"{trained['chat-cpu']}:as=mine",)).bind(Target.of(family))
+    learned = drafter.experience.skills["mine", (known["num_images"], known["is_greedy"])]
+    assert learned.value == known["log_odds"]
 
 
 def provenance(folder):

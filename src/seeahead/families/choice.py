@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from seeahead.errors import ModelError, shown
-from seeahead.executor import Executor, ModelExecutor, ModelInputs
+from seeahead.executor import NOTHING, Executor, ModelExecutor, ModelInputs, PromptInputs, TreeInputs
 from seeahead.executors.conversion import PRECISIONS
 from seeahead.executors.converted import check_installed, is_installed
 from seeahead.executors.exact import exact_executor
@@ -17,7 +17,6 @@ from seeahead.executors.graphs import GraphsExecutor, kernels_executor
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families.base import Family
 from seeahead.families.loading import pick_device, pick_dtype
-from seeahead.session import Session
 from seeahead.tree import ROOT
 
 EXECUTORS = ("auto", "transformers", "openvino", "graphs", "kernels", "exact")
@@ -123,10 +122,11 @@ def _tried(family: Family, make: Callable[[Family], ModelExecutor]) -> ModelExec
     try:
         made, found = make(family), []
         for executor in (made, family.executor):
-            session = Session(executor, tokens.shape[1])
-            session.prefill(ModelInputs(tokens))
-            found.append(session.score([3, 4, 5], [ROOT, 0, 0]).logits.float())
-            session.close()
+            slot = executor.open(tokens.shape[1])
+            executor.prefill([PromptInputs(slot, ModelInputs(tokens))], NOTHING)
+            [scores] = executor.forward([TreeInputs(slot, [3, 4, 5], [ROOT, 0, 0])], NOTHING)
+            found.append(scores.logits.float())
+            executor.close(slot)
     except Exception:  # noqa: BLE001 - whatever this model or this GPU cannot do is left to transformers
         return None
     return made if (found[0] - found[1]).norm() <= _MOST_APART * found[1].norm() else None

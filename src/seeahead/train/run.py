@@ -115,22 +115,27 @@ def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
         )
         agreements[entry.name] = agreement(objective)
         report(f"{entry.name}: held-out agreement {agreements[entry.name]:.3f}")
-    folder = out / "drafter"
     if processes.is_first:
-        objective.save(folder)
-        known = {
-            "recipe": recipe.source,
-            "kind": recipe.kind,
-            "held_out_agreement": agreements if objective.watched else None,
-            "num_answers": len(objective.responses),
-            "num_answer_tokens": sum(len(example.learned) for example in objective.responses),
-            "num_parameters": sum(value.numel() for value in objective.parameters().values()),
-        }
-        write_json(folder / "provenance.json", {**known, **provenance(recipe.seed)})
-        # Those asked last were least learned from.
-        learn_prior(dataset.family, folder, exchanges_of(reversed(dataset.shuffled()), LeftOut()), recipe.seed)
-        plot_losses(stages, folder / "losses.svg")
-    return folder
+        finish(objective, out / "drafter", agreements)
+        plot_losses(stages, out / "drafter" / "losses.svg")
+    return out / "drafter"
+
+
+def finish(objective: LanguageObjective | FeatureObjective, folder: Path, agreements: dict[str, float]) -> None:
+    """Writes the drafter, what is known of its training, and what `auto` should expect of it."""
+    dataset, recipe = objective.dataset, objective.dataset.recipe
+    objective.save(folder)
+    known = {
+        "recipe": recipe.source,
+        "kind": recipe.kind,
+        "held_out_agreement": agreements if objective.watched else None,
+        "num_answers": len(objective.responses),
+        "num_answer_tokens": sum(len(example.learned) for example in objective.responses),
+        "num_parameters": sum(value.numel() for value in objective.parameters().values()),
+    }
+    write_json(folder / "provenance.json", {**known, **provenance(recipe.seed)})
+    # Those asked last were least learned from.
+    learn_prior(dataset.family, folder, exchanges_of(reversed(dataset.shuffled()), LeftOut()), recipe.seed)
 
 
 def loss_of(objective: LanguageObjective | FeatureObjective, stage: StageRecipe) -> LossOf:
