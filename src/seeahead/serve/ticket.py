@@ -79,10 +79,10 @@ class Ticket:
 
     answer: Answer
     asked: Asked
-    images: bytes
     loop: asyncio.AbstractEventLoop
     wake: Callable[[], None]
     watcher: Watcher | None = None
+    images: bytes = b""
     started: float = field(default_factory=monotonic)
     is_cancelled: bool = False
     why: SeeaheadError = field(default_factory=lambda: GoneError("the client has gone away"))
