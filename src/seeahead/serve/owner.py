@@ -80,7 +80,7 @@ class Owner:
         share_memory()
         self.engine.prover.before_batch()
         self.engine.prover.follows = False  # nobody else has the model
-        self.pace = Pace(self.engine.target.executor)
+        self.pace = Pace(self.engine.target.executor, [one.drafter for one in self._engines.values()])
         self._thread.start()
 
     def close(self) -> None:
