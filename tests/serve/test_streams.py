@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import openai
 import pytest
 
+from seeahead.reply import Piece
 from seeahead.serve import answers, app, memory, owner
 from seeahead.serve.answers import EventStream
 from seeahead.serve.metrics import Metrics
@@ -186,7 +187,7 @@ def test_a_quiet_stream_says_that_it_is_alive_and_ends_in_time(monkeypatch):
     async def send(message):
         sent_out.append(message.get("body", b""))
 
-    streamed(_Ticket(Event("one", (1,))), 1.5, send)
+    streamed(_Ticket(Event((Piece("one", (1,)),))), 1.5, send)
     said = b"".join(sent_out).decode()
     assert said.count(": waiting\n\n") >= 3
     assert said.index("one") < said.index("took longer") < said.index("[DONE]")
@@ -197,7 +198,7 @@ def test_a_client_that_reads_nothing_is_left():
         if message["type"] == "http.response.body":
             await asyncio.sleep(60)
 
-    streamed(_Ticket(Event("one", (1,))), 0.2, send)
+    streamed(_Ticket(Event((Piece("one", (1,)),))), 0.2, send)
 
 
 def test_the_client_for_asyncio_streams(served):

@@ -50,9 +50,8 @@ async def said(
                 metrics.answered(choice.ticket, event.reply.generation)
             yield choice, event
     finally:
-        for task, choice in zip(tasks, choices, strict=True):
+        for task in tasks:
             task.cancel()
-            choice.ticket.cancel()
 
 
 async def whole(

@@ -32,7 +32,6 @@ class HostCheck:
     """Refuses what comes under a name that is not this machine's, or from a page of another site."""
 
     def __init__(self, app: ASGIApp, settings: ServeSettings, refused: Callable[[int], None]) -> None:
-        """`refused` is told the status of each refusal."""
         self._app, self._refused = app, refused
         self._names = {"localhost", *map(_name, (settings.host, *settings.allowed_hosts))}
         self._origins = settings.allowed_origins
@@ -54,8 +53,7 @@ class HostCheck:
         return f"this server does not answer pages of {shown(origin)}; --allowed-origin URL allows them"
 
 
-def _name(host: str) -> str:
-    """Without the port."""
+def _name(host: str) -> str:  # without the port
     return re.sub(r":\d*$", "", host).strip("[]").lower()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from seeahead.errors import SeeaheadError
 from seeahead.records import Step
-from seeahead.reply import Answer, Reply
+from seeahead.reply import Answer, Piece, Reply
 from seeahead.request import Request
 from seeahead.serve.logprobs import TokenLogprob, Watcher
 
@@ -44,15 +44,6 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Run:
-    """Text that one source said first."""
-
-    text: str
-    source: str
-    num_tokens: int
-
-
-@dataclass(frozen=True)
 class Event:
     """What a step says; the last one carries the reply. `step` 0 is the first token's.
 
@@ -60,17 +51,22 @@ class Event:
     come with their own step.
     """
 
-    text: str = ""
-    token_ids: tuple[int, ...] = ()
-    runs: tuple[Run, ...] = ()
+    pieces: tuple[Piece, ...]
     refused: tuple[str, ...] = ()
     step: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
-    reply: Reply | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def reply(self) -> Reply | None:
+        return next((piece.reply for piece in self.pieces if piece.reply is not None), None)
 
     @property
     def says_something(self) -> bool:
-        return bool(self.text or self.token_ids or self.logprobs or self.refused)
+        return any(piece.text or piece.token_ids for piece in self.pieces) or bool(self.logprobs or self.refused)
 
 
 @dataclass(eq=False)
@@ -126,27 +122,19 @@ class Ticket:
 
     def tell(self, step: Step | None) -> None:
         """Of a step, or of the first token; called by the owner's thread."""
-        pieces = list(self.answer.pieces(step))
+        pieces = tuple(self.answer.pieces(step))
         self.seconds = monotonic() - self.started
         if self.seconds_to_first_token is None and self.request.answer:
             self.seconds_to_first_token = self.seconds
         refused: tuple[str, ...] = ()
         if step is not None and self.asked.details:
             refused = tuple(self.answer.detokenizer.to_text([token]) for token in self.request.refused)
-        event = Event(
-            text="".join(piece.text for piece in pieces),
-            token_ids=tuple(token for piece in pieces for token in piece.token_ids),
-            runs=tuple(Run(piece.text, piece.source, len(piece.token_ids)) for piece in pieces if piece.token_ids),
-            refused=refused,
-            step=len(self.request.records),
-            logprobs=() if self.watcher is None else self.watcher.take(),
-            reply=next((piece.reply for piece in pieces if piece.reply is not None), None),
-        )
-        self._send(event)
+        logprobs = () if self.watcher is None else self.watcher.take()
+        self._send(Event(pieces, refused, len(self.request.records), logprobs))
 
     def abandon(self, error: SeeaheadError) -> None:
         """End with an error and nothing else."""
-        self._send(Event(reply=Reply("", None, error=error)))
+        self._send(Event((Piece("", reply=Reply("", None, error=error)),)))
 
     def _send(self, event: Event) -> None:
         try:
