@@ -155,14 +155,13 @@ class _Ticket:
     """An answer of which nothing comes for a while, and then much."""
 
     def __init__(self, *said):
-        self.said, self.is_cancelled = said, False
+        self.said, self.is_cancelled, self.events = said, False, asyncio.Queue()
         self.num_cached, self.seconds, self.seconds_to_first_token = 0, 1.0, 0.5
 
-    async def __aiter__(self):
+    async def say(self):
         await asyncio.sleep(0.1)
         for event in self.said:
-            yield event
-        await asyncio.sleep(60)
+            self.events.put_nowait((0, event))
 
     def cancel(self):
         self.is_cancelled = True
@@ -176,7 +175,11 @@ def streamed(ticket, seconds, send):
 
     metrics = Metrics("tiny", lambda: 0, lambda: 0)
     stream = EventStream([Choice(0, ticket)], Shape("tiny", is_chat=True), seconds, metrics, tells_usage=True)
-    asyncio.run(asyncio.wait_for(stream({}, receive, send), 20))
+
+    async def both():
+        await asyncio.wait_for(asyncio.gather(ticket.say(), stream({}, receive, send)), 20)
+
+    asyncio.run(both())
     assert ticket.is_cancelled
 
 

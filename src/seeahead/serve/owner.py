@@ -1,6 +1,6 @@
 """One owner of the model: a thread that reads prompts and takes steps for all clients, which come and go between steps.
 
-A client has a ticket. Events wait in the ticket's own queue, so that a slow reader holds up nobody.
+A client has a ticket. Events wait in a queue of each request's tickets, so that a slow reader holds up nobody.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ class Owner:
                 prompt, given = given, self.engine.family.encode(given)
         tickets = [self._made(asked, given, loop) for asked in wanted]
         images, ready = images_of(given), cache(partial(self.engine.target.executor.ready, given))
-        for ticket in tickets:  # which share what is made of the images
+        for number, ticket in enumerate(tickets):  # which share what is made of the images
+            ticket.number, ticket.events = number, tickets[0].events
             ticket.images, ticket.request.ready = images, ready
             ticket.request.ask(given, prompt)
         return tickets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -84,7 +84,9 @@ class Ticket:
     why: SeeaheadError = field(default_factory=lambda: GoneError("the client has gone away"))
     seconds_to_first_token: float | None = None
     seconds: float = 0.0
-    _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
+    number: int = 0
+    events: asyncio.Queue[tuple[int, Event]] = field(default_factory=asyncio.Queue)
+    """Which the answers of one request share, each under its number."""
 
     @property
     def request(self) -> Request:
@@ -113,13 +115,6 @@ class Ticket:
         self.is_cancelled = True
         self.wake()
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            event = await self._events.get()
-            yield event
-            if event.reply is not None:
-                return
-
     def tell(self, step: Step | None) -> None:
         """Of a step, or of the first token; called by the owner's thread."""
         pieces = tuple(self.answer.pieces(step))
@@ -138,6 +133,6 @@ class Ticket:
 
     def _send(self, event: Event) -> None:
         try:
-            self.loop.call_soon_threadsafe(self._events.put_nowait, event)
+            self.loop.call_soon_threadsafe(self.events.put_nowait, (self.number, event))
         except RuntimeError:  # the loop is closed: nobody listens any more
             self.is_cancelled = True
