@@ -92,6 +92,7 @@ def test_the_name_that_it_was_told_to_listen_on_is_its_own(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(socket.AF_INET, 1, 6, "", ("127.0.1.1", 0))])
     assert status({"host": "mybox"}, host="mybox:8000") == 200
     assert status({"host": "mybox"}, host="other:8000") == 403
+    assert status({"host": "2001:db8::1", "allowed_hosts": ("x",)}, host="[2001:db8::1]:8000") == 200
 
 
 @pytest.mark.parametrize(

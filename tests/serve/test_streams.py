@@ -156,7 +156,7 @@ class _Ticket:
 
     def __init__(self, *said):
         self.said, self.is_cancelled, self.events = said, False, asyncio.Queue()
-        self.num_cached, self.seconds, self.seconds_to_first_token = 0, 1.0, 0.5
+        self.request, self.seconds, self.seconds_to_first_token = SimpleNamespace(num_resumed=0), 1.0, 0.5
 
     async def say(self):
         await asyncio.sleep(0.1)

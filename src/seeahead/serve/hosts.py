@@ -33,7 +33,7 @@ class HostCheck:
 
     def __init__(self, app: ASGIApp, settings: ServeSettings, refused: Callable[[int], None]) -> None:
         self._app, self._refused = app, refused
-        self._names = {"localhost", *map(_name, (settings.host, *settings.allowed_hosts))}
+        self._names = {"localhost", settings.host.lower(), *map(_name, settings.allowed_hosts)}
         self._origins = settings.allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -146,7 +146,7 @@ def usage(choices: Iterable[Choice]) -> Json:
         "prompt_tokens": prompt,
         "completion_tokens": said,
         "total_tokens": prompt + said,
-        "prompt_tokens_details": {"cached_tokens": max((choice.ticket.num_cached for choice in listed), default=0)},
+        "prompt_tokens_details": {"cached_tokens": max((one.ticket.request.num_resumed for one in listed), default=0)},
         "completion_tokens_details": told,
     }
 

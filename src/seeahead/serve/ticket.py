@@ -93,11 +93,6 @@ class Ticket:
         return self.answer.request
 
     @property
-    def num_cached(self) -> int:
-        """Tokens of the prompt that a slot held already."""
-        return self.request.num_resumed
-
-    @property
     def num_tokens(self) -> int:
         """Most tokens of prompt and answer."""
         return self.request.inputs.length + self.request.stop.limit
