@@ -53,6 +53,8 @@ class Request:
         self.draft = Draft()
         self.most_nodes: int | None = None
         """Most nodes of a draft that whoever runs the requests allows; None: any number."""
+        self.ready: Callable[[], ModelInputs] | None = None
+        """Says what the executor makes ready of `inputs`, where requests of the same ones share it."""
         self.watch: Callable[[Sequence[int], torch.Tensor], None] | None = None
         """Told the newest tokens and the target's logits [tokens, vocabulary] that each follows from."""
         self.keeps = False
@@ -83,7 +85,7 @@ class Request:
         if self._past is None:
             self.session = Session(self.executor, self.inputs.length + min(self.stop.limit, _ROOM))
             self.session.check(self.inputs.length)
-            self._ready = self.executor.ready(self.inputs)
+            self._ready = self.executor.ready(self.inputs) if self.ready is None else self.ready()
             return
         length, kept = self.num_resumed, self._past
         self.session = kept.session

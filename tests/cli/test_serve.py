@@ -20,8 +20,10 @@ def test_defaults_are_those_of_the_settings():
 
 
 def test_options_become_settings():
-    given = settings("--port", "0", "--timeout", "2.5", "--num-at-once", "3", "--allowed-origin", "https://page.test")
+    pages = "--allowed-origin", "https://page.test", "--allowed-host", "one.test", "--allowed-host", "two.test"
+    given = settings("--port", "0", "--timeout", "2.5", "--num-at-once", "3", *pages)
     wanted = {"port": 0, "timeout_seconds": 2.5, "num_at_once": 3, "allowed_origins": ("https://page.test",)}
+    wanted["allowed_hosts"] = ("one.test", "two.test")
     assert given == settings_from(model_name="demo", **wanted)
 
 

@@ -57,9 +57,14 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(limits: OwnerLimits | None = None, more: Callable[[Executor], Drafter] | None = None, **settings: Any):
+def serving(
+    limits: OwnerLimits | None = None,
+    more: Callable[[Executor], Drafter] | None = None,
+    executor: str = "auto",
+    **settings: Any,
+):
     """`more` makes a drafter beside lookup."""
-    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "lookup")
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "lookup", executor=executor)
     others = [] if more is None else [engine.with_drafter(more(engine.target.executor))]
     owner = Owner(engine, {one.drafter.name: one for one in (engine, *others)}, limits)
     owner.start()

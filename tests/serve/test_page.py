@@ -127,7 +127,8 @@ class Nobody:
 
 @pytest.mark.parametrize("path", ["/", *(f"/page/{name}" for name in (*PAGE, "colours.css"))])
 def test_files_are_served_with_a_strict_policy(path):
-    with TestClient(create_app(Nobody(), settings_from(model_name="tiny"))) as client:
+    app = create_app(Nobody(), settings_from(model_name="tiny"))
+    with TestClient(app, base_url="http://localhost") as client:
         reply = client.get(path)
         assert reply.status_code == 200
         policy = reply.headers["content-security-policy"]

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import openai
 import pytest
 
+from seeahead.reply import Piece
 from seeahead.serve import answers, app, memory, owner
 from seeahead.serve.answers import EventStream
 from seeahead.serve.metrics import Metrics
@@ -154,14 +155,13 @@ class _Ticket:
     """An answer of which nothing comes for a while, and then much."""
 
     def __init__(self, *said):
-        self.said, self.is_cancelled = said, False
-        self.num_cached, self.seconds, self.seconds_to_first_token = 0, 1.0, 0.5
+        self.said, self.is_cancelled, self.events = said, False, asyncio.Queue()
+        self.request, self.seconds, self.seconds_to_first_token = SimpleNamespace(num_resumed=0), 1.0, 0.5
 
-    async def __aiter__(self):
+    async def say(self):
         await asyncio.sleep(0.1)
         for event in self.said:
-            yield event
-        await asyncio.sleep(60)
+            self.events.put_nowait((0, event))
 
     def cancel(self):
         self.is_cancelled = True
@@ -175,7 +175,11 @@ def streamed(ticket, seconds, send):
 
     metrics = Metrics("tiny", lambda: 0, lambda: 0)
     stream = EventStream([Choice(0, ticket)], Shape("tiny", is_chat=True), seconds, metrics, tells_usage=True)
-    asyncio.run(asyncio.wait_for(stream({}, receive, send), 20))
+
+    async def both():
+        await asyncio.wait_for(asyncio.gather(ticket.say(), stream({}, receive, send)), 20)
+
+    asyncio.run(both())
     assert ticket.is_cancelled
 
 
@@ -186,7 +190,7 @@ def test_a_quiet_stream_says_that_it_is_alive_and_ends_in_time(monkeypatch):
     async def send(message):
         sent_out.append(message.get("body", b""))
 
-    streamed(_Ticket(Event("one", (1,))), 1.5, send)
+    streamed(_Ticket(Event((Piece("one", (1,)),))), 1.5, send)
     said = b"".join(sent_out).decode()
     assert said.count(": waiting\n\n") >= 3
     assert said.index("one") < said.index("took longer") < said.index("[DONE]")
@@ -197,7 +201,7 @@ def test_a_client_that_reads_nothing_is_left():
         if message["type"] == "http.response.body":
             await asyncio.sleep(60)
 
-    streamed(_Ticket(Event("one", (1,))), 0.2, send)
+    streamed(_Ticket(Event((Piece("one", (1,)),))), 0.2, send)
 
 
 def test_the_client_for_asyncio_streams(served):

@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--allow-urls", action="store_true", help="images may also be web addresses")
     add("--image-folder", type=Path, metavar="DIR", help="images may also be file:// addresses below it")
     add("--allowed-origin", action="append", default=[], metavar="URL", help="pages elsewhere that may use the API")
+    add("--allowed-host", action="append", default=[], metavar="NAME", help="names it may be asked under, without keys")
     add("--chat-template", type=Path, metavar="FILE", help="a chat template (Jinja) in the place of the model's own")
     add("--no-check", action="store_true", help="skip the self-check of a model that has not passed it here")
 
@@ -109,5 +110,6 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
         allow_urls=args.allow_urls,
         image_folder=args.image_folder,
         allowed_origins=tuple(args.allowed_origin),
+        allowed_hosts=tuple(args.allowed_host),
         **{name: getattr(args, name) for name in LIMITS},
     )

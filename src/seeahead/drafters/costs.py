@@ -57,7 +57,7 @@ def prompted(
 
     `words` the model knows, over and over; fewer where its context holds less than prompt and largest pass."""
     limits = executor.limits
-    longest = limits.max_length or length + max(sizes)
+    longest = limits.max_length or length + max(sizes, default=0)
     sizes = [size for size in sizes if size < longest]
     length = min(length, longest - max(sizes, default=0))
     known = cycle([word for word in words if word < limits.vocab_size])
@@ -73,7 +73,7 @@ def time_passes(
     """Seconds of a pass over each number of tokens, round by round. Sizes take turns in random order, so that a slow
     spell hits all of them."""
     words, shuffle = cycle(inputs.token_ids[0].tolist()), random.Random(0)
-    tokens = list(islice(words, max(sizes)))
+    tokens = list(islice(words, max(sizes, default=0)))
     for _ in range(num_rounds):
         yield {size: _pass_seconds(session, tokens[:size]) for size in shuffle.sample(sizes, len(sizes))}
 

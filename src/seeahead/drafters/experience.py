@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from seeahead.checked import checked, flag, matching, read_json, real, rows, several, whole
 from seeahead.drafters.calibration import Calibration, Weight
-from seeahead.drafters.pass_times import Times, mixed
+from seeahead.drafters.pass_times import PassTimes, mixed
 from seeahead.errors import DrafterError
 from seeahead.provenance import write_json
 
@@ -74,7 +74,7 @@ class _Stored:
 class Experience:
     """Shared by all answers of a drafter."""
 
-    def __init__(self, times: Times) -> None:
+    def __init__(self, times: PassTimes) -> None:
         self.times = times
         self._calibrations: defaultdict[tuple[str, bool], Calibration] = defaultdict(Calibration)
         self.skills: defaultdict[tuple[str, Kind], Learned] = defaultdict(lambda: Learned(_FIRST, _SKILL))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
 
 import torch
 
@@ -18,32 +18,27 @@ _MEMORY, _SHAPE_MEMORY = 0.8, 0.95
 one another."""
 
 
-class Times(Protocol):
-    """Seconds of steps of the target, all but drafting."""
-
-    def seconds(self, rows: int, num_requests: int = 1) -> float:
-        """Of a step over so many rows of so many requests."""
-        ...
-
-    def learn(self, rows: int, num_requests: int, seconds: float) -> None:
-        """From a step that took `seconds`."""
-        ...
-
-
 class PassTimes:
-    """As measured when it is made, and corrected by every step."""
+    """Seconds of steps of the target, all but drafting: as measured when it is made, and corrected by every step."""
 
-    def __init__(self, executor: Executor, sizes: tuple[int, ...] = _SIZES) -> None:
-        """`sizes`: rows of the passes that are measured."""
-        self._measured = measured(executor, sizes)
+    def __init__(self, executor: Executor) -> None:
+        self._measured = _measured(executor)
         self._now: dict[int, float] = {}
         self._shape: dict[tuple[int, int], float] = {}
 
+    def reach(self, executor: Executor, sizes: Sequence[int]) -> None:
+        """Measure larger passes as well."""
+        if self._measured[0] <= _SLOW_SECONDS:
+            known = {len(self._measured): self._measured[-1]}
+            self._measured += passes_between(known | _timed(executor, sizes))[1:]
+
     def seconds(self, rows: int, num_requests: int = 1) -> float:
+        """Of a step over so many rows of so many requests."""
         load = num_requests.bit_length()
         return self._expected(rows) * self._now.get(load, 1.0) * self._shape.get((load, rows.bit_length()), 1.0)
 
     def learn(self, rows: int, num_requests: int, seconds: float) -> None:
+        """From a step that took `seconds`."""
         load, size = num_requests.bit_length(), (num_requests.bit_length(), rows.bit_length())
         ratio = seconds / self._expected(rows)
         # One step that was held up says nothing of the next.
@@ -65,17 +60,22 @@ def mixed(known: float | None, new: float, memory: float) -> float:
 
 
 @torch.inference_mode()
-def measured(executor: Executor, sizes: tuple[int, ...]) -> tuple[float, ...]:
-    """Seconds of passes over 1, 2, 3, … tokens: the best of a few each, and straight lines between.
-
-    Of a model whose passes are slow one pass is measured, and the others are guessed from it."""
-    most = executor.limits.max_rows
+def _measured(executor: Executor) -> tuple[float, ...]:
+    """Seconds of passes over 1, 2, 3, … tokens, and straight lines between. Of a model whose passes are slow one pass
+    is measured, and the others are guessed from it."""
     session, inputs, _ = prompted(executor, range(1000), _SHORT_PROMPT, [1])
     [once] = time_passes(session, inputs, [1], 1)
     session.close()
     if once[1] > _SLOW_SECONDS:
-        return tuple(once[1] * (1 + _SLOPE * further) for further in range(max(sizes)))
+        return tuple(once[1] * (1 + _SLOPE * further) for further in range(max(_SIZES)))
+    return passes_between(_timed(executor, _SIZES))
+
+
+@torch.inference_mode()
+def _timed(executor: Executor, sizes: Sequence[int]) -> dict[int, float]:
+    """Of the passes that fit, the best of a few each."""
+    most = executor.limits.max_rows
     session, inputs, fitting = prompted(executor, range(1000), _PROMPT, [s for s in sizes if most is None or s <= most])
     found = list(time_passes(session, inputs, fitting, _REPEATS))
     session.close()
-    return passes_between({size: min(seconds[size] for seconds in found) for size in fitting})
+    return {size: min(seconds[size] for seconds in found) for size in fitting}

@@ -23,36 +23,25 @@ async def said(
     choices: Sequence[Choice], seconds: float, metrics: Metrics
 ) -> AsyncIterator[tuple[Choice, Event] | None]:
     """Events of all answers as they come, and None where nothing comes for a while. Raises ApiError where one fails."""
-    events: asyncio.Queue[tuple[Choice, Event]] = asyncio.Queue()
-
-    async def pass_on(choice: Choice) -> None:
-        async for event in choice.ticket:
-            events.put_nowait((choice, event))
-
+    events, left = choices[0].ticket.events, len(choices)
     ends = asyncio.get_running_loop().time() + seconds
-    tasks = [asyncio.create_task(pass_on(choice)) for choice in choices]
-    left = len(choices)
-    try:
-        while left:
-            wait = min(_QUIET_SECONDS, ends - asyncio.get_running_loop().time())
-            if wait <= 0:
-                raise ApiError.late()
-            try:
-                choice, event = await asyncio.wait_for(events.get(), wait)
-            except TimeoutError:
-                yield None
-                continue
-            choice.add(event)
-            if event.reply is not None:
-                left -= 1
-                if event.reply.error is not None:
-                    raise ApiError.of(event.reply.error)
-                metrics.answered(choice.ticket, event.reply.generation)
-            yield choice, event
-    finally:
-        for task, choice in zip(tasks, choices, strict=True):
-            task.cancel()
-            choice.ticket.cancel()
+    while left:
+        wait = min(_QUIET_SECONDS, ends - asyncio.get_running_loop().time())
+        if wait <= 0:
+            raise ApiError.late()
+        try:
+            number, event = await asyncio.wait_for(events.get(), wait)
+        except TimeoutError:
+            yield None
+            continue
+        choice = choices[number]
+        choice.add(event)
+        if event.reply is not None:
+            left -= 1
+            if event.reply.error is not None:
+                raise ApiError.of(event.reply.error)
+            metrics.answered(choice.ticket, event.reply.generation)
+        yield choice, event
 
 
 async def whole(

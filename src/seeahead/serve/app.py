@@ -22,6 +22,7 @@ from seeahead.prompt import Prompt
 from seeahead.serve.answers import EventStream, in_time, whole
 from seeahead.serve.bodies import read_body
 from seeahead.serve.errors import ApiError
+from seeahead.serve.hosts import HostCheck, checks_hosts
 from seeahead.serve.metrics import Metrics
 from seeahead.serve.openapi import add_schemas, described
 from seeahead.serve.owner import Owner
@@ -47,8 +48,11 @@ _HEADERS = {
 def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     """The application that answers with `owner`, which the caller starts and stops."""
     app = FastAPI(title="seeahead", version=seeahead.__version__, docs_url=None, redoc_url=None)
-    _Server(owner, settings).add_to(app)
+    server = _Server(owner, settings)
+    server.add_to(app)
     add_schemas(app, ChatBody, TextBody)
+    if checks_hosts(settings):
+        app.add_middleware(HostCheck, settings=settings, refused=server.metrics.refused)
     if settings.allowed_origins:
         origins, headers = list(settings.allowed_origins), ["authorization", "content-type", "x-session-id"]
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)

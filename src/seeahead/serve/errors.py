@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 _KINDS = {
     401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     429: "rate_limit_exceeded",
     **dict.fromkeys((500, 503, 504), "server_error"),

@@ -14,6 +14,7 @@ _ERROR = {"type": "object", "required": ["error"], "properties": {"error": _INNE
 _TOLD = {
     400: "what was asked for cannot be answered",
     401: "an API key is asked for",
+    403: "it comes under a name that is not this server's, or from a page of another site",
     404: "there is no such model",
     408: "the request came too slowly",
     413: "the body is too large",

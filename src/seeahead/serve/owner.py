@@ -1,6 +1,6 @@
 """One owner of the model: a thread that reads prompts and takes steps for all clients, which come and go between steps.
 
-A client has a ticket. Events wait in the ticket's own queue, so that a slow reader holds up nobody.
+A client has a ticket. Events wait in a queue of each request's tickets, so that a slow reader holds up nobody.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 
 import torch
 
@@ -18,7 +19,7 @@ from seeahead.api import Engine
 from seeahead.decode import Batch
 from seeahead.errors import InputError, ModelError, SeeaheadError, shown
 from seeahead.executor import ModelInputs
-from seeahead.prompt import PromptLike
+from seeahead.prompt import Prompt
 from seeahead.records import Step
 from seeahead.request import Request
 from seeahead.serve.logprobs import Watcher
@@ -79,7 +80,7 @@ class Owner:
         share_memory()
         self.engine.prover.before_batch()
         self.engine.prover.follows = False  # nobody else has the model
-        self.pace = Pace(self.engine.target.executor)
+        self.pace = Pace(self.engine.target.executor, [one.drafter for one in self._engines.values()])
         self._thread.start()
 
     def close(self) -> None:
@@ -103,7 +104,7 @@ class Owner:
                 ticket.cancel(_closing())
 
     async def ask(
-        self, wanted: Sequence[Asked], read: Callable[[], PromptLike | ModelInputs], *, has_images: bool
+        self, wanted: Sequence[Asked], read: Callable[[], Prompt | ModelInputs], *, has_images: bool
     ) -> list[Ticket]:
         """A ticket for each answer that is wanted to what `read` returns.
 
@@ -118,18 +119,27 @@ class Owner:
             if has_images:
                 self._readers.submit(give_back)
         with self._changed:
-            self._check_room(sum(ticket.num_bytes for ticket in tickets))
+            self._check_room(_num_bytes(tickets))
             self._waiting += tickets
             self._changed.notify()
         return tickets
 
     def _read(
-        self, wanted: Sequence[Asked], read: Callable[[], PromptLike | ModelInputs], loop: asyncio.AbstractEventLoop
+        self, wanted: Sequence[Asked], read: Callable[[], Prompt | ModelInputs], loop: asyncio.AbstractEventLoop
     ) -> list[Ticket]:
-        prompt = read()
-        return [self._made(asked, prompt, loop) for asked in wanted]
+        given, prompt = read(), None
+        if isinstance(given, Prompt):
+            with self.encoding:
+                prompt, given = given, self.engine.family.encode(given)
+        tickets = [self._made(asked, given, loop) for asked in wanted]
+        images, ready = images_of(given), cache(partial(self.engine.target.executor.ready, given))
+        for number, ticket in enumerate(tickets):  # which share what is made of the images
+            ticket.number, ticket.events = number, tickets[0].events
+            ticket.images, ticket.request.ready = images, ready
+            ticket.request.ask(given, prompt)
+        return tickets
 
-    def _made(self, asked: Asked, prompt: PromptLike | ModelInputs, loop: asyncio.AbstractEventLoop) -> Ticket:
+    def _made(self, asked: Asked, inputs: ModelInputs, loop: asyncio.AbstractEventLoop) -> Ticket:
         name = asked.drafter
         if name not in self._engines and name in ("", "auto"):
             name = self.default_drafter
@@ -137,16 +147,16 @@ class Owner:
             allowed = ", ".join(dict.fromkeys(("auto", *self.drafters)))
             raise InputError(f"there is no drafter {shown(name)} here; allowed are {allowed}")
         with self.encoding:
-            answer = self._engines[name].answer({**asked.settings, "prompt": prompt})
+            answer = self._engines[name].answer({**asked.settings, "prompt": inputs})
         request, number = answer.request, asked.num_logprobs
         watcher = None if number is None else Watcher(self.engine.family.tokenizer, answer.detokenizer.to_text, number)
-        ticket = Ticket(answer, asked, images_of(request.inputs), loop, self._wake, watcher)
+        ticket = Ticket(answer, asked, loop, self._wake, watcher)
         if ticket.num_tokens > self.limits.cache_tokens:
             raise InputError(
                 f"prompt and answer may have {ticket.num_tokens} tokens, this server has memory for "
                 f"{self.limits.cache_tokens}; ask for fewer tokens"
             )
-        request.keeps = self.engine.family.indivisible(request.inputs) < request.inputs.length
+        request.keeps = self.engine.family.indivisible(inputs) < inputs.length
         request.watch = None if watcher is None else watcher.watch
         return ticket
 
@@ -165,8 +175,7 @@ class Owner:
         seconds = max(1.0, self._seconds_per_answer * len(self._waiting) / self.limits.num_at_once)
         if len(self._waiting) >= self.limits.max_waiting:
             raise BusyError(f"{len(self._waiting)} requests are waiting already; ask again later", seconds)
-        others = [*self._waiting, *list(self._running.values())] if num_bytes else []
-        held = sum(ticket.num_bytes for ticket in others)
+        held = _num_bytes([*list(self._running.values()), *self._waiting]) if num_bytes else 0
         if held and held + num_bytes > self.limits.image_bytes:
             raise BusyError("the images of those that wait fill this server's memory; ask again later", seconds)
 
@@ -249,6 +258,11 @@ class Owner:
                 ticket.abandon(error)
             self._ended(request)
         self._batch = Batch(self.limits.prompt_tokens, cuts=True)
+
+
+def _num_bytes(tickets: Sequence[Ticket]) -> int:
+    """Of their images, which answers to one prompt share; those that wait, which have more of them, come last."""
+    return sum({id(ticket.request.inputs): ticket.num_bytes for ticket in tickets}.values())
 
 
 def _closing() -> BusyError:

@@ -7,17 +7,18 @@ is accepted grows with the logarithm of the nodes; how much, each drafter's own 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 
+from seeahead.drafters.auto import AutoDrafter
 from seeahead.drafters.pass_times import PassTimes, mixed
-from seeahead.drafting import JointDrafter
+from seeahead.drafting import Drafter, JointDrafter
 from seeahead.executor import Executor
 from seeahead.records import Step
 from seeahead.request import Request
 
-_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-"""Rows of the passes that are measured at first."""
+_SIZES = (64, 128)
+"""Rows of the passes that are measured beside those that `auto` measures."""
 _NODES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _MEMORY = 0.9  # share of what was known that stays after a step
 _MARGIN = 1.1
@@ -30,8 +31,11 @@ _LOOK = 64  # steps without drafts after which a few are drafted again, to see w
 class Pace:
     """What drafts yield and passes take, learned from steps."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._times = PassTimes(executor, _SIZES)
+    def __init__(self, executor: Executor, drafters: Iterable[Drafter]) -> None:
+        """What one of the `drafters` has measured of passes, and learns of them, is shared with it."""
+        self._auto = next((one for one in drafters if isinstance(one, AutoDrafter)), None)
+        self._times = PassTimes(executor) if self._auto is None else self._auto.experience.times
+        self._times.reach(executor, _SIZES)
         self._gains: dict[str, float] = {}
         self._draft_seconds: dict[tuple[str, int], float] = {}
         self._rates: dict[tuple[bool, int], float] = {}
@@ -57,7 +61,8 @@ class Pace:
         drafting = max(step.seconds_draft for _, step in done)
         seconds = max(step.seconds for _, step in done) - drafting
         has_drafts = rows > len(done)
-        self._times.learn(rows, len(done), seconds)
+        if all(request.drafter is not self._auto for request, _ in done):  # else it has learned from this step
+            self._times.learn(rows, len(done), seconds)
         num_tokens = sum(len(step.emitted) for _, step in done)
         kind = has_drafts, load
         self._rates[kind] = mixed(self._rates.get(kind), num_tokens / (seconds + drafting), _MEMORY)

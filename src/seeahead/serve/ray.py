@@ -44,7 +44,7 @@ def deployed(
     beside the default one. `resources`: Ray's options of a replica (`{"num_gpus": 1}`). A replica takes twice as many
     requests as share its passes; the others wait with Ray. Raises InputError for settings that are not allowed.
     """
-    checked = settings_from(**settings)
+    checked = settings_from(**{"host": "0.0.0.0", **settings})  # Ray listens, and not on this machine alone
 
     def application() -> Any:
         """Made inside of the replica, which alone has the model."""

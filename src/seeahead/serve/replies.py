@@ -85,7 +85,8 @@ class Shape:
             logprobs["text_offset"] = [before + place for place in logprobs["text_offset"]]
         body = self._chunk(choice, {"content": event.text}, logprobs)
         if self.details:
-            runs = [{"text": run.text, "source": run.source, "num_tokens": run.num_tokens} for run in event.runs]
+            pieces = [piece for piece in event.pieces if piece.token_ids]
+            runs = [{"text": one.text, "source": one.source, "num_tokens": len(one.token_ids)} for one in pieces]
             body["seeahead"] = {"tokens": runs, "refused": list(event.refused), "step": event.step}
         return body
 
@@ -145,7 +146,7 @@ def usage(choices: Iterable[Choice]) -> Json:
         "prompt_tokens": prompt,
         "completion_tokens": said,
         "total_tokens": prompt + said,
-        "prompt_tokens_details": {"cached_tokens": max((choice.ticket.num_cached for choice in listed), default=0)},
+        "prompt_tokens_details": {"cached_tokens": max((one.ticket.request.num_resumed for one in listed), default=0)},
         "completion_tokens_details": told,
     }
 

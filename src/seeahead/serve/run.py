@@ -48,14 +48,10 @@ class _Server(uvicorn.Server):
         telling.cancel()
 
 
-def config_of(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
+def server_of(app: FastAPI, owner: Owner, settings: ServeSettings) -> uvicorn.Server:
     kind: Any = partial(Connection, settings)
     told: dict[str, Any] = {"log_level": "warning", "ws": "none", "access_log": False, "server_header": False}
-    return uvicorn.Config(app, http=kind, timeout_graceful_shutdown=_GRACE_SECONDS, **told)
-
-
-def server_of(app: FastAPI, owner: Owner, settings: ServeSettings) -> uvicorn.Server:
-    server = _Server(config_of(app, settings))
+    server = _Server(uvicorn.Config(app, http=kind, timeout_graceful_shutdown=_GRACE_SECONDS, **told))
     server.owner = owner
     return server
 

@@ -24,7 +24,9 @@ class OwnerLimits(BaseModel):
 
 
 class ServeSettings(OwnerLimits):
-    """Of one server. `api_keys`: none, and everybody may ask. `allowed_origins`: pages elsewhere that may ask."""
+    """Of one server. `api_keys`: none, and everybody may ask. `allowed_origins`: pages elsewhere that may ask.
+
+    `allowed_hosts`: names beside localhost under which it answers (`hosts.py`)."""
 
     model_name: str = Field(min_length=1, max_length=200)
     host: str = "127.0.0.1"
@@ -40,6 +42,7 @@ class ServeSettings(OwnerLimits):
     request_timeout_seconds: float = Field(60.0, gt=0, description="that a request may take to come in")
     max_connections: int = Field(512, ge=1)
     allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
 
 
 def settings_from(**values: Any) -> ServeSettings:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 from seeahead.errors import SeeaheadError
 from seeahead.records import Step
-from seeahead.reply import Answer, Reply
+from seeahead.reply import Answer, Piece, Reply
 from seeahead.request import Request
 from seeahead.serve.logprobs import TokenLogprob, Watcher
 
@@ -44,15 +44,6 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Run:
-    """Text that one source said first."""
-
-    text: str
-    source: str
-    num_tokens: int
-
-
-@dataclass(frozen=True)
 class Event:
     """What a step says; the last one carries the reply. `step` 0 is the first token's.
 
@@ -60,17 +51,22 @@ class Event:
     come with their own step.
     """
 
-    text: str = ""
-    token_ids: tuple[int, ...] = ()
-    runs: tuple[Run, ...] = ()
+    pieces: tuple[Piece, ...]
     refused: tuple[str, ...] = ()
     step: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
-    reply: Reply | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def reply(self) -> Reply | None:
+        return next((piece.reply for piece in self.pieces if piece.reply is not None), None)
 
     @property
     def says_something(self) -> bool:
-        return bool(self.text or self.token_ids or self.logprobs or self.refused)
+        return any(piece.text or piece.token_ids for piece in self.pieces) or bool(self.logprobs or self.refused)
 
 
 @dataclass(eq=False)
@@ -79,25 +75,22 @@ class Ticket:
 
     answer: Answer
     asked: Asked
-    images: bytes
     loop: asyncio.AbstractEventLoop
     wake: Callable[[], None]
     watcher: Watcher | None = None
+    images: bytes = b""
     started: float = field(default_factory=monotonic)
     is_cancelled: bool = False
     why: SeeaheadError = field(default_factory=lambda: GoneError("the client has gone away"))
     seconds_to_first_token: float | None = None
     seconds: float = 0.0
-    _events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
+    number: int = 0
+    events: asyncio.Queue[tuple[int, Event]] = field(default_factory=asyncio.Queue)
+    """Which the answers of one request share, each under its number."""
 
     @property
     def request(self) -> Request:
         return self.answer.request
-
-    @property
-    def num_cached(self) -> int:
-        """Tokens of the prompt that a slot held already."""
-        return self.request.num_resumed
 
     @property
     def num_tokens(self) -> int:
@@ -117,39 +110,24 @@ class Ticket:
         self.is_cancelled = True
         self.wake()
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            event = await self._events.get()
-            yield event
-            if event.reply is not None:
-                return
-
     def tell(self, step: Step | None) -> None:
         """Of a step, or of the first token; called by the owner's thread."""
-        pieces = list(self.answer.pieces(step))
+        pieces = tuple(self.answer.pieces(step))
         self.seconds = monotonic() - self.started
         if self.seconds_to_first_token is None and self.request.answer:
             self.seconds_to_first_token = self.seconds
         refused: tuple[str, ...] = ()
         if step is not None and self.asked.details:
             refused = tuple(self.answer.detokenizer.to_text([token]) for token in self.request.refused)
-        event = Event(
-            text="".join(piece.text for piece in pieces),
-            token_ids=tuple(token for piece in pieces for token in piece.token_ids),
-            runs=tuple(Run(piece.text, piece.source, len(piece.token_ids)) for piece in pieces if piece.token_ids),
-            refused=refused,
-            step=len(self.request.records),
-            logprobs=() if self.watcher is None else self.watcher.take(),
-            reply=next((piece.reply for piece in pieces if piece.reply is not None), None),
-        )
-        self._send(event)
+        logprobs = () if self.watcher is None else self.watcher.take()
+        self._send(Event(pieces, refused, len(self.request.records), logprobs))
 
     def abandon(self, error: SeeaheadError) -> None:
         """End with an error and nothing else."""
-        self._send(Event(reply=Reply("", None, error=error)))
+        self._send(Event((Piece("", reply=Reply("", None, error=error)),)))
 
     def _send(self, event: Event) -> None:
         try:
-            self.loop.call_soon_threadsafe(self._events.put_nowait, event)
+            self.loop.call_soon_threadsafe(self.events.put_nowait, (self.number, event))
         except RuntimeError:  # the loop is closed: nobody listens any more
             self.is_cancelled = True

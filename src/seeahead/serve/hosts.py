@@ -1,0 +1,63 @@
+"""Who may ask a server of this machine without a key: no pages of other sites, whose readers' browsers can reach it.
+
+Such a page may have its own name mean 127.0.0.1 once it is open (DNS rebinding), or ask without reading the answer.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from seeahead.errors import shown
+from seeahead.serve.errors import ApiError
+from seeahead.serve.settings import ServeSettings
+
+
+def checks_hosts(settings: ServeSettings) -> bool:
+    """Whether requests are checked: where names are given, or where anybody of this machine alone may ask."""
+    if settings.allowed_hosts or settings.api_keys:
+        return bool(settings.allowed_hosts)
+    with suppress(OSError, UnicodeError):
+        return _is_loopback(str(socket.getaddrinfo(settings.host, None)[0][4][0]))
+    return False
+
+
+class HostCheck:
+    """Refuses what comes under a name that is not this machine's, or from a page of another site."""
+
+    def __init__(self, app: ASGIApp, settings: ServeSettings, refused: Callable[[int], None]) -> None:
+        self._app, self._refused = app, refused
+        self._names = {"localhost", settings.host.lower(), *map(_name, settings.allowed_hosts)}
+        self._origins = settings.allowed_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        why = self._why_not(Headers(scope=scope)) if scope["type"] == "http" else None
+        if why is None:
+            await self._app(scope, receive, send)
+        else:
+            self._refused(403)
+            await ApiError(403, why).response()(scope, receive, send)
+
+    def _why_not(self, headers: Headers) -> str | None:
+        host, origin = headers.get("host"), headers.get("origin")
+        if host is not None and not (_is_loopback(name := _name(host)) or name in self._names):  # browsers send it
+            return f"this server does not answer under the name {shown(name)}; --allowed-host NAME allows one"
+        if origin is None or {"*", origin} & {*self._origins} or origin.partition("://")[2] == host:
+            return None
+        return f"this server does not answer pages of {shown(origin)}; --allowed-origin URL allows them"
+
+
+def _name(host: str) -> str:  # without the port
+    return re.sub(r":\d*$", "", host).strip("[]").lower()
+
+
+def _is_loopback(name: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(name).is_loopback
+    return False

@@ -1,0 +1,60 @@
+"""What passes cost is measured once, and learned once from each step, whoever asks for it."""
+
+import pytest
+
+import seeahead
+from seeahead.decode import Batch
+from seeahead.drafters import pass_times
+from seeahead.serve.owner import Owner
+from seeahead.serve.pace import Pace
+from seeahead.testing import tiny_model, tiny_processor
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Sizes of the passes that are timed."""
+    found, time_passes = [], pass_times.time_passes
+
+    def timed(session, inputs, sizes, num_rounds):
+        found.extend(sizes)
+        return time_passes(session, inputs, sizes, num_rounds)
+
+    monkeypatch.setattr(pass_times, "time_passes", timed)
+    return found
+
+
+@pytest.mark.parametrize("drafter", ["auto", "lookup"])
+def test_a_server_times_each_size_once(passes, drafter):
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), drafter)
+    owner = Owner(engine, {drafter: engine})
+    owner.start()
+    owner.stop()
+    assert passes == [1, 1, 2, 4, 8, 16, 32, 64, 128]
+    if drafter == "auto":
+        assert owner.pace._times is engine.drafter.experience.times
+    times = owner.pace._times
+    assert 0 < times.seconds(1) <= times.seconds(64) <= times.seconds(128) <= times.seconds(500)
+
+
+@pytest.mark.parametrize("with_auto", [False, True])
+def test_each_step_is_learned_from_once(monkeypatch, with_auto):
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")
+    pace, learned = Pace(engine.target.executor, [engine.drafter]), []
+    monkeypatch.setattr(engine.drafter.experience.times, "learn", lambda *given: learned.append(given))
+    others = [engine.with_drafter("lookup"), engine] if with_auto else [engine.with_drafter("lookup")]
+    for step in steps([one.answer({"prompt": "one two one two", "max_new_tokens": 9}).request for one in others]):
+        before = len(learned)
+        pace.learn(step)
+        assert len(learned) - before == (0 if with_auto else 1)
+    assert learned
+
+
+def steps(requests):
+    """Steps of all requests together, as a server takes them."""
+    batch = Batch()
+    for request in requests:
+        batch.join(request)
+    while batch.requests:
+        done = [(request, step) for request, step in batch.step() if step is not None]
+        if len(done) == len(requests):
+            yield done
