@@ -50,13 +50,17 @@ def run(args: argparse.Namespace) -> int:
         check_writable(args.output)
     console = terminal.console()
     with terminal.Progress(timed=(ASKING,)) as report, ExitStack() as stack:
-        board = Watch() if args.json else stack.enter_context(closing(Board(console, before=report.stop)))
+        board = (
+            Watch()
+            if args.json
+            else stack.enter_context(closing(Board(console, before=lambda: _begin(console, report, args.model))))
+        )
         result = bench.run(
             args.model,
             args.drafter,
             demo_questions(quick=args.quick),
             temperatures=[0.0],
-            dtype=args.dtype,
+            dtype=_dtype(args),
             device=args.device,
             executor=args.executor,
             measures_costs=False,
@@ -72,6 +76,19 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.output, demo_page(result.record))
         streams.say(f"written: {args.output}")
     return 0
+
+
+def _dtype(args: argparse.Namespace) -> str:
+    """The demo model is run where drafts change no token at all, unless told otherwise: it is small enough."""
+    is_open = args.model == "demo" and args.dtype == args.executor == "auto"
+    return "float32" if is_open else str(args.dtype)
+
+
+def _begin(console: Console, report: terminal.Progress, model: str) -> None:
+    report.stop()
+    if model == "demo":
+        about = "The model is tiny, and some of what it says is wrong. Drafts change no answer and bring it sooner."
+        console.print(Text(about, style="bold"), soft_wrap=True)
 
 
 def show(console: Console, result: Result) -> None:
