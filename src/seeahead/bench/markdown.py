@@ -112,7 +112,8 @@ def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 def plain_words(words: str) -> str:
     """One line that Markdown takes literally, as far as it needs to."""
-    words = re.sub(r"([\\`*|\[\]])", r"\\\1", " ".join(words.split()))
+    # Underscores inside a word are letters.
+    words = re.sub(r"([\\`*~|\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(words.split()))
     # As entities and not behind a backslash: not every reader of Markdown knows that one before a tag.
     return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

@@ -19,6 +19,7 @@ SPELLED: Mapping[str, str] = {
     "γ": "drafted depth (γ)",
     "c (parameters)": "cost of a level (c) by parameters",
     "c (measured)": "cost of a level (c) as measured",
+    "identical": "same answers (identical)",
     "host": "neither model (host)",
     "draft": "drafting (draft)",
     "V(k)": "cost of a pass, V(k)",
