@@ -142,7 +142,7 @@ def speed_against_efficiency(ident: str, methods: Methods, costs: Costs) -> str:
         length = len(label) * _LETTER
         # Right of all dots near it, or left of them where there is no room.
         near = [across(tau) for _, tau, other, _ in dots if abs(up(other.value) - y) < 2 * _APART]
-        near = [other for other in near if abs(other - x) < length]
+        near = [other for other in near if abs(other - x) < length + _APART]
         is_left = max(near) + 10 + length > WIDTH and min(near) - left > length
         names.append(_Name(x, y, min(near) - 9, label, "end") if is_left else _Name(x, y, max(near) + 9, label))
     described = (f"{entry.method}: τ {x:.2f}, speed-up {speed.value:.2f}" for entry, x, speed, _ in dots)

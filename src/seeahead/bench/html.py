@@ -61,28 +61,16 @@ def demo_page(record: Record) -> str:
     return _page(
         "demo.html",
         summary,
-        title=_demo_title(best),
+        best=best,
         is_demo=record.settings.get("model") == "demo",
         beside=(PLAIN, *([best.method] if best else [])),
         questions=[
-            (record.asked[place], _is_right(record, place, runs), runs)
-            for place, runs in record.first_answers().items()
+            (record.asked[at], _is_right(record, at, runs), runs) for at, runs in record.first_answers().items()
         ],
         images={name: {**facts, "data": _data(name)} for name, facts in image_facts().items() if name in used},
         differences=[difference(gap, record.asked) for gap in record.gaps],
         definitions={column.word: DEFINITIONS[column.word] for column in SHORT},
     )
-
-
-def _demo_title(best: Sample | None) -> str:
-    """What the reader is to see, as far as it is so."""
-    whole = best["end to end"] if best else None
-    if best is None or whole is None:
-        return "Answers without drafts"
-    if best.num_identical == best.num_answers:
-        return "The same answers, sooner" if whole.value > 1 else "The same answers, but not sooner here"
-    when = "Answers sooner" if whole.value > 1 else "Answers not sooner here"
-    return f"{when}, {best.num_identical} of {best.num_answers} the same"
 
 
 def _is_right(record: Record, place: int, runs: Mapping[str, Run]) -> bool | None:
@@ -110,21 +98,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["total"] = lambda split: sum(split.values())
-    for function in (
-        anchor,
-        grouped,
-        heading,
-        headings,
-        kept,
-        pace,
-        parts,
-        spelled,
-        temperature_title,
-        term,
-        times,
-        verdict,
-    ):
-        environment.globals[function.__name__] = function
+    named = (anchor, grouped, heading, headings, kept, pace, parts, spelled, temperature_title, term, times, verdict)
+    environment.globals |= {function.__name__: function for function in named}
     environment.globals |= {"PLAIN": PLAIN, "SHORT": SHORT, "TABLES": TABLES, "GROUPINGS": GROUPINGS}
     environment.globals |= {"DEFINITIONS": DEFINITIONS, "FAILED": FAILED}
     return environment

@@ -12,18 +12,7 @@ from seeahead.bench.statistics import Interval
 
 DEFINITIONS: Mapping[str, str] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 MISSING, FAILED = "–", "failed on every answer"
-SPELLED: Mapping[str, str] = {
-    "end to end": "whole answers (end to end)",
-    "speed-up": "decoding (speed-up)",
-    "τ": "tokens per pass (τ)",
-    "γ": "drafted depth (γ)",
-    "c (parameters)": "cost of a level (c) by parameters",
-    "c (measured)": "cost of a level (c) as measured",
-    "identical": "same answers (identical)",
-    "host": "neither model (host)",
-    "draft": "drafting (draft)",
-    "V(k)": "cost of a pass, V(k)",
-}
+SPELLED: Mapping[str, str] = tomllib.loads(Path(__file__).with_name("headings.toml").read_text(encoding="utf-8"))
 """Words of the trade with everyday ones before them, for the headings of pages."""
 
 

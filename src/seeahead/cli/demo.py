@@ -1,5 +1,7 @@
 """Images in, answers out: the embedded model, plain beside drafted, and what the drafts gained.
 
+The demo model runs in float32 unless --dtype or --executor is given: there drafts change no token.
+
 examples:
   seeahead demo
   seeahead demo --quick
@@ -23,6 +25,8 @@ from rich.text import Text
 from seeahead.cli import streams, terminal
 from seeahead.cli.options import add_target
 from seeahead.provenance import check_writable, write_text
+
+ABOUT = "The model is tiny, and some of what it says is wrong. Drafts change no answer and bring it sooner."
 
 if TYPE_CHECKING:
     from seeahead.bench import Result
@@ -49,18 +53,20 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         check_writable(args.output)
     console = terminal.console()
+    # The demo model is small enough to run where drafts change no token at all.
+    is_open = args.model == "demo" and args.dtype == args.executor == "auto"
     with terminal.Progress(timed=(ASKING,)) as report, ExitStack() as stack:
         board = (
             Watch()
             if args.json
-            else stack.enter_context(closing(Board(console, before=lambda: _begin(console, report, args.model))))
+            else stack.enter_context(closing(Board(console, report.stop, ABOUT if args.model == "demo" else "")))
         )
         result = bench.run(
             args.model,
             args.drafter,
             demo_questions(quick=args.quick),
             temperatures=[0.0],
-            dtype=_dtype(args),
+            dtype="float32" if is_open else args.dtype,
             device=args.device,
             executor=args.executor,
             measures_costs=False,
@@ -76,19 +82,6 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.output, demo_page(result.record))
         streams.say(f"written: {args.output}")
     return 0
-
-
-def _dtype(args: argparse.Namespace) -> str:
-    """The demo model is run where drafts change no token at all, unless told otherwise: it is small enough."""
-    is_open = args.model == "demo" and args.dtype == args.executor == "auto"
-    return "float32" if is_open else str(args.dtype)
-
-
-def _begin(console: Console, report: terminal.Progress, model: str) -> None:
-    report.stop()
-    if model == "demo":
-        about = "The model is tiny, and some of what it says is wrong. Drafts change no answer and bring it sooner."
-        console.print(Text(about, style="bold"), soft_wrap=True)
 
 
 def show(console: Console, result: Result) -> None:
