@@ -53,14 +53,11 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         check_writable(args.output)
     console = terminal.console()
+    about = ABOUT if args.model == "demo" else ""
     # The demo model is small enough to run where drafts change no token at all.
     is_open = args.model == "demo" and args.dtype == args.executor == "auto"
     with terminal.Progress(timed=(ASKING,)) as report, ExitStack() as stack:
-        board = (
-            Watch()
-            if args.json
-            else stack.enter_context(closing(Board(console, report.stop, ABOUT if args.model == "demo" else "")))
-        )
+        board = Watch() if args.json else stack.enter_context(closing(Board(console, report.stop, about)))
         result = bench.run(
             args.model,
             args.drafter,

@@ -8,10 +8,10 @@ const reveal = () => {
 addEventListener("hashchange", reveal);
 if (location.hash) reveal();
 
-// Paper shows everything.
+// Paper shows what is folded; answers of all methods are too many for it.
 let opened = [];
 addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details:not([open])")];
+  opened = [...document.querySelectorAll("details.fold:not([open])")];
   opened.forEach((fold) => { fold.open = true; });
 });
 addEventListener("afterprint", () => opened.forEach((fold) => { fold.open = false; }));
