@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from seeahead.bench import charts
+from seeahead.bench import bar_charts, charts
 from seeahead.bench.record import Costs
 from seeahead.bench.statistics import Interval
 from tests.bench.reader import Reader
@@ -57,8 +57,27 @@ def test_a_line_leads_to_a_name_that_had_to_move():
 
 
 def test_bars_are_as_long_as_their_figures():
-    drawn = charts.bars("x", "t", [method("a"), method("b")], [Interval(1.0), Interval(2.0, 1.8, 2.1)], 2.1)
+    drawn = bar_charts.bars("x", "t", [method("a"), method("b")], [Interval(1.0), Interval(2.0, 1.8, 2.1)], 2.1)
     widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', drawn)]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.1)
     assert drawn.count('class="whisker"') == 3
     assert "b 2.00 (1.80 to 2.10)" in drawn
+
+
+def test_an_interval_beyond_the_scale_ends_in_an_arrow_and_shortens_no_bar():
+    wide = {"end to end": Interval(2.0), "speed-up": Interval(2.0, 1.0, 50.0)}
+    drawn = bar_charts.overview("x", [Method("none", {word: Interval(1.0) for word in wide}), Method("b", wide)])
+    widths = [[float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', chart)] for chart in drawn.values()]
+    assert widths[0] == widths[1]
+    assert widths[0][1] > 100
+    ends = [float(x) for x in re.findall(r' x2="([\d.]+)"', drawn["speed-up"])]
+    assert max(ends) <= charts.WIDTH - 48
+    assert "b 2.00 (1.00 to 50.00)" in drawn["speed-up"]
+
+
+def test_a_name_is_written_over_no_dot():
+    crowd = [method("alpha", 2.0, 1.5), method("beta", 2.1, 1.52), method("gamma", 2.2, 1.48)]
+    reader = Reader(plane(*crowd))
+    dots = [float(dot["cx"]) for dot in reader.all("circle")]
+    names = [(float(name["x"]), name["text-anchor"]) for name in reader.all("text") if "class" not in name][-3:]
+    assert all(x > max(dots) if anchor == "start" else x < min(dots) for x, anchor in names)

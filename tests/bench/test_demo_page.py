@@ -1,12 +1,13 @@
 """The demo's page: one file that needs nothing else, with everything that was said."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from seeahead.bench.html import demo_page
 from seeahead.bench.record import PLAIN, Gap
-from tests.bench.exchanges import PROVENANCE, SETTINGS, asked, plain_run, record
+from tests.bench.exchanges import PROVENANCE, SETTINGS, asked, drafted_run, plain_run, record
 from tests.bench.reader import Reader
 
 
@@ -73,7 +74,10 @@ def test_it_says_what_was_measured_and_how(reader):
         "2 threads",
         "Stefan van der Walt",
         "after the question before",
-        "20.0 tokens/s · τ 3.00 · 0.6 s",
+        "20.0 tokens/s · 3.00 tokens per pass",
+        "1.2 seconds",
+        "Answers, 2 of 3 the same, sooner",
+        "rounded otherwise when it checks several words at once",
     ):
         assert said in words, said
 
@@ -99,3 +103,30 @@ def test_a_gpu_is_named():
     provenance = {**PROVENANCE, "hardware": {**PROVENANCE["hardware"], "gpu": "A GPU"}}
     page = demo_page(record((asked(), {}), provenance=provenance, settings={**SETTINGS, "device": "cuda"}))
     assert "· A GPU ·" in page
+
+
+def test_plain_stands_beside_the_fastest_and_others_are_folded():
+    runs = [plain_run(), drafted_run(method="slow", seconds=0.29), drafted_run(method="fast")]
+    page = demo_page(record((asked(), {}), methods=(PLAIN, "slow", "fast"), runs=tuple(runs)))
+    before, _, folded = page.partition("other drafters: slow")
+    assert "plain: the model alone" in before
+    assert "with drafts: fast" in before
+    assert "with drafts: slow" in folded
+    assert "<h1>The same answers, sooner</h1>" in page
+
+
+def test_it_says_where_the_demo_model_is_wrong():
+    known = {name: replace(asked(), id=name) for name in ("caption-07", "caption-01")}
+    words = {"caption-07": "The picture shows a vehicle: a truck.", "caption-01": "I see a birthday cake."}
+    for name, verdict in {
+        "caption-07": "the model is right",
+        "caption-01": "<strong>the model is wrong</strong>",
+    }.items():
+        runs = (replace(plain_run(), text=words[name]), drafted_run())
+        made = record((known[name], {}), runs=runs, settings={**SETTINGS, "model": "demo"})
+        assert verdict in demo_page(made)
+        assert "tiny" in demo_page(made)
+        assert "Why these questions" in demo_page(made)
+        other = demo_page(replace(made, settings=SETTINGS))
+        assert "the model is" not in other.replace("the model is to", "")
+        assert "tiny" not in other

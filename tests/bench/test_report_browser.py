@@ -24,7 +24,11 @@ document.getElementById("page").addEventListener("load", (event) => {{
   const out = [...inner.body.querySelectorAll("*")].filter((element) => !element.closest(".scroll")
     && !element.closest("svg") && element.getBoundingClientRect().right > root.clientWidth + 1);
   const shown = [...inner.querySelectorAll("section.temperature")].filter((section) => !section.hidden).length;
-  document.getElementById("found").textContent = [root.clientWidth, root.scrollWidth, out.length, shown].join(" ");
+  const first = inner.querySelector("svg, img").getBoundingClientRect().top;
+  const silent = [...inner.querySelectorAll(".scroll")].filter((region) => region.scrollWidth > region.clientWidth + 1
+    && !region.classList.contains("wider")).length;
+  const found = [root.clientWidth, root.scrollWidth, out.length, shown, Math.round(first), silent];
+  document.getElementById("found").textContent = found.join(" ");
 }});
 </script>"""
 
@@ -63,11 +67,26 @@ def test_nothing_is_wider_than_the_window(folder, width, page, num_sections):
     dumped = browse(folder, "--window-size=1400,1000", "--dump-dom", frame.as_uri())
     found = re.search(r'<pre id="found">([\d ]+)</pre>', dumped)
     assert found, dumped[-500:]
-    inner, content, num_out, num_shown = map(int, found[1].split())
+    inner, content, num_out, num_shown, first, num_silent = map(int, found[1].split())
     assert inner == width
     assert content <= width
     assert num_out == 0
     assert num_shown == num_sections, "the script shows one temperature at a time"
+    assert first < (844 if width == 390 else 720), "at most one screen before the first picture"
+    assert num_silent == 0, "a table that scrolls says so"
+
+
+def test_paper_has_what_is_folded(folder):
+    """Folded parts are pages of their own on paper: without them the report would be shorter."""
+
+    def num_pages(text):
+        (folder / "paper.html").write_text(text, encoding="utf-8")
+        browse(folder, f"--print-to-pdf={folder / 'paper.pdf'}", (folder / "paper.html").as_uri())
+        return len(re.findall(rb"/Type /Page\b", (folder / "paper.pdf").read_bytes()))
+
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    without = re.sub(r'<details class="fold".*?</summary>.*?</details>', "", page, flags=re.DOTALL)
+    assert num_pages(page) > num_pages(without)
 
 
 @pytest.mark.parametrize("page", ["report", "demo"])

@@ -54,7 +54,7 @@ def test_the_readme_says_who_was_measured_and_against_whom():
     said = block("bench-demo", SUMMARY)
     assert said.startswith("**language answers")
     assert "](docs/images/bench-demo-speed.svg)" in said
-    assert "| none (plain) | 1.00 |" in said
+    assert "| plain | 1.00× |" in said
     assert all(f"over {peer} " in said for peer in PEERS)
 
 

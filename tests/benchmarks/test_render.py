@@ -34,7 +34,7 @@ def test_every_record_gets_its_documents(tmp_path):
     write_record(tmp_path / "results" / "bench-x.json", made_record())
     found = render.fresh_documents(tmp_path)
     assert {"docs/results/bench-x.md", "docs/images/bench-x-speed.svg"} <= set(found)
-    assert found["README.md"].count("| none (plain) | 1.00 |") == 1, "the main run alone has its table in the README"
+    assert found["README.md"].count("| plain | 1.00× |") == 1, "the main run alone has its table in the README"
     assert "[all figures](docs/results/bench-x.md)" in found["README.md"]
     assert "docs/choosing-a-drafter.md" in found
 

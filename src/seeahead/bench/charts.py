@@ -29,7 +29,7 @@ Place = Callable[[float], float]
 """From a number to units of the drawing."""
 
 
-def _scale(lowest: float, highest: float, start: float, end: float) -> Place:
+def straight(lowest: float, highest: float, start: float, end: float) -> Place:
     """A straight line: `lowest` is drawn at `start`."""
     span = (highest - lowest) or 1.0
     return lambda value: start + (value - lowest) / span * (end - start)
@@ -61,7 +61,7 @@ def svg(ident: str, height: float, title: str, described: Iterable[str], body: I
     )
 
 
-def _short(words: str, most: int) -> str:
+def shortened(words: str, most: int) -> str:
     return words if len(words) <= most else words[: most - 1] + "…"
 
 
@@ -94,49 +94,10 @@ def _names_beside(names: Sequence[_Name], lowest: float) -> list[str]:
         up.append((name, min([height, lowest, *(y - _APART for other, y in up if name.covers(other))])))
     body = []
     for name, y in reversed(up):
-        if abs(y - name.y) > _LED:
+        if abs(y - name.y) > _LED or abs(name.at - name.x) > 2 * _LED:
             body.append(line(name.x, name.y, name.at, y, "faint"))
         body.append(text(name.at, y, name.words, name.anchor))
     return body
-
-
-def speed_ups(ident: str, methods: Methods) -> dict[str, str]:
-    """A chart of all scenarios under an empty name, then one for each, all on one scale."""
-    groups = {name: [entry.groups["scenario"][name] for entry in methods] for name in methods[0].groups["scenario"]}
-    rows = {"": [entry["speed-up"] for entry in methods]}
-    rows |= {name: [part["ratio of sums"] for part in parts] for name, parts in groups.items()}
-    highest = max([1.2, *(found.high or found.value for row in rows.values() for found in row if found)])
-    charts = {"": bars(f"{ident}o", "Speed-up over all scenarios", methods, rows.pop(""), highest)}
-    for number, (name, row) in enumerate(rows.items()):
-        title = f"Speed-up in {name}, {methods[0].record.scenarios[name]} questions"
-        charts[name] = bars(f"{ident}s{number}", title, methods, row, highest)
-    return charts
-
-
-def bars(ident: str, title: str, methods: Methods, figures: Sequence[Interval | None], highest: float) -> str:
-    """A bar with its interval per method, hollow for peers; the thin upright line is 1, which is plain."""
-    left, step = 140.0, 24
-    scale = _scale(0, highest, left, WIDTH - 48)
-    body, described = [line(scale(1), 2, scale(1), step * len(methods), "one")], []
-    for number, (entry, figure) in enumerate(zip(methods, figures, strict=True)):
-        y, name = step * number + step / 2, heading(entry.method)
-        body.append(text(left - 6, y, _short(name, 21), "end"))
-        if figure is None:
-            note = "failed" if entry.own.errors else "no figure"
-            body.append(text(left + 4, y, note, "start", "quiet"))
-            described.append(f"{name}: {note}")
-            continue
-        end, kind = scale(figure.value), "hollow" if entry.is_peer else "solid"
-        body.append(f'<rect class="{kind}" style="--c:{colour(methods, entry.method)}" x="{left}" y="{y - 7}" ')
-        body.append(f'width="{max(0.5, end - left):.1f}" height="14" rx="2"/>')
-        spread = ""
-        for low, high in _spread(entry, figure):
-            a, b = scale(low), scale(high)
-            body += [line(a, y, b, y, "whisker"), *(line(x, y - 4, x, y + 4, "whisker") for x in (a, b))]
-            spread, end = f" ({low:.2f} to {high:.2f})", max(end, b)
-        body.append(text(end + 5, y, f"{figure.value:.2f}×", "start", "value"))
-        described.append(f"{name} {figure.value:.2f}{spread}")
-    return svg(ident, step * len(methods), title, described, body)
 
 
 def colour(methods: Methods, method: str) -> str:
@@ -145,7 +106,7 @@ def colour(methods: Methods, method: str) -> str:
     return "var(--s0)" if method == PLAIN else f"var(--s{1 + names.index(method) % (_NUM_COLOURS - 1)})"
 
 
-def _spread(entry: Sample, figure: Interval) -> list[tuple[float, float]]:
+def ends_of(entry: Sample, figure: Interval) -> list[tuple[float, float]]:
     """The ends of the interval, if any. Plain is 1 against itself, and has no spread."""
     return [] if entry.method == PLAIN or figure.low is None or figure.high is None else [(figure.low, figure.high)]
 
@@ -157,7 +118,7 @@ def speed_against_efficiency(ident: str, methods: Methods, costs: Costs) -> str:
     dots = [(entry, tau.value, speed, reach or speed) for entry, tau, speed, reach in found if tau and speed]
     right = 1.12 * max([2.0, *(x for _, x, _, _ in dots)])
     top = max([right, *(1.08 * max(speed.high or speed.value, reach.value) for _, _, speed, reach in dots)])
-    across, up = _scale(1, right, left, WIDTH - 8), _scale(0, top, bottom, 8)
+    across, up = straight(1, right, left, WIDTH - 8), straight(0, top, bottom, 8)
     body = _axes(across, up, "τ", (left, WIDTH - 8, bottom), (_ticks(1, right), _ticks(0, top)))
     curves: dict[str, tuple[str, Place]] = {"free checking": ("var(--quiet)", lambda x: x)}
     if costs.seconds:
@@ -171,20 +132,19 @@ def speed_against_efficiency(ident: str, methods: Methods, costs: Costs) -> str:
         body.append(text(left + 32, y, label, "start", "quiet"))
     names = []
     for entry, efficiency, speed, reach in dots:
-        x, y, paint, label = (
-            across(efficiency),
-            up(speed.value),
-            colour(methods, entry.method),
-            _short(entry.method, 18),
-        )
+        x, y, paint = across(efficiency), up(speed.value), colour(methods, entry.method)
+        label = shortened(heading(entry.method), 18)
         if reach is not speed and entry.method != PLAIN:
             body.append(line(x, y, x, up(reach.value), "reach"))
             body.append(circle(x, up(reach.value), 4, "hollow", paint))
-        body += [line(x, up(low), x, up(high), "whisker") for low, high in _spread(entry, speed)]
+        body += [line(x, up(low), x, up(high), "whisker") for low, high in ends_of(entry, speed)]
         body.append(circle(x, y, 5, "solid", paint))
         length = len(label) * _LETTER
-        is_left = x + 10 + length > WIDTH and x - left > length
-        names.append(_Name(x, y, x - 9 if is_left else x + 9, label, "end" if is_left else "start"))
+        # Right of all dots near it, or left of them where there is no room.
+        near = [across(tau) for _, tau, other, _ in dots if abs(up(other.value) - y) < 2 * _APART]
+        near = [other for other in near if abs(other - x) < length + _APART]
+        is_left = max(near) + 10 + length > WIDTH and min(near) - left > length
+        names.append(_Name(x, y, min(near) - 9, label, "end") if is_left else _Name(x, y, max(near) + 9, label))
     described = (f"{entry.method}: τ {x:.2f}, speed-up {speed.value:.2f}" for entry, x, speed, _ in dots)
     return svg(ident, 290, "Speed-up against tokens per pass", described, [*body, *_names_beside(names, bottom)])
 
@@ -206,7 +166,7 @@ def acceptance(ident: str, methods: Methods) -> str:
         found = [(float(depth), share) for depth, share in enumerate(entry.acceptance_by_depth, 1) if share is not None]
         if found:
             points = tuple((depth, share.value) for depth, share in found)
-            spread = tuple(_spread(entry, share) for _, share in found)
+            spread = tuple(ends_of(entry, share) for _, share in found)
             series.append(Line(entry.method, colour(methods, entry.method), points, spread))
     return lines(ident, "Acceptance by depth", series, "depth") if series else ""
 
@@ -228,7 +188,7 @@ def lines(ident: str, title: str, series: Sequence[Line], name: str, room: int =
     """Lines over numbers from `first` on; heights are shares from 0 to 1."""
     left, right = 42.0, WIDTH - room
     deepest = max((x for entry in series for x, _ in entry.points), default=1.0)
-    scales = _scale(first, max(2.0, deepest), left + 8, right), _scale(0, 1, _BOTTOM, 10)
+    scales = straight(first, max(2.0, deepest), left + 8, right), straight(0, 1, _BOTTOM, 10)
     ticks = _ticks(first, deepest), [0, 0.25, 0.5, 0.75, 1]
     return _drawn(ident, title, series, name, scales, ticks, right, "{:.0%}")
 
@@ -241,17 +201,17 @@ def doublings(
     places = sorted({x for entry in series for x, _ in entry.points})
     heights = [highest, *(y for entry in series for _, y in entry.points)]
     heights += [end for entry in series for spread in entry.spread for ends in spread for end in ends]
-    straight = _scale(math.log2(places[0]), math.log2(places[-1]), left + 8, right - 8)
+    along = straight(math.log2(places[0]), math.log2(places[-1]), left + 8, right - 8)
     if are_times:
         low, high = (math.log10(end(height for height in heights if height)) for end in (min, max))
-        upright = _scale(math.floor(low), math.ceil(high), _BOTTOM, 10)
+        upright = straight(math.floor(low), math.ceil(high), _BOTTOM, 10)
         up, marks = (
             lambda value: upright(math.log10(value)),
             [10.0**power for power in range(math.floor(low), math.ceil(high) + 1)],
         )
     else:
-        up, marks = _scale(0, 1.05 * max(heights), _BOTTOM, 10), _ticks(0, max(heights))
-    scales = (lambda value: straight(math.log2(value))), up
+        up, marks = straight(0, 1.05 * max(heights), _BOTTOM, 10), _ticks(0, max(heights))
+    scales = (lambda value: along(math.log2(value))), up
     return _drawn(ident, title, series, name, scales, (places, marks), right, "{:g}")
 
 
@@ -276,7 +236,7 @@ def _drawn(
         body.append(path(points, f"series dash{number % 4}", entry.colour))
         body += [circle(x, y, 3, "solid", entry.colour) for x, y in points]
         x, y = points[-1]
-        names.append(_Name(x, y, x + 8, _short(entry.label, max(13, int((WIDTH - x - 7) / _LETTER)))))
+        names.append(_Name(x, y, x + 8, shortened(entry.label, max(13, int((WIDTH - x - 7) / _LETTER)))))
     described = (f"{entry.label}: " + ", ".join(form.format(y) for _, y in entry.points) for entry in series)
     return svg(ident, 250, title, described, [*body, *_names_beside(names, _BOTTOM)])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby, repeat
 from pathlib import Path
@@ -18,9 +18,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from seeahead import metrics
-from seeahead.bench import charts
+from seeahead.bench import bar_charts, charts
 from seeahead.bench.figures import FIGURES, GROUPINGS, SHORT, TABLES, Figure, Sample, grouped
 from seeahead.bench.record import PLAIN, Asked, Record, Run
+from seeahead.bench.suites import demo_expects
 from seeahead.bench.summary import (
     Summary,
     aside,
@@ -32,7 +33,7 @@ from seeahead.bench.summary import (
     summarize,
     temperature_title,
 )
-from seeahead.bench.words import DEFINITIONS, anchor, heading, times
+from seeahead.bench.words import DEFINITIONS, FAILED, SPELLED, anchor, heading, times
 from seeahead.data.suite import BUNDLED, image_facts
 from seeahead.provenance import write_text
 from seeahead.records import Origin
@@ -48,28 +49,41 @@ def report(record: Record) -> str:
     """The page of a benchmark."""
     summary = summarize(record)
     best = fastest(summary.headline_methods, is_peer=False)
-    examples = list(_examples(record, best.method if best else PLAIN))
-    return _page("report.html", summary, best, charts=charts, examples=examples, definitions=DEFINITIONS)
+    shown = {"bars": bar_charts, "charts": charts, "facts": _key_figures(summary, best), "definitions": DEFINITIONS}
+    return _page("report.html", summary, **shown, examples=list(_examples(record, best.method if best else PLAIN)))
 
 
 def demo_page(record: Record) -> str:
-    """The page of the demo: every question with its images and answers, then the short table."""
+    """The page of the demo: every question with its images, plain beside the fastest, then the short table."""
     summary = summarize(record)
+    best = fastest(summary.headline_methods, is_peer=False)
     used = {name for asked in record.asked for name in asked.pictures}
     return _page(
         "demo.html",
         summary,
-        fastest(summary.headline_methods, is_peer=False),
-        questions=[(record.asked[place], runs) for place, runs in record.first_answers().items()],
+        best=best,
+        is_demo=record.settings.get("model") == "demo",
+        beside=(PLAIN, *([best.method] if best else [])),
+        questions=[
+            (record.asked[at], _is_right(record, at, runs), runs) for at, runs in record.first_answers().items()
+        ],
         images={name: {**facts, "data": _data(name)} for name, facts in image_facts().items() if name in used},
         differences=[difference(gap, record.asked) for gap in record.gaps],
         definitions={column.word: DEFINITIONS[column.word] for column in SHORT},
     )
 
 
-def _page(template: str, summary: Summary, best: Sample | None, **context: Any) -> str:
+def _is_right(record: Record, place: int, runs: Mapping[str, Run]) -> bool | None:
+    """Whether the plain answer has a word of a right one; None where no word tells, or the model is another."""
+    expected = demo_expects().get(record.asked[place].id.removesuffix("#1"), ())
+    if not expected or PLAIN not in runs or record.settings.get("model") != "demo":
+        return None
+    return any(word in runs[PLAIN].text.lower() for word in expected)
+
+
+def _page(template: str, summary: Summary, **context: Any) -> str:
     command = shlex.join(summary.record.provenance.get("command") or ["seeahead", "bench"])
-    shown = {"summary": summary, "record": summary.record, "command": command, "facts": _key_figures(summary, best)}
+    shown = {"summary": summary, "record": summary.record, "command": command}
     return _environment().get_template(template).render(**shown, **context)
 
 
@@ -84,9 +98,10 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["total"] = lambda split: sum(split.values())
-    for function in (anchor, grouped, heading, headings, kept, pace, parts, temperature_title, term, times, verdict):
-        environment.globals[function.__name__] = function
+    named = (anchor, grouped, heading, headings, kept, pace, parts, spelled, temperature_title, term, times, verdict)
+    environment.globals |= {function.__name__: function for function in named}
     environment.globals |= {"PLAIN": PLAIN, "SHORT": SHORT, "TABLES": TABLES, "GROUPINGS": GROUPINGS}
+    environment.globals |= {"DEFINITIONS": DEFINITIONS, "FAILED": FAILED}
     return environment
 
 
@@ -95,8 +110,13 @@ def term(word: str, shown: str = "") -> Markup:
     return Markup('<a class="term" href="#{}">{}</a>').format(anchor(word), shown or word)
 
 
+def spelled(word: str) -> str:
+    """A word of the trade with an everyday one before it, where there is one."""
+    return SPELLED.get(word, word)
+
+
 def headings(columns: Sequence[Figure]) -> list[str]:
-    return ["method", *(term(column.word) for column in columns)]
+    return ["method", *(term(column.word, spelled(column.word)) for column in columns)]
 
 
 def verdict(entry: Sample) -> str:
@@ -110,18 +130,14 @@ def verdict(entry: Sample) -> str:
 
 
 def _key_figures(summary: Summary, best: Sample | None) -> list[tuple[str, str, str]]:
-    """(name, value, remark) of the fastest method."""
+    """(name, value, remark) of the fastest method, beside the headline."""
     if best is None:
         return []
     plain = next(entry for entry in summary.headline_methods if entry.method == PLAIN)
-    speed_up, tau, rate, whole, same = (
-        FIGURES[word].cell(best) for word in ("speed-up", "τ", "tokens/s", "end to end", "identical")
-    )
+    tau, rate, same = (FIGURES[word].cell(best) for word in ("τ", "tokens/s", "identical"))
     return [
-        (f"speed-up with {best.method}", *speed_up),
+        (f"tokens per second, with {best.method}", rate.value, f"plain {FIGURES['tokens/s'].cell(plain).value}"),
         ("tokens per pass (τ)", *tau),
-        ("tokens per second", rate.value, f"plain {FIGURES['tokens/s'].cell(plain).value}"),
-        ("whole answers, end to end", *whole),
         *([("identical answers", same.value, "token for token")] if best.num_identical is not None else []),
     ]
 

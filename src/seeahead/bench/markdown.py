@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from seeahead.bench.figures import GROUPINGS, SHORT, TABLES, Figure, Sample, grouped
 from seeahead.bench.summary import ALIKE, SAME, UNLIKE, Summary, aside, coverage, relation, temperature_title
-from seeahead.bench.words import DEFINITIONS, Cell, heading, times
+from seeahead.bench.words import DEFINITIONS, FAILED, Cell, heading, times
 
 _WIDEST = 40
 """Cells longer than this, such as error messages, do not widen their column."""
@@ -41,7 +41,7 @@ def warnings(summary: Summary) -> Iterator[str]:
 
 
 def _head(summary: Summary) -> tuple[str, str]:
-    return f"**{plain_words(summary.headline)}**", plain_words(summary.machine)
+    return f"**{plain_words(' '.join(summary.headline))}**", plain_words(summary.machine)
 
 
 def _parts(summary: Summary) -> Iterator[str]:
@@ -80,9 +80,9 @@ def figures(title: str, methods: Sequence[Sample], columns: Sequence[Figure]) ->
 
 
 def row_cells(entry: Sample, columns: Sequence[Figure]) -> list[str]:
-    """A method's figures; one that failed shows its error instead."""
+    """A method's figures; of one that failed the error stands among the warnings."""
     if not entry.num_answers and entry.own.errors:
-        return [f"failed: {plain_words(entry.own.errors[0])}", *[""] * (len(columns) - 1)]
+        return [FAILED, *[""] * (len(columns) - 1)]
     return [shown(column.cell(entry)) for column in columns]
 
 
@@ -112,7 +112,8 @@ def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 def plain_words(words: str) -> str:
     """One line that Markdown takes literally, as far as it needs to."""
-    words = re.sub(r"([\\`*|\[\]])", r"\\\1", " ".join(words.split()))
+    # Underscores inside a word are letters.
+    words = re.sub(r"([\\`*~|\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(words.split()))
     # As entities and not behind a backslash: not every reader of Markdown knows that one before a tag.
     return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
+from seeahead.data.files import read_lines
 from seeahead.data.own_data import load_own as load_own
 from seeahead.data.own_data import read_items
 from seeahead.data.public import SUITES as PUBLIC
@@ -15,11 +16,14 @@ from seeahead.data.suite import Item as Item
 from seeahead.data.suite import Suite as Suite
 from seeahead.errors import InputError
 
+_DEMO_QUESTIONS = BUNDLED.parent / "questions.jsonl"
+"""Ten conversations of the suite `demo`; docs/demo-model.md has the rule by which they were chosen."""
+
 PACKAGED = BUNDLED.parent / "suite"
 """A .jsonl file for each packaged suite, and the images that were drawn for them; `recipes.demo_model` writes it."""
 
 DEMO, THREE_TASKS = "demo", "three-tasks"
-_QUICK = ("describe 1", "read text 1", "text only 1")
+_QUICK = ("caption-07", "read-text-03", "text-only-short-01")
 
 SUITES: Mapping[str, str] = {
     DEMO: "ten scenarios on bundled and made images, held out from the demo model's training",
@@ -49,5 +53,10 @@ def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, 
 
 def demo_questions(*, quick: bool) -> Suite:
     """What `seeahead demo` asks: a few conversations about the bundled images; three short questions if `quick`."""
-    items = read_items(BUNDLED.parent / "questions.jsonl", 1, (BUNDLED,), folder=BUNDLED.parent)
+    items = read_items(_DEMO_QUESTIONS, 1, (BUNDLED,), folder=BUNDLED.parent)
     return Suite(DEMO, "", tuple(item for item in items if not quick or item.id in _QUICK))
+
+
+def demo_expects() -> dict[str, tuple[str, ...]]:
+    """By id: words of which a right answer has one, where that can be told by a word."""
+    return {str(row["id"]): tuple(row.get("expects", ())) for _, row in read_lines(_DEMO_QUESTIONS)}

@@ -45,18 +45,21 @@ class Summary:
     def headline_methods(self) -> tuple[Sample, ...]:
         return next(iter(self.methods.values()), ())
 
-    @property
-    def headline(self) -> str:
-        """The result in one or two sentences; a peer that wins is named."""
+    @cached_property
+    def headline(self) -> tuple[str, ...]:
+        """The result: whole answers in the first sentence, then what explains them; a peer that wins is named."""
         best, peer = (fastest(self.headline_methods, is_peer=is_peer) for is_peer in (False, True))
-        if best is None or (speed_up := best["speed-up"]) is None:
-            return "Nothing was drafted here, so there is no speed-up to report."
-        same = "" if best.num_identical is None else f", answers identical {best.num_identical} of {best.num_answers}"
-        sentence = f"{_how_fast(best.method, speed_up)}{same}."
-        if peer is not None and (rival := peer["speed-up"]) is not None and rival.value > speed_up.value:
-            sentence += f" A peer is faster: {peer.method}, {rival.value:.2f} times plain{_range(rival)}"
-            sentence += f"{aside(self.record, peer.method)}."
-        return sentence
+        if best is None or (whole := best["end to end"]) is None:
+            return ("Nothing was drafted here, so there is no speed-up to report.",)
+        sentences = [_how_fast(best.method, whole)]
+        if decoding := best["speed-up"]:
+            sentences.append(f"Decoding alone is {decoding.value:.2f} times as fast{_range(decoding)}.")
+        if best.num_identical is not None:
+            sentences.append(f"{best.num_identical} of {best.num_answers} answers are the plain ones, token by token.")
+        if peer is not None and (rival := peer["end to end"]) is not None and rival.value > whole.value:
+            times = f"{peer.method} answers {rival.value:.2f} times as fast as plain decoding{_range(rival)}"
+            sentences.append(f"A peer is faster: {times}{aside(self.record, peer.method)}.")
+        return tuple(sentences)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -114,8 +117,8 @@ def summarize(record: Record) -> Summary:
 
 
 def ranked(methods: Sequence[Sample], *, is_peer: bool) -> list[Sample]:
-    """By headline speed-up, the fastest first; the plain loop, and what has no speed-up, aside."""
-    known = [entry for entry in methods if entry["speed-up"] and entry.is_peer == is_peer and entry.method != PLAIN]
+    """By whole answers, the fastest first; the plain loop, and what has no speed-up, aside."""
+    known = [entry for entry in methods if entry["end to end"] and entry.is_peer == is_peer and entry.method != PLAIN]
     return sorted(known, key=_speed, reverse=True)
 
 
@@ -138,20 +141,20 @@ def aside(record: Record, peer: str) -> str:
 
 
 def _speed(entry: Sample) -> float:
-    return figure.value if (figure := entry["speed-up"]) else 0.0
+    return figure.value if (figure := entry["end to end"]) else 0.0
 
 
 def _joined(*parts: str) -> str:
     return " · ".join(filter(None, parts))
 
 
-def _how_fast(method: str, speed_up: Interval) -> str:
-    times = f"{speed_up.value:.2f} times{_range(speed_up)}"
-    if speed_up.low is not None and speed_up.high is not None and speed_up.low <= 1 <= speed_up.high:
-        return f"No drafter is clearly faster than plain decoding; the best, {method}, reaches {times}"
-    if speed_up.value < 1:
-        return f"No drafter pays off here: the best, {method}, is slower than plain decoding, {times}"
-    return f"{method} answers {speed_up.value:.2f} times faster{_range(speed_up)}"
+def _how_fast(method: str, whole: Interval) -> str:
+    times = f"{whole.value:.2f} times as fast"
+    if whole.low is not None and whole.high is not None and whole.low <= 1 <= whole.high:
+        return f"No drafter is clearly faster than plain decoding: the best, {method}, answers {times}{_range(whole)}."
+    if whole.value < 1:
+        return f"No drafter pays off here: the best, {method}, answers {times} as plain decoding{_range(whole)}."
+    return f"{method} answers {times} as plain decoding, from the question to the last word{_range(whole)}."
 
 
 def _range(figure: Interval) -> str:
@@ -169,6 +172,7 @@ def _warnings(summary: Summary) -> Iterator[str]:
         names = ", ".join(left_out[:_MOST_NAMED]) + (", …" if len(left_out) > _MOST_NAMED else "")
         num = "1 question was" if len(left_out) == 1 else f"{len(left_out)} questions were"
         yield f"{num} left out, because an image could not be read: {names}."
+    yield from _failures(summary)
     for temperature, entries in summary.methods.items():
         at = f"at temperature {temperature:g}"
         for entry in entries:
@@ -177,11 +181,19 @@ def _warnings(summary: Summary) -> Iterator[str]:
             yield from _lost(entry, at)
 
 
+def _failures(summary: Summary) -> Iterator[str]:
+    """A sentence for every method that failed, whatever the temperatures."""
+    for method in summary.record.methods:
+        found = [(at, one) for at, entries in summary.methods.items() for one in entries if one.method == method]
+        failed = [(at, len(one.own.errors), one) for at, one in found if one.own.errors]
+        counts = [f"{num} of {one.num_answers + num} answers at temperature {at:g}" for at, num, one in failed]
+        if failed:
+            yield f"{method} failed on {' and on '.join(counts)}, with this error: {failed[0][2].own.errors[0]}"
+
+
 def _of_method(entry: Sample, at: str, dtype: str) -> Iterator[str]:
-    name, num_asked, errors = entry.method, len(entry.record.asked), entry.own.errors
-    if errors:
-        yield f"{name} failed on {len(errors)} of {entry.num_answers + len(errors)} answers {at}: {errors[0]}"
-    elif entry.num_questions < num_asked:
+    name, num_asked = entry.method, len(entry.record.asked)
+    if not entry.own.errors and entry.num_questions < num_asked:
         yield f"{name} was put only {entry.num_questions} of {num_asked} questions {at}."
     efficiency, speed_up = entry["τ"], entry["ratio of sums"]
     if name != PLAIN and efficiency and speed_up and speed_up.value > efficiency.value:
@@ -220,16 +232,16 @@ def coverage(entry: Sample) -> str:
     return "" if num == num_asked else f", on {num} of {counted(num_asked, 'question')}"
 
 
-def pace(run: Run) -> str:
-    """How fast one answer was, in a few words."""
+def pace(run: Run, *, has_seconds: bool = True) -> str:
+    """How fast one answer was, in a few words; the seconds are those of the whole answer."""
     own, found = run.totals, []
     if not own.tokens:
         return counted(own.all_tokens, "token")
     if own.seconds > 0:
         found.append(f"{own.token_rate:.1f} tokens/s")
     if own.steps:
-        found.append(f"τ {own.block_efficiency:.2f}")
-    return _joined(*found, f"{own.seconds:.1f} s")
+        found.append(f"{own.block_efficiency:.2f} tokens per pass")
+    return _joined(*found, f"{run.seconds_total:.1f} s" if has_seconds else "")
 
 
 def kept(run: Run) -> str:

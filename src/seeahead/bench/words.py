@@ -11,12 +11,14 @@ from seeahead.bench.record import PLAIN
 from seeahead.bench.statistics import Interval
 
 DEFINITIONS: Mapping[str, str] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-MISSING = "–"
+MISSING, FAILED = "–", "failed on every answer"
+SPELLED: Mapping[str, str] = tomllib.loads(Path(__file__).with_name("headings.toml").read_text(encoding="utf-8"))
+"""Words of the trade with everyday ones before them, for the headings of pages."""
 
 
 def heading(method: str) -> str:
     """A method's name for people."""
-    return f"{PLAIN} (plain)" if method == PLAIN else method
+    return "plain" if method == PLAIN else method
 
 
 def anchor(word: str) -> str:

@@ -1,5 +1,7 @@
 """Images in, answers out: the embedded model, plain beside drafted, and what the drafts gained.
 
+The demo model runs in float32 unless --dtype or --executor is given: there drafts change no token.
+
 examples:
   seeahead demo
   seeahead demo --quick
@@ -23,6 +25,8 @@ from rich.text import Text
 from seeahead.cli import streams, terminal
 from seeahead.cli.options import add_target
 from seeahead.provenance import check_writable, write_text
+
+ABOUT = "The model is tiny, and some of what it says is wrong. Drafts change no answer and bring it sooner."
 
 if TYPE_CHECKING:
     from seeahead.bench import Result
@@ -49,14 +53,17 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         check_writable(args.output)
     console = terminal.console()
+    about = ABOUT if args.model == "demo" else ""
+    # The demo model is small enough to run where drafts change no token at all.
+    is_open = args.model == "demo" and args.dtype == args.executor == "auto"
     with terminal.Progress(timed=(ASKING,)) as report, ExitStack() as stack:
-        board = Watch() if args.json else stack.enter_context(closing(Board(console, before=report.stop)))
+        board = Watch() if args.json else stack.enter_context(closing(Board(console, report.stop, about)))
         result = bench.run(
             args.model,
             args.drafter,
             demo_questions(quick=args.quick),
             temperatures=[0.0],
-            dtype=args.dtype,
+            dtype="float32" if is_open else args.dtype,
             device=args.device,
             executor=args.executor,
             measures_costs=False,

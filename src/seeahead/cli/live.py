@@ -31,9 +31,9 @@ class Board(Watch):
     """A column per method, filled as words are confirmed. Where nothing can be drawn: the answers to a question when
     all are complete, a repeated one in a word."""
 
-    def __init__(self, console: Console, before: Callable[[], None]) -> None:
-        """`before` is called when the asking begins."""
-        self._console, self._before = console, before
+    def __init__(self, console: Console, before: Callable[[], None], about: str = "") -> None:
+        """When the asking begins, `before` is called and `about` is said."""
+        self._console, self._before, self._about = console, before, about
         self._methods: Sequence[str] = ()
         self._runs: dict[str, Run] = {}
         self._texts: dict[str, Text] = {}
@@ -44,6 +44,8 @@ class Board(Watch):
     def begin(self, methods: Sequence[str], num_questions: int) -> None:
         self._methods, self._total = methods, num_questions
         self._before()
+        if self._about:
+            self._console.print(self._about)
         if terminal.is_live(self._console):
             self._console.print(terminal.LEGEND)
 
