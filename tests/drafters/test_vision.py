@@ -6,7 +6,7 @@ import torch
 from seeahead.drafters.language import runs
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, VisionDrafter
-from seeahead.drafting import DraftContext
+from seeahead.drafting import DraftContext, run_alone
 from seeahead.errors import DrafterError
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.target import Target
@@ -42,9 +42,13 @@ def test_runs_of_placeholders_are_pictures_and_markers_are_left_out():
 
 
 @pytest.mark.parametrize(("num_tokens", "length"), [(0, 3 + 4 + 9), (4, 3 + 4 + 4), (1, 3 + 1 + 1)])
+@torch.inference_mode()
 def test_a_picture_takes_as_many_slots_as_the_adapter_makes_of_it(num_tokens, length):
-    (session,) = _drafter(num_tokens).start(_context()).model._sessions
-    assert session.length == length
+    model = _drafter(num_tokens).start(_context()).model
+    assert not model._sessions, "the prompt is read once the answer's first token is out"
+    run_alone(model.read())
+    (session,) = model._sessions
+    assert session.length == length + 1
 
 
 @torch.inference_mode()

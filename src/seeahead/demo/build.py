@@ -41,7 +41,7 @@ class DemoPaths:
 def demo_folder(cache: Path | None = None) -> Path:
     """Named after the shipped weights, so that other weights never meet a stale build."""
     digest = hashlib.sha256(LAYOUT.encode())
-    for path in sorted(WEIGHTS.rglob("*.safetensors")):
+    for path in sorted([*WEIGHTS.rglob("*.safetensors"), *WEIGHTS.glob("drafters/*/*.json")]):
         digest.update(path.relative_to(WEIGHTS).as_posix().encode())
         digest.update(path.read_bytes())
     return (cache or default_cache()) / f"demo-{digest.hexdigest()[:12]}"

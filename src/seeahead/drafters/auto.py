@@ -38,10 +38,7 @@ class AutoDrafter:
     def __init__(self, members: dict[str, Drafter], experience: Experience, limits: AutoSpec, name: str) -> None:
         self.members, self.experience, self.limits, self.name = members, experience, limits, name
         self.num_requests = 1
-
-    @property
-    def want(self) -> Want:
-        return reduce(or_, (member.want for member in self.members.values()), Want())
+        self.want = reduce(or_, (member.want for member in members.values()), Want())
 
     @property
     def modules(self) -> tuple[torch.nn.Module, ...]:

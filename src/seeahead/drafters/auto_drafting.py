@@ -33,7 +33,7 @@ now."""
 
 
 class AutoDrafting(PlannedDrafting):
-    """One answer. Models start when they are first asked: until then nothing of the prompt is read for them."""
+    """One answer. Models start when they are first asked, or about to be: until then nothing of the prompt is read."""
 
     def __init__(self, drafter: AutoDrafter, context: DraftContext) -> None:
         self._drafter, self._context = drafter, context
@@ -47,6 +47,7 @@ class AutoDrafting(PlannedDrafting):
             name: OwnCalibration(drafter.experience.calibration(name, is_greedy)) for name in drafter.members
         }
         self._models: dict[str, DraftModel] = {}
+        self._have_read: set[str] = set()
         self._names = [name for name, member in drafter.members.items() if isinstance(member, ModelDrafter)]
         others = ((name, member) for name, member in drafter.members.items() if name not in self._names)
         self._draftings: dict[str, Drafting] = {name: member.start(context) for name, member in others}
@@ -55,9 +56,15 @@ class AutoDrafting(PlannedDrafting):
         self._pool = Candidates(self._calibrations)
         self._spent = 0.0
         self._pair: tuple[str, str] | None = None
+        self._seconds = self._times()
+        rates = self._rates()
+        # The one that will lead, as far as is known, starts before the answer does.
+        if (lead := max(rates, key=rates.__getitem__, default=None)) and rates[lead] > 1 / self._seconds[0]:
+            self._start(lead)
 
     def plan(self, budget: int) -> Plan[Draft]:
         self._spent, self._pair, budget = 0.0, None, min(budget, self._drafter.limits.num_nodes)
+        self._seconds = self._times()
         pool = self._pool = Candidates(self._calibrations)
         for name, drafting in self._draftings.items():
             if self._pays(name):
@@ -83,19 +90,20 @@ class AutoDrafting(PlannedDrafting):
         if len(self._models) < len(self._names):
             self._past.append(Feedback(feedback.tokens, feedback.logits[:0], feedback.features))
 
-    def _seconds(self, num_nodes: int) -> float:
-        """This request's share of a step in which all have so many nodes."""
-        num = self._drafter.num_requests
-        return self._drafter.experience.times.seconds(num * (1 + num_nodes), num) / num
+    def _times(self) -> list[float]:
+        """This request's share of a step, by how many nodes all requests have."""
+        num, times = self._drafter.num_requests, self._drafter.experience.times
+        most = max(self._drafter.limits.num_nodes, self._drafter.limits.depth)
+        return [times.seconds(num * (1 + number), num) / num for number in range(most + 2)]
 
     def _best(self, pool: Candidates, budget: int) -> tuple[int, float]:
         """How many nodes of the pool make the most tokens a second, and how many that is."""
         scores = [pool.nodes[place].score for place in pool.ranked()[:budget]]
-        return best_number(scores, lambda number: self._seconds(number) + self._spent)
+        return best_number(scores, lambda number: self._seconds[number] + self._spent)
 
     def _lead(self, pool: Candidates, budget: int) -> str | None:
         """The model that is to grow the tree, if one pays."""
-        rates = {name: self._rate(name) for name in self._names}
+        rates = self._rates()
         if not rates:
             return None
         lead = max(rates, key=lambda name: rates[name])
@@ -106,7 +114,7 @@ class AutoDrafting(PlannedDrafting):
     def _pays(self, name: str) -> bool:
         """Whether a drafter that is no model is asked."""
         gain = self._own.gain(name)
-        if gain is None or gain > self._level(name) / self._seconds(0):
+        if gain is None or gain > self._level(name) / self._seconds[0]:
             return True
         return self._own.rests() % _LOOK == 0
 
@@ -122,6 +130,9 @@ class AutoDrafting(PlannedDrafting):
             return None
         return max(others, key=lambda name: self._rate(name, hopes=True))
 
+    def _rates(self) -> dict[str, float]:
+        return {name: self._rate(name, hopes=True) for name in self._names}
+
     def _rate(self, name: str, *, hopes: bool = False) -> float:
         """Tokens a second that a chain of this model's likeliest tokens promises, at its best length; with `hopes`, if
         it is as often right as it may well be."""
@@ -131,7 +142,7 @@ class AutoDrafting(PlannedDrafting):
         for depth in range(1, self._drafter.limits.depth + 1):
             score *= followed
             expected += score
-            best = max(best, expected / (self._seconds(depth) + depth * level + start))
+            best = max(best, expected / (self._seconds[depth] + depth * level + start))
         return best
 
     def _level(self, name: str) -> float:
@@ -160,7 +171,7 @@ class AutoDrafting(PlannedDrafting):
             chosen = sorted(ready[: limits.width])
             number, rate = self._best(pool, budget)
             gain = sum(pool.nodes[node].score for node in chosen)
-            if gain <= rate * (self._level(name) + self._seconds(number + 1) - self._seconds(number)):
+            if gain <= rate * (self._level(name) + self._seconds[number + 1] - self._seconds[number]):
                 return
             yield from self._expand(name, model, chosen, places, pool, _NUM_CHILDREN)
 
@@ -179,15 +190,9 @@ class AutoDrafting(PlannedDrafting):
 
     def _read(self, name: str, pool: Candidates, num_children: int) -> Plan[DraftModel | None]:
         """The model, with what it says of the answer so far in the pool; None where it has no room."""
-        is_new = name not in self._models
-        with self._timed(name, starts=is_new):
-            if is_new:
-                member = self._drafter.members[name]
-                assert isinstance(member, ModelDrafter)
-                model = self._models[name] = member.model(self._context, self._drafter.limits.depth)
-                for feedback in self._past:
-                    model.accept(feedback)
-            model = self._models[name]
+        with self._timed(name, starts=name not in self._have_read):
+            self._have_read.add(name)
+            model = self._models[name] if name in self._models else self._start(name)
             logits = yield from model.read()
             if logits is None:
                 return None
@@ -195,6 +200,14 @@ class AutoDrafting(PlannedDrafting):
                 for was_right in model.were_right:
                     self._own.saw(name, was_right)
             self._add(name, [ROOT], logits, model, pool, num_children)
+        return model
+
+    def _start(self, name: str) -> DraftModel:
+        member = self._drafter.members[name]
+        assert isinstance(member, ModelDrafter)
+        model = self._models[name] = member.model(self._context, self._drafter.limits.depth)
+        for feedback in self._past:
+            model.accept(feedback)
         return model
 
     def _expand(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -76,6 +77,7 @@ class Experience:
 
     def __init__(self, times: PassTimes) -> None:
         self.times = times
+        self.chance = random.Random(0)
         self._calibrations: defaultdict[tuple[str, bool], Calibration] = defaultdict(Calibration)
         self.skills: defaultdict[tuple[str, Kind], Learned] = defaultdict(lambda: Learned(_FIRST, _SKILL))
         self.extra: dict[tuple[str, str, Kind], float] = {}
@@ -155,15 +157,17 @@ class OwnExperience:
 
     def __init__(self, shared: Experience, kind: Kind) -> None:
         self._shared, self._kind = shared, kind
+        self._hopes = defaultdict[str, float](lambda: shared.chance.gauss(0.0, 1.0))
         self._ease = Learned(0.0, _EASE)
         self._own: defaultdict[str, Learned] = defaultdict(lambda: Learned(0.0, _OWN_SKILL))
 
     def followed(self, name: str, *, hopes: bool = False) -> float:
-        """How often the likeliest token of a drafter is right here; with `hopes`, how often it may well be."""
+        """How often the likeliest token of a drafter is right here; with `hopes`, how often it may be: its skill is
+        drawn for this answer from what is known of it, so that what is little known is tried (Thompson 1933)."""
         parts = (self._shared.skills[name, self._kind], self._ease, self._own[name])
         odds = sum(part.value for part in parts)
         if hopes:
-            odds += math.sqrt(sum(1 / part.sure for part in parts if part is not self._ease))
+            odds += self._hopes[name] / math.sqrt(parts[0].sure)
         return min(1 / (1 + math.exp(-odds)), 0.98)
 
     def saw(self, name: str, was_followed: bool) -> None:

@@ -147,9 +147,11 @@ class LanguageModel:
         self._longest = language.executor.limits.max_length
         self._num_expected = context.max_new_tokens
         self._answer, self._num_read = [context.first_token], 0
-        self._read_anew(0)
+        self._sessions: list[Session] = []
 
     def read(self) -> Plan[torch.Tensor | None]:
+        if not self._sessions:  # not before: the answer's first token need not wait for it
+            self._read_anew(0)
         if not self._has_room(len(self._answer) - self._num_read):
             self._read_anew(len(self._answer) - 1)
             if not self._has_room(1):
@@ -169,6 +171,8 @@ class LanguageModel:
     def accept(self, feedback: Feedback) -> None:
         """Keep what was read of the accepted path; the rest of it is read next time."""
         self._answer += feedback.tokens
+        if not self._sessions:
+            return
         accepted = self.ids.to_draft(feedback.accepted)
         [num_kept] = {session.follow(accepted) for session in self._sessions}
         self._num_read += num_kept
