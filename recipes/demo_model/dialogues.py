@@ -78,12 +78,16 @@ def colour_names(pixels: np.ndarray) -> list[str]:
 
 
 _colours: dict[tuple[str, int], list[str]] = {}
+_MOST_COLOURS = 20_000
+"""Images whose colours are remembered: more than the bank has."""
 
 
 def known_colours(card: Card, pixels: np.ndarray) -> list[str]:
     """`colour_names`, which take longer than all else of an example, once for every image."""
     key = card.key, zlib.crc32(np.ascontiguousarray(pixels).data)
     if key not in _colours:
+        if len(_colours) >= _MOST_COLOURS:
+            _colours.clear()
         _colours[key] = colour_names(pixels)
     return _colours[key]
 

@@ -104,12 +104,14 @@ def some_broken(pictures, tmp_path):
 
 
 def test_pictures_that_cannot_be_read_are_left_out_and_said(tiny, some_broken, tmp_path, capsys):
-    words = ["bench", "--data", str(some_broken), "-m", tiny, "--temperature", "0", "--max-new-tokens", "4"]
+    words = ["bench", "--data", str(some_broken), "-m", tiny, "--temperature", "0", "--max-new-tokens", "4", "--json"]
     assert main([*words, "-o", str(tmp_path / "out")]) == 0
     told = capsys.readouterr()
     assert "'half.jpg' is left out: " in told.err
     assert "'words.png' is left out: " in told.err
-    assert "2 questions were left out, because an image could not be read: half.jpg, words.png" in told.out
+    assert json.loads(told.out) == json.loads((tmp_path / "out" / "bench.json").read_text()), "JSON alone"
+    page = (tmp_path / "out" / "bench.html").read_text()
+    assert "2 questions were left out, because an image could not be read: half.jpg, words.png" in page
     record = read_record(tmp_path / "out" / "bench.json")
     assert record.settings["left_out"] == ["half.jpg", "words.png"]
     assert len(record.asked) == 2

@@ -8,6 +8,8 @@ import pytest
 
 from seeahead.cli import VERBS, main, parser_of
 from seeahead.cli.completion import SHELLS
+from seeahead.executors import DTYPES, conversion
+from seeahead.families import loading
 
 ASK = {
     "bash": 'source "$1"; COMP_WORDS=({}); COMP_CWORD=$(({} - 1)); _seeahead; printf "%s\\n" "${{COMPREPLY[@]}}"',
@@ -51,6 +53,10 @@ def test_it_names_every_verb_and_option_and_the_shell_can_read_it(shell, script)
         (["seeahead", "generate", "--tem"], {"--temperature"}),
         (["seeahead", "train", ""], {"drafter"}),
         (["seeahead", "bench", "--set"], {"--set-up-peers"}),
+        (["seeahead", "bench", "--executor", "open"], {"openvino"}),
+        (["seeahead", "generate", "--dtype", "int"], {"int8", "int4"}),
+        (["seeahead", "bench", "--suite", "three"], {"three-tasks"}),
+        (["seeahead", "generate", "-d", "tab"], {"tabed"}),
     ],
 )
 def test_words_are_completed(shell, typed, completed, script, tmp_path):
@@ -61,6 +67,10 @@ def test_words_are_completed(shell, typed, completed, script, tmp_path):
         words = [here(shell), "-c", ASK[shell].format(" ".join(typed)), script(shell)]
     result = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
     assert set(result.stdout.split()) - {f"seeahead.{shell}"} == completed, result.stderr
+
+
+def test_dtypes_are_those_that_are_loaded():
+    assert set(DTYPES) == {"auto", *loading.DTYPES, *conversion.PRECISIONS}
 
 
 def test_an_unknown_shell_is_told_which_there_are(capsys):

@@ -104,6 +104,8 @@ def test_nothing_to_learn_from_or_to_start_from_is_one_line(tmp_path) -> None:
         train("chat-cpu.toml", [], tmp_path / "out")
     with pytest.raises(InputError, match="give a count of 1 or more"):
         train("chat-cpu.toml", [talk], tmp_path / "out", count=0)
+    with pytest.raises(ModelError, match="dtype 'int3' is not supported; allowed are auto, float32"):
+        train("chat-cpu.toml", [talk], tmp_path / "out", dtype="int3")
     with pytest.raises(InputError, match="trains nothing by itself; give the drafter to take with --start"):
         train("vision-text-cpu.toml", [talk], tmp_path / "out")
     for start in (tmp_path / "none", tmp_path):

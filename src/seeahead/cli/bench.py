@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     folder, about = Path("out/bench"), "folder for record and report (default: out/bench)"
     add("-o", "--output", type=Path, default=folder, metavar="DIR", help=about)
+    add("--json", action="store_true", help="print the record as one line of JSON instead of the tables")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,7 +87,10 @@ def run(args: argparse.Namespace) -> int:
             watch=Notes(),
             **{name: getattr(args, name) for name in taken},
         )
-    terminal.console().print(short(result.summary), soft_wrap=True)
+    if args.json:
+        streams.print_json(result.record.to_json())
+    else:
+        terminal.console().print(short(result.summary), soft_wrap=True)
     for name in (RECORD, PAGE):
         streams.say(f"written: {args.output / name}")
     return 0
@@ -113,7 +117,10 @@ def _growth(args: argparse.Namespace) -> int:
         found = growth.measure(args.model, args.growth, **given, progress=report)
     write_json(paths[0], found)
     write_text(paths[1], growth_page.image(found))
-    terminal.console().print(growth_page.tables(found), soft_wrap=True)
+    if args.json:
+        streams.print_json(found)
+    else:
+        terminal.console().print(growth_page.tables(found), soft_wrap=True)
     for path in paths:
         streams.say(f"written: {path}")
     return 0

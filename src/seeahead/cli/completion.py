@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 
 from seeahead.cli import VERBS, parser_of
+from seeahead.drafters import KINDS
+from seeahead.executors import DTYPES, EXECUTORS
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -38,6 +40,22 @@ def _words(verb: str) -> list[str]:
     return [str(word) for action in positional for word in action.choices or ()]
 
 
+def _values() -> dict[str, tuple[str, ...]]:
+    """What may stand after an option that takes one of a few words."""
+    from seeahead.bench.suites import SUITES
+
+    drafters, executors, dtypes = tuple(KINDS), EXECUTORS, DTYPES
+    devices = ("auto", "cpu", "cuda")
+    return {
+        "--drafter": drafters,
+        "-d": drafters,
+        "--executor": executors,
+        "--dtype": dtypes,
+        "--device": devices,
+        "--suite": tuple(SUITES),
+    }
+
+
 def _told(text: str | None) -> str:
     """Help as the inside of a text in single quotes, which no shell reads as anything else."""
     return re.sub(r"['\\]", "", (text or "").replace("%%", "%"))
@@ -46,6 +64,10 @@ def _told(text: str | None) -> str:
 def _bash() -> Iterator[str]:
     yield "_seeahead() {"
     yield '  local word="${COMP_WORDS[COMP_CWORD]}" options="" words=""'
+    yield '  case "${COMP_WORDS[COMP_CWORD - 1]}" in'
+    for name, values in _values().items():
+        yield f'    {name}) COMPREPLY=($(compgen -W "{" ".join(values)}" -- "$word")); return ;;'
+    yield "  esac"
     yield f'  if (( COMP_CWORD == 1 )); then words="{" ".join((*VERBS, "help"))} --help --version"; fi'
     yield '  (( COMP_CWORD > 1 )) && case "${COMP_WORDS[1]}" in'
     yield f'    help) words="{" ".join(VERBS)}" ;;'
@@ -64,6 +86,10 @@ def _zsh() -> Iterator[str]:
     yield "  local -a commands options words_here"
     yield f"  commands=({_described(VERBS)} 'help:explain a command')"
     yield "  if (( CURRENT == 2 )); then _describe command commands; return; fi"
+    yield "  case $words[CURRENT-1] in"
+    for name, values in _values().items():
+        yield f"    {name}) compadd {' '.join(values)}; _files; return ;;"
+    yield "  esac"
     yield "  case $words[2] in"
     yield "    help) _describe command commands; return ;;"
     for verb in VERBS:
@@ -94,4 +120,6 @@ def _fish() -> Iterator[str]:
             names = " ".join(f"-{'l' if name.startswith('--') else 's'} {name.lstrip('-')}"
                              for name in action.option_strings)  # fmt: skip
             takes = "" if action.nargs == 0 else " -x" if action.type in (int, float) else " -r"
-            yield f"{start} {names}{takes} -d '{_told(action.help)}'"
+            known = [values for name, values in _values().items() if name in action.option_strings]
+            told = f" -a '{' '.join(known[0])}'" if known else ""
+            yield f"{start} {names}{takes}{told} -d '{_told(action.help)}'"

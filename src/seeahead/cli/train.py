@@ -36,6 +36,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--answers", type=Path, metavar="DIR", help="where the target's answers are kept (default: OUTPUT/answers)")
     add("--start", type=Path, metavar="DIR", help="folder of another drafter to go on from")
     add("--device", default=defaults().device or "auto", help="where to train: auto, cpu, cuda (default: auto)")
+    about = "of the model that it drafts for: auto (the checkpoint's own), float32, bfloat16, float16"
+    add("--dtype", default="auto", help=about)
     add("-o", "--output", type=Path, metavar="DIR", help="folder for checkpoints, weights and log")
     add_cache(parser)
 
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     with training_log(args.output) as report:
         from seeahead.train.run import train_drafter
 
-        given = {name: getattr(args, name) for name in ("start", "answers", "device", "count")}
+        given = {name: getattr(args, name) for name in ("start", "answers", "device", "dtype", "count")}
         print(train_drafter(args.recipe, args.model, args.data or (), args.output, report, **given))
     return 0
 

@@ -226,11 +226,11 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         rows = Rows(numbers[2 + axes], numbers[3 + axes], numbers[4 + axes :])
         visible = self._layout.visible(rows, sizes.columns)
         masks = [family.additive_mask(family.visible_in(kind, visible)) for kind in self._kinds]
-        bounds = None if self._parts is None else Shared.bounds(rows, sizes.columns)
-        kernels = None if self._parts is None else self._parts.kernels
-        cache = RegionCache(self._regions, columns, (0, sizes.columns), kernels, bounds)
+        parts = self._parts
+        kernels = () if parts is None else (parts.kernels, Shared.bounds(rows, sizes.columns))
+        cache = RegionCache(self._regions, columns, (0, sizes.columns), *kernels)
         read = looked_up(family.model, numbers[:1]) if embeddings is None else embeddings
-        with self._attending(cache, rows.lines), nullcontext() if self._parts is None else self._parts.in_use():
+        with self._attending(cache, rows.lines), nullcontext() if parts is None else parts.in_use():
             last, before = self._language.states(read, self._given(positions), masks, (), cache)
             hidden = {layer: (last if layer == -1 else before[layer])[0] for layer in layers}
             return self._language.logits(last[0]), hidden

@@ -259,11 +259,23 @@ def work_on(device: torch.device, dtype: torch.dtype) -> bool:
 
     try:
         weight, one, three = drawn(48, 80), drawn(1, 80), drawn(3, 80)
-        agree = [is_near(product(x, weight), F.linear(x, weight)) for x in (one, three)]
         query, keys, values, mask = drawn(2, 3, 16), drawn(2, 40, 16), drawn(2, 40, 16), drawn(3, 40)
-        found = attention(query, keys, values, mask, torch.tensor([0, 40], device=device), 0.25)
-        expected = F.scaled_dot_product_attention(query, keys, values, mask, scale=0.25)
-        return all(agree) and is_near(found, expected.transpose(0, 1))
+        states, cosines, sines, scale = drawn(1, 2, 3, 16), drawn(1, 3, 16), drawn(1, 3, 16), drawn(80)
+        turned = torch.cat([-states[..., 8:], states[..., :8]], -1)
+        written, columns = torch.zeros_like(keys), torch.tensor([5, 30, 2], device=device)
+        put(query, written, columns)
+        pairs = [
+            (product(one, weight), F.linear(one, weight)),
+            (product(three, weight), F.linear(three, weight)),
+            (
+                attention(query, keys, values, mask, torch.tensor([0, 40], device=device), 0.25),
+                F.scaled_dot_product_attention(query, keys, values, mask, scale=0.25).transpose(0, 1),
+            ),
+            (rotated(states, states, cosines, sines)[0], states * cosines + turned * sines),
+            (rms_norm(three, scale, 1e-6), F.rms_norm(three, (80,), scale, 1e-6)),
+            (written[:, columns], query),
+        ]
+        return all(is_near(found, expected) for found, expected in pairs)
     except Exception:  # noqa: BLE001 - no compiler, another Triton, another GPU: torch's own do it all
         return False
 

@@ -9,6 +9,7 @@ import torch
 
 from seeahead.errors import ModelError, shown
 from seeahead.executor import NOTHING, Executor, ModelExecutor, ModelInputs, PromptInputs, TreeInputs
+from seeahead.executors import EXECUTORS
 from seeahead.executors.conversion import PRECISIONS
 from seeahead.executors.converted import check_installed, is_installed
 from seeahead.executors.exact import exact_executor
@@ -19,7 +20,6 @@ from seeahead.families.base import Family
 from seeahead.families.loading import pick_device, pick_dtype
 from seeahead.tree import ROOT
 
-EXECUTORS = ("auto", "transformers", "openvino", "graphs", "kernels", "exact")
 _IN_TORCH: dict[str, Callable[[Family], ModelExecutor]] = {
     "graphs": GraphsExecutor,
     "kernels": kernels_executor,

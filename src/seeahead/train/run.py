@@ -20,7 +20,7 @@ from seeahead.data.conversations import Conversation, conversations_from
 from seeahead.data.corpora import check_text
 from seeahead.drafters.folder import Folder
 from seeahead.errors import InputError, ModelError
-from seeahead.families.loading import pick_device
+from seeahead.families.loading import pick_device, pick_dtype
 from seeahead.provenance import provenance, write_json
 from seeahead.train.data import Dataset, exchanges_of
 from seeahead.train.features import FeatureObjective
@@ -45,6 +45,7 @@ def train_drafter(
     start: Path | None = None,
     answers: Path | None = None,
     device: str = "auto",
+    dtype: str = "auto",
     count: int = 8000,
 ) -> Path:
     """A drafter for `target` ("demo", a folder or a hub id) by the recipe in a TOML file; returns its folder.
@@ -55,6 +56,7 @@ def train_drafter(
     target is loaded.
     """
     read = read_drafter_recipe(recipe)
+    pick_dtype(dtype)
     if count < 1:
         raise InputError(f"at most {count} conversations of each source are nothing; give a count of 1 or more")
     texts = default_cache() / "packages"
@@ -69,7 +71,7 @@ def train_drafter(
     place = pick_device(Processes().device(device))
     # On a GPU the target writes by a loop of its own (`together.py`), which graphs would only take memory from.
     executor = "auto" if place.type == "cpu" else "transformers"
-    family = load(target, drafter="none", device=str(place), executor=executor).family
+    family = load(target, drafter="none", dtype=dtype, device=str(place), executor=executor).family
     return train(Dataset(read, family, conversations, answers or out / "answers", report, texts), out, start)
 
 
