@@ -40,6 +40,8 @@ class DraftContext:
     prompt: Prompt | None = None
     logits: torch.Tensor | None = None
     """[vocabulary], the target's after the prompt."""
+    end_tokens: frozenset[int] = frozenset()
+    """After one of these the answer is over: what would follow is not worth drafting."""
 
     @property
     def text_token_ids(self) -> list[int]:

@@ -156,6 +156,7 @@ class Request:
             embeddings=scores.embeddings,
             prompt=self.prompt,
             logits=scores.logits[-1],
+            end_tokens=self.stop.end_tokens,
         )
         self.prompt = None  # its images may be large, and nobody else reads it
         self.drafting = self.drafter.start(context)

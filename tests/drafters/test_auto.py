@@ -140,6 +140,21 @@ def test_no_node_has_a_higher_score_than_its_parent_and_siblings_are_one_at_most
     assert sum(node.score for node in pool.nodes if node.parent == ROOT) <= 1 + 1e-9
 
 
+@pytest.mark.parametrize(
+    "drafter", [RIGHT, replace(RIGHT, draws=True), auto(RIGHT, WRONG)], ids=["tree", "chain", "auto"]
+)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_would_follow_an_end_is_not_drafted(drafter, temperature):
+    ends = frozenset(PLAIN[5:7])
+    sampler = Sampler(SamplingParams(temperature=temperature, seed=3), PROMPT)
+    request = Request(TARGET, drafter, sampler, StopRule(60, ends)).ask(ModelInputs(torch.tensor([PROMPT])))
+    start(request, request.inputs)
+    for _ in steps(request):
+        tree = request.draft.tree
+        assert all(parent == ROOT or tree.tokens[parent] not in ends for parent in tree.parents)
+    assert temperature or request.answer[-1] in ends
+
+
 def test_as_many_nodes_as_a_pass_allows_for():
     """Free rows: all that may be followed; dear rows: few; dearer than a pass: none, and the answer is the same."""
     nodes = []

@@ -18,7 +18,9 @@ from tests.table_executor import TableExecutor
 NEXT = torch.tensor([[0.1, 0.6, 0.25, 0.05], [0.05, 0.05, 0.8, 0.1], [0.5, 0.1, 0.1, 0.3], [0.97, 0.01, 0.01, 0.01]])
 
 
-def _grow(limits: TreeLimits, budget: int = 50, root: int = 0) -> tuple[Draft, list[int]]:
+def _grow(
+    limits: TreeLimits, budget: int = 50, root: int = 0, ends: frozenset[int] = frozenset()
+) -> tuple[Draft, list[int]]:
     calls: list[int] = []
 
     def expand(tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
@@ -26,7 +28,7 @@ def _grow(limits: TreeLimits, budget: int = 50, root: int = 0) -> tuple[Draft, l
         calls.append(len(tokens))
         return NEXT[list(tokens)].log()
 
-    return run_alone(grow(NEXT[root].log(), expand, limits, budget)), calls
+    return run_alone(grow(NEXT[root].log(), expand, limits, budget, ends)), calls
 
 
 def test_width_one_is_the_greedy_chain() -> None:
@@ -42,6 +44,16 @@ def test_the_best_nodes_overall_are_kept_with_their_parents() -> None:
     assert draft.tree.tokens == (1, 2, 2, 0)
     assert draft.tree.parents == (ROOT, ROOT, 0, 2)
     assert draft.scores == pytest.approx([0.6, 0.25, 0.48, 0.24])
+
+
+def test_nothing_is_drafted_after_an_end() -> None:
+    limits = TreeLimits(depth=4, width=2, num_nodes=50, min_probability=0.0)
+    draft, calls = _grow(limits, ends=frozenset([2]))
+    tokens, parents = draft.tree.tokens, draft.tree.parents
+    assert 2 in tokens
+    assert all(parent == ROOT or tokens[parent] != 2 for parent in parents)
+    assert _grow(limits, ends=frozenset([1, 2]))[1] == [], "nothing is asked where all that was proposed are ends"
+    assert len(calls) == 3
 
 
 def test_paths_the_drafter_doubts_are_left_out_and_end_the_growth() -> None:

@@ -74,9 +74,9 @@ class AutoSpec(DrafterSpec):
 
     kind = "auto"
     members: Annotated[tuple[str, ...], Joined, Field(description="drafters, joined by +; else all there are")] = ()
-    depth: Annotated[int, Field(ge=1, le=100, description="levels of a tree at most")] = 8
+    depth: Annotated[int, Field(ge=1, le=100, description="levels of a tree at most")] = 16
     width: Annotated[int, Field(ge=1, le=100, description="nodes expanded per level at most")] = 2
-    num_nodes: Annotated[int, Field(ge=1, le=10_000, description="nodes of a tree at most")] = 24
+    num_nodes: Annotated[int, Field(ge=1, le=10_000, description="nodes of a tree at most")] = 32
     state: Annotated[Path | None, Field(description="a file that keeps what was learned")] = None
 
     def bind(self, target: Target) -> AutoDrafter:

@@ -167,7 +167,7 @@ class AutoDrafting(PlannedDrafting):
         places, limits = {ROOT: ROOT}, self._drafter.limits
         for _ in range(min(limits.depth, budget) - 1 if model is not None else 0):
             assert model is not None
-            ready = [node for node in pool.ranked() if node not in places and pool.nodes[node].parent in places]
+            ready = [node for node in pool.ranked() if self._may_follow(node, places)]
             chosen = sorted(ready[: limits.width])
             number, rate = self._best(pool, budget)
             gain = sum(pool.nodes[node].score for node in chosen)
@@ -175,9 +175,15 @@ class AutoDrafting(PlannedDrafting):
                 return
             yield from self._expand(name, model, chosen, places, pool, _NUM_CHILDREN)
 
+    def _may_follow(self, node: int, places: dict[int, int]) -> bool:
+        """Whether a node that was not expanded can be, and the answer may go on after it."""
+        one = self._pool.nodes[node]
+        return node not in places and one.parent in places and one.token not in self._context.end_tokens
+
     def _ask(self, name: str, pool: Candidates) -> Plan[None]:
         """What another model says after the nodes of the tree, in as few passes as it can."""
-        nodes = sorted(pool.ranked()[:_MOST_LOOKED_AT])
+        ends = self._context.end_tokens
+        nodes = sorted(node for node in pool.ranked()[:_MOST_LOOKED_AT] if pool.nodes[node].token not in ends)
         model = yield from self._read(name, pool, _NUM_CHILDREN - 1)
         if model is None:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,6 +60,11 @@ class DraftIds:
         if self._vocabulary is not None:
             return self._vocabulary.to_draft(tokens)
         return [token if token < self._num_draft_ids else self._unknown for token in tokens]
+
+    def known(self, tokens: Iterable[int]) -> frozenset[int]:
+        """Draft ids of those of the target's `tokens` that have one."""
+        pairs = [(token, self.to_draft([token])[0]) for token in tokens]
+        return frozenset(draft for token, draft in pairs if self.to_target([draft]) == [token])
 
     def to_target(self, tokens: Sequence[int]) -> list[int]:
         return list(tokens) if self._vocabulary is None else self._vocabulary.to_target(tokens)
@@ -146,6 +151,7 @@ class ModelDrafting(PlannedDrafting):
     ) -> None:
         self.model, self._limits, self._params, self._source = model, limits, context.params, source
         self._draws = draws and not context.params.is_greedy
+        self._ends = model.ids.known(context.end_tokens)
         self._position = 1
 
     def plan(self, budget: int) -> Plan[Draft]:
@@ -155,7 +161,7 @@ class ModelDrafting(PlannedDrafting):
         if self._draws:
             draft = yield from self._draw(logits[0], min(self._limits.depth, budget))
         else:
-            draft = yield from grow(logits[0], self._expand, self._limits, budget)
+            draft = yield from grow(logits[0], self._expand, self._limits, budget, self._ends)
         tree = TokenTree(tuple(self.model.ids.to_target(draft.tree.tokens)), draft.tree.parents)
         return Draft(tree, draft.proposals, draft.scores, (self._source,) * len(tree))
 
@@ -179,6 +185,8 @@ class ModelDrafting(PlannedDrafting):
             tokens.append(draw(q, _stream(self._params, self._position + level).random()))
             proposals.append(self.model.ids.spread(q))
             scores.append(float(q[tokens[-1]]) * (scores[-1] if scores else 1.0))
+            if tokens[-1] in self._ends:
+                break
             if level + 1 < depth:
                 logits = (yield from self._expand(tokens[-1:], [level - 1]))[0]
         return Draft(TokenTree.chain(tokens), proposals, scores)

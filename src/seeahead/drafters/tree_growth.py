@@ -8,7 +8,7 @@ parent's, so what is kept is a tree.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,14 +78,21 @@ class _Node:
     place: int = ROOT
 
 
-def grow(root_logits: torch.Tensor, expand: ExpandLevel, limits: TreeLimits, budget: int) -> Plan[Draft]:
-    """A tree of at most `budget` nodes from the drafter's logits [vocabulary] after the root."""
+def grow(
+    root_logits: torch.Tensor,
+    expand: ExpandLevel,
+    limits: TreeLimits,
+    budget: int,
+    ends: Container[int] = frozenset(),
+) -> Plan[Draft]:
+    """A tree of at most `budget` nodes from the drafter's logits [vocabulary] after the root; none follows `ends`."""
     num_nodes, costs = min(limits.num_nodes, budget), limits.costs
     nodes: list[_Node] = []
     level: Sequence[int] = _add_children(root_logits[None], [ROOT], nodes, limits)
     num_expanded, num_levels = 0, 1
     while num_levels < min(limits.depth, budget):
-        level = sorted(level, key=lambda index: -nodes[index].score)[: limits.width]
+        open_ended = [index for index in level if nodes[index].token not in ends]
+        level = sorted(open_ended, key=lambda index: -nodes[index].score)[: limits.width]
         if not level or num_nodes == 0 or (costs is not None and not _pays(costs, nodes, level, num_levels)):
             break
         num_levels += 1
