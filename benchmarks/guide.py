@@ -27,11 +27,10 @@ machine. What follows is for those who want to know.
 """
 
 SETTINGS = """\
-## Settings that matter
+## Settings of a single drafter
 
-- `chain=5` drafts one path instead of a tree. Where a pass over many tokens costs more than one over few, such as on a
-  CPU without bfloat16, a chain or a smaller tree (`num_nodes=6`) is safer.
-- `tuned=1` measures the machine when the drafter is loaded and lets trees grow only as far as that saves time.
+- `chain=5` drafts one path instead of a tree; `num_nodes=6` keeps trees small. `auto` chooses both by what passes take
+  on this machine.
 - `min_probability` is the probability that a path must have, by the drafter, to be drafted. Lower it on a GPU, where a
   pass over a whole tree costs little more than one over a token.
 - A drafter trained on what you ask beats every setting:
@@ -50,7 +49,7 @@ A folder or hub id of any vision-language model drafts for a larger one of the s
   and in id; ids that the target does not have are never drafted.
 - No training is needed. A level of drafts costs a pass of the smaller model, so its share of the target's weights
   bounds what can be gained: 3 billion beside 7 leave little, 2 or less beside 7 or more leave most. That is reckoned,
-  not measured; `seeahead bench` measures it, and `tuned=1` drafts as far as it pays.
+  not measured; `seeahead bench` measures it, and `auto:members=FOLDER+lookup` drafts as far as it pays.
 - `-d tabed:vision=FOLDER,views=MT` shows it several views of a prompt ([TABED](methods/tabed.md)): `M` the images,
   `T` a newline for each, `C` captions, `P` (of LLaVA-1.5 types alone) each image's features pooled, to `pooled=144`
   say.
