@@ -171,7 +171,10 @@ def test_one_that_fails_is_shown_with_its_error_and_the_run_goes_on(result):
     assert errors["made up int8"] == {"", "PeerError: ValueError: two images are too many"}
     assert errors["made up int8 lookup"] == {"PeerError: its process ended with exit code 1: no such model"}
     page = markdown(result.summary)
-    assert "failed: PeerError: its process ended with exit code 1: no such model" in page
+    failed = (
+        "made up int8 lookup failed on 3 of 3 answers at temperature 0, with this error: PeerError: its process ended"
+    )
+    assert f"{failed} with exit code 1: no such model" in page
     assert "made up int8 failed on 1 of 3 answers" in page
 
 

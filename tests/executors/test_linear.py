@@ -53,6 +53,16 @@ def test_few_tokens_read_rounded_weights_and_many_the_exact_ones(bias):
     assert sum(weight.numel() for weight in layer.parameters()) == 64 * 96 + 96 * bias
 
 
+@pytest.mark.parametrize("width", [4, 12, 24, 40, 328])
+def test_rows_that_torch_would_read_beyond_are_not_rounded(width):
+    """Its product with 8 bits reads 16 numbers at a time: others have been wrong, or ended the process."""
+    weight = torch.randn(33, width, generator=torch.Generator().manual_seed(width)).bfloat16()
+    assert not can_round(weight)
+    layer = packed_linear(weight, may_round=True)
+    x = torch.ones(1, 3, width).bfloat16()
+    torch.testing.assert_close(layer(x), nn.functional.linear(x, weight))
+
+
 @needs_bfloat16
 def test_a_row_of_zeros_stays_one():
     weight = torch.zeros(8, 64).bfloat16()

@@ -2,7 +2,10 @@
 
 import gc
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -36,11 +39,7 @@ REFUSED = ("qwen3_vl_moe", "qwen3_moe", "gpt_oss", "llama4_text")
 OTHERS = [one for one in (*VISION_FAMILIES, *TEXT_FAMILIES) if one not in (*map(plain_type, CONVERTED), *REFUSED)]
 
 
-@pytest.fixture(autouse=True)
-def in_32_bits(monkeypatch):
-    """Rounded weights too are computed with in 32 bits: some processors would in 16, which depends on the rows."""
-    monkeypatch.setattr(converted, "arithmetic", lambda precision: torch.float32)
-    monkeypatch.setattr(openvino, "arithmetic", converted.arithmetic)
+pytestmark = pytest.mark.usefixtures("openvino_in_32_bits")
 
 
 def on_openvino(model_type, precision="float32", **changes):
@@ -64,6 +63,19 @@ def test_what_drafters_read_is_in_the_type_that_the_executor_names(monkeypatch):
     held = [*read.features.values(), *tree.features.values(), read.embeddings, family.executor.embed(torch.tensor([5]))]
     assert dtype == torch.bfloat16
     assert {one.dtype for one in held} == {dtype}
+
+
+def test_one_thread_does_not_end_the_process():
+    """OpenVINO divides by zero there where it computes in 16 bits."""
+    program = (
+        "from tests.executors.test_openvino import on_openvino; from seeahead.testing import tiny_inputs; "
+        "from seeahead.session import Session; family = on_openvino('llava', 'bfloat16'); "
+        "print(Session(family.executor, 20).prefill(tiny_inputs('llava')).logits.shape)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert (told.returncode, "torch.Size" in told.stdout) == (0, True), told.stderr
 
 
 @pytest.mark.parametrize("model_type", REFUSED)

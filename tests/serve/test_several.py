@@ -13,6 +13,7 @@ OTHER = data_uri(Image.radial_gradient("L").resize((30, 30)).convert("RGB"))
 @pytest.mark.parametrize(
     ("executor", "num_at_once"), [("fused", 2), ("graphs", 2), ("graphs", 8), ("openvino", 1), ("openvino", 8)]
 )
+@pytest.mark.usefixtures("openvino_in_32_bits")
 def test_images_are_encoded_once_for_all_answers(executor, num_at_once):
     if executor == "openvino":
         pytest.importorskip("openvino")

@@ -1,7 +1,5 @@
 """Images in, answers out: the embedded model, plain beside drafted, and what the drafts gained.
 
-The demo model runs in float32 unless --dtype or --executor is given: there drafts change no token.
-
 examples:
   seeahead demo
   seeahead demo --quick

@@ -153,11 +153,12 @@ def _unwritable(folder: Path, reason: str) -> ModelError:
 
 def arithmetic(precision: str) -> torch.dtype:
     """In which a graph with such weights computes here: 16 bits where the weights are rounded anyway, and the processor
-    has products in these."""
+    has products in these. With one thread OpenVINO ends the process while it compiles for these (2026.4, AMX)."""
     import openvino
 
     can_16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return torch.bfloat16 if can_16 and precision != "float32" else torch.float32
+    is_rounded = precision != "float32" and torch.get_num_threads() > 1
+    return torch.bfloat16 if can_16 and is_rounded else torch.float32
 
 
 def compiled(path: Path, precision: str, layers: Collection[int], *, is_single: bool) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 _FEW = 8
 """Tokens for whose number the layout is chosen, and up to which 8 bits are faster: reading is what these cost."""
 _OPERATORS = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
+_STRIDE = 16
 _LARGEST, _LEAST = 127, 1e-30
 """Of 8 bits with a sign; and in the place of a scale of zero."""
 _HALVES = ("linear_prepack_fp16", "linear_dynamic_fp16")
@@ -93,8 +94,10 @@ def can_pack(weight: Tensor) -> bool:
 
 
 def can_round(weight: Tensor) -> bool:
-    """bfloat16: products of 8 bits with float32 are slower than those of float32 itself."""
-    return can_pack(weight) and weight.dtype == torch.bfloat16 and hasattr(torch, "_weight_int8pack_mm")
+    """bfloat16: products of 8 bits with float32 are slower than those of float32 itself. torch reads `_STRIDE` numbers
+    of a row at a time, and where they are no multiple of it, beyond the weight's end."""
+    is_whole = weight.shape[1] % _STRIDE == 0
+    return can_pack(weight) and weight.dtype == torch.bfloat16 and is_whole and hasattr(torch, "_weight_int8pack_mm")
 
 
 def can_halve(weight: Tensor) -> bool:
