@@ -44,14 +44,11 @@ def _values() -> dict[str, tuple[str, ...]]:
     """What may stand after an option that takes one of a few words."""
     from seeahead.bench.suites import SUITES
 
-    drafters, executors, dtypes = tuple(KINDS), EXECUTORS, DTYPES
-    devices = ("auto", "cpu", "cuda")
     return {
-        "--drafter": drafters,
-        "-d": drafters,
-        "--executor": executors,
-        "--dtype": dtypes,
-        "--device": devices,
+        **dict.fromkeys(("--drafter", "-d"), tuple(KINDS)),
+        "--executor": EXECUTORS,
+        "--dtype": DTYPES,
+        "--device": ("auto", "cpu", "cuda"),
         "--suite": tuple(SUITES),
     }
 
@@ -108,7 +105,7 @@ def _described(entries: dict[str, str]) -> str:
 
 
 def _fish() -> Iterator[str]:
-    alone = "-n __fish_use_subcommand"
+    alone, values = "-n __fish_use_subcommand", _values()
     for verb, about in {**VERBS, "help": "explain a command"}.items():
         yield f"complete -c seeahead -f {alone} -a {verb} -d '{_told(about)}'"
     yield f"complete -c seeahead -f -n '__fish_seen_subcommand_from help' -a '{' '.join(VERBS)}'"
@@ -120,6 +117,6 @@ def _fish() -> Iterator[str]:
             names = " ".join(f"-{'l' if name.startswith('--') else 's'} {name.lstrip('-')}"
                              for name in action.option_strings)  # fmt: skip
             takes = "" if action.nargs == 0 else " -x" if action.type in (int, float) else " -r"
-            known = [values for name, values in _values().items() if name in action.option_strings]
-            told = f" -a '{' '.join(known[0])}'" if known else ""
+            known = next((values[name] for name in action.option_strings if name in values), ())
+            told = f" -a '{' '.join(known)}'" if known else ""
             yield f"{start} {names}{takes}{told} -d '{_told(action.help)}'"

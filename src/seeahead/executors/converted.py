@@ -157,8 +157,8 @@ def arithmetic(precision: str) -> torch.dtype:
     import openvino
 
     can_16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    is_rounded = precision != "float32" and torch.get_num_threads() > 1
-    return torch.bfloat16 if can_16 and is_rounded else torch.float32
+    may_16 = precision != "float32" and torch.get_num_threads() > 1
+    return torch.bfloat16 if can_16 and may_16 else torch.float32
 
 
 def compiled(path: Path, precision: str, layers: Collection[int], *, is_single: bool) -> Any:
