@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from tests.sizes import over_soft_limits
 
@@ -29,6 +28,8 @@ _LOCAL = ("127.", "::1", "localhost")
 @pytest.fixture
 def openvino_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounded weights too are computed with in 32 bits: some processors would in 16, which depends on the rows."""
+    import torch  # not above: it reads the numbers of threads when it is imported
+
     for module in ("converted", "openvino"):
         monkeypatch.setattr(f"seeahead.executors.{module}.arithmetic", lambda precision: torch.float32)
 

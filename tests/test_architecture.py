@@ -1,10 +1,12 @@
 """The shape of the code: who may import whom, how long things may get, and what belongs in one place only."""
 
 import ast
+import os
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from seeahead.cli import VERBS
 from tests.modules import Module
@@ -273,3 +275,9 @@ def test_files_and_functions_stay_short(folder):
             if lines > HARD_FUNCTION_LINES:
                 found.append(f"{name}: {function} has {lines} lines, the limit is {HARD_FUNCTION_LINES}")
     report(found)
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="of tests that run side by side")
+def test_test_processes_side_by_side_compute_with_one_thread_each():
+    """With more, the threads of each wait for a core in turn: the suite took twelve times as long on a busy machine."""
+    assert torch.get_num_threads() == 1
