@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -105,13 +106,20 @@ def served(options: Sequence[str], log: IO[bytes] | None = None) -> Iterator[tup
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            if is_ready(url):
                 break
             time.sleep(0.2)
         yield url, process
     finally:
         process.terminate()
         process.wait(60)
+
+
+def is_ready(url: str) -> bool:
+    """Whether the server's model is loaded."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/ready", timeout=1):
+        return True
+    return False
 
 
 def client_of(url: str) -> openai.AsyncOpenAI:
@@ -189,13 +197,11 @@ def spread(name: str, seconds: list[float]) -> dict[str, float]:
 async def second_questions(url: str, questions: list[dict[str, Any]]) -> list[dict[str, float]]:
     """Seconds to the first token of a first question about an image, and of a second one in the same conversation."""
     found = []
-    seen = [body for body in questions if len(body["messages"][0]["content"]) == 2][:8]
+    # Each image once: one that was asked about before has left its slot.
+    seen = {str(parts[:-1]): body for body in questions if len(parts := body["messages"][0]["content"]) == 2}
     async with client_of(url) as client:
-        for number, body in enumerate(seen):
-            # A word of its own, so that no earlier question of this run has left its slot.
-            image, text = body["messages"][0]["content"]
-            first_text = {"type": "text", "text": f"({number}) {text['text']}"}
-            messages = [{"role": "user", "content": [image, first_text]}]
+        for body in seen.values():
+            messages = [*body["messages"]]
             first = await ask(client, {**body, "messages": [*messages]}, "msd")
             messages += [{"role": "assistant", "content": first["text"]}, {"role": "user", "content": FOLLOW_UP}]
             second = await ask(client, {**body, "messages": messages}, "msd")

@@ -16,6 +16,7 @@ from seeahead.drafters.base import DraftModel, ModelDrafter
 from seeahead.drafters.calibration import OwnCalibration
 from seeahead.drafters.candidates import Candidate, Candidates
 from seeahead.drafters.experience import OwnExperience
+from seeahead.drafters.pass_times import MARGIN
 from seeahead.drafters.tree_growth import best_number
 from seeahead.drafting import DraftContext, Drafting, Feedback, Plan, PlannedDrafting, plan_of
 from seeahead.sampling import log_probabilities
@@ -57,9 +58,8 @@ class AutoDrafting(PlannedDrafting):
         self._spent = 0.0
         self._pair: tuple[str, str] | None = None
         self._seconds = self._times()
-        rates = self._rates()
         # The one that will lead, as far as is known, starts before the answer does.
-        if (lead := max(rates, key=rates.__getitem__, default=None)) and rates[lead] > 1 / self._seconds[0]:
+        if lead := self._promising(1 / self._seconds[0]):
             self._start(lead)
 
     def plan(self, budget: int) -> Plan[Draft]:
@@ -103,13 +103,17 @@ class AutoDrafting(PlannedDrafting):
 
     def _lead(self, pool: Candidates, budget: int) -> str | None:
         """The model that is to grow the tree, if one pays."""
-        rates = self._rates()
-        if not rates:
-            return None
-        lead = max(rates, key=lambda name: rates[name])
-        if rates[lead] > self._best(pool, budget)[1]:
-            return lead
-        return lead if self._own.rests() % _LOOK == 0 else None
+        return self._promising(self._best(pool, budget)[1]) or (
+            self._promising(0.0) if self._names and self._own.rests() % _LOOK == 0 else None
+        )
+
+    def _promising(self, rate: float) -> str | None:
+        """The model that promises most, if it is clearly more than so many tokens a second."""
+        rates = {name: self._rate(name) for name in self._names}
+        lead, least = max(rates, key=rates.__getitem__, default=None), rate
+        if self._drafter.num_requests > 1:
+            least *= MARGIN
+        return lead if lead is not None and rates[lead] > least else None
 
     def _pays(self, name: str) -> bool:
         """Whether a drafter that is no model is asked."""
@@ -128,15 +132,12 @@ class AutoDrafting(PlannedDrafting):
                 return name
         if not others or self._own.leads() % _LOOK:
             return None
-        return max(others, key=lambda name: self._rate(name, hopes=True))
+        return max(others, key=lambda name: self._rate(name))
 
-    def _rates(self) -> dict[str, float]:
-        return {name: self._rate(name, hopes=True) for name in self._names}
-
-    def _rate(self, name: str, *, hopes: bool = False) -> float:
-        """Tokens a second that a chain of this model's likeliest tokens promises, at its best length; with `hopes`, if
-        it is as often right as it may well be."""
-        followed, level = self._own.followed(name, hopes=hopes), self._level(name)
+    def _rate(self, name: str) -> float:
+        """Tokens a second that a chain of this model's likeliest tokens promises, at its best length, if it is as often
+        right as it may well be."""
+        followed, level = self._own.followed(name, hopes=True), self._level(name)
         start = self._own.start_seconds(name, name in self._models)
         expected, score, best = 1.0, 1.0, 0.0
         for depth in range(1, self._drafter.limits.depth + 1):

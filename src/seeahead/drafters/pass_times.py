@@ -9,6 +9,9 @@ import torch
 from seeahead.drafters.costs import passes_between, prompted, time_passes
 from seeahead.executor import Executor
 
+MARGIN = 1.1
+"""Over passes that requests share drafts have to promise so many times the tokens a second of none: what is expected of
+them is less sure than what a plain step takes."""
 _SIZES = (1, 2, 4, 8, 16, 32)
 _SHORT_PROMPT, _PROMPT, _REPEATS = 8, 64, 2
 _SLOW_SECONDS, _SLOPE = 0.2, 0.07

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 
 from seeahead.drafters.auto import AutoDrafter
-from seeahead.drafters.pass_times import PassTimes, mixed
+from seeahead.drafters.pass_times import MARGIN, PassTimes, mixed
 from seeahead.drafting import Drafter, JointDrafter
 from seeahead.executor import Executor
 from seeahead.records import Step
@@ -21,8 +21,6 @@ _SIZES = (64, 128)
 """Rows of the passes that are measured beside those that `auto` measures."""
 _NODES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _MEMORY = 0.9  # share of what was known that stays after a step
-_MARGIN = 1.1
-"""Drafts have to promise so much more than none: what is expected of them is less sure than what a plain step costs."""
 _GAIN = 0.6
 """Of a drafter of which nothing is known yet: tokens accepted for each doubling of the nodes."""
 _LOOK = 64  # steps without drafts after which a few are drafted again, to see whether they pay by now
@@ -84,7 +82,7 @@ class Pace:
 
         best = max(_NODES, key=rate)
         drafted, plain = (self._rates.get((has_drafts, load)) for has_drafts in (True, False))
-        has_paid = drafted is None or plain is None or drafted >= _MARGIN * plain
-        if rate(best) < _MARGIN * rate(0) or not has_paid:
+        has_paid = drafted is None or plain is None or drafted >= MARGIN * plain
+        if rate(best) < MARGIN * rate(0) or not has_paid:
             return 4 if looks else 0
         return best if best < _NODES[-1] else None

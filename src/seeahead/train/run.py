@@ -127,6 +127,8 @@ def finish(objective: LanguageObjective | FeatureObjective, folder: Path, agreem
     """Writes the drafter, what is known of its training, and what `auto` should expect of it."""
     dataset, recipe = objective.dataset, objective.dataset.recipe
     objective.save(folder)
+    # Those asked last were least learned from.
+    asked_last = exchanges_of(reversed(dataset.shuffled()), LeftOut())
     known = {
         "recipe": recipe.source,
         "kind": recipe.kind,
@@ -134,10 +136,9 @@ def finish(objective: LanguageObjective | FeatureObjective, folder: Path, agreem
         "num_answers": len(objective.responses),
         "num_answer_tokens": sum(len(example.learned) for example in objective.responses),
         "num_parameters": sum(value.numel() for value in objective.parameters().values()),
+        "num_answers_auto_learned_from": learn_prior(dataset.family, folder, asked_last, recipe.seed),
     }
     write_json(folder / "provenance.json", {**known, **provenance(recipe.seed)})
-    # Those asked last were least learned from.
-    learn_prior(dataset.family, folder, exchanges_of(reversed(dataset.shuffled()), LeftOut()), recipe.seed)
 
 
 def loss_of(objective: LanguageObjective | FeatureObjective, stage: StageRecipe) -> LossOf:
