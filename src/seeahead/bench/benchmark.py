@@ -23,7 +23,7 @@ from seeahead.bench.peers.table import OTHERS, spelled
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
-from seeahead.drafters import check_names
+from seeahead.drafters import MEMBERS, check_names
 from seeahead.errors import ImageError, InputError
 from seeahead.images import load_image
 from seeahead.provenance import check_writable, provenance
@@ -87,7 +87,7 @@ def run(
 def _drafters(named: Sequence[str] | None, target: str) -> list[str]:
     """Refuses what is no drafter before images are opened and a model is loaded."""
     if named is None:
-        return ["lookup", "language", "msd", "auto"] if target == "demo" else ["lookup", "auto"]
+        return ["lookup", *sorted(MEMBERS), "auto"] if target == "demo" else ["lookup", "auto"]
     specs = [spec for spec in named if spec != PLAIN]
     check_names(specs, target)
     return specs

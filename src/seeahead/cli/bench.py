@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="also ask transformers' own generate, and other engines that are set up: all, or some by name",
     )
-    add("--set-up-peers", action="store_true", help="install other engines for --peers (all, or those named), and end")
+    add("--set-up-peers", action="store_true", help="install the engines of --peers (all, or those it names), and end")
     add("--temperature", type=float, action="append", metavar="T", help="repeat it for several (default: 0 and 1)")
     add("--repeats", type=int, default=1, metavar="N", help="how often every question is asked (default: 1)")
     add("--max-new-tokens", type=int, default=128, metavar="N", help="for your own questions (default: 128)")

@@ -47,8 +47,8 @@ _SPECS = {
 NEEDS_MODEL = ("language", "vision", "tabed", "msd")
 """Kinds that need weights made for the target."""
 
-FASTEST = ("msd", "vision", "language")
-"""Of drafters that are made for a target, the one to take if nobody says (docs/results)."""
+MEMBERS = ("msd", "vision", "language")
+"""Kinds of drafters made for a target that `auto` has as members where they are there."""
 
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """module:Class, a spec of the user's own."""

@@ -80,9 +80,9 @@ class AutoSpec(DrafterSpec):
     state: Annotated[Path | None, Field(description="a file that keeps what was learned")] = None
 
     def bind(self, target: Target) -> AutoDrafter:
-        from seeahead.drafters import FASTEST, spec_of
+        from seeahead.drafters import MEMBERS, spec_of
 
-        names = self.members or (*(kind for kind in FASTEST if kind in self.own), "lookup")
+        names = self.members or (*(kind for kind in MEMBERS if kind in self.own), "lookup")
         members: dict[str, Drafter] = {}
         experience = Experience(PassTimes(target.executor))
         for text in names:

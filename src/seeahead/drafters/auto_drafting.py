@@ -132,7 +132,7 @@ class AutoDrafting(PlannedDrafting):
                 return name
         if not others or self._own.leads() % _LOOK:
             return None
-        return max(others, key=lambda name: self._rate(name))
+        return max(others, key=self._rate)
 
     def _rate(self, name: str) -> float:
         """Tokens a second that a chain of this model's likeliest tokens promises, at its best length, if it is as often
