@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from dataclasses import replace
@@ -9,16 +10,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seeahead.decode import run, start, steps
+from seeahead.decode import run, run_step, start, steps
 from seeahead.drafters import spec_of
+from seeahead.drafters.auto import keep
 from seeahead.drafters.calibration import Calibration, OwnCalibration, facts_of
 from seeahead.drafters.candidates import Candidates
-from seeahead.drafters.experience import PRIOR, Experience
+from seeahead.drafters.experience import PRIOR, Experience, Learned
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.pass_times import PassTimes
-from seeahead.errors import DrafterError
+from seeahead.errors import DrafterError, InputError
 from seeahead.executor import NOTHING, ModelInputs
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
@@ -112,6 +114,60 @@ def test_a_file_that_auto_did_not_write_is_one_line(tmp_path, text):
         spec_of(f"auto:state={tmp_path / 'auto.json'}").bind(Target(TARGET))
     assert "\n" not in str(refused.value)
     assert "auto.json" in str(refused.value) or "entry" in str(refused.value)
+
+
+@pytest.mark.parametrize("sure", [1e-7, 0, -1, 1e9])
+def test_how_sure_a_file_may_be_has_bounds(tmp_path, sure):
+    skill = {"drafter": "a", "num_images": 0, "is_greedy": True, "log_odds": 0.5, "sure": sure}
+    (tmp_path / "auto.json").write_text(json.dumps({"skills": [skill], "calibrations": []}))
+    with pytest.raises(DrafterError, match="sure"):
+        TableExperience().read(tmp_path / "auto.json")
+
+
+def test_whatever_is_kept_can_be_read_again(tmp_path):
+    kept, again = TableExperience(), TableExperience()
+    kept.skills["a", (0, True)] = Learned(51.0, 60.0)
+    kept.skills["a" * 501, (0, True)] = Learned(1.0, 60.0)
+    kept.calibration("a", True).weights[:2] = -101.0, 1000.0
+    kept.save(tmp_path / "auto.json")
+    again.read(tmp_path / "auto.json")
+    assert [(key, one.value) for key, one in again.skills.items()] == [(("a", (0, True)), 50.0)]
+    assert again.calibration("a", True).weights[:2] == [-100.0, 100.0]
+
+
+def test_a_state_that_cannot_be_kept_is_told_before_and_after(tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written") as refused:
+        spec_of(f"auto:state={tmp_path / 'file' / 'auto.json'}").bind(Target(TARGET))
+    assert "\n" not in str(refused.value)
+    keep(TableExperience(), tmp_path / "file" / "auto.json")  # what became of it meanwhile
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_a_step_without_a_plan_says_nothing_of_what_was_proposed_before():
+    drafter = auto(RIGHT, LookupDrafter(min_match=1))
+    request = ask(drafter)
+    start(request, request.inputs)
+    run_step([request])
+    known = drafter.experience.calibration("right 0", True)
+    request.most_nodes, before = 0, list(known.weights)
+    for _ in range(8):
+        run_step([request])
+    assert len(request.answer) == 10 or request.finish_reason is None
+    assert known.weights == before
+
+
+def test_nothing_is_asked_after_a_token_that_ends_the_answer(monkeypatch):
+    """Whoever proposed more: a second model is asked about the rest."""
+    monkeypatch.setattr("seeahead.drafters.auto_drafting._LOOK", 1)
+    truth = answered(EmptyDrafter())[1].answer
+    end = next(token for token in range(12) if token not in truth)
+    script = ScriptedDrafter("beyond", lambda *_: Draft(TokenTree((end, 7, 7, 6), (ROOT, 0, 1, ROOT))), is_alone=False)
+    drafter = auto(script, RIGHT, WRONG)
+    request = Request(TARGET, drafter, Sampler(SamplingParams(), PROMPT), StopRule(40, frozenset({end})))
+    start(request, ModelInputs(torch.tensor([PROMPT])))
+    assert all(step.num_drafted for step in list(steps(request))[:3])
+    assert request.answer == truth
 
 
 def test_what_two_propose_is_one_node_and_likelier():

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.testclient import TestClient
 
+from seeahead.errors import InputError
 from seeahead.serve.app import create_app
 from seeahead.serve.hosts import checks_hosts
 from seeahead.serve.settings import settings_from
@@ -43,10 +44,32 @@ def _metrics(app):
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LocalHost:8000", "127.0.0.1", "127.9.8.7:1", "[::1]", "[::1]:8000", "my.test:80", "box.test"]
+    "host",
+    [
+        *("localhost", "LocalHost:8000", "localhost.:8000", "127.0.0.1", "127.9.8.7:1", "[::1]", "[::1]:8000"),
+        *("my.test:80", "my.test.", "box.test", "[2001:db8::1]:8000", "[2001:DB8:0::1]", "[2001:db8::2]"),
+        "[::ffff:127.0.0.1]:8000",
+    ],
 )
 def test_names_of_this_machine_are_answered(host):
-    assert status({"allowed_hosts": ("My.test", "box.test:8000")}, host=host) == 200
+    assert status({"allowed_hosts": ("My.test", "box.test.:8000", "2001:db8::1", "[2001:db8::2]")}, host=host) == 200
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"allowed_hosts": (one,)} for one in ("http://my.test", "*", "my.test/", "a b", "", "me@my.test")]
+    + [{"allowed_origins": (one,)} for one in ("my.test", "https://my.test/page", "https://*.my.test", "https://", "")],
+)
+def test_what_no_request_could_say_is_refused_at_start(given):
+    with pytest.raises(InputError, match=r"^--allowed-(host|origin) is .*; allowed: ") as refused:
+        settings_from(model_name="tiny", **given)
+    assert "\n" not in str(refused.value)
+
+
+def test_letters_large_and_small_and_a_last_slash_mean_the_same_page():
+    settings = {"allowed_origins": ("https://A.test/",)}
+    assert status(settings, origin="https://a.test") == 200
+    assert status({}, host="LOCALHOST:8000", origin="http://localhost:8000") == 200
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -59,6 +82,8 @@ def test_names_of_this_machine_are_answered(host):
         "testserver",
         "10.0.0.1",
         "[::2]:8000",
+        "::1%evil.test",
+        "[::1%25evil.test]",
         "[",
         "",
         "x y\u00e9",
@@ -75,6 +100,7 @@ def test_other_names_are_refused_whatever_is_asked(path, host):
         ({"host": "localhost"}, True),
         ({"host": "127.1"}, True),
         ({"host": "::1"}, True),
+        ({"host": "::ffff:127.0.0.1"}, True),
         ({"host": "0.0.0.0"}, False),
         ({"host": "192.0.2.1"}, False),
         ({"host": "no such name"}, False),

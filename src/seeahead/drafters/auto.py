@@ -11,6 +11,7 @@ nothing about what is verified: all candidates are fixed, and the target's own t
 from __future__ import annotations
 
 import atexit
+import sys
 from collections.abc import Sequence
 from functools import reduce
 from operator import or_
@@ -26,8 +27,9 @@ from seeahead.drafters.pass_times import PassTimes
 from seeahead.drafters.spec import DrafterSpec, Joined
 from seeahead.drafters.tree_growth import best_number
 from seeahead.drafting import DraftContext, Drafter
-from seeahead.errors import DrafterError
+from seeahead.errors import DrafterError, SeeaheadError
 from seeahead.executor import Want
+from seeahead.provenance import check_writable
 from seeahead.target import Target
 from seeahead.tree import Draft
 
@@ -61,6 +63,14 @@ class AutoDrafter:
 
     def after(self, num_rows: int, num_requests: int, seconds: float) -> None:
         self.experience.times.learn(num_rows, num_requests, seconds)
+
+
+def keep(experience: Experience, path: Path) -> None:
+    """At the end of the process, where nobody can catch an error any more."""
+    try:
+        experience.save(path)
+    except (OSError, SeeaheadError) as error:
+        sys.stderr.write(f"seeahead: what auto learned could not be kept: {error}\n")
 
 
 def _above(draft: Draft, lowest: float) -> Draft:
@@ -97,5 +107,6 @@ class AutoSpec(DrafterSpec):
         if self.state is not None:
             if self.state.exists():
                 experience.read(self.state)
-            atexit.register(experience.save, self.state)
+            check_writable(self.state)
+            atexit.register(keep, experience, self.state)
         return AutoDrafter(members, experience, self, self.title)

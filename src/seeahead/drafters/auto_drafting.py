@@ -54,7 +54,7 @@ class AutoDrafting(PlannedDrafting):
         self._draftings: dict[str, Drafting] = {name: member.start(context) for name, member in others}
         self._past: list[Feedback] = []
         self._led = ""
-        self._pool = Candidates(self._calibrations)
+        self._pool = self._empty()
         self._spent = 0.0
         self._pair: tuple[str, str] | None = None
         self._seconds = self._times()
@@ -65,7 +65,7 @@ class AutoDrafting(PlannedDrafting):
     def plan(self, budget: int) -> Plan[Draft]:
         self._spent, self._pair, budget = 0.0, None, min(budget, self._drafter.limits.num_nodes)
         self._seconds = self._times()
-        pool = self._pool = Candidates(self._calibrations)
+        pool = self._pool = self._empty()
         for name, drafting in self._draftings.items():
             if self._pays(name):
                 with self._timed(name):
@@ -83,12 +83,17 @@ class AutoDrafting(PlannedDrafting):
 
     def accept(self, feedback: Feedback) -> None:
         self._learn(feedback)
+        # A step may come without a plan: it says nothing of what was proposed before.
+        self._pool, self._pair = self._empty(), None
         for drafting in self._draftings.values():
             drafting.accept(feedback)
         for model in self._models.values():
             model.accept(feedback)
         if len(self._models) < len(self._names):
             self._past.append(Feedback(feedback.tokens, feedback.logits[:0], feedback.features))
+
+    def _empty(self) -> Candidates:
+        return Candidates(self._calibrations, self._context.end_tokens)
 
     def _times(self) -> list[float]:
         """This request's share of a step, by how many nodes all requests have."""
@@ -178,13 +183,11 @@ class AutoDrafting(PlannedDrafting):
 
     def _may_follow(self, node: int, places: dict[int, int]) -> bool:
         """Whether a node that was not expanded can be, and the answer may go on after it."""
-        one = self._pool.nodes[node]
-        return node not in places and one.parent in places and one.token not in self._context.end_tokens
+        return node not in places and self._pool.nodes[node].parent in places and self._pool.may_follow(node)
 
     def _ask(self, name: str, pool: Candidates) -> Plan[None]:
         """What another model says after the nodes of the tree, in as few passes as it can."""
-        ends = self._context.end_tokens
-        nodes = sorted(node for node in pool.ranked()[:_MOST_LOOKED_AT] if pool.nodes[node].token not in ends)
+        nodes = sorted(node for node in pool.ranked()[:_MOST_LOOKED_AT] if pool.may_follow(node))
         model = yield from self._read(name, pool, _NUM_CHILDREN - 1)
         if model is None:
             return

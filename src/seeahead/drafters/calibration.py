@@ -24,7 +24,8 @@ _OWN_PRECISION = 8.0
 _FURTHEST, _DEEPEST = 7.0, 10
 
 Facts = tuple[float, ...]
-Weight = Annotated[float, real(-100, 100)]
+LARGEST = 100.0
+Weight = Annotated[float, real(-LARGEST, LARGEST)]
 
 
 def facts_of(probability: float, rank: int, depth: int, num_for: int, num_against: int) -> Facts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from seeahead.drafters.calibration import Facts, OwnCalibration, facts_of
@@ -29,11 +29,12 @@ class Candidate:
 
 
 class Candidates:
-    """`calibrations`: of every drafter in this answer. Parents come before their children."""
+    """`calibrations`: of every drafter in this answer. Parents come before their children, and nothing after one of the
+    tokens `ends`, with which the answer would be over."""
 
-    def __init__(self, calibrations: Mapping[str, OwnCalibration]) -> None:
+    def __init__(self, calibrations: Mapping[str, OwnCalibration], ends: Container[int] = ()) -> None:
         self.nodes: list[Candidate] = []
-        self._calibrations = calibrations
+        self._calibrations, self._ends = calibrations, ends
         self._children: dict[int, dict[int, int]] = {}
         self.asked: dict[int, set[str]] = {}
         """By node or ROOT: the drafters that said what follows it."""
@@ -41,6 +42,10 @@ class Candidates:
     def children(self, parent: int) -> Mapping[int, int]:
         """By token, the nodes after `parent`."""
         return self._children.get(parent, {})
+
+    def may_follow(self, parent: int) -> bool:
+        """Whether anything can come after a node or ROOT."""
+        return parent == ROOT or self.nodes[parent].token not in self._ends
 
     def add(self, name: str, parent: int, proposed: Sequence[tuple[int, float]]) -> None:
         """What drafter `name` says may follow `parent`: tokens with its probabilities, likeliest first."""
@@ -58,6 +63,8 @@ class Candidates:
         tree, scores = draft.tree, draft.scores
         places: dict[int, int] = {ROOT: ROOT}
         for parent in (ROOT, *range(len(tree))):
+            if parent not in places or not self.may_follow(places[parent]):
+                continue
             proposed = []
             for node in tree.children(parent):
                 above = 1.0 if parent == ROOT or not len(scores) else scores[parent]

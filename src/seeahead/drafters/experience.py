@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from seeahead.checked import checked, flag, matching, read_json, real, rows, several, whole
-from seeahead.drafters.calibration import Calibration, Weight
+from seeahead.drafters.calibration import LARGEST, Calibration, Weight
 from seeahead.drafters.pass_times import PassTimes, mixed
 from seeahead.errors import DrafterError
 from seeahead.provenance import write_json
@@ -27,11 +27,17 @@ _SKILL, _EASE, _OWN_SKILL = 2.0, 0.5, 2.0
 """How sure each part of these log odds is at first: what a drafter is good at, how easy an answer is, and the drafter
 in that answer."""
 _MOST_SURE, _PRIOR_SURE = 60.0, 10.0
+_MOST_ODDS, _LONGEST_NAME = 50.0, 500
+"""Of what is stored."""
 _LEVEL_SHARE = 0.06
 """Of a pass of the target, that a pass of such a drafter takes."""
 _MEMORY, _LONG_MEMORY = 0.9, 0.97
 _STEPS = 12
 """Of an answer, over which what a drafter's start costs is spread."""
+
+
+def _within(value: float, most: float) -> float:
+    return max(-most, min(most, value))
 
 
 class Learned:
@@ -48,16 +54,16 @@ class Learned:
 
 @dataclass(frozen=True)
 class _Skill:
-    drafter: Annotated[str, matching(r"^.{0,500}$", "a drafter's name")]
+    drafter: Annotated[str, matching(f"^.{{0,{_LONGEST_NAME}}}$", "a drafter's name")]
     num_images: Annotated[int, whole(0, 2)]
     is_greedy: Annotated[bool, flag()]
-    log_odds: Annotated[float, real(-50, 50)]
-    sure: Annotated[float, real(0, 1000, above=True)]
+    log_odds: Annotated[float, real(-_MOST_ODDS, _MOST_ODDS)]
+    sure: Annotated[float, real(0.1, 1000)]
 
 
 @dataclass(frozen=True)
 class _Calibration:
-    drafter: Annotated[str, matching(r"^.{0,500}$", "a drafter's name")]
+    drafter: Annotated[str, matching(f"^.{{0,{_LONGEST_NAME}}}$", "a drafter's name")]
     is_greedy: Annotated[bool, flag()]
     weights: Annotated[tuple[Weight, ...], several("6 numbers", 6)]
 
@@ -114,15 +120,17 @@ class Experience:
 
     def _write(self, path: Path, names: Mapping[str, str]) -> None:
         """With `names`, of those members alone, called so."""
+        stored = {name: names.get(name, name) for name, _ in (*self.skills, *self._calibrations)}
+        stored = {name: to for name, to in stored.items() if (name in names or not names) and len(to) <= _LONGEST_NAME}
         skills = [
-            _Skill(names.get(name, name), *kind, one.value, one.sure)
+            _Skill(stored[name], *kind, _within(one.value, _MOST_ODDS), one.sure)
             for (name, kind), one in self.skills.items()
-            if name in names or not names
+            if name in stored
         ]
         known = [
-            _Calibration(names.get(name, name), is_greedy, tuple(one.weights))
+            _Calibration(stored[name], is_greedy, tuple(_within(weight, LARGEST) for weight in one.weights))
             for (name, is_greedy), one in self._calibrations.items()
-            if name in names or not names
+            if name in stored
         ]
         write_json(path, asdict(_Stored(tuple(skills), tuple(known))))
 
@@ -168,7 +176,7 @@ class OwnExperience:
         odds = sum(part.value for part in parts)
         if hopes:
             odds += self._hopes[name] / math.sqrt(parts[0].sure)
-        return min(1 / (1 + math.exp(-odds)), 0.98)
+        return min(1 / (1 + math.exp(-_within(odds, _MOST_ODDS))), 0.98)
 
     def saw(self, name: str, was_followed: bool) -> None:
         """After a path that the target followed: whether it said the drafter's likeliest token."""

@@ -33,8 +33,8 @@ class HostCheck:
 
     def __init__(self, app: ASGIApp, settings: ServeSettings, refused: Callable[[int], None]) -> None:
         self._app, self._refused = app, refused
-        self._names = {"localhost", settings.host.lower(), *map(_name, settings.allowed_hosts)}
-        self._origins = settings.allowed_origins
+        self._names = {"localhost", *map(_name, (settings.host, *settings.allowed_hosts))}
+        self._origins = {*settings.allowed_origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         why = self._why_not(Headers(scope=scope)) if scope["type"] == "http" else None
@@ -48,16 +48,29 @@ class HostCheck:
         host, origin = headers.get("host"), headers.get("origin")
         if host is not None and not (_is_loopback(name := _name(host)) or name in self._names):  # browsers send it
             return f"this server does not answer under the name {shown(name)}; --allowed-host NAME allows one"
-        if origin is None or {"*", origin} & {*self._origins} or origin.partition("://")[2] == host:
+        if origin is None or {"*", origin.lower()} & self._origins or _is_of(origin, host):
             return None
         return f"this server does not answer pages of {shown(origin)}; --allowed-origin URL allows them"
 
 
-def _name(host: str) -> str:  # without the port
-    return re.sub(r":\d*$", "", host).strip("[]").lower()
+def _name(host: str) -> str:
+    """A Host header without its port and the dot that may end a name."""
+    with suppress(ValueError):  # an IPv6 address without brackets, in which colons are no ports
+        return str(ip_address(host))
+    name = re.sub(r":\d*$", "", host).lower()
+    with suppress(ValueError):
+        return str(ip_address(name.strip("[]")))
+    return name.removesuffix(".")
+
+
+def _is_of(origin: str, host: str | None) -> bool:
+    """Whether a page was given under the name that it asks under."""
+    return host is not None and origin.lower().partition("://")[2] == host.lower()
 
 
 def _is_loopback(name: str) -> bool:
     with suppress(ValueError):
-        return ip_address(name).is_loopback
+        address = ip_address(name)
+        address = getattr(address, "ipv4_mapped", None) or address
+        return address.is_loopback and not getattr(address, "scope_id", None)
     return False

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from seeahead.errors import InputError, shown
+
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s*]+")
+_HOST = re.compile(r"[^/\s*@]+")
 
 
 class OwnerLimits(BaseModel):
@@ -44,6 +49,21 @@ class ServeSettings(OwnerLimits):
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _as_browsers_send_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        found = tuple(origin.lower().removesuffix("/") for origin in origins)
+        if not all(_ORIGIN.fullmatch(origin) for origin in found):
+            raise PydanticCustomError("origin", "a page's address without its path, such as https://my.test, or *")
+        return found
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_HOST.fullmatch(host) for host in hosts):
+            raise PydanticCustomError("host", "names or addresses of hosts alone, such as my.test")
+        return hosts
+
 
 def settings_from(**values: Any) -> ServeSettings:
     """Raises InputError, in one line, for a value that is not allowed."""
@@ -51,8 +71,10 @@ def settings_from(**values: Any) -> ServeSettings:
         settings = ServeSettings(**values)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        name = str(fault["loc"][0]).removesuffix("_seconds").replace("_", "-")
-        raise InputError(f"--{name} is {shown(str(fault['input']))}; allowed: {fault['msg'].lower()}") from None
+        name, given = str(fault["loc"][0]).removesuffix("_seconds").replace("_", "-"), fault["input"]
+        if isinstance(given, tuple):
+            name, given = name.removesuffix("s"), ", ".join(map(str, given))
+        raise InputError(f"--{name} is {shown(str(given))}; allowed: {fault['msg'].lower()}") from None
     if settings.image_folder is not None and not settings.image_folder.is_dir():
         raise InputError(f"--image-folder {shown(str(settings.image_folder))} is no folder; give one that exists")
     return settings
