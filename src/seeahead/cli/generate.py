@@ -34,7 +34,7 @@ _SAMPLING = {
     "top_p": (float, "P", "draw from the likeliest tokens that together have mass P"),
     "min_p": (float, "P", "draw from tokens at least P times as likely as the likeliest"),
     "repetition_penalty": (float, "R", "above 1 makes used tokens less likely"),
-    "seed": (int, "S", "same seed, same answer, whatever the drafter"),
+    "seed": (int, "S", "same seed, same answer, whatever is drafted"),
 }
 _ENDS = {"end": "the model", "length": "the token limit", "stop": "a stop text", "context": "the end of the context"}
 

@@ -25,10 +25,16 @@ LEGEND = Text.assemble(
 )
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """For `main` to tell, where rich would end the process with a code of its own."""
+        raise  # noqa: PLE0704 - rich calls it while it handles the error
+
+
 def console(*, stderr: bool = False) -> Console:
     # Rich's own reading of NO_COLOR leaves bold and dim in; plain text has no escapes at all.
     colours: Any = None if os.environ.get("NO_COLOR") else "auto"
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, color_system=colours)
+    return _Console(stderr=stderr, highlight=False, markup=False, emoji=False, color_system=colours)
 
 
 def is_live(at: Console) -> bool:

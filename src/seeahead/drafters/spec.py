@@ -68,7 +68,7 @@ class DrafterSpec(BaseModel):
         if fault["type"] == "extra_forbidden":
             known = ", ".join(cls.settings())
             raise DrafterError(f"drafter {shown(text)} has no setting {shown(name)}; it has {known}")
-        words = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        words = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable to ")[0]
         given = shown(str(fault["input"]))
         raise DrafterError(f"setting {name} of drafter {shown(text)} is {given}; allowed: {words}")
 

@@ -40,7 +40,9 @@ def pick_dtype(dtype: str | torch.dtype) -> torch.dtype | str:
     if isinstance(dtype, torch.dtype) or dtype == "auto":
         return dtype
     if dtype not in DTYPES:
-        raise ModelError(f"dtype '{dtype}' is not supported; allowed are auto, {', '.join(DTYPES)}")
+        raise ModelError(
+            f"dtype '{dtype}' is not supported; allowed are auto, {', '.join(DTYPES)}, with openvino int8, int4"
+        )
     return DTYPES[dtype]
 
 

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeGuard
@@ -70,7 +71,12 @@ def _named(source: ImageSource, allow_urls: bool, max_bytes: int) -> tuple[str, 
     if isinstance(source, bytes | bytearray | memoryview):
         return "the image given as bytes", bytes(source)
     if _is_stream(source):
-        return "the image given as an open file", _of_stream(source, max_bytes + 1)
+        name = (
+            "the image from standard input"
+            if source is getattr(sys.stdin, "buffer", None)
+            else "the image given as an open file"
+        )
+        return name, _of_stream(source, max_bytes + 1, name)
     if isinstance(source, os.PathLike):
         source = os.fsdecode(source)
         return shown(source), _of_file(source, max_bytes + 1)
@@ -115,9 +121,8 @@ def _of_file(name: str, most: int) -> bytes:
     raise ImageError(f"{shown(name)} {fault}; give the path of an image")
 
 
-def _of_stream(stream: Any, most: int) -> bytes:
+def _of_stream(stream: Any, most: int, name: str) -> bytes:
     """From the start where it can be wound back, as Pillow does: what was just written can be handed over."""
-    name = "the image given as an open file"
     if isinstance(stream, io.TextIOBase):
         raise ImageError(f'{name} was opened as text; open it with mode "rb"')
     data = bytearray()

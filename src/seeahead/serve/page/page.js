@@ -26,6 +26,7 @@ async function begin() {
   at("drafter").disabled = false;
   at("most").max = own.max_new_tokens ?? own.max_length;
   at("most").value = Math.min(256, at("most").max);
+  at("rounding").hidden = own.dtype === "float32";
   at("choose").hidden = !own.takes_images;
   allow();
   settled();
