@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from dataclasses import replace
@@ -12,15 +11,14 @@ import torch
 
 from seeahead.decode import run, run_step, start, steps
 from seeahead.drafters import spec_of
-from seeahead.drafters.auto import keep
 from seeahead.drafters.calibration import Calibration, OwnCalibration, facts_of
 from seeahead.drafters.candidates import Candidates
-from seeahead.drafters.experience import PRIOR, Experience, Learned
+from seeahead.drafters.experience import Experience
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.pass_times import PassTimes
-from seeahead.errors import DrafterError, InputError
+from seeahead.errors import DrafterError
 from seeahead.executor import NOTHING, ModelInputs
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
@@ -70,78 +68,6 @@ def test_a_new_answer_begins_with_what_all_before_have_shown():
         for _ in range(10):
             own.learn(facts, own.probability(facts), was_followed=rng.random() < 0.4)
     assert OwnCalibration(shared).probability(facts) == pytest.approx(0.4, abs=0.1)
-
-
-def test_what_was_learned_is_kept_in_a_file_and_read_again(tmp_path):
-    drafter = auto(WRONG, RIGHT)
-    answered(drafter)
-    drafter.experience.save(tmp_path / "auto.json")
-    again = TableExperience()
-    again.read(tmp_path / "auto.json")
-    for key, skill in drafter.experience.skills.items():
-        assert (again.skills[key].value, again.skills[key].sure) == (skill.value, skill.sure)
-    old, new = (one.calibration("right 1", True).weights for one in (drafter.experience, again))
-    assert old == new
-
-
-def test_a_drafter_brings_what_its_training_learned_of_it(tmp_path):
-    """Under whatever name it is a member, and less sure than what is learned here."""
-    drafter = auto(WRONG, RIGHT)
-    for _ in range(12):
-        answered(drafter)
-    drafter.experience.save_prior(tmp_path, "right 1")
-    new = TableExperience()
-    new.read_prior(tmp_path, "mine")
-    new.read_prior(tmp_path / "another", "other")
-    [(key, skill)] = new.skills.items()
-    learned = drafter.experience.skills["right 1", key[1]]
-    assert key[0] == "mine"
-    assert skill.value == learned.value > 1
-    assert skill.sure < learned.sure
-    weights = [one.calibration(name, True).weights for one, name in ((drafter.experience, "right 1"), (new, "mine"))]
-    assert weights[0] == weights[1]
-    (tmp_path / PRIOR).write_text("{")
-    with pytest.raises(DrafterError, match=r"delete its auto\.json"):
-        new.read_prior(tmp_path, "mine")
-
-
-@pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"skills": [{"drafter": 3}], "calibrations": []}', '{"skills": 1, "calibrations": []}', "{"]
-)
-def test_a_file_that_auto_did_not_write_is_one_line(tmp_path, text):
-    (tmp_path / "auto.json").write_text(text)
-    with pytest.raises(DrafterError) as refused:
-        spec_of(f"auto:state={tmp_path / 'auto.json'}").bind(Target(TARGET))
-    assert "\n" not in str(refused.value)
-    assert "auto.json" in str(refused.value) or "entry" in str(refused.value)
-
-
-@pytest.mark.parametrize("sure", [1e-7, 0, -1, 1e9])
-def test_how_sure_a_file_may_be_has_bounds(tmp_path, sure):
-    skill = {"drafter": "a", "num_images": 0, "is_greedy": True, "log_odds": 0.5, "sure": sure}
-    (tmp_path / "auto.json").write_text(json.dumps({"skills": [skill], "calibrations": []}))
-    with pytest.raises(DrafterError, match="sure"):
-        TableExperience().read(tmp_path / "auto.json")
-
-
-def test_whatever_is_kept_can_be_read_again(tmp_path):
-    kept, again = TableExperience(), TableExperience()
-    kept.skills["a", (0, True)] = Learned(51.0, 60.0)
-    kept.skills["a" * 501, (0, True)] = Learned(1.0, 60.0)
-    kept.calibration("a", True).weights[:2] = -101.0, 1000.0
-    kept.save(tmp_path / "auto.json")
-    again.read(tmp_path / "auto.json")
-    assert [(key, one.value) for key, one in again.skills.items()] == [(("a", (0, True)), 50.0)]
-    assert again.calibration("a", True).weights[:2] == [-100.0, 100.0]
-
-
-def test_a_state_that_cannot_be_kept_is_told_before_and_after(tmp_path, capfd):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written") as refused:
-        spec_of(f"auto:state={tmp_path / 'file' / 'auto.json'}").bind(Target(TARGET))
-    assert "\n" not in str(refused.value)
-    keep(TableExperience(), tmp_path / "file" / "auto.json")  # what became of it meanwhile
-    assert capfd.readouterr().err.count("\n") == 1
 
 
 def test_a_step_without_a_plan_says_nothing_of_what_was_proposed_before():

@@ -196,7 +196,7 @@ def _of_method(entry: Sample, at: str, dtype: str) -> Iterator[str]:
     if not entry.own.errors and entry.num_questions < num_asked:
         yield f"{name} was put only {entry.num_questions} of {num_asked} questions {at}."
     efficiency, speed_up = entry["τ"], entry["ratio of sums"]
-    if name != PLAIN and efficiency and speed_up and speed_up.value > efficiency.value:
+    if name != PLAIN and efficiency and speed_up and (speed_up.low or speed_up.value) > efficiency.value:
         yield (
             f"{name} is {speed_up.value:.2f} times as fast as plain {at} with only {efficiency.value:.2f} "
             "tokens per pass: the plain loop is slower than it should be."
