@@ -201,10 +201,9 @@ async def second_questions(url: str, questions: list[dict[str, Any]]) -> list[di
     seen = {str(parts[:-1]): body for body in questions if len(parts := body["messages"][0]["content"]) == 2}
     async with client_of(url) as client:
         for body in seen.values():
-            messages = [*body["messages"]]
-            first = await ask(client, {**body, "messages": [*messages]}, "msd")
-            messages += [{"role": "assistant", "content": first["text"]}, {"role": "user", "content": FOLLOW_UP}]
-            second = await ask(client, {**body, "messages": messages}, "msd")
+            first = await ask(client, body, "msd")
+            more = [{"role": "assistant", "content": first["text"]}, {"role": "user", "content": FOLLOW_UP}]
+            second = await ask(client, {**body, "messages": body["messages"] + more}, "msd")
             found.append({"first": first["first"], "second": second["first"], "cached": second["cached"]})
     return found
 

@@ -63,9 +63,9 @@ class AutoDrafting(PlannedDrafting):
             self._start(lead)
 
     def plan(self, budget: int) -> Plan[Draft]:
-        self._spent, self._pair, budget = 0.0, None, min(budget, self._drafter.limits.num_nodes)
+        self._spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
         self._seconds = self._times()
-        pool = self._pool = self._empty()
+        pool = self._pool  # empty: each step leaves it so
         for name, drafting in self._draftings.items():
             if self._pays(name):
                 with self._timed(name):
