@@ -107,8 +107,8 @@ def numbers(card: Figures) -> str:
         f"Asked for detail, {details['several_sentences']:.0%} of {details['num_answers']} answers have three "
         f"sentences or more, {details['mean_tokens']} tokens on average. "
         f"Perplexity on {text['num_answers']} text answers: {text['perplexity']} (SmolLM2 {text['base_perplexity']}). "
-        f"The language drafter ranks {figures['drafter_agreement']:.0%} of the tokens in the model's own answers first "
-        "(answers kept out of its training, pictures not shown)."
+        f"The language drafter of that day ranked {figures['drafter_agreement']:.0%} of the tokens "
+        "in the model's own answers first (answers kept out of its training, pictures not shown)."
     )
 
 
