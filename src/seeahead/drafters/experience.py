@@ -92,6 +92,7 @@ class Experience:
         self.num_leads: defaultdict[Kind, int] = defaultdict(int)
         self._levels: dict[tuple[str, int], float] = {}
         self._starts: dict[str, float] = {}
+        """Parts of a pass of the target over one token beside them: where the machine slows, all slow alike."""
 
     def read(self, path: Path) -> None:
         """What `save` wrote. Raises DrafterError for anything else."""
@@ -139,21 +140,22 @@ class Experience:
 
     def level(self, name: str, num_requests: int) -> float:
         """Seconds of a pass of a drafter for so many requests."""
-        guess = _LEVEL_SHARE * self.times.seconds(1)
-        return self._levels.get((name, num_requests.bit_length()), guess * (1 + 0.2 * (num_requests - 1)))
+        guess = _LEVEL_SHARE * (1 + 0.2 * (num_requests - 1))
+        return self._levels.get((name, num_requests.bit_length()), guess) * self.times.seconds(1)
 
     def drafted(self, name: str, num_requests: int, seconds: float) -> None:
-        key = name, num_requests.bit_length()
         known = self.level(name, num_requests)
         # A pass that was held up says nothing of the next, least of all a model's first one.
-        self._levels[key] = mixed(known, min(seconds, 2 * known), _MEMORY)
+        taken = mixed(known, min(seconds, 2 * known), _MEMORY)
+        self._levels[name, num_requests.bit_length()] = taken / self.times.seconds(1)
 
     def start_seconds(self, name: str) -> float:
-        return self._starts.get(name, 3 * self.level(name, 1))
+        guess = 3 * self.level(name, 1)
+        return self._starts[name] * self.times.seconds(1) if name in self._starts else guess
 
     def started(self, name: str, seconds: float) -> None:
         known = self.start_seconds(name)
-        self._starts[name] = mixed(known, min(seconds, 2 * known), _MEMORY)
+        self._starts[name] = mixed(known, min(seconds, 2 * known), _MEMORY) / self.times.seconds(1)
 
 
 class OwnExperience:

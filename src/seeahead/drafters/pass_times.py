@@ -16,9 +16,9 @@ _SIZES = (1, 2, 4, 8, 16, 32)
 _SHORT_PROMPT, _PROMPT, _REPEATS = 8, 64, 2
 _SLOW_SECONDS, _SLOPE = 0.2, 0.07
 """Of a single pass, from which on no others are measured: what each further token is taken to cost of it."""
-_MEMORY, _SHAPE_MEMORY = 0.8, 0.95
+_MEMORY, _SHAPE_MEMORY, _MOST_ERROR = 0.8, 0.95, 0.1
 """Shares of what was known that stay after a step: of how slow the machine is just now, and of what sizes cost beside
-one another."""
+one another; and how far wrong of the latter a single step can say they are."""
 
 
 class PassTimes:
@@ -38,17 +38,23 @@ class PassTimes:
     def seconds(self, rows: int, num_requests: int = 1) -> float:
         """Of a step over so many rows of so many requests."""
         load = num_requests.bit_length()
-        return self._expected(rows) * self._now.get(load, 1.0) * self._shape.get((load, rows.bit_length()), 1.0)
+        return self._expected(rows) * self._now.get(load, 1.0) * self._factor(load, rows)
 
     def learn(self, rows: int, num_requests: int, seconds: float) -> None:
         """From a step that took `seconds`."""
-        load, size = num_requests.bit_length(), (num_requests.bit_length(), rows.bit_length())
-        ratio = seconds / self._expected(rows)
+        load = num_requests.bit_length()
+        ratio, factor = seconds / self._expected(rows), self._factor(load, rows)
         # One step that was held up says nothing of the next.
         ratio = min(ratio, 3.0 * self._now.get(load, ratio))
-        shape = self._shape.get(size, 1.0)
-        self._now[load] = mixed(self._now.get(load), ratio / shape, _MEMORY)
-        self._shape[size] = mixed(shape, ratio / self._now[load], _SHAPE_MEMORY)
+        self._now[load] = mixed(self._now.get(load), ratio / factor, _MEMORY)
+        error = max(-_MOST_ERROR, min(ratio / self._now[load] / factor - 1.0, _MOST_ERROR))
+        for knot, share in _knots(rows):
+            known = self._shape.get((load, knot), 1.0)
+            self._shape[load, knot] = known * (1.0 + (1 - _SHAPE_MEMORY) * share * error)
+
+    def _factor(self, load: int, rows: int) -> float:
+        """Between powers of two a straight line: a row more never costs much at once."""
+        return sum(share * self._shape.get((load, knot), 1.0) for knot, share in _knots(rows))
 
     def _expected(self, rows: int) -> float:
         known = self._measured
@@ -56,6 +62,13 @@ class PassTimes:
             return known[rows - 1]
         slope = (known[-1] - known[0]) / max(len(known) - 1, 1)
         return known[-1] + (rows - len(known)) * slope
+
+
+def _knots(rows: int) -> tuple[tuple[int, float], tuple[int, float]]:
+    """Powers of two (their exponents) on both sides of so many rows, each with its share."""
+    low = rows.bit_length() - 1
+    share = rows / 2**low - 1.0
+    return (low, 1.0 - share), (low + 1, share)
 
 
 def mixed(known: float | None, new: float, memory: float) -> float:
