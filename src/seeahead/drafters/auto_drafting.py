@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -31,6 +31,15 @@ _MOST_LOOKED_AT = 12
 _LOOK = 64
 """Steps after which another model is asked beside the leading one, or one where none paid, to see whether it pays by
 now."""
+
+
+class _Promise(NamedTuple):
+    """`rate`: tokens a second, where a chain of `depth` tokens of a model is drafted, so that a step has as many as
+    `expected`."""
+
+    rate: float
+    depth: int
+    expected: float
 
 
 class AutoDrafting(PlannedDrafting):
@@ -59,7 +68,8 @@ class AutoDrafting(PlannedDrafting):
         self._pair: tuple[str, str] | None = None
         self._seconds = self._times()
         # The one that will lead, as far as is known, starts before the answer does.
-        if lead := self._promising(1 / self._seconds[0]):
+        lead, promise = self._promising()
+        if promise.rate > self._least(1 / self._seconds[0]):
             self._start(lead)
 
     def plan(self, budget: int) -> Plan[Draft]:
@@ -108,17 +118,29 @@ class AutoDrafting(PlannedDrafting):
 
     def _lead(self, pool: Candidates, budget: int) -> str | None:
         """The model that is to grow the tree, if one pays."""
-        return self._promising(self._best(pool, budget)[1]) or (
-            self._promising(0.0) if self._names and self._own.rests() % _LOOK == 0 else None
-        )
+        if not self._names:
+            return None
+        least = self._least(self._best(pool, budget)[1])
+        name, promise = self._promising()
+        pays = promise.rate > least or (pool.nodes and self._doubts(name, promise, pool, least))
+        return name if pays or self._own.rests() % _LOOK == 0 else None
 
-    def _promising(self, rate: float) -> str | None:
-        """The model that promises most, if it is clearly more than so many tokens a second."""
-        rates = {name: self._rate(name) for name in self._names}
-        lead, least = max(rates, key=rates.__getitem__, default=None), rate
-        if self._drafter.num_requests > 1:
-            least *= MARGIN
-        return lead if lead is not None and rates[lead] > least else None
+    def _least(self, rate: float) -> float:
+        """Tokens a second that a model has to promise where there are so many without it."""
+        return rate * MARGIN if self._drafter.num_requests > 1 else rate
+
+    def _promising(self) -> tuple[str, _Promise]:
+        """The model that promises most; nobody promises nothing."""
+        promises = {name: self._promise(name) for name in self._names}
+        return max(promises.items(), key=lambda item: item[1], default=("", _Promise(0.0, 0, 1.0)))
+
+    def _doubts(self, name: str, promise: _Promise, pool: Candidates, rate: float) -> bool:
+        """Whether it pays to ask what a model says in the place of the pool's first tokens: where these are wrong, it
+        goes on as far as it promises."""
+        further = promise.depth * self._level(name) + self._seconds[promise.depth] - self._seconds[0]
+        if_wrong = promise.expected - 1.0 - rate * further
+        costs = self._level(name) + self._own.start_seconds(name, name in self._models)
+        return (1.0 - pool.covered(ROOT)) * if_wrong > rate * costs
 
     def _pays(self, name: str) -> bool:
         """Whether a drafter that is no model is asked."""
@@ -137,18 +159,19 @@ class AutoDrafting(PlannedDrafting):
                 return name
         if not others or self._own.leads() % _LOOK:
             return None
-        return max(others, key=self._rate)
+        return max(others, key=lambda name: self._promise(name).rate)
 
-    def _rate(self, name: str) -> float:
-        """Tokens a second that a chain of this model's likeliest tokens promises, at its best length, if it is as often
-        right as it may well be."""
+    def _promise(self, name: str) -> _Promise:
+        """Of a chain of this model's likeliest tokens, at its best length, if it is as often right as it may well
+        be."""
         followed, level = self._own.followed(name, hopes=True), self._level(name)
         start = self._own.start_seconds(name, name in self._models)
-        expected, score, best = 1.0, 1.0, 0.0
+        expected, score, best = 1.0, 1.0, _Promise(0.0, 0, 1.0)
         for depth in range(1, self._drafter.limits.depth + 1):
             score *= followed
             expected += score
-            best = max(best, expected / (self._seconds[depth] + depth * level + start))
+            rate = expected / (self._seconds[depth] + depth * level + start)
+            best = max(best, _Promise(rate, depth, expected))
         return best
 
     def _level(self, name: str) -> float:
@@ -173,10 +196,12 @@ class AutoDrafting(PlannedDrafting):
         places, limits = {ROOT: ROOT}, self._drafter.limits
         for _ in range(min(limits.depth, budget) - 1 if model is not None else 0):
             assert model is not None
-            ready = [node for node in pool.ranked() if self._may_follow(node, places)]
-            chosen = sorted(ready[: limits.width])
+            ready = [node for node in range(len(pool.nodes)) if self._may_follow(node, places)]
+            # What others have said of a node's children is worth no second time.
+            gains = {node: pool.nodes[node].score * (1.0 - pool.covered(node)) for node in ready}
+            chosen = sorted(sorted(ready, key=lambda node: -gains[node])[: limits.width])
             number, rate = self._best(pool, budget)
-            gain = sum(pool.nodes[node].score for node in chosen)
+            gain = sum(gains[node] for node in chosen)
             if gain <= rate * (self._level(name) + self._seconds[number + 1] - self._seconds[number]):
                 return
             yield from self._expand(name, model, chosen, places, pool, _NUM_CHILDREN)

@@ -43,6 +43,10 @@ class Candidates:
         """By token, the nodes after `parent`."""
         return self._children.get(parent, {})
 
+    def covered(self, parent: int) -> float:
+        """That the target says one of the tokens that were proposed after `parent`, where it has come so far."""
+        return sum(self.nodes[node].probability for node in self.children(parent).values())
+
     def may_follow(self, parent: int) -> bool:
         """Whether anything can come after a node or ROOT."""
         return parent == ROOT or self.nodes[parent].token not in self._ends

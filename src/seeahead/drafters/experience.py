@@ -32,6 +32,8 @@ _MOST_ODDS, _LONGEST_NAME = 50.0, 500
 _LEVEL_SHARE = 0.06
 """Of a pass of the target, that a pass of such a drafter takes."""
 _MEMORY, _LONG_MEMORY = 0.9, 0.97
+_GAIN = 0.5
+"""Tokens a step that are followed of a drafter that is no model and of which nothing is known."""
 _STEPS = 12
 """Of an answer, over which what a drafter's start costs is spread."""
 
@@ -204,7 +206,7 @@ class OwnExperience:
 
     def proposed(self, name: str, num_followed: int) -> None:
         key = name, self._kind
-        self._shared.gains[key] = mixed(self._shared.gains.get(key), float(num_followed), _LONG_MEMORY)
+        self._shared.gains[key] = mixed(self._shared.gains.get(key, _GAIN), float(num_followed), _LONG_MEMORY)
 
     def rests(self) -> int:
         """Steps so far, of answers of this kind, in which no model paid."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -47,8 +47,8 @@ class LookupDrafter(DrafterSpec, Member):
 
 
 class LookupModel:
-    """One answer: the continuations themselves are the draft. For an ensemble, token by token, each continuation is
-    twice as likely as the next; where nothing matches every logit is -inf: it takes no part then."""
+    """One answer: the continuations themselves are the draft. For an ensemble, token by token; where nothing
+    matches every logit is -inf: it takes no part then."""
 
     reads_trees = True
     were_right: Sequence[bool] = ()
@@ -61,9 +61,18 @@ class LookupModel:
 
     def propose(self, budget: int) -> Draft:
         index, depth = self._index, min(self._drafter.depth, budget)
-        branches = [index.tokens[place : place + depth] for place in index.find()]
+        found = index.find()
+        branches = [index.tokens[one.place : one.place + depth] for one in found]
         tree = TokenTree.of_branches(branches, min(budget, depth * self._drafter.width))
-        return Draft(tree, sources=(self._drafter.name,) * len(tree))
+        scores, begun = list[float](), iter(found)
+        for parent in tree.parents:
+            if parent == ROOT:  # branch by branch: their first tokens differ
+                one = next(begun)
+                scores.append(one.probability)
+            else:
+                matched = min(one.length + tree.depths[parent], self._drafter.max_match)
+                scores.append(scores[parent] * _likely(matched))
+        return Draft(tree, scores=scores, sources=(self._drafter.name,) * len(tree))
 
     def read(self) -> Plan[torch.Tensor | None]:
         yield from ()  # a plan that asks for no pass
@@ -82,8 +91,8 @@ class LookupModel:
     def _logits(self, paths: Sequence[tuple[int, ...]]) -> torch.Tensor:
         logits = torch.full((1, len(paths), self._size), -torch.inf, device=self._device)
         for row, path in enumerate(paths):
-            for rank, place in enumerate(self._index.find(path)):
-                logits[0, row, self._index.tokens[place]] = -rank * math.log(2)
+            for one in self._index.find(path):
+                logits[0, row, self._index.tokens[one.place]] = math.log(one.probability)
         return self.ids.allowed(logits)
 
 
@@ -107,14 +116,33 @@ class _Index:
                     places.pop(0)
             self.tokens.append(token)
 
-    def find(self, ahead: Sequence[int] = ()) -> list[int]:
-        """Places preceded by the newest tokens and those `ahead`: longest match first, newest first, one per next
+    def find(self, ahead: Sequence[int] = ()) -> list[_Found]:
+        """What is preceded by the newest tokens and those `ahead`: longest match first, newest first, one per next
         token."""
         recent = (*self.tokens[-self._settings.max_match :], *ahead)[-self._settings.max_match :]
-        found: dict[int, int] = {}
+        known, found, left = set[int](), list[_Found](), 1.0
         for length in range(len(recent), self._settings.min_match - 1, -1):
-            for place in reversed(self._places.get(recent[-length:], ())):
-                found.setdefault(self.tokens[place], place)
+            places = {self.tokens[place]: place for place in self._places.get(recent[-length:], ())}  # the newest stays
+            new = sorted((place for token, place in places.items() if token not in known), reverse=True)
+            for place in new:
+                found.append(_Found(place, length, left * _likely(length) / len(new)))
                 if len(found) == self._settings.width:
-                    return list(found.values())
-        return list(found.values())
+                    return found
+            known |= places.keys()
+            left *= 1.0 - _likely(length) if new else 1.0
+        return found
+
+
+class _Found(NamedTuple):
+    """A place in the text that is preceded as the newest tokens are, `length` tokens far; and how likely it is that
+    the text goes on as it does there."""
+
+    place: int
+    length: int
+    probability: float
+
+
+def _likely(length: int) -> float:
+    """That what followed the same words follows again: measured on questions about images and on text, half for two
+    tokens and nearly all for eight."""
+    return float(1.0 - 2.0 ** (-length / 2))
