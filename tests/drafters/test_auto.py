@@ -186,6 +186,25 @@ def test_models_start_when_they_are_asked(monkeypatch):
     assert started == ["right"]
 
 
+@pytest.mark.parametrize(("said", "asked"), [(0.6, True), (0.99, False)])
+def test_a_model_is_asked_where_a_long_draft_that_cost_nothing_is_doubtful(said, asked):
+    """Alone the model promises fewer tokens; but where the first of the draft is wrong, all of it is."""
+    draft = Draft(TokenTree.chain([11] * 4), scores=[said] * 4)
+    long = ScriptedDrafter("long", lambda *_: draft, is_alone=False)
+    request = ask(auto(long, RIGHT, experience=TableExperience(0.0, 0.04, **{"long 0": 0.0})))
+    start(request, request.inputs)
+    run_step([request])
+    assert ("right 1" in request.draft.sources) == asked
+
+
+def test_what_is_proposed_already_is_not_asked_for_again():
+    pool = Candidates({"a": OwnCalibration(Calibration())})
+    pool.add("a", ROOT, [(7, 0.6), (4, 0.3)])
+    pool.score()
+    assert pool.covered(ROOT) == pytest.approx(0.9, abs=0.05)
+    assert pool.covered(0) == 0
+
+
 def test_one_budget_for_all_requests():
     """Rows of eight requests cost what eight times as many rows cost: each drafts less than it would alone."""
     drafter = auto(RIGHT, experience=TableExperience(0.12))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.tree import ROOT
 from tests.drafters.contexts import context, feedback
@@ -24,6 +26,24 @@ def test_a_longer_match_goes_first_and_other_continuations_follow() -> None:
     draft = _start([7, 1, 2, 3, 0, 8, 1, 2, 4, 0], [7, 1, 2], depth=2).propose(budget=10)
     assert draft.tree.tokens == (3, 0, 4, 0)
     assert draft.tree.parents == (ROOT, 0, ROOT, 2)
+
+
+def test_the_longer_the_match_the_likelier() -> None:
+    near = _start([7, 1, 2, 3, 0], [9, 1, 2], depth=2).propose(budget=10)
+    far = _start([4, 5, 6, 1, 2, 3, 0], [4, 5, 6, 1, 2], depth=2).propose(budget=10)
+    assert near.tree == far.tree
+    assert near.scores[0] == pytest.approx(0.5)
+    assert far.scores[0] > 0.8
+    assert near.scores[1] < near.scores[0], "a path is less likely than where it begins"
+
+
+def test_continuations_share_what_is_likely() -> None:
+    draft = _start([7, 1, 2, 3, 0, 8, 1, 2, 4, 0], [7, 1, 2], depth=1).propose(budget=10)
+    longer, shorter = draft.scores
+    assert shorter < longer < 1
+    assert longer + shorter < 1
+    alike = _start([7, 1, 2, 3, 0, 8, 1, 2, 4, 0], [9, 1, 2], depth=1).propose(budget=10)
+    assert alike.scores[0] == alike.scores[1]
 
 
 def test_of_equal_matches_the_newest_goes_first() -> None:
