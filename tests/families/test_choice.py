@@ -1,0 +1,74 @@
+"""Who runs a model: what is named, and what `auto` takes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seeahead.errors import ModelError
+from seeahead.executors import converted
+from seeahead.executors.graphs import GraphsExecutor
+from seeahead.families import choice, family_for
+from seeahead.families.choice import choose
+from seeahead.testing import tiny_model
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (("fast", "auto", "cpu"), "allowed are auto, transformers, openvino"),
+        (("transformers", "int8", "cpu"), "needs executor openvino"),
+        (("openvino", "float16", "cpu"), "allowed are auto, float32, bfloat16, int8, int4"),
+        (("auto", "int3", "cpu"), "not supported"),
+        (("auto", "int8", "cpu"), r"pip install 'seeahead\[openvino\]'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_loaded(monkeypatch, asked, words):
+    monkeypatch.setattr(converted.metadata, "version", _missing)
+    with pytest.raises(ModelError, match=words):
+        choose(*asked, is_given=False)
+
+
+def _missing(name):
+    raise converted.metadata.PackageNotFoundError(name)
+
+
+@pytest.mark.parametrize("fault", [None, "refused", "wrong", "crashes"])
+def test_auto_takes_the_fastest_that_runs_and_is_right_on_a_gpu(fault, monkeypatch):
+    """There it is graphs of kernels; what those cannot do is left to the next, and the last is transformers'."""
+
+    def kernels(family):
+        if fault == "refused":
+            raise ModelError("no Triton")
+        made = GraphsExecutor(family)
+        made.name = "kernels"
+        score = made.forward
+
+        def forward(trees, want):
+            if fault == "crashes":
+                raise RuntimeError("operation not permitted when stream is capturing")
+            return [replace(one, logits=-one.logits) for one in score(trees, want)]
+
+        if fault is not None:
+            made.forward = forward
+        return made
+
+    monkeypatch.setattr(choice, "kernels_executor", kernels)
+    family = family_for(tiny_model("llava"))
+    choice.put_executor(family, choice.Choice("auto", "", torch.float32), is_given=False, report=None)
+    assert family.executor.name == ("graphs" if fault else "kernels")
+    assert choice.beside(family.executor).executor == "auto"
+
+    monkeypatch.setattr(choice, "GraphsExecutor", kernels if fault else choice.GraphsExecutor)
+    family = family_for(tiny_model("llava"))
+    choice.put_executor(family, choice.Choice("auto", "", torch.float32), is_given=False, report=None)
+    assert family.executor.name.partition(",")[0] == ("transformers" if fault else "kernels")
+
+
+def test_auto_takes_openvino_where_it_keeps_the_precision(monkeypatch):
+    monkeypatch.setattr(choice, "is_installed", lambda: True)
+    assert choose("auto", "float32", "cpu", is_given=False).executor == "auto"
+    assert choose("auto", "bfloat16", "cpu", is_given=False).executor == "transformers"
+    assert choose("auto", "float32", "cpu", is_given=True).executor == "transformers"
+    monkeypatch.setattr(choice, "is_installed", lambda: False)
+    assert choose("auto", "float32", "cpu", is_given=False).executor == "transformers"
