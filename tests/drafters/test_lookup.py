@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+import torch
 
 from seeahead.drafters.lookup import LookupDrafter
+from seeahead.drafting import run_alone
 from seeahead.tree import ROOT
 from tests.drafters.contexts import context, feedback
 
@@ -44,6 +46,15 @@ def test_continuations_share_what_is_likely() -> None:
     assert longer + shorter < 1
     alike = _start([7, 1, 2, 3, 0, 8, 1, 2, 4, 0], [9, 1, 2], depth=1).propose(budget=10)
     assert alike.scores[0] == alike.scores[1]
+
+
+def test_however_long_a_match_is_something_else_may_follow() -> None:
+    words = [*range(60), *range(60), *range(60), 98, *range(60), *range(60), *range(60)]
+    drafting = _start(words[:-1], words[-1:], max_match=1000, width=3, depth=2)
+    first, *_, last = drafting.propose(budget=10).scores
+    assert first <= 0.98
+    assert last > 0
+    assert torch.isfinite(run_alone(drafting.read())).sum() >= 2
 
 
 def test_of_equal_matches_the_newest_goes_first() -> None:

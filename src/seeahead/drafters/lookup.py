@@ -20,6 +20,7 @@ from seeahead.tree import ROOT, Draft, TokenTree
 
 _KEPT_PLACES = 8
 """Newest places remembered per n-gram; more would only be older continuations of the same words."""
+_MOST_LIKELY = 0.98
 
 
 class LookupDrafter(DrafterSpec, Member):
@@ -145,4 +146,4 @@ class _Found(NamedTuple):
 def _likely(length: int) -> float:
     """That what followed the same words follows again: measured on questions about images and on text, half for two
     tokens and nearly all for eight."""
-    return float(1.0 - 2.0 ** (-length / 2))
+    return min(float(1.0 - 2.0 ** (-length / 2)), _MOST_LIKELY)
