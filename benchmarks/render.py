@@ -34,6 +34,7 @@ MAIN = "bench-demo"
 """The run of everything, which speaks for itself in the README; every other run is a line below it."""
 METHODS = {
     "bench-three-tasks": "docs/methods/language-and-vision-drafters.md",
+    "bench-heads": "docs/methods/published-heads.md",
     "bench-msd": "docs/methods/msd.md",
     "bench-tabed": "docs/methods/tabed.md",
 }
