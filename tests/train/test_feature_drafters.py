@@ -80,9 +80,10 @@ def test_the_loss_falls_and_the_trained_drafter_beats_the_untrained_one(folders,
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_trained_drafts_for_its_target(family, folders, method):
+def test_what_is_trained_drafts_for_its_target(family, folders, method, caplog):
     trained = folders[method]
     assert bind(trained, Target.of(family)).name == method
+    assert not caplog.records, "its folder says for which target it was made"
     # A chain whatever the drafter thinks of it: where logits are small, so is every probability.
     engine = seeahead.Engine(family, bind(f"{trained}:chain=4", Target.of(family)))
     messages = "What is 14?", [PICTURES / "cow.jpg"]

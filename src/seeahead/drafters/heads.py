@@ -130,7 +130,9 @@ def _named_targets(values: Mapping[str, Any], where: str) -> dict[str, str]:
     verifier = as_table(verifier.get("verifier") or {}, f"{where}: verifier", ModelError)
     architectures = verifier.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else None
-    said = {"type": values.get("target_model_type"), "architecture": first}
+    ours = as_table(values.get("drafter") or {}, f"{where}: drafter", ModelError)  # what our own training writes
+    known = as_table(ours.get("target") or {}, f"{where}: drafter: target", ModelError)
+    said = {"type": values.get("target_model_type") or known.get("model_type"), "architecture": first}
     return {what: name for what, name in said.items() if isinstance(name, str)}
 
 
