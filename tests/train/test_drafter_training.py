@@ -28,7 +28,7 @@ OTHERS = [
     *("language-gpu", "vision-gpu", "msd-gpu"),
     *("demo-smoke", "own-pictures", "vision-single-cpu"),
     *("eagle-cpu", "language-cpu", "msd-both-cpu", "msd-demo", "msd-demo-short-cpu"),
-    *("msd-no-ramp-cpu", "msd-pictures-cpu", "msd-text-cpu"),
+    *("msd-no-ramp-cpu", "msd-pictures-cpu", "msd-text-cpu", "msd-short-cpu", "eagle3-short-cpu", "vispec-short-cpu"),
 ]
 """Recipes of the demo, for one's own images, and those that another is compared with."""
 TWINS = sorted({path.stem for path in RECIPES.glob("*-cpu.toml")} - set(OTHERS))
