@@ -19,9 +19,9 @@ from transformers import PreTrainedModel
 from seeahead.cache_folder import OTHER_PLACE, default_cache
 from seeahead.checked import placed
 from seeahead.errors import ModelError
-from seeahead.executors import conversion, language, traceable
-from seeahead.executors.conversion import alone, compressed, traced
-from seeahead.executors.many import with_form_for_many
+from seeahead.executors import conversion, language, paged_attention, traceable
+from seeahead.executors.conversion import compressed, traced
+from seeahead.executors.paged_attention import AttentionFacts, with_attention
 
 Report = Callable[[str, float], None]
 _GRAPH, _WEIGHTS, _SIZES = "graph.xml", "graph.bin", "sizes.json"
@@ -100,7 +100,7 @@ def _key(model: PreTrainedModel, *settings: Any) -> str:
 
 @cache
 def _own_code() -> str:
-    files = (Path(str(module.__file__)).read_bytes() for module in (conversion, traceable, language))
+    files = (Path(str(module.__file__)).read_bytes() for module in (conversion, traceable, language, paged_attention))
     return hashlib.sha256(b"".join(files)).hexdigest()
 
 
@@ -161,9 +161,9 @@ def arithmetic(precision: str) -> torch.dtype:
     return torch.bfloat16 if can_16 and may_16 else torch.float32
 
 
-def compiled(path: Path, precision: str, layers: Collection[int], *, is_single: bool) -> Any:
-    """The graph, ready for requests; it also tells the hidden states before `layers`. Raises ModelError for a broken
-    file. `is_single`: for passes of one slot."""
+def compiled(path: Path, precision: str, layers: Collection[int]) -> tuple[Any, list[AttentionFacts]]:
+    """The graph, ready for requests, which also tells the hidden states before `layers`; and what its attention is.
+    Raises ModelError for a broken file."""
     import openvino
 
     kind = {torch.bfloat16: "bf16", torch.float32: "f32"}[arithmetic(precision)]
@@ -182,10 +182,9 @@ def compiled(path: Path, precision: str, layers: Collection[int], *, is_single: 
         for result in graph.get_results():
             if not kept & result.input_value(0).get_names():
                 graph.remove_result(result)
-        single = alone(graph.clone())
-        graph = with_form_for_many(alone(graph) if is_single else graph, single)
-        return core.compile_model(graph, "CPU", settings)
-    except RuntimeError as error:
+        facts = with_attention(graph)
+        return core.compile_model(graph, "CPU", settings), facts
+    except (RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1][:200]
         raise ModelError(
             f"OpenVINO cannot run the converted model in {placed(path.parent)}: {reason}; delete the folder, and it is "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, Want
-from seeahead.executors.columns import ALL, Part
+from seeahead.executors.parts import ALL, Part
 from seeahead.executors.reading import Reader, as_read, language_inputs, looked_up
 from seeahead.executors.slots import TreeSlot
 

@@ -23,10 +23,10 @@ from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.attending import attention_by
 from seeahead.executors.capture import Captured
-from seeahead.executors.columns import Part
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
 from seeahead.executors.language import Language, state_shapes
 from seeahead.executors.layouts import ROWS, Layout, Rows, Shared, Sizes
+from seeahead.executors.parts import Part
 from seeahead.executors.reading import looked_up
 from seeahead.executors.regions import RegionCache, Regions, RegionSlot
 

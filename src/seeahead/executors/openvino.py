@@ -1,7 +1,7 @@
 """Runs a family's language model as an OpenVINO graph; images and embeddings stay with transformers.
 
-A slot is a list of columns in a row of a graph's state, and a mask hides the others from its tokens. What is dropped
-stays in its columns until more is dropped than is held.
+A slot holds blocks of pages that all slots share, so a pass serves any number of them side by side, each after what it
+holds. What is dropped is given back, and an accepted path is moved into its columns.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -18,15 +17,16 @@ from torch import Tensor
 
 from seeahead.errors import ModelError
 from seeahead.executor import Scores, Slot, TreeInputs, Want
-from seeahead.executors.columns import ALL, ColumnSlot, Part, Table
 from seeahead.executors.converted import arithmetic, check_installed, compiled, converted
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
-from seeahead.executors.groups import Graph, Group, grouped, thin_out
-from seeahead.executors.many import FormForMany
+from seeahead.executors.paged_attention import AttentionFacts, is_page
+from seeahead.executors.pages import PagedSlot, Pages, PageShape
+from seeahead.executors.parts import Part
 from seeahead.executors.reading import as_read, looked_up
+from seeahead.executors.sequences import Fed, fed_prompt, fed_tree, tables
 
 
-class OpenVinoExecutor(EmbeddedExecutor[ColumnSlot]):
+class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
     """The language model of a family as an `Executor`."""
 
     def __init__(
@@ -49,8 +49,19 @@ class OpenVinoExecutor(EmbeddedExecutor[ColumnSlot]):
         path = converted(family.model, precision, self._kinds, self._num_additions, self._num_axes, progress)
         self._path = path
         self._lock = threading.RLock()
-        self._groups = WeakSet[Group]()
-        self._graph = self._compiled(frozenset(), is_single=True)
+        self._layers = frozenset[int]()
+        self._compile()
+        shapes = [shape for own in self._facts for shape in _page_shapes(own)]
+        like = next(port for port in self._request.model_inputs if is_page(port.get_any_name()))
+        # numpy has no bfloat16.
+        kind = np.uint16 if like.get_element_type().get_type_name() == "bf16" else np.float32
+        self._pages = Pages(shapes, like.get_partial_shape()[2].get_length(), kind)
+        self._window = max(own.window for own in self._facts)
+
+    def _compile(self) -> None:
+        """A graph that also tells `_layers`, with a request that has no pages yet."""
+        model, self._facts = compiled(self._path, self.precision, self._layers)
+        self._request, self._num_set = model.create_infer_request(), -1
 
     def follow(self) -> None:
         raise ModelError("the model was changed after it was converted to OpenVINO; load it again")
@@ -63,83 +74,90 @@ class OpenVinoExecutor(EmbeddedExecutor[ColumnSlot]):
         """No: slots share the graph's state, or nothing runs."""
         return False
 
-    def open(self, capacity: int) -> ColumnSlot:
-        return ColumnSlot()
+    def open(self, capacity: int) -> PagedSlot:
+        return PagedSlot(self._pages)
 
     def close(self, slot: Slot) -> None:
-        self._own(slot).leave()
+        with self._lock:
+            self._own(slot).leave()
 
-    def _own(self, slot: Slot) -> ColumnSlot:
-        assert isinstance(slot, ColumnSlot), "a slot is used with the executor that opened it"
+    def commit(self, slot: Slot, path: Sequence[int]) -> None:
+        with self._lock:
+            super().commit(slot, path)
+
+    def cut(self, slot: Slot, length: int) -> None:
+        with self._lock:
+            super().cut(slot, length)
+
+    def _own(self, slot: Slot) -> PagedSlot:
+        assert isinstance(slot, PagedSlot), "a slot is used with the executor that opened it"
         return slot
 
     @torch.inference_mode()
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
-        parts = [self._tree_part(tree) for tree in trees]
-        bounds = [0, *accumulate(len(part.embeddings) for part in parts)]
-        logits, features = self._pass(parts, range(bounds[-1]), want, alone=False)
-        return Scores(logits, features).split(bounds)
+        with self._lock:
+            fed = [self._fed(tree) for tree in trees]
+            bounds = [0, *accumulate(len(one.rows) for one in fed)]
+            return Scores(*self._pass(fed, want)).split(bounds)
 
-    def _tree_part(self, tree: TreeInputs) -> Part[ColumnSlot]:
+    def _fed(self, tree: TreeInputs) -> Fed:
         slot, number, words = self._own(tree.slot), len(tree.parents), tree.tokens
         slot.add(tree.parents)
         ids = words if isinstance(words, Tensor) else torch.tensor(list(words), dtype=torch.int64)
         given = words if isinstance(words, Tensor) else looked_up(self.family.model, ids)
-        return Part(slot, given, self._positions(torch.tensor(slot.positions(number))), {ALL: slot.visible(number)})
+        slot.remember(given, self._positions(torch.tensor(slot.positions(number))))
+        return fed_tree(slot, number, self._window)
 
-    def _run(self, part: Part[ColumnSlot], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
-        return self._pass([part], [len(part.embeddings) - 1], want, alone=True)
+    def _run(self, part: Part[PagedSlot], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
+        with self._lock:
+            fed = fed_prompt(part, self.family.visible_in)
+            return self._pass([fed], want, told=fed.rows[-1:])
 
     def _pass(
-        self, parts: Sequence[Part[ColumnSlot]], rows: Sequence[int], want: Want, *, alone: bool
+        self, fed: Sequence[Fed], want: Want, told: Sequence[int] | None = None
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Logits of `rows` of all parts side by side, and the hidden states wanted of all tokens.
-
-        Afterwards the slots have the columns of their new tokens, as pending ones."""
-        with self._lock:
-            group = self._group_of([part.slot for part in parts], want, alone=alone)
-            table = Table(parts, group.slots, group.num_columns)
-            inputs = self._inputs(table, rows)
-            results = group.run(inputs, table.rows, table.num_new)
-            table.take()
-            features = {layer: self._copy(results[f"hidden.{layer}"]) for layer in want.layers if layer}
-            if 0 in want.layers:
-                features[0] = as_read(self.family.model, torch.from_numpy(inputs["embeddings"])[0])
-            own = {layer: hidden.to(self._computes_in) for layer, hidden in features.items()}
-            return self._copy(results["logits"]), own
-
-    def _inputs(self, table: Table, rows: Sequence[int]) -> dict[str, Any]:
-        positions, narrowed = table.positions(), self.family.visible_in
-        return {
-            "embeddings": table.embeddings(),
-            "positions": positions if self._num_axes > 1 else positions[0],
-            "rows": np.array(rows, np.int64),
-            "spread": table.spread(),
-            "gathered": table.gathered(),
-            **{f"mask.{index}": table.mask(kind, narrowed) for index, kind in enumerate(self._kinds)},
-            **{f"addition.{index}": table.addition(index) for index in range(self._num_additions)},
+        """Logits of all tokens side by side, or of rows that are to be `told`, and the hidden states wanted of all."""
+        if not frozenset(want.layers) - {-1, 0} <= self._layers:
+            self._layers |= frozenset(want.layers) - {-1, 0}
+            self._compile()
+        firsts = [0, *accumulate(sum(len(run.embeddings) for run in one.runs) for one in fed)]
+        rows = [first + row for first, one in zip(firsts, fed, strict=False) for row in one.rows]
+        runs = [run for one in fed for run in one.runs]
+        embeddings = torch.cat([run.embeddings for run in runs])[None].float()
+        inputs = {"embeddings": embeddings.numpy(), "rows": np.array(rows if told is None else told, np.int64)}
+        positions = torch.cat([run.positions for run in runs], 1)[:, None]
+        inputs["positions"] = (positions if self._num_axes > 1 else positions[0]).numpy()
+        for number in range(self._num_additions):
+            added = [
+                torch.zeros_like(run.embeddings) if run.additions is None else run.additions[number] for run in runs
+            ]
+            inputs[f"addition.{number}"] = torch.cat(added)[None].float().numpy()
+        results = self._infer({**inputs, **tables(runs)})
+        for one in fed:
+            one.settle()
+        features = {
+            layer: torch.from_numpy(results[f"hidden.{layer}"][0][rows]).to(self._computes_in)
+            for layer in want.layers
+            if layer
         }
+        if 0 in want.layers:
+            features[0] = as_read(self.family.model, embeddings[0][rows]).to(self._computes_in)
+        # The next pass writes into the same memory.
+        return torch.from_numpy(np.array(results["logits"][0])), features
 
-    @staticmethod
-    def _copy(result: Any) -> Tensor:
-        """The next pass writes into the same memory."""
-        return torch.from_numpy(np.array(result))[0]
+    def _infer(self, inputs: dict[str, Any]) -> Any:
+        import openvino
 
-    def _group_of(self, slots: Sequence[ColumnSlot], want: Want, *, alone: bool) -> Group:
-        """Where all of these slots are, with a graph that tells what is wanted."""
-        layers, group = frozenset(want.layers) - {-1, 0}, slots[0].group
-        if group is not None and all(slot.group is group for slot in slots):
-            serves = group.graph.serves(layers, len(slots))
-            if serves and group.suits(slots, alone=alone):
-                return group
-        if not self._graph.serves(layers, len(slots)):
-            layers, is_single = layers | self._graph.layers, self._graph.is_single and len(slots) == 1
-            self._graph = self._compiled(layers, is_single=is_single)
-        group = grouped(self._graph, slots)
-        thin_out(list(self._groups))
-        self._groups.add(group)
-        return group
+        if self._num_set != self._pages.version:
+            ports = [port for port in self._request.model_inputs if is_page(port.get_any_name())]
+            for port, view in zip(ports, self._pages.views(), strict=True):
+                page = openvino.Tensor(view, openvino.Shape(view.shape), port.get_element_type())
+                self._request.set_tensor(port, page)
+            self._num_set = self._pages.version
+        return self._request.infer(inputs, share_inputs=True, share_outputs=True)
 
-    def _compiled(self, layers: frozenset[int], *, is_single: bool) -> Graph:
-        model = compiled(self._path, self.precision, layers, is_single=is_single)
-        return Graph(model, layers, is_single, FormForMany(model))
+
+def _page_shapes(facts: AttentionFacts) -> tuple[PageShape, PageShape]:
+    """Of a layer's keys and values."""
+    heads = facts.num_key_heads
+    return PageShape(heads, facts.key_width), PageShape(heads, facts.value_width)

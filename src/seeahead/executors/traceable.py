@@ -9,22 +9,20 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from seeahead.compat import Cache, CacheLayerMixin, attention_of
-from seeahead.executors.attending import attention_by, attention_function
+from seeahead.compat import Cache, CacheLayerMixin
+from seeahead.executors.attending import attention_by
 from seeahead.executors.language import Language
+from seeahead.executors.paged_attention import AttentionFacts, PagedAttention
 
 
 class _Layer(CacheLayerMixin):
-    """One layer's keys and values as tensors that grow, which is what tracing can follow."""
+    """A layer that remembers nothing: what was read before lies in pages, which are attention's business."""
 
     is_sliding = False
     is_compileable = False
-    keys: torch.Tensor
-    values: torch.Tensor
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, spread: torch.Tensor) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.keys, self.values, self._spread = keys, values, spread
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -33,67 +31,67 @@ class _Layer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        self.keys = torch.cat([self.keys, _in_rows(key_states, self._spread)], 2)
-        self.values = torch.cat([self.values, _in_rows(value_states, self._spread)], 2)
-        return self.keys, self.values
+        return key_states, value_states
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.keys.shape[2] + query_length, 0
+        return query_length, 0
 
     def get_seq_length(self) -> int:
-        return int(self.keys.shape[2])
+        return 0
 
     def get_max_length(self) -> int:
         return -1
 
 
-def _in_rows(states: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-    """Of `states` [1, heads, tokens, width] those that `spread` [rows, new] names: [rows, heads, new, width]."""
-    heads, width = int(states.shape[1]), int(states.shape[3])  # the same in every pass
-    named = states.index_select(2, spread.reshape(-1))
-    return named.reshape(heads, spread.shape[0], -1, width).transpose(0, 1)
-
-
 class Traceable(Language):
-    """A language model as a function of tensors that keeps nothing between calls: of several slots at once."""
+    """A language model as a function of tensors that keeps nothing between calls, over tokens of several sequences side
+    by side. `facts`: of its layers' attention, once it was called; `refused`: why it could not be."""
 
-    def __init__(self, model: PreTrainedModel, kinds: Sequence[str], num_additions: int) -> None:
+    def __init__(self, model: PreTrainedModel, kinds: Sequence[str]) -> None:
         super().__init__(model, kinds)
-        self._num_additions = num_additions
-        # Models that cap scores are eager, and no other attention does that.
-        self._attention = "eager" if attention_of(self._config) == "eager" else "sdpa"
+        self._paged = PagedAttention()
+        self._layer_kinds = list(getattr(self._config, "layer_types", None) or kinds[:1] * len(self.decoder.layers))
+        self.facts: list[AttentionFacts] = []
+        self.refused = ""
 
     def attend(
         self, layer: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **settings: Any
     ) -> tuple[torch.Tensor, None]:
-        """As transformers' attention: `query` [1, heads, tokens, width] over rows: [1, tokens, heads, width]."""
-        run = attention_function(layer, self._attention)
-        found, _ = run(layer, _in_rows(query, self._spread), key, value, mask, **settings)
-        heads, width = int(found.shape[2]), int(found.shape[3])
-        return found.reshape(-1, heads * width).index_select(0, self._gathered).reshape(1, -1, heads, width), None
+        """As transformers' attention: `query` [1, heads, tokens, width] to [1, tokens, heads, width]."""
+        kind, scale = self._layer_kinds[len(self.facts)], settings.get("scaling")
+        unknown = [name for name in ("softcap", "s_aux") if settings.get(name) is not None]
+        if kind not in ("full_attention", "sliding_attention"):
+            unknown.append(kind.replace("_", " "))
+        if unknown:
+            self.refused = f"its layers attend with {unknown[0]}, which OpenVINO's attention over pages does not know"
+            raise NotImplementedError(self.refused)
+        window = self._config.sliding_window if kind == "sliding_attention" else 0
+        heads, width, value_width = int(query.shape[1]), int(query.shape[3]), int(value.shape[3])
+        scale = width**-0.5 if scale is None else float(scale)
+        self.facts.append(AttentionFacts(heads, int(key.shape[1]), width, value_width, scale, int(window)))
+        found = self._paged(*(_side_by_side(states) for states in (query, key, value)))
+        return found.reshape(1, -1, heads, value_width), None
 
     def forward(
         self,
         embeddings: torch.Tensor,
         positions: torch.Tensor,
         rows: torch.Tensor,
-        order: torch.Tensor,
-        spread: torch.Tensor,
-        gathered: torch.Tensor,
-        masks: list[torch.Tensor],
-        others: list[torch.Tensor],
+        additions: Sequence[torch.Tensor] = (),
     ) -> tuple[torch.Tensor, ...]:
-        """Logits of `rows`, the last hidden states, those before each layer but the first, then all keys and values.
+        """Logits of `rows`, the last hidden states, those before each layer but the first.
 
-        `order` [slots]: rows of the state that go on. `spread` [slots, new], `gathered` [tokens], `masks` [slots, 1,
-        new, all]: see `columns.Table`. `others`: what is added after the first layers [1, tokens, width], then keys and
-        values of what was read before, layer by layer.
+        `additions`: what is added after the first layers, each [1, tokens, width].
         """
-        self._spread, self._gathered = spread, gathered
-        additions, past = others[: self._num_additions], others[self._num_additions :]
-        kept = [states.index_select(0, order) for states in past]
-        layers = [_Layer(*pair, spread) for pair in zip(kept[::2], kept[1::2], strict=True)]
+        self.facts.clear()
+        masks = [embeddings.new_zeros(1, 1, 1, 1)] * len(self._kinds)  # attention has tables of its own
+        layers = [_Layer() for _ in self.decoder.layers]
         with attention_by(self._config, self.attend):
             last, before = self.states(embeddings, positions, masks, additions, Cache(layers=list(layers)))
-        states = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
-        return self.logits(last.index_select(1, rows)), last, *before[1:], *states
+        return self.logits(last.index_select(1, rows)), last, *before[1:]
+
+
+def _side_by_side(states: torch.Tensor) -> torch.Tensor:
+    """[1, heads, tokens, width] as [tokens, heads * width]."""
+    heads, width = int(states.shape[1]), int(states.shape[3])
+    return states.transpose(1, 2).reshape(-1, heads * width)
