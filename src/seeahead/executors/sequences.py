@@ -151,10 +151,9 @@ def _paths(slot: PagedSlot, start: int, number: int) -> Fed:
 def tables(runs: Sequence[Run]) -> dict[str, Any]:
     """The inputs of attention: see `paged_attention`."""
     sizes = [len(run.embeddings) for run in runs]
-    needs_tree = any(run.tree is not None for run in runs)
-    trees = (
-        [_or_causal(run.tree, size).reshape(-1) for run, size in zip(runs, sizes, strict=True)] if needs_tree else []
-    )
+    trees = [_or_causal(run.tree, size).reshape(-1) for run, size in zip(runs, sizes, strict=True)]
+    if all(run.tree is None for run in runs):
+        trees = []
     types = [run.types for run in runs if run.types is not None]
     return {
         "past": np.array([run.past for run in runs], np.int32),

@@ -50,7 +50,8 @@ class Traceable(Language):
     def __init__(self, model: PreTrainedModel, kinds: Sequence[str]) -> None:
         super().__init__(model, kinds)
         self._paged = PagedAttention()
-        self._layer_kinds = list(getattr(self._config, "layer_types", None) or kinds[:1] * len(self.decoder.layers))
+        num_layers = len(list(self.decoder.layers))
+        self._layer_kinds = list(getattr(self._config, "layer_types", None) or [kinds[0]] * num_layers)
         self.facts: list[AttentionFacts] = []
         self.refused = ""
 
@@ -85,7 +86,7 @@ class Traceable(Language):
         """
         self.facts.clear()
         masks = [embeddings.new_zeros(1, 1, 1, 1)] * len(self._kinds)  # attention has tables of its own
-        layers = [_Layer() for _ in self.decoder.layers]
+        layers = [_Layer() for _ in self._layer_kinds]
         with attention_by(self._config, self.attend):
             last, before = self.states(embeddings, positions, masks, additions, Cache(layers=list(layers)))
         return self.logits(last.index_select(1, rows)), last, *before[1:]
