@@ -23,7 +23,7 @@ from seeahead.executors.paged_attention import AttentionFacts, is_page
 from seeahead.executors.pages import PagedSlot, Pages, PageShape
 from seeahead.executors.parts import Part
 from seeahead.executors.reading import as_read, looked_up
-from seeahead.executors.sequences import Fed, fed_prompt, fed_tree, tables
+from seeahead.executors.sequences import Fed, Run, Widths, fed_prompt, fed_tree, filler, tables
 
 
 class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
@@ -56,6 +56,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         # numpy has no bfloat16.
         kind = np.uint16 if like.get_element_type().get_type_name() == "bf16" else np.float32
         self._pages = Pages(shapes, like.get_partial_shape()[2].get_length(), kind)
+        self._widths, self._spare = Widths(), list[int]()
         self._window = max(own.window for own in self._facts)
 
     def _compile(self) -> None:
@@ -123,16 +124,13 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         firsts = [0, *accumulate(sum(len(run.embeddings) for run in one.runs) for one in fed)]
         rows = [first + row for first, one in zip(firsts, fed, strict=False) for row in one.rows]
         runs = [run for one in fed for run in one.runs]
+        if told is None:
+            width = self._widths.width(firsts[-1])
+            if width > firsts[-1]:
+                runs.append(filler(self._pages, self._spare, runs[0], width - firsts[-1]))
+            told = [*rows, *[0] * (width - len(rows))]
         embeddings = torch.cat([run.embeddings for run in runs])[None].float()
-        inputs = {"embeddings": embeddings.numpy(), "rows": np.array(rows if told is None else told, np.int64)}
-        positions = torch.cat([run.positions for run in runs], 1)[:, None]
-        inputs["positions"] = (positions if self._num_axes > 1 else positions[0]).numpy()
-        for number in range(self._num_additions):
-            added = [
-                torch.zeros_like(run.embeddings) if run.additions is None else run.additions[number] for run in runs
-            ]
-            inputs[f"addition.{number}"] = torch.cat(added)[None].float().numpy()
-        results = self._infer({**inputs, **tables(runs)})
+        results = self._infer({**self._inputs(runs, embeddings, told), **tables(runs)})
         for one in fed:
             one.settle()
         features = {
@@ -143,7 +141,21 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         if 0 in want.layers:
             features[0] = as_read(self.family.model, embeddings[0][rows]).to(self._computes_in)
         # The next pass writes into the same memory.
-        return torch.from_numpy(np.array(results["logits"][0])), features
+        return torch.from_numpy(np.array(results["logits"][0][: len(rows)])), features
+
+    def _inputs(self, runs: Sequence[Run], embeddings: Tensor, told: Sequence[int]) -> dict[str, Any]:
+        positions = torch.cat([run.positions for run in runs], 1)[:, None]
+        inputs = {
+            "embeddings": embeddings.numpy(),
+            "positions": (positions if self._num_axes > 1 else positions[0]).numpy(),
+            "rows": np.array(told, np.int64),
+        }
+        for number in range(self._num_additions):
+            added = [
+                torch.zeros_like(run.embeddings) if run.additions is None else run.additions[number] for run in runs
+            ]
+            inputs[f"addition.{number}"] = torch.cat(added)[None].float().numpy()
+        return inputs
 
     def _infer(self, inputs: dict[str, Any]) -> Any:
         import openvino

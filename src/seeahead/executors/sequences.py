@@ -12,8 +12,12 @@ import torch
 from torch import Tensor
 
 from seeahead.errors import InputError
-from seeahead.executors.pages import PagedSlot
+from seeahead.executors.pages import PagedSlot, Pages
 from seeahead.executors.parts import ALL, Part
+
+_STEP = 8
+_PATIENCE = 3
+"""Passes that may be smaller than what they are filled up to."""
 
 
 @dataclass(frozen=True)
@@ -148,12 +152,39 @@ def _paths(slot: PagedSlot, start: int, number: int) -> Fed:
     return fed
 
 
+class Widths:
+    """How many rows passes over trees are filled up to.
+
+    OpenVINO prepares every operation anew where a pass has another number of rows than the one before, which takes as
+    long as half of a pass of a small model. So sizes come in steps, and one stays for a while after it was needed.
+    """
+
+    def __init__(self) -> None:
+        self._last, self._num_smaller = 0, 0
+
+    def width(self, number: int) -> int:
+        """Rows of a pass over so many tokens."""
+        wanted = 1 if number == 1 else -(-number // _STEP) * _STEP
+        if wanted < self._last and self._num_smaller < _PATIENCE:
+            self._num_smaller += 1
+            return self._last
+        self._last, self._num_smaller = wanted, 0
+        return wanted
+
+
+def filler(pages: Pages, blocks: list[int], like: Run, number: int) -> Run:
+    """So many rows of no slot, in `blocks` that are there for it."""
+    pages.hold(blocks, number)
+    embeddings = like.embeddings.new_zeros(number, like.embeddings.shape[1])
+    return Run(0, blocks, embeddings, like.positions.new_zeros(len(like.positions), number))
+
+
 def tables(runs: Sequence[Run]) -> dict[str, Any]:
     """The inputs of attention: see `paged_attention`."""
     sizes = [len(run.embeddings) for run in runs]
-    trees = [_or_causal(run.tree, size).reshape(-1) for run, size in zip(runs, sizes, strict=True)]
-    if all(run.tree is None for run in runs):
-        trees = []
+    trees: list[Any] = []
+    if any(run.tree is not None for run in runs):
+        trees = [_or_causal(run.tree, size).reshape(-1) for run, size in zip(runs, sizes, strict=True)]
     types = [run.types for run in runs if run.types is not None]
     return {
         "past": np.array([run.past for run in runs], np.int32),
