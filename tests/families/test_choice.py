@@ -68,7 +68,11 @@ def test_auto_takes_the_fastest_that_runs_and_is_right_on_a_gpu(fault, monkeypat
 def test_auto_takes_openvino_where_it_keeps_the_precision(monkeypatch):
     monkeypatch.setattr(choice, "is_installed", lambda: True)
     assert choose("auto", "float32", "cpu", is_given=False).executor == "auto"
-    assert choose("auto", "bfloat16", "cpu", is_given=False).executor == "transformers"
+    assert choose("auto", "float16", "cpu", is_given=False).executor == "transformers"
+    for can, executor in ((True, "auto"), (False, "transformers")):
+        monkeypatch.setattr(choice, "_computes_in", lambda precision, can=can: can)
+        assert choose("auto", "bfloat16", "cpu", is_given=False).executor == executor
+    monkeypatch.setattr(choice, "_computes_in", lambda precision: True)
     assert choose("auto", "float32", "cpu", is_given=True).executor == "transformers"
     monkeypatch.setattr(choice, "is_installed", lambda: False)
     assert choose("auto", "float32", "cpu", is_given=False).executor == "transformers"

@@ -4,6 +4,7 @@ sequences side by side. What was read before lies in pages (`paged_attention`).
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,8 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
     """
     import openvino
 
+    if model.dtype != torch.float32:  # what is converted computes in 32 bits; how it runs is for who compiles it
+        model = copy.deepcopy(model).float()
     decoder = model.get_decoder()
     if not all(hasattr(decoder, name) for name in ("layers", "norm")) or any(
         num_hooks(one) for one in decoder.modules()

@@ -25,6 +25,9 @@ from seeahead.executors.parts import Part
 from seeahead.executors.reading import as_read, looked_up
 from seeahead.executors.sequences import Fed, Run, Widths, fed_prompt, fed_tree, filler, tables
 
+_CONVERTED_FROM = {"bfloat16": (torch.bfloat16, torch.float32)}
+"""Types of models by precision of a graph's weights; where nothing is said, float32."""
+
 
 class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
     """The language model of a family as an `Executor`."""
@@ -41,8 +44,10 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
             raise ModelError(
                 f"{type(family.model).__name__} does not run on OpenVINO: {reason}; use executor transformers"
             )
-        if next(family.model.get_decoder().parameters()).dtype != torch.float32:
-            raise ModelError("executor openvino converts models in float32; load the model with dtype float32")
+        kinds = _CONVERTED_FROM.get(precision, (torch.float32,))
+        if next(family.model.get_decoder().parameters()).dtype not in kinds:
+            allowed = " or ".join(str(kind).removeprefix("torch.") for kind in kinds)
+            raise ModelError(f"executor openvino in {precision} converts models in {allowed}; load the model in that")
         super().__init__(family, arithmetic(precision))
         self.precision = precision
         self.name = f"openvino {precision}"

@@ -63,7 +63,7 @@ def choose(executor: str, dtype: str | torch.dtype, device: str, *, is_given: bo
         return Choice("transformers" if executor == "auto" and is_given else executor, "", dtype)
     precision = _precision(dtype)
     if executor == "auto" and not needs_openvino:
-        can = precision == "float32" and is_installed()
+        can = precision in ("float32", "bfloat16") and _computes_in(precision) and is_installed()
         pick_dtype(dtype)
         return Choice("auto" if can else "transformers", precision, dtype)
     if precision not in PRECISIONS:
@@ -75,20 +75,30 @@ def choose(executor: str, dtype: str | torch.dtype, device: str, *, is_given: bo
             f"executor openvino runs on the CPU, not on device {shown(device)}; give device cpu or another executor"
         )
     check_installed(precision)
-    return Choice("openvino", precision, "auto" if is_given else "float32")
+    return Choice("openvino", precision, "auto" if is_given else _converted_from(precision))
 
 
 def _precision(dtype: str | torch.dtype) -> str:
     """Of weights; `auto` is 16 bits on a processor that computes in these, else 32."""
     if dtype == "auto":
-        return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+        return "bfloat16" if _computes_in("bfloat16") else "float32"
     return str(dtype).removeprefix("torch.")
+
+
+def _computes_in(precision: str) -> bool:
+    """Whether the processor does."""
+    return precision == "float32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _converted_from(precision: str) -> str:
+    """The type of a model that is loaded to be converted: images are its own business, in that type."""
+    return "bfloat16" if precision == "bfloat16" and _computes_in(precision) else "float32"
 
 
 def beside(executor: Executor) -> Choice:
     """For a language model that drafts for what `executor` runs: of its kind and precision, where it pays."""
     if isinstance(executor, OpenVinoExecutor):
-        return Choice("auto", executor.precision, "float32")
+        return Choice("auto", executor.precision, _converted_from(executor.precision))
     return Choice("auto" if isinstance(executor, GraphsExecutor) else "transformers", "", executor.limits.dtype)
 
 
@@ -134,5 +144,5 @@ def _tried(family: Family, make: Callable[[Family], ModelExecutor]) -> ModelExec
 
 def _pays(family: Family) -> bool:
     number = sum(weight.numel() for weight in family.model.get_decoder().parameters())
-    is_float32 = family.dtype == torch.float32
-    return is_float32 and number >= _LEAST and _SHARE * 4 * number <= memory_bytes()
+    is_known = family.dtype in (torch.float32, torch.bfloat16)
+    return is_known and number >= _LEAST and _SHARE * family.dtype.itemsize * number <= memory_bytes()
