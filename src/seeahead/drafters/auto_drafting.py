@@ -37,9 +37,9 @@ class _Promise(NamedTuple):
     """`rate`: tokens a second, where a chain of `depth` tokens of a model is drafted, so that a step has as many as
     `expected`."""
 
-    rate: float
-    depth: int
-    expected: float
+    rate: float = 0.0
+    depth: int = 0
+    expected: float = 1.0
 
 
 class AutoDrafting(PlannedDrafting):
@@ -48,10 +48,8 @@ class AutoDrafting(PlannedDrafting):
     def __init__(self, drafter: AutoDrafter, context: DraftContext) -> None:
         self._drafter, self._context = drafter, context
         is_greedy, images = context.params.is_greedy, context.prompt.images if context.prompt else ()
-        is_image = torch.isin(
-            context.inputs.token_ids, torch.tensor(sorted(context.image_token_ids)).to(context.inputs.token_ids)
-        )
-        num_images = max(len(images), int(is_image.any()))
+        has_image = not context.image_token_ids.isdisjoint(context.inputs.token_ids.flatten().tolist())
+        num_images = max(len(images), int(has_image))
         self._own = OwnExperience(drafter.experience, (min(num_images, 2), is_greedy))
         self._calibrations = {
             name: OwnCalibration(drafter.experience.calibration(name, is_greedy)) for name in drafter.members
@@ -132,7 +130,7 @@ class AutoDrafting(PlannedDrafting):
     def _promising(self) -> tuple[str, _Promise]:
         """The model that promises most; nobody promises nothing."""
         promises = {name: self._promise(name) for name in self._names}
-        return max(promises.items(), key=lambda item: item[1], default=("", _Promise(0.0, 0, 1.0)))
+        return max(promises.items(), key=lambda item: item[1], default=("", _Promise()))
 
     def _doubts(self, name: str, promise: _Promise, pool: Candidates, rate: float) -> bool:
         """Whether it pays to ask what a model says in the place of the pool's first tokens: where these are wrong, it
@@ -166,7 +164,7 @@ class AutoDrafting(PlannedDrafting):
         be."""
         followed, level = self._own.followed(name, hopes=True), self._level(name)
         start = self._own.start_seconds(name, name in self._models)
-        expected, score, best = 1.0, 1.0, _Promise(0.0, 0, 1.0)
+        expected, score, best = 1.0, 1.0, _Promise()
         for depth in range(1, self._drafter.limits.depth + 1):
             score *= followed
             expected += score
