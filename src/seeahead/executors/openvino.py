@@ -135,9 +135,13 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
                 runs.append(filler(self._pages, self._spare, runs[0], width - firsts[-1]))
             told = [*rows, *[0] * (width - len(rows))]
         embeddings = torch.cat([run.embeddings for run in runs])[None].float()
-        results = self._infer({**self._inputs(runs, embeddings, told), **tables(runs)})
-        for one in fed:
-            one.settle()
+        try:
+            results = self._infer({**self._inputs(runs, embeddings, told), **tables(runs)})
+            for one in fed:
+                one.settle()
+        finally:
+            for one in fed:
+                one.release()
         features = {
             layer: torch.from_numpy(results[f"hidden.{layer}"][0][rows]).to(self._computes_in)
             for layer in want.layers

@@ -54,6 +54,9 @@ class Fed:
         """After the pass: every token lies in its column."""
         if self.moves:
             self.slot.pages.move([place for _, place in self.moves], [self.slot.place(one) for one, _ in self.moves])
+
+    def release(self) -> None:
+        """After the pass, whatever came of it."""
         for blocks in self.borrowed:
             self.slot.pages.drop(blocks)
 
