@@ -3,79 +3,147 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from seeahead.bench import bar_charts, charts
 from seeahead.bench.chart_grid import grid
-from seeahead.bench.figures import FIGURES, SHORT
-from seeahead.bench.markdown import figures, groups, markdown, name, over_peers, plain_words, row_cells, warnings
-from seeahead.bench.record import PLAIN
-from seeahead.bench.summary import Summary, temperature_title
-from seeahead.bench.words import SPELLED
+from seeahead.bench.figures import FIGURES, Sample
+from seeahead.bench.markdown import figures, markdown, name, plain_words, shown, table, warnings
+from seeahead.bench.record import PLAIN, Record
+from seeahead.bench.summary import Summary, fastest, ranked, temperature_title
+from seeahead.bench.words import SPELLED, times
 
 DRAFTERS = Path(__file__).resolve().parents[1] / "src/seeahead/demo/weights/drafters"
-EVIDENCE = [FIGURES[word] for word in ("end to end", "speed-up", "τ by scenario", "τ", "draft", "host", "identical")]
-"""What a method's page shows: what is not drafting or host are the target's passes."""
+EVIDENCE = [FIGURES[word] for word in ("end to end", "τ", "identical")]
+"""What a method's page shows of greedy answers; the page of the run has every figure."""
+TITLES: Mapping[str, str] = {
+    "bench-demo": "Main run: every drafter and peer",
+    "bench-heads": "Three heads trained for the same minutes",
+    "bench-msd": "MSD: ablations",
+    "bench-tabed": "TABED: views of a prompt",
+    "bench-three-tasks": "The three tasks of Gagrani et al. 2024",
+}
+"""Of pages, by the name of their record."""
+_ENGINES = {"openvino_genai": "OpenVINO GenAI", "vllm": "vLLM"}
+_GLOSSARY = "[What the words mean]({})."
+_FOLDERS = "Folders in its command are drafters trained by `recipes/drafters/*`; they are not in the repository."
+_OWN = (
+    "For a model of your own without a drafter only prompt lookup drafts{figure}. More needs a "
+    "[published head](docs/published-drafters.md), a "
+    "[smaller model of the same family](docs/choosing-a-drafter.md#a-smaller-model-of-the-same-family), or "
+    "[training one](docs/training.md). No drafted speed-up has been measured on a GPU or a 7B model yet."
+)
 
 
 def documents(stem: str, summary: Summary) -> dict[str, str]:
     """Texts by file name below the folder of documents; `stem` is the name of the record that `summary` is of."""
     images = {f"images/{stem}-{kind}.svg": image for kind, image in _images(summary)}
-    shown = (f"![{alt}](../{file})" for file, alt in zip(images, _ALTS, strict=True))
+    drawn = (f"![{alt}](../{file})" for file, alt in zip(images, _ALTS, strict=True))
     page = f"As one page for a browser, answers included: `seeahead report results/{stem}.json -o page.html`."
-    parts = ["# What was measured", page, whose_weights(summary), *shown, markdown(summary)]
+    command = summary.record.provenance.get("command") or []
+    own = [_FOLDERS] if any(before == "-d" and "/" in word for before, word in pairwise(command)) else []
+    parts = [f"# {title(stem, summary)}", page, whose_weights(summary), *own, *drawn]
+    parts.append(markdown(summary, _GLOSSARY.format("../glossary.md")))
     return {f"results/{stem}.md": "\n\n".join(parts), **images}
+
+
+def title(stem: str, summary: Summary) -> str:
+    return TITLES.get(stem) or plain_words(summary.record.settings.get("about") or stem)
 
 
 def whose_weights(*summaries: Summary) -> str:
     """Which weights the demo's drafters had when this was measured, and which are shipped now."""
+    from seeahead.bench.methods import digest
+
+    shipped = {path.parent.name: path for path in sorted(DRAFTERS.glob("*/provenance.json"))}
+    digests = {name: digest(path.parent) for name, path in shipped.items()}
+    known = [summary.record.settings.get("drafters") or {} for summary in summaries]
+    same = [found[name] == digests[name] for found in known for name in found if name in digests]
+    if same and all(same) and all(known):
+        return "The demo's drafters measured here are those shipped now."
     trained: dict[str, list[str]] = {}
-    for path in sorted(DRAFTERS.glob("*/provenance.json")):
-        commit = json.loads(path.read_text(encoding="utf-8"))["commit"]
-        trained.setdefault(commit[:12], []).append(path.parent.name)
+    for kind, path in shipped.items():
+        trained.setdefault(json.loads(path.read_text(encoding="utf-8"))["commit"][:12], []).append(kind)
     now = ", ".join(f"{commit} ({' and '.join(names)})" for commit, names in trained.items())
     then = " and ".join(str(summary.record.provenance.get("commit"))[:12] for summary in summaries)
     return f"The demo's drafters had the weights of commit {then}. Those shipped now were trained at {now}."
 
 
 def block(stem: str, summary: Summary) -> str:
-    """What a README says of a run: headline, chart, table, peers."""
+    """What a README says of a run: headline, machine, the best of ours beside the best peers, caveats, chart."""
     return "\n\n".join(_block(stem, summary))
 
 
 def line(stem: str, summary: Summary) -> str:
-    """What a README says of a run that has a page of its own."""
-    methods = (entry.method.replace("`", "") for entry in summary.headline_methods if entry.method != PLAIN)
-    shown = ", ".join(f"`{method}`" for method in methods)
-    about = plain_words(summary.record.settings.get("about") or stem)
-    return f"- {about}, with {shown}: [all figures](docs/results/{stem}.md)"
+    """What the list of results says of a run."""
+    return f"- [{title(stem, summary)}]({stem}.md): {plain_words(summary.record.settings.get('about') or stem)}"
 
 
 def evidence(stem: str, summary: Summary) -> str:
-    """What the page of a method says of a run: every temperature's short table, block efficiency by groups."""
+    """What the page of a method says of a run: machine, chart, and a short table of the first temperature."""
     return "\n\n".join(_evidence(stem, summary))
 
 
 def _evidence(stem: str, summary: Summary) -> Iterator[str]:
-    yield f"{plain_words(summary.machine)} · [all figures](../results/{stem}.md)"
+    yield plain_words(summary.machine)
     yield f"![{_ALTS[0]}](../images/{stem}-speed.svg)"
     yield from warnings(summary)
-    for temperature, methods in summary.methods.items():
+    for temperature, methods in [*summary.methods.items()][:1]:
         yield figures(temperature_title(temperature), methods, EVIDENCE)
-    drafted = [entry for entry in summary.headline_methods if entry.method != PLAIN and not entry.is_peer]
-    yield from (groups(title, drafted) for title in ("τ by scenario", "τ by images and turn"))
+    yield f"[All figures](../results/{stem}.md). {_GLOSSARY.format('../glossary.md')}"
 
 
 def _block(stem: str, summary: Summary) -> Iterator[str]:
+    chosen = _chosen(summary)
     yield f"**{plain_words(' '.join(summary.headline))}**"
-    yield f"{plain_words(summary.machine)} · [all figures](docs/results/{stem}.md)"
+    yield plain_words(summary.machine)
+    yield _beside_peers(summary, chosen)
+    yield f"{_GLOSSARY.format('docs/glossary.md')} [All figures](docs/results/{stem}.md)."
+    hidden = [f"{method} failed on" for method in summary.record.methods if method not in chosen]
+    said = [line for line in summary.warnings if not line.startswith(tuple(hidden))]
+    yield "\n".join(f"- {plain_words(line)}" for line in said)
+    lookup = next((entry["end to end"] for entry in summary.headline_methods if entry.method == "lookup"), None)
+    here = f" (here {shown(times(lookup))} end to end)" if lookup else ""
+    yield _OWN.format(figure=here)
     yield f"![{_ALTS[0]}](docs/images/{stem}-speed.svg)"
-    lines = ["| method | " + " | ".join(column.word for column in SHORT) + " |", "|---|" + "---:|" * len(SHORT)]
-    rows = ([name(entry), *row_cells(entry, SHORT)] for entry in summary.headline_methods)
-    yield "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
-    yield from warnings(summary)
-    yield from over_peers(summary)
+
+
+def _chosen(summary: Summary) -> set[str]:
+    """Plain, lookup, auto, and at each temperature the fastest other drafter and the two fastest peers."""
+    found = {PLAIN, "lookup", "auto"}
+    for methods in summary.methods.values():
+        single = fastest([entry for entry in methods if entry.method not in found], is_peer=False)
+        found |= {entry.method for entry in (single, *ranked(methods, is_peer=True)[:2]) if entry}
+    return found
+
+
+def _beside_peers(summary: Summary, chosen: set[str]) -> str:
+    """End to end at every temperature, decoding and sameness at the first one."""
+    first_temperature, *others = summary.methods
+    greedy = "" if first_temperature else ", greedy"
+    rows = []
+    for entry in summary.headline_methods:
+        if entry.method in chosen:
+            later = (_of(summary, temperature, entry.method)["end to end"] for temperature in others)
+            whole, *first = (shown(FIGURES[word].cell(entry)) for word in ("end to end", "speed-up", "identical"))
+            told = [whole, *(shown(times(figure)) for figure in later), *first]
+            rows.append([name(entry), plain_words(_run_by(summary.record, entry.method)), *told])
+    heads = [SPELLED["end to end"] + greedy, *(f"temperature {temperature:g}" for temperature in others)]
+    return table("", ["method", "run by", *heads, SPELLED["speed-up"] + greedy, SPELLED["identical"]], rows)
+
+
+def _of(summary: Summary, temperature: float, method: str) -> Sample:
+    return next(entry for entry in summary.methods[temperature] if entry.method == method)
+
+
+def _run_by(record: Record, method: str) -> str:
+    """Executor and precision of ours; engine and precision of a peer."""
+    versions = ((record.settings.get("others") or {}).get(method) or {}).get("versions") or {}
+    own = "" if method in record.peers else str(record.settings.get("executor") or "")
+    engine = next(iter(versions), own) or "transformers"
+    return f"{_ENGINES.get(engine, engine)}, {record.precision_of(method)}"
 
 
 _ALTS = (

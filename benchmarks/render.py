@@ -1,7 +1,8 @@
 """Writes measured results, and the table of settings, into the documents.
 
 python benchmarks/render.py            # README between its markers, docs/results/, docs/images/bench-*, docs/claims.md,
-                                       # docs/choosing-a-drafter.md, docs/options.md, docs/published-drafters.md
+                                       # docs/choosing-a-drafter.md, docs/options.md, docs/published-drafters.md,
+                                       # docs/glossary.md
 python benchmarks/render.py --check    # exit code 1 if a document is stale
 """
 
@@ -21,6 +22,7 @@ from benchmarks.options import options_page  # noqa: E402
 from benchmarks.published_drafters import published_page  # noqa: E402
 from benchmarks.repeatability import repeatability  # noqa: E402
 from benchmarks.studies import ensemble_weights, executors, gpu, growth, image_ablation, serving  # noqa: E402
+from seeahead.bench.markdown import WORDS, short  # noqa: E402
 from seeahead.bench.record import read_record  # noqa: E402
 from seeahead.bench.summary import summarize  # noqa: E402
 from seeahead.provenance import write_text  # noqa: E402
@@ -30,8 +32,10 @@ README = "README.md"
 CLAIMS = "docs/claims.md"
 OPTIONS = "docs/options.md"
 PUBLISHED = "docs/published-drafters.md"
+GLOSSARY = "docs/glossary.md"
+INDEX = "docs/results/README.md"
 MAIN = "bench-demo"
-"""The run of everything, which speaks for itself in the README; every other run is a line below it."""
+"""The run of everything, which the README shows; every run has a line in the index of results."""
 METHODS = {
     "bench-three-tasks": "docs/methods/language-and-vision-drafters.md",
     "bench-heads": "docs/methods/published-heads.md",
@@ -71,7 +75,8 @@ def fresh_documents(root: Path) -> dict[str, str]:
     """What every document that shows results should say, by its name."""
     records = {path.name: read_record(path) for path in sorted((root / "results").glob("bench-*.json"))}
     documents = {CLAIMS: render_claims(records), OPTIONS: options_page(), PUBLISHED: published_page()}
-    blocks, more = list[str](), list[str]()
+    documents[GLOSSARY] = rendered((root / GLOSSARY).read_text(encoding="utf-8"), WORDS)
+    block, whole, more = "", "", list[str]()
     for name, record in records.items():
         stem, summary = Path(name).stem, summarize(record)
         documents |= {f"docs/{page}": text for page, text in publish.documents(stem, summary).items()}
@@ -79,23 +84,31 @@ def fresh_documents(root: Path) -> dict[str, str]:
             page = METHODS[stem]
             shown = publish.evidence(stem, summary)
             documents[page] = rendered((root / page).read_text(encoding="utf-8"), shown)
-        is_main = stem == MAIN
-        if is_main:
+        if stem == MAIN:
             documents |= {f"docs/{page}": text for page, text in guide.documents(stem, summary).items()}
-        (blocks if is_main else more).append((publish.block if is_main else publish.line)(stem, summary))
+            block, whole = publish.block(stem, summary), f"## The main run\n\n{short(summary)}"
+        more.append(publish.line(stem, summary))
     for again in sorted((root / "results" / "repeats").glob("*-again.json")):
         first = again.with_name(again.name.replace("-again", ""))
         page = f"docs/results/{again.stem}.md"
         documents[page] = repeatability(*(summarize(read_record(path)) for path in (first, again)))
-        more.append(f"- One run done twice: [do the two agree?]({page})")
+        more.append(
+            f"- [The same run twice]({again.stem}.md): do the figures of an older run (lookup, language) agree?"
+        )
     for name, (pages, words) in STUDIES.items():
         path = root / "results" / f"{name}.json"
         if path.is_file():
             found = pages(json.loads(path.read_text(encoding="utf-8")))
             documents |= {f"docs/{page}": text for page, text in found.items()}
-            more.append(f"- {words}: [figures](docs/results/{name}.md)")
-    readme = (root / README).read_text(encoding="utf-8")
-    return {README: rendered(readme, "\n\n".join([*blocks, "\n".join(more)]).strip()), **documents}
+            more.append(f"- [{words}]({name}.md)")
+    documents[INDEX] = "\n\n".join(filter(None, [_HEAD, "\n".join(more), whole])).rstrip() + "\n"
+    return {README: rendered((root / README).read_text(encoding="utf-8"), block), **documents}
+
+
+_HEAD = """# Results
+
+Every figure is rendered from a stored record in `results/`, which carries command, commit, versions, hardware and seed.
+[What the words mean](../glossary.md)."""
 
 
 def rendered(text: str, block: str) -> str:

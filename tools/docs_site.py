@@ -1,4 +1,4 @@
-"""What `make docs` adds to the files in docs/: README as the first page, the Python reference, a list of results.
+"""What `make docs` adds to the files in docs/: README as the first page, the Python reference.
 
 A hook of MkDocs, named in mkdocs.yml. Links to files that are no pages become their names.
 """
@@ -30,15 +30,12 @@ def on_files(files: Any, config: Any) -> Any:
 def pages() -> dict[str, str]:
     """Made pages by name, in Markdown."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
-    results = sorted((ROOT / "docs" / "results").glob("*.md"))
-    titles = {path.name: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for path in results}
-    rows = "\n".join(f"- [{title}](results/{name})" for name, title in titles.items())
     named = [f"{home}.{name}" for name in seeahead.__all__ if (home := seeahead._HOMES.get(name))]
     reference = "\n\n".join(f"::: {name}" for name in (*named, *MORE))
     head = (
         "# Python\n\nThe names of `seeahead`, and below them what one's own drafters, executors and tests are made of."
     )
-    return {"index.md": readme, "results.md": f"# Results\n\n{rows}\n", "api.md": f"{head}\n\n{reference}\n"}
+    return {"index.md": readme, "api.md": f"{head}\n\n{reference}\n"}
 
 
 def on_page_markdown(text: str, page: Any, files: Any, **_: Any) -> str:

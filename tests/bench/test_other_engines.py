@@ -171,9 +171,7 @@ def test_one_that_fails_is_shown_with_its_error_and_the_run_goes_on(result):
     assert errors["made up int8"] == {"", "PeerError: ValueError: two images are too many"}
     assert errors["made up int8 lookup"] == {"PeerError: its process ended with exit code 1: no such model"}
     page = markdown(result.summary)
-    failed = (
-        "made up int8 lookup failed on 3 of 3 answers at temperature 0, with this error: PeerError: its process ended"
-    )
+    failed = "made up int8 lookup failed on 3 of 3 answers at temperature 0: its process ended"
     assert f"{failed} with exit code 1: no such model" in page
     assert "made up int8 failed on 1 of 3 answers" in page
 
@@ -191,20 +189,19 @@ def test_its_versions_and_precision_are_kept(result):
 
 def test_nothing_is_claimed_of_answers_from_other_weights(result):
     cells = {entry.method: FIGURES["identical"].cell(entry).value for entry in result.summary.methods[0.0]}
-    assert cells["made up int8"] == "other weights"
+    assert cells["made up int8"] == "other weights or precision"
     assert cells["lookup"] == "3 of 3"
     assert cells["made up"] == "0 of 2", "on the target's own weights they can be compared"
     assert {gap.method for gap in result.record.gaps} == {"made up"}
     assert "other weights" in report(result.record)
 
 
-def test_precisions_are_not_mixed(result):
-    sentences = [line for line in short(result.summary).split("\n") if line.startswith("Ours over peers")]
-    same, unlike = sentences
-    assert same.startswith("Ours over peers on the same weights, by token rate: ")
-    assert "made up int8" not in same
-    assert unlike.startswith("Ours over peers in another precision, by token rate: ")
-    assert "made up int8" in unlike
+def test_precisions_are_told_apart(result):
+    rows = short(result.summary).partition("### Ours over peers")[2].splitlines()[4:]
+    told = {row.split(" | ")[0].rpartition("/ ")[2].strip(): row for row in rows}
+    assert "| end to end |" in " ".join(short(result.summary).partition("### Ours over peers")[2].split())
+    assert "on the same weights" in told["made up"]
+    assert "in another precision" in told["made up int8"]
     assert "in another precision (int8)" in report(result.record)
 
 

@@ -150,12 +150,8 @@ def test_repeats_of_a_question_are_averaged():
 
 
 def test_answers_are_grouped_by_the_length_of_the_plain_one(whole):
-    assert {name: part.num_questions for name, part in of(whole, "language").groups["length"].items()} == {
-        "up to 16": 4,
-        "17 to 64": 4,
-        "65 to 256": 4,
-        "over 256": 4,
-    }
+    found = {name: part.num_questions for name, part in of(whole, "language").groups["length"].items()}
+    assert found == {"up to 16": 4, "17 to 64": 4, "65 to 256": 4, "over 256": 4}
 
 
 def test_a_question_of_one_token_has_no_decoding_to_compare():
@@ -182,8 +178,21 @@ def test_peers_have_seconds_but_no_steps():
 def test_a_peer_that_wins_is_named():
     runs = (*TWO, peer(0, "other", 5, 2.0, 2.5), peer(1, "other", 7, 2.0, 3.0))
     found = summarize(record(runs, methods=(PLAIN, "ours", "other"), peers=("other",)))
-    assert found.headline[-1].startswith("A peer is faster: other answers 2.16 times as fast as plain decoding")
-    assert any(line.startswith("The peer other beats ours at temperature 0") for line in found.warnings)
+    assert found.headline[-1].startswith(
+        "A peer is faster in greedy answers: other answers 2.16 times as fast as plain"
+    )
+    close = "Peers about as fast as ours end to end in greedy answers: ours has 0.85× (0.71–1.00) the rate of other"
+    assert found.warnings[-1].startswith(close)
+
+
+def test_a_peer_that_wins_at_another_temperature_is_named_with_its_figures():
+    sampled = [replace(one, temperature=1.0) for one in TWO]
+    runs = (*TWO, *sampled, *(peer(place, "other", 5, 2.0, 9.0) for place in (0, 1)))
+    runs += tuple(replace(peer(place, "other", 5, 0.1, 0.2), temperature=1.0) for place in (0, 1))
+    found = summarize(record(runs, methods=(PLAIN, "ours", "other"), peers=("other",)))
+    assert found.headline[-1].startswith("A peer is faster at temperature 1: other answers ")
+    assert found.rivals == found.warnings
+    assert [line.partition(":")[0] for line in found.rivals] == ["Peers faster than ours end to end at temperature 1"]
 
 
 def test_peers_meet_the_method_that_does_what_they_do(whole):
@@ -200,14 +209,10 @@ def test_peers_meet_the_method_that_does_what_they_do(whole):
 def test_a_failed_peer_is_a_row_with_its_error(whole):
     entry = of(whole, FAILED)
     assert entry.own.errors == (ERROR,) * 32
-    assert (entry.num_answers, entry["speed-up"], entry["τ"], entry["host"], entry.num_identical) == (
-        0,
-        None,
-        None,
-        None,
-        0,
-    )
-    assert any(line.startswith(f"{FAILED} failed on 32 of 32") and ERROR in line for line in whole.warnings)
+    assert (entry.num_answers, entry.num_identical) == (0, 0)
+    assert [entry[word] for word in ("speed-up", "τ", "host")] == [None] * 3
+    reason = f": {ERROR.removeprefix('ValueError: ')}."
+    assert any(line.startswith(f"{FAILED} failed on 32 of 32") and reason in line for line in whole.warnings)
 
 
 def test_what_nobody_should_believe_is_said():
@@ -233,12 +238,16 @@ def test_questions_that_a_method_was_not_put_are_left_out_and_named():
 
 
 def test_the_headline_says_what_happened(whole):
-    first, decoding, same = whole.headline
-    assert first.startswith(
-        "language answers 2.16 times as fast as plain decoding, from the question to the last word ("
-    )
-    assert decoding.startswith("Decoding alone is 2.35 times as fast (")
-    assert same == "32 of 32 answers are the plain ones, token by token."
+    first, same = whole.headline
+    assert first.startswith("With drafts (language) whole answers come 2.16 times as fast as plain decoding (")
+    assert "), decoding alone 2.35 times (" in first
+    assert same == "32 of 32 answers are token-identical in float32."
+    gap, again = Gap(1, "ours", 0, 3, 0.05), Gap(0, "ours", 0, 3, None)
+    other = tuple(replace(one, token_ids=(9,)) if one.key[:2] == (1, "ours") else one for one in TWO)
+    tied = "; the other one parts where two tokens tie within rounding (logit gap at most 0.05)."
+    assert summarize(record(other, gaps=(gap,))).headline[1].endswith(tied)
+    for gaps in ((), (again,), (replace(gap, logit_gap=0.2),)):
+        assert summarize(record(other, gaps=gaps)).headline[1] == "1 of 2 answers are token-identical in float32."
     slow = summarize(record((*TWO[:2], *(run(place, "ours", [(4, 9, 9, 1.0, 1.0, 8.0)]) for place in (0, 1)))))
     assert slow.headline[0].startswith("No drafter pays off here: the best, ours, answers 0.")
     assert "no speed-up" in summarize(record(TWO[:2], methods=(PLAIN,))).headline[0]

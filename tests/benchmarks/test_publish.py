@@ -6,9 +6,10 @@ from itertools import groupby
 
 import pytest
 
-from benchmarks.publish import block, documents, evidence, line
+from benchmarks.publish import DRAFTERS, block, documents, evidence, line, whose_weights
 from seeahead.bench.html import report
 from seeahead.bench.markdown import markdown, plain_words, short
+from seeahead.bench.methods import digest
 from seeahead.bench.summary import summarize
 from tests.bench.made_record import PEERS, SCENARIOS, made_record
 from tests.bench.reader import Reader
@@ -52,18 +53,34 @@ def test_pictures_stand_alone(published):
 
 def test_the_readme_says_who_was_measured_and_against_whom():
     said = block("bench-demo", SUMMARY)
-    assert said.startswith("**language answers")
+    assert said.startswith("**With drafts (language) whole answers come")
     assert "](docs/images/bench-demo-speed.svg)" in said
-    assert "| plain | 1.00× |" in said
-    assert all(f"over {peer} " in said for peer in PEERS)
+    rows = [row.split(" | ") for row in said.splitlines() if row.startswith("| ")]
+    assert [row[0].strip("| ") for row in rows[2:]] == [
+        "plain",
+        "lookup",
+        "language",
+        *(f"{peer} (peer)" for peer in PEERS[:2]),
+    ]
+    assert {row[1].strip() for row in rows[2:]} == {"transformers, float32"}, "executor and precision"
+    assert "No drafted speed-up has been measured on a GPU" in said
+
+
+def test_weights_are_those_shipped_now_where_their_hashes_agree():
+    assert "had the weights of commit 0123456789ab" in whose_weights(SUMMARY)
+    for kind, same in ((digest(DRAFTERS / "msd"), True), ("another", False)):
+        settings = {**RECORD.settings, "drafters": {"msd": kind, "of one's own": "x"}}
+        said = whose_weights(summarize(replace(RECORD, settings=settings)))
+        assert (said == "The demo's drafters measured here are those shipped now.") is same
 
 
 def test_a_warning_of_the_run_stands_beside_its_figures():
     assert SUMMARY.warnings
-    for shown in (block("bench-demo", SUMMARY), evidence("bench-demo", SUMMARY), short(SUMMARY)):
+    for shown in (evidence("bench-demo", SUMMARY), short(SUMMARY)):
         assert all(plain_words(warning) in shown for warning in SUMMARY.warnings)
+    assert all(plain_words(rival) in block("bench-demo", SUMMARY) for rival in SUMMARY.rivals)
     few = replace(RECORD, runs=tuple(run for run in RECORD.runs if run.method != PEERS[0] or run.asked < 5))
-    for shown in (block("bench-demo", summarize(few)), markdown(summarize(few)), report(few)):
+    for shown in (short(summarize(few)), markdown(summarize(few)), report(few)):
         assert "on 5 of 16 questions" in shown
 
 
@@ -94,11 +111,9 @@ def test_whatever_stands_in_a_record_its_markdown_shows_it_as_text(nasty):
             assert not is_table or len(widths) == 1
 
 
-def test_a_methods_page_shows_every_temperature_and_block_efficiency_of_ours_by_group():
+def test_a_methods_page_shows_greedy_answers_and_leads_to_the_rest():
     said = evidence("bench-demo", SUMMARY)
     assert "](../images/bench-demo-speed.svg)" in said
     assert "### Greedy answers" in said
-    assert "### Sampled answers, temperature 1" in said
-    grouped = said[said.index("### τ by scenario") :]
-    assert "| language" in grouped
-    assert not any(f"| {peer}" in grouped for peer in PEERS)
+    assert "Sampled answers" not in said
+    assert "[All figures](../results/bench-demo.md). [What the words mean](../glossary.md)." in said

@@ -22,20 +22,22 @@ def test_results_stand_between_the_markers():
         render.rendered(f"{render.BEGIN} only", block)
 
 
-PAGES = {"docs/claims.md", "docs/options.md", "docs/published-drafters.md"}
-"""Of tables that are no results."""
+PAGES = {render.CLAIMS, render.GLOSSARY, render.OPTIONS, render.PUBLISHED, render.INDEX}
+"""Of tables that are no results, and the list of those."""
 
 
 def test_every_record_gets_its_documents(tmp_path):
     (tmp_path / "results").mkdir()
-    (tmp_path / "README.md").write_text(f"{render.BEGIN}\n{render.END}\n")
+    (tmp_path / "docs").mkdir()
+    for name in (render.README, render.GLOSSARY):
+        (tmp_path / name).write_text(f"{render.BEGIN}\n{render.END}\n")
     assert set(render.fresh_documents(tmp_path)) == {"README.md", *PAGES}
     write_record(tmp_path / "results" / "bench-demo.json", made_record())
     write_record(tmp_path / "results" / "bench-x.json", made_record())
     found = render.fresh_documents(tmp_path)
     assert {"docs/results/bench-x.md", "docs/images/bench-x-speed.svg"} <= set(found)
-    assert found["README.md"].count("| plain | 1.00× |") == 1, "the main run alone has its table in the README"
-    assert "[all figures](docs/results/bench-x.md)" in found["README.md"]
+    assert found["README.md"].count("| plain ") == 1, "the main run alone has its table in the README"
+    assert "](bench-x.md): ten scenarios" in found["docs/results/README.md"]
     assert "docs/choosing-a-drafter.md" in found
 
 

@@ -27,6 +27,9 @@ _APART, _LED = 14.0, 7.0
 Methods = Sequence[Sample]
 Place = Callable[[float], float]
 """From a number to units of the drawing."""
+_Pair = tuple[Place, Place]
+_Ticks = tuple[Sequence[float], Sequence[float]]
+"""Across, and up."""
 
 
 def straight(lowest: float, highest: float, start: float, end: float) -> Place:
@@ -119,7 +122,7 @@ def speed_against_efficiency(ident: str, methods: Methods, costs: Costs) -> str:
     right = 1.12 * max([2.0, *(x for _, x, _, _ in dots)])
     top = max([right, *(1.08 * max(speed.high or speed.value, reach.value) for _, _, speed, reach in dots)])
     across, up = straight(1, right, left, WIDTH - 8), straight(0, top, bottom, 8)
-    body = _axes(across, up, "τ", (left, WIDTH - 8, bottom), (_ticks(1, right), _ticks(0, top)))
+    body = _axes((across, up), "τ", (left, WIDTH - 8, bottom), (_ticks(1, right), _ticks(0, top)))
     curves: dict[str, tuple[str, Place]] = {"free checking": ("var(--quiet)", lambda x: x)}
     if costs.seconds:
         curves["perfect drafts"] = ("var(--ink)", lambda x: x / costs.ratio(x))
@@ -205,29 +208,19 @@ def doublings(
     if are_times:
         low, high = (math.log10(end(height for height in heights if height)) for end in (min, max))
         upright = straight(math.floor(low), math.ceil(high), _BOTTOM, 10)
-        up, marks = (
-            lambda value: upright(math.log10(value)),
-            [10.0**power for power in range(math.floor(low), math.ceil(high) + 1)],
-        )
+        marks = [10.0**power for power in range(math.floor(low), math.ceil(high) + 1)]
     else:
-        up, marks = straight(0, 1.05 * max(heights), _BOTTOM, 10), _ticks(0, max(heights))
-    scales = (lambda value: along(math.log2(value))), up
+        upright, marks = straight(0, 1.05 * max(heights), _BOTTOM, 10), _ticks(0, max(heights))
+    scales = (lambda value: along(math.log2(value))), lambda value: upright(math.log10(value) if are_times else value)
     return _drawn(ident, title, series, name, scales, (places, marks), right, "{:g}")
 
 
 def _drawn(
-    ident: str,
-    title: str,
-    series: Sequence[Line],
-    name: str,
-    scales: tuple[Place, Place],
-    ticks: tuple[Sequence[float], Sequence[float]],
-    right: float,
-    form: str,
+    ident: str, title: str, series: Sequence[Line], name: str, scales: _Pair, ticks: _Ticks, right: float, form: str
 ) -> str:
     """Each line's name stands at its end."""
     across, up = scales
-    body = _axes(across, up, name, (42.0, right, _BOTTOM), ticks, form)
+    body = _axes(scales, name, (42.0, right, _BOTTOM), ticks, form)
     names = []
     for number, entry in enumerate(entry for entry in series if entry.points):
         points = [(across(x), up(y)) for x, y in entry.points]
@@ -241,16 +234,8 @@ def _drawn(
     return svg(ident, 250, title, described, [*body, *_names_beside(names, _BOTTOM)])
 
 
-def _axes(
-    across: Place,
-    up: Place,
-    name: str,
-    edges: tuple[float, float, float],
-    ticks: tuple[Sequence[float], Sequence[float]],
-    form: str = "{:g}",
-) -> list[str]:
-    """`edges`: left, right, bottom."""
-    left, right, bottom = edges
+def _axes(scales: _Pair, name: str, edges: tuple[float, float, float], ticks: _Ticks, form: str = "{:g}") -> list[str]:
+    (across, up), (left, right, bottom) = scales, edges
     body = [line(left, up(y), right, up(y), "grid") for y in ticks[1]]
     body += [text(left - 5, up(y), form.format(y), "end", "quiet") for y in ticks[1]]
     body += [text(across(x), bottom + 14, f"{x:g}", "middle", "quiet") for x in ticks[0]]

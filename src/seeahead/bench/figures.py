@@ -26,7 +26,7 @@ _FEW = 20
 OfTotals = Callable[[Totals, Totals], Any]
 """A figure of a method's sums and the other's."""
 PERCENT = (0, " %", 100)
-OTHER_WEIGHTS = "other weights"
+OTHER_WEIGHTS = "other weights or precision"
 """Shown where answers cannot be expected to be the plain ones."""
 
 

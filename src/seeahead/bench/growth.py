@@ -65,7 +65,7 @@ def measure(
             sessions = _read(executors, words, length, rounds, found[READ])
             tell(f"passes after {length:,} tokens", share)
             num_rounds = rounds if length <= _TOKENS_READ else max(2, rounds // 2)
-            _pass(executors, words, length, sessions, num_rounds, found[PASSED])
+            _pass(words, length, sessions, num_rounds, found[PASSED])
         tell("batches", len(lengths) / (len(lengths) + 1))
         _batch(executors, words, min(BATCH_CONTEXT, lengths[-1]), rounds, found[BATCHED])
     settings = {**_described(target, first), "rounds": rounds, "arms": list(engines)}
@@ -128,18 +128,11 @@ def _read(
     return sessions
 
 
-def _pass(
-    executors: Mapping[str, Executor],
-    words: Sequence[int],
-    length: int,
-    sessions: Mapping[str, Session],
-    rounds: int,
-    rows: Rows,
-) -> None:
+def _pass(words: Sequence[int], length: int, sessions: Mapping[str, Session], rounds: int, rows: Rows) -> None:
     """Executors take turns round by round, sizes within a round; the first round warms up."""
     tokens = ModelInputs(torch.tensor([words[: max(SIZES)]]))
     timed = {name: time_passes(session, tokens, SIZES, rounds + 1) for name, session in sessions.items()}
-    seconds: dict[tuple[str, int], list[float]] = {(name, size): [] for name in executors for size in SIZES}
+    seconds: dict[tuple[str, int], list[float]] = {(name, size): [] for name in sessions for size in SIZES}
     for number in range(rounds + 1):
         for name in random.Random(number).sample(list(timed), len(timed)):
             for size, taken in next(timed[name]).items():

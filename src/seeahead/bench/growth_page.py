@@ -16,6 +16,7 @@ from seeahead.bench.words import number
 
 Found = Mapping[str, Any]
 Seconds = Sequence[float]
+_Figures = Callable[[Found, str], Mapping[int, Interval]]
 _COLOURS = tuple(f"var(--s{place})" for place in range(1, 8))
 TITLE = "How passes grow with context, tree and batch"
 
@@ -36,9 +37,7 @@ def rate(num_tokens: int) -> Callable[[Seconds], Interval]:
 def costs(found: Found, arm: str, context: int) -> dict[int, Interval]:
     """V(k) by k, from ratios within a round."""
     rows = {row["size"]: row["seconds"] for row in _rows(found, PASSED, arm) if row["context"] == context}
-    return {
-        size: median([taken / one for taken, one in zip(rows[size], rows[1], strict=True)]) for size in sorted(rows)
-    }
+    return {size: median([k / one for k, one in zip(rows[size], rows[1], strict=True)]) for size in sorted(rows)}
 
 
 def tables(found: Found) -> str:
@@ -87,14 +86,7 @@ def image(found: Found) -> str:
     return grid(TITLE, drawn, 2)
 
 
-def _chart(
-    ident: str,
-    found: Found,
-    figures: Callable[[Found, str], Mapping[int, Interval]],
-    name: str,
-    *,
-    are_times: bool = False,
-) -> str:
+def _chart(ident: str, found: Found, figures: _Figures, name: str, *, are_times: bool = False) -> str:
     series = [_line(arm, colour, figures(found, arm)) for arm, colour in zip(found["settings"]["arms"], _COLOURS)]
     title = "Seconds to the first token" if are_times else "Tokens per second"
     return charts.doublings(ident, title, series, name, are_times=are_times)

@@ -24,14 +24,13 @@ from seeahead.bench.record import PLAIN, Asked, Record, Run
 from seeahead.bench.suites import demo_expects
 from seeahead.bench.summary import (
     Summary,
-    aside,
-    coverage,
     difference,
     fastest,
     kept,
     pace,
     summarize,
     temperature_title,
+    verdict,
 )
 from seeahead.bench.words import DEFINITIONS, FAILED, SPELLED, anchor, heading, times
 from seeahead.data.suite import BUNDLED, image_facts
@@ -117,16 +116,6 @@ def spelled(word: str) -> str:
 
 def headings(columns: Sequence[Figure]) -> list[str]:
     return ["method", *(term(column.word, spelled(column.word)) for column in columns)]
-
-
-def verdict(entry: Sample) -> str:
-    """Who is faster, ours or the peer."""
-    ratio = entry["speed-up"]
-    if ratio is None:
-        return "peer failed or lacks answers"
-    is_open = ratio.low is not None and ratio.high is not None and ratio.low <= 1 <= ratio.high
-    found = "no clear winner" if is_open else "ours is faster" if ratio.value > 1 else "the peer is faster"
-    return found + aside(entry.record, entry.other.method) + coverage(entry)
 
 
 def _key_figures(summary: Summary, best: Sample | None) -> list[tuple[str, str, str]]:

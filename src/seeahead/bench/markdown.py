@@ -7,62 +7,68 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from seeahead.bench.figures import GROUPINGS, SHORT, TABLES, Figure, Sample, grouped
-from seeahead.bench.summary import ALIKE, SAME, UNLIKE, Summary, aside, coverage, relation, temperature_title
+from seeahead.bench.summary import Summary, coverage, relation, temperature_title
 from seeahead.bench.words import DEFINITIONS, FAILED, Cell, heading, times
 
+_RATIOS = ("end to end", "speed-up")
 _WIDEST = 40
 """Cells longer than this, such as error messages, do not widen their column."""
 
 
-def markdown(summary: Summary) -> str:
-    return "\n\n".join(_parts(summary)) + "\n"
+WORDS = "\n".join(["## What the words mean", "", *(f"- **{word}**: {text}" for word, text in DEFINITIONS.items())])
+
+
+def markdown(summary: Summary, words: str = WORDS) -> str:
+    """`words`: where readers find what the words mean."""
+    return "\n\n".join(_parts(summary, words)) + "\n"
 
 
 def short(summary: Summary) -> str:
-    """The result on one screen: headline, machine, a table of the first temperature, warnings, ours over peers."""
+    """The result on one screen: headline, machine, figures of the first temperature, warnings, ours over peers."""
     shown = figures("", summary.headline_methods, SHORT)
-    return "\n\n".join([*_head(summary), shown, *warnings(summary), *over_peers(summary)]) + "\n"
-
-
-def over_peers(summary: Summary) -> Iterator[str]:
-    """About the first temperature, where there are peers: a sentence for each relation of their weights to ours."""
     against = next(iter(summary.against.values()), ())
-    for related in (SAME, ALIKE, UNLIKE):
-        chosen = [entry for entry in against if relation(summary.record, entry.other.method) == related]
-        if chosen:
-            parts = (" ".join(_beside(entry, "over")) for entry in chosen)
-            yield f"Ours over peers {related}, by token rate: {'; '.join(parts)}."
+    return "\n\n".join([*_head(summary), shown, *warnings(summary), *over_peers(against)]) + "\n"
+
+
+def over_peers(entries: Sequence[Sample]) -> Iterator[str]:
+    """A table, if there is anything to compare."""
+    rows = [
+        [
+            plain_words(f"{heading(entry.method)} / {entry.other.method}"),
+            *(shown(times(entry[word])) for word in _RATIOS),
+            f"{relation(entry.record, entry.other.method)}{coverage(entry)}",
+        ]
+        for entry in entries
+    ]
+    if rows:
+        yield table("Ours over peers", ["ours / peer", *_RATIOS, "the peer is"], rows)
 
 
 def warnings(summary: Summary) -> Iterator[str]:
     """What has to be known of a run beside its figures, as one list, if there is anything."""
     if summary.warnings:
-        yield "\n".join(["Know before you believe it:", "", *(f"- {plain_words(line)}" for line in summary.warnings)])
+        yield "\n".join(["Caveats:", "", *(f"- {plain_words(line)}" for line in summary.warnings)])
 
 
 def _head(summary: Summary) -> tuple[str, str]:
     return f"**{plain_words(' '.join(summary.headline))}**", plain_words(summary.machine)
 
 
-def _parts(summary: Summary) -> Iterator[str]:
+def _parts(summary: Summary, words: str) -> Iterator[str]:
     yield from _head(summary)
     yield from warnings(summary)
     for temperature, methods in summary.methods.items():
         yield f"## {temperature_title(temperature)}"
         yield from (figures(title, methods, columns) for title, columns in TABLES.items())
-        if against := summary.against[temperature]:
-            rows = [_beside(entry, "/") for entry in against]
-            for row, entry in zip(rows, against, strict=True):
-                row[1] += aside(summary.record, entry.other.method)
-            yield table("Ours over peers, by token rate", ["ours / peer", "ratio"], rows)
+        yield from over_peers(summary.against[temperature])
         yield from (groups(title, methods) for title in GROUPINGS)
     measured = summary.record.costs
     if measured.seconds:
         costs = ", ".join(f"V({k}) = {measured.ratio(k):.2f}" for k in sorted(measured.seconds))
         yield f"One pass over k tokens, after {measured.num_cached} cached ones: {costs}."
-    yield "\n".join(["## What the words mean", "", *(f"- **{word}**: {text}" for word, text in DEFINITIONS.items())])
+    yield words
     command = shlex.join(summary.record.provenance.get("command") or ["seeahead", "bench"])
-    yield f"## Run it again\n\n{fenced(command)}"
+    yield f"## The command of this run\n\n{fenced(command)}"
     yield plain_words(summary.origin)
 
 
@@ -84,12 +90,6 @@ def row_cells(entry: Sample, columns: Sequence[Figure]) -> list[str]:
     if not entry.num_answers and entry.own.errors:
         return [FAILED, *[""] * (len(columns) - 1)]
     return [shown(column.cell(entry)) for column in columns]
-
-
-def _beside(entry: Sample, between: str) -> list[str]:
-    """Who is compared with which peer, and the ratio."""
-    names = plain_words(f"{heading(entry.method)} {between} {entry.other.method}")
-    return [names, shown(times(entry["speed-up"])) + coverage(entry)]
 
 
 def groups(title: str, methods: Sequence[Sample]) -> str:

@@ -162,9 +162,14 @@ class Record(_Strict):
         """With their number of questions, in the order of their first one."""
         return Counter(entry.scenario for entry in self.asked)
 
+    @property
+    def dtype(self) -> str:
+        """The target's, as numbers are called."""
+        return str(self.settings.get("dtype", "")).removeprefix("torch.")
+
     def precision_of(self, method: str) -> str:
         """Of its weights."""
-        return str(self._other(method).get("precision", self.settings.get("dtype", "")))
+        return str(self._other(method).get("precision", self.dtype))
 
     def has_weights_of_target(self, method: str) -> bool:
         """Whether its greedy answers should be the plain ones."""

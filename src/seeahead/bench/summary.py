@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,19 +12,16 @@ from seeahead.bench.answers import Answers, answers_of, bootstrap_weights
 from seeahead.bench.figures import Sample
 from seeahead.bench.record import PLAIN, Asked, Gap, Record, Run
 from seeahead.bench.statistics import Interval
-from seeahead.bench.words import MISSING, counted
+from seeahead.bench.words import MISSING, counted, heading, times
 
 COUNTERPARTS = {"transformers": PLAIN, "transformers assisted": "language", "transformers lookup": "lookup"}
 """Which of our methods does what a peer does. Any other peer is set against the fastest of ours."""
-
-_LARGEST_GAP = {"float32": 0.1}
-_LARGEST_GAP_IN_HALF_PRECISION = 1.0
-"""Logits: rounding alone does not make the target prefer its own token by more."""
 
 _BITS = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "int4": 4}
 SAME, ALIKE, UNLIKE = "on the same weights", "on other weights of as many bits", "in another precision"
 """How the weights of a peer are related to ours."""
 
+_RIVALS = {"the peer is faster": "faster than ours", "no clear winner": "about as fast as ours"}
 _MOST_NAMED = 5
 
 _RUN_BY = {
@@ -47,19 +46,29 @@ class Summary:
 
     @cached_property
     def headline(self) -> tuple[str, ...]:
-        """The result: whole answers in the first sentence, then what explains them; a peer that wins is named."""
-        best, peer = (fastest(self.headline_methods, is_peer=is_peer) for is_peer in (False, True))
+        """How fast whole answers and decoding are, how many answers are identical, and which peers answer faster."""
+        best = fastest(self.headline_methods, is_peer=False)
         if best is None or (whole := best["end to end"]) is None:
             return ("Nothing was drafted here, so there is no speed-up to report.",)
-        sentences = [_how_fast(best.method, whole)]
-        if decoding := best["speed-up"]:
-            sentences.append(f"Decoding alone is {decoding.value:.2f} times as fast{_range(decoding)}.")
+        sentences = [_how_fast(best.method, whole, best["speed-up"])]
         if best.num_identical is not None:
-            sentences.append(f"{best.num_identical} of {best.num_answers} answers are the plain ones, token by token.")
-        if peer is not None and (rival := peer["end to end"]) is not None and rival.value > whole.value:
-            times = f"{peer.method} answers {rival.value:.2f} times as fast as plain decoding{_range(rival)}"
-            sentences.append(f"A peer is faster: {times}{aside(self.record, peer.method)}.")
+            sentences.append(_identity(best, best.num_identical))
+        for temperature, methods in self.methods.items():
+            first = max(methods, key=_speed)
+            if first.is_peer and (rival := first["end to end"]):
+                said = f"{first.method} answers {rival.value:.2f} times as fast as plain decoding{_range(rival)}"
+                sentences.append(f"A peer is faster {_at(temperature)}: {said}{aside(self.record, first.method)}.")
         return tuple(sentences)
+
+    @cached_property
+    def rivals(self) -> tuple[str, ...]:
+        """Peers that ours does not clearly beat end to end: a sentence for each temperature."""
+        return tuple(
+            f"Peers {words} end to end {_at(temperature)}: {'; '.join(each)}."
+            for found, words in _RIVALS.items()
+            for temperature, entries in self.against.items()
+            if (each := [_against(entry) for entry in entries if verdict(entry).startswith(found)])
+        )
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -130,7 +139,7 @@ def relation(record: Record, peer: str) -> str:
     """One of SAME, ALIKE and UNLIKE."""
     if record.has_weights_of_target(peer):
         return SAME
-    ours, theirs = (_BITS.get(record.precision_of(method).removeprefix("torch.")) for method in (PLAIN, peer))
+    ours, theirs = (_BITS.get(record.precision_of(method)) for method in (PLAIN, peer))
     return ALIKE if ours == theirs else UNLIKE
 
 
@@ -148,13 +157,34 @@ def _joined(*parts: str) -> str:
     return " · ".join(filter(None, parts))
 
 
-def _how_fast(method: str, whole: Interval) -> str:
-    times = f"{whole.value:.2f} times as fast"
+def _at(temperature: float) -> str:
+    return f"at temperature {temperature:g}" if temperature else "in greedy answers"
+
+
+def _how_fast(method: str, whole: Interval, decoding: Interval | None) -> str:
+    said = f"{whole.value:.2f} times as fast as plain decoding{_range(whole)}"
+    said += f", decoding alone {decoding.value:.2f} times{_range(decoding)}." if decoding else "."
     if whole.low is not None and whole.high is not None and whole.low <= 1 <= whole.high:
-        return f"No drafter is clearly faster than plain decoding: the best, {method}, answers {times}{_range(whole)}."
+        return f"No drafter is clearly faster than plain decoding: the best, {method}, answers {said}"
     if whole.value < 1:
-        return f"No drafter pays off here: the best, {method}, answers {times} as plain decoding{_range(whole)}."
-    return f"{method} answers {times} as plain decoding, from the question to the last word{_range(whole)}."
+        return f"No drafter pays off here: the best, {method}, answers {said}"
+    return f"With drafts ({method}) whole answers come {said}"
+
+
+def _identity(best: Sample, num_same: int) -> str:
+    dtype = best.record.dtype
+    said = f"{num_same} of {best.num_answers} answers are token-identical{f' in {dtype}' if dtype else ''}"
+    gaps = [math.inf if gap.logit_gap is None else abs(gap.logit_gap) for gap in best.gaps]
+    num = best.num_answers - num_same
+    if num and len(gaps) == num and max(gaps) <= _limit(dtype):
+        others = "the other one parts" if num == 1 else f"the other {num} part"
+        said += f"; {others} where two tokens tie within rounding (logit gap at most {max(gaps):.3g})"
+    return f"{said}."
+
+
+def _limit(dtype: str) -> float:
+    """Logits: rounding alone does not make the target prefer its own token by more."""
+    return 0.1 if dtype == "float32" else 1.0
 
 
 def _range(figure: Interval) -> str:
@@ -174,21 +204,20 @@ def _warnings(summary: Summary) -> Iterator[str]:
         yield f"{num} left out, because an image could not be read: {names}."
     yield from _failures(summary)
     for temperature, entries in summary.methods.items():
-        at = f"at temperature {temperature:g}"
         for entry in entries:
-            yield from _of_method(entry, at, str(record.settings.get("dtype", "")))
-        for entry in summary.against[temperature]:
-            yield from _lost(entry, at)
+            yield from _of_method(entry, f"at temperature {temperature:g}", record.dtype)
+    yield from summary.rivals
 
 
 def _failures(summary: Summary) -> Iterator[str]:
     """A sentence for every method that failed, whatever the temperatures."""
     for method in summary.record.methods:
-        found = [(at, one) for at, entries in summary.methods.items() for one in entries if one.method == method]
-        failed = [(at, len(one.own.errors), one) for at, one in found if one.own.errors]
-        counts = [f"{num} of {one.num_answers + num} answers at temperature {at:g}" for at, num, one in failed]
+        found = [one for entries in summary.methods.values() for one in entries if one.method == method]
+        failed = [(one.own, len(one.own.errors)) for one in found if one.own.errors]
+        counts = [f"{num} of {len(own.runs) + num} answers at temperature {own.temperature:g}" for own, num in failed]
         if failed:
-            yield f"{method} failed on {' and on '.join(counts)}, with this error: {failed[0][2].own.errors[0]}"
+            reason = re.sub(r"^(\w+(Error|Exception): )+", "", failed[0][0].errors[0])
+            yield f"{method} failed on {' and on '.join(counts)}: {reason.rstrip('.')}."
 
 
 def _of_method(entry: Sample, at: str, dtype: str) -> Iterator[str]:
@@ -201,12 +230,11 @@ def _of_method(entry: Sample, at: str, dtype: str) -> Iterator[str]:
             f"{name} is {speed_up.value:.2f} times as fast as plain {at} with only {efficiency.value:.2f} "
             "tokens per pass: the plain loop is slower than it should be."
         )
-    limit = _LARGEST_GAP.get(dtype.removeprefix("torch."), _LARGEST_GAP_IN_HALF_PRECISION)
-    wide = [gap.logit_gap for gap in entry.gaps if gap.logit_gap is not None and abs(gap.logit_gap) > limit]
+    wide = [gap.logit_gap for gap in entry.gaps if gap.logit_gap is not None and abs(gap.logit_gap) > _limit(dtype)]
     if wide:
         yield (
             f"{name}: {_are(len(wide))} not the plain one, and rounding in {dtype} does not explain it "
-            f"(largest logit gap {max(wide, key=abs):+.2f}, allowed {limit:g})."
+            f"(largest logit gap {max(wide, key=abs):+.2f}, allowed {_limit(dtype):g})."
         )
     if early := sum(gap.logit_gap is None for gap in entry.gaps):
         yield f"{name}: {_are(early)} the plain one up to a point, but of another length."
@@ -216,14 +244,19 @@ def _are(num: int) -> str:
     return "1 answer is" if num == 1 else f"{num} answers are"
 
 
-def _lost(entry: Sample, at: str) -> Iterator[str]:
-    ratio = entry["speed-up"]
-    if ratio is not None and ratio.value < 1:
-        clearly = "" if ratio.high is None or ratio.high < 1 else ", though not clearly"
-        name = "the plain loop" if entry.method == PLAIN else entry.method
-        times = f"{ratio.value:.2f} times{_range(ratio)}"
-        peer = f"{entry.other.method}{aside(entry.record, entry.other.method)}"
-        yield f"The peer {peer} beats {name} {at}{clearly}: ours has {times} its token rate."
+def verdict(entry: Sample) -> str:
+    """Who answers faster end to end, ours or the peer, and on which weights and questions."""
+    if (ratio := entry["end to end"]) is None:
+        return "peer failed or lacks answers"
+    is_open = ratio.low is not None and ratio.high is not None and ratio.low <= 1 <= ratio.high
+    found = "no clear winner" if is_open else "ours is faster" if ratio.value > 1 else "the peer is faster"
+    return found + aside(entry.record, entry.other.method) + coverage(entry)
+
+
+def _against(entry: Sample) -> str:
+    peer, ratio = entry.other.method, times(entry["end to end"])
+    spread = f" ({ratio.spread})" if ratio.spread else ""
+    return f"{heading(entry.method)} has {ratio.value}{spread} the rate of {peer} ({entry.record.precision_of(peer)})"
 
 
 def coverage(entry: Sample) -> str:
