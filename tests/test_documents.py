@@ -66,7 +66,7 @@ def test_scripts_extras_and_targets_that_are_named_are_there():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for name, line in LINES:
-        for named in re.findall(r"pip install '(?:\.|seeahead)\[([\w,]+)\]'", line):
+        for named in re.findall(r"pip install '\.\[([\w,]+)\]'", line):
             assert set(named.split(",")) <= set(extras), (name, line)
         if found := re.fullmatch(r"make ((?:[a-z-]+ ?)+)(?: {2,}.*)?", line):
             assert set(found[1].split()) <= targets, (name, line)

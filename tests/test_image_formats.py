@@ -139,7 +139,7 @@ def test_heic_says_what_to_do(brand, monkeypatch):
     head = struct.pack(">I", 24) + b"ftyp" + brand + b"\0\0\0\0mif1heic"
     monkeypatch.setattr(images, "FORMATS", tuple(kind for kind in images.FORMATS if kind != "HEIF"))
     told = refusal(head + bytes(400))
-    assert "is a HEIC image, which is read with pip install 'seeahead[heic]'; or convert it to JPEG" in told
+    assert "is a HEIC image, which is read with pip install '.[heic]'; or convert it to JPEG" in told
 
 
 def test_heic_is_read_where_its_package_is(tmp_path):

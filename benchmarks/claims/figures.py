@@ -116,6 +116,7 @@ class Figure:
     scale: float = 1.0
     is_relative: bool = False  # says something only against another method
     is_count: bool = False  # counted and not estimated: it has no interval
+    told: Callable[[Sample], str] = lambda sample: ""  # goes on from the figure
 
     def cell(self, figure: Interval) -> str:
         return shown(number(figure, self.digits, self.unit, self.scale))
@@ -140,7 +141,7 @@ def memory_bound_speed_up(sample: Sample) -> Array:
 
 def identical(sample: Sample) -> Array:
     """Share of answers that are the plain ones, or leave them where two tokens tied."""
-    plain = {(run.asked, run.repeat): run.token_ids for run in sample.answers(PLAIN)}
+    plain = _plain_tokens(sample)
     gaps = {(gap.asked, gap.method, gap.repeat): gap.logit_gap for gap in sample.run.record.gaps}
 
     def sameness(run: Run) -> float:
@@ -153,6 +154,17 @@ def identical(sample: Sample) -> Array:
         return math.nan if math.isnan(gap) else float(abs(gap) <= sample.ties_up_to)
 
     return np.array([fmean(map(sameness, sample.answers(sample.method)))])
+
+
+def token_identical(sample: Sample) -> str:
+    """How many answers are the plain ones, where ties count as well."""
+    plain, runs = _plain_tokens(sample), sample.answers(sample.method)
+    num = sum(plain.get((run.asked, run.repeat)) == run.token_ids for run in runs)
+    return f" ({num} of {len(runs)} token-identical)" if sample.ties_up_to else ""
+
+
+def _plain_tokens(sample: Sample) -> dict[tuple[int, int], tuple[int, ...]]:
+    return {(run.asked, run.repeat): run.token_ids for run in sample.answers(PLAIN)}
 
 
 def draft_seconds(sample: Sample) -> Array:
@@ -181,7 +193,7 @@ FIGURES: Mapping[Kind, Figure] = {
     "block_efficiency": Figure("τ", block_efficiency),
     "speed_up": Figure("speed-up", speed_up, unit="×"),
     "memory_bound_speed_up": Figure("memory-bound speed-up", memory_bound_speed_up, unit="×"),
-    "identical": Figure("share of identical answers", identical, 1, " %", 100, is_count=True),
+    "identical": Figure("share of identical answers", identical, 1, " %", 100, is_count=True, told=token_identical),
     "draft_seconds": Figure("drafting time per drafted level", draft_seconds, 2, " ms", 1000, is_relative=True),
     "step_seconds": Figure("time per step", step_seconds, 1, " ms", 1000, is_relative=True),
     "function_words": Figure("share of function words drafted", function_words, 0, " %", 100),

@@ -57,6 +57,7 @@ class _Part:
     own: float
     other: float | None
     outcome: Outcome
+    told: str
 
 
 def overall(findings: Sequence[Finding]) -> Outcome:
@@ -136,7 +137,9 @@ def _part(rule: Bound, scenario: str, mine: Sample, theirs: Sample) -> _Part | N
         others = _OF[rule.of](np.stack([figure.draws(replace(theirs, method=name)) for name in names]))
         other, values = float(others[0]), ratio(own, others)
     found = interval(values, min(mine.num_questions, theirs.num_questions))
-    return None if found is None else _Part(scenario, found, float(own[0]), other, _outcome(rule, figure, found))
+    if found is None:
+        return None
+    return _Part(scenario, found, float(own[0]), other, _outcome(rule, figure, found), figure.told(mine))
 
 
 def _outcome(rule: Bound, figure: Figure, found: Interval) -> Outcome:
@@ -167,6 +170,7 @@ def _one(rule: Bound, part: _Part) -> str:
     else:  # three places: a ratio is often close to its bound
         own, other = (figure.cell(Interval(value)) for value in (part.own, part.other))
         text = f"{shown(number(part.figure, 3))} = {own} / {other}"
+    text += part.told
     return f"{text} in {part.scenario}" if part.scenario else text
 
 

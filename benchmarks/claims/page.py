@@ -32,6 +32,7 @@ _MEANINGS = {
     Outcome.NOT_YET: "no stored run can tell; the page says what is missing",
     Outcome.CANNOT: "no run on this project's machines and data can tell; the page says why",
 }
+_FEW = 4
 _OVER = {"together": "", "every": "in every scenario: ", "any": "in at least one scenario: "}
 _DEVICES = {"": "", "cpu": ", on a CPU", "cuda": ", on a GPU"}
 
@@ -56,17 +57,19 @@ def render_claims(records: Mapping[str, Record], path: Path = CLAIMS) -> str:
     used = {finding.file for entry in judged for finding in entry.findings}
     runs = [run for run in stored if run.file in used]
     numbers = {run.file: number for number, run in enumerate(runs, 1)}
-    blocks = [_introduction(), _runs(runs), _scale(runs)]
+    blocks = [_introduction(), _count(book, judged), _runs(runs), _scale(runs)]
     for paper, title in book.papers.items():
         own = [entry for entry in judged if entry.claim.paper == paper]
         blocks.append(_table(f"{title}, [arXiv:{paper}](https://arxiv.org/abs/{paper})", own, numbers))
-    blocks += [_names(book), _count(book, judged)]
+    blocks.append(_names(book))
     return "\n\n".join(blocks) + "\n"
 
 
 def in_words(rule: Bound) -> str:
     """The rule as a sentence of the page."""
     subject = f"{FIGURES[rule.kind].name} of `{rule.method}`"
+    if rule.ties_up_to:
+        subject += f" (identical, or parting at a rounding tie: a logit gap up to {rule.ties_up_to:g})"
     if rule.questions:
         subject += f" on {rule.questions}"
     form = ".0%" if rule.kind == "identical" else "g"
@@ -75,8 +78,6 @@ def in_words(rule: Bound) -> str:
     text = f"{_OVER[rule.over]}{subject} {' and '.join(bounds)}"
     if rule.is_ratio:
         text += f" × {_others(rule)}"
-    if rule.ties_up_to:
-        text += f" (leaving the plain answer at a logit gap up to {rule.ties_up_to:g} is a rounding tie)"
     if rule.temperature:
         text += f", at temperature {rule.temperature:g}"
     return text + _DEVICES[rule.device]
@@ -154,15 +155,24 @@ its drafter less room. V(k) is the time of one forward of k tokens over that of 
 that waits for its memory, clearly above 1 on a few CPU cores that are busy computing. A chain of γ drafts gives at most
 τ / (V(γ + 1) + γ·c). So the counterpart of an absolute figure is the same ratio on the demo model, where missing it
 says little about the paper; orders and directions carry over better."""
-    return "\n\n".join([text, *(_costs(number, run) for number, run in enumerate(runs, 1))])
+    sizes = sorted({k for run in runs for k in run.record.costs.seconds} - {1})
+    rows = [[str(number), *_costs(run, sizes)] for number, run in enumerate(runs, 1)]
+    heads = ["run", *(f"V({k})" for k in sizes), "c by parameters"]
+    return "\n\n".join([text, *([table("Costs of the runs", heads, rows)] if rows else [])])
 
 
-def _costs(number: int, run: StoredRun) -> str:
-    table = ", ".join(f"V({k}) = {run.record.costs.ratio(k):.2f}" for k in sorted(run.record.costs.seconds) if k > 1)
-    target = run.record.num_parameters.get("target", 0)
-    sizes = {name: size for name, size in run.record.num_parameters.items() if name != "target"}
-    shares = ", ".join(f"{size / target:.3f} for `{name}`" for name, size in sizes.items()) if target else ""
-    return f"In run {number}, {table}" + (f"; c by parameters is {shares}." if shares else ".")
+def _costs(run: StoredRun, sizes: Sequence[int]) -> list[str]:
+    """V(k), and c of the drafters: each value once, with the names that have it where they are few."""
+    costs, parameters = run.record.costs, run.record.num_parameters
+    names: dict[str, list[str]] = {}
+    for name, size in parameters.items():
+        if name != "target":
+            names.setdefault(f"{size / parameters['target']:.3f}", []).append(f"`{name}`")
+    told = {
+        share: ", ".join(found) if len(found) <= _FEW else f"{len(found)} drafters" for share, found in names.items()
+    }
+    shares = "; ".join(f"{share} ({found})" for share, found in told.items())
+    return [*(f"{costs.ratio(k):.2f}" if k in costs.seconds else "" for k in sizes), shares]
 
 
 def _table(title: str, judged: Sequence[_Judged], numbers: Mapping[str, int]) -> str:

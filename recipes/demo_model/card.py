@@ -100,7 +100,7 @@ def numbers(card: Figures) -> str:
     figures, images = card["figures"], card["pictures"]
     stamps, details, text = figures["stamps"], figures["details"], figures["text"]
     return (
-        f"{images['training']} pictures were trained on, {images['held_out']} held out, "
+        f"{images['training']} images were trained on, {images['held_out']} held out, "
         f"{stamps['num_stamps']} of them stamps. Right kind without the letters, coins and other symbols: "
         f"{stamps['right_kind_without_symbols']:.2f}; the kind itself said right: {stamps['kind_said']:.2f}; "
         f"the very name of the caption: {stamps['right_name']:.2f}. "
@@ -108,13 +108,15 @@ def numbers(card: Figures) -> str:
         f"sentences or more, {details['mean_tokens']} tokens on average. "
         f"Perplexity on {text['num_answers']} text answers: {text['perplexity']} (SmolLM2 {text['base_perplexity']}). "
         f"The language drafter of that day ranked {figures['drafter_agreement']:.0%} of the tokens "
-        "in the model's own answers first (answers kept out of its training, pictures not shown)."
+        "in the model's own answers first (answers kept out of its training, images not shown)."
     )
 
 
 def origin(made: Figures) -> str:
-    command = " ".join(map(str, made.get("command", [])))
-    return f"Measured {made.get('date', '')} with `{command}`, seed {made.get('seed')}."
+    """The command is that of the day; today's stands under Training."""
+    command, commit = " ".join(map(str, made.get("command", []))), str(made.get("commit", ""))[:12]
+    told = f"Measured {made.get('date', '')} with the code of commit {commit}, seed {made.get('seed')}: `{command}`"
+    return f"{told} (the command as it is today: [Training](#training))."
 
 
 def listed(shares: dict[str, float]) -> str:

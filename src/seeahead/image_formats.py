@@ -56,7 +56,7 @@ def why_unreadable(data: bytes, readable: Sequence[str]) -> str:
     """The end of a message about bytes that Pillow does not open, though it reads the `readable` formats."""
     kind = format_of(data)
     if kind == "HEIF" and kind not in readable:
-        return "is a HEIC image, which is read with pip install 'seeahead[heic]'; or convert it to JPEG or PNG"
+        return "is a HEIC image, which is read with pip install '.[heic]'; or convert it to JPEG or PNG"
     if kind is None:
         return f"is not an image in one of the formats {', '.join(readable)}; convert it"
     if kind not in readable:

@@ -164,7 +164,9 @@ def test_a_rounding_tie_counts_as_identical_only_up_to_its_bound():
     assert found(strict, other=other).text == "87.5 %"
     assert found(lenient, other=other).outcome is Outcome.NOT_YET  # nobody stored the gap
     for gap, outcome in ((0.125, Outcome.HOLDS), (2.0, Outcome.FAILS), (None, Outcome.FAILS)):
-        assert found(lenient, other=other, gaps=[Gap(0, "vision", 0, 3, gap)]).outcome is outcome
+        value = found(lenient, other=other, gaps=[Gap(0, "vision", 0, 3, gap)])
+        assert value.outcome is outcome
+        assert value.text.endswith(" % (7 of 8 token-identical)")
 
 
 def test_one_rule_that_fails_decides_against_a_claim():
@@ -178,7 +180,8 @@ def test_a_rule_is_told_in_words():
     words = "in every scenario: τ of `msd` on captions at least 1 × the highest of `eagle` and `language`, on a GPU"
     assert in_words(rule) == words
     rule = bound("identical", "msd", at_least=0.99, ties_up_to=0.25)
-    assert in_words(rule).startswith("share of identical answers of `msd` at least 99% (leaving the plain answer at")
+    tie = "(identical, or parting at a rounding tie: a logit gap up to 0.25)"
+    assert in_words(rule) == f"share of identical answers of `msd` {tie} at least 99%"
     rule = tau("vision", questions="stories", against_questions="captions", at_most=0.7)
     assert in_words(rule) == "τ of `vision` on stories at most 0.7 × its own on captions"
 
@@ -228,7 +231,8 @@ def test_the_page_without_any_result():
     assert set(outcomes) == {"not yet", "cannot be tested here"}
     assert "No stored run decides" in page
     counts = [outcomes.count(outcome) for outcome in Outcome]
-    assert page.split()[-2 * len(counts) :: 2] == list(map(str, counts))
+    (total,) = re.findall(r"^\| all .*", page, re.MULTILINE)
+    assert total.split()[3::2] == list(map(str, counts))
 
 
 def test_the_page_with_a_record_says_which():
@@ -236,7 +240,9 @@ def test_the_page_with_a_record_says_which():
     page = render_claims(records)
     assert {"holds", "does not hold", "not yet", "cannot be tested here"} == {outcome for outcome, _ in rows(page)}
     assert "1. `results/bench-cpu.json`: 2026-11-22, commit `aaaaaaaaaaaa`; llava" in page
-    assert "V(4) = 1.10, V(8) = 1.20; c by parameters is 0.050 for `language`, 0.100 for `vision`." in page
+    (costs,) = re.findall(r"^\| 1 +\|.*", page, re.MULTILINE)
+    assert costs.split("|")[-2].strip() == "0.050 (`language`); 0.100 (`vision`)"
+    assert {"1.10", "1.20"} <= set(costs.split())
     for outcome, line in rows(page):
         assert ("[run 1]" in line) == (outcome in ("holds", "does not hold", "undecided")) or "<br>" in line
     assert render_claims(records) == page

@@ -203,17 +203,17 @@ def test_things_are_kept_where_the_user_says(verb, tmp_path, monkeypatch, capsys
 def test_a_missing_extra_names_what_to_install(verb, capsys):
     verb(failing(ModuleNotFoundError("No module named 'resvg_py'", name="resvg_py")))
     assert cli.main(["probe"]) == 2
-    assert "pip install 'seeahead[train]'" in capsys.readouterr().err
+    assert "pip install '.[train]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("module", "says"),
     [
-        ("gguf", "'seeahead[demo]'"),
-        ("accelerate.hooks", "'seeahead[demo]'"),
-        ("matplotlib", "'seeahead[train]'"),
-        ("resvg_py", "'seeahead[train]'"),
-        ("pyarrow", "'seeahead[bench]'"),
+        ("gguf", "'.[demo]'"),
+        ("accelerate.hooks", "'.[demo]'"),
+        ("matplotlib", "'.[train]'"),
+        ("resvg_py", "'.[train]'"),
+        ("pyarrow", "'.[bench]'"),
         ("some_package.inside", "pip install some_package"),
     ],
 )

@@ -133,7 +133,7 @@ def test_a_package_without_drafters_is_named(cache):  # noqa: F811
 
 def test_packages_that_the_build_needs_are_named(cache, monkeypatch):  # noqa: F811
     monkeypatch.setattr(build, "NEEDED_PACKAGES", ("no_such_package", "numpy"))
-    with pytest.raises(ModelError, match=r"built with no_such_package; pip install 'seeahead\[demo\]'"):
+    with pytest.raises(ModelError, match=r"built with no_such_package; pip install '\.\[demo\]'"):
         build.ensure(cache)
 
 

@@ -20,7 +20,7 @@ from seeahead.testing import tiny_model
         (("transformers", "int8", "cpu"), "needs executor openvino"),
         (("openvino", "float16", "cpu"), "allowed are auto, float32, bfloat16, int8, int4"),
         (("auto", "int3", "cpu"), "not supported"),
-        (("auto", "int8", "cpu"), r"pip install 'seeahead\[openvino\]'"),
+        (("auto", "int8", "cpu"), r"pip install '\.\[openvino\]'"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_loaded(monkeypatch, asked, words):

@@ -148,7 +148,7 @@ def test_a_missing_matplotlib_is_told_before_anything_is_done(tmp_path, monkeypa
     data = run.Dataset(recipe, None, [Conversation((("user", "Why?"),))], tmp_path, told.append, tmp_path)
     with pytest.raises(CutOffError):
         run.train(data, tmp_path)
-    assert told == ["losses.svg will be left out, since matplotlib is not installed: pip install 'seeahead[train]'"]
+    assert told == ["losses.svg will be left out, since matplotlib is not installed: pip install '.[train]'"]
 
 
 def test_lines_that_an_interruption_broke_off_are_left_out_of_it(tmp_path) -> None:

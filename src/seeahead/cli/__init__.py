@@ -126,7 +126,7 @@ def _missing_package(module: str) -> str | None:
     if package in ("", "seeahead") or ("." in module and find_spec(package) is not None):
         return None
     extra = _extra_of(package)
-    wanted = f"'seeahead[{extra}]'" if extra else package
+    wanted = f"'.[{extra}]'" if extra else package
     return f"the package {package} is not installed; pip install {wanted}"
 
 

@@ -213,9 +213,7 @@ def _parquet_rows(file: Path) -> Iterator[Row]:
                 number += 1
                 yield Row(values, file, number, partial(_embedded, table, group, index, heavy) if heavy else None)
     except ImportError:
-        raise InputError(
-            f"reading {file} needs pyarrow, which is not installed; pip install 'seeahead[bench]'"
-        ) from None
+        raise InputError(f"reading {file} needs pyarrow, which is not installed; pip install '.[bench]'") from None
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise InputError(f"cannot read {file}: {reason}; download it again") from None

