@@ -23,7 +23,8 @@ NEEDS: Mapping[str, str] = {
 AUTO = """\
 **Name none.** Where no drafter is named, [`auto`](methods/auto.md) takes every one that is there, puts what they
 propose into one tree, learns how often each is right while it answers, and drafts only as far as that pays on this
-machine. What follows is for those who want to know.
+machine. For a model that nobody made a drafter for that is `lookup` alone: prompt lookup, n-grams of prompt and answer.
+What follows is for those who want to know. [What the words mean](glossary.md).
 """
 
 SETTINGS = """\
@@ -33,8 +34,8 @@ SETTINGS = """\
   on this machine.
 - `min_probability` is the probability that a path must have, by the drafter, to be drafted. Lower it on a GPU, where a
   pass over a whole tree costs little more than one over a token.
-- A drafter trained on what you ask beats every setting:
-  `seeahead train drafter --data YOURS` ([training](training.md)).
+- A drafter trained on what you ask beats every setting ([training](training.md)):
+  `seeahead train drafter --recipe recipes/drafters/own-pictures.toml -m YOUR_MODEL --data photos/ -o out/mine`.
 - Answers stay the same with any of them. `seeahead bench --data YOURS` measures how long they take.
 """
 

@@ -95,6 +95,18 @@ def test_links_lead_to_files():
             assert (ROOT / name).parent.joinpath(target).exists(), (name, target)
 
 
+def test_files_that_are_named_are_there():
+    roots = (ROOT, ROOT / "src" / "seeahead", ROOT / "src" / "seeahead" / "families")
+    first = "src|tests|docs|recipes|benchmarks|bench|data|demo|drafters|executors|families|images|serve|testing|train"
+    named = re.compile(rf"(?:{first})/[\w./-]*\.(?:py|toml|md|jsonl|json)|[a-z_]+\.toml")
+    found = [(name, path) for name, text in TEXTS.items() for path in re.findall(r"`([^`\s]+)`", text)]
+    paths = [(name, path) for name, path in found if named.fullmatch(path)]
+    assert len(paths) > 40
+    for name, path in paths:
+        homes = (*roots, ROOT / "recipes" / "drafters", (ROOT / name).parent)
+        assert any((home / path).exists() for home in homes), (name, path)
+
+
 def test_every_document_has_its_place_among_the_pages():
     named = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text()))
     stored = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}

@@ -1,10 +1,19 @@
 """Measurements that are no benchmark: each file measures, and renders what it stored."""
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
 def measured(source: Mapping[str, Any]) -> str:
     """Where the figures of a study come from, by its provenance."""
+    name, *rest = source["command"]
+    if name.endswith(".py"):  # a module of today, some under another name
+        stem = _MODULES.get(Path(name).stem, Path(name).stem)
+        name, rest = "python", ["-m", f"benchmarks.{stem}", *rest]
     where = f"at commit `{str(source['commit'])[:12]}` on {source['hardware']['cpu']}"
-    return f"Measured by `{' '.join(source['command'])}` {where}"
+    return f"Measured by `{shlex.join([name, *rest])}` {where}"
+
+
+_MODULES = {"pictures": "studies.image_ablation", "ensembles": "studies.ensemble_weights"}

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.studies import measured
 
 _COLUMNS = (
-    *("runs it", "drafter", "tokens/s decoding", "over base", "tokens/s end to end", "over base"),
+    *("executor, precision", "drafter", "tokens/s decoding", "over base", "tokens/s end to end", "over base"),
     *("s to the first", "tokens a pass", "as plain"),
 )
 
@@ -21,10 +21,10 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
     lines = [
         "# Executors and a peer side by side",
         "",
-        f"{count} answers of each arm, greedy, at most 64 tokens; every question went to all arms in turn, in an order "
-        "of its own. Base is plain decoding by transformers in float32; in brackets the 95 % interval over questions. "
-        "Decoding leaves out the time to the first token. `as plain`: answers that are those of the same target "
-        "without drafts.",
+        f"{count} answers of each configuration, greedy, at most 64 tokens; every question went to all of them in "
+        "turn, in an order of its own. Base is plain decoding by transformers in float32; in brackets the 95 % "
+        "interval over questions. Decoding leaves out the time to the first token. `as plain`: answers that are those "
+        "of the same target without drafts.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         "|---|---|" + "---:|" * (len(_COLUMNS) - 2),

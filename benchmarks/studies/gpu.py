@@ -94,7 +94,8 @@ def _exactness(stages: Mapping[str, Mapping[str, Any]]) -> str:
             [f"`{executor}`", dtype, str(len(own)), f"{same} of {count}", str(agreed), str(len(own) - len(right))]
         )
     heads = ["run by", "weights", "families", "drafted as plain", "families plain as transformers", "failed"]
-    return "## Exactness\n\n" + table("", heads, rows)
+    about = "Drafted answers of tiny random models of each family beside the plain ones."
+    return f"## Exactness\n\n{about}\n\n" + table("", heads, rows)
 
 
 def _again() -> str:

@@ -24,7 +24,7 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
     """Pages by name."""
     source, settings = found["provenance"], found["settings"]
     lines = [
-        "# The server under load",
+        f"# The server under load{' on OpenVINO' if settings.get('executor') == 'openvino' else ''}",
         "",
         f"{settings['num_questions']} questions of the demo suite, shared by 1 to 16 clients that stream over HTTP; "
         f"{settings['num_at_once']} requests share passes. Seconds are medians, and 95th percentiles in brackets; of a "

@@ -1,4 +1,4 @@
-"""The door for users: load a model with a drafter, generate or stream answers."""
+"""What users call: load a model with a drafter, generate or stream answers."""
 
 from __future__ import annotations
 

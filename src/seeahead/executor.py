@@ -1,4 +1,4 @@
-"""The seam behind which a model runs: an executor owns slots and serves lists of trees.
+"""The interface behind which a model runs: an executor owns slots and serves lists of trees.
 
 A slot is one sequence's keys and values. Above an executor nobody knows masks, positions, padding or caches: a pass is
 asked for with tokens and parents, and answered with logits and the hidden states that were asked for.

@@ -4,6 +4,7 @@ examples:
   seeahead bench --quick
   seeahead bench -o out/bench
   seeahead bench --data my/images -m llava-hf/llava-1.5-7b-hf -d lookup
+  seeahead bench --suite three-tasks --count 20
   seeahead bench --suite chartqa --folder data/ChartQA --count 50
   seeahead bench --growth
   seeahead bench --set-up-peers
@@ -27,7 +28,7 @@ _MOST_NAMED = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    suites = "which questions: demo (the default), or a public data set such as chartqa (docs/bench-data.md lists them)"
+    suites = "which questions: demo (the default), three-tasks, or a public data set (docs/bench-data.md lists them)"
     add("--suite", default="demo", help=suites)
     add("--data", type=Path, metavar="PATH", help="your own: a folder of images, or a .jsonl file of questions")
     add("--folder", type=Path, metavar="DIR", help="where a public data set lies on this machine")

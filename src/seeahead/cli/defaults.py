@@ -1,4 +1,4 @@
-"""What need not be said each time: `SEEAHEAD_MODEL` and the like, and before these a file of settings.
+"""What need not be said each time: `SEEAHEAD_MODEL` and the like, and, with the lowest priority, a file of settings.
 
 The file is config.toml in the folder seeahead below XDG_CONFIG_HOME (else ~/.config), or what SEEAHEAD_CONFIG names:
 
