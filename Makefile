@@ -12,7 +12,7 @@ DOCS_STAMP := $(VENV)/.stamp-docs
 .PHONY: help demo docs test test-oldest check fix lock results clean
 
 help:
-	@echo "make demo    ask the embedded model about real pictures; writes out/demo.html"
+	@echo "make demo    ask the embedded model about images; writes out/demo.html"
 	@echo "make docs    build all documents as pages, with the Python reference; writes out/site"
 	@echo "make test    run the tests"
 	@echo "make test-oldest  run the tests of exactness with the oldest supported transformers"
@@ -33,7 +33,7 @@ docs: $(DOCS_STAMP)
 test: $(STAMP)
 	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist worksteal
 
-# What a release of transformers can break: the doors, token identity, rollback, the control.
+# What a release of transformers can break: entry points, token identity, rollback, the control.
 test-oldest: $(OLDEST_STAMP)
 	$(OLDEST)/bin/pytest --numprocesses $(TEST_WORKERS) tests/lossless/test_identity.py tests/lossless/test_rollback.py \
 	  tests/lossless/test_control.py tests/test_hf_generate.py tests/test_api.py tests/families

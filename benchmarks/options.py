@@ -6,7 +6,11 @@ from seeahead.option_table import OPTIONS, Option
 
 
 def options_page() -> str:
-    rows = [f"| `{name}` | {option.treatment} | {option.why}{_allowed(option)} |" for name, option in OPTIONS.items()]
+    same: dict[tuple[str, str], list[str]] = {}
+    for name, option in OPTIONS.items():
+        same.setdefault((option.treatment, option.why), []).append(f"`{name}`{_allowed(option)}")
+    rows = [f"| {', '.join(names)} | {treatment} | {why} |" for (treatment, why), names in same.items()]
+    rows.sort(key=lambda row: "| refused |" not in row)
     return "\n".join([_HEAD, "| field | | how, or what to do |", "|---|---|---|", *rows, ""])
 
 

@@ -61,7 +61,8 @@ _HEAD = """# Published drafters
 
 Drafters that others published for vision-language models, as they were found in their authors' code, documents and
 threads. A hub id is a drafter as it is: `seeahead generate -m TARGET -d ID`. Answers are the target's own with any of
-them. Look up the licence of the weights where none was seen. [How they are read](methods/published-heads.md).
+them. Look up the licence of the weights where none was seen. [How they are read](methods/published-heads.md): where a
+file leaves something open, each possible reading is a *dialect*, and a short *probe* at load finds the right one.
 """
 _CHECKED = """## What was checked
 
