@@ -18,14 +18,17 @@ from seeahead.bench.words import SPELLED, times
 DRAFTERS = Path(__file__).resolve().parents[1] / "src/seeahead/demo/weights/drafters"
 EVIDENCE = [FIGURES[word] for word in ("end to end", "τ", "identical")]
 """What a method's page shows of greedy answers; the page of the run has every figure."""
-TITLES: Mapping[str, str] = {
-    "bench-demo": "Main run: every drafter and peer",
-    "bench-heads": "Three heads trained for the same minutes",
-    "bench-msd": "MSD: ablations",
-    "bench-tabed": "TABED: views of a prompt",
-    "bench-three-tasks": "The three tasks of Gagrani et al. 2024",
+TITLES: Mapping[str, tuple[str, str]] = {
+    "bench-demo": ("Main run: every drafter and peer", "how fast each is, greedy and at temperature 1"),
+    "bench-heads": ("Three heads trained for the same minutes", "which kind of head learns most in little time"),
+    "bench-msd": ("MSD: ablations", "what features, separate inputs, training data and shapes of trees bring"),
+    "bench-tabed": ("TABED: views of a prompt", "what each view brings, and mixing them"),
+    "bench-three-tasks": (
+        "The three tasks of Gagrani et al. 2024",
+        "drafters without and with sight, by task and recipe",
+    ),
 }
-"""Of pages, by the name of their record."""
+"""Title and purpose of pages, by the name of their record."""
 _ENGINES = {"openvino_genai": "OpenVINO GenAI", "vllm": "vLLM"}
 _GLOSSARY = "[What the words mean]({})."
 _FOLDERS = "Folders in its command are drafters trained by `recipes/drafters/*`; they are not in the repository."
@@ -44,13 +47,13 @@ def documents(stem: str, summary: Summary) -> dict[str, str]:
     page = f"As one page for a browser, answers included: `seeahead report results/{stem}.json -o page.html`."
     command = summary.record.provenance.get("command") or []
     own = [_FOLDERS] if any(before == "-d" and "/" in word for before, word in pairwise(command)) else []
-    parts = [f"# {title(stem, summary)}", page, whose_weights(summary), *own, *drawn]
+    parts = [f"# {_titled(stem, summary)[0]}", page, whose_weights(summary), *own, *drawn]
     parts.append(markdown(summary, _GLOSSARY.format("../glossary.md")))
     return {f"results/{stem}.md": "\n\n".join(parts), **images}
 
 
-def title(stem: str, summary: Summary) -> str:
-    return TITLES.get(stem) or plain_words(summary.record.settings.get("about") or stem)
+def _titled(stem: str, summary: Summary) -> tuple[str, str]:
+    return TITLES.get(stem) or (stem, plain_words(summary.record.settings.get("about") or stem))
 
 
 def whose_weights(*summaries: Summary) -> str:
@@ -78,7 +81,8 @@ def block(stem: str, summary: Summary) -> str:
 
 def line(stem: str, summary: Summary) -> str:
     """What the list of results says of a run."""
-    return f"- [{title(stem, summary)}]({stem}.md): {plain_words(summary.record.settings.get('about') or stem)}"
+    named, purpose = _titled(stem, summary)
+    return f"- [{named}]({stem}.md): {purpose}"
 
 
 def evidence(stem: str, summary: Summary) -> str:
@@ -97,7 +101,8 @@ def _evidence(stem: str, summary: Summary) -> Iterator[str]:
 
 def _block(stem: str, summary: Summary) -> Iterator[str]:
     chosen = _chosen(summary)
-    yield f"**{plain_words(' '.join(summary.headline))}**"
+    first, *more = map(plain_words, summary.headline)
+    yield " ".join([f"**{first}**", *more])
     yield plain_words(summary.machine)
     yield _beside_peers(summary, chosen)
     yield f"{_GLOSSARY.format('docs/glossary.md')} [All figures](docs/results/{stem}.md)."

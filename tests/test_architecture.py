@@ -243,7 +243,7 @@ def test_folders_stay_within_their_budgets():
             if lines[folder] > most])  # fmt: skip
 
 
-# One word per concept (docs/architecture.md): these are said otherwise now.
+# One word per concept (docs/glossary.md): these are said otherwise now.
 GONE = re.compile(r"picture|voice|beliefs|\bheard\b|teller|bound_to|log_worth|\bworths\b", re.IGNORECASE)
 # Fields under which stored records and recipes have them.
 STORED = {"pictures", "most_pictures"}
