@@ -66,8 +66,9 @@ def format_of(names: Collection[str]) -> str | None:
 
 
 def stripped(entries: Entries) -> Entries:
-    """Without the "module." or "model." that all names begin with in some files."""
+    """Without the "module." or "model." that all names begin with in some files, and without tables of rotations, which
+    older trainers kept beside the weights and their engines do not read."""
     for prefix in ("module.", "model."):
         if entries and all(name.startswith(prefix) for name in entries):
             entries = {name.removeprefix(prefix): entry for name, entry in entries.items()}
-    return entries
+    return {name: entry for name, entry in entries.items() if not name.endswith("rotary_emb.inv_freq")}
