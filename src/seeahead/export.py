@@ -168,12 +168,9 @@ def full_vocabulary(
     scores = torch.zeros(vocab_size, width + spare)
     scores[:, width] = -_LARGE
     scores[vocabulary.target_ids] = F.pad(head, (0, spare))
-    found = {"model.embed_tokens.weight": rows, "lm_head.weight": scores}
-    for name, value in tensors.items():
-        if name not in ("model.embed_tokens.weight", "lm_head.weight"):
-            found[name] = _wider(name, value.float(), width, spare)
+    found = {name: _wider(name, value.float(), width, spare) for name, value in tensors.items()}
     found["model.norm.weight"][width] = _LARGE
-    return found
+    return {**found, "model.embed_tokens.weight": rows, "lm_head.weight": scores}
 
 
 def _spare(shape: LlamaShape) -> int:
