@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -112,6 +113,21 @@ def plain_llama(module: nn.Module) -> str | None:
     from transformers.models.mistral.modeling_mistral import MistralModel
 
     return {LlamaModel: "llama", MistralModel: "mistral"}.get(type(module))
+
+
+STATIC_ROTATIONS = ("linear", "llama3", "yarn")
+"""Types of stretched rotary positions whose frequencies are the same for every length of a text."""
+
+
+def scaled_rotation(table: dict[str, Any], width: int) -> tuple[torch.Tensor, float]:
+    """Of a config's `table` of rotary positions, of one of the STATIC_ROTATIONS: frequencies [width / 2] of a head of
+    `width`, and what cosines and sines are multiplied by. Raises what it likes for a table that is none."""
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    config: Any = SimpleNamespace(rope_parameters=table, head_dim=width, hidden_size=width, num_attention_heads=1)
+    config.standardize_rope_params = lambda: None
+    frequencies, factor = ROPE_INIT_FUNCTIONS[table["rope_type"]](config, torch.device("cpu"))
+    return frequencies.float(), float(factor)
 
 
 def mask_functions() -> tuple[Any, Any]:

@@ -26,6 +26,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError, ModelError, shown
 from seeahead.executors.checkpoint import read_language
 from seeahead.executors.llama import LlamaShape
+from seeahead.executors.tensor_files import AGAIN
 
 ALLOWED = {"eagle3": ("eagle3", "speculators"), "vispec": ("vispec",), "language": ("draft-model",)}
 """Forms that a drafter has, by its method."""
@@ -34,7 +35,7 @@ _WAYS_OUT = {
     "vision": "no other engine reads vision; make a language drafter of it by recipes/drafters/vision-text.toml",
 }
 _SPARE = 16
-"""Numbers that a full-vocabulary model is wider: one that is never zero, and as many more as keep rows aligned."""
+"""Numbers that a full-vocabulary model is wider, at least: one that is never zero, and more to keep rows aligned."""
 _ALWAYS, _LARGE = 2.0**-10, 2.0**14
 """The number that is never zero, too small to be felt by a norm; and what makes it one that no token survives."""
 
@@ -88,8 +89,8 @@ def _own(folder: Folder) -> _Own:
 
 def _head(folder: Folder) -> Head:
     found = _read(folder)
-    assert found.target_ids is not None
-    assert found.head is not None
+    if found.target_ids is None or found.head is None:
+        raise ModelError(f"{folder.where} is eagle3's, beside tensors without a d2t and an lm_head.weight; {AGAIN}")
     return Head(found.network, found.target_ids, found.head, _vocab_size(folder))
 
 
@@ -118,7 +119,8 @@ def _as_speculators(folder: Folder, verifier: str) -> Files:
 
 def _as_vispec(folder: Folder, verifier: str) -> Files:
     network = _read(folder).network
-    assert isinstance(network, ViSpecNetwork)
+    if not isinstance(network, ViSpecNetwork):
+        raise ModelError(f"{folder.where} is vispec's, beside tensors of another format; {AGAIN}")
     return vispec(network, _vocab_size(folder))
 
 
@@ -132,7 +134,7 @@ def _as_draft_model(folder: Folder, verifier: str) -> Files:
     left_out = (KEY, "unknown_draft_id", "target_vocab_size")
     values = {name: value for name, value in folder.values.items() if name not in left_out}
     ids = {name: value for name, value in values.items() if name.endswith("_token_id") and isinstance(value, int)}
-    width = shape.hidden_size + _SPARE
+    width = shape.hidden_size + _spare(shape)
     return tensors, {
         **values,
         **{name: vocabulary.to_target([value])[0] for name, value in ids.items() if value < len(vocabulary)},
@@ -155,28 +157,31 @@ def full_vocabulary(
 
     A Llama's head has no bias, so the model is made wider: one number of its states is the same for every token, no
     layer reads or changes it, and the rows of tokens that are not known have nothing but that."""
-    width = shape.hidden_size
+    width, spare = shape.hidden_size, _spare(shape)
     embedding = tensors["model.embed_tokens.weight"].float()
     head = embedding if shape.tie_word_embeddings else tensors["lm_head.weight"].float()
     read_as = torch.full((vocab_size,), vocabulary.unknown)
     read_as[vocabulary.target_ids] = torch.arange(len(vocabulary))
-    rows = torch.zeros(vocab_size, width + _SPARE)
+    rows = torch.zeros(vocab_size, width + spare)
     rows[:, :width] = embedding[read_as]
     rows[:, width] = _ALWAYS
-    scores = torch.zeros(vocab_size, width + _SPARE)
+    scores = torch.zeros(vocab_size, width + spare)
     scores[:, width] = -_LARGE
-    scores[vocabulary.target_ids] = F.pad(head, (0, _SPARE))
-    found = {"model.embed_tokens.weight": rows, "lm_head.weight": scores}
-    for name, value in tensors.items():
-        if name not in ("model.embed_tokens.weight", "lm_head.weight"):
-            found[name] = _wider(name, value.float(), width)
+    scores[vocabulary.target_ids] = F.pad(head, (0, spare))
+    found = {name: _wider(name, value.float(), width, spare) for name, value in tensors.items()}
     found["model.norm.weight"][width] = _LARGE
-    return found
+    return {**found, "model.embed_tokens.weight": rows, "lm_head.weight": scores}
 
 
-def _wider(name: str, value: Tensor, width: int) -> Tensor:
-    """A layer's tensor or a norm in states that are wider by numbers of which it knows nothing."""
+def _spare(shape: LlamaShape) -> int:
+    """transformers takes no width that its heads do not divide, whatever width a head has."""
+    width = shape.hidden_size + _SPARE
+    return _SPARE + -width % shape.num_attention_heads
+
+
+def _wider(name: str, value: Tensor, width: int, spare: int) -> Tensor:
+    """A layer's tensor or a norm in states that are wider by `spare` numbers of which it knows nothing."""
     if value.ndim == 1:  # a mean over more numbers is smaller
-        return F.pad(value * (width / (width + _SPARE)) ** 0.5, (0, _SPARE))
+        return F.pad(value * (width / (width + spare)) ** 0.5, (0, spare))
     writes = name.endswith(("o_proj.weight", "down_proj.weight"))
-    return F.pad(value, (0, 0, 0, _SPARE) if writes else (0, _SPARE))
+    return F.pad(value, (0, 0, 0, spare) if writes else (0, spare))

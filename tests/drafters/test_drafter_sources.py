@@ -7,7 +7,11 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from seeahead.drafters import bind
 from seeahead.errors import DrafterError, SeeaheadError
+from seeahead.families import family_for, loading
+from seeahead.target import Target
+from seeahead.testing import tiny_model, tiny_processor
 from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_TARGET, change_config, make, write
 
 
@@ -54,10 +58,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub"
 
 
-def put(hub: Path, name: str, folder: Path) -> None:
+def put(hub: Path, name: str, folder: Path, revision: str = "main") -> None:
     place, commit = hub / f"models--{name.replace('/', '--')}", "0" * 40
-    (place / "refs").mkdir(parents=True)
-    (place / "refs" / "main").write_text(commit)
+    (place / "refs" / revision).parent.mkdir(parents=True)
+    (place / "refs" / revision).write_text(commit)
     shutil.copytree(folder, place / "snapshots" / commit)
 
 
@@ -65,6 +69,27 @@ def put(hub: Path, name: str, folder: Path) -> None:
 def test_a_drafter_is_loaded_by_its_hub_id(hub: Path, whole: dict[str, Path], kind: str) -> None:
     put(hub, "somebody/drafter", whole[kind])
     assert make("somebody/drafter").name == kind
+
+
+@pytest.mark.parametrize("revision", ["older", "refs/pr/1"])
+@pytest.mark.parametrize("kind", ["llama", "llava"])
+def test_a_whole_model_is_loaded_by_its_hub_id_and_revision(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, revision: str
+) -> None:
+    """No other revision is there, nor asked for."""
+    source, rooms = tmp_path / "model", []
+    tiny_model(kind).save_pretrained(source)
+    tiny_processor(kind).save_pretrained(source)
+    (source / "model.safetensors.index.json").write_text('{"metadata": {"total_size": 7}}')
+    put(hub, "somebody/model", source, revision)
+    stored = loading._stored_bytes
+    monkeypatch.setattr(loading, "_stored_bytes", lambda source: rooms.append(stored(source)) or 7)
+    target = Target.of(family_for(tiny_model("llava"), tiny_processor("llava")))
+    drafter = bind(f"somebody/model@{revision}:chain=2", target)
+    assert type(drafter).__name__ == ("VlmDrafter" if kind == "llava" else "LanguageDrafter")
+    assert rooms == [7]
+    with pytest.raises(SeeaheadError, match="'somebody/model@gone' is no folder here, and the hub does not give it"):
+        bind("somebody/model@gone", target)
 
 
 def test_what_the_hub_does_not_give_is_one_line(hub: Path, whole: dict[str, Path], copy_of) -> None:

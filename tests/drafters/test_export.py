@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from seeahead import cli
@@ -14,13 +14,13 @@ from seeahead.drafters import bind
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.probe import sample_of, surprise
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.errors import InputError
+from seeahead.errors import InputError, ModelError
 from seeahead.export import ALLOWED, export
 from seeahead.target import Target
 from seeahead.testing import tiny_family, tiny_inputs
 from seeahead.train.feature_networks import begun, saved
 from seeahead.train.recipe import DrafterRecipe, GenerationSettings, Network
-from tests.drafters.tiny_folders import NUM_TARGET, write
+from tests.drafters.tiny_folders import NUM_TARGET, change_config, write
 
 LAYERS = 8
 NETWORKS = {"eagle3": Network(), "vispec": Network(pictures="compressed", visual_tokens=1)}
@@ -116,15 +116,17 @@ def test_the_form_of_speculators_names_layers_and_target(tmp_path):
 # ---- a language drafter
 
 
-def language(folder):
-    source = write("language", folder)
+def language(folder, *sizes):
+    source = write("language", folder, *sizes)
     values = json.loads((source / "config.json").read_text())
     (source / "config.json").write_text(json.dumps({**values, "eos_token_id": 7}))
     return source
 
 
-def test_a_full_vocabulary_model_says_the_same_in_transformers(tmp_path):
-    source = language(tmp_path / "own")
+@pytest.mark.parametrize(("width", "heads"), [(16, 2), (20, 5)])
+def test_a_full_vocabulary_model_says_the_same_in_transformers(tmp_path, width, heads):
+    """Of a width too that no 16 added to it leave divisible by its heads."""
+    source = language(tmp_path / "own", width, heads)
     vocabulary = Folder.read(source).vocabulary()
     out = export(source, "draft-model", tmp_path / "out")
     model = AutoModelForCausalLM.from_pretrained(out).eval()
@@ -182,6 +184,18 @@ def test_a_target_that_is_not_named_is_asked_for(tmp_path):
 def test_too_few_layers_for_a_form_without_a_list_are_refused(tmp_path):
     with pytest.raises(InputError, match="speculators"):
         export(trained("eagle3", tmp_path / "own", 4), "eagle3", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("form", "told"), [("speculators", "eagle3"), ("vispec", "vispec")])
+def test_tensors_of_another_format_than_the_config_are_one_line(tmp_path, form, told):
+    folder = trained("eagle3", tmp_path / "own")
+    tensors = load_file(folder / "model.safetensors")
+    if form == "vispec":
+        change_config(folder, vispec_num_query_tokens=2)
+    else:
+        save_file({name: value for name, value in tensors.items() if name != "d2t"}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=rf"config.json' in .* is {told}'s, beside tensors"):
+        export(folder, form, tmp_path / "out", "owner/target")
 
 
 def test_a_folder_that_is_not_empty_and_a_model_that_is_no_drafter_are_refused(tmp_path):

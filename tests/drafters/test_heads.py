@@ -5,14 +5,17 @@ from functools import cache
 
 import pytest
 import torch
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from seeahead.drafters import bind
 from seeahead.drafters.dialects import eagle3_choice
 from seeahead.drafters.feature_decoder import Rotation
-from seeahead.drafters.head_networks import default_layers, spoken
+from seeahead.drafters.head_networks import default_layers, shifted_layers, spoken
 from seeahead.drafters.heads import HeadSpec, facts_of
 from seeahead.drafters.probe import sample_of
 from seeahead.drafting import Feedback, run_alone
+from seeahead.errors import ModelError
 from seeahead.target import Target
 from seeahead.testing import tiny_family, tiny_inputs
 from seeahead.tree import ROOT
@@ -230,15 +233,60 @@ def test_layouts_of_three_axes():
         torch.testing.assert_close(cosines[1], Rotation(100.0).factors(torch.tensor([[1, 5]]), 24)[0, 0, 1])
 
 
-def test_which_states_are_read():
-    assert default_layers(28, 3) == (2, 14, 25)
-    assert default_layers(94, 3) == (2, 47, 91)
+ORIGINAL = {"original_max_position_embeddings": 32}
+STRETCHED = {
+    "linear": {"factor": 4.0},
+    "llama3": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, **ORIGINAL},
+    "yarn": {"factor": 4, "beta_fast": 16.0, **ORIGINAL},
+}
+
+
+def chosen(values):
     told = facts_of(Target.of(family("qwen2_5_vl")))
-    ids = {"eagle_config": {"eagle_aux_hidden_state_layer_ids": [1, 3, 4]}}
-    trained = eagle3_choice({"architectures": ["LlamaForCausalLMEagle3"], **ids}, "here", 3, 24, told)
-    assert trained.first.layers == (2, 4, 5)
-    ids = {"eagle_aux_hidden_state_layer_ids": [2, 4, 5]}
-    assert eagle3_choice({"architectures": ["Eagle3Speculator"], **ids}, "here", 3, 24, told).first.layers == (2, 4, 5)
+    return eagle3_choice({"architectures": ["LlamaForCausalLMEagle3"], **values}, "here", 3, 24, told).first
+
+
+@pytest.mark.parametrize("kind", STRETCHED)
+def test_stretched_positions_are_those_of_transformers(kind):
+    table = {"rope_type": kind, **STRETCHED[kind]}
+    sizes = {"hidden_size": 24, "num_attention_heads": 1, "head_dim": 24, "max_position_embeddings": 128}
+    config = LlamaConfig(**sizes, rope_parameters={**table, "rope_theta": 100.0})
+    positions = torch.tensor([[0, 3, 70]])
+    theirs = torch.stack(LlamaRotaryEmbedding(config)(torch.zeros(1), positions))
+    rotation = chosen({"rope_scaling": table, "rope_theta": 100.0}).rotation
+    torch.testing.assert_close(rotation.factors(positions, 24), theirs)
+    assert not torch.allclose(Rotation(100.0).factors(positions, 24), theirs)
+
+
+def test_what_a_config_says_of_positions_and_is_not_followed_is_told(caplog):
+    assert chosen({"rope_scaling": {"type": "dynamic", "factor": 2.0}}).rotation == Rotation()
+    assert "rope type dynamic depends on the length of a text" in caplog.text
+    assert not chosen({"rope_scaling": {"type": "mrope", "mrope_section": [1, 2, 3]}}).rotation.sections
+    assert "mrope_section is [1, 2, 3], and a head has 12 pairs of numbers" in caplog.text
+    for table in ({"type": "linear"}, {"type": "linear", "factor": 0}, {"type": "llama3", "factor": "x"}):
+        with pytest.raises(ModelError, match=r"rope is \{.*allowed: the numbers that its type wants"):
+            chosen({"rope_scaling": table})
+
+
+def test_two_tables_of_positions_are_one():
+    """Trainers and transformers name the table differently; a config may have both."""
+    tables = {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}, "rope_scaling": None}
+    assert chosen(tables).rotation == Rotation(50.0)
+    tables["rope_scaling"] = {"type": "mrope", "mrope_section": [4, 4, 4]}
+    assert chosen(tables).rotation == Rotation(50.0, (4, 4, 4))
+
+
+def test_which_states_are_read():
+    assert default_layers(28) == (2, 14, 25)
+    assert default_layers(94) == (2, 47, 91)
+    name, speculators = "eagle_aux_hidden_state_layer_ids", {"architectures": ["Eagle3Speculator"]}
+    assert chosen({"eagle_config": {name: [1, 3, 4]}}).layers == (2, 4, 5)
+    assert chosen({"eagle_config": {name: [1, 3, 4]}, name: None}).layers == (2, 4, 5)
+    assert chosen({name: [2, 4, 5], **speculators}).layers == (2, 4, 5)
+    last = LAYERS - 1  # after it are the states that the target's head reads
+    assert chosen({name: [1, 3, last]}).layers == (2, 4, -1)
+    assert chosen({name: [1, 3, last], **speculators}).layers == (1, 3, last)
+    assert shifted_layers((0, last, -1), -1, LAYERS) == (0, last - 1, last)
 
 
 def test_a_published_folder_is_known_by_its_tensors(tmp_path):

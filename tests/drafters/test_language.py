@@ -103,6 +103,9 @@ def test_another_vocabulary_is_refused_with_the_way_out() -> None:
     with pytest.raises(DrafterError, match="not the target's 40"):
         LanguageDrafter(ours).check(theirs)
     LanguageDrafter(ours).check(ours)
+    # Words that agree one by one say more than sizes: a target may have added any number of its own.
+    more = with_words(_decoder(700), SimpleNamespace(get_vocab=lambda: {str(i): i for i in range(700)}))
+    LanguageDrafter(ours).check(more)
     vocabulary = DraftVocabulary(torch.tensor([0, 99]), 0)
     with pytest.raises(DrafterError, match="reaches token 99"):
         LanguageDrafter(_language(vocab_size=2), vocabulary).check(_language())

@@ -31,8 +31,8 @@ def make(source: str | Path, num_tokens: int = NUM_TARGET) -> Any:
     return bind(source, target(num_tokens))
 
 
-def write(kind: str, folder: Path) -> Path:
-    """A tiny drafter of one kind."""
+def write(kind: str, folder: Path, width: int = 16, heads: int = 2) -> Path:
+    """A tiny drafter of one kind; `width` and `heads`: of a language model."""
     torch.manual_seed(0)
     vocabulary = DraftVocabulary(torch.arange(40, 40 + 2 * NUM_OWN, 2), 0)
     if kind == "msd":
@@ -40,7 +40,7 @@ def write(kind: str, folder: Path) -> Path:
         saved(Learner(network, vocabulary), target(), folder)
         return folder
     folder.mkdir()
-    decoder = Llama(LlamaShape(NUM_OWN, 16, 24, 2, 2, 1, 8, 64))
+    decoder = Llama(LlamaShape(NUM_OWN, width, 24, 2, heads, 1, 8, 64))
     values = {"model_type": "llama", **vars(decoder.config), "unknown_draft_id": 0, "target_vocab_size": NUM_TARGET}
     if kind == "vision":
         adapter = ImageAdapter(AdapterConfig(16, 16, 8, 4))

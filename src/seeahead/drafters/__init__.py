@@ -121,7 +121,7 @@ def _kind_of(name: str) -> str:
     """Of a drafter's folder or hub id; any other model drafts as a language model, or as one that sees."""
     from seeahead.checked import is_folder
 
-    if not is_folder(name) and name.count("/") != 1:
+    if not is_folder(name) and name.partition("@")[0].count("/") != 1:  # a revision may have more
         near = difflib.get_close_matches(name, KINDS, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         allowed = f"{', '.join(KINDS)}, a folder, a hub id or module:Class"

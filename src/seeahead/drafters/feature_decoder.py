@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from seeahead.compat import scaled_rotation
 from seeahead.executor import Limits, PromptInputs, Scores, Want
 from seeahead.executors.llama import Layer, Llama, LlamaShape
 from seeahead.executors.norm import rms_norm
@@ -25,24 +27,28 @@ class Rotation:
     """Rotary positions in the rotate-half layout, on one axis or on the three of M-RoPE.
 
     `sections`: how many pairs of a head's numbers follow the axes time, height and width; none: there is one axis.
-    They lie one after the other (Qwen2.5-VL) or interleaved (Qwen3-VL)."""
+    They lie one after the other (Qwen2.5-VL) or interleaved (Qwen3-VL). `scaling`: names and values of a config's
+    table, where frequencies are stretched."""
 
     theta: float = 10000.0
     sections: tuple[int, ...] = ()
     is_interleaved: bool = False
+    scaling: tuple[tuple[str, Any], ...] = ()
 
     def factors(self, positions: Tensor, width: int) -> Tensor:
         """Cosines and sines [2, rows, tokens, width] at `positions`, in float32: [rows, tokens], or on three axes
         [3, tokens], which are one row."""
-        axes, frequencies = _pairs(self, width, positions.device)
+        axes, frequencies, factor = _pairs(self, width, positions.device)
         placed = positions[axes].T[None] if self.sections and len(positions) == 3 else positions[..., None]
         angles = (placed.float() * frequencies).repeat(1, 1, 2)
-        return torch.stack((angles.cos(), angles.sin()))
+        turned = torch.stack((angles.cos(), angles.sin()))
+        return turned if factor == 1 else turned * factor
 
 
 @cache
-def _pairs(rotation: Rotation, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of each pair of a head of `width`: its axis and its frequency, both [width / 2]."""
+def _pairs(rotation: Rotation, width: int, device: torch.device) -> tuple[Tensor, Tensor, float]:
+    """Of each pair of a head of `width`: its axis and its frequency, both [width / 2]; and what cosines and sines are
+    multiplied by."""
     with torch.inference_mode(False):
         number = torch.arange(width // 2, device=device)
         axes = torch.zeros_like(number)
@@ -52,7 +58,10 @@ def _pairs(rotation: Rotation, width: int, device: torch.device) -> tuple[Tensor
         elif rotation.sections:
             ends = torch.tensor(rotation.sections, device=device).cumsum(0)
             axes = torch.bucketize(number, ends, right=True).clamp_max(2)
-        return axes, rotation.theta ** -(2 * number.float() / width)
+        if rotation.scaling:
+            frequencies, factor = scaled_rotation({**dict(rotation.scaling), "rope_theta": rotation.theta}, width)
+            return axes, frequencies.to(device), factor
+        return axes, rotation.theta ** -(2 * number.float() / width), 1.0
 
 
 PLAIN = Rotation()
@@ -63,8 +72,8 @@ class Form:
     """What a layer is made of. The defaults are a plain Llama's.
 
     `joins`: the first layer's attention reads a norm of the embedding beside one of the feature (EAGLE-3), else
-    `has_input_norm`. `last_norm`: of what is fed back and goes to the head ("fed"), of the latter alone ("head"), or
-    "none". `carries_norm`: what goes past the joined attention is the normed feature."""
+    `has_input_norm`; later layers have one. `last_norm`: of what is fed back and goes to the head ("fed"), of the
+    latter alone ("head"), or "none". `carries_norm`: what goes past the joined attention is the normed feature."""
 
     joins: bool = False
     has_input_norm: bool = True
@@ -134,7 +143,7 @@ class FeatureDecoder(Llama):
         if self.form.joins and index == 0:
             embedded = rms_norm(x.chunk(2, -1)[0], layer.attention_norm, config.rms_norm_eps)
             x = torch.cat((embedded, self._normed(x)), -1)
-        elif self.form.has_input_norm:
+        elif self.form.has_input_norm or index:
             x = rms_norm(x, layer.attention_norm, config.rms_norm_eps)
         states: Tensor = layer.qkv(x)
         if not self.form.has_head_norms:

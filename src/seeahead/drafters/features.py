@@ -98,6 +98,13 @@ def placeholder_of(family: Any) -> int | None:
     return None if found is None else int(found)
 
 
+def head_of(target: Target, vocabulary: DraftVocabulary | None) -> nn.Module:
+    """The target's own, over draft ids (None: all of its tokens)."""
+    own = torch.arange(target.vocab_size) if vocabulary is None else vocabulary.target_ids
+    executor: Any = target.executor
+    return packed_linear(executor.head_rows(own), may_round=True)
+
+
 @dataclass(frozen=True)
 class FeatureDrafter(ModelDrafter):
     """`layer` is the network's, with a head over the draft vocabulary (None: the target's own ids).
@@ -130,8 +137,7 @@ class FeatureDrafter(ModelDrafter):
         if vocabulary is not None:
             vocabulary.check_target(target.vocab_size)
         if head is None:
-            own = torch.arange(target.vocab_size) if vocabulary is None else vocabulary.target_ids
-            head = packed_linear(executor.head_rows(own), may_round=True)
+            head = head_of(target, vocabulary)
         return cls(network, vocabulary, target, network.decoder.with_head(head), **settings)
 
     @property

@@ -22,7 +22,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from seeahead.checked import as_table, checked, placed, read_json
-from seeahead.drafters.formats import SAFE, SAVED, is_published, may_be
+from seeahead.drafters.formats import SAFE, SAVED, check_is_read, is_published, may_be
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import DrafterError, ModelError, SeeaheadError, escaped, shown
 from seeahead.executors.checkpoint import WEIGHTS
@@ -63,8 +63,10 @@ class Folder:
 
     @classmethod
     def read(cls, path: Path) -> Folder:
-        """Raises ModelError where config.json says nothing."""
-        return cls(path, read_json(path / "config.json", "give a model folder, or get it again", ModelError))
+        """Raises ModelError where config.json says nothing, or that it is a drafter's which is not read here."""
+        folder = cls(path, read_json(path / "config.json", "give a model folder, or get it again", ModelError))
+        check_is_read(folder.values, folder.where)
+        return folder
 
     @classmethod
     def find(cls, source: str | Path) -> Folder | None:

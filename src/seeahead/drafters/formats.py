@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from seeahead.checked import shown_value
+from seeahead.errors import ModelError
 from seeahead.executors.checkpoint import WEIGHTS
 from seeahead.executors.tensor_files import Entries, opened
 
@@ -13,6 +16,10 @@ FORMATS = ("eagle3", "vispec", "msd", "eagle")
 SPECFORGE, ANGELSLIM = "LlamaForCausalLMEagle3", "Eagle3LlamaForCausalLM"
 SPECULATORS = ("Eagle3Speculator", "Eagle3DraftModel")
 """Architectures that configs of EAGLE-3 name, by who wrote them."""
+_OTHERS = re.compile(r"(?!Eagle3|LlamaEagle|Vispec)\w*(DraftModel|Speculator)")
+"""Architectures of drafters that are none of `FORMATS`, whatever tensors they share with these."""
+_FEW_LAYERS = 4
+"""Of a config that may be a drafter's."""
 SAFE, SAVED = ("model*.safetensors",), ("model*.bin", "pytorch_model*.bin")
 """Files of weights, by name; the second only where there are none of the first."""
 
@@ -25,29 +32,54 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / WEIGHTS]
 
 
+def named(values: Mapping[str, Any]) -> list[str]:
+    """The architectures that a config names; none, whatever else it has there."""
+    found = values.get("architectures")
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
+
+def writer_of(values: Mapping[str, Any]) -> str:
+    """Who wrote a config of EAGLE-3, by the first of the architectures that they name; "": it does not say."""
+    if "speculators_model_type" in values or set(SPECULATORS).intersection(named(values)):
+        return SPECULATORS[0]
+    return next((one for one in named(values) if one in (SPECFORGE, ANGELSLIM)), "")
+
+
+def check_is_read(values: Mapping[str, Any], where: str) -> None:
+    """Raises ModelError where a config says that it is a drafter's of another format."""
+    kind = values.get("speculators_model_type", "eagle3")
+    found = [f"speculators model type {shown_value(kind)}"] if kind != "eagle3" else []
+    found += [f"architecture {shown_value(one)}" for one in named(values) if _OTHERS.fullmatch(one)]
+    if found:
+        raise ModelError(f"{where}: {found[0]} is not read here; read are {', '.join(FORMATS)}: take one of these")
+
+
 def is_named(values: Mapping[str, Any]) -> bool:
     """Whether a config says that it is a published drafter's."""
-    named = values.get("architectures")
-    known = (SPECFORGE, ANGELSLIM, *SPECULATORS)
-    is_known = isinstance(named, list) and any(one in known for one in named)
-    return is_known or "speculators_model_type" in values or "vispec_num_query_tokens" in values
+    return bool(writer_of(values)) or "vispec_num_query_tokens" in values
 
 
 def may_be(values: Mapping[str, Any]) -> bool:
     """Whether a config may be one's: its tensors tell. Those of EAGLE-1, MSD and ViSpec call themselves by their
-    target's type, and have one layer."""
-    return is_named(values) or values.get("num_hidden_layers") == 1
+    target's type, and have fewer layers than a model."""
+    layers = values.get("num_hidden_layers")
+    is_small = isinstance(layers, int) and layers <= _FEW_LAYERS and "text_config" not in values
+    return is_named(values) or is_small or layers == 1
 
 
 def is_published(folder: Path, values: Mapping[str, Any]) -> bool:
-    """Raises ModelError for files of weights that cannot be read."""
-    if is_named(values) or not may_be(values):
-        return is_named(values)
+    """Whatever its config says, unless that names a format. Raises ModelError for files of weights that cannot be read,
+    where the config may be a drafter's."""
     files = weight_files(folder)
-    if not files[0].is_file():
-        return False
-    with opened(files) as entries:
-        return format_of(stripped(entries)) is not None
+    if is_named(values) or not files[0].is_file():
+        return is_named(values)
+    try:
+        with opened(files) as entries:
+            return format_of(stripped(entries)) is not None
+    except ModelError:
+        if may_be(values):
+            raise
+        return False  # transformers reads older files too, and says what is wrong with those that it does not
 
 
 def format_of(names: Collection[str]) -> str | None:
@@ -66,8 +98,9 @@ def format_of(names: Collection[str]) -> str | None:
 
 
 def stripped(entries: Entries) -> Entries:
-    """Without the "module." or "model." that all names begin with in some files."""
+    """Without the "module." or "model." that all names begin with in some files, and without tables of rotations, which
+    older trainers kept beside the weights and their engines do not read."""
     for prefix in ("module.", "model."):
         if entries and all(name.startswith(prefix) for name in entries):
             entries = {name.removeprefix(prefix): entry for name, entry in entries.items()}
-    return entries
+    return {name: entry for name, entry in entries.items() if not name.endswith("rotary_emb.inv_freq")}

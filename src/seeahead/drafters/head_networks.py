@@ -169,16 +169,13 @@ class ViSpecNetwork(HeadNetwork):
         return Beginning(torch.cat(parts), torch.tensor([places], device=slots.embeddings.device), image)
 
 
-def default_layers(num_layers: int, num_states: int = NUM_STATES) -> tuple[int, ...]:
-    """EAGLE-3's: what layers 2, n // 2 and n - 3 read; of other numbers of states, evenly from the first to the last
-    of these."""
-    low, high = min(2, num_layers - 1), max(0, num_layers - 3)
-    known = (low, num_layers // 2, high)
-    if num_states == len(known):
-        return known
-    return tuple(round(low + (high - low) * number / max(1, num_states - 1)) for number in range(num_states))
+def default_layers(num_layers: int) -> tuple[int, ...]:
+    """EAGLE-3's: what layers 2, n // 2 and n - 3 read."""
+    return min(2, num_layers - 1), num_layers // 2, max(0, num_layers - 3)
 
 
 def shifted_layers(layers: Sequence[int], by: int, num_layers: int) -> tuple[int, ...]:
-    """The same ones, `by` later, as far as there are layers."""
-    return tuple(min(max(layer + by, 0), num_layers - 1) for layer in layers)
+    """The same ones, `by` later, as far as there are layers: after the last of them are the target's last states."""
+    counted = (num_layers if layer == FEATURES[0] else layer for layer in layers)
+    moved = (min(max(layer + by, 0), num_layers) for layer in counted)
+    return tuple(FEATURES[0] if layer == num_layers else layer for layer in moved)

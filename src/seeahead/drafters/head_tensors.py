@@ -73,7 +73,7 @@ class Layout:
         shape, form, joins = self.shape, self.form, self.form.joins and index == 0
         width, size = shape.hidden_size, shape.head_dim
         shapes = dict(part_shapes(shape, 2 * width if joins else width))
-        if not (joins or form.has_input_norm):
+        if not (joins or form.has_input_norm or index):
             del shapes["attention_norm"]
         for name, sizes in shapes.items():
             parts = [(f"{prefix}{part}.weight", own) for part, own in zip(PARTS[name], sizes, strict=True)]

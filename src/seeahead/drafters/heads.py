@@ -7,17 +7,18 @@ on the target's own words when a drafter is loaded (`probe`).
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from seeahead.checked import as_table
 from seeahead.drafters.dialects import TargetFacts
-from seeahead.drafters.features import FeatureDrafter
+from seeahead.drafters.features import FeatureDrafter, head_of
 from seeahead.drafters.folder import HEAD, Folder
 from seeahead.drafters.head_networks import spoken
 from seeahead.drafters.probe import best_dialect
@@ -31,6 +32,8 @@ from seeahead.target import Target
 
 _PADDING = 512
 """Rows by which tables of one vocabulary may differ: they are padded to round sizes."""
+_VISION = re.compile(r"(_\d+)?_vl")
+"""What the type of a vision-language model has beside that of the text models of its kind."""
 _log = logging.getLogger(__name__)
 
 
@@ -98,8 +101,8 @@ def facts_of(target: Target) -> TargetFacts:
 
 
 def check_made_for(folder: Folder, target: Target) -> None:
-    """Raises DrafterError where a config names another target. Warns where it calls itself by the type of another, or
-    where it names none and the target sees images."""
+    """Raises DrafterError where a config names another target. Warns where it calls itself by the type of another,
+    where it names the text models of the target's kind, or where it names none and the target sees images."""
     if target.family is None:
         return
     model, type_ = target.family.model, target.family.model.config.model_type
@@ -108,8 +111,19 @@ def check_made_for(folder: Folder, target: Target) -> None:
         "type": (type_, target.family.text_config.model_type),
         "architecture": (type(model).__name__, *(model.config.architectures or ())),
     }
+    size = folder.values.get("vocab_size")
     for what, name in named.items():
-        if name not in ours[what]:
+        if name in ours[what]:
+            continue
+        if name == _VISION.sub("", type_) and isinstance(size, int) and abs(size - target.vocab_size) <= _PADDING:
+            _log.warning(
+                "drafter %s was made for a target of type %s, this one is %s, which sees images: answers stay exact, "
+                "but about images more drafts may be refused",
+                shown(str(folder.path)),
+                name,
+                type_,
+            )
+        else:
             raise DrafterError(
                 f"drafter {shown(str(folder.path))} was made for a target of {what} {shown(name)}, this one is "
                 f"{shown(ours[what][0])}; take a drafter made for this target, or drafter='lookup'"
@@ -154,12 +168,10 @@ def _vocabulary(found: Published, target: Target) -> DraftVocabulary | None:
 
 def _head(found: Published, vocabulary: DraftVocabulary | None, target: Target) -> nn.Module:
     """The drafter's own, or the target's, over draft ids."""
-    limits, executor = target.executor.limits, target.executor
-    size = target.vocab_size if vocabulary is None else len(vocabulary)
-    if found.head is not None:
-        return packed_linear(found.head[:size].to(limits.device, limits.dtype), may_round=True)
-    rows: Tensor = executor.head_rows(torch.arange(size) if vocabulary is None else vocabulary.target_ids)  # type: ignore[attr-defined]
-    return packed_linear(rows, may_round=True)
+    if found.head is None:
+        return head_of(target, vocabulary)
+    limits, size = target.executor.limits, target.vocab_size if vocabulary is None else len(vocabulary)
+    return packed_linear(found.head[:size].to(limits.device, limits.dtype), may_round=True)
 
 
 def _own_embedding(found: Published, target: Target) -> nn.Embedding | None:

@@ -60,9 +60,8 @@ class LanguageDrafter(ModelDrafter):
         if self.vocabulary is not None:
             self.vocabulary.check_target(target.vocab_size)
             return
-        # Embedding tables are often padded to a round size; far more than that is another vocabulary.
         own = self.language.vocab_size
-        if abs(own - target.vocab_size) > 512 or not _same_words(self.language, target):
+        if not _same_words(self.language, target):
             raise DrafterError(
                 f"the drafter's {own} tokens are not the target's {target.vocab_size}: from another vocabulary "
                 "nothing can be drafted; take one of the target's tokenizer, or drafter='lookup'"
@@ -223,9 +222,10 @@ def _rows(logits: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _same_words(drafter: Target, target: Target) -> bool:
-    """Whether ids mean the same words, where both sides know their tokenizer (a target may have added some)."""
+    """Whether ids mean the same words; a target may have added some. Where a tokenizer is not known, the sizes of the
+    tables tell: they are often padded to a round one, and far more than that is another vocabulary."""
     if drafter.tokenizer is None or target.tokenizer is None:
-        return True
+        return abs(drafter.vocab_size - target.vocab_size) <= 512
     ours, theirs = drafter.tokenizer.get_vocab(), target.tokenizer.get_vocab()
     same: int = sum(ours[word] == theirs[word] for word in ours.keys() & theirs.keys())
     return same > 0.95 * len(ours)

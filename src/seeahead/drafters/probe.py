@@ -73,15 +73,16 @@ def best_dialect(
     """Of `choice`, the one whose drafts the target would accept; remembered for the same weights and the same target.
 
     `weights`: what stands for the drafter's. `prompts` None: a few of our own, which only a target with a tokenizer can
-    read. `kept`: the folder of what is remembered."""
+    read. Those that its context has no room for are left out, and without any the config is believed. `kept`: the
+    folder of what is remembered."""
     known = choice.all()
     if len(known) == 1:
         return choice.first
     file = (kept or default_cache() / "dialects") / f"{_key(choice, weights, target)}.json"
     with suppress(ModelError, IndexError, TypeError, KeyError, ValueError):
         return known[int(read_json(file, "it is made anew", ModelError)["number"])]
-    if prompts is None:
-        prompts = list(own_prompts(target))
+    longest, asked = target.executor.limits.max_length, own_prompts(target) if prompts is None else prompts
+    prompts = [inputs for inputs in asked if longest is None or inputs.length + _ANSWER <= longest]
     if not prompts:
         return choice.first
     layers = tuple(sorted({layer for one in known for layer in made(one).want.layers}))

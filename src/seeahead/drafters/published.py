@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seeahead.checked import as_table, placed
-from seeahead.drafters.dialects import Choice, TargetFacts, coupled_choice, eagle3_choice, plain_choice
+from seeahead.checked import as_table, placed, shown_value
+from seeahead.drafters.dialects import Choice, TargetFacts, eagle3_choice, eagle_of, plain_choice
 from seeahead.drafters.feature_decoder import FeatureDecoder, Form
 from seeahead.drafters.features import FeatureNetwork
-from seeahead.drafters.formats import FORMATS, SPECULATORS, format_of, stripped, weight_files
-from seeahead.drafters.head_networks import CoupledNetwork, Eagle3Network, ImageAdaptor, ViSpecNetwork
+from seeahead.drafters.formats import FORMATS, SPECULATORS, format_of, stripped, weight_files, writer_of
+from seeahead.drafters.head_networks import NUM_STATES, CoupledNetwork, Eagle3Network, ImageAdaptor, ViSpecNetwork
 from seeahead.drafters.head_tensors import Layout
 from seeahead.drafters.msd import MsdOptions
 from seeahead.drafters.vocabulary import mapped
@@ -54,15 +54,15 @@ def read_published(folder: Path, values: Mapping[str, Any], target: TargetFacts,
     with opened(files) as raw:
         entries = stripped(raw)
         reader = _Reader(entries, values, where, target_width)
-        network = reader.network()
-        places = list(reader.layout.places(network))
+        with torch.device("meta"):  # a config may name any size: nothing takes memory before the tensors have it too
+            places = list(reader.layout.places(reader.network()))
         wanted: Shapes = {name: shape for _, parts in places for name, shape in parts}
         own, further = reader.tables()
         kinds = {"d2t": WHOLE, "t2d": _BOOLS}
         tensors = read_entries(entries, placed(files[0]), {**wanted, **own}, further, kinds)
     state = {ours: torch.cat([tensors[name] for name, _ in parts]) for ours, parts in places}
+    network, ids = reader.network(), None
     _fill(network, state)
-    ids = None
     if "d2t" in tensors:
         ids = mapped(tensors["d2t"], f"d2t of {placed(files[0])}")
         _check_members(ids, tensors.get("t2d"), placed(files[0]))
@@ -112,16 +112,38 @@ class _Reader:
         self.format = found
         is_mid = "midlayer.hidden_norm.weight" in self.entries
         count = len({name.split(".")[1] for name in self.entries if name.startswith("layers.")})
-        self.prefixes = ["midlayer."] if is_mid else [f"layers.{index}." for index in range(count)]
+        self.prefixes = ["midlayer."] if is_mid else [f"layers.{index}." for index in range(max(1, count))]
         self.is_nemo = "img_adaptor.query" in self.entries
         self.shape, self.form = self._shape(), self._form()
-        biases = [one for one in ("fc", "img_fc") if self._has(f"{one}.bias")]
-        self.layout = Layout(self.shape, self.form, self.prefixes, biases, self.is_nemo)
-        columns = self.entries["fc.weight"].shape[-1]
-        self.num_states = max(1, columns // self.target_width)
+        self.layout = Layout(self.shape, self.form, self.prefixes, self._biases(), self.is_nemo)
+        self.num_states = self._num_states() if self.format == "eagle3" else 1
 
-    def _has(self, name: str) -> bool:
-        return name in self.entries
+    def _has(self, *names: str) -> bool:
+        return any(name in self.entries for name in names)
+
+    def _says(self, *names: str) -> bool:
+        return any(self.values.get(name) is True for name in names)
+
+    def _biases(self) -> list[str]:
+        """Of `fc` and `img_fc`: EAGLE-3 has none; of the others all but NeMo's have them where they say nothing."""
+        joints = {"eagle3": (), "vispec": ("fc", "img_fc")}.get(self.format, ("fc",))
+        usual = not (self.is_nemo or self._has("norm.weight"))
+        is_wanted = self.values.get("fc_bias", self.values.get("bias", usual)) is True
+        return [one for one in joints if is_wanted or self._has(f"{one}.bias")]
+
+    def _num_states(self) -> int:
+        """Of the target that `fc` reads. Raises ModelError where they are those of a target of another width."""
+        ids = eagle_of(self.values, self.where).eagle_aux_hidden_state_layer_ids
+        sizes, width, told = self.entries["fc.weight"].shape, self.target_width, self.values.get("target_hidden_size")
+        if len(sizes) != 2:  # which is told with all other shapes
+            return NUM_STATES
+        is_usual = ids is None or len(ids) == NUM_STATES
+        if told not in (None, width) or sizes[1] % width or (is_usual and sizes[1] != NUM_STATES * width):
+            raise ModelError(
+                f"{self.where}: made for features of width {shown_value(told or sizes[1] // NUM_STATES)}, the target "
+                f"has width {width}; take one trained for this target, or drafter='lookup'"
+            )
+        return sizes[1] // width
 
     def _shape(self) -> LlamaShape:
         known = {name: self.values[name] for name in _OF_SHAPE if self.values.get(name) is not None}
@@ -137,49 +159,52 @@ class _Reader:
         return LlamaShape.from_json({**known, **further, **fixed, "num_hidden_layers": len(self.prefixes)}, self.where)
 
     def _rows(self, name: str) -> int | None:
-        entry = self.entries.get(f"{self.prefixes[0]}self_attn.{name}.weight") if self.prefixes else None
+        entry = self.entries.get(f"{self.prefixes[0]}self_attn.{name}.weight")
         return None if entry is None or len(entry.shape) != 2 else entry.shape[0]
 
     def _form(self) -> Form:
-        first, joins = self.prefixes[0], self.format == "eagle3"
-        is_fed = not joins or (self._is_speculators and self.values.get("norm_output") is True)
+        """What the file has; and what its config says that it has, so that it is missed where it is not there."""
+        first, joins = f"{self.prefixes[0]}self_attn.", self.format == "eagle3"
+        is_speculators = writer_of(self.values) in SPECULATORS
+        is_fed = not joins or (is_speculators and self._says("norm_output"))
+        says_bias = self._says("qkv_bias", *(["attention_bias"] if is_speculators else []))
+        is_qwen3 = is_speculators and self.values.get("model_type") == "qwen3"
         return Form(
             joins=joins,
-            has_input_norm=self._has(f"{first}input_layernorm.weight"),
-            has_bias=self._has(f"{first}self_attn.q_proj.bias"),
-            has_head_norms=self._has(f"{first}self_attn.q_norm.weight"),
-            last_norm="none" if not self._has("norm.weight") else "fed" if is_fed else "head",
+            has_input_norm=joins or self._has(f"{self.prefixes[0]}input_layernorm.weight"),
+            has_bias=says_bias or self._has(*(f"{first}{one}_proj.bias" for one in "qkv")),
+            has_head_norms=is_qwen3 or self._has(f"{first}q_norm.weight", f"{first}k_norm.weight"),
+            last_norm="none" if not (joins or self._has("norm.weight")) else "fed" if is_fed else "head",
         )
-
-    @property
-    def _is_speculators(self) -> bool:
-        named = self.values.get("architectures") or []
-        return "speculators_model_type" in self.values or any(one in SPECULATORS for one in named)
 
     def network(self) -> FeatureNetwork:
         decoder, shape = FeatureDecoder(self.shape, self.form), self.shape
         if self.format == "eagle3":
-            norms = "whole" if self._has("input_norm.weight") else "chunks" if self._has("fc_norm.0.weight") else "none"
+            is_whole = self._says("norm_before_fc") or self._has("input_norm.weight")
+            is_cut = self._says("fc_norm") or self._has("fc_norm.0.weight")
+            norms = "whole" if is_whole else "chunks" if is_cut else "none"
             return Eagle3Network(decoder, self.target_width, self.num_states, norms)
         if self.format in ("msd", "eagle"):
             return CoupledNetwork(shape, MsdOptions(), decoder)
         name = "img_adaptor.query" if self.is_nemo else "imadpt.q"
         found = self.entries.get(name)
-        queries = found.shape[0] if found is not None and found.shape else 1
-        has_bias = self._has(f"{name.partition('.')[0]}.k_proj.bias")
+        queries = found.shape[0] if found is not None and found.shape else 2
+        if queries < 2:
+            raise ModelError(f"{self.where}: {name} has {queries} queries; allowed: 2 or more, the last for the whole")
+        own = name.partition(".")[0]
+        has_bias = self._says("qkv_bias") or self._has(f"{own}.k_proj.bias", f"{own}.v_proj.bias")
         return ViSpecNetwork(decoder, ImageAdaptor(queries, shape.num_attention_heads, shape.hidden_size, has_bias))
 
     def choice(self, target: TargetFacts) -> Choice:
-        if self.format == "eagle3":
-            values = {**self.values, "architectures": [*SPECULATORS[:1]] if self._is_speculators else self._named()}
-            return eagle3_choice(values, self.where, self.num_states, self.shape.head_dim, target)
-        if self.format == "msd":
-            return coupled_choice(self.values, self.where, is_open=not self.form.has_input_norm)
-        return plain_choice(self.values, self.where)
-
-    def _named(self) -> list[str]:
-        named = self.values.get("architectures")
-        return [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
+        values, where, size = self.values, self.where, self.shape.head_dim
+        if self.format != "eagle3":
+            of_msd = ("alone",) if self.form.has_input_norm else ("alone", "seen")
+            return plain_choice(values, where, size, of_msd if self.format == "msd" else ("seen",))
+        found = eagle3_choice(values, where, self.num_states, size, target)
+        if self.shape.hidden_size == self.target_width:
+            return found
+        # What the target sees has the target's width.
+        return replace(found, of_images=tuple(one for one in found.of_images if one.visual != "seen"))
 
     def tables(self) -> tuple[Shapes, Shapes]:
         """Tensors that are no part of the network: those that must be there, and those that may."""
@@ -187,5 +212,7 @@ class _Reader:
             return {}, {"embed_tokens.weight": (None, None)}
         drafted = self.entries.get("d2t")
         size = drafted.shape[0] if drafted is not None and len(drafted.shape) == 1 else None
-        head = {"lm_head.weight": (size, self.shape.hidden_size)}
-        return head, {"d2t": (None,), "t2d": (None,), "embed_tokens.weight": (None, None)}
+        head: Shapes = {"lm_head.weight": (size, self.shape.hidden_size)}
+        others: Shapes = {"d2t": (None,), "t2d": (None,), "embed_tokens.weight": (None, None)}
+        # The target's does where it reads as many numbers.
+        return ({}, {**others, **head}) if self.shape.hidden_size == self.target_width else (head, others)

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn import Parameter
 
 from seeahead.checked import placed
 from seeahead.errors import ModelError, shown
@@ -34,6 +36,7 @@ _KINDS = {
     torch.int64: "I64",
     torch.int32: "I32",
     torch.int16: "I16",
+    torch.uint8: "U8",
     torch.bool: "BOOL",
 }
 
@@ -92,24 +95,32 @@ def _saved(path: Path, where: str) -> Entries:
     if path.stat().st_size > _MOST_BYTES:
         raise ModelError(f"{where} is larger than {_MOST_BYTES:,} bytes; no drafter is, so give another file")
     try:
+        with ZipFile(path) as archive:
+            if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
+                raise ModelError(f"{where} is compressed, as torch.save leaves no file; get the file as safetensors")
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever the restricted loader refuses, in the words of several libraries
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError | ModelError):
             raise
         raise ModelError(
             f"{where} is refused by torch's restricted loader: it holds more than tensors, or is cut off; get the file "
             "as safetensors"
         ) from None
-    is_flat = isinstance(found, dict) and all(
-        isinstance(name, str) and type(value) is Tensor and value.layout == torch.strided
-        for name, value in found.items()
-    )
-    if not is_flat:
+    if not isinstance(found, dict) or not all(isinstance(name, str) and _is_plain(found[name]) for name in found):
         raise ModelError(f"{where} is no flat table of names and tensors; get the file as safetensors")
-    return {
-        name: Entry(tuple(value.shape), _KINDS.get(value.dtype, str(value.dtype)), lambda value=value: value.clone())  # type: ignore[misc]
-        for name, value in found.items()
-    }
+    entries: Entries = {}
+    for name, value in found.items():
+        kind = _KINDS.get(value.dtype, str(value.dtype))
+        entries[name] = Entry(tuple(value.shape), kind, lambda value=value: value.detach().clone())  # type: ignore[misc]
+    return entries
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor all of whose numbers the file holds: none of a few bytes that says it is huge."""
+    if type(value) not in (Tensor, Parameter) or value.layout != torch.strided or value.device.type != "cpu":  # type: ignore[attr-defined]
+        return False
+    assert isinstance(value, Tensor)
+    return not value.is_nested and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def read_tensors(

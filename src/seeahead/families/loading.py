@@ -48,11 +48,11 @@ def pick_dtype(dtype: str | torch.dtype) -> torch.dtype | str:
 
 def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tuple[Any, Any]:
     """(model, processor or tokenizer) of a hub id or a local folder. Raises ModelError."""
-    is_local = is_folder(source)
-    if not is_local and (exists(Path(source)) or str(source).count("/") != 1):
+    is_local, (place, revision) = is_folder(source), split_revision(source)
+    if not is_local and (exists(Path(source)) or str(place).count("/") != 1):
         raise ModelError(f"{shown(str(source))} is neither a folder nor a hub id (owner/name); check the path")
     check_model_type(source)
-    config = _call(source, transformers.AutoConfig.from_pretrained, source)
+    config = _call(source, transformers.AutoConfig.from_pretrained, place, revision=revision)
     check_loadable(config.model_type)
     # A checkpoint may ask for flash attention, which takes no tree mask. Unasked, transformers takes sdpa, or eager for
     # a model that has no other; but up to 5.17 it takes sdpa for Gemma2 too, which forgets to cap the scores.
@@ -64,7 +64,8 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
         model, report = _call(
             source,
             auto.from_pretrained,
-            source,
+            place,
+            revision=revision,
             config=config,
             dtype=pick_dtype(dtype),
             output_loading_info=True,
@@ -72,11 +73,17 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
         )
         _check_complete(source, model, report)
         reader = processor_class(config.model_type) if sees else transformers.AutoTokenizer
-        processor = _call(source, reader.from_pretrained, source)
-    place = pick_device(device)
-    if dtype == "auto" and place.type == "cpu" and _is_faster_in_32_bits(model):
+        processor = _call(source, reader.from_pretrained, place, revision=revision)
+    chosen = pick_device(device)
+    if dtype == "auto" and chosen.type == "cpu" and _is_faster_in_32_bits(model):
         model = model.float()
-    return model.to(place), processor
+    return model.to(chosen), processor
+
+
+def split_revision(source: str | Path) -> tuple[str | Path, str]:
+    """A folder or hub id, and the revision that may stand behind the id and an "@"."""
+    name, _, revision = str(source).partition("@")
+    return (source, "main") if is_folder(source) else (name, revision or "main")
 
 
 def check_room(source: str | Path, values: Mapping[str, Any], dtype: str | torch.dtype, beside: Family) -> None:
@@ -103,7 +110,8 @@ def _stored_bytes(source: str | Path) -> int:
     if is_folder(source):
         return sum(path.stat().st_size for path in Path(source).glob("*.safetensors"))
     try:
-        index = Path(hf_hub_download(str(source), "model.safetensors.index.json"))
+        name, revision = split_revision(source)
+        index = Path(hf_hub_download(str(name), "model.safetensors.index.json", revision=revision))
         return int(read_json(index, "get the model again", ModelError)["metadata"]["total_size"])
     except (OSError, ValueError, KeyError, TypeError, EntryNotFoundError, ModelError):
         return 0

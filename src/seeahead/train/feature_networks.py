@@ -162,5 +162,6 @@ def _head_to_train(found: Folder, family: Family) -> Learner:
     network = spoken(read.network, read.choice.first).float()
     if read.target_ids is None:
         return Learner(network, found.vocabulary())
-    assert read.head is not None
+    if read.head is None:
+        raise ModelError(f"'{found.path}' has no lm_head.weight to go on from; start from one that has, or from none")
     return Learner(network, DraftVocabulary(read.target_ids, 0), read.head.float())
