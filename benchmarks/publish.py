@@ -19,7 +19,8 @@ DRAFTERS = Path(__file__).resolve().parents[1] / "src/seeahead/demo/weights/draf
 EVIDENCE = [FIGURES[word] for word in ("end to end", "τ", "identical")]
 """What a method's page shows of greedy answers; the page of the run has every figure."""
 TITLES: Mapping[str, tuple[str, str]] = {
-    "bench-demo": ("Main run: every drafter and peer", "how fast each is, greedy and at temperature 1"),
+    "bench-demo": ("Main run: every drafter", "how fast each is on OpenVINO, greedy and at temperature 1"),
+    "bench-transformers": ("Every drafter and peer, on transformers", "the same by torch, beside nine peers"),
     "bench-heads": ("Three heads trained for the same minutes", "which kind of head learns most in little time"),
     "bench-msd": ("MSD: ablations", "what features, separate inputs, training data and shapes of trees bring"),
     "bench-tabed": ("TABED: views of a prompt", "what each view brings, and mixing them"),
