@@ -30,7 +30,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     ),
 }
 """Title and purpose of pages, by the name of their record."""
-_ENGINES = {"openvino_genai": "OpenVINO GenAI", "vllm": "vLLM"}
+_ENGINES = {"openvino": "OpenVINO", "openvino_genai": "OpenVINO GenAI", "vllm": "vLLM"}
 _GLOSSARY = "[What the words mean]({})."
 _FOLDERS = "Folders in its command are drafters trained by `recipes/drafters/*`; they are not in the repository."
 _OWN = (
