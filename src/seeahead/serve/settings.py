@@ -11,6 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from seeahead.errors import InputError, shown
 
+READERS = 4
+"""Requests whose images are decoded at once."""
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 _HOST = re.compile(r"[^/\s*@]+")
 
@@ -24,7 +26,12 @@ class OwnerLimits(BaseModel):
     max_waiting: int = Field(default=256, ge=0)
     prompt_tokens: int = Field(default=256, ge=16, description="of prompts read between two steps of other answers")
     num_kept: int = Field(default=8, ge=0, le=1024, description="of ended answers' slots, kept for next turns")
-    image_bytes: int = Field(default=2 << 30, ge=1 << 20, description="of images of requests that are not answered yet")
+    image_bytes: int = Field(
+        default=2 << 30,
+        ge=1 << 20,
+        description="of images of requests that are not answered "
+        "yet, and of bodies of these; one request's may take as much as there is for each that is read at once",
+    )
     cache_tokens: int = Field(default=65_536, ge=256, description="of all slots together, also of those that are kept")
 
 
