@@ -11,14 +11,16 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
+from seeahead.errors import ImageError
+from seeahead.serve import prompts
 from seeahead.serve.bodies import _parsed
 from seeahead.serve.errors import ApiError
-from seeahead.serve.owner import OwnerLimits
 from seeahead.serve.schema import ChatBody
 from seeahead.serve.settings import settings_from
-from tests.serve.conftest import IMAGE, KEY, chat, serving
+from tests.serve.conftest import IMAGE, KEY, chat, data_uri, serving
 
 CHAT = "/v1/chat/completions"
 # A PNG of 60,000 x 60,000 pixels, by its head; its pixels would take 10 GB.
@@ -66,6 +68,7 @@ def with_image(url):
         ({"n": 9}, "n is 9; at most 8"),
         ({"n": 0}, "n: "),
         ({"max_tokens": 201}, "max_tokens is 201; at most 200"),
+        ({"max_tokens": None, "max_completion_tokens": 201}, "max_completion_tokens is 201; at most 200"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"),
         ({"temperature": -1}, "temperature"),
@@ -92,7 +95,7 @@ def with_image(url):
         ),
         ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content: "),
         ({"store": True}, "'store' is not done here"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, "the last message is not the user's"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "does not end with a user message"),
         ({"messages": "x"}, "messages"),
         ({"seed": 2**70}, "seed"),
     ],
@@ -110,6 +113,7 @@ def test_wrong_fields_are_named(served, changes, told):
          "messages.0.content.0.image_url.url"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages"),
         ({"model": "gpt"}, "model"),
+        ({"max_tokens": None, "max_completion_tokens": 201}, "max_completion_tokens"),
     ],
 )  # fmt: skip
 def test_a_refusal_says_which_field_it_is_about(served, changes, param):
@@ -243,11 +247,26 @@ def test_too_many_images(served):
     refused(served, chat(*[IMAGE] * 9, "x"), 400, "hold 9 images; at most 8")
 
 
-def test_a_full_queue_says_when_to_come_again():
-    with serving(OwnerLimits(max_waiting=0)) as served:
-        with served.client() as client, pytest.raises(openai.RateLimitError) as caught:
-            client.chat.completions.create(**chat("x"))
-        assert int(caught.value.response.headers["retry-after"]) >= 1
+def test_images_that_are_too_large_together_are_not_all_decoded(monkeypatch):
+    """A few kilobytes each may be 150 megabytes once they are decoded."""
+    decoded, load = [], prompts.load_image
+    monkeypatch.setattr(prompts, "load_image", lambda *given, **how: (decoded.append(0), load(*given, **how))[1])
+    body = ChatBody(**chat(*[data_uri(Image.new("RGB", (300, 200)))] * 8, "x"))
+    with pytest.raises(ImageError, match="take more than 262,144 bytes when they are decoded"):
+        prompts.chat_prompt(body, settings_from(model_name="tiny", image_bytes=1 << 20))
+    assert len(decoded) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+def test_a_prompt_beyond_the_context_is_refused_before_it_waits(served, path, stream):
+    longest = served.owner.engine.target.executor.limits.max_length
+    text = "one " * longest
+    body = chat(text) if path == CHAT else {"model": "tiny", "prompt": text}
+    status, reply = sent(served, {**body, "stream": stream}, path=path)
+    assert (status, reply["error"]["code"]) == (400, "context_length_exceeded")
+    assert reply["error"]["param"] == ("messages" if path == CHAT else "prompt")
+    assert f"the model's context holds {longest}" in reply["error"]["message"]
 
 
 def test_an_answer_that_takes_too_long_ends():

@@ -51,11 +51,13 @@ def test_nothing_else_is_a_part_of_it(served, path):
 
 def test_pages_elsewhere_may_ask_only_where_they_are_allowed(served):
     asks = {"Origin": "https://good.example", "Access-Control-Request-Method": "POST"}
-    asks["Access-Control-Request-Headers"] = "authorization"
+    asks["Access-Control-Request-Headers"] = "authorization,x-stainless-os"  # OpenAI's client sends several of these
     assert "access-control-allow-origin" not in answer(served, "/v1/models", Origin="https://good.example")[1]
     with serving(allowed_origins=("https://good.example",)) as other:
         status, headers, _ = answer(other, "/v1/chat/completions", "OPTIONS", **asks)
         assert (status, headers["access-control-allow-origin"]) == (200, "https://good.example")
+        headers = answer(other, "/v1/models", Origin="https://good.example")[1]
+        assert headers["access-control-expose-headers"] == "retry-after"
         status, headers, _ = answer(
             other, "/v1/chat/completions", "OPTIONS", **{**asks, "Origin": "https://bad.example"}
         )

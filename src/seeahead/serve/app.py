@@ -15,12 +15,12 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 import seeahead
-from seeahead.errors import InputError, SeeaheadError, shown
+from seeahead.errors import InputError, LengthError, SeeaheadError, shown
 from seeahead.executor import ModelInputs
 from seeahead.images import MAX_BYTES
 from seeahead.prompt import Prompt
 from seeahead.serve.answers import EventStream, in_time, whole
-from seeahead.serve.bodies import read_body
+from seeahead.serve.bodies import Bodies
 from seeahead.serve.errors import ApiError
 from seeahead.serve.hosts import HostCheck, checks_hosts
 from seeahead.serve.metrics import Metrics
@@ -54,14 +54,16 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     if checks_hosts(settings):
         app.add_middleware(HostCheck, settings=settings, refused=server.metrics.refused)
     if settings.allowed_origins:
-        origins, headers = list(settings.allowed_origins), ["authorization", "content-type", "x-session-id"]
-        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+        origins = list(settings.allowed_origins)
+        headers: Any = {"allow_headers": ["*"], "expose_headers": ["retry-after"]}  # clients send many of their own
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], **headers)
     return app
 
 
 class _Server:
     def __init__(self, owner: Owner, settings: ServeSettings) -> None:
         self.owner, self.settings = owner, settings
+        self.bodies = Bodies(settings.max_body_bytes, settings.image_bytes)
         self.metrics = Metrics(settings.model_name, lambda: owner.num_running, lambda: owner.num_waiting)
 
     def add_to(self, app: FastAPI) -> None:
@@ -86,13 +88,13 @@ class _Server:
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation, with images if there are any."""
-        body = await read_body(request, ChatBody, self.settings.max_body_bytes)
-        return await self._answer(request, body, lambda: self._conversation(body))
+        async with self.bodies.read(request, ChatBody) as body:
+            return await self._answer(request, body, lambda: self._conversation(body))
 
     async def text(self, request: Request) -> Response:
         """Continue a text as it is: no template is put around it."""
-        body = await read_body(request, TextBody, self.settings.max_body_bytes)
-        return await self._answer(request, body, lambda: self._continued(body.text))
+        async with self.bodies.read(request, TextBody) as body:
+            return await self._answer(request, body, lambda: self._continued(body.text))
 
     def _conversation(self, body: ChatBody) -> Prompt:
         with _about("messages"):
@@ -117,8 +119,9 @@ class _Server:
         settings = self.settings
         if body.model != settings.model_name:
             raise _no_model(body.model, settings.model_name)
-        most = body.most_tokens or settings.max_new_tokens
-        limits = {"n": (body.num_choices, settings.max_choices), "max_tokens": (most, settings.max_new_tokens)}
+        field, given_most = body.most_tokens
+        most = given_most or settings.max_new_tokens
+        limits = {"n": (body.num_choices, settings.max_choices), field: (most, settings.max_new_tokens)}
         for name, (number, limit) in limits.items():
             if number > limit:
                 raise ApiError(400, f"{name} is {number}; at most {limit} are allowed here", param=name)
@@ -131,7 +134,8 @@ class _Server:
             try:
                 tickets = await self.owner.ask(wanted, read, has_images=body.num_images > 0)
             except SeeaheadError as error:
-                raise ApiError.of(error) from None
+                is_about_prompt = isinstance(error, LengthError)
+                raise ApiError.of(error, ("messages" if is_chat else "prompt") if is_about_prompt else None) from None
         choices = [Choice(index, ticket) for index, ticket in enumerate(tickets)]
         shape = Shape(settings.model_name, is_chat, drafting.details, body.num_logprobs is not None)
         if body.stream:

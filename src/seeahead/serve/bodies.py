@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from itertools import zip_longest
 from typing import Any, NoReturn, TypeVar
 
@@ -14,28 +15,53 @@ from starlette.requests import ClientDisconnect
 from seeahead.errors import escaped, shown
 from seeahead.serve.errors import ApiError
 from seeahead.serve.schema import RequestBody
+from seeahead.serve.ticket import BusyError
 
 Body = TypeVar("Body", bound=RequestBody)
 _MOST_DEPTH = 64
 _MOST_VALUES = 100_000  # to check so many holds up everybody else for a part of a second
 
 
-async def read_body(request: Request, kind: type[Body], most_bytes: int) -> Body:
-    """Raises ApiError for what is too large, no JSON, or not what `kind` allows."""
+class Bodies:
+    """Reads bodies; those that are held at the same time have a limit together as well."""
+
+    def __init__(self, most_bytes: int, most_together: int) -> None:
+        self._most_bytes, self._most_together, self._held = most_bytes, most_together, 0
+
+    @asynccontextmanager
+    async def read(self, request: Request, kind: type[Body]) -> AsyncIterator[Body]:
+        """The body, held inside. Raises ApiError for what is too large, no JSON, or not what `kind` allows."""
+        _check_head(request)
+        data, num_bytes = bytearray(), 0
+        try:
+            try:
+                async for part in request.stream():
+                    data += part
+                    num_bytes += len(part)
+                    self._held += len(part)
+                    self._check(num_bytes)
+            except ClientDisconnect:
+                raise ApiError(400, "the body ended before it was whole") from None
+            body = _checked(_parsed(bytes(data)), kind)
+            data.clear()  # the body has texts of its own
+            yield body
+        finally:
+            self._held -= num_bytes
+
+    def _check(self, num_bytes: int) -> None:
+        if num_bytes > self._most_bytes:
+            raise ApiError(413, f"the body is larger than {self._most_bytes:,} bytes, the limit; send less")
+        if num_bytes < self._held > self._most_together:
+            told = "the bodies of other requests fill this server's memory; ask again later"
+            raise ApiError.of(BusyError(told, 1.0))
+
+
+def _check_head(request: Request) -> None:
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, f"the content type is {shown(given)}; send application/json")
     if (packed := request.headers.get("content-encoding", "identity")) != "identity":
         raise ApiError(415, f"the content encoding is {shown(packed)}; send the body as it is")
-    data = bytearray()
-    try:
-        async for part in request.stream():
-            data += part
-            if len(data) > most_bytes:
-                raise ApiError(413, f"the body is larger than {most_bytes:,} bytes, the limit; send less")
-    except ClientDisconnect:
-        raise ApiError(400, "the body ended before it was whole") from None
-    return _checked(_parsed(bytes(data)), kind)
 
 
 def _parsed(data: bytes) -> Any:

@@ -152,8 +152,10 @@ class RequestBody(BaseModel):
         return self.speculative or Speculative()
 
     @property
-    def most_tokens(self) -> int | None:
-        return getattr(self, "max_completion_tokens", None) or self.max_tokens
+    def most_tokens(self) -> tuple[str, int | None]:
+        """What the answer may have, after the name of the field that says it."""
+        name = "max_completion_tokens" if getattr(self, "max_completion_tokens", None) else "max_tokens"
+        return name, getattr(self, name)
 
     @property
     def num_choices(self) -> int:

@@ -31,13 +31,13 @@ class GoneError(SeeaheadError):
 class Asked:
     """What one answer is asked for.
 
-    `settings` are those of `Engine.stream_batch`. `drafter` is a served name; "" and "auto" are the default one.
+    `settings` are those of `Engine.stream_batch`. `drafter` is a served name; "auto" is the default one.
     `num_nodes`: most drafted tokens of a step. `num_logprobs`: how many tokens beside the chosen one are told with
     their log-probabilities; None: not even the chosen one's. `details`: what was refused is told.
     """
 
     settings: Mapping[str, Any]
-    drafter: str = ""
+    drafter: str = "auto"
     num_nodes: int | None = None
     num_logprobs: int | None = None
     details: bool = False
