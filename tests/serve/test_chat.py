@@ -33,6 +33,8 @@ def test_an_answer_is_the_one_that_the_library_gives(client, engine):
 def test_the_drafter_changes_no_answer(client, drafter):
     plain = client.chat.completions.create(**chat("one two one two"))
     other = client.chat.completions.create(**chat("one two one two"), extra_body={"speculative": drafter})
+    most = drafter["num_nodes"] if isinstance(drafter, dict) else None
+    assert other.model_extra["metrics"]["speculative_decoding"]["num_spec_tokens"] == most
     assert plain.choices[0].message.content == other.choices[0].message.content
 
 

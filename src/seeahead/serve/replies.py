@@ -167,6 +167,7 @@ def figures(choices: Sequence[Choice], *, details: bool) -> Json:
         "num_spec_steps": len(accepted),
         "num_accepted_draft_tokens": sum(accepted),
         "num_draft_tokens": sum(drafted),
+        "num_spec_tokens": ticket.asked.num_nodes,
         **({"per_step_accepted": accepted, "per_step_drafted": drafted} if details else {}),
     }
     return {
