@@ -24,7 +24,7 @@ from seeahead.serve.bodies import Bodies
 from seeahead.serve.errors import ApiError
 from seeahead.serve.hosts import HostCheck, checks_hosts
 from seeahead.serve.metrics import Metrics
-from seeahead.serve.openapi import add_schemas, described
+from seeahead.serve.openapi import add_schemas, described, page_of
 from seeahead.serve.owner import Owner
 from seeahead.serve.prompts import chat_prompt
 from seeahead.serve.replies import Choice, Shape
@@ -79,6 +79,7 @@ class _Server:
         app.get("/", include_in_schema=False)(self.page)
         for path, handler in (("/health", self.health), ("/ready", self.ready), ("/", self.page)):
             app.head(path, include_in_schema=False)(handler)  # which monitors ask
+        app.get("/docs", include_in_schema=False)(self.docs)
         app.get("/page/{name}", include_in_schema=False)(self.page_part)
         app.exception_handler(ApiError)(self.refuse)
         app.exception_handler(HTTPException)(self.refuse_route)
@@ -193,6 +194,9 @@ class _Server:
     async def page(self) -> Response:
         return _packaged("serve", "page/index.html", "text/html")
 
+    async def docs(self, request: Request) -> Response:
+        return Response(page_of(request.app), headers=_HEADERS, media_type="text/html")
+
     async def page_part(self, name: str) -> Response:
         if name == "colours.css":  # those of the pages that reports are
             return _packaged("bench", "templates/charts.css", "text/css")
@@ -218,7 +222,7 @@ class _Server:
 
     async def refuse_route(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        told = {404: f"there is no {shown(request.url.path)} here", 405: f"{request.method} is not done here"}
+        told = {404: f"there is no {shown(request.scope['path'])} here", 405: f"{request.method} is not done here"}
         message = told.get(error.status_code, str(error.detail))
         return ApiError(error.status_code, message, headers=dict(error.headers or {})).response()
 
