@@ -51,7 +51,7 @@ def _images(sources: Sequence[str | Path], settings: ServeSettings) -> list[Imag
 
     def load(source: str | Path) -> Image:
         if sum(sizes) <= most:
-            image = load_image(source, allow_urls=settings.allow_urls)
+            image = load_image(source, allow_urls=settings.allow_urls, max_pixels=settings.max_pixels)
             sizes.append(3 * image.width * image.height)
             if sum(sizes) <= most:
                 return image
@@ -119,8 +119,9 @@ def _below(folder: Path, url: str) -> Path:
     refused = ImageError(f"{shown(url)} is not a file below the server's image folder; give one that is")
     try:
         parts = urlsplit(url)
-        path = Path(unquote(parts.path)).resolve(strict=True)
-        if parts.netloc not in ("", "localhost") or not path.is_relative_to(folder.resolve()):
+        path = Path(unquote(parts.path))
+        inside = path.resolve(strict=True).is_relative_to(folder.resolve())
+        if parts.netloc not in ("", "localhost") or not inside:
             raise refused
     except (OSError, ValueError, RuntimeError):
         raise refused from None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from seeahead.errors import InputError, shown
+from seeahead.image_formats import MAX_PIXELS
 
 READERS = 4
 """Requests whose images are decoded at once."""
@@ -43,11 +44,12 @@ class ServeSettings(OwnerLimits):
     model_name: str = Field(min_length=1, max_length=200)
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65_535)
-    api_keys: tuple[str, ...] = Field((), repr=False)
+    api_keys: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), repr=False)
     allow_urls: bool = False
     image_folder: Path | None = None
     max_body_bytes: int = Field(64 << 20, ge=1 << 10, description="bytes of a request's body")
     max_images: int = Field(8, ge=0, le=1000)
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MAX_PIXELS, description="of one image")
     max_choices: int = Field(8, ge=1, le=128, description="the most `n` may be")
     max_new_tokens: int = Field(1024, ge=1)
     timeout_seconds: float = Field(600.0, gt=0)
