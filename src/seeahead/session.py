@@ -52,12 +52,8 @@ class Session:
         Raises InputError for a prompt that does not fit into the model's context.
         """
         assert self.length == len(self._pending) == 0, "prefill comes first"
-        self.check(inputs.length)
+        check_fits(inputs.length, self.executor.limits.max_length)
         return self.executor.prefill([PromptInputs(self.slot, inputs)], want)[0]
-
-    def check(self, length: int) -> None:
-        """See `check_fits`."""
-        check_fits(length, self.executor.limits.max_length)
 
     def tree(self, tokens: Sequence[int], parents: Sequence[int], embeddings: torch.Tensor | None = None) -> TreeInputs:
         """New pending nodes, for a pass that the caller runs. `embeddings` [tokens, width]: read in their place."""
