@@ -226,11 +226,20 @@ class Owner:
             ticket = self._running[request]
             if step is not None:
                 done.append((request, step))
-            ticket.tell(step)
+            self._tell(ticket, step)
             if request.finish_reason is not None:
                 self._ended(request)
         if done:
             self.pace.learn(done)
+
+    def _tell(self, ticket: Ticket, step: Step | None) -> None:
+        try:
+            ticket.tell(step)
+        except Exception:  # of the one whose text cannot be told, and of nobody else
+            logger.exception("an answer could not be told")
+            error = ticket.request.error or ModelError("the answer could not be told; ask again")
+            ticket.request.fail(error)
+            ticket.abandon(error)
 
     def _drop(self) -> None:
         """Those whose client has gone leave now."""
@@ -240,7 +249,7 @@ class Owner:
         for ticket in (*gone, *(ticket for ticket in self._running.values() if ticket.is_cancelled)):
             ticket.request.fail(ticket.why)
         for ticket in gone:
-            ticket.tell(None)
+            self._tell(ticket, None)
 
     def _admit(self) -> None:
         """As many of those that wait as there is room for, in their order."""
@@ -265,11 +274,7 @@ class Owner:
     def _fail_all(self, error: SeeaheadError) -> None:
         for request, ticket in list(self._running.items()):
             request.fail(error)
-            try:
-                ticket.tell(None)
-            except Exception:  # the one whose text cannot be told must not take the owner's thread with it
-                logger.exception("an answer could not be told")
-                ticket.abandon(error)
+            self._tell(ticket, None)
             self._ended(request)
         self._batch = Batch(self.limits.prompt_tokens, cuts=True)
 
