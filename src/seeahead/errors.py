@@ -4,7 +4,8 @@ Words of somebody else, which a message repeats, go through `shown` or `escaped`
 
 SeeaheadError (a ValueError)
 ├── InputError        a setting, prompt or argument is wrong
-│   └── ImageError    an image cannot be used
+│   ├── ImageError    an image cannot be used
+│   └── LengthError   a prompt is longer than there is room for
 ├── ModelError        a model folder, checkpoint or model type cannot be used
 └── DrafterError      a drafter is unknown, or cannot serve this target
 """
@@ -20,6 +21,10 @@ class InputError(SeeaheadError):
 
 class ImageError(InputError):
     """An image cannot be used: missing, broken, too large or refused."""
+
+
+class LengthError(InputError):
+    """A prompt is longer than there is room for."""
 
 
 class ModelError(SeeaheadError):

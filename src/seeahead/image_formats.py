@@ -11,6 +11,9 @@ from seeahead.errors import ImageError
 MAX_BYTES = 64 * 1024 * 1024
 """Larger files are not read, and neither are the texts in an image where they are larger together."""
 
+MAX_PIXELS = 50_000_000
+"""Larger images are refused before they are decoded: 50 megapixels are 150 MB of RGB."""
+
 SUFFIXES = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),

@@ -14,7 +14,7 @@ from seeahead.executor import Executor, FeatureTarget, ModelInputs, PromptInputs
 from seeahead.prompt import Prompt
 from seeahead.records import FinishReason, Generation, Origin, Step
 from seeahead.sampling import Sampler, checked_choices, draw
-from seeahead.session import Kept, Session
+from seeahead.session import Kept, Session, check_fits
 from seeahead.stopping import StopRule
 from seeahead.tree import ROOT, Draft, Verdict
 from seeahead.verify import verify, verify_greedy
@@ -82,14 +82,13 @@ class Request:
             return
         self._opened = perf_counter()
         self._read: list[Scores] = []
+        check_fits(self.inputs.length, self.executor.limits.max_length)
         if self._past is None:
             self.session = Session(self.executor, self.inputs.length + min(self.stop.limit, _ROOM))
-            self.session.check(self.inputs.length)
             self._ready = self.executor.ready(self.inputs) if self.ready is None else self.ready()
             return
         length, kept = self.num_resumed, self._past
         self.session = kept.session
-        self.session.check(self.inputs.length)
         self.session.cut(length)
         self._ready = self.inputs
         hidden = {layer: states[:length] for layer, states in kept.features.items()}

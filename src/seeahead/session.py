@@ -11,9 +11,19 @@ from dataclasses import dataclass
 
 import torch
 
-from seeahead.errors import InputError
+from seeahead.errors import InputError, LengthError
 from seeahead.executor import NOTHING, Executor, ModelInputs, PromptInputs, Scores, TreeInputs, Want
 from seeahead.tree import ROOT, PendingNodes
+
+
+def check_fits(length: int, limit: int | None) -> None:
+    """Raises InputError where a prompt of so many tokens does not fit into the model's context."""
+    if length == 0:
+        raise InputError("the prompt has no tokens; give at least one word or an image")
+    if limit is not None and length > limit:
+        raise LengthError(
+            f"the prompt has {length} tokens, the model's context holds {limit}; shorten the prompt or use fewer images"
+        )
 
 
 class Session:
@@ -42,19 +52,8 @@ class Session:
         Raises InputError for a prompt that does not fit into the model's context.
         """
         assert self.length == len(self._pending) == 0, "prefill comes first"
-        self.check(inputs.length)
+        check_fits(inputs.length, self.executor.limits.max_length)
         return self.executor.prefill([PromptInputs(self.slot, inputs)], want)[0]
-
-    def check(self, length: int) -> None:
-        """Raises InputError where a prompt of so many tokens does not fit into the model's context."""
-        limit = self.executor.limits.max_length
-        if length == 0:
-            raise InputError("the prompt has no tokens; give at least one word or an image")
-        if limit is not None and length > limit:
-            raise InputError(
-                f"the prompt has {length} tokens, the model's context holds {limit}; "
-                "shorten the prompt or use fewer images"
-            )
 
     def tree(self, tokens: Sequence[int], parents: Sequence[int], embeddings: torch.Tensor | None = None) -> TreeInputs:
         """New pending nodes, for a pass that the caller runs. `embeddings` [tokens, width]: read in their place."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from seeahead.checked import shown_value
+from seeahead.checked import check_letters, shown_value
 from seeahead.errors import InputError, shown
 from seeahead.records import FinishReason
 
@@ -28,8 +28,7 @@ def check_stop_texts(stop: Any) -> tuple[str, ...]:
     if "" in texts:
         raise InputError("a stop string is empty; give at least one character")
     for text in texts:
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise InputError(f"the stop string {shown(text)} holds half a character; give UTF-8 text")
+        check_letters(text, f"the stop string {shown(text)}")
     return tuple(texts)
 
 

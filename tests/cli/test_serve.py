@@ -21,8 +21,14 @@ def test_defaults_are_those_of_the_settings():
 
 def test_options_become_settings():
     pages = "--allowed-origin", "https://page.test", "--allowed-host", "one.test", "--allowed-host", "two.test"
-    given = settings("--port", "0", "--timeout", "2.5", "--num-at-once", "3", *pages)
-    wanted = {"port": 0, "timeout_seconds": 2.5, "num_at_once": 3, "allowed_origins": ("https://page.test",)}
+    given = settings("--port", "0", "--timeout", "2.5", "--num-at-once", "3", "--max-pixels", "900", *pages)
+    wanted = {
+        "port": 0,
+        "timeout_seconds": 2.5,
+        "max_pixels": 900,
+        "num_at_once": 3,
+        "allowed_origins": ("https://page.test",),
+    }
     wanted["allowed_hosts"] = ("one.test", "two.test")
     assert given == settings_from(model_name="demo", **wanted)
 
@@ -38,6 +44,12 @@ def test_keys_come_from_the_environment_and_a_file(monkeypatch, tmp_path):
 def test_a_refusal_names_the_option(option, value):
     with pytest.raises(InputError, match=f"^{option} is "):
         settings(option, value)
+
+
+def test_a_name_that_no_host_can_have_is_one_line(never_loaded, capsys):
+    assert main(["serve", "--host", "a..b"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'a..b' port 8000 cannot be listened on: it is no name of a host; choose another --host" in line
 
 
 def test_every_drafter_is_known_before_a_model_is_loaded(never_loaded, capsys):

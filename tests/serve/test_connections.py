@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+import sys
 import time
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import pytest
 
 from tests.serve.conftest import KEY, chat, serving
 from tests.serve.test_refusals import CHAT, sent
+from tests.serve.test_streams import eventually
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,16 @@ def connected(served):
     place = urlsplit(served.url)
     with socket.create_connection((place.hostname, place.port), timeout=20) as opened:
         yield opened
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the system is asked to end it")
+def test_a_client_that_reads_nothing_is_left_with_what_it_has_not_read():
+    with serving(timeout_seconds=0.5) as served, connected(served) as opened:
+        opened.settimeout(1)
+        with suppress(TimeoutError, ConnectionError):  # once it is left, or nothing more goes through
+            while True:
+                opened.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
+        eventually(lambda: not served.server.server_state.connections)
 
 
 def head(length, *lines, kind="application/json"):

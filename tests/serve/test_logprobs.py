@@ -1,10 +1,15 @@
 """Tokens as they are told beside an answer: text as it stands there, and bytes, those of half a character too."""
 
+from types import SimpleNamespace
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from seeahead.serve.logprobs import spelled
+from seeahead.reply import Piece
+from seeahead.serve.logprobs import Spelling, TokenLogprob, spelled
+from seeahead.serve.replies import Choice, Shape
+from seeahead.serve.ticket import Event
 from tests.serve.conftest import chat
 from tests.serve.test_streams import events
 
@@ -42,6 +47,32 @@ def test_bytes_of_half_a_character_are_its_own():
 
 def test_bytes_that_nobody_knows_are_not_invented(tokenizer):
     assert spelled(tokenizer, lambda _: "\ufffd", 3, None).data is None
+
+
+def test_of_a_text_they_say_where_tokens_begin_and_the_likelier_of_two_with_one_text():
+    """As OpenAI's older route has it; three tokens may be one character, which a later step completes."""
+    shape, choice = (
+        Shape("tiny", is_chat=False, wants_logprobs=True),
+        Choice(0, SimpleNamespace(request=SimpleNamespace(num_resumed=0))),
+    )
+    parts = [
+        ("a ", b"a "),
+        *(("\ufffd", bytes([byte])) for byte in "\u732b".encode()),
+        ("b", b"b"),
+        ("?", None),
+        ("c", b"c"),
+    ]
+    said = [TokenLogprob(one := Spelling(*part), -1.0, ((one, -1.0), (one, -2.0))) for part in parts]
+    chunks = []
+    for text, start, end in (("a ", 0, 2), ("\u732bb?c", 2, 7)):
+        event = Event((Piece(text),), logprobs=tuple(said[start:end]))
+        choice.add(event)
+        chunks.append(shape.chunk(choice, event)["choices"][0]["logprobs"])
+    [whole] = shape.whole([choice])["choices"]
+    assert whole["text"] == "a \u732bb?c"
+    assert whole["logprobs"]["text_offset"] == [0, 2, 2, 2, 3, 4, 5]
+    assert [place for one in chunks for place in one["text_offset"]] == whole["logprobs"]["text_offset"]
+    assert {value for one in whole["logprobs"]["top_logprobs"] for value in one.values()} == {-1.0}
 
 
 def test_a_stream_tells_every_token(served, monkeypatch):

@@ -11,10 +11,13 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+from PIL import Image
 
-from seeahead.serve.owner import OwnerLimits
+from seeahead.errors import ImageError, InputError
+from seeahead.serve import prompts
+from seeahead.serve.schema import ChatBody
 from seeahead.serve.settings import settings_from
-from tests.serve.conftest import IMAGE, KEY, chat, serving
+from tests.serve.conftest import IMAGE, KEY, chat, data_uri, serving
 
 CHAT = "/v1/chat/completions"
 # A PNG of 60,000 x 60,000 pixels, by its head; its pixels would take 10 GB.
@@ -62,6 +65,7 @@ def with_image(url):
         ({"n": 9}, "n is 9; at most 8"),
         ({"n": 0}, "n: "),
         ({"max_tokens": 201}, "max_tokens is 201; at most 200"),
+        ({"max_tokens": None, "max_completion_tokens": 201}, "max_completion_tokens is 201; at most 200"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"),
         ({"temperature": -1}, "temperature"),
@@ -69,6 +73,7 @@ def with_image(url):
         ({"top_p": 0}, "top_p"),
         ({"stop": ["x"] * 17}, "stop"),
         ({"stop": [""]}, "stop"),
+        ({"stop": ["x" * 1001]}, "stop.0: String should have at most 1000 characters"),
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"speculative": "no\nbody" * 20}, "there is no drafter 'no\\nbodyno"),
@@ -87,7 +92,7 @@ def with_image(url):
         ),
         ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content: "),
         ({"store": True}, "'store' is not done here"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, "the last message is not the user's"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "does not end with a user message"),
         ({"messages": "x"}, "messages"),
         ({"seed": 2**70}, "seed"),
     ],
@@ -105,6 +110,7 @@ def test_wrong_fields_are_named(served, changes, told):
          "messages.0.content.0.image_url.url"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages"),
         ({"model": "gpt"}, "model"),
+        ({"max_tokens": None, "max_completion_tokens": 201}, "max_completion_tokens"),
     ],
 )  # fmt: skip
 def test_a_refusal_says_which_field_it_is_about(served, changes, param):
@@ -114,14 +120,6 @@ def test_a_refusal_says_which_field_it_is_about(served, changes, param):
 @pytest.mark.parametrize("prompt", [[1, 2, 3], [[1]], ["a", "b"], "", "\x00<image>", None, {}])
 def test_only_one_text_is_continued(served, prompt):
     refused(served, {"model": "tiny", "prompt": prompt, "max_tokens": 2}, 400, "prompt", path="/v1/completions")
-
-
-def test_a_body_of_very_many_values_is_refused_before_it_is_read():
-    from seeahead.serve.bodies import _parsed
-    from seeahead.serve.errors import ApiError
-
-    with pytest.raises(ApiError, match="more than 1,000,000 values"):
-        _parsed(b'{"x": [' + b"[]," * 1_000_000 + b"[]]}")
 
 
 def test_the_official_client_knows_refusals_by_their_kind(served, client):
@@ -135,6 +133,12 @@ def test_the_official_client_knows_refusals_by_their_kind(served, client):
     assert "sk-wrong" not in str(caught.value)
 
 
+def test_an_empty_key_is_none():
+    """It would let in everybody who sends one."""
+    with pytest.raises(InputError, match="--api-key"):
+        settings_from(model_name="tiny", api_keys=("",))
+
+
 def test_keys_are_in_no_printed_settings():
     assert KEY not in repr(settings_from(model_name="tiny", api_keys=(KEY,)))
 
@@ -145,30 +149,12 @@ def test_what_asks_for_nothing_is_accepted(served):
     assert sent(served, {**chat("x"), **nothing, **harmless, "max_tokens": 2})[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "told"),
-    [
-        (b"", 400, "not JSON"),
-        (b"\xff\xfe{", 400, "not UTF-8"),
-        (b"[1]", 400, "not a JSON object"),
-        (b'{"model": NaN}', 400, "no number"),
-        (b'{"model": "a", "model": "b"}', 400, "twice"),
-        (b"[" * 100_000, 400, "nested too deeply"),
-        (b'{"a": ' * 70 + b"1" + b"}" * 70, 400, "nested too deeply"),
-        (b'{"model": "\\ud800"}', 400, ""),
-        (b'{"model": ' + b"9" * 5000 + b"}", 400, ""),
-        (b" " * (1 << 20) + b"{}", 413, "larger than"),
-    ],
-)
-def test_bodies_that_are_none(served, body, status, told):
-    refused(served, body, status, told)
-
-
 def test_other_refusals(served):
     refused(served, chat("x"), 415, "send application/json", **{"content-type": "text/plain"})
     refused(served, chat("x"), 415, "send the body as it is", **{"content-encoding": "gzip"})
     refused(served, {**chat("x"), "model": "gpt"}, 404, "no model 'gpt'")
     refused(served, {}, 404, "there is no '/v1/nope'", path="/v1/nope")
+    refused(served, {}, 404, "there is no '//v1/a b' here", path="//v1/a%20b")
     refused(served, {}, 405, "not done here", path="/v1/models")
     refused(served, {}, 404, "no model", path="/v1/models/other", method="GET")
 
@@ -207,6 +193,9 @@ def test_files_are_read_below_the_allowed_folder_alone(tmp_path):
     (folder / "link.png").symlink_to(outside)
     with serving(image_folder=folder) as served:
         assert sent(served, with_image(f"file://{folder}/a%20b.png"))[0] == 200
+        (folder / "broken.png").write_bytes(b"x")
+        (folder / "named.png").symlink_to(folder / "broken.png")
+        refused(served, with_image(f"file://{folder}/named.png"), 400, "named.png' ")  # as it was given
         for url in (f"file://{folder}/../outside.png", f"file://{folder}/%2e%2e/outside.png", f"file://{outside}",
                     f"file://{folder}/link.png", f"file://{folder}/none.png", f"file://{folder}",
                     f"file://elsewhere{folder}/a%20b.png", "file://%00"):  # fmt: skip
@@ -223,11 +212,31 @@ def test_too_many_images(served):
     refused(served, chat(*[IMAGE] * 9, "x"), 400, "hold 9 images; at most 8")
 
 
-def test_a_full_queue_says_when_to_come_again():
-    with serving(OwnerLimits(max_waiting=0)) as served:
-        with served.client() as client, pytest.raises(openai.RateLimitError) as caught:
-            client.chat.completions.create(**chat("x"))
-        assert int(caught.value.response.headers["retry-after"]) >= 1
+def test_pixels_have_a_limit_of_the_server_own():
+    with serving(max_pixels=1199) as served:
+        refused(served, with_image(IMAGE), 400, "has 40x30 = 1,200 pixels, the limit is 1,199")
+
+
+def test_images_that_are_too_large_together_are_not_all_decoded(monkeypatch):
+    """A few kilobytes each may be 150 megabytes once they are decoded."""
+    decoded, load = [], prompts.load_image
+    monkeypatch.setattr(prompts, "load_image", lambda *given, **how: (decoded.append(0), load(*given, **how))[1])
+    body = ChatBody(**chat(*[data_uri(Image.new("RGB", (300, 200)))] * 8, "x"))
+    with pytest.raises(ImageError, match="take more than 262,144 bytes when they are decoded"):
+        prompts.chat_prompt(body, settings_from(model_name="tiny", image_bytes=1 << 20))
+    assert len(decoded) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+def test_a_prompt_beyond_the_context_is_refused_before_it_waits(served, path, stream):
+    longest = served.owner.engine.target.executor.limits.max_length
+    text = "one " * longest
+    body = chat(text) if path == CHAT else {"model": "tiny", "prompt": text}
+    status, reply = sent(served, {**body, "stream": stream}, path=path)
+    assert (status, reply["error"]["code"]) == (400, "context_length_exceeded")
+    assert reply["error"]["param"] == ("messages" if path == CHAT else "prompt")
+    assert f"the model's context holds {longest}" in reply["error"]["message"]
 
 
 def test_an_answer_that_takes_too_long_ends():

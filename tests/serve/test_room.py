@@ -1,15 +1,26 @@
 """What requests that wait may take, and what they are told where they are not answered."""
 
+import asyncio
+import gc
 import json
 import threading
 import time
+import weakref
+from concurrent.futures import wait
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
+import openai
+import pytest
 from PIL import Image
 
 from seeahead.serve import app, run
 from seeahead.serve.owner import OwnerLimits
+from seeahead.serve.settings import READERS
+from seeahead.serve.ticket import Asked
 from tests.serve.conftest import IMAGE, chat, data_uri, serving
-from tests.serve.test_refusals import refused, sent
+from tests.serve.test_refusals import CHAT, refused, sent
 from tests.serve.test_streams import asking, eventually
 
 
@@ -27,6 +38,101 @@ def test_images_that_wait_do_not_fill_the_memory():
                 refused(served, chat(large, "three"), 429, "images of those that wait")
                 with asking(served, chat("four")):
                     eventually(lambda: served.owner.num_waiting == 2)
+
+
+@contextmanager
+def idle(**limits):
+    """A server of one place, with steps that take a while."""
+    with serving(OwnerLimits(num_at_once=1, **limits), max_new_tokens=400) as served:
+        step = served.owner._batch.step
+        served.owner._batch.step = lambda: (time.sleep(0.05), step())[1]
+        yield served
+
+
+def test_a_full_queue_says_when_to_come_again():
+    with idle(max_waiting=0) as served, asking(served, chat("one", max_tokens=400)):
+        eventually(lambda: served.owner.num_running == 1)
+        with served.client() as client, pytest.raises(openai.RateLimitError) as caught:
+            client.chat.completions.create(**chat("two"))
+        assert int(caught.value.response.headers["retry-after"]) >= 1
+
+
+def test_requests_that_are_being_read_wait_too(monkeypatch):
+    may_go, read = threading.Event(), app.chat_prompt
+    monkeypatch.setattr(app, "chat_prompt", lambda *given: (may_go.wait(20), read(*given))[1])
+    with idle(max_waiting=1) as served, ExitStack() as others:
+        for text in ("one", "two"):
+            others.enter_context(asking(served, chat(text, max_tokens=1)))
+        eventually(lambda: served.owner._num_reading == 2)
+        refused(served, chat("three"), 429, "waiting already")
+        may_go.set()
+        eventually(lambda: served.owner._num_reading + served.owner.num_waiting + served.owner.num_running == 0)
+        assert sent(served, chat("three", max_tokens=1))[0] == 200
+
+
+def test_a_pool_holds_nothing_of_those_that_have_gone(served):
+    """Bodies of many megabytes, of clients that leave before their images are decoded."""
+
+    class Read:
+        def __call__(self):
+            raise AssertionError
+
+    async def leave():
+        may_go, read = threading.Event(), Read()
+        held = weakref.ref(read)
+        busy = [served.owner._readers.submit(may_go.wait, 20) for _ in range(READERS)]
+        asked = asyncio.create_task(served.owner.ask([Asked({})], read, has_images=True))
+        del read
+        await asyncio.sleep(0.05)
+        asked.cancel()
+        await asyncio.wait([asked])
+        del asked
+        gc.collect()
+        found = held()
+        may_go.set()
+        wait(busy)
+        return found
+
+    assert asyncio.run(leave()) is None
+    assert served.owner._num_reading == 0
+
+
+def test_bodies_that_are_held_together_have_a_limit():
+    small = {"max_body_bytes": 1 << 20, "image_bytes": 1 << 20}
+    text = json.dumps(chat("x", max_tokens=1)).encode()
+    large = text + b" " * (900_000 - len(text))
+    with serving(**small) as served:
+        assert sent(served, large)[0] == 200
+        with closing(HTTPConnection(urlsplit(served.url).netloc, timeout=20)) as slow:
+            slow.putrequest("POST", CHAT)
+            slow.putheader("content-type", "application/json")
+            slow.putheader("content-length", str(len(large)))
+            slow.endheaders(large[:-1])
+            time.sleep(0.2)
+            refused(served, large, 429, "the bodies of other requests")
+            slow.send(large[-1:])
+            with slow.getresponse() as reply:
+                assert reply.status == 200
+        assert sent(served, large)[0] == 200
+
+
+def test_images_that_are_made_ready_hold_up_no_text(served, monkeypatch):
+    may_go, eyes = threading.Event(), served.owner._seeing_family
+    encode = eyes.encode
+    monkeypatch.setattr(eyes, "encode", lambda prompt: (may_go.wait(20), encode(prompt))[1])
+    with asking(served, chat(IMAGE, "What is this?", max_tokens=1)) as other:
+        eventually(served.owner.seeing.locked)
+        assert sent(served, chat("one", max_tokens=1))[0] == 200
+        may_go.set()
+        with other.getresponse() as reply:
+            assert reply.status == 200
+
+
+def test_the_time_to_the_first_token_begins_with_reading(served, monkeypatch):
+    read = app.chat_prompt
+    monkeypatch.setattr(app, "chat_prompt", lambda *given: (time.sleep(0.3), read(*given))[1])
+    figures = sent(served, chat("one", max_tokens=1))[1]["metrics"]
+    assert figures["seconds"] >= figures["time_to_first_token_seconds"] >= 0.3
 
 
 def test_an_image_is_made_ready_where_it_was_decoded(served, monkeypatch):

@@ -7,6 +7,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.serve.conftest import serving
+from tests.serve.test_page import Parts
 
 
 def answer(served, path, method="GET", **headers):
@@ -22,6 +23,7 @@ def answer(served, path, method="GET", **headers):
     ("path", "kind"),
     [
         ("/", "text/html"),
+        ("/docs", "text/html"),
         ("/page/page.css", "text/css"),
         ("/page/page.js", "text/javascript"),
         ("/page/colours.css", "text/css"),
@@ -41,7 +43,7 @@ def test_the_page_needs_no_key_and_loads_nothing_from_elsewhere(served, path, ki
 @pytest.mark.parametrize(
     "path",
     ["/page/", "/page/app.py", "/page/index.html", "/page/..%2fapp.py", "/page/../app.py", "/page/%2e%2e/app.py",
-     "/page//etc/passwd", "/page/page.css%00", "/docs", "/redoc", "/static"],
+     "/page//etc/passwd", "/page/page.css%00", "/redoc", "/static"],
 )  # fmt: skip
 def test_nothing_else_is_a_part_of_it(served, path):
     status, _, text = answer(served, path)
@@ -51,16 +53,31 @@ def test_nothing_else_is_a_part_of_it(served, path):
 
 def test_pages_elsewhere_may_ask_only_where_they_are_allowed(served):
     asks = {"Origin": "https://good.example", "Access-Control-Request-Method": "POST"}
-    asks["Access-Control-Request-Headers"] = "authorization"
+    asks["Access-Control-Request-Headers"] = "authorization,x-stainless-os"  # OpenAI's client sends several of these
     assert "access-control-allow-origin" not in answer(served, "/v1/models", Origin="https://good.example")[1]
     with serving(allowed_origins=("https://good.example",)) as other:
         status, headers, _ = answer(other, "/v1/chat/completions", "OPTIONS", **asks)
         assert (status, headers["access-control-allow-origin"]) == (200, "https://good.example")
+        headers = answer(other, "/v1/models", Origin="https://good.example")[1]
+        assert headers["access-control-expose-headers"] == "retry-after"
         status, headers, _ = answer(
             other, "/v1/chat/completions", "OPTIONS", **{**asks, "Origin": "https://bad.example"}
         )
         assert status == 400
         assert "access-control-allow-origin" not in headers
+
+
+def test_the_api_is_described_for_people_too(served):
+    status, _, text = answer(served, "/docs")
+    Parts(text)  # every element has its end
+    assert status == 200
+    for words in (
+        "POST /v1/chat/completions",
+        "GET /v1/models/{name}",
+        "max_completion_tokens",
+        "An assistant&#x27;s may",
+    ):
+        assert words in text
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/"])

@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from seeahead.serve import owner
 from seeahead.serve.owner import OwnerLimits
 from tests.serve.conftest import chat, data_uri, serving
 from tests.serve.test_refusals import sent
@@ -20,10 +21,10 @@ def test_images_are_encoded_once_for_all_answers(executor, num_at_once):
     encoded, seen = [], []
     limits = OwnerLimits(num_at_once=num_at_once, num_kept=0)  # a kept slot would spare images as well
     with serving(limits, executor="auto" if executor == "fused" else executor) as served, served.client() as client:
-        family = served.owner.engine.family
+        family, eyes = served.owner.engine.family, served.owner._seeing_family
         assert executor != "fused" or family.fuse()
-        encode = family.encode
-        family.encode = lambda prompt: (encoded.append(prompt), encode(prompt))[1]
+        encode = eyes.encode
+        eyes.encode = lambda prompt: (encoded.append(prompt), encode(prompt))[1]
         family.model.model.vision_tower.register_forward_hook(lambda *_: seen.append(1))
         asked = chat(OTHER, "What is this, and that?", temperature=1.0)
         several = client.chat.completions.create(**asked, seed=7, n=4)
@@ -38,7 +39,7 @@ def test_images_are_encoded_once_for_all_answers(executor, num_at_once):
 def test_shared_images_count_once_where_memory_is_short(monkeypatch):
     with serving(OwnerLimits(num_at_once=1, image_bytes=1 << 20), max_new_tokens=400) as served:
         large = data_uri(Image.new("RGB", (500, 400)))
-        counted, check = [], served.owner._check_room
-        monkeypatch.setattr(served.owner, "_check_room", lambda num=0: (counted.append(num), check(num))[1])
+        counted, count = [], owner._num_bytes
+        monkeypatch.setattr(owner, "_num_bytes", lambda tickets: (counted.append(count(tickets)), counted[-1])[1])
         assert sent(served, chat(large, "x", n=3, max_tokens=1))[0] == 200
         assert 3 * 500 * 400 <= max(counted) < 2 * 3 * 500 * 400

@@ -30,6 +30,7 @@ LIMITS = {
     "max_waiting": "requests that may wait",
     "max_new_tokens": "most tokens of an answer",
     "max_images": "most images of a request",
+    "max_pixels": "most pixels of an image",
     "cache_tokens": "tokens held in all slots",
     "num_kept": "slots kept for next turns; 0 keeps none",
     "timeout_seconds": "seconds an answer may take",

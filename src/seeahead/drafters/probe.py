@@ -31,7 +31,7 @@ from seeahead.executor import ModelInputs, Want
 from seeahead.prompt import make_prompt
 from seeahead.provenance import write_json
 from seeahead.sampling import SamplingParams, log_probabilities
-from seeahead.session import Session
+from seeahead.session import Session, check_fits
 from seeahead.target import Target
 from seeahead.tree import ROOT
 
@@ -155,7 +155,7 @@ def sample_of(target: Target, inputs: ModelInputs, layers: tuple[int, ...], num_
     """The target's answer to `inputs`, with the hidden states of `layers`; `num_tokens` long, whatever it says."""
     executor, want = target.executor, Want(layers, embeddings=True)
     session = Session(executor, inputs.length + num_tokens)
-    session.check(inputs.length)
+    check_fits(inputs.length, executor.limits.max_length)
     scores = session.prefill(executor.ready(inputs), want)
     prompt, tokens, rows = scores, [int(scores.logits[-1].argmax())], list[Tensor]()
     states: dict[int, list[Tensor]] = {layer: [] for layer in layers}

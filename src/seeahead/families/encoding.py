@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from PIL.Image import Image
@@ -71,6 +71,13 @@ class PromptEncoder:
             words = [word for name, word in fields if isinstance(word, str) and _IMAGE_WORD.fullmatch(name)]
             ids.update(known[word] for word in (*self.marker_tokens, *words) if word in known)
         return frozenset(ids)
+
+    def apart(self) -> Self:
+        """The same family with a processor and a tokenizer of its own, which another thread may use meanwhile."""
+        other = copy.copy(self)
+        other.processor = copy.deepcopy(self.processor)
+        vars(other).pop("_special_tokens_known", None)
+        return other
 
     def num_image_features(self, pixel_values: torch.Tensor) -> int | None:
         """How many features the model makes of a prompt's pixels; None where only the model itself can say it."""

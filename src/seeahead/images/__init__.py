@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, features
 from seeahead.errors import ImageError
 from seeahead.image_formats import (
     MAX_BYTES,
+    MAX_PIXELS,
     SUFFIXES,
     format_of,
     has_negative_width,
@@ -29,9 +30,6 @@ from seeahead.image_formats import (
 from seeahead.images.sources import ImageSource, ImageSources, as_sources, read_source
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "ImageSource", "ImageSources", "as_sources", "load_image"]
-
-MAX_PIXELS = 50_000_000
-"""Larger images are refused before they are decoded: 50 megapixels are 150 MB of RGB."""
 
 _OPTIONAL = {"WEBP": "webp", "AVIF": "avif"}  # parts that a build of Pillow may lack, by its names
 
@@ -52,12 +50,13 @@ _DAMAGED = "is truncated or damaged; save or download it again"
 _DAMAGED_OR_CLOSED = "is truncated or damaged, or its file was closed; call its load() before the file is closed"
 
 
-def load_image(source: ImageSource, *, allow_urls: bool = False) -> Image.Image:
+def load_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int | None = None) -> Image.Image:
     """The image as upright RGB: EXIF rotation applied, transparency on white, first frame of an animation.
 
     `source` is a path, the bytes of a file or an open binary file (read from its start), a PIL image, an array of
     uint8 [height, width], [height, width, 3] or [height, width, 4], or a `data:` URL; an http(s) URL only with
-    `allow_urls`, which belongs in a program's own settings and never in what a stranger may send.
+    `allow_urls`, which belongs in a program's own settings and never in what a stranger may send. A file of more than
+    `max_pixels` is refused before it is decoded.
     """
     if isinstance(source, Image.Image):
         with _quiet:
@@ -69,6 +68,7 @@ def load_image(source: ImageSource, *, allow_urls: bool = False) -> Image.Image:
     if not data:
         raise ImageError(f"{name} is empty; give an image in one of the formats {', '.join(FORMATS)}")
     with _quiet, closing(_opened(data, name)) as image:
+        _check_size(*image.size, name, max_pixels)
         return _to_rgb(image, name)
 
 
@@ -127,12 +127,12 @@ def _from_array(values: np.ndarray[Any, Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(values))
 
 
-def _check_size(width: int, height: int, name: str) -> None:
+def _check_size(width: int, height: int, name: str, most: int | None = None) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{name} is {width}x{height} pixels; give an image with at least one pixel")
-    if width * height > MAX_PIXELS:
+    if width * height > (most := most or MAX_PIXELS):
         raise ImageError(
-            f"{name} has {width}x{height} = {width * height:,} pixels, the limit is {MAX_PIXELS:,}; make it smaller"
+            f"{name} has {width}x{height} = {width * height:,} pixels, the limit is {most:,}; make it smaller"
         )
 
 

@@ -15,16 +15,16 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 import seeahead
-from seeahead.errors import InputError, SeeaheadError, shown
+from seeahead.errors import InputError, LengthError, SeeaheadError, shown
 from seeahead.executor import ModelInputs
 from seeahead.images import MAX_BYTES
 from seeahead.prompt import Prompt
 from seeahead.serve.answers import EventStream, in_time, whole
-from seeahead.serve.bodies import read_body
+from seeahead.serve.bodies import Bodies
 from seeahead.serve.errors import ApiError
 from seeahead.serve.hosts import HostCheck, checks_hosts
 from seeahead.serve.metrics import Metrics
-from seeahead.serve.openapi import add_schemas, described
+from seeahead.serve.openapi import add_schemas, described, page_of
 from seeahead.serve.owner import Owner
 from seeahead.serve.prompts import chat_prompt
 from seeahead.serve.replies import Choice, Shape
@@ -54,14 +54,16 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     if checks_hosts(settings):
         app.add_middleware(HostCheck, settings=settings, refused=server.metrics.refused)
     if settings.allowed_origins:
-        origins, headers = list(settings.allowed_origins), ["authorization", "content-type", "x-session-id"]
-        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+        origins = list(settings.allowed_origins)
+        headers: Any = {"allow_headers": ["*"], "expose_headers": ["retry-after"]}  # clients send many of their own
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], **headers)
     return app
 
 
 class _Server:
     def __init__(self, owner: Owner, settings: ServeSettings) -> None:
         self.owner, self.settings = owner, settings
+        self.bodies = Bodies(settings.max_body_bytes, settings.image_bytes)
         self.metrics = Metrics(settings.model_name, lambda: owner.num_running, lambda: owner.num_waiting)
 
     def add_to(self, app: FastAPI) -> None:
@@ -77,6 +79,7 @@ class _Server:
         app.get("/", include_in_schema=False)(self.page)
         for path, handler in (("/health", self.health), ("/ready", self.ready), ("/", self.page)):
             app.head(path, include_in_schema=False)(handler)  # which monitors ask
+        app.get("/docs", include_in_schema=False)(self.docs)
         app.get("/page/{name}", include_in_schema=False)(self.page_part)
         app.exception_handler(ApiError)(self.refuse)
         app.exception_handler(HTTPException)(self.refuse_route)
@@ -86,13 +89,13 @@ class _Server:
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation, with images if there are any."""
-        body = await read_body(request, ChatBody, self.settings.max_body_bytes)
-        return await self._answer(request, body, lambda: self._conversation(body))
+        async with self.bodies.read(request, ChatBody) as body:
+            return await self._answer(request, body, lambda: self._conversation(body))
 
     async def text(self, request: Request) -> Response:
         """Continue a text as it is: no template is put around it."""
-        body = await read_body(request, TextBody, self.settings.max_body_bytes)
-        return await self._answer(request, body, lambda: self._continued(body.text))
+        async with self.bodies.read(request, TextBody) as body:
+            return await self._answer(request, body, lambda: self._continued(body.text))
 
     def _conversation(self, body: ChatBody) -> Prompt:
         with _about("messages"):
@@ -117,8 +120,9 @@ class _Server:
         settings = self.settings
         if body.model != settings.model_name:
             raise _no_model(body.model, settings.model_name)
-        most = body.most_tokens or settings.max_new_tokens
-        limits = {"n": (body.num_choices, settings.max_choices), "max_tokens": (most, settings.max_new_tokens)}
+        field, given_most = body.most_tokens
+        most = given_most or settings.max_new_tokens
+        limits = {"n": (body.num_choices, settings.max_choices), field: (most, settings.max_new_tokens)}
         for name, (number, limit) in limits.items():
             if number > limit:
                 raise ApiError(400, f"{name} is {number}; at most {limit} are allowed here", param=name)
@@ -131,7 +135,8 @@ class _Server:
             try:
                 tickets = await self.owner.ask(wanted, read, has_images=body.num_images > 0)
             except SeeaheadError as error:
-                raise ApiError.of(error) from None
+                is_about_prompt = isinstance(error, LengthError)
+                raise ApiError.of(error, ("messages" if is_chat else "prompt") if is_about_prompt else None) from None
         choices = [Choice(index, ticket) for index, ticket in enumerate(tickets)]
         shape = Shape(settings.model_name, is_chat, drafting.details, body.num_logprobs is not None)
         if body.stream:
@@ -189,6 +194,9 @@ class _Server:
     async def page(self) -> Response:
         return _packaged("serve", "page/index.html", "text/html")
 
+    async def docs(self, request: Request) -> Response:
+        return Response(page_of(request.app), headers=_HEADERS, media_type="text/html")
+
     async def page_part(self, name: str) -> Response:
         if name == "colours.css":  # those of the pages that reports are
             return _packaged("bench", "templates/charts.css", "text/css")
@@ -214,7 +222,7 @@ class _Server:
 
     async def refuse_route(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        told = {404: f"there is no {shown(request.url.path)} here", 405: f"{request.method} is not done here"}
+        told = {404: f"there is no {shown(request.scope['path'])} here", 405: f"{request.method} is not done here"}
         message = told.get(error.status_code, str(error.detail))
         return ApiError(error.status_code, message, headers=dict(error.headers or {})).response()
 

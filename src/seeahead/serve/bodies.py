@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from itertools import zip_longest
 from typing import Any, NoReturn, TypeVar
 
@@ -14,32 +15,57 @@ from starlette.requests import ClientDisconnect
 from seeahead.errors import escaped, shown
 from seeahead.serve.errors import ApiError
 from seeahead.serve.schema import RequestBody
+from seeahead.serve.ticket import BusyError
 
 Body = TypeVar("Body", bound=RequestBody)
 _MOST_DEPTH = 64
-_MOST_VALUES = 1_000_000  # each takes two bytes of a body and a hundred of memory
+_MOST_VALUES = 100_000  # to check so many holds up everybody else for a part of a second
 
 
-async def read_body(request: Request, kind: type[Body], most_bytes: int) -> Body:
-    """Raises ApiError for what is too large, no JSON, or not what `kind` allows."""
+class Bodies:
+    """Reads bodies; those that are held at the same time have a limit together as well."""
+
+    def __init__(self, most_bytes: int, most_together: int) -> None:
+        self._most_bytes, self._most_together, self._held = most_bytes, most_together, 0
+
+    @asynccontextmanager
+    async def read(self, request: Request, kind: type[Body]) -> AsyncIterator[Body]:
+        """The body, held inside. Raises ApiError for what is too large, no JSON, or not what `kind` allows."""
+        _check_head(request)
+        data, num_bytes = bytearray(), 0
+        try:
+            try:
+                async for part in request.stream():
+                    data += part
+                    num_bytes += len(part)
+                    self._held += len(part)
+                    self._check(num_bytes)
+            except ClientDisconnect:
+                raise ApiError(400, "the body ended before it was whole") from None
+            body = _checked(_parsed(bytes(data)), kind)
+            data.clear()  # the body has texts of its own
+            yield body
+        finally:
+            self._held -= num_bytes
+
+    def _check(self, num_bytes: int) -> None:
+        if num_bytes > self._most_bytes:
+            raise ApiError(413, f"the body is larger than {self._most_bytes:,} bytes, the limit; send less")
+        if num_bytes < self._held > self._most_together:
+            told = "the bodies of other requests fill this server's memory; ask again later"
+            raise ApiError.of(BusyError(told, 1.0))
+
+
+def _check_head(request: Request) -> None:
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, f"the content type is {shown(given)}; send application/json")
     if (packed := request.headers.get("content-encoding", "identity")) != "identity":
         raise ApiError(415, f"the content encoding is {shown(packed)}; send the body as it is")
-    data = bytearray()
-    try:
-        async for part in request.stream():
-            data += part
-            if len(data) > most_bytes:
-                raise ApiError(413, f"the body is larger than {most_bytes:,} bytes, the limit; send less")
-    except ClientDisconnect:
-        raise ApiError(400, "the body ended before it was whole") from None
-    return _checked(_parsed(bytes(data)), kind)
 
 
 def _parsed(data: bytes) -> Any:
-    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+    if _has_many_values(data):
         raise ApiError(400, f"the body holds more than {_MOST_VALUES:,} values, the limit; send less")
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_table)
@@ -53,6 +79,19 @@ def _parsed(data: bytes) -> Any:
         raise ApiError(400, "the body is not a JSON object; send one")
     _check_depth(value)
     return value
+
+
+def _has_many_values(data: bytes) -> bool:
+    """By what stands before each value, and outside of texts: these may hold any number of commas."""
+
+    def is_many(text: bytes) -> bool:
+        return sum(map(text.count, (b",", b"[", b"{"))) > _MOST_VALUES
+
+    if not is_many(data):
+        return False
+    plain = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    # A value and its key have four quotes at most.
+    return plain.count(b'"') > 4 * _MOST_VALUES or is_many(b"".join(plain.split(b'"')[::2]))
 
 
 def _check_depth(value: dict[str, Any]) -> None:
@@ -81,8 +120,6 @@ def _checked(value: Any, kind: type[Body]) -> Body:
         body = kind.model_validate(value)
     except ValidationError as error:
         raise _told(value, error) from None
-    except UnicodeError:
-        raise ApiError(400, "the body holds half a character; send UTF-8") from None
     for name in body.refused():
         raise ApiError(400, f"{shown(name)} is not done here; leave it out", param=escaped(name))
     return body

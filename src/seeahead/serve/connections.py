@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from typing import Any
 
 import h11
@@ -22,6 +24,9 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if sys.platform == "linux":  # else a client that reads nothing stays, with what it has not read, for ever
+            limit = min(1 + int(1000 * self._settings.timeout_seconds), 2**31 - 1)
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
         if len(self.connections) > self._settings.max_connections:
             told = "too many clients are connected; ask again later"
             self.app = ApiError(503, told, code="full", headers={"Retry-After": "5", "Connection": "close"}).response()

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from seeahead.errors import ModelError, SeeaheadError
+from seeahead.errors import LengthError, ModelError, SeeaheadError
 from seeahead.serve.ticket import BusyError, GoneError
 
 Headers = dict[str, str] | None
@@ -43,7 +43,8 @@ class ApiError(Exception):
             return cls(429, str(error), code="rate_limit_exceeded", headers=wait)
         if isinstance(error, GoneError):
             return cls(499, str(error), code="gone")  # nobody reads it; the status is that of the counters
-        return cls(500 if isinstance(error, ModelError) else 400, str(error), param=param)
+        code = "context_length_exceeded" if isinstance(error, LengthError) else None
+        return cls(500 if isinstance(error, ModelError) else 400, str(error), code=code, param=param)
 
     @classmethod
     def late(cls) -> ApiError:

@@ -29,35 +29,42 @@ class Metrics:
         self._ended = self._counter("vllm:request_success", "answers, by why they ended", "finished_reason")
         self._refused = self._counter("seeahead:refused_requests", "requests that were not answered", "status")
         self._first = self._histogram("vllm:time_to_first_token_seconds", "from the request to its first token")
-        self._between = self._histogram("vllm:inter_token_latency_seconds", "between tokens after the first")
+        self._between = self._histogram("vllm:inter_token_latency_seconds", "between steps, each of one token or more")
+        self._each = self._histogram(
+            "vllm:request_time_per_output_token_seconds", "between tokens after the first, on average of an answer"
+        )
         self._whole = self._histogram("vllm:e2e_request_latency_seconds", "from the request to its last token")
         for name, told, value in (("running", "under way", num_running), ("waiting", "that wait", num_waiting)):
             gauge = Gauge(f"vllm:num_requests_{name}", f"requests {told}", ["model_name"], registry=self.registry)
             gauge.labels(model_name).set_function(value)
+        for reason in {*REASONS.values()}:  # what is not there before its first time has no rate when it comes
+            self._ended.labels(model_name, reason)
 
     def _counter(self, name: str, told: str, *labels: str) -> Counter:
-        return Counter(name, told, ["model_name", *labels], registry=self.registry)
+        made = Counter(name, told, ["model_name", *labels], registry=self.registry)
+        return made if labels else made.labels(self._model)
 
     def _histogram(self, name: str, told: str) -> Histogram:
-        return Histogram(name, told, ["model_name"], registry=self.registry, buckets=_SECONDS)
+        return Histogram(name, told, ["model_name"], registry=self.registry, buckets=_SECONDS).labels(self._model)
 
     def answered(self, ticket: Ticket, record: Generation) -> None:
-        model = self._model
         for step in record.steps:
             if step.num_drafted:
-                self._drafts.labels(model).inc()
-            self._drafted.labels(model).inc(step.num_drafted)
-            self._accepted.labels(model).inc(step.num_accepted)
+                self._drafts.inc()
+            self._drafted.inc(step.num_drafted)
+            self._accepted.inc(step.num_accepted)
             for place in range(step.num_accepted):
-                self._places.labels(model, str(place)).inc()
-        self._prompt.labels(model).inc(record.num_prompt_tokens)
-        self._said.labels(model).inc(len(record.token_ids))
-        self._ended.labels(model, REASONS[record.finish_reason]).inc()
-        self._whole.labels(model).observe(ticket.seconds)
+                self._places.labels(self._model, str(place)).inc()
+        self._prompt.inc(record.num_prompt_tokens)
+        self._said.inc(len(record.token_ids))
+        self._ended.labels(self._model, REASONS[record.finish_reason]).inc()
+        self._whole.observe(ticket.seconds)
         if ticket.seconds_to_first_token is not None:
-            self._first.labels(model).observe(ticket.seconds_to_first_token)
+            self._first.observe(ticket.seconds_to_first_token)
+            for gap in ticket.gaps:
+                self._between.observe(gap)
             if num_after := len(record.token_ids) - 1:
-                self._between.labels(model).observe((ticket.seconds - ticket.seconds_to_first_token) / num_after)
+                self._each.observe(sum(ticket.gaps) / num_after)
 
     def refused(self, status: int) -> None:
         self._refused.labels(self._model, str(status)).inc()

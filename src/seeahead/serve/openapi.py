@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from html import escape
 from typing import Any
 
 from fastapi import FastAPI
@@ -24,6 +26,12 @@ _TOLD = {
     503: "the server is shutting down, or too many clients are connected",
     504: "the answer took too long",
 }
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>The API of seeahead</title><link rel="icon" href="data:,"><link rel="stylesheet" href="/page/colours.css">
+<link rel="stylesheet" href="/page/page.css"></head><body><main><h1>The API of seeahead</h1>
+{}
+</main></body></html>"""
 _PLACE = "#/components/schemas/{model}"
 
 
@@ -33,6 +41,21 @@ def add_schemas(app: FastAPI, *bodies: type[BaseModel]) -> None:
     known = whole.setdefault("components", {}).setdefault("schemas", {})
     for body in bodies:
         known |= body.model_json_schema(ref_template=_PLACE).get("$defs", {})
+
+
+def page_of(app: FastAPI) -> str:
+    """What may be asked, and what bodies are made of, for people to read."""
+    whole = app.openapi()
+    named = [(name, schema, schema) for name, schema in whole["components"]["schemas"].items()]
+    for path, methods in reversed(whole["paths"].items()):
+        for method, told in methods.items():
+            body = told.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            named.insert(0, (f"{method.upper()} {path}", told, body))
+    parts = []
+    for name, told, schema in named:
+        parts.append(f"<h2>{escape(name)}</h2><p>{escape(told.get('description', ''))}</p>")
+        parts.append(f'<pre class="text">{escape(json.dumps(schema, indent=2))}</pre>' if schema else "")
+    return _PAGE.format("\n".join(parts))
 
 
 def described(body: type[BaseModel]) -> dict[str, Any]:

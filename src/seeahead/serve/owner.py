@@ -12,12 +12,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from time import monotonic
 
 import torch
 
 from seeahead.api import Engine
 from seeahead.decode import Batch
-from seeahead.errors import InputError, ModelError, SeeaheadError, shown
+from seeahead.errors import InputError, LengthError, ModelError, SeeaheadError, shown
 from seeahead.executor import ModelInputs
 from seeahead.prompt import Prompt
 from seeahead.records import Step
@@ -25,10 +26,10 @@ from seeahead.request import Request
 from seeahead.serve.logprobs import Watcher
 from seeahead.serve.memory import Slots, give_back, images_of, share_memory
 from seeahead.serve.pace import Pace
-from seeahead.serve.settings import OwnerLimits, ServeSettings
+from seeahead.serve.settings import READERS, OwnerLimits, ServeSettings
 from seeahead.serve.ticket import Asked, BusyError, Ticket
+from seeahead.session import check_fits
 
-_READERS = 4  # requests whose images are decoded at once: each may hold large images in memory
 _LETTERS = 16  # of a text for each token that there is room for
 
 logger = logging.getLogger(__name__)
@@ -57,8 +58,11 @@ class Owner:
         self._batch = Batch(self.limits.prompt_tokens, cuts=True)
         self._slots = Slots(self.limits.num_kept)
         self._changed = threading.Condition()
+        self._num_reading = 0
         self.encoding = threading.Lock()  # tokenizers of transformers are not made for several threads
-        self._readers = ThreadPoolExecutor(_READERS, "seeahead-images")
+        # What takes long to make images ready must not hold up those who send none.
+        self.seeing, self._seeing_family = threading.Lock(), engine.family.apart()
+        self._readers = ThreadPoolExecutor(READERS, "seeahead-images")
         self._seconds_per_answer = 1.0
         self._thread = threading.Thread(target=self._run, name="seeahead-owner", daemon=True)
 
@@ -111,26 +115,37 @@ class Owner:
         `read` runs in a thread: images are fetched, decoded and made ready there, of a few requests at a time. What has
         begun is not cut by cancelling. Raises InputError for what cannot be answered, and BusyError where no more can
         wait, before anything is read."""
+        started, held, loop = monotonic(), [read], asyncio.get_running_loop()
         self._check_room()
-        loop = asyncio.get_running_loop()
+        self._num_reading += len(wanted)
         try:
-            tickets = await loop.run_in_executor(self._readers if has_images else None, self._read, wanted, read, loop)
+            readers = self._readers if has_images else None
+            tickets = await loop.run_in_executor(readers, self._read, wanted, held.pop, loop)
         finally:
+            held.clear()  # a pool holds what it has not begun, also where nobody waits for it any more
+            self._num_reading -= len(wanted)
             if has_images:
                 self._readers.submit(give_back)
+        for ticket in tickets:
+            ticket.started = started
         with self._changed:
-            self._check_room(_num_bytes(tickets))
+            self._check_room(tickets)
             self._waiting += tickets
             self._changed.notify()
         return tickets
 
     def _read(
-        self, wanted: Sequence[Asked], read: Callable[[], Prompt | ModelInputs], loop: asyncio.AbstractEventLoop
+        self,
+        wanted: Sequence[Asked],
+        reader: Callable[[], Callable[[], Prompt | ModelInputs]],
+        loop: asyncio.AbstractEventLoop,
     ) -> list[Ticket]:
-        given, prompt = read(), None
+        given, prompt = reader()(), None
         if isinstance(given, Prompt):
-            with self.encoding:
-                prompt, given = given, self.engine.family.encode(given)
+            sees = bool(given.images)
+            with self.seeing if sees else self.encoding:
+                prompt, given = given, (self._seeing_family if sees else self.engine.family).encode(given)
+        check_fits(given.length, self.engine.target.executor.limits.max_length)
         tickets = [self._made(asked, given, loop) for asked in wanted]
         images, ready = images_of(given), cache(partial(self.engine.target.executor.ready, given))
         for number, ticket in enumerate(tickets):  # which share what is made of the images
@@ -140,19 +155,16 @@ class Owner:
         return tickets
 
     def _made(self, asked: Asked, inputs: ModelInputs, loop: asyncio.AbstractEventLoop) -> Ticket:
-        name = asked.drafter
-        if name not in self._engines and name in ("", "auto"):
-            name = self.default_drafter
-        if name not in self._engines:
-            allowed = ", ".join(dict.fromkeys(("auto", *self.drafters)))
-            raise InputError(f"there is no drafter {shown(name)} here; allowed are {allowed}")
+        engines = {"auto": self.engine, **self._engines}
+        if asked.drafter not in engines:
+            raise InputError(f"there is no drafter {shown(asked.drafter)} here; allowed are {', '.join(engines)}")
         with self.encoding:
-            answer = self._engines[name].answer({**asked.settings, "prompt": inputs})
+            answer = engines[asked.drafter].answer({**asked.settings, "prompt": inputs})
         request, number = answer.request, asked.num_logprobs
         watcher = None if number is None else Watcher(self.engine.family.tokenizer, answer.detokenizer.to_text, number)
         ticket = Ticket(answer, asked, loop, self._wake, watcher)
         if ticket.num_tokens > self.limits.cache_tokens:
-            raise InputError(
+            raise LengthError(
                 f"prompt and answer may have {ticket.num_tokens} tokens, this server has memory for "
                 f"{self.limits.cache_tokens}; ask for fewer tokens"
             )
@@ -166,15 +178,17 @@ class Owner:
         longest = self.engine.target.executor.limits.max_length or self.limits.cache_tokens
         most = _LETTERS * min(longest, self.limits.cache_tokens)
         if len(text) > most:
-            raise InputError(f"the text has {len(text):,} letters; at most {most:,} are read here")
+            raise LengthError(f"the text has {len(text):,} letters; at most {most:,} are read here")
 
-    def _check_room(self, num_bytes: int = 0) -> None:
-        """For requests with so many bytes of images."""
+    def _check_room(self, tickets: Sequence[Ticket] = ()) -> None:
+        """For a request that is to be read; then for its tickets, which hold images."""
         if self._is_closing:
             raise _closing()
-        seconds = max(1.0, self._seconds_per_answer * len(self._waiting) / self.limits.num_at_once)
-        if len(self._waiting) >= self.limits.max_waiting:
-            raise BusyError(f"{len(self._waiting)} requests are waiting already; ask again later", seconds)
+        limits, num_waiting = self.limits, len(self._waiting) + self._num_reading
+        seconds = max(1.0, self._seconds_per_answer * num_waiting / limits.num_at_once)
+        if not tickets and len(self._running) + num_waiting >= limits.num_at_once + limits.max_waiting:
+            raise BusyError(f"{num_waiting} requests are waiting already; ask again later", seconds)
+        num_bytes = _num_bytes(tickets)
         held = _num_bytes([*list(self._running.values()), *self._waiting]) if num_bytes else 0
         if held and held + num_bytes > self.limits.image_bytes:
             raise BusyError("the images of those that wait fill this server's memory; ask again later", seconds)
@@ -212,11 +226,20 @@ class Owner:
             ticket = self._running[request]
             if step is not None:
                 done.append((request, step))
-            ticket.tell(step)
+            self._tell(ticket, step)
             if request.finish_reason is not None:
                 self._ended(request)
         if done:
             self.pace.learn(done)
+
+    def _tell(self, ticket: Ticket, step: Step | None) -> None:
+        try:
+            ticket.tell(step)
+        except Exception:  # of the one whose text cannot be told, and of nobody else
+            logger.exception("an answer could not be told")
+            error = ticket.request.error or ModelError("the answer could not be told; ask again")
+            ticket.request.fail(error)
+            ticket.abandon(error)
 
     def _drop(self) -> None:
         """Those whose client has gone leave now."""
@@ -226,7 +249,7 @@ class Owner:
         for ticket in (*gone, *(ticket for ticket in self._running.values() if ticket.is_cancelled)):
             ticket.request.fail(ticket.why)
         for ticket in gone:
-            ticket.tell(None)
+            self._tell(ticket, None)
 
     def _admit(self) -> None:
         """As many of those that wait as there is room for, in their order."""
@@ -251,11 +274,7 @@ class Owner:
     def _fail_all(self, error: SeeaheadError) -> None:
         for request, ticket in list(self._running.items()):
             request.fail(error)
-            try:
-                ticket.tell(None)
-            except Exception:  # the one whose text cannot be told must not take the owner's thread with it
-                logger.exception("an answer could not be told")
-                ticket.abandon(error)
+            self._tell(ticket, None)
             self._ended(request)
         self._batch = Batch(self.limits.prompt_tokens, cuts=True)
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from PIL.Image import Image
+
 from seeahead.errors import ImageError, InputError, shown
 from seeahead.images import load_image
-from seeahead.prompt import Prompt, make_prompt
+from seeahead.prompt import Message, Prompt, make_prompt
 from seeahead.serve.schema import ChatBody, ChatMessage, ImagePart
-from seeahead.serve.settings import ServeSettings
+from seeahead.serve.settings import READERS, ServeSettings
 
 _FETCHES = 4  # web addresses of one request that are read at once: each may hold a large image in memory
 _KIND = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
@@ -27,19 +28,41 @@ def chat_prompt(body: ChatBody, settings: ServeSettings) -> Prompt:
         raise InputError(f"the messages hold {body.num_images} images; at most {settings.max_images} are allowed here")
     calls = (call for message in body.messages for call in message.tool_calls or ())
     tools = {str(call.get("id")): _called(call) for call in calls}
-    messages: list[dict[str, Any]] = [
-        {"role": _ROLES[message.role], "content": [_content(part, settings) for part in parts]}
-        for message in body.messages
-        if (parts := list(_said(message, tools)))
-    ]
-    if messages and messages[-1]["role"] != "user":
-        raise InputError("the last message is not the user's; end the conversation with a question")
-    afar = [part for one in messages for part in one["content"] if str(part.get("image"))[:4].lower() == "http"]
-    with ThreadPoolExecutor(_FETCHES, "seeahead-fetches") as fetchers:
-        images = fetchers.map(partial(load_image, allow_urls=settings.allow_urls), [part["image"] for part in afar])
-        for part, image in zip(afar, images):
-            part["image"] = image
-    return make_prompt(messages)
+    said = [(message, list(_said(message, tools))) for message in body.messages]
+    urls = [part.url for _, parts in said for part in parts if isinstance(part, ImagePart)]
+    images = iter(_images([_source(url, settings) for url in urls], settings))
+    messages: list[Message] = []
+    is_after_tool = False
+    for message, parts in said:
+        role, is_tool = _ROLES[message.role], message.role == "tool"
+        made = tuple(part if isinstance(part, str) else next(images) for part in parts)
+        if role == "user" == (messages[-1].role if messages else None) and (is_tool or is_after_tool):
+            # What tools say and what the user says to it is one turn: many templates want turns to alternate.
+            made = (*messages.pop().parts, "\n\n", *made)
+        if made:
+            messages.append(Message(role, made))
+            is_after_tool = is_tool
+    return make_prompt(Prompt(tuple(messages)))
+
+
+def _images(sources: Sequence[str | Path], settings: ServeSettings) -> list[Image]:
+    """Web addresses are fetched side by side; nothing more is decoded once there is too much."""
+    sizes, most = list[int](), settings.image_bytes // READERS
+
+    def load(source: str | Path) -> Image:
+        if sum(sizes) <= most:
+            image = load_image(source, allow_urls=settings.allow_urls, max_pixels=settings.max_pixels)
+            sizes.append(3 * image.width * image.height)
+            if sum(sizes) <= most:
+                return image
+        raise ImageError(f"the images take more than {most:,} bytes when they are decoded; make them smaller")
+
+    fetchers = ThreadPoolExecutor(_FETCHES, "seeahead-fetches")
+    try:
+        fetched = [fetchers.submit(load, source) if _is_web(source) else None for source in sources]
+        return [load(source) if one is None else one.result() for source, one in zip(sources, fetched, strict=True)]
+    finally:
+        fetchers.shutdown(cancel_futures=True)
 
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "user"}
@@ -73,10 +96,8 @@ def _said(message: ChatMessage, tools: Mapping[str, str | None]) -> Iterator[str
         yield json.dumps(call.get("function", call), ensure_ascii=False)
 
 
-def _content(part: str | ImagePart, settings: ServeSettings) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    return {"type": "image", "image": _source(part.url, settings)}
+def _is_web(source: str | Path) -> bool:
+    return isinstance(source, str) and source[:4].lower() == "http"
 
 
 def _source(url: str, settings: ServeSettings) -> str | Path:
@@ -98,8 +119,9 @@ def _below(folder: Path, url: str) -> Path:
     refused = ImageError(f"{shown(url)} is not a file below the server's image folder; give one that is")
     try:
         parts = urlsplit(url)
-        path = Path(unquote(parts.path)).resolve(strict=True)
-        if parts.netloc not in ("", "localhost") or not path.is_relative_to(folder.resolve()):
+        path = Path(unquote(parts.path))
+        inside = path.resolve(strict=True).is_relative_to(folder.resolve())
+        if parts.netloc not in ("", "localhost") or not inside:
             raise refused
     except (OSError, ValueError, RuntimeError):
         raise refused from None

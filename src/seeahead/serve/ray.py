@@ -42,7 +42,8 @@ def deployed(
 
     `load`: arguments of `seeahead.load`. `settings`: those of `ServeSettings`. `drafters`: names that clients may give
     beside the default one. `resources`: Ray's options of a replica (`{"num_gpus": 1}`). A replica takes twice as many
-    requests as share its passes; the others wait with Ray. Raises InputError for settings that are not allowed.
+    requests as share its passes; `max_waiting` others wait with each of Ray's proxies. Raises InputError for settings
+    that are not allowed.
     """
     checked = settings_from(**{"host": "0.0.0.0", **settings})  # Ray listens, and not on this machine alone
 
@@ -60,6 +61,7 @@ def deployed(
         name="seeahead",
         num_replicas=num_replicas,
         max_ongoing_requests=2 * checked.num_at_once,
+        max_queued_requests=max(1, checked.max_waiting),
         graceful_shutdown_timeout_s=_DRAIN_SECONDS,
         ray_actor_options=dict(resources or {}),
         request_router_config=RequestRouterConfig(request_router_class=Router),

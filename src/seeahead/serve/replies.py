@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from time import time
 from typing import Any
 
@@ -30,10 +30,18 @@ class Choice:
     text: str = ""
     logprobs: list[TokenLogprob] = field(default_factory=list)
     record: Generation | None = None
+    offsets: list[int] = field(default_factory=list)
+    """Where each token begins in the text; those of one character where it stands."""
+    _bytes: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
+    _letters: int = 0
 
     def add(self, event: Event) -> None:
         self.text += event.text
         self.logprobs += event.logprobs
+        for one in event.logprobs:
+            self.offsets.append(self._letters)
+            data = one.said.data
+            self._letters += len(one.said.text if data is None else self._bytes.decode(data))
         if event.reply is not None:
             self.record = event.reply.record
 
@@ -68,7 +76,7 @@ class Shape:
         }
 
     def _choice(self, choice: Choice) -> Json:
-        logprobs = self._logprobs(choice.logprobs)
+        logprobs = self._logprobs(choice.logprobs, choice.offsets)
         said: Json = {"text": choice.text}
         if self.is_chat:
             said = {"message": {"role": "assistant", "content": choice.text, "refusal": None}}
@@ -80,9 +88,7 @@ class Shape:
 
     def chunk(self, choice: Choice, event: Event) -> Json:
         """The chunk of what a step says."""
-        logprobs, before = self._logprobs(event.logprobs), len(choice.text) - len(event.text)
-        if logprobs is not None and not self.is_chat:
-            logprobs["text_offset"] = [before + place for place in logprobs["text_offset"]]
+        logprobs = self._logprobs(event.logprobs, choice.offsets[len(choice.offsets) - len(event.logprobs) :])
         body = self._chunk(choice, {"content": event.text}, logprobs)
         if self.details:
             pieces = [piece for piece in event.pieces if piece.token_ids]
@@ -106,17 +112,17 @@ class Shape:
         told = {"index": choice.index, **said, "logprobs": logprobs, "finish_reason": finish_reason}
         return {**self._head(is_chunk=True), "choices": [told]}
 
-    def _logprobs(self, said: Sequence[TokenLogprob]) -> Json | None:
+    def _logprobs(self, said: Sequence[TokenLogprob], offsets: Sequence[int]) -> Json | None:
         if not self.wants_logprobs:
             return None
         if self.is_chat:
             return {"content": [_chat_logprob(one) for one in said], "refusal": None}
-        ends = list(accumulate(len(one.said.text) for one in said))
         return {
             "tokens": [one.said.text for one in said],
             "token_logprobs": [_finite(one.logprob) for one in said],
-            "top_logprobs": [{other.text: _finite(value) for other, value in one.top} for one in said],
-            "text_offset": [0, *ends][: len(said)],
+            # Of tokens with the same text the likelier one counts.
+            "top_logprobs": [{other.text: _finite(value) for other, value in reversed(one.top)} for one in said],
+            "text_offset": [*offsets],
         }
 
 
@@ -167,6 +173,7 @@ def figures(choices: Sequence[Choice], *, details: bool) -> Json:
         "num_spec_steps": len(accepted),
         "num_accepted_draft_tokens": sum(accepted),
         "num_draft_tokens": sum(drafted),
+        "num_spec_tokens": ticket.asked.num_nodes,
         **({"per_step_accepted": accepted, "per_step_drafted": drafted} if details else {}),
     }
     return {

@@ -28,8 +28,8 @@ def listening(host: str, port: int) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
         opened.listen(1024)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:
+        reason = "it is no name of a host" if isinstance(error, UnicodeError) else error.strerror or str(error)
         raise InputError(
             f"{shown(host)} port {port} cannot be listened on: {reason}; choose another --host or --port"
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator, model_validator
@@ -10,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 MOST_STOPS = 16
 MOST_LOGPROBS = 20
 Text = Annotated[str, Field(max_length=4 << 20)]
+_Stop = Annotated[str, Field(max_length=1000)]
+_Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
+# Of untrusted lists the first fault is told: to collect all of them takes seconds.
+_List = Field(max_length=1000, fail_fast=True)
 
 
 class _Closed(BaseModel):
@@ -18,10 +23,13 @@ class _Closed(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_what_asks_for_nothing(cls, value: Any) -> Any:
-        """An answer that is sent back has `annotations`, `audio` and more, which hold nothing."""
+        """An answer that is sent back has `annotations`, `audio` and more, which hold nothing. One that asks for
+        something is enough to refuse them all."""
         if not isinstance(value, dict):
             return value
-        return {name: one for name, one in value.items() if name in cls.model_fields or one not in (None, [], {})}
+        unknown = (name for name, one in value.items() if name not in cls.model_fields and one not in (None, [], {}))
+        names = {*cls.model_fields, *islice(unknown, 1)}
+        return {name: one for name, one in value.items() if name in names}
 
 
 class ImageAddress(_Closed):
@@ -63,7 +71,7 @@ class ChatMessage(_Closed):
     """One turn. An assistant's may call tools and say nothing; a tool's names the call that it answers."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | Annotated[list[Part], Field(max_length=1000)] | None = None
+    content: Text | Annotated[list[Part], _List] | None = None
     name: Annotated[str, Field(max_length=200)] | None = None
     tool_calls: Annotated[list[dict[str, Any]], Field(max_length=100)] | None = None
     tool_call_id: Annotated[str, Field(max_length=200)] | None = None
@@ -108,15 +116,15 @@ class RequestBody(BaseModel):
     }
 
     model: Annotated[str, Field(max_length=500)]
-    max_tokens: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
+    max_tokens: _Count | None = None
     temperature: Annotated[StrictFloat, Field(ge=0, le=2)] | None = None
     top_p: Annotated[StrictFloat, Field(gt=0, le=1)] | None = None
     top_k: Annotated[StrictInt, Field(ge=-1, le=10_000_000)] | None = None
     min_p: Annotated[StrictFloat, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[StrictFloat, Field(gt=0, le=100)] | None = None
-    stop: Text | Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=MOST_STOPS, fail_fast=True)] | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
-    n: Annotated[StrictInt, Field(ge=1, le=128)] | None = None
+    n: _Count | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     speculative: Speculative | None = None
@@ -144,8 +152,10 @@ class RequestBody(BaseModel):
         return self.speculative or Speculative()
 
     @property
-    def most_tokens(self) -> int | None:
-        return getattr(self, "max_completion_tokens", None) or self.max_tokens
+    def most_tokens(self) -> tuple[str, int | None]:
+        """What the answer may have, after the name of the field that says it."""
+        name = "max_completion_tokens" if getattr(self, "max_completion_tokens", None) else "max_tokens"
+        return name, getattr(self, name)
 
     @property
     def num_choices(self) -> int:
@@ -173,8 +183,8 @@ class ChatBody(RequestBody):
         "modalities": (["text"],),
     }
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
-    max_completion_tokens: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1), _List]
+    max_completion_tokens: _Count | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=MOST_LOGPROBS)] | None = None
 

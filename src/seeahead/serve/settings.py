@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from seeahead.errors import InputError, shown
+from seeahead.image_formats import MAX_PIXELS
 
+READERS = 4
+"""Requests whose images are decoded at once."""
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 _HOST = re.compile(r"[^/\s*@]+")
 
@@ -24,7 +27,12 @@ class OwnerLimits(BaseModel):
     max_waiting: int = Field(default=256, ge=0)
     prompt_tokens: int = Field(default=256, ge=16, description="of prompts read between two steps of other answers")
     num_kept: int = Field(default=8, ge=0, le=1024, description="of ended answers' slots, kept for next turns")
-    image_bytes: int = Field(default=2 << 30, ge=1 << 20, description="of images of requests that are not answered yet")
+    image_bytes: int = Field(
+        default=2 << 30,
+        ge=1 << 20,
+        description="of images of requests that are not answered "
+        "yet, and of bodies of these; one request's may take as much as there is for each that is read at once",
+    )
     cache_tokens: int = Field(default=65_536, ge=256, description="of all slots together, also of those that are kept")
 
 
@@ -36,11 +44,12 @@ class ServeSettings(OwnerLimits):
     model_name: str = Field(min_length=1, max_length=200)
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65_535)
-    api_keys: tuple[str, ...] = Field((), repr=False)
+    api_keys: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), repr=False)
     allow_urls: bool = False
     image_folder: Path | None = None
     max_body_bytes: int = Field(64 << 20, ge=1 << 10, description="bytes of a request's body")
     max_images: int = Field(8, ge=0, le=1000)
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MAX_PIXELS, description="of one image")
     max_choices: int = Field(8, ge=1, le=128, description="the most `n` may be")
     max_new_tokens: int = Field(1024, ge=1)
     timeout_seconds: float = Field(600.0, gt=0)

@@ -31,13 +31,13 @@ class GoneError(SeeaheadError):
 class Asked:
     """What one answer is asked for.
 
-    `settings` are those of `Engine.stream_batch`. `drafter` is a served name; "" and "auto" are the default one.
+    `settings` are those of `Engine.stream_batch`. `drafter` is a served name; "auto" is the default one.
     `num_nodes`: most drafted tokens of a step. `num_logprobs`: how many tokens beside the chosen one are told with
     their log-probabilities; None: not even the chosen one's. `details`: what was refused is told.
     """
 
     settings: Mapping[str, Any]
-    drafter: str = ""
+    drafter: str = "auto"
     num_nodes: int | None = None
     num_logprobs: int | None = None
     details: bool = False
@@ -84,6 +84,8 @@ class Ticket:
     why: SeeaheadError = field(default_factory=lambda: GoneError("the client has gone away"))
     seconds_to_first_token: float | None = None
     seconds: float = 0.0
+    gaps: list[float] = field(default_factory=list)
+    """Seconds between its steps."""
     number: int = 0
     events: asyncio.Queue[tuple[int, Event]] = field(default_factory=asyncio.Queue)
     """Which the answers of one request share, each under its number."""
@@ -113,7 +115,10 @@ class Ticket:
     def tell(self, step: Step | None) -> None:
         """Of a step, or of the first token; called by the owner's thread."""
         pieces = tuple(self.answer.pieces(step))
-        self.seconds = monotonic() - self.started
+        seconds = monotonic() - self.started
+        if step is not None:
+            self.gaps.append(seconds - self.seconds)
+        self.seconds = seconds
         if self.seconds_to_first_token is None and self.request.answer:
             self.seconds_to_first_token = self.seconds
         refused: tuple[str, ...] = ()

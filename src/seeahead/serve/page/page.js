@@ -168,10 +168,21 @@ function finish(turn, done, how) {
   // An answer that failed is no turn of the conversation: it is asked for again, or the next question joins this one.
   const isTurn = Boolean(said.text) && !said.error;
   if (isTurn) state.turns.push({ role: "assistant", content: said.text });
-  view.action("Try again", () => again(turn, isTurn)).classList.add("again");
+  if (said.error?.isRefused && !said.text) takeBack();
+  else view.action("Try again", () => again(turn, isTurn)).classList.add("again");
   if (said.error?.needsKey || plain?.said.error?.needsKey) askForKey();
   speak([said.error ? said.error.message : said.text, told?.textContent]);
   follow();
+}
+
+/** What the server refuses goes back to where it was typed and chosen: with the next question it would be refused again. */
+function takeBack() {
+  const { content, images } = state.turns.pop();
+  const texts = content.filter((part) => part.type === "text").map(({ text }) => text);
+  at("question").value = [...texts, at("question").value].filter(Boolean).join("\n");
+  state.images.unshift(...images);
+  showImages();
+  grow();
 }
 
 /** A screen reader is told of the answer once, when it is finished. */
@@ -240,8 +251,9 @@ async function send() {
   const text = at("question").value.trim();
   const parts = state.images.map(({ url }) => ({ type: "image_url", image_url: { url } }));
   // A question whose answer failed is asked together with the next one.
-  const before = state.turns.at(-1)?.role === "user" ? state.turns.pop().content : [];
-  state.turns.push({ role: "user", content: [...before, ...parts, ...(text ? [{ type: "text", text }] : [])] });
+  const before = state.turns.at(-1)?.role === "user" ? state.turns.pop() : { content: [], images: [] };
+  const content = [...before.content, ...parts, ...(text ? [{ type: "text", text }] : [])];
+  state.turns.push({ role: "user", content, images: [...before.images, ...state.images] });
   at("empty").hidden = true;
   speak([]);
   for (const old of document.querySelectorAll(".again")) old.remove();
@@ -261,9 +273,10 @@ async function add(files) {
   const problems = [];
   const most = state.model?.seeahead.max_images ?? 8;
   if (state.model && !state.model.seeahead.takes_images) return refuse(new Error("This model reads no images."));
+  const numSent = state.turns.reduce((sum, { images }) => sum + (images?.length ?? 0), 0); // each question sends all
   for (const file of files) {
-    if (state.images.length >= most) {
-      problems.push(`At most ${most} images can be sent at once.`);
+    if (numSent + state.images.length >= most) {
+      problems.push(`A conversation can have at most ${most} images.`);
       break;
     }
     await imageOf(file).then((image) => state.images.push(image), (error) => problems.push(error.message));

@@ -41,7 +41,7 @@ async function* chunks(reader) {
       const data = event.slice(6);
       if (data === "[DONE]") return;
       const chunk = parsed(data);
-      if (chunk.error) throw new Error(sentence(chunk.error.message ?? "the server failed"));
+      if (chunk.error) throw refusal(chunk.error, "the server failed");
       yield chunk;
     }
   }
@@ -72,7 +72,14 @@ async function asked(path, how) {
   if (reply.ok) return reply;
   if (reply.status === 401) throw unknownKey(how.headers);
   const told = await reply.json().catch(() => null);
-  throw new Error(sentence(told?.error?.message ?? `the server answered ${reply.status}`) + waitOf(reply));
+  throw refusal(told?.error, `the server answered ${reply.status}`, waitOf(reply));
+}
+
+/** An Error with the server's sentence; `isRefused` where the same question would be refused again. */
+function refusal(told, otherwise, more = "") {
+  const error = new Error(sentence(told?.message ?? otherwise) + more);
+  error.isRefused = told?.type === "invalid_request_error";
+  return error;
 }
 
 /** The server's sentence names the header, which is nothing that a reader of the page can set. */

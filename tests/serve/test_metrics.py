@@ -1,0 +1,44 @@
+"""What is counted for those who monitor a server."""
+
+import re
+from types import SimpleNamespace
+from urllib.request import urlopen
+
+from tests.serve.conftest import chat, serving
+from tests.serve.test_streams import counted
+
+
+def test_counters_add_up(served, client):
+    names = ("prompt_tokens", "generation_tokens", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens",
+             "spec_decode_num_accepted_tokens_per_pos", "request_success")  # fmt: skip
+
+    def all_counted():
+        return {name: counted(served, f"vllm:{name}_total", model_name="tiny") for name in names}
+
+    def steps():
+        return counted(served, "vllm:inter_token_latency_seconds_count")
+
+    before, steps_before = SimpleNamespace(**all_counted()), steps()
+    usage = client.chat.completions.create(**{**chat("one two one two one two"), "max_tokens": 40}).usage
+    after, details = SimpleNamespace(**all_counted()), usage.completion_tokens_details
+    accepted = after.spec_decode_num_accepted_tokens - before.spec_decode_num_accepted_tokens
+    by_place = after.spec_decode_num_accepted_tokens_per_pos - before.spec_decode_num_accepted_tokens_per_pos
+    drafted = after.spec_decode_num_draft_tokens - before.spec_decode_num_draft_tokens
+    assert after.prompt_tokens - before.prompt_tokens == usage.prompt_tokens
+    assert after.generation_tokens - before.generation_tokens == usage.completion_tokens
+    assert after.request_success - before.request_success == 1
+    assert accepted == by_place == details.accepted_prediction_tokens
+    assert drafted - accepted == details.rejected_prediction_tokens
+    assert counted(served, "vllm:request_success_total", finished_reason="length") > 0
+    for name in ("e2e_request_latency", "request_time_per_output_token"):
+        assert counted(served, f"vllm:{name}_seconds_count") == after.request_success
+    assert steps() - steps_before == usage.completion_tokens - 1 - accepted
+
+
+def test_counters_are_there_before_they_count():
+    """What comes into being with its first value has no rate then."""
+    with serving() as fresh, urlopen(f"{fresh.url}/metrics", timeout=10) as reply:
+        lines = reply.read().decode().splitlines()
+    named = {line.split()[2].removesuffix("_total") for line in lines if line.startswith("# TYPE")}
+    there = {re.sub(r"(_total|_sum)?\{.*", "", line) for line in lines if 'model_name="tiny"' in line}
+    assert named - there == {"vllm:spec_decode_num_accepted_tokens_per_pos", "seeahead:refused_requests"}
