@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seeahead.api import Engine, load
-    from seeahead.errors import DrafterError, ImageError, InputError, ModelError, SeeaheadError
+    from seeahead.errors import DrafterError, ImageError, InputError, LengthError, ModelError, SeeaheadError
     from seeahead.families import register_family
     from seeahead.hf_generate import custom_generate
     from seeahead.reply import Piece, Reply
@@ -28,6 +28,7 @@ __all__ = [
     "SeeaheadError",
     "InputError",
     "ImageError",
+    "LengthError",
     "ModelError",
     "DrafterError",
     "__version__",
@@ -44,6 +45,7 @@ _HOMES = {
     "SeeaheadError": "seeahead.errors",
     "InputError": "seeahead.errors",
     "ImageError": "seeahead.errors",
+    "LengthError": "seeahead.errors",
     "ModelError": "seeahead.errors",
     "DrafterError": "seeahead.errors",
 }
