@@ -51,7 +51,7 @@ class Bodies:
     def _check(self, num_bytes: int) -> None:
         if num_bytes > self._most_bytes:
             raise ApiError(413, f"the body is larger than {self._most_bytes:,} bytes, the limit; send less")
-        if num_bytes < self._held > self._most_together:
+        if self._held > max(num_bytes, self._most_together):
             told = "the bodies of other requests fill this server's memory; ask again later"
             raise ApiError.of(BusyError(told, 1.0))
 

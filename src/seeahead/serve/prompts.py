@@ -36,7 +36,7 @@ def chat_prompt(body: ChatBody, settings: ServeSettings) -> Prompt:
     for message, parts in said:
         role, is_tool = _ROLES[message.role], message.role == "tool"
         made = tuple(part if isinstance(part, str) else next(images) for part in parts)
-        if role == "user" == (messages[-1].role if messages else None) and (is_tool or is_after_tool):
+        if messages and role == messages[-1].role == "user" and (is_tool or is_after_tool):
             # What tools say and what the user says to it is one turn: many templates want turns to alternate.
             made = (*messages.pop().parts, "\n\n", *made)
         if made:
