@@ -58,7 +58,7 @@ class Hasty(SelfDrafter):
 @pytest.fixture(scope="module")
 def here():
     with serving(more=lambda executor: Hasty(executor, depth=3, name="hasty"), max_new_tokens=200) as found:
-        found.owner.pace.set = lambda requests: None  # drafts are made also where they do not pay
+        found.owner.pace.set = lambda requests, **_: None  # drafts are made also where they do not pay
         yield found
 
 
