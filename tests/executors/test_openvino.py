@@ -17,8 +17,9 @@ from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs, PromptInputs, Want
 from seeahead.executors import converted, openvino
+from seeahead.executors.language import StateShape
 from seeahead.executors.openvino import OpenVinoExecutor
-from seeahead.executors.pages import PagedSlot, Pages, PageShape
+from seeahead.executors.pages import PagedSlot, Pages
 from seeahead.families import choice, family_for, loading
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
@@ -152,7 +153,7 @@ def test_a_tree_may_be_read_in_any_number_of_passes(model_type, most):
 
 
 def test_pages_grow_and_slots_keep_what_they_hold():
-    pages = Pages([PageShape(2, 4), PageShape(2, 4), PageShape(1, 4)], 4, "float32")
+    pages = Pages([StateShape(2, 4), StateShape(2, 4), StateShape(1, 4)], 4, "float32")
     slots = [PagedSlot(pages) for _ in range(3)]
     for number, slot in enumerate(slots):
         pages.hold(slot.blocks, 9)

@@ -19,8 +19,9 @@ from seeahead.errors import ModelError
 from seeahead.executor import Scores, Slot, TreeInputs, Want
 from seeahead.executors.converted import arithmetic, check_installed, compiled, converted
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
+from seeahead.executors.language import StateShape
 from seeahead.executors.paged_attention import AttentionFacts, is_page
-from seeahead.executors.pages import PagedSlot, Pages, PageShape
+from seeahead.executors.pages import PagedSlot, Pages
 from seeahead.executors.parts import Part
 from seeahead.executors.reading import as_read, looked_up
 from seeahead.executors.sequences import Fed, Run, Widths, fed_prompt, fed_tree, filler, tables
@@ -77,7 +78,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         return True
 
     def separate(self) -> bool:
-        """No: slots share the graph's state, or nothing runs."""
+        """No: all slots share the pages of one graph."""
         return False
 
     def open(self, capacity: int) -> PagedSlot:
@@ -127,7 +128,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
             self._layers |= frozenset(want.layers) - {-1, 0}
             self._compile()
         firsts = [0, *accumulate(sum(len(run.embeddings) for run in one.runs) for one in fed)]
-        rows = [first + row for first, one in zip(firsts, fed, strict=False) for row in one.rows]
+        rows = [first + row for first, one in zip(firsts[:-1], fed, strict=True) for row in one.rows]
         runs = [run for one in fed for run in one.runs]
         if told is None:
             width = self._widths.width(firsts[-1])
@@ -178,7 +179,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         return self._request.infer(inputs, share_inputs=True, share_outputs=True)
 
 
-def _page_shapes(facts: AttentionFacts) -> tuple[PageShape, PageShape]:
+def _page_shapes(facts: AttentionFacts) -> tuple[StateShape, StateShape]:
     """Of a layer's keys and values."""
     heads = facts.num_key_heads
-    return PageShape(heads, facts.key_width), PageShape(heads, facts.value_width)
+    return StateShape(heads, facts.key_width), StateShape(heads, facts.value_width)

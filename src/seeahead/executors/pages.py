@@ -7,30 +7,24 @@ that nobody holds are used again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import finalize
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seeahead.executors.language import StateShape
 from seeahead.executors.slots import TreeSlot
 
 _LEAST = 8
 """Blocks there are room for at first."""
 
 
-class PageShape(NamedTuple):
-    """Of one layer's keys, or of its values."""
-
-    heads: int
-    width: int
-
-
 class Pages:
     """All blocks. `size`: tokens of one. `version` counts how often they were allocated anew, where views end."""
 
-    def __init__(self, shapes: Sequence[PageShape], size: int, kind: Any) -> None:
+    def __init__(self, shapes: Sequence[StateShape], size: int, kind: Any) -> None:
         """`shapes`: of keys and values of all layers, in numbers of this `kind`, whose bytes alone matter here. Those
         of one shape lie in one array, so few calls move a token."""
         self.size, self.version, self._kind = size, 0, kind
@@ -39,7 +33,7 @@ class Pages:
         self._free: list[int] = []
         self._num_blocks = 0
 
-    def _made(self, shape: PageShape, num_blocks: int) -> Any:
+    def _made(self, shape: StateShape, num_blocks: int) -> Any:
         """Zeros, since attention multiplies what it does not look at by nothing, and no number is left of that."""
         number = sum(one == shape for one, _ in self._order)
         return np.zeros((number, num_blocks, shape.heads, self.size, shape.width), self._kind)

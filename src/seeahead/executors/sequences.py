@@ -111,7 +111,7 @@ def fed_tree(slot: PagedSlot, number: int, window: int) -> Fed:
     if window and not is_chain and slot.length + pending > window:
         return _paths(slot, start, number)
     nodes = list(range(start, pending))
-    tree = None if is_chain else _seen(ancestors, nodes)
+    tree = None if is_chain else slot.visible(len(nodes))[:, start:].numpy()
     return Fed(slot, [_run(slot, slot.blocks, nodes, start, tree)], list(range(len(nodes)))[-number:])
 
 
@@ -119,14 +119,6 @@ def _run(slot: PagedSlot, blocks: Sequence[int], nodes: list[int], start: int, t
     assert slot.embeddings is not None, "nodes are remembered before they are read"
     assert slot.place_ids is not None
     return Run(slot.length + start, blocks, slot.embeddings[nodes], slot.place_ids[:, nodes], tree)
-
-
-def _seen(ancestors: Sequence[Sequence[int]], nodes: Sequence[int]) -> Any:
-    place = {node: number for number, node in enumerate(nodes)}
-    tree = np.zeros((len(nodes), len(nodes)), np.bool_)
-    for row, node in zip(tree, nodes, strict=True):
-        row[[place[one] for one in ancestors[node] if one in place]] = True
-    return tree
 
 
 def _paths(slot: PagedSlot, start: int, number: int) -> Fed:
