@@ -69,13 +69,13 @@ def _example(model: PreTrainedModel, num_additions: int, num_axes: int) -> dict[
     """Inputs of a pass over three tokens."""
     new, width = 3, model.config.get_text_config().hidden_size
     kind = next(model.get_decoder().parameters()).dtype
-    positions = torch.arange(new)[None]
+    positions = torch.arange(new)[:, None]
     example = {
-        "embeddings": torch.randn(1, new, width, dtype=kind),
-        "positions": positions if num_axes == 1 else positions.expand(num_axes, 1, -1),
+        "embeddings": torch.randn(new, 1, width, dtype=kind),
+        "positions": positions if num_axes == 1 else positions.expand(num_axes, -1, 1),
         "rows": torch.arange(new),
     }
-    additions = [torch.zeros(1, new, width, dtype=kind) for _ in range(num_additions)]
+    additions = [torch.zeros(new, 1, width, dtype=kind) for _ in range(num_additions)]
     return {**example, "additions": additions} if additions else example
 
 
@@ -86,7 +86,7 @@ def _name(graph: Any, inputs: Sequence[str], outputs: Sequence[str], example: di
     for ports, names in ((graph.inputs, inputs), (graph.outputs, outputs)):
         for port, name in zip(ports, names, strict=True):
             port.get_tensor().set_names({name})
-    states, positions = [1, -1, example["embeddings"].shape[2]], [*example["positions"].shape[:-1], -1]
+    states, positions = [-1, 1, example["embeddings"].shape[2]], [*example["positions"].shape[:-2], -1, 1]
     sizes = dict.fromkeys(inputs, states) | {"positions": positions, "rows": [-1]}
     graph.reshape({port: openvino.PartialShape(sizes[port.get_any_name()]) for port in graph.inputs})
 

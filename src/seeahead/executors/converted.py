@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -183,6 +184,8 @@ def compiled(path: Path, precision: str, layers: Collection[int]) -> tuple[Any, 
             if not kept & result.input_value(0).get_names():
                 graph.remove_result(result)
         facts = with_attention(graph)
+        if kind != "f32":
+            _keep_in_16_bits(graph)
         return core.compile_model(graph, "CPU", settings), facts
     except (RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1][:200]
@@ -190,3 +193,22 @@ def compiled(path: Path, precision: str, layers: Collection[int]) -> tuple[Any, 
             f"OpenVINO cannot run the converted model in {placed(path.parent)}: {reason}; delete the folder, and it is "
             "converted again"
         ) from None
+
+
+def _keep_in_16_bits(graph: Any) -> None:
+    """OpenVINO computes in 32 bits whatever lies between an output and the products before it, which for hidden states
+    is the sum of all layers; so a product, which changes nothing, stands before these outputs."""
+    from openvino import opset13
+
+    for result in graph.get_results():
+        states = result.input_value(0)
+        if not any(name.startswith("hidden.") for name in states.get_names()):
+            continue
+        width = states.get_partial_shape()[2].get_length()
+        same = opset13.convert(opset13.constant(np.eye(width, dtype=np.float16)), states.get_element_type())
+        product = opset13.matmul(states, same, False, False)
+        names = states.get_names()
+        states.get_tensor().set_names(set())
+        product.output(0).get_tensor().set_names(names)
+        result.input(0).replace_source_output(product.output(0))
+    graph.validate_nodes_and_infer_types()

@@ -15,7 +15,10 @@ def num_hooks(module: nn.Module) -> int:
 
     Hooks that return hidden states, transformers' own and ours, only look on.
     """
+    own = vars(module)  # asking the module itself for what it has not is slow, and this is asked before every answer
+    in_its_place = ("_hf_hook" in own) + ("forward" in own)
+    if not (own["_forward_hooks"] or own["_forward_pre_hooks"]):
+        return in_its_place
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     looking = ("transformers.", "seeahead.")
-    others = [hook for hook in hooks if not str(getattr(hook, "__module__", "")).startswith(looking)]
-    return len(others) + hasattr(module, "_hf_hook") + ("forward" in vars(module))
+    return in_its_place + sum(not str(getattr(hook, "__module__", "")).startswith(looking) for hook in hooks)

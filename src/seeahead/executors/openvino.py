@@ -135,7 +135,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
             if width > firsts[-1]:
                 runs.append(filler(self._pages, self._spare, runs[0], width - firsts[-1]))
             told = [*rows, *[0] * (width - len(rows))]
-        embeddings = torch.cat([run.embeddings for run in runs])[None].float()
+        embeddings = torch.cat([run.embeddings for run in runs])[:, None].float()
         try:
             results = self._infer({**self._inputs(runs, embeddings, told), **tables(runs)})
             for one in fed:
@@ -144,17 +144,17 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
             for one in fed:
                 one.release()
         features = {
-            layer: torch.from_numpy(results[f"hidden.{layer}"][0][rows]).to(self._computes_in)
+            layer: torch.from_numpy(results[f"hidden.{layer}"][rows, 0]).to(self._computes_in)
             for layer in want.layers
             if layer
         }
         if 0 in want.layers:
-            features[0] = as_read(self.family.model, embeddings[0][rows]).to(self._computes_in)
+            features[0] = as_read(self.family.model, embeddings[rows, 0]).to(self._computes_in)
         # The next pass writes into the same memory.
-        return torch.from_numpy(np.array(results["logits"][0][: len(rows)])), features
+        return torch.from_numpy(np.array(results["logits"][: len(rows), 0])), features
 
     def _inputs(self, runs: Sequence[Run], embeddings: Tensor, told: Sequence[int]) -> dict[str, Any]:
-        positions = torch.cat([run.positions for run in runs], 1)[:, None]
+        positions = torch.cat([run.positions for run in runs], 1)[..., None]
         inputs = {
             "embeddings": embeddings.numpy(),
             "positions": (positions if self._num_axes > 1 else positions[0]).numpy(),
@@ -164,7 +164,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
             added = [
                 torch.zeros_like(run.embeddings) if run.additions is None else run.additions[number] for run in runs
             ]
-            inputs[f"addition.{number}"] = torch.cat(added)[None].float().numpy()
+            inputs[f"addition.{number}"] = torch.cat(added)[:, None].float().numpy()
         return inputs
 
     def _infer(self, inputs: dict[str, Any]) -> Any:
