@@ -127,7 +127,9 @@ class TreeInputs:
 @dataclass(frozen=True)
 class Limits:
     """What an executor serves: `max_length` tokens of prompt and answer together (None: any number), `max_rows` tokens
-    of all trees of a pass (None: any number), hidden states of `width`, results on `device`."""
+    of all trees of a pass (None: any number), hidden states of `width`, results on `device`.
+
+    `row_step`: a pass over trees of more than one token takes as long as one over the next multiple of it."""
 
     vocab_size: int
     max_length: int | None
@@ -135,6 +137,39 @@ class Limits:
     device: torch.device
     dtype: torch.dtype = torch.float32
     max_rows: int | None = None
+    row_step: int = 1
+
+    def filled(self, rows: int) -> int:
+        """How many rows a pass over trees of `rows` tokens has."""
+        return rows if rows == 1 else -(-rows // self.row_step) * self.row_step
+
+
+class Widths:
+    """How many rows passes over trees have, one after the other; as many as tokens where nothing is filled up.
+
+    An executor that fills them up prepares every operation anew where a pass has another number of rows than the one
+    before, which can take as long as half of a pass. So sizes come in steps, and one stays for a while after it was
+    needed.
+    """
+
+    _PATIENCE = 2
+    """Passes that may be smaller than what they are filled up to."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self.last, self._num_smaller = limits, 0, 0
+
+    def forget(self) -> None:
+        """After a prompt the next pass is another one anyway. `last` is 0 then."""
+        self.last = 0
+
+    def width(self, rows: int) -> int:
+        """Of the next pass, over trees of so many tokens."""
+        wanted = self._limits.filled(rows)
+        if wanted < self.last and self._num_smaller < self._PATIENCE and self._limits.row_step > 1:
+            self._num_smaller += 1
+            return self.last
+        self.last, self._num_smaller = wanted, 0
+        return wanted
 
 
 class Executor(Protocol):

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import replace
 
 import pytest
 import torch
 
 from seeahead.decode import run, run_step, start, steps
-from seeahead.drafters import pass_times, spec_of
+from seeahead.drafters import spec_of
 from seeahead.drafters.calibration import Calibration, OwnCalibration, facts_of
 from seeahead.drafters.candidates import Candidates
 from seeahead.drafters.experience import Experience
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
-from seeahead.drafters.pass_times import PassTimes
 from seeahead.errors import DrafterError
-from seeahead.executor import NOTHING, ModelInputs
+from seeahead.executor import ModelInputs
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
@@ -226,58 +224,6 @@ def test_what_is_allotted_are_the_best_nodes_of_all_drafts():
     assert cut[1] == sure
     assert (cut[0].tree.tokens, list(cut[0].scores)) == ((1,), [0.5])
     assert len(drafter.allot([replace(unsure, scores=[0.01, 0.01, 0.01])])[0].tree) == 0
-
-
-def test_times_are_measured_and_follow_the_machine():
-    times = PassTimes(TARGET)
-    assert times.seconds(1) > 0
-    for _ in range(50):
-        times.learn(1, 1, 2.0)
-        times.learn(9, 1, 6.0)
-        times.learn(8, 8, 4.0)
-    assert times.seconds(1) == pytest.approx(2.0, rel=0.3)
-    assert times.seconds(9) == pytest.approx(6.0, rel=0.3)
-    assert times.seconds(8, 8) == pytest.approx(4.0, rel=0.1)
-    assert times.seconds(100) > times.seconds(9)
-
-
-def test_a_row_more_never_seems_to_cost_much(monkeypatch):
-    """What was seen of small and of large passes says something of those between: no cliff where a tree would end."""
-    monkeypatch.setattr(pass_times, "_measured", lambda executor: (1.0,) * 32)
-    times = PassTimes(TARGET)
-    for number in range(200):
-        times.learn(4 + number % 3, 1, 1.0)
-        times.learn(10 + number % 3, 1, 1.3)
-    steps = [times.seconds(rows + 1) - times.seconds(rows) for rows in range(1, 32)]
-    assert max(steps) < 0.1
-    assert times.seconds(11) == pytest.approx(1.3 * times.seconds(5), rel=0.1)
-
-
-def test_where_the_machine_slows_drafters_and_target_slow_alike():
-    times = PassTimes(TARGET)
-    experience = Experience(times)
-    for _ in range(60):
-        times.learn(1, 1, 1.0)
-        experience.drafted("one", 1, 0.1)
-        experience.started("one", 0.3)
-    for _ in range(20):
-        times.learn(1, 1, 2.0)
-    assert experience.level("one", 1) == pytest.approx(0.2, rel=0.1)
-    assert experience.start_seconds("one") == pytest.approx(0.6, rel=0.1)
-
-
-def test_of_a_slow_model_one_pass_is_measured():
-    slow, seen = TableExecutor(TARGET.table), []
-
-    def forward(trees, want=NOTHING):
-        seen.append(sum(len(tree.parents) for tree in trees))
-        time.sleep(0.25)
-        return TableExecutor.forward(slow, trees, want)
-
-    slow.forward = forward
-    times = PassTimes(slow)
-    assert seen == [1]
-    assert times.seconds(1) < times.seconds(8) < 2 * times.seconds(1)
 
 
 def test_members_by_name():

@@ -57,14 +57,15 @@ class AutoDrafting(PlannedDrafting):
         self._models: dict[str, DraftModel] = {}
         self._have_read: set[str] = set()
         self._names = [name for name, member in drafter.members.items() if isinstance(member, ModelDrafter)]
-        others = ((name, member) for name, member in drafter.members.items() if name not in self._names)
-        self._draftings: dict[str, Drafting] = {name: member.start(context) for name, member in others}
+        others = {name: member for name, member in drafter.members.items() if name not in self._names}
+        self._draftings: dict[str, Drafting] = {name: member.start(context) for name, member in others.items()}
         self._past: list[Feedback] = []
         self._led = ""
         self._pool = self._empty()
         self._spent = 0.0
         self._pair: tuple[str, str] | None = None
         self._seconds = self._times()
+        drafter.experience.times.begin()
         # The one that will lead, as far as is known, starts before the answer does.
         lead, promise = self._promising()
         if promise.rate > self._least(1 / self._seconds[0]):
@@ -109,10 +110,13 @@ class AutoDrafting(PlannedDrafting):
         most = max(self._drafter.limits.num_nodes, self._drafter.limits.depth)
         return [times.seconds(num * (1 + number), num) / num for number in range(most + 2)]
 
-    def _best(self, pool: Candidates, budget: int) -> tuple[int, float]:
-        """How many nodes of the pool make the most tokens a second, and how many that is."""
-        scores = [pool.nodes[place].score for place in pool.ranked()[:budget]]
-        return best_number(scores, lambda number: self._seconds[number] + self._spent)
+    def _best(
+        self, pool: Candidates, budget: int, further: Sequence[float] = (), seconds: float = 0.0
+    ) -> tuple[int, float]:
+        """How many nodes of the pool make the most tokens a second, and how many that is; with `further` nodes of such
+        scores, which take `seconds` to propose, if there are any."""
+        scores = sorted((*(node.score for node in pool.nodes), *further), reverse=True)[:budget]
+        return best_number(scores, lambda number: self._seconds[number] + self._spent + seconds)
 
     def _lead(self, pool: Candidates, budget: int) -> str | None:
         """The model that is to grow the tree, if one pays."""
@@ -198,9 +202,8 @@ class AutoDrafting(PlannedDrafting):
             # What others have said of a node's children is worth no second time.
             gains = {node: pool.nodes[node].score * (1.0 - pool.covered(node)) for node in ready}
             chosen = sorted(sorted(ready, key=lambda node: -gains[node])[: limits.width])
-            number, rate = self._best(pool, budget)
-            gain = sum(gains[node] for node in chosen)
-            if gain <= rate * (self._level(name) + self._seconds[number + 1] - self._seconds[number]):
+            further = self._best(pool, budget, [gains[node] for node in chosen], self._level(name))
+            if further[1] <= self._best(pool, budget)[1]:
                 return
             yield from self._expand(name, model, chosen, places, pool, _NUM_CHILDREN)
 

@@ -29,7 +29,7 @@ _LEVELS = 4
 def with_costs(drafter: ModelDrafter, target: Target) -> ModelDrafter:
     """`drafter`, bound to `target`, with the costs of both measured: the best of a few passes each. About a second for
     a target of a hundred million parameters on a CPU."""
-    session, inputs, sizes = prompted(target.executor, range(1000), _PROMPT, _MEASURED)
+    session, inputs, sizes = prompted(target.executor, range(1000), _PROMPT, apart(target.executor, _MEASURED))
     rounds = list(time_passes(session, inputs, sizes, _REPEATS))
     passes = {size: min(seconds[size] for seconds in rounds) for size in sizes}
     limits, width, levels = target.executor.limits, drafter.limits.width, list[float]()
@@ -46,7 +46,7 @@ def with_costs(drafter: ModelDrafter, target: Target) -> ModelDrafter:
             torch.cuda.current_stream(limits.device).synchronize()
         levels.append(perf_counter() - started)
         _pass_seconds(session, [1])
-    costs = CostModel(passes_between(passes), min(levels) / _LEVELS)
+    costs = CostModel(passes_between(passes, target.executor), min(levels) / _LEVELS)
     return replace(drafter, limits=replace(drafter.limits, costs=costs))
 
 
@@ -75,7 +75,14 @@ def time_passes(
     words, shuffle = cycle(inputs.token_ids[0].tolist()), random.Random(0)
     tokens = list(islice(words, max(sizes, default=0)))
     for _ in range(num_rounds):
-        yield {size: _pass_seconds(session, tokens[:size]) for size in shuffle.sample(sizes, len(sizes))}
+        yield {size: settled_seconds(session, tokens[:size])[1] for size in shuffle.sample(sizes, len(sizes))}
+
+
+def settled_seconds(session: Session, tokens: Sequence[int]) -> tuple[float, float]:
+    """Of a pass over `tokens` and of one like it after it, where executors fill passes up because another size costs
+    more at first; else of a single one, and the same again."""
+    first = _pass_seconds(session, tokens)
+    return first, _pass_seconds(session, tokens) if session.executor.limits.row_step > 1 else first
 
 
 def _pass_seconds(session: Session, tokens: Sequence[int]) -> float:
@@ -89,12 +96,18 @@ def _pass_seconds(session: Session, tokens: Sequence[int]) -> float:
     return seconds
 
 
-def passes_between(known: dict[int, float]) -> tuple[float, ...]:
-    """Straight lines between what was measured; a longer pass never costs less than a shorter one."""
+def apart(executor: Executor, sizes: Sequence[int]) -> list[int]:
+    """The largest of the sizes of passes that take the executor as long as one another."""
+    return list({executor.limits.filled(size): size for size in sizes}.values())
+
+
+def passes_between(known: dict[int, float], executor: Executor) -> tuple[float, ...]:
+    """Straight lines between what was measured, in the steps of the executor; a longer pass never costs less than a
+    shorter one. `known` has the first and the last size."""
     places = sorted(known)
     found = [known[places[0]]]
     for low, high in pairwise(places):
         for length in range(low + 1, high + 1):
-            share = (length - low) / (high - low)
+            share = (min(executor.limits.filled(length), high) - low) / (high - low)
             found.append(max(found[-1], known[low] + share * (known[high] - known[low])))
     return tuple(found)

@@ -143,21 +143,21 @@ class Experience:
     def level(self, name: str, num_requests: int) -> float:
         """Seconds of a pass of a drafter for so many requests."""
         guess = _LEVEL_SHARE * (1 + 0.2 * (num_requests - 1))
-        return self._levels.get((name, num_requests.bit_length()), guess) * self.times.seconds(1)
+        return self._levels.get((name, num_requests.bit_length()), guess) * self.times.plain()
 
     def drafted(self, name: str, num_requests: int, seconds: float) -> None:
         known = self.level(name, num_requests)
         # A pass that was held up says nothing of the next, least of all a model's first one.
         taken = mixed(known, min(seconds, 2 * known), _MEMORY)
-        self._levels[name, num_requests.bit_length()] = taken / self.times.seconds(1)
+        self._levels[name, num_requests.bit_length()] = taken / self.times.plain()
 
     def start_seconds(self, name: str) -> float:
         guess = 3 * self.level(name, 1)
-        return self._starts[name] * self.times.seconds(1) if name in self._starts else guess
+        return self._starts[name] * self.times.plain() if name in self._starts else guess
 
     def started(self, name: str, seconds: float) -> None:
         known = self.start_seconds(name)
-        self._starts[name] = mixed(known, min(seconds, 2 * known), _MEMORY) / self.times.seconds(1)
+        self._starts[name] = mixed(known, min(seconds, 2 * known), _MEMORY) / self.times.plain()
 
 
 class OwnExperience:

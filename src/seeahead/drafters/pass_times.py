@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from seeahead.drafters.costs import passes_between, prompted, time_passes
-from seeahead.executor import Executor
+from seeahead.drafters.costs import apart, passes_between, prompted, settled_seconds, time_passes
+from seeahead.executor import Executor, Widths
 
 MARGIN = 1.1
 """Over passes that requests share drafts have to promise so many times the tokens a second of none: what is expected of
@@ -26,6 +26,8 @@ class PassTimes:
 
     def __init__(self, executor: Executor) -> None:
         self._measured = _measured(executor)
+        self._change = _change_seconds(executor)
+        self._limits, self._widths = executor.limits, Widths(executor.limits)
         self._now: dict[int, float] = {}
         self._shape: dict[tuple[int, int], float] = {}
 
@@ -33,30 +35,43 @@ class PassTimes:
         """Measure larger passes as well."""
         if self._measured[0] <= _SLOW_SECONDS:
             known = {len(self._measured): self._measured[-1]}
-            self._measured += passes_between(known | _timed(executor, sizes))[1:]
+            self._measured += passes_between(known | _timed(executor, sizes), executor)[1:]
+
+    def begin(self) -> None:
+        """A prompt was read, so the next step is of another size than the pass before it."""
+        self._widths.forget()
 
     def seconds(self, rows: int, num_requests: int = 1) -> float:
-        """Of a step over so many rows of so many requests."""
-        load = num_requests.bit_length()
-        return self._expected(rows) * self._now.get(load, 1.0) * self._factor(load, rows)
+        """Of a step over so many rows of so many requests, after those that were learned from."""
+        load, width = num_requests.bit_length(), self._limits.filled(rows)
+        changes = width > self._widths.last or not self._widths.last  # a smaller one waits, and is taken for settled
+        return self._expected(load, width, changes=changes) * self._now.get(load, 1.0)
+
+    def plain(self) -> float:
+        """Seconds of a step over one row after one like it: how fast the machine is just now."""
+        return self._expected(1, 1, changes=False) * self._now.get(1, 1.0)
 
     def learn(self, rows: int, num_requests: int, seconds: float) -> None:
         """From a step that took `seconds`."""
-        load = num_requests.bit_length()
-        ratio, factor = seconds / self._expected(rows), self._factor(load, rows)
+        load, before, width = num_requests.bit_length(), self._widths.last, self._widths.width(rows)
+        ratio = seconds / self._expected(load, width, changes=width != before)
         # One step that was held up says nothing of the next.
         ratio = min(ratio, 3.0 * self._now.get(load, ratio))
-        self._now[load] = mixed(self._now.get(load), ratio / factor, _MEMORY)
-        error = max(-_MOST_ERROR, min(ratio / self._now[load] / factor - 1.0, _MOST_ERROR))
-        for knot, share in _knots(rows):
+        self._now[load] = mixed(self._now.get(load), ratio, _MEMORY)
+        error = max(-_MOST_ERROR, min(ratio / self._now[load] - 1.0, _MOST_ERROR))
+        for knot, share in _knots(width):
             known = self._shape.get((load, knot), 1.0)
             self._shape[load, knot] = known * (1.0 + (1 - _SHAPE_MEMORY) * share * error)
+
+    def _expected(self, load: int, width: int, *, changes: bool) -> float:
+        """Of a pass as wide as that, and of the change to it, where a machine is as fast as it was at first."""
+        return self._of_width(width) * self._factor(load, width) + changes * self._change
 
     def _factor(self, load: int, rows: int) -> float:
         """Between powers of two a straight line: a row more never costs much at once."""
         return sum(share * self._shape.get((load, knot), 1.0) for knot, share in _knots(rows))
 
-    def _expected(self, rows: int) -> float:
+    def _of_width(self, rows: int) -> float:
         known = self._measured
         if rows <= len(known):
             return known[rows - 1]
@@ -84,14 +99,28 @@ def _measured(executor: Executor) -> tuple[float, ...]:
     session.close()
     if once[1] > _SLOW_SECONDS:
         return tuple(once[1] * (1 + _SLOPE * further) for further in range(max(_SIZES)))
-    return passes_between(_timed(executor, _SIZES))
+    return passes_between(_timed(executor, _SIZES), executor)
+
+
+@torch.inference_mode()
+def _change_seconds(executor: Executor) -> float:
+    """What a pass takes longer after one of another size, where executors fill passes up."""
+    step = executor.limits.row_step
+    if step == 1:
+        return 0.0
+    session, inputs, sizes = prompted(executor, range(1000), _SHORT_PROMPT, [1, step])
+    tokens = inputs.token_ids[0].tolist() * step
+    found = [settled_seconds(session, tokens[:size]) for _ in range(_REPEATS) for size in sizes]
+    session.close()
+    return max(0.0, min(first - settled for first, settled in found))
 
 
 @torch.inference_mode()
 def _timed(executor: Executor, sizes: Sequence[int]) -> dict[int, float]:
     """Of the passes that fit, the best of a few each."""
     most = executor.limits.max_rows
-    session, inputs, fitting = prompted(executor, range(1000), _PROMPT, [s for s in sizes if most is None or s <= most])
+    sizes = apart(executor, [size for size in sizes if most is None or size <= most])
+    session, inputs, fitting = prompted(executor, range(1000), _PROMPT, sizes)
     found = list(time_passes(session, inputs, fitting, _REPEATS))
     session.close()
     return {size: min(seconds[size] for seconds in found) for size in fitting}

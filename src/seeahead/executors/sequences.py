@@ -15,10 +15,6 @@ from seeahead.errors import InputError
 from seeahead.executors.pages import PagedSlot, Pages
 from seeahead.executors.parts import ALL, Part
 
-_STEP = 8
-_PATIENCE = 3
-"""Passes that may be smaller than what they are filled up to."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -145,26 +141,6 @@ def _paths(slot: PagedSlot, start: int, number: int) -> Fed:
         first += len(nodes)
     fed.rows = [row_of[node] for node in range(pending - number, pending)]
     return fed
-
-
-class Widths:
-    """How many rows passes over trees are filled up to.
-
-    OpenVINO prepares every operation anew where a pass has another number of rows than the one before, which takes as
-    long as half of a pass of a small model. So sizes come in steps, and one stays for a while after it was needed.
-    """
-
-    def __init__(self) -> None:
-        self._last, self._num_smaller = 0, 0
-
-    def width(self, number: int) -> int:
-        """Rows of a pass over so many tokens."""
-        wanted = 1 if number == 1 else -(-number // _STEP) * _STEP
-        if wanted < self._last and self._num_smaller < _PATIENCE:
-            self._num_smaller += 1
-            return self._last
-        self._last, self._num_smaller = wanted, 0
-        return wanted
 
 
 def filler(pages: Pages, blocks: list[int], like: Run, number: int) -> Run:

@@ -1,0 +1,112 @@
+"""What steps of the target take: measured, learned, and in the steps in which executors fill passes up."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from seeahead.drafters import pass_times
+from seeahead.drafters.costs import passes_between
+from seeahead.drafters.experience import Experience
+from seeahead.drafters.pass_times import PassTimes
+from seeahead.executor import NOTHING, Widths
+from tests.table_executor import TableExecutor
+
+TARGET = TableExecutor.random(12, seed=1, spread=4.0)
+
+
+FILLING = TableExecutor(TARGET.table)
+"""Fills passes up to multiples of four rows."""
+FILLING.limits = replace(FILLING.limits, row_step=4)
+
+
+def test_passes_are_filled_up_in_steps_and_stay_wide_for_a_while():
+    widths = Widths(FILLING.limits)
+    assert [widths.width(rows) for rows in (1, 2, 5, 8, 3, 3, 3, 1, 1, 1)] == [1, 4, 8, 8, 8, 8, 4, 4, 4, 1]
+    widths.width(9)
+    widths.forget()
+    assert widths.width(2) == 4
+    others = Widths(TARGET.limits)
+    assert [others.width(rows) for rows in (5, 3, 8, 1)] == [5, 3, 8, 1]
+
+
+def test_passes_of_one_width_cost_the_same():
+    assert passes_between({1: 1.0, 8: 2.0}, TARGET)[3] == pytest.approx(1 + 3 / 7)
+    assert passes_between({1: 1.0, 4: 2.0, 8: 3.0}, FILLING) == (1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0)
+
+
+def test_another_width_costs_more_at_first_where_it_is_a_larger_one(monkeypatch):
+    monkeypatch.setattr(pass_times, "_measured", lambda executor: (1.0,) * 4 + (1.2,) * 4)
+    monkeypatch.setattr(pass_times, "_change_seconds", lambda executor: 0.5)
+    times = PassTimes(FILLING)
+    times.begin()
+    assert [times.seconds(rows) for rows in (1, 3, 7)] == [1.5, 1.5, 1.7]
+    for _ in range(9):
+        times.learn(3, 1, 1.0 if times.seconds(3) < 1.2 else 1.5)
+    assert [times.seconds(rows) for rows in (1, 3, 7)] == pytest.approx([1.0, 1.0, 1.7])
+    assert times.plain() == pytest.approx(1.0)
+    times.begin()
+    assert times.seconds(3) == pytest.approx(1.5)
+
+
+def test_what_a_change_costs_is_no_reason_to_think_the_machine_slow(monkeypatch):
+    monkeypatch.setattr(pass_times, "_measured", lambda executor: (1.0,) * 8)
+    monkeypatch.setattr(pass_times, "_change_seconds", lambda executor: 1.0)
+    times = PassTimes(FILLING)
+    for number in range(40):
+        times.learn(1 if number % 4 < 3 else 8, 1, 2.0 if number % 4 in (2, 3) else 1.0)
+    assert times.plain() == pytest.approx(1.0, rel=0.01)
+
+
+def test_times_are_measured_and_follow_the_machine():
+    times = PassTimes(TARGET)
+    assert times.seconds(1) > 0
+    for _ in range(50):
+        times.learn(1, 1, 2.0)
+        times.learn(9, 1, 6.0)
+        times.learn(8, 8, 4.0)
+    assert times.seconds(1) == pytest.approx(2.0, rel=0.3)
+    assert times.seconds(9) == pytest.approx(6.0, rel=0.3)
+    assert times.seconds(8, 8) == pytest.approx(4.0, rel=0.1)
+    assert times.seconds(100) > times.seconds(9)
+
+
+def test_a_row_more_never_seems_to_cost_much(monkeypatch):
+    """What was seen of small and of large passes says something of those between: no cliff where a tree would end."""
+    monkeypatch.setattr(pass_times, "_measured", lambda executor: (1.0,) * 32)
+    times = PassTimes(TARGET)
+    for number in range(200):
+        times.learn(4 + number % 3, 1, 1.0)
+        times.learn(10 + number % 3, 1, 1.3)
+    steps = [times.seconds(rows + 1) - times.seconds(rows) for rows in range(1, 32)]
+    assert max(steps) < 0.1
+    assert times.seconds(11) == pytest.approx(1.3 * times.seconds(5), rel=0.1)
+
+
+def test_where_the_machine_slows_drafters_and_target_slow_alike():
+    times = PassTimes(TARGET)
+    experience = Experience(times)
+    for _ in range(60):
+        times.learn(1, 1, 1.0)
+        experience.drafted("one", 1, 0.1)
+        experience.started("one", 0.3)
+    for _ in range(20):
+        times.learn(1, 1, 2.0)
+    assert experience.level("one", 1) == pytest.approx(0.2, rel=0.1)
+    assert experience.start_seconds("one") == pytest.approx(0.6, rel=0.1)
+
+
+def test_of_a_slow_model_one_pass_is_measured():
+    slow, seen = TableExecutor(TARGET.table), []
+
+    def forward(trees, want=NOTHING):
+        seen.append(sum(len(tree.parents) for tree in trees))
+        time.sleep(0.25)
+        return TableExecutor.forward(slow, trees, want)
+
+    slow.forward = forward
+    times = PassTimes(slow)
+    assert seen == [1]
+    assert times.seconds(1) < times.seconds(8) < 2 * times.seconds(1)
