@@ -6,15 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol
 
 import torch
 from torch import Tensor
 
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, Want
-from seeahead.executors.parts import ALL, Part
+from seeahead.executors.parts import ALL, AnySlot, Part
 from seeahead.executors.reading import Reader, as_read, language_inputs, looked_up
-from seeahead.executors.slots import TreeSlot
 
 _VISIBLE = "visible."
 
@@ -43,10 +42,7 @@ class EmbeddedFamily(Reader, Protocol):
     def additive_mask(self, visible: Tensor) -> Tensor: ...
 
 
-Held = TypeVar("Held", bound=TreeSlot)
-
-
-class EmbeddedExecutor(ABC, Generic[Held]):
+class EmbeddedExecutor(ABC, Generic[AnySlot]):
     """How such an executor reads prompts; passes are its own."""
 
     most_read: ClassVar[int] = 512
@@ -85,11 +81,11 @@ class EmbeddedExecutor(ABC, Generic[Held]):
         self._own(slot).cut(length)
 
     @abstractmethod
-    def _own(self, slot: Slot) -> Held:
+    def _own(self, slot: Slot) -> AnySlot:
         """The slot, which this executor has opened."""
 
     @abstractmethod
-    def _run(self, part: Part[Held], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
+    def _run(self, part: Part[AnySlot], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
         """Logits [1, vocabulary] after the last token of a part of a prompt, and the hidden states wanted of all of
         them, which are pending afterwards."""
 
@@ -137,7 +133,7 @@ class EmbeddedExecutor(ABC, Generic[Held]):
         embedded = as_read(self.family.model, part.embeddings).to(self.limits.dtype) if want.embeddings else None
         return Scores(logits, features, embedded)
 
-    def _prompt_part(self, prompt: PromptInputs) -> Part[Held]:
+    def _prompt_part(self, prompt: PromptInputs) -> Part[AnySlot]:
         slot, extras, length = self._own(prompt.slot), prompt.inputs.extras, prompt.inputs.length
         causal = torch.ones(length, length, dtype=torch.bool, device=self.family.device).tril()
         embeddings = extras.get("inputs_embeds")
