@@ -5,7 +5,7 @@ python3 -m tools.walk [-o out/walk] [STEP …]
 What is typed is taken from the documents. An image that documents speak of gives way to one that lies elsewhere under
 an odd name, a hub id to a model in a folder, the server's port to a free one. Every page is looked at in a browser:
 light, dark and 390 pixels wide. What can be measured there ends the walk: wider than the window, labels over another,
-images that are missing, a first image below the first screen. The images of all pages are kept for eyes. Ends with code 1
+images that are missing, a first image below the first screen. Images of all pages are kept for eyes. Ends with code 1
 at the first thing that does not go well. Needs Python, make and a Chromium; `make` brings the rest.
 """
 
@@ -39,7 +39,7 @@ SET_UP = ("pip install", "pip3 install")  # what make has done already
 START_SECONDS = 900.0
 # What a library says to its developers, or draws while it works.
 NOT_FOR_USERS = re.compile(
-    r"Traceback \(|\b\w+Warning\b|warnings\.warn|\d%\||^(?:\[W|WARNING)\b(?!: Location)", re.MULTILINE
+    r"Traceback \(|\b\w+Warning\b|warnings\.warn|\d%\||^\[W\d|^WARNING(?!: Location)", re.MULTILINE
 )
 
 

@@ -46,6 +46,13 @@ def test_the_documents_show_what_is_stored(monkeypatch, capsys):
     assert render.main() == 0, capsys.readouterr().out
 
 
+def test_every_stored_result_is_on_a_page_or_has_a_script_that_makes_it_again():
+    stored = {path.stem for path in (render.ROOT / "results").rglob("*.json")}
+    shown = {name for name in stored if name.startswith("bench-")} | set(render.STUDIES)
+    scripts = {path.stem.replace("_", "-") for path in (render.ROOT / "benchmarks").glob("*.py")}
+    assert stored <= shown | scripts
+
+
 def test_every_published_drafter_has_a_format_and_every_format_dialects_that_tests_know():
     formats, rows = registry()
     assert {row.format for row in rows} == formats.keys()
