@@ -41,6 +41,12 @@ def test_every_record_gets_its_documents(tmp_path):
     assert "docs/choosing-a-drafter.md" in found
 
 
+def test_the_page_of_a_method_begins_with_the_chart_of_its_run():
+    for run, page in render.METHODS.items():
+        head = (render.ROOT / page).read_text(encoding="utf-8").partition("\n## ")[0]
+        assert f"](../images/{run}-speed.svg)" in head, page
+
+
 def test_the_documents_show_what_is_stored(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["render.py", "--check"])
     assert render.main() == 0, capsys.readouterr().out
