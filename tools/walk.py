@@ -5,8 +5,9 @@ python3 -m tools.walk [-o out/walk] [STEP …]
 What is typed is taken from the documents. An image that documents speak of gives way to one that lies elsewhere under
 an odd name, a hub id to a model in a folder, the server's port to a free one. Every page is looked at in a browser:
 light, dark and 390 pixels wide. What can be measured there ends the walk: wider than the window, labels over another,
-images that are missing, a first image below the first screen. Images of all pages are kept for eyes. Ends with code 1
-at the first thing that does not go well. Needs Python, make and a Chromium; `make` brings the rest.
+images that are missing, a first image below the first screen. Images of all pages, and what commands said, are kept for
+eyes. Ends with code 1 at the first thing that does not go well. Needs Python, make and a Chromium; `make` brings the
+rest.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Walk:
         print("\n".join(f"  $ {line}" for line in text.splitlines() if line.strip()), flush=True)
         done = subprocess.run(["bash", "-eo", "pipefail", "-c", text], cwd=ROOT, env=environment(self.out), check=False,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")  # fmt: skip
+        with (self.out / "said.txt").open("a", encoding="utf-8") as kept:
+            kept.write(f"$ {text}\n{done.stdout}{done.stderr}\n")
         if done.returncode:
             raise WalkError(f"{text}\nends with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
         return told(text, done.stdout, done.stderr)
@@ -266,6 +269,7 @@ def main() -> int:
         parser.error(f"unknown step {unknown[0]}; steps are {', '.join(STEPS)}")
     out = args.output.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    (out / "said.txt").unlink(missing_ok=True)
     try:
         found()
         with browser() as page:
