@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WAIT_SECONDS = 600.0
+WAIT_SECONDS = 3600.0
+"""For a model on a machine that does other things as well."""
 _HIGHEST = 12_000
 """Pixels of a page that are kept; a taller image cannot be drawn."""
 

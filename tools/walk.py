@@ -37,7 +37,7 @@ NAMED_IMAGE = "examples/pictures/receipt.png"
 OWN_IMAGE = "photos of mine/Straße 1.jpg"
 SERVED_AT = "127.0.0.1:8000"
 SET_UP = ("pip install", "pip3 install")  # what make has done already
-START_SECONDS = 900.0
+START_SECONDS = 3600.0
 # What a library says to its developers, or draws while it works.
 NOT_FOR_USERS = re.compile(
     r"Traceback \(|\b\w+Warning\b|warnings\.warn|\d%\||^\[W\d|^WARNING(?!: Location)", re.MULTILINE
@@ -181,7 +181,7 @@ def serving(walk: Walk, command: str, port: int) -> Iterator[None]:
             time.sleep(0.5)
         yield
         process.send_signal(signal.SIGINT)
-        if code := process.wait(120):
+        if code := process.wait(600):
             raise WalkError(f"{command} ends with {code} when it is interrupted:\n{log.read_text()[-3000:]}")
         told(command, "", log.read_text(encoding="utf-8", errors="replace"))
     finally:
