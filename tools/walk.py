@@ -201,7 +201,9 @@ def asked(page: Page) -> None:
     data = (ROOT / NAMED_IMAGE).read_bytes()
     page.wait("!document.getElementById('drafter').disabled")
     page.ask(ASK.replace("BYTES", str(list(data))))
-    page.wait("document.querySelector('.verdict') && document.querySelector('.again')")
+    page.wait("document.querySelector('.again') || document.getElementById('problem').textContent")
+    if not page.ask("Boolean(document.querySelector('.verdict'))"):
+        raise BrowserError(f"the page has no answers to compare: {page.ask('document.body.innerText')[-500:]}")
 
 
 def report(walk: Walk) -> None:
