@@ -92,7 +92,7 @@ WRONG = {
     '<img src="missing.png" alt="a">': "no image at",
     '<div style="height: 900px"></div><svg width="200" height="50"></svg>': "the first image is at 9",
     CHART.format(5): 'label "one" lies over "two"',
-    CHART.format(90): "",
+    CHART.format(90) + "<p>Well.</p>": "",
 }
 
 
@@ -105,5 +105,8 @@ def test_what_is_wrong_with_a_page_is_measured(tmp_path):
             here = walk.Walk(tmp_path, page)
             with pytest.raises(walk.WalkError, match=says) if says else nullcontext():
                 here.look(f"page{number}", path.as_uri())
+        page.wait("document.querySelector('p')", 1.0)
+        with pytest.raises(browser.BrowserError, match=r"after 0 s the page has not come to document\.querySelector"):
+            page.wait("document.querySelector('h1')", 0.0)
     kept = {path.name for path in (tmp_path / "pages").iterdir()}
     assert {"page4-light.png", "page4-dark.png", "page4-phone.png"} <= kept

@@ -86,7 +86,7 @@ class Page:
     def wait(self, script: str, seconds: float = WAIT_SECONDS) -> None:
         """Until the expression is true. Raises BrowserError."""
         end = time.monotonic() + seconds
-        while not self.ask(script):
+        while not self.ask(f"Boolean({script})"):  # an element is an empty object as JSON
             if time.monotonic() > end:
                 raise BrowserError(f"after {seconds:.0f} s the page has not come to {script}")
             time.sleep(0.2)
