@@ -9,11 +9,12 @@ TEST_WORKERS ?= 2
 
 DOCS_STAMP := $(VENV)/.stamp-docs
 
-.PHONY: help demo docs test test-oldest check fix lock results clean
+.PHONY: help demo docs walk test test-oldest check fix lock results clean
 
 help:
 	@echo "make demo    ask the embedded model about images; writes out/demo.html"
 	@echo "make docs    build all documents as pages, with the Python reference; writes out/site"
+	@echo "make walk    type what the documents tell a newcomer to, and keep an image of every page in out/walk"
 	@echo "make test    run the tests"
 	@echo "make test-oldest  run the tests of exactness with the oldest supported transformers"
 	@echo "make check   lint, format and types"
@@ -29,6 +30,10 @@ demo: $(STAMP)
 docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "written: out/site/index.html"
+
+# It types make demo and make docs itself, as a newcomer would.
+walk: $(STAMP)
+	$(BIN)/python -m tools.walk
 
 test: $(STAMP)
 	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist worksteal

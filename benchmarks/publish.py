@@ -87,13 +87,14 @@ def line(stem: str, summary: Summary) -> str:
 
 
 def evidence(stem: str, summary: Summary) -> str:
-    """What the page of a method says of a run: machine, chart, and a short table of the first temperature."""
+    """What the page of a method says of a run: machine, and a short table of the first temperature.
+
+    The chart stands at the head of the page."""
     return "\n\n".join(_evidence(stem, summary))
 
 
 def _evidence(stem: str, summary: Summary) -> Iterator[str]:
     yield plain_words(summary.machine)
-    yield f"![{_ALTS[0]}](../images/{stem}-speed.svg)"
     yield from warnings(summary)
     for temperature, methods in [*summary.methods.items()][:1]:
         yield figures(temperature_title(temperature), methods, EVIDENCE)
@@ -162,5 +163,5 @@ def _images(summary: Summary) -> Iterator[tuple[str, str]]:
     methods = summary.headline_methods
     bars = [(SPELLED[word], chart) for word, chart in bar_charts.overview("o", methods).items()]
     plane = charts.speed_against_efficiency("p", methods, summary.record.costs)
-    yield "speed", grid(_ALTS[0], [*bars, ("decoding against tokens per pass (τ)", plane)], 2)
+    yield "speed", grid(_ALTS[0], [*bars, ("decoding (ratio of sums) against τ", plane)], 2)
     yield "scenarios", grid(_ALTS[1], [*bar_charts.scenarios("s", methods).items()], 2)

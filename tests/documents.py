@@ -10,10 +10,14 @@ _ENDS = {"|", ">", ">>", "<", "&&", "||", ";", ")", "&"}
 _ENVIRONMENT = re.compile(r"[A-Z_]+=\S*")
 
 
+def fenced(text: str, kinds: str = "[a-z]*") -> list[str]:
+    """Fenced blocks of a Markdown document whose kind, the word behind the fence, matches the whole of `kinds`."""
+    return re.findall(rf"^```(?:{kinds})\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
 def typed(text: str) -> Iterator[str]:
     """Lines of a Markdown document that a shell could be given: fenced ones, and code between backticks."""
-    fenced = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    for block in fenced:
+    for block in fenced(text):
         yield from block.replace("\\\n", " ").splitlines()
     rest = re.sub(r"^```[a-z]*\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     yield from (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", rest))

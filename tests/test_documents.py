@@ -13,7 +13,7 @@ from tools import docs_site
 from recipes.demo_model.__main__ import _parser
 from seeahead import cli
 from seeahead.testing import tiny_model, tiny_processor
-from tests.documents import commands_in, typed
+from tests.documents import commands_in, fenced, typed
 from tests.sizes import ROOT
 
 DOCUMENTS = sorted(
@@ -85,7 +85,7 @@ def test_every_recipe_that_is_named_is_there():
 
 def test_snippets_of_python_are_python():
     for name, text in TEXTS.items():
-        for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for block in fenced(text, "python"):
             ast.parse(textwrap.dedent(block), name)
 
 

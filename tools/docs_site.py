@@ -18,6 +18,9 @@ MORE = ("seeahead.bench.run", "seeahead.train.run.train_drafter", "seeahead.draf
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
+_RANGE = re.compile(r"(?<=\d)–(?=\d)")
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Adds pages that are made and not stored."""
     from mkdocs.structure.files import File
@@ -39,7 +42,7 @@ def pages() -> dict[str, str]:
 
 
 def on_page_markdown(text: str, page: Any, files: Any, **_: Any) -> str:
-    """Links that lead out of the pages become words."""
+    """Links that lead out of the pages become words; an interval such as 1.1–1.3 stays on one line."""
     known = {file.src_uri for file in files}
     folder = Path(page.file.src_uri).parent
 
@@ -47,4 +50,4 @@ def on_page_markdown(text: str, page: Any, files: Any, **_: Any) -> str:
         target = Path("/", folder, link[2]).resolve().relative_to("/").as_posix()
         return link[0] if target in known else f"`{link[1].strip('`')}`"
 
-    return _LINK.sub(kept, text)
+    return _RANGE.sub("–\u2060", _LINK.sub(kept, text))

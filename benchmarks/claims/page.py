@@ -14,7 +14,7 @@ from benchmarks.claims.judge import Finding, Outcome, judge, overall
 from benchmarks.claims.rules import CLAIMS, Book, Bound, Claim, read_claims
 from seeahead.bench.markdown import table
 from seeahead.bench.record import Record
-from seeahead.bench.words import counted
+from seeahead.errors import counted
 
 _SOURCES = {
     "paper": "the paper",

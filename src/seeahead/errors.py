@@ -46,3 +46,14 @@ def escaped(text: str, limit: int = 120) -> str:
 def shown(text: str) -> str:
     """The same between quotes."""
     return f"'{escaped(text)}'"
+
+
+def counted(num: int, noun: str) -> str:
+    """`num` of something that makes its plural with an s: 1 question, 2 questions."""
+    return f"{num} {noun}{'' if num == 1 else 's'}"
+
+
+def allowed(fault: str) -> str:
+    """What pydantic says of a wrong value, in words that stand behind "allowed: "."""
+    words = fault.removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable to ")[0]
+    return words.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")

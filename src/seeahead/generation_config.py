@@ -185,6 +185,8 @@ def check_settings(config: Any, settings: Mapping[str, Any], max_new_tokens: int
             raise InputError(
                 f"unknown setting '{name}'; {hint}allowed are those of generate and the fields of GenerationConfig"
             )
+        if name in OPTIONS and name != "penalty_alpha":  # which counts only beside another one
+            _check_allowed(name, settings[name])
     own = {name: settings[name] for name in _SAMPLING if name in settings}
     SamplingParams(**own, **({} if seed is None else {"seed": seed}))
     StopRule(1 if max_new_tokens is None else max_new_tokens)
@@ -195,6 +197,11 @@ def check_settings(config: Any, settings: Mapping[str, Any], max_new_tokens: int
 
 
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
+
+def _check_allowed(name: str, value: Any) -> None:
+    if not OPTIONS[name].allows(value):
+        raise InputError(f"{name}={shown_value(value)} is not supported: {OPTIONS[name].why}")
 
 
 def check(config: Any) -> None:
@@ -211,7 +218,7 @@ def check(config: Any) -> None:
                     f"the generation config sets {escaped(name)}={shown_value(value)}, which is unknown here and may "
                     "change answers; set it to None if it does not"
                 )
-        elif not option.allows(value) and (name != "penalty_alpha" or mode is GenerationMode.CONTRASTIVE_SEARCH):
-            raise InputError(f"{name}={shown_value(value)} is not supported: {option.why}")
+        elif name != "penalty_alpha" or mode is GenerationMode.CONTRASTIVE_SEARCH:
+            _check_allowed(name, value)
     if mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
         raise InputError(f"{mode.value} is not supported; allowed are greedy search and sampling")

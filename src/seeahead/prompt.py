@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 from PIL.Image import Image
 
 from seeahead.checked import check_letters
-from seeahead.errors import InputError, shown
+from seeahead.errors import InputError, counted, shown
 from seeahead.images import ImageSources, as_sources, load_image
 from seeahead.images.sources import is_list
 
@@ -118,7 +118,8 @@ def _checked(prompt: Prompt) -> Prompt:
     if not messages[-1].text.strip() and all(isinstance(part, str) for part in messages[-1].parts):
         raise InputError("the prompt is empty; give a question or an image")
     if captions and len(captions) != num_images:
-        raise InputError(f"{len(captions)} captions were given for {num_images} images; give one per image, in order")
+        given = f"{counted(len(captions), 'caption')} for {counted(num_images, 'image')}"
+        raise InputError(f"given: {given}; give one per image, in order")
     for number, message in enumerate(messages, 1):
         check_letters(message.text, "the prompt" if len(messages) == 1 else f"message {number}")
     for number, caption in enumerate(captions, 1):

@@ -113,7 +113,6 @@ def test_whatever_stands_in_a_record_its_markdown_shows_it_as_text(nasty):
 
 def test_a_methods_page_shows_greedy_answers_and_leads_to_the_rest():
     said = evidence("bench-demo", SUMMARY)
-    assert "](../images/bench-demo-speed.svg)" in said
     assert "### Greedy answers" in said
     assert "Sampled answers" not in said
     assert "[All figures](../results/bench-demo.md). [What the words mean](../glossary.md)." in said

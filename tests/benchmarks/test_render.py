@@ -41,9 +41,22 @@ def test_every_record_gets_its_documents(tmp_path):
     assert "docs/choosing-a-drafter.md" in found
 
 
+def test_the_page_of_a_method_begins_with_the_chart_of_its_run():
+    for run, page in render.METHODS.items():
+        head = (render.ROOT / page).read_text(encoding="utf-8").partition("\n## ")[0]
+        assert f"](../images/{run}-speed.svg)" in head, page
+
+
 def test_the_documents_show_what_is_stored(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["render.py", "--check"])
     assert render.main() == 0, capsys.readouterr().out
+
+
+def test_every_stored_result_is_on_a_page_or_has_a_script_that_makes_it_again():
+    stored = {path.stem for path in (render.ROOT / "results").rglob("*.json")}
+    shown = {name for name in stored if name.startswith("bench-")} | set(render.STUDIES)
+    scripts = {path.stem.replace("_", "-") for path in (render.ROOT / "benchmarks").glob("*.py")}
+    assert stored <= shown | scripts
 
 
 def test_every_published_drafter_has_a_format_and_every_format_dialects_that_tests_know():

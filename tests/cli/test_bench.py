@@ -79,12 +79,22 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
         (["--repeats", "0"], "repeats is 0; allowed is 1 or more"),
         (["--max-new-tokens", "0"], "max_new_tokens is 0; allowed is 1 or more"),
         (["--temperature", "0.7"], "temperatures are 0.7; 0 must be the lowest"),
+        (["--seed", "-1"], "seed is -1; allowed is a whole number from 0"),
+        (["--seed", str(2**64)], "allowed is a whole number from 0"),
+        (
+            ["--suite", "demo", "--data", "photos"],
+            "--suite demo and --data photos are both questions; give one of them",
+        ),
+        (["--growth", "transformers", "graps"], "executor is 'graps'; allowed are auto, transformers"),
+        (["--growth", "openvino:int3"], "dtype 'int3' is not supported by executor openvino"),
+        (["--growth", "-d", "lookup"], "--growth measures passes, and asks no questions; leave --drafter out"),
         (["-o", "pyproject.toml/out"], "cannot write into"),
         (["-d", "lokup"], "did you mean 'lookup'?"),
         (["--peers", "llama.cpp"], 'no peer \'llama.cpp\'; allowed: "transformers", "transformers lookup", '),
     ],
 )
-def test_wrong_input_is_one_line_and_exit_code_2(words, says, capsys, tmp_path):
+def test_wrong_input_is_one_line_and_exit_code_2(words, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(api, "load", None)
     output = [] if "-o" in words else ["-o", str(tmp_path)]
     assert main(["bench", *words, *output]) == 2
     error = capsys.readouterr().err

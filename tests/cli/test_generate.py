@@ -202,6 +202,8 @@ def test_control_characters_never_reach_a_terminal():
         (["--max-new-tokens", "many", "hi"], "see seeahead generate --help"),
         (["--temperature", "warm", "hi"], "see seeahead generate --help"),
         (["--stop", "", "hi"], "a stop string is empty"),
+        (["--option", "num_beams=4", "hi"], "num_beams=4 is not supported: beam search"),
+        (["--caption", "a", "hi"], "1 caption for 0 images; give one per image"),
         ([""], "the prompt is empty"),
         (["  \n "], "the prompt is empty"),
         (["-i", "missing.jpg", "hi"], "'missing.jpg' does not exist"),
@@ -212,6 +214,18 @@ def test_control_characters_never_reach_a_terminal():
 def test_wrong_settings_are_refused_before_a_model_is_loaded(words, says, loaded, capsys):
     assert says in refused(words, capsys)
     assert loaded.asked == []
+
+
+def test_a_chat_template_that_is_none_is_refused_before_a_model_is_loaded(loaded, tmp_path, capsys):
+    path = tmp_path / "template.jinja"
+    for text, says in (("{% for %}", "line 1 is no chat template"), ("\n{{ messages", "line 2 is no chat template")):
+        path.write_text(text)
+        assert says in refused(["--chat-template", str(path), "hi"], capsys)
+    assert loaded.asked == []
+    path.write_text(
+        "{% for message in messages %}{% generation %}{{ message }}{% endgeneration %}{% break %}{% endfor %}"
+    )
+    assert main(["generate", "--chat-template", str(path), "hi"]) == 0, "what transformers adds is let through"
 
 
 def test_broken_pictures_are_refused_before_a_model_is_loaded(loaded, tmp_path, picture, capsys):

@@ -72,6 +72,34 @@ def test_the_beginning_of_one_verb_names_it(given, capsys):
     assert f"did you mean '{next(verb for verb in cli.VERBS if verb.startswith(given))}'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("given", "meant"), [("helpp", "help"), ("verison", "version"), ("vers", "version")])
+def test_words_that_are_no_verbs_are_named_too(given, meant, capsys):
+    assert cli.main([given]) == 2
+    assert f"did you mean '{meant}'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "--cache-dir", "", "hello"],
+        ["generate", "-m", "", "hello"],
+        ["generate", "--drafter=", "hello"],
+        ["demo", "-o", ""],
+        ["bench", "-o", ""],
+        ["bench", "--data", ""],
+        ["report", ""],
+        ["serve", "--host", ""],
+        ["train", "drafter", "--recipe", "r.toml", "--output="],
+        ["export", "out/mine", "--as", "eagle3", "-o", ""],
+    ],
+    ids=" ".join,
+)
+def test_what_is_empty_is_not_the_folder_in_which_one_is(words, capsys):
+    assert cli.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is empty; " in line
+
+
 def test_help_explains_one_verb(capsys):
     assert cli.main(["help", "generate"]) == 0
     shown = capsys.readouterr().out

@@ -46,6 +46,11 @@ def test_a_refusal_names_the_option(option, value):
         settings(option, value)
 
 
+def test_a_refusal_says_what_is_allowed():
+    with pytest.raises(InputError, match="--port is '65536'; allowed: at most 65535"):
+        settings("--port", "65536")
+
+
 def test_a_name_that_no_host_can_have_is_one_line(never_loaded, capsys):
     assert main(["serve", "--host", "a..b"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -49,7 +49,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_loaded(tiny, talk, tmp_path, c
         (words("no/such/model", bad, tmp_path / "a"), "bad.jsonl line 2: messages is 3; allowed: a list of messages"),
         (words("no/such/model", tmp_path / "none.jsonl", tmp_path / "a"), "none.jsonl does not exist"),
         (words("no/such/model", "lava-instruct", tmp_path / "a"), "unknown training data 'lava-instruct'"),
-        (words(tiny, talk, tmp_path / "file"), "file: File exists; once that is mended the same command goes on"),
+        (words(tiny, talk, tmp_path / "file"), "cannot be a folder, since a file is there; give another --output"),
         (["train", "drafter", "-o", str(tmp_path / "a")], "no recipe given; add --recipe FILE"),
         (["train", "drafter", "--recipe", "x.toml"], "no folder given for the results; add --output FOLDER"),
         (["train", "drafter", "--recipe", "x.toml", "-o", str(tmp_path / "a")], "no recipe at x.toml"),

@@ -237,7 +237,7 @@ def test_images_and_captions_of_a_wrong_kind() -> None:
     assert "a caption is of type int" in refusal("What?", RED, 3)
     assert "a caption is of type bytes" in refusal("What?", RED, b"red")
     assert "a caption is None" in refusal("What?", RED, [None])
-    assert "2 captions were given for 1 images" in refusal("What?", RED, ["a", "b"])
+    assert "given: 2 captions for 1 image;" in refusal("What?", RED, ["a", "b"])
     assert "together with images or captions" in refusal(make_prompt("What?"), RED)
 
 

@@ -199,7 +199,7 @@ def test_captions_are_asked_for_where_none_are_given():
         (lambda: _views("M", captions="some"), "captions 'some' is not a source; allowed are given and own"),
         (lambda: EnsembleDrafter((_views("MT"),), "best"), "unknown rule 'best' for weights; allowed are grid, static"),
         (lambda: EnsembleDrafter(()), "an ensemble needs members"),
-        (lambda: EnsembleDrafter((_views("MT"),), weights=(0.5,)), "1 weights were given for 2 members"),
+        (lambda: EnsembleDrafter((_views("MT"),), weights=(0.5,)), "1 weight for 2 members"),
         (lambda: EnsembleDrafter((_views("MT"),), weights=(0.5, 0.6)), r"weights 0.5\+0.6 do not sum to one"),
         (lambda: EnsembleDrafter((_views("MT"),), weights=(1.5, -0.5)), "give shares from 0 to 1"),
         (lambda: _views("C").model(_context(prompt=Prompt(PICTURES.messages))), "a caption for each of the 2 images"),

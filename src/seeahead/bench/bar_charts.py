@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from seeahead.bench.charts import WIDTH, Methods, colour, ends_of, line, shortened, straight, svg, text
 from seeahead.bench.statistics import Interval
 from seeahead.bench.words import heading
+from seeahead.errors import counted
 
 
 def overview(ident: str, methods: Methods) -> dict[str, str]:
@@ -23,7 +24,9 @@ def scenarios(ident: str, methods: Methods) -> dict[str, str]:
     rows = {name: [part["ratio of sums"] for part in parts] for name, parts in groups.items()}
     highest, counts = _highest(rows.values()), methods[0].record.scenarios
     return {
-        name: bars(f"{ident}b{number}", f"Speed-up in {name}, {counts[name]} questions", methods, row, highest)
+        name: bars(
+            f"{ident}b{number}", f"Speed-up in {name}, {counted(counts[name], 'question')}", methods, row, highest
+        )
         for number, (name, row) in enumerate(rows.items())
     }
 

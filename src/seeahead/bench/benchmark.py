@@ -70,7 +70,7 @@ def run(
     per scenario, answers of your own up to `max_new_tokens`. `peers`: transformers' modes and other engines by name, an
     empty list for all at hand. `out`: a folder for record and page, where an interrupted run goes on; default none.
     """
-    _check({"count": count, "repeats": repeats, "max_new_tokens": max_new_tokens}, temperatures, out)
+    _check({"count": count, "repeats": repeats, "max_new_tokens": max_new_tokens}, temperatures, seed, out)
     peers, specs = _peers(peers, target), _drafters(methods, target)
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()) if out is None else out)
@@ -106,10 +106,12 @@ def _peers(named: Sequence[str] | None, target: str) -> list[str] | None:
     return names
 
 
-def _check(counts: Mapping[str, int | None], temperatures: Sequence[float], out: str | Path | None) -> None:
+def _check(counts: Mapping[str, int | None], temperatures: Sequence[float], seed: int, out: str | Path | None) -> None:
     for name, value in counts.items():
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; allowed is 1 or more")
+    if not 0 <= seed < 2**64:
+        raise InputError(f"seed is {seed}; allowed is a whole number from 0 to 2**64 - 1")
     if 0 not in temperatures or min(temperatures) < 0:
         found = ", ".join(f"{temperature:g}" for temperature in temperatures)
         raise InputError(f"temperatures are {found}; 0 must be the lowest: exactness is measured on greedy answers")

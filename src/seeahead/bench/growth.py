@@ -20,6 +20,7 @@ from seeahead.bench.record import PLAIN
 from seeahead.drafters.costs import prompted, time_passes
 from seeahead.errors import InputError, ModelError
 from seeahead.executor import NOTHING, Executor, ModelInputs
+from seeahead.families.choice import choose
 from seeahead.provenance import provenance
 from seeahead.session import Session
 from seeahead.tree import ROOT
@@ -86,8 +87,10 @@ def _described(target: str, engine: Engine) -> dict[str, Any]:
 def _loaded(target: str, arms: Sequence[str], device: str, tell: Progress) -> dict[str, Engine]:
     """Those that are named must run here; of the others, those that do."""
     engines: dict[str, Engine] = {}
-    for arm in arms or ARMS:
-        executor, _, dtype = arm.replace(":", " ").partition(" ")
+    split = [arm.replace(":", " ").partition(" ") for arm in arms or ARMS]
+    for executor, _, dtype in split if arms else ():  # all of them before the first is loaded
+        choose(executor, dtype or "auto", device, is_given=False)
+    for executor, _, dtype in split:
         tell(f"loading {executor}", 0.0)
         try:
             engine = api.load(target, PLAIN, executor=executor, dtype=dtype or "auto", device=device)

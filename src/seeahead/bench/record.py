@@ -213,6 +213,8 @@ def read_record(path: Path) -> Record:
         return Record.from_json(json.loads(path.read_bytes()))
     except InputError as error:
         reason = str(error)
+    except UnicodeDecodeError:
+        reason = "it is no text; give a JSON file of seeahead bench"
     except (OSError, ValueError, RecursionError) as error:
         reason = f"{getattr(error, 'strerror', None) or str(error)[:200]}; give a JSON file of seeahead bench"
     raise InputError(f"cannot read the record {path}: {reason}")

@@ -12,7 +12,8 @@ from seeahead.bench.answers import Answers, answers_of, bootstrap_weights
 from seeahead.bench.figures import Sample
 from seeahead.bench.record import PLAIN, Asked, Gap, Record, Run
 from seeahead.bench.statistics import Interval
-from seeahead.bench.words import MISSING, counted, heading, times
+from seeahead.bench.words import MISSING, heading, times
+from seeahead.errors import counted
 
 COUNTERPARTS = {"transformers": PLAIN, "transformers assisted": "language", "transformers lookup": "lookup"}
 """Which of our methods does what a peer does. Any other peer is set against the fastest of ours."""

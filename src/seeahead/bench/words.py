@@ -26,11 +26,6 @@ def anchor(word: str) -> str:
     return f"d{list(DEFINITIONS).index(word)}"
 
 
-def counted(num: int, noun: str) -> str:
-    """`num` of something that makes its plural with an s: 1 question, 2 questions."""
-    return f"{num} {noun}{'' if num == 1 else 's'}"
-
-
 class Cell(NamedTuple):
     """A figure for people; `spread` is its interval in the same unit, or nothing."""
 

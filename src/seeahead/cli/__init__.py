@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from seeahead import __version__
@@ -98,14 +99,16 @@ def _dispatch(words: list[str]) -> int:
 def parser_of(verb: str) -> argparse.ArgumentParser:
     """Of the options of a verb, examples included. Raises InputError, naming the nearest, for a word that is none."""
     if verb not in VERBS:
-        raise InputError(f"unknown command '{verb}'; {nearest(verb, VERBS)}commands are {', '.join(VERBS)}; {_SEE}")
-    from seeahead.cli.options import add_manners  # the overview does without what it takes to check values
+        near = nearest(verb, (*VERBS, "help", "version"))
+        raise InputError(f"unknown command '{verb}'; {near}commands are {', '.join(VERBS)}; {_SEE}")
+    from seeahead.cli.options import add_manners, path  # the overview does without what it takes to check values
 
     module = import_module(f"seeahead.cli.{verb}")
     about, _, examples = (module.__doc__ or "").partition("\n\n")
     parser = _Parser(
         prog=f"seeahead {verb}", description=about, epilog=examples, formatter_class=_AsWritten, allow_abbrev=False
     )
+    parser.register("type", Path, path)
     module.add_arguments(parser)
     add_manners(parser)
     return parser
@@ -166,6 +169,9 @@ class _Parser(argparse.ArgumentParser):
             name = wrong[0].partition("=")[0]
             known = [one for one in self._option_string_actions if one.startswith("--") == name.startswith("--")]
             raise InputError(f"unknown option '{name}'; {nearest(name, known)}see {self.prog} --help")
+        for action in self._actions:
+            if action.option_strings and getattr(found, action.dest, None) == "" != action.default:
+                self.error(f"argument {'/'.join(action.option_strings)}: it is empty; give a value, or leave it out")
         if left:
             self.error(f"nothing is expected at '{' '.join(left)}'; put words that belong together in quotes")
         return found

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from seeahead.cli import streams, terminal
 from seeahead.cli.options import add_target
+from seeahead.errors import InputError
 from seeahead.provenance import check_writable, write_json, write_text
 
 QUICK_COUNT = 2
@@ -29,7 +30,7 @@ _MOST_NAMED = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     suites = "which questions: demo (the default), three-tasks, or a public data set (docs/bench-data.md lists them)"
-    add("--suite", default="demo", help=suites)
+    add("--suite", help=suites)
     add("--data", type=Path, metavar="PATH", help="your own: a folder of images, or a .jsonl file of questions")
     add("--folder", type=Path, metavar="DIR", help="where a public data set lies on this machine")
     add("--count", type=int, metavar="N", help="questions per scenario (default: all)")
@@ -60,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.set_up_peers:
         return _set_up_peers(args.model, args.peers or ())
+    if args.data is not None and args.suite is not None:
+        raise InputError(f"--suite {args.suite} and --data {args.data} are both questions; give one of them")
     if args.growth is not None:
         return _growth(args)
     from seeahead import bench
@@ -81,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         result = bench.run(
             args.model,
             args.drafter,
-            args.data or args.suite,
+            args.data or args.suite or "demo",
             temperatures=args.temperature or ([0.0] if args.quick else [0.0, 1.0]),
             out=args.output,
             progress=report,
@@ -109,6 +112,9 @@ def _set_up_peers(target: str, names: Sequence[str]) -> int:
 def _growth(args: argparse.Namespace) -> int:
     from seeahead.bench import growth, growth_page
 
+    for name in ("suite", "data", "folder", "count", "drafter", "peers", "temperature"):
+        if getattr(args, name) is not None:
+            raise InputError(f"--growth measures passes, and asks no questions; leave --{name} out")
     paths = [args.output / name for name in ("growth.json", "growth.svg")]
     for path in paths:
         check_writable(path)

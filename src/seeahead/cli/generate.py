@@ -18,10 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seeahead.checked import read_text
 from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target
-from seeahead.errors import InputError, escaped
+from seeahead.cli.options import add_target, read_template
+from seeahead.errors import InputError, counted, escaped
 from seeahead.provenance import provenance
 
 if TYPE_CHECKING:
@@ -67,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
     with terminal.Progress() as report:
         from seeahead.api import load
 
-        path = args.chat_template
-        template = None if path is None else read_text(path, "give a file with a chat template", InputError)
+        template = read_template(args.chat_template)
         prompt = check(args, text, settings)
         engine = load(
             args.model,
@@ -152,8 +150,6 @@ def as_json(reply: Reply) -> dict[str, Any]:
 
 def stats(reply: Reply) -> str:
     """One line: how long, how fast, how well drafted."""
-    from seeahead.bench.words import counted
-
     generation, figures = reply.generation, reply.metrics
     num_tokens = len(reply.token_ids)
     parts = [f"{counted(num_tokens, 'token')} after a prompt of {generation.num_prompt_tokens}"]

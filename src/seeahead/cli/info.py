@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.table import Table
 
-from seeahead.bench.words import counted
 from seeahead.cli import streams, terminal
 from seeahead.cli.options import add_cache
+from seeahead.errors import counted
 from seeahead.provenance import provenance
 
 

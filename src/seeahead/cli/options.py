@@ -5,7 +5,33 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from seeahead.checked import read_text
 from seeahead.cli.defaults import Defaults, defaults
+from seeahead.errors import InputError, escaped
+
+
+def path(given: str) -> Path:
+    """What every `type=Path` of a verb is read by: no path is not the folder in which one is."""
+    if not given:
+        raise argparse.ArgumentTypeError("the path is empty; name one, or leave the option out")
+    return Path(given)
+
+
+def read_template(file: Path | None) -> str | None:
+    """The chat template of a file. Raises InputError for one that cannot be read, or is no Jinja."""
+    if file is None:
+        return None
+    from jinja2 import TemplateSyntaxError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    text = read_text(file, "give a file with a chat template", InputError)
+    try:
+        ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
+    except TemplateSyntaxError as error:
+        if "unknown tag" not in str(error):  # of which transformers has more than Jinja
+            where = f"{file} line {error.lineno}"
+            raise InputError(f"{where} is no chat template: {escaped(str(error))}; correct it") from None
+    return text
 
 
 def add_manners(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from seeahead.checked import read_text
 from seeahead.cli import streams, terminal
 from seeahead.cli.defaults import defaults
-from seeahead.cli.options import add_target
+from seeahead.cli.options import add_target, read_template
 from seeahead.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def run(args: argparse.Namespace) -> int:
         first, *others = args.drafter or [defaults().drafter or None]
         check_names(others, args.model)
         address = listening(settings.host, settings.port)  # what is taken already is said before a model is loaded
-        path = args.chat_template
-        template = None if path is None else read_text(path, "give a file with a chat template", InputError)
+        template = read_template(args.chat_template)
         engine = load(
             args.model,
             first,

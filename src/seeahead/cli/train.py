@@ -70,6 +70,8 @@ def training_log(out: Path) -> Iterator[Callable[[str], None]]:
             yield report
     except BrokenPipeError:  # nobody reads on
         raise
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"'{out}' cannot be a folder, since a file is there; give another --output") from None
     except OSError as error:  # a full disk, a folder that must not be written
         where = Path(error.filename).name if isinstance(error.filename, str) else out.name
         raise InputError(f"{where}: {error.strerror or error}; once that is mended the same command goes on") from None

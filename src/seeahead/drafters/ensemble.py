@@ -19,7 +19,7 @@ from seeahead.drafters.base import DraftIds, Member, ModelDrafter
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafters.weights import RULES, Array, Tokens, Weights
 from seeahead.drafting import DraftContext, Feedback, Plan
-from seeahead.errors import DrafterError, shown
+from seeahead.errors import DrafterError, counted, shown
 from seeahead.executor import Want
 from seeahead.sampling import mixture, probabilities_of
 from seeahead.tree import PendingNodes
@@ -45,7 +45,7 @@ class EnsembleDrafter(ModelDrafter):
         if num_rows < 1:
             raise DrafterError("an ensemble needs members; give views (views=MT) or other drafters (members=lookup)")
         if self.weights and len(self.weights) != num_rows:
-            raise DrafterError(f"{len(self.weights)} weights were given for {num_rows} members; give one for each")
+            raise DrafterError(f"{counted(len(self.weights), 'weight')} for {num_rows} members; give one for each")
         if self.weights and (min(self.weights) < 0 or abs(sum(self.weights) - 1) > 1e-6):
             told = "+".join(f"{weight:g}" for weight in self.weights)
             raise DrafterError(f"weights {told} do not sum to one; give shares from 0 to 1 that do")

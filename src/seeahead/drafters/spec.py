@@ -17,7 +17,7 @@ from seeahead.drafters.costs import with_costs
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafting import Drafter
-from seeahead.errors import DrafterError, shown
+from seeahead.errors import DrafterError, allowed, shown
 from seeahead.target import Target
 
 
@@ -68,9 +68,8 @@ class DrafterSpec(BaseModel):
         if fault["type"] == "extra_forbidden":
             known = ", ".join(cls.settings())
             raise DrafterError(f"drafter {shown(text)} has no setting {shown(name)}; it has {known}")
-        words = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ").partition(", unable to ")[0]
         given = shown(str(fault["input"]))
-        raise DrafterError(f"setting {name} of drafter {shown(text)} is {given}; allowed: {words}")
+        raise DrafterError(f"setting {name} of drafter {shown(text)} is {given}; allowed: {allowed(fault['msg'])}")
 
 
 class TreeSpec(DrafterSpec):

@@ -18,7 +18,7 @@ import torch
 
 from seeahead.api import Engine
 from seeahead.decode import Batch
-from seeahead.errors import InputError, LengthError, ModelError, SeeaheadError, shown
+from seeahead.errors import InputError, LengthError, ModelError, SeeaheadError, counted, shown
 from seeahead.executor import ModelInputs
 from seeahead.prompt import Prompt
 from seeahead.records import Step
@@ -187,7 +187,7 @@ class Owner:
         limits, num_waiting = self.limits, len(self._waiting) + self._num_reading
         seconds = max(1.0, self._seconds_per_answer * num_waiting / limits.num_at_once)
         if not tickets and len(self._running) + num_waiting >= limits.num_at_once + limits.max_waiting:
-            raise BusyError(f"{num_waiting} requests are waiting already; ask again later", seconds)
+            raise BusyError(f"{counted(num_waiting, 'request')} waiting already; ask again later", seconds)
         num_bytes = _num_bytes(tickets)
         held = _num_bytes([*list(self._running.values()), *self._waiting]) if num_bytes else 0
         if held and held + num_bytes > self.limits.image_bytes:

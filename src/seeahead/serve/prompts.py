@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from PIL.Image import Image
 
-from seeahead.errors import ImageError, InputError, shown
+from seeahead.errors import ImageError, InputError, counted, shown
 from seeahead.images import load_image
 from seeahead.prompt import Message, Prompt, make_prompt
 from seeahead.serve.schema import ChatBody, ChatMessage, ImagePart
@@ -25,7 +25,8 @@ _KIND = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
 def chat_prompt(body: ChatBody, settings: ServeSettings) -> Prompt:
     """Images decoded, fetched where that is allowed. Raises InputError."""
     if body.num_images > settings.max_images:
-        raise InputError(f"the messages hold {body.num_images} images; at most {settings.max_images} are allowed here")
+        held = counted(body.num_images, "image")
+        raise InputError(f"the messages hold {held}; at most {settings.max_images} may be there")
     calls = (call for message in body.messages for call in message.tool_calls or ())
     tools = {str(call.get("id")): _called(call) for call in calls}
     said = [(message, list(_said(message, tools))) for message in body.messages]

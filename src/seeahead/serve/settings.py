@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from seeahead.errors import InputError, shown
+from seeahead.errors import InputError, allowed, shown
 from seeahead.image_formats import MAX_PIXELS
 
 READERS = 4
@@ -83,7 +83,7 @@ def settings_from(**values: Any) -> ServeSettings:
         name, given = str(fault["loc"][0]).removesuffix("_seconds").replace("_", "-"), fault["input"]
         if isinstance(given, tuple):
             name, given = name.removesuffix("s"), ", ".join(map(str, given))
-        raise InputError(f"--{name} is {shown(str(given))}; allowed: {fault['msg'].lower()}") from None
+        raise InputError(f"--{name} is {shown(str(given))}; allowed: {allowed(fault['msg'])}") from None
     if settings.image_folder is not None and not settings.image_folder.is_dir():
         raise InputError(f"--image-folder {shown(str(settings.image_folder))} is no folder; give one that exists")
     return settings

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seeahead.errors import InputError, SeeaheadError
+from seeahead.errors import InputError, SeeaheadError, counted
 from seeahead.train.stage import Limits, Stage, load_tensors, save_tensors
 
 Loss = tuple[Tensor, dict[str, float]]
@@ -213,7 +213,7 @@ def fit(
     `scale_of(name)` is the share of the learning rate a parameter gets."""
     record, limits = stage.load(parameters), stage.limits
     if record.done:
-        stage.report(f"{stage.name}: done before, {record.step} steps")
+        stage.report(f"{stage.name}: done before, {counted(record.step, 'step')}")
         return
     stage.folder.mkdir(parents=True, exist_ok=True)
     logger, processes, optimizers = Logger(stage), Processes(), Optimizers(parameters, limits, scale_of)
@@ -238,7 +238,7 @@ def fit(
     if processes.is_first:
         stage.save(parameters, step, time.monotonic() - start, True)
         stage.memory.unlink(missing_ok=True)
-    stage.report(f"{stage.name}: finished after {step} steps")
+    stage.report(f"{stage.name}: finished after {counted(step, 'step')}")
 
 
 def gradient(

@@ -26,7 +26,7 @@ from torch import Tensor
 from seeahead.checked import checked, flag, real, several
 from seeahead.drafters.language import runs
 from seeahead.drafters.vision import pooled
-from seeahead.errors import InputError, escaped
+from seeahead.errors import InputError, counted, escaped
 from seeahead.executor import FEATURES, ModelInputs
 from seeahead.families.base import Family
 from seeahead.prompt import Prompt
@@ -172,7 +172,7 @@ class TargetResponses:
         write_text(path, "\n".join(lines) + "\n")
         pace = sum(len(row["ids"]) for row in rows) / max(seconds, 0.01)
         size = sum(value.nbytes for value in stored.values()) / 1e6
-        self.report(f"own answers: batch {number}, {len(rows)} answers, {pace:.0f} tokens/s, {size:.0f} MB")
+        self.report(f"own answers: batch {number}, {counted(len(rows), 'answer')}, {pace:.0f} tokens/s, {size:.0f} MB")
         return seconds
 
     def _view(self, inputs: ModelInputs, embeddings: Tensor) -> tuple[list[int], Tensor]:

@@ -1,7 +1,7 @@
 // The conversation: what was said so far, what is to be sent, and what runs.
 
 import { answer, imageOf, served } from "/page/stream.js";
-import { AnswerView, button, closeTip, isTipOpen, made, question, thumbnail, verdict } from "/page/view.js";
+import { AnswerView, button, closeTip, counted, isTipOpen, made, question, thumbnail, verdict } from "/page/view.js";
 
 const at = (id) => document.getElementById(id);
 const PLAIN = "none"; // the drafter that proposes nothing
@@ -86,7 +86,7 @@ async function run(view, body, drafter, signal) {
         count(said, chunk.seeahead, choice?.delta.content ?? "");
         view.add(chunk.seeahead.tokens, chunk.seeahead.refused ?? []);
       }
-      if (choice?.finish_reason === "length") view.say(`Cut after ${said.tokens} tokens: the settings or the model allow no more.`);
+      if (choice?.finish_reason === "length") view.say(`Cut after ${counted(said.tokens, "token")}: the settings or the model allow no more.`);
       metrics = chunk.metrics ?? metrics;
       view.show(figures(said, metrics));
       follow();
@@ -276,7 +276,7 @@ async function add(files) {
   const numSent = state.turns.reduce((sum, { images }) => sum + (images?.length ?? 0), 0); // each question sends all
   for (const file of files) {
     if (numSent + state.images.length >= most) {
-      problems.push(`A conversation can have at most ${most} images.`);
+      problems.push(`A conversation can have at most ${counted(most, "image")}.`);
       break;
     }
     await imageOf(file).then((image) => state.images.push(image), (error) => problems.push(error.message));

@@ -15,6 +15,8 @@ export function made(tag, className, text) {
   return element;
 }
 
+export const counted = (num, noun) => `${num} ${noun}${num === 1 ? "" : "s"}`;
+
 export function button(className, text, act) {
   const element = made("button", className, text);
   element.type = "button";
