@@ -6,10 +6,9 @@ decoded, and a web address is followed only where the caller allows it. Knows no
 
 import io
 import struct
-import threading
-import warnings
 import zlib
 from contextlib import closing
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from seeahead.errors import ImageError
+from seeahead.hidden_warnings import hidden
 from seeahead.image_formats import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -46,6 +46,8 @@ FORMATS = tuple(kind for kind in SUFFIXES if _is_readable(kind))
 _DECODER_ERRORS = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
                    RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error)  # fmt: skip
 _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+# Of Pillow: what is wrong with an image is said by an error, or does not matter.
+_quiet = partial(hidden, module=r"PIL\.")
 _DAMAGED = "is truncated or damaged; save or download it again"
 _DAMAGED_OR_CLOSED = "is truncated or damaged, or its file was closed; call its load() before the file is closed"
 
@@ -59,46 +61,17 @@ def load_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int
     `max_pixels` is refused before it is decoded.
     """
     if isinstance(source, Image.Image):
-        with _quiet:
+        with _quiet():
             return _to_rgb(source, "the PIL image", _DAMAGED_OR_CLOSED)
     if isinstance(source, np.ndarray):
-        with _quiet:
+        with _quiet():
             return _to_rgb(_from_array(source), "the array")
     name, data = read_source(source, allow_urls=allow_urls, max_bytes=MAX_BYTES)
     if not data:
         raise ImageError(f"{name} is empty; give an image in one of the formats {', '.join(FORMATS)}")
-    with _quiet, closing(_opened(data, name)) as image:
+    with _quiet(), closing(_opened(data, name)) as image:
         _check_size(*image.size, name, max_pixels)
         return _to_rgb(image, name)
-
-
-class _Quiet:
-    """While it is entered, Pillow does not warn: what is wrong with an image is said by an error, or does not matter.
-
-    Filters belong to the whole process. So the first thread that comes sets them and the last one restores them, and
-    nobody else's warnings are hidden."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._num_inside = 0
-        self._saved = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._num_inside == 0:
-                self._saved = warnings.catch_warnings()
-                self._saved.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._num_inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._num_inside -= 1
-            if self._num_inside == 0:
-                self._saved.__exit__(None, None, None)
-
-
-_quiet = _Quiet()
 
 
 def _opened(data: bytes, name: str) -> Image.Image:
