@@ -32,7 +32,7 @@ def test_the_first_thread_that_leaves_ends_it_for_nobody_else(inside):
             other.result(60)
             _noisy()  # pytest makes an error of it where it is shown
         assert list(warnings.filters) == before
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="later release"):
         _noisy()
 
 
