@@ -23,21 +23,21 @@ from seeahead.serve.metrics import Metrics
 from seeahead.serve.owner import OwnerLimits
 from seeahead.serve.replies import Choice, Shape
 from seeahead.serve.ticket import Event
-from tests.serve.conftest import IMAGE, KEY, chat, serving
+from tests.serve.conftest import IMAGE, KEY, PATIENCE, chat, serving
 from tests.serve.test_refusals import CHAT, sent
 
 
 @contextmanager
 def asking(served, body):
     """A request whose answer nobody reads; the connection is closed in the end."""
-    with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE)) as connection:
         headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
         connection.request("POST", CHAT, json.dumps(body).encode(), headers)
         yield connection
 
 
 def eventually(holds):
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + PATIENCE
     while not (found := holds()):
         assert time.monotonic() < ends
         time.sleep(0.01)
@@ -45,7 +45,7 @@ def eventually(holds):
 
 
 def counted(served, name, **labels):
-    with urlopen(f"{served.url}/metrics", timeout=10) as reply:
+    with urlopen(f"{served.url}/metrics", timeout=PATIENCE) as reply:
         lines = reply.read().decode().splitlines()
     found = [line for line in lines if re.match(rf"{name}[{{ ]", line)]
     found = [line for line in found if all(f'{key}="{value}"' in line for key, value in labels.items())]
@@ -86,7 +86,7 @@ def test_images_of_others_hold_up_no_text(served, monkeypatch):
 
     def slowly(body, settings):
         if body.num_images:
-            may_go.wait(20)
+            may_go.wait(PATIENCE)
         return read(body, settings)
 
     monkeypatch.setattr(app, "chat_prompt", slowly)
@@ -105,7 +105,7 @@ def test_images_of_others_hold_up_no_text(served, monkeypatch):
 
 def test_reading_a_request_has_an_end_too(monkeypatch):
     may_go = threading.Event()
-    monkeypatch.setattr(app, "chat_prompt", lambda *_: may_go.wait(20))
+    monkeypatch.setattr(app, "chat_prompt", lambda *_: may_go.wait(PATIENCE))
     with serving(timeout_seconds=0.1) as served:
         status, reply = sent(served, chat(IMAGE, "What is this?"))
         may_go.set()
@@ -113,7 +113,7 @@ def test_reading_a_request_has_an_end_too(monkeypatch):
 
 
 def test_a_body_that_does_not_say_its_length_is_limited_too(served):
-    with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE)) as connection:
         headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
         parts = (b" " * (1 << 18) for _ in range(5))
         connection.request("POST", CHAT, parts, headers, encode_chunked=True)
@@ -128,7 +128,7 @@ def events(served, body):
         assert reply.getheader("content-type").startswith("text/event-stream")
         assert reply.getheader("cache-control") == "no-cache"
         assert reply.getheader("x-accel-buffering") == "no"
-        said = reply.read().decode().split("\n\n")[:-1]
+        said = [one for one in reply.read().decode().split("\n\n")[:-1] if one != ": waiting"]
     assert all(one.startswith("data: ") for one in said)
     assert said[-1] == "data: [DONE]"
     return [json.loads(one.removeprefix("data: ")) for one in said[:-1]]

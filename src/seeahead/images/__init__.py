@@ -4,10 +4,13 @@ Images are untrusted input. Only common raster formats are opened, the header is
 decoded, and a web address is followed only where the caller allows it. Knows nothing of models.
 """
 
+from __future__ import annotations
+
 import io
 import struct
 import zlib
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -29,7 +32,11 @@ from seeahead.image_formats import (
 )
 from seeahead.images.sources import ImageSource, ImageSources, as_sources, read_source
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "ImageSource", "ImageSources", "as_sources", "load_image"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "PIXEL_BYTES", "ImageSource", "ImageSources", "OpenedImage",
+           "as_sources", "load_image", "open_image"]  # fmt: skip
+
+PIXEL_BYTES = 4
+"""That a pixel of an RGB image takes in Pillow's memory."""
 
 _OPTIONAL = {"WEBP": "webp", "AVIF": "avif"}  # parts that a build of Pillow may lack, by its names
 
@@ -62,16 +69,40 @@ def load_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int
     """
     if isinstance(source, Image.Image):
         with _quiet():
-            return _to_rgb(source, "the PIL image", _DAMAGED_OR_CLOSED)
+            return _to_rgb(source, "the PIL image", _DAMAGED_OR_CLOSED, is_own=False)
     if isinstance(source, np.ndarray):
         with _quiet():
             return _to_rgb(_from_array(source), "the array")
+    return open_image(source, allow_urls=allow_urls, max_pixels=max_pixels).load()
+
+
+def open_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int | None = None) -> OpenedImage:
+    """The same of a file, with nothing decoded yet. Raises ImageError for one that is not to be decoded."""
     name, data = read_source(source, allow_urls=allow_urls, max_bytes=MAX_BYTES)
     if not data:
         raise ImageError(f"{name} is empty; give an image in one of the formats {', '.join(FORMATS)}")
-    with _quiet(), closing(_opened(data, name)) as image:
-        _check_size(*image.size, name, max_pixels)
-        return _to_rgb(image, name)
+    with _quiet():
+        image = _opened(data, name)
+    _check_size(*image.size, name, max_pixels)
+    return OpenedImage(image, name, len(data))
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """An image of which the header is read, of a file of `num_bytes`."""
+
+    _image: Image.Image
+    _name: str
+    num_bytes: int
+
+    @property
+    def num_pixels(self) -> int:
+        return self._image.width * self._image.height
+
+    def load(self) -> Image.Image:
+        """As `load_image`, once: the file is closed."""
+        with _quiet(), closing(self._image) as image:
+            return _to_rgb(image, self._name)
 
 
 def _opened(data: bytes, name: str) -> Image.Image:
@@ -109,21 +140,25 @@ def _check_size(width: int, height: int, name: str, most: int | None = None) -> 
         )
 
 
-def _to_rgb(image: Image.Image, name: str, damaged: str = _DAMAGED) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str, damaged: str = _DAMAGED, *, is_own: bool = True) -> Image.Image:
+    """A new image; `is_own`: nobody else has the old one, which may be turned as it is."""
     _check_size(*image.size, name)
     try:
         image.load()
     except (*_DECODER_ERRORS, *_BOMB_ERRORS):
         raise ImageError(f"{name} {damaged}") from None
     try:
-        return _composite(_upright(image))
+        return _composite(_upright(image, is_own))
     except (*_DECODER_ERRORS, *_BOMB_ERRORS):
         raise ImageError(f"{name} has pixels of kind {image.mode}, which cannot become RGB; convert it") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, is_own: bool) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        if not is_own:
+            return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # a copy of a photo takes as much as the photo
+        return image
     except _DECODER_ERRORS:
         return image  # damaged metadata is no reason to refuse good pixels
 
