@@ -84,10 +84,10 @@ def test_a_client_may_leave_while_it_waits():
 def test_images_of_others_hold_up_no_text(served, monkeypatch):
     may_go, read = threading.Event(), app.chat_prompt
 
-    def slowly(body, settings):
+    def slowly(body, *given):
         if body.num_images:
             may_go.wait(PATIENCE)
-        return read(body, settings)
+        return read(body, *given)
 
     monkeypatch.setattr(app, "chat_prompt", slowly)
     gone = counted(served, "seeahead:refused_requests_total", status=499)
