@@ -9,8 +9,6 @@ from urllib.request import Request, urlopen
 import pytest
 
 ray = pytest.importorskip("ray")
-from seeahead.serve.ray import deployed  # noqa: E402
-
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own code uses what its packages deprecate
 
 PORT = 8123
@@ -20,6 +18,8 @@ PATIENCE = 600.0
 @pytest.fixture(scope="module")
 def url():
     from ray import serve
+
+    from seeahead.serve.ray import deployed
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": dict(os.environ)})
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
@@ -84,6 +84,8 @@ def test_sessions_are_spread(url):
 def test_a_full_queue_says_when_to_come_again(url):
     """One request is answered, one waits with its replica, one with Ray; the last ones are refused."""
     from ray import serve
+
+    from seeahead.serve.ray import deployed
 
     settings = {"model_name": "demo", "num_at_once": 1, "max_waiting": 1}
     load = {"target": "demo", "drafter": "none"}

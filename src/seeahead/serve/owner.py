@@ -297,6 +297,8 @@ class Owner:
         self._seconds_per_answer += 0.1 * (ticket.seconds - self._seconds_per_answer)
         with request.failing():
             self._slots.keep(request, ticket.images, self.engine.family)
+        if request.inputs.extras:  # its images were held until they were read
+            self._readers.submit(give_back)
 
     def _fail_all(self, error: SeeaheadError) -> None:
         for request, ticket in list(self._running.items()):
