@@ -182,8 +182,7 @@ class Engine:
     @staticmethod
     def _pieces(answer: Answer) -> Iterator[Piece]:
         for request, step in run(iter([answer.request]), 1):
-            if request.error is not None:
-                raise request.error
+            request.check()
             yield from answer.pieces(step)
 
     def _prepare(self, inputs: ModelInputs, settings: dict[str, Any], max_new_tokens: int | None) -> Prepared:

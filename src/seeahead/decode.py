@@ -69,9 +69,9 @@ class Batch:
         for request in reading:
             with request.failing():
                 request.open()  # encodes images: no sooner than there is time to read them
+                part = request.next_part(max(left, 1) if self._cuts else None)
             if request.error is not None:
                 continue
-            part = request.next_part(max(left, 1) if self._cuts else None)
             if parts and part.inputs.length > left:
                 break
             parts.append((request, part))
@@ -90,9 +90,11 @@ def read(parts: Sequence[tuple[Request, PromptInputs]]) -> None:
     want = reduce(or_, (request.drafter.want for request, _ in parts))
     try:
         scored = parts[0][0].executor.prefill([part for _, part in parts], want)
-    except SeeaheadError as error:
+    except Exception as error:
         if len(parts) == 1:
             parts[0][0].fail(error)
+        elif not isinstance(error, SeeaheadError):
+            raise
         for request, _ in parts if len(parts) > 1 else ():  # whose prompt it was does not show
             with request.failing():
                 request.reopen()
@@ -109,8 +111,7 @@ def start(request: Request, inputs: ModelInputs, prompt: Prompt | None = None) -
         request.ask(inputs, prompt).open()
     if request.error is None:
         read([(request, request.next_part(None))])
-    if request.error is not None:
-        raise request.error
+    request.check()
 
 
 def steps(request: Request) -> Iterator[Step]:
@@ -119,8 +120,7 @@ def steps(request: Request) -> Iterator[Step]:
         [step] = run_step([request])
         if step is not None:
             yield step
-    if request.error is not None:
-        raise request.error
+    request.check()
 
 
 @torch.inference_mode()
@@ -150,13 +150,21 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
     choices = _choices([request for request, _ in asked], scored)
     forwarded = perf_counter()
     for (request, _), scores, own in zip(asked, scored, choices, strict=True):
-        with request.failing():
-            request.apply(scores, own)
+        if request.error is None:
+            with request.failing():
+                request.apply(scores, own)
     finished = perf_counter()
     for drafter in joint:
         drafter.after(sum(len(scores.logits) for scores in scored), len(asked), finished - drafted)
     seconds = drafted - started, forwarded - drafted, finished - started
-    return [request.record(*seconds) if request.error is None else None for request in requests]
+    return [_recorded(request, *seconds) for request in requests]
+
+
+def _recorded(request: Request, *seconds: float) -> Step | None:
+    if request.error is None:
+        with request.failing():
+            return request.record(*seconds)
+    return None
 
 
 def _joint_drafters(requests: Sequence[Request]) -> dict[JointDrafter, list[Request]]:
@@ -175,15 +183,21 @@ def _draft(requests: Sequence[Request]) -> None:
     able = [request for request in requests if request.budget > 0]
     results = run_plans([plan_of(request.drafting, request.budget) for request in able])
     for request, result in zip(able, results, strict=True):
-        if isinstance(result, SeeaheadError):
+        if isinstance(result, Exception):
             request.fail(result)
         else:
             request.draft = result
 
 
 def _choices(requests: Sequence[Request], scored: Sequence[Scores]) -> list[list[int] | None]:
-    """Greedy tokens of each request's rows, all in one copy to the host, for which a GPU waits; None where it draws."""
-    tokens = [request.sampler.greedy_tokens(scores.logits) for request, scores in zip(requests, scored, strict=True)]
+    """Greedy tokens of each request's rows, all in one copy to the host, for which a GPU waits; None where it draws,
+    or fails."""
+    tokens: list[torch.Tensor | None] = []
+    for request, scores in zip(requests, scored, strict=True):
+        chosen = None
+        with request.failing():
+            chosen = request.sampler.greedy_tokens(scores.logits)
+        tokens.append(chosen)
     found = [one for one in tokens if one is not None]
     if not found:
         return [None] * len(requests)

@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from seeahead.errors import SeeaheadError
 from seeahead.executor import NOTHING, Executor, ModelInputs, Scores, TreeInputs, Want, run_pass
 from seeahead.prompt import Prompt
 from seeahead.sampling import SamplingParams
@@ -148,12 +147,12 @@ class JointDrafter(Drafter, Protocol):
         ...
 
 
-def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | SeeaheadError]:
+def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | Exception]:
     """The results of all plans, in order; plans that wait for the same executor share a pass.
 
-    A plan that fails leaves its error in the place of its result, and the others go on.
+    A plan that fails leaves what it raised in the place of its result, and the others go on.
     """
-    results: dict[int, Result | SeeaheadError] = {}
+    results: dict[int, Result | Exception] = {}
     waiting: dict[int, Ask] = {}
 
     def advance(number: int, scores: list[Scores] | None) -> None:
@@ -162,7 +161,7 @@ def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | SeeaheadError]:
             waiting[number] = next(plans[number]) if scores is None else plans[number].send(scores)
         except StopIteration as end:
             results[number] = end.value
-        except SeeaheadError as error:
+        except Exception as error:  # noqa: BLE001  (whoever wants the result is given it)
             results[number] = error
 
     for number in range(len(plans)):
@@ -190,6 +189,6 @@ def _alike(waiting: Mapping[int, Ask]) -> list[list[int]]:
 def run_alone(plan: Plan[Result]) -> Result:
     """The result of one plan. Raises what it raises."""
     [result] = run_plans([plan])
-    if isinstance(result, SeeaheadError):
+    if isinstance(result, Exception):
         raise result
     return result

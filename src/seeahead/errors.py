@@ -7,6 +7,7 @@ SeeaheadError (a ValueError)
 │   ├── ImageError    an image cannot be used
 │   └── LengthError   a prompt is longer than there is room for
 ├── ModelError        a model folder, checkpoint or model type cannot be used
+│   └── FaultError    a part of one answer of a batch failed, with something that is no error of ours
 └── DrafterError      a drafter is unknown, or cannot serve this target
 """
 
@@ -29,6 +30,14 @@ class LengthError(InputError):
 
 class ModelError(SeeaheadError):
     """A model folder, checkpoint or model type cannot be used."""
+
+
+class FaultError(ModelError):
+    """A part of one answer of a batch failed with an exception that is no error of ours, `raised`."""
+
+    def __init__(self, raised: Exception) -> None:
+        super().__init__(f"a part of this answer failed ({type(raised).__name__}); the error's `raised` says more")
+        self.raised = self.__cause__ = raised
 
 
 class DrafterError(SeeaheadError):

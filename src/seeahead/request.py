@@ -9,7 +9,7 @@ from time import perf_counter
 import torch
 
 from seeahead.drafting import DraftContext, Drafter, Feedback
-from seeahead.errors import DrafterError, SeeaheadError
+from seeahead.errors import DrafterError, FaultError, SeeaheadError
 from seeahead.executor import Executor, FeatureTarget, ModelInputs, PromptInputs, Scores, TreeInputs
 from seeahead.prompt import Prompt
 from seeahead.records import FinishReason, Generation, Origin, Step
@@ -246,16 +246,22 @@ class Request:
 
     @contextmanager
     def failing(self) -> Iterator[None]:
-        """An error inside ends this answer, and no other."""
+        """An exception inside ends this answer, and no other."""
         try:
             yield
-        except SeeaheadError as error:
+        except Exception as error:  # noqa: BLE001  (`check` raises it)
             self.fail(error)
 
-    def fail(self, error: SeeaheadError) -> None:
-        """The answer ends here; what was emitted stays."""
-        self.error, self.finish_reason = error, "error"
+    def fail(self, error: Exception) -> None:
+        """The answer ends here; what was emitted stays. What is no error of ours becomes the cause of one."""
+        self.error = error if isinstance(error, SeeaheadError) else FaultError(error)
+        self.finish_reason = "error"
         self.close()
+
+    def check(self) -> None:
+        """Raises the error that ended the answer, if one did; what is none of ours as it was raised."""
+        if self.error is not None:
+            raise self.error.raised if isinstance(self.error, FaultError) else self.error
 
     def close(self) -> None:
         if hasattr(self, "session") and not (self.keeps and self.error is None):  # else it never started

@@ -24,6 +24,8 @@ from seeahead.serve.settings import settings_from
 from seeahead.testing import tiny_model, tiny_processor
 
 KEY = "sk-secret-of-the-tests"
+PATIENCE = 600.0
+"""Seconds that a test waits for what is to come: long, since other work may hold up all of this for minutes."""
 
 
 def data_uri(image: Image.Image, form: str = "PNG") -> str:
@@ -77,7 +79,7 @@ def serving(
         yield Served(owner, f"http://127.0.0.1:{address.getsockname()[1]}", server)
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
         owner.stop(5)
 
 

@@ -57,7 +57,9 @@ class Hasty(SelfDrafter):
 
 @pytest.fixture(scope="module")
 def here():
-    with serving(more=lambda executor: Hasty(executor, depth=3, name="hasty"), max_new_tokens=200) as found:
+    with serving(
+        more=lambda executor: Hasty(executor, depth=3, name="hasty"), max_new_tokens=200, max_images=8
+    ) as found:
         found.owner.pace.set = lambda requests, **_: None  # drafts are made also where they do not pay
         yield found
 

@@ -11,7 +11,7 @@ from seeahead.prompt import make_prompt
 from seeahead.serve.prompts import chat_prompt
 from seeahead.serve.schema import ChatBody
 from seeahead.serve.settings import settings_from
-from tests.serve.conftest import IMAGE, KEY, chat
+from tests.serve.conftest import IMAGE, KEY, PATIENCE, chat
 
 
 def test_an_answer_is_the_one_that_the_library_gives(client, engine):
@@ -188,11 +188,11 @@ def test_models_and_monitoring(served, client):
     assert own["drafters"] == ["lookup", "none"]
     assert own["max_image_bytes"] == own["max_body_bytes"] == 1 << 20
     for path in ("/health", "/ready", "/version", "/metrics", "/openapi.json"):
-        with urlopen(served.url + path, timeout=10) as reply:
+        with urlopen(served.url + path, timeout=PATIENCE) as reply:
             assert reply.status == 200
             text = reply.read().decode()
     assert "/v1/chat/completions" in json.loads(text)["paths"]
-    with urlopen(Request(served.url + "/metrics"), timeout=10) as reply:
+    with urlopen(Request(served.url + "/metrics"), timeout=PATIENCE) as reply:
         metrics = reply.read().decode()
     for name in ("spec_decode_num_drafts", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens"):
         assert f"vllm:{name}_total" in metrics

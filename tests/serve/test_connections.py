@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.serve.conftest import KEY, chat, serving
+from tests.serve.conftest import KEY, PATIENCE, chat, serving
 from tests.serve.test_refusals import CHAT, sent
 from tests.serve.test_streams import eventually
 
@@ -24,7 +24,7 @@ def hasty():
 @contextmanager
 def connected(served):
     place = urlsplit(served.url)
-    with socket.create_connection((place.hostname, place.port), timeout=20) as opened:
+    with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as opened:
         yield opened
 
 
@@ -45,7 +45,7 @@ def head(length, *lines, kind="application/json"):
 
 def told(opened, drip=b""):
     """What the server says until it closes; meanwhile `drip` is sent, again and again."""
-    data, ends = b"", time.monotonic() + 10
+    data, ends = b"", time.monotonic() + PATIENCE
     opened.settimeout(0.05)
     with suppress(ConnectionError):
         while time.monotonic() < ends:

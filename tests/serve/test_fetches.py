@@ -69,8 +69,16 @@ def test_an_address_that_fails_is_named_and_ends_the_others(web):
     assert len(web.asked) < len(urls)
 
 
+def test_files_that_are_too_large_together_are_not_all_fetched(web):
+    urls = [f"https://example.com/{width}" for width in range(1001, 1017)]
+    settings = settings_from(model_name="tiny", allow_urls=True, max_body_bytes=1 << 10)
+    with pytest.raises(ImageError, match="files of the images have more than 1,024 bytes together"):
+        chat_prompt(ChatBody(**body(*urls)), settings)
+    assert len(web.asked) < len(urls)
+
+
 def test_they_reach_the_model(web):
     with serving(allow_urls=True) as served:
         assert sent(served, body("https://example.com/9", "https://example.com/7"))[0] == 200
         refused(served, body("https://example.com/9", "https://example.com/none"), 400, "is not there")
-        refused(served, body(*[f"https://example.com/{width}" for width in range(1, 10)]), 400, "hold 9 images")
+        refused(served, body(*[f"https://example.com/{width}" for width in range(1, 18)]), 400, "hold 17 images")

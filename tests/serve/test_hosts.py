@@ -11,7 +11,7 @@ from seeahead.errors import InputError
 from seeahead.serve.app import create_app
 from seeahead.serve.hosts import checks_hosts
 from seeahead.serve.settings import settings_from
-from tests.serve.conftest import chat, serving
+from tests.serve.conftest import PATIENCE, chat, serving
 from tests.serve.test_page import Nobody
 
 PATHS = ("/", "/health", "/v1/models/tiny/none", "/openapi.json", "/nowhere")
@@ -163,6 +163,6 @@ def test_clients_that_say_no_name_are_no_browsers(local):
 def said(place, data):
     """The status of the reply to what is sent as it is."""
     host, _, port = place.partition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as opened:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as opened:
         opened.sendall(data)
         return int(opened.makefile("rb").readline().split()[1])

@@ -4,7 +4,7 @@ import re
 from types import SimpleNamespace
 from urllib.request import urlopen
 
-from tests.serve.conftest import chat, serving
+from tests.serve.conftest import PATIENCE, chat, serving
 from tests.serve.test_streams import counted
 
 
@@ -38,7 +38,7 @@ def test_counters_add_up(served, client):
 
 def test_counters_are_there_before_they_count():
     """What comes into being with its first value has no rate then."""
-    with serving() as fresh, urlopen(f"{fresh.url}/metrics", timeout=10) as reply:
+    with serving() as fresh, urlopen(f"{fresh.url}/metrics", timeout=PATIENCE) as reply:
         lines = reply.read().decode().splitlines()
     named = {line.split()[2].removesuffix("_total") for line in lines if line.startswith("# TYPE")}
     there = {re.sub(r"(_total|_sum)?\{.*", "", line) for line in lines if 'model_name="tiny"' in line}

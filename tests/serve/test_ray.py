@@ -3,6 +3,7 @@
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -11,6 +12,7 @@ ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own code uses what its packages deprecate
 
 PORT = 8123
+PATIENCE = 600.0
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def sent(url, messages, *, session=None, **settings):
     """A reply that may still be coming in."""
     body = {"model": "demo", "messages": messages, "max_tokens": 8, "temperature": 0, **settings}
     headers = {"content-type": "application/json", **({"x-session-id": session} if session else {})}
-    return urlopen(Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), headers), timeout=120)
+    return urlopen(Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), headers), timeout=PATIENCE)
 
 
 def asked(url, *texts, session=None):
@@ -77,6 +79,32 @@ def test_sessions_are_spread(url):
     most = replies[0]["usage"]["prompt_tokens"] - 1  # the last token of a prompt is always read
     read = [reply["usage"]["prompt_tokens_details"]["cached_tokens"] < most for reply in replies]
     assert sum(read) == 2, "each of the two replicas reads the question once"
+
+
+def test_a_full_queue_says_when_to_come_again(url):
+    """One request is answered, one waits with its replica, one with Ray; the last ones are refused."""
+    from ray import serve
+
+    from seeahead.serve.ray import deployed
+
+    settings = {"model_name": "demo", "num_at_once": 1, "max_waiting": 1}
+    load = {"target": "demo", "drafter": "none"}
+    serve.run(deployed(load, settings, resources={"num_cpus": 0}), name="small", route_prefix="/small")
+
+    def refusal(number):
+        story = [{"role": "user", "content": f"Tell me a story of {number}."}]
+        try:
+            with sent(f"{url}/small", story, max_tokens=200) as reply:
+                return json.load(reply)["usage"] and None
+        except HTTPError as error:
+            with error:
+                return error.code, error.headers["retry-after"]
+
+    with ThreadPoolExecutor(12) as pool:
+        refusals = list(pool.map(refusal, range(12)))
+    serve.delete("small")
+    assert None in refusals
+    assert {*refusals} == {None, (429, "1")}
 
 
 def test_a_stream_comes_in_pieces_also_from_a_replica_that_is_to_end(url):

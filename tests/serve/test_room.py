@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import weakref
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
@@ -15,43 +15,122 @@ import openai
 import pytest
 from PIL import Image
 
-from seeahead.serve import app, run
+from seeahead.images import OpenedImage
+from seeahead.serve import app, prompts, run
 from seeahead.serve.owner import OwnerLimits
-from seeahead.serve.settings import READERS
+from seeahead.serve.room import Room
+from seeahead.serve.schema import ChatBody
+from seeahead.serve.settings import READERS, settings_from
 from seeahead.serve.ticket import Asked
-from tests.serve.conftest import IMAGE, chat, data_uri, serving
+from tests.serve.conftest import IMAGE, PATIENCE, chat, data_uri, serving
 from tests.serve.test_refusals import CHAT, refused, sent
 from tests.serve.test_streams import asking, eventually
 
-
-def test_images_that_wait_do_not_fill_the_memory():
-    """A few kilobytes may become an image of 150 megabytes, which its request holds until it is answered."""
-    large = data_uri(Image.new("RGB", (600, 400)))
-    with serving(OwnerLimits(num_at_once=1, image_bytes=1 << 20), max_new_tokens=400) as served:
-        step = served.owner._batch.step
-        served.owner._batch.step = lambda: (time.sleep(0.05), step())[1]
-        with asking(served, chat(large, "one", max_tokens=400)):
-            [first] = eventually(served.owner._running.values)
-            eventually(lambda: first.request.prompt is None)
-            with asking(served, chat(large, "two", max_tokens=1)):
-                eventually(lambda: served.owner.num_waiting == 1)
-                refused(served, chat(large, "three"), 429, "images of those that wait")
-                with asking(served, chat("four")):
-                    eventually(lambda: served.owner.num_waiting == 2)
+LARGE = data_uri(Image.new("RGB", (500, 400)))
 
 
 @contextmanager
-def idle(**limits):
-    """A server of one place, with steps that take a while."""
-    with serving(OwnerLimits(num_at_once=1, **limits), max_new_tokens=400) as served:
-        step = served.owner._batch.step
-        served.owner._batch.step = lambda: (time.sleep(0.05), step())[1]
-        yield served
+def stopped(**limits):
+    """A server of one place that takes no step until the event is set; one request has the place."""
+    with serving(OwnerLimits(num_at_once=1, **limits), max_new_tokens=400) as served, ExitStack() as others:
+        may_go, step = threading.Event(), served.owner._batch.step
+        served.owner._batch.step = lambda: (may_go.wait(PATIENCE), step())[1]
+        others.callback(may_go.set)
+        others.enter_context(asking(served, chat("one", max_tokens=400)))
+        eventually(lambda: served.owner.num_running == 1)
+        yield served, may_go
+
+
+@contextmanager
+def full():
+    """One whose memory for images holds one large one that waits."""
+    with stopped(image_bytes=1 << 20) as (served, may_go), asking(served, chat(LARGE, "two", max_tokens=1)):
+        eventually(lambda: served.owner.num_waiting == 1)
+        yield served, may_go
+
+
+def test_images_wait_for_memory_before_they_are_decoded(monkeypatch):
+    """A few kilobytes may become an image of 200 megabytes, which its request holds until it is read."""
+    decoded, load = [], OpenedImage.load
+    monkeypatch.setattr(OpenedImage, "load", lambda self: (decoded.append(self.num_pixels), load(self))[1])
+    with full() as (served, may_go), asking(served, chat(LARGE, "three", max_tokens=1)) as third:
+        eventually(lambda: served.owner.room._queue)
+        with asking(served, chat("four", max_tokens=1)):  # has no images
+            eventually(lambda: served.owner.num_waiting == 2)
+            assert len(decoded) == 1
+            may_go.set()
+            with third.getresponse() as reply:
+                assert reply.status == 200
+    assert len(decoded) == 2
+
+
+def test_who_leaves_while_its_images_wait_for_memory_is_not_decoded(monkeypatch):
+    decoded, load = [], OpenedImage.load
+    monkeypatch.setattr(OpenedImage, "load", lambda self: (decoded.append(self.num_pixels), load(self))[1])
+    with full() as (served, _):
+        with asking(served, chat(LARGE, "three", max_tokens=1)):
+            eventually(lambda: served.owner.room._queue)
+        eventually(lambda: not served.owner.room._queue)
+        assert len(decoded) == 1
+
+
+def test_who_waits_for_memory_when_the_server_closes_is_told():
+    with full() as (served, _), asking(served, chat(LARGE, "three", max_tokens=1)) as third:
+        eventually(lambda: served.owner.room._queue)
+        served.owner.close()
+        with third.getresponse() as reply:
+            assert reply.status == 503
+            assert json.load(reply)["error"]["code"] == "closing"
+
+
+def test_room_goes_to_those_who_came_first():
+    room, order, first = Room(10), [], threading.Event()
+
+    def use(name, num_bytes):
+        with room.taken(num_bytes):
+            order.append(name)
+
+    with ThreadPoolExecutor(2) as pool:
+        with room.taken(6):
+            large = pool.submit(use, "large", 8)
+            eventually(lambda: len(room._queue) == 1)
+            small = pool.submit(
+                use, "small", 2
+            )  # which there is room for, but it would have the large one wait for ever
+            eventually(lambda: len(room._queue) == 2)
+            assert order == []
+        large.result(60)
+        small.result(60)
+    assert order == ["large", "small"]
+    with room.taken(99):
+        first.set()
+    assert first.is_set(), "who is alone has what it needs"
+
+
+def test_no_more_is_decoded_at_once_than_there_is_room_for(monkeypatch):
+    inside, most, lock, load = [], [], threading.Lock(), OpenedImage.load
+
+    def loaded(self):
+        with lock:
+            inside.append(self.num_pixels)
+            most.append(sum(inside))
+        try:
+            time.sleep(0.05)
+            return load(self)
+        finally:
+            with lock:
+                inside.remove(self.num_pixels)
+
+    monkeypatch.setattr(OpenedImage, "load", loaded)
+    monkeypatch.setattr(prompts, "_DECODING", Room(prompts._DECODING_BYTES * 450_000))
+    body = ChatBody(**chat(*[LARGE] * 3, "x"))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(prompts.chat_prompt, [body] * 4, [settings_from(model_name="tiny")] * 4))
+    assert max(most) == 400_000
 
 
 def test_a_full_queue_says_when_to_come_again():
-    with idle(max_waiting=0) as served, asking(served, chat("one", max_tokens=400)):
-        eventually(lambda: served.owner.num_running == 1)
+    with stopped(max_waiting=0) as (served, _):
         with served.client() as client, pytest.raises(openai.RateLimitError) as caught:
             client.chat.completions.create(**chat("two"))
         assert int(caught.value.response.headers["retry-after"]) >= 1
@@ -59,8 +138,8 @@ def test_a_full_queue_says_when_to_come_again():
 
 def test_requests_that_are_being_read_wait_too(monkeypatch):
     may_go, read = threading.Event(), app.chat_prompt
-    monkeypatch.setattr(app, "chat_prompt", lambda *given: (may_go.wait(20), read(*given))[1])
-    with idle(max_waiting=1) as served, ExitStack() as others:
+    monkeypatch.setattr(app, "chat_prompt", lambda *given: (may_go.wait(PATIENCE), read(*given))[1])
+    with serving(OwnerLimits(num_at_once=1, max_waiting=1)) as served, ExitStack() as others:
         for text in ("one", "two"):
             others.enter_context(asking(served, chat(text, max_tokens=1)))
         eventually(lambda: served.owner._num_reading == 2)
@@ -74,13 +153,13 @@ def test_a_pool_holds_nothing_of_those_that_have_gone(served):
     """Bodies of many megabytes, of clients that leave before their images are decoded."""
 
     class Read:
-        def __call__(self):
+        def __call__(self, hold):
             raise AssertionError
 
     async def leave():
         may_go, read = threading.Event(), Read()
         held = weakref.ref(read)
-        busy = [served.owner._readers.submit(may_go.wait, 20) for _ in range(READERS)]
+        busy = [served.owner._readers.submit(may_go.wait, PATIENCE) for _ in range(READERS)]
         asked = asyncio.create_task(served.owner.ask([Asked({})], read, has_images=True))
         del read
         await asyncio.sleep(0.05)
@@ -103,7 +182,7 @@ def test_bodies_that_are_held_together_have_a_limit():
     large = text + b" " * (900_000 - len(text))
     with serving(**small) as served:
         assert sent(served, large)[0] == 200
-        with closing(HTTPConnection(urlsplit(served.url).netloc, timeout=20)) as slow:
+        with closing(HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE)) as slow:
             slow.putrequest("POST", CHAT)
             slow.putheader("content-type", "application/json")
             slow.putheader("content-length", str(len(large)))
@@ -119,7 +198,7 @@ def test_bodies_that_are_held_together_have_a_limit():
 def test_images_that_are_made_ready_hold_up_no_text(served, monkeypatch):
     may_go, eyes = threading.Event(), served.owner._seeing_family
     encode = eyes.encode
-    monkeypatch.setattr(eyes, "encode", lambda prompt: (may_go.wait(20), encode(prompt))[1])
+    monkeypatch.setattr(eyes, "encode", lambda prompt: (may_go.wait(PATIENCE), encode(prompt))[1])
     with asking(served, chat(IMAGE, "What is this?", max_tokens=1)) as other:
         eventually(served.owner.seeing.locked)
         assert sent(served, chat("one", max_tokens=1))[0] == 200

@@ -6,12 +6,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.serve.conftest import serving
+from tests.serve.conftest import PATIENCE, serving
 from tests.serve.test_page import Parts
 
 
 def answer(served, path, method="GET", **headers):
-    connection = HTTPConnection(urlsplit(served.url).netloc, timeout=20)
+    connection = HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE)
     connection.request(method, path, headers=headers)
     reply = connection.getresponse()
     found = reply.status, dict(reply.headers), reply.read().decode()
@@ -30,7 +30,7 @@ def answer(served, path, method="GET", **headers):
     ],
 )
 def test_the_page_needs_no_key_and_loads_nothing_from_elsewhere(served, path, kind):
-    with urlopen(Request(served.url + path), timeout=10) as reply:
+    with urlopen(Request(served.url + path), timeout=PATIENCE) as reply:
         assert reply.headers["content-type"].startswith(kind)
         assert reply.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
         assert reply.headers["x-content-type-options"] == "nosniff"

@@ -3,7 +3,6 @@
 import pytest
 from PIL import Image
 
-from seeahead.serve import owner
 from seeahead.serve.owner import OwnerLimits
 from tests.serve.conftest import chat, data_uri, serving
 from tests.serve.test_refusals import sent
@@ -39,7 +38,7 @@ def test_images_are_encoded_once_for_all_answers(executor, num_at_once):
 def test_shared_images_count_once_where_memory_is_short(monkeypatch):
     with serving(OwnerLimits(num_at_once=1, image_bytes=1 << 20), max_new_tokens=400) as served:
         large = data_uri(Image.new("RGB", (500, 400)))
-        counted, count = [], owner._num_bytes
-        monkeypatch.setattr(owner, "_num_bytes", lambda tickets: (counted.append(count(tickets)), counted[-1])[1])
+        counted, admit = [], served.owner._admit
+        monkeypatch.setattr(served.owner, "_admit", lambda: (counted.append(served.owner._image_bytes()), admit()))
         assert sent(served, chat(large, "x", n=3, max_tokens=1))[0] == 200
-        assert 3 * 500 * 400 <= max(counted) < 2 * 3 * 500 * 400
+        assert 4 * 500 * 400 <= max(counted) < 2 * 4 * 500 * 400

@@ -31,6 +31,8 @@ LIMITS = {
     "max_new_tokens": "most tokens of an answer",
     "max_images": "most images of a request",
     "max_pixels": "most pixels of an image",
+    "max_body_bytes": "most bytes of a request, and of the files it names",
+    "image_bytes": "bytes that decoded images may take, and bodies as many again",
     "cache_tokens": "tokens held in all slots",
     "num_kept": "slots kept for next turns; 0 keeps none",
     "timeout_seconds": "seconds an answer may take",

@@ -43,6 +43,5 @@ def plain_answers(target: Target, prompts: Sequence[ModelInputs], max_new_tokens
         request = Request(target.executor, EmptyDrafter(), Sampler(SamplingParams(), ()), stop, target.image_token_ids)
         requests.append(request.ask(inputs))
     for request, _ in run(iter(requests), max(1, len(requests))):
-        if request.error is not None:
-            raise request.error
+        request.check()
     return [request.answer for request in requests]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from jinja2 import TemplateError
 from PIL.Image import Image
 
 from seeahead.errors import InputError, SeeaheadError, escaped
+from seeahead.hidden_warnings import hidden
 from seeahead.prompt import Message
 
 PLAIN = "{% for message in messages %}{% if not loop.first %}{{ '\n' }}{% endif %}{{ message['content'] }}{% endfor %}"
@@ -30,8 +30,7 @@ def refusals_told() -> Iterator[None]:
     Their warnings of what numpy will once refuse are nobody's business here.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with hidden(DeprecationWarning):
             yield
     except SeeaheadError:
         raise

@@ -4,12 +4,14 @@ Images are untrusted input. Only common raster formats are opened, the header is
 decoded, and a web address is followed only where the caller allows it. Knows nothing of models.
 """
 
+from __future__ import annotations
+
 import io
 import struct
-import threading
-import warnings
 import zlib
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from seeahead.errors import ImageError
+from seeahead.hidden_warnings import hidden
 from seeahead.image_formats import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -29,7 +32,11 @@ from seeahead.image_formats import (
 )
 from seeahead.images.sources import ImageSource, ImageSources, as_sources, read_source
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "ImageSource", "ImageSources", "as_sources", "load_image"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "PIXEL_BYTES", "ImageSource", "ImageSources", "OpenedImage",
+           "as_sources", "load_image", "open_image"]  # fmt: skip
+
+PIXEL_BYTES = 4
+"""That a pixel of an RGB image takes in Pillow's memory."""
 
 _OPTIONAL = {"WEBP": "webp", "AVIF": "avif"}  # parts that a build of Pillow may lack, by its names
 
@@ -46,6 +53,8 @@ FORMATS = tuple(kind for kind in SUFFIXES if _is_readable(kind))
 _DECODER_ERRORS = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
                    RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error)  # fmt: skip
 _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+# Of Pillow: what is wrong with an image is said by an error, or does not matter.
+_quiet = partial(hidden, module=r"PIL\.")
 _DAMAGED = "is truncated or damaged; save or download it again"
 _DAMAGED_OR_CLOSED = "is truncated or damaged, or its file was closed; call its load() before the file is closed"
 
@@ -59,46 +68,41 @@ def load_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int
     `max_pixels` is refused before it is decoded.
     """
     if isinstance(source, Image.Image):
-        with _quiet:
-            return _to_rgb(source, "the PIL image", _DAMAGED_OR_CLOSED)
+        with _quiet():
+            return _to_rgb(source, "the PIL image", _DAMAGED_OR_CLOSED, is_own=False)
     if isinstance(source, np.ndarray):
-        with _quiet:
+        with _quiet():
             return _to_rgb(_from_array(source), "the array")
+    return open_image(source, allow_urls=allow_urls, max_pixels=max_pixels).load()
+
+
+def open_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int | None = None) -> OpenedImage:
+    """The same of a file, with nothing decoded yet. Raises ImageError for one that is not to be decoded."""
     name, data = read_source(source, allow_urls=allow_urls, max_bytes=MAX_BYTES)
     if not data:
         raise ImageError(f"{name} is empty; give an image in one of the formats {', '.join(FORMATS)}")
-    with _quiet, closing(_opened(data, name)) as image:
-        _check_size(*image.size, name, max_pixels)
-        return _to_rgb(image, name)
+    with _quiet():
+        image = _opened(data, name)
+    _check_size(*image.size, name, max_pixels)
+    return OpenedImage(image, name, len(data))
 
 
-class _Quiet:
-    """While it is entered, Pillow does not warn: what is wrong with an image is said by an error, or does not matter.
+@dataclass(frozen=True)
+class OpenedImage:
+    """An image of which the header is read, of a file of `num_bytes`."""
 
-    Filters belong to the whole process. So the first thread that comes sets them and the last one restores them, and
-    nobody else's warnings are hidden."""
+    _image: Image.Image
+    _name: str
+    num_bytes: int
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._num_inside = 0
-        self._saved = warnings.catch_warnings()
+    @property
+    def num_pixels(self) -> int:
+        return self._image.width * self._image.height
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._num_inside == 0:
-                self._saved = warnings.catch_warnings()
-                self._saved.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._num_inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._num_inside -= 1
-            if self._num_inside == 0:
-                self._saved.__exit__(None, None, None)
-
-
-_quiet = _Quiet()
+    def load(self) -> Image.Image:
+        """As `load_image`, once: the file is closed."""
+        with _quiet(), closing(self._image) as image:
+            return _to_rgb(image, self._name)
 
 
 def _opened(data: bytes, name: str) -> Image.Image:
@@ -136,21 +140,25 @@ def _check_size(width: int, height: int, name: str, most: int | None = None) -> 
         )
 
 
-def _to_rgb(image: Image.Image, name: str, damaged: str = _DAMAGED) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str, damaged: str = _DAMAGED, *, is_own: bool = True) -> Image.Image:
+    """A new image; `is_own`: nobody else has the old one, which may be turned as it is."""
     _check_size(*image.size, name)
     try:
         image.load()
     except (*_DECODER_ERRORS, *_BOMB_ERRORS):
         raise ImageError(f"{name} {damaged}") from None
     try:
-        return _composite(_upright(image))
+        return _composite(_upright(image, is_own))
     except (*_DECODER_ERRORS, *_BOMB_ERRORS):
         raise ImageError(f"{name} has pixels of kind {image.mode}, which cannot become RGB; convert it") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, is_own: bool) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        if not is_own:
+            return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # a copy of a photo takes as much as the photo
+        return image
     except _DECODER_ERRORS:
         return image  # damaged metadata is no reason to refuse good pixels
 

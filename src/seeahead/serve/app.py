@@ -28,6 +28,7 @@ from seeahead.serve.openapi import add_schemas, described, page_of
 from seeahead.serve.owner import Owner
 from seeahead.serve.prompts import chat_prompt
 from seeahead.serve.replies import Choice, Shape
+from seeahead.serve.room import Hold
 from seeahead.serve.schema import ChatBody, TextBody
 from seeahead.serve.settings import ServeSettings
 from seeahead.serve.ticket import Asked
@@ -90,16 +91,16 @@ class _Server:
     async def chat(self, request: Request) -> Response:
         """Answer a conversation, with images if there are any."""
         async with self.bodies.read(request, ChatBody) as body:
-            return await self._answer(request, body, lambda: self._conversation(body))
+            return await self._answer(request, body, lambda hold: self._conversation(body, hold))
 
     async def text(self, request: Request) -> Response:
         """Continue a text as it is: no template is put around it."""
         async with self.bodies.read(request, TextBody) as body:
-            return await self._answer(request, body, lambda: self._continued(body.text))
+            return await self._answer(request, body, lambda _: self._continued(body.text))
 
-    def _conversation(self, body: ChatBody) -> Prompt:
+    def _conversation(self, body: ChatBody, hold: Hold) -> Prompt:
         with _about("messages"):
-            prompt = chat_prompt(body, self.settings)
+            prompt = chat_prompt(body, self.settings, hold)
             self.owner.check_length("".join(message.text for message in prompt.messages))
             return prompt
 
@@ -116,7 +117,7 @@ class _Server:
                 raise InputError(told)
         return family.text_inputs(torch.tensor([ids], dtype=torch.int64, device=family.device))
 
-    async def _answer(self, request: Request, body: ChatBody | TextBody, read: Callable[[], Any]) -> Response:
+    async def _answer(self, request: Request, body: ChatBody | TextBody, read: Callable[[Hold], Any]) -> Response:
         settings = self.settings
         if body.model != settings.model_name:
             raise _no_model(body.model, settings.model_name)

@@ -18,7 +18,7 @@ import torch
 
 from seeahead.api import Engine
 from seeahead.decode import Batch
-from seeahead.errors import InputError, LengthError, ModelError, SeeaheadError, counted, shown
+from seeahead.errors import FaultError, InputError, LengthError, ModelError, SeeaheadError, counted, shown
 from seeahead.executor import ModelInputs
 from seeahead.prompt import Prompt
 from seeahead.records import Step
@@ -26,10 +26,12 @@ from seeahead.request import Request
 from seeahead.serve.logprobs import Watcher
 from seeahead.serve.memory import Slots, give_back, images_of, share_memory
 from seeahead.serve.pace import Pace
+from seeahead.serve.room import Hold, Room
 from seeahead.serve.settings import READERS, OwnerLimits, ServeSettings
-from seeahead.serve.ticket import Asked, BusyError, Ticket
+from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
 from seeahead.session import check_fits
 
+_FAILED = "the model failed while it answered; ask again"
 _LETTERS = 16  # of a text for each token that there is room for
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class Owner:
         self._slots = Slots(self.limits.num_kept)
         self._changed = threading.Condition()
         self._num_reading = 0
+        self.room = Room(self.limits.image_bytes, self._image_bytes)
         self.encoding = threading.Lock()  # tokenizers of transformers are not made for several threads
         # What takes long to make images ready must not hold up those who send none.
         self.seeing, self._seeing_family = threading.Lock(), engine.family.apart()
@@ -91,6 +94,7 @@ class Owner:
         """Take no further requests; those under way, and those that wait, are answered."""
         self._is_closing = True
         self._wake()
+        self.room.wake()
 
     def stop(self, seconds: float = 30.0) -> None:
         """Close, wait at most so long for the answers under way, then drop what is left."""
@@ -105,54 +109,68 @@ class Owner:
         """Whoever is not answered yet is told that the server is shutting down."""
         with self._changed:
             for ticket in (*self._waiting, *list(self._running.values())):
-                ticket.cancel(_closing())
+                ticket.cancel(BusyError.closing())
 
     async def ask(
-        self, wanted: Sequence[Asked], read: Callable[[], Prompt | ModelInputs], *, has_images: bool
+        self, wanted: Sequence[Asked], read: Callable[[Hold], Prompt | ModelInputs], *, has_images: bool
     ) -> list[Ticket]:
         """A ticket for each answer that is wanted to what `read` returns.
 
-        `read` runs in a thread: images are fetched, decoded and made ready there, of a few requests at a time. What has
-        begun is not cut by cancelling. Raises InputError for what cannot be answered, and BusyError where no more can
-        wait, before anything is read."""
+        `read` runs in a thread: images are fetched, decoded and made ready there, of a few requests at a time. It is
+        given what waits for the memory that images are to take. What has begun is not cut by cancelling. Raises
+        InputError for what cannot be answered, and BusyError where no more can wait, before anything is read."""
         started, held, loop = monotonic(), [read], asyncio.get_running_loop()
         self._check_room()
         self._num_reading += len(wanted)
+        tickets, has_gone = list[Ticket](), threading.Event()
+
+        def check() -> None:
+            if self._is_closing or has_gone.is_set():
+                raise BusyError.closing() if self._is_closing else GoneError("the client has gone away")
+
         try:
             readers = self._readers if has_images else None
-            tickets = await loop.run_in_executor(readers, self._read, wanted, held.pop, loop)
+            await loop.run_in_executor(readers, self._read, wanted, held.pop, loop, started, tickets, check)
+        except asyncio.CancelledError:
+            has_gone.set()
+            self.room.wake()
+            for ticket in tickets:
+                ticket.cancel()
+            raise
         finally:
             held.clear()  # a pool holds what it has not begun, also where nobody waits for it any more
             self._num_reading -= len(wanted)
             if has_images:
                 self._readers.submit(give_back)
-        for ticket in tickets:
-            ticket.started = started
-        with self._changed:
-            self._check_room(tickets)
-            self._waiting += tickets
-            self._changed.notify()
         return tickets
 
     def _read(
         self,
         wanted: Sequence[Asked],
-        reader: Callable[[], Callable[[], Prompt | ModelInputs]],
+        reader: Callable[[], Callable[[Hold], Prompt | ModelInputs]],
         loop: asyncio.AbstractEventLoop,
-    ) -> list[Ticket]:
-        given, prompt = reader()(), None
-        if isinstance(given, Prompt):
-            sees = bool(given.images)
-            with self.seeing if sees else self.encoding:
-                prompt, given = given, (self._seeing_family if sees else self.engine.family).encode(given)
-        check_fits(given.length, self.engine.target.executor.limits.max_length)
-        tickets = [self._made(asked, given, loop) for asked in wanted]
-        images, ready = images_of(given), cache(partial(self.engine.target.executor.ready, given))
-        for number, ticket in enumerate(tickets):  # which share what is made of the images
-            ticket.number, ticket.events = number, tickets[0].events
-            ticket.images, ticket.request.ready = images, ready
-            ticket.request.ask(given, prompt)
-        return tickets
+        started: float,
+        tickets: list[Ticket],
+        check: Callable[[], None],
+    ) -> None:
+        """Adds to `tickets`, and has them wait; `check` raises where nobody wants them any more."""
+        with self.room.holding(check) as hold:
+            given, prompt = reader()(hold), None
+            if isinstance(given, Prompt):
+                sees = bool(given.images)
+                with self.seeing if sees else self.encoding:
+                    prompt, given = given, (self._seeing_family if sees else self.engine.family).encode(given)
+            check_fits(given.length, self.engine.target.executor.limits.max_length)
+            tickets += [self._made(asked, given, loop) for asked in wanted]
+            images, ready = images_of(given), cache(partial(self.engine.target.executor.ready, given))
+            for number, ticket in enumerate(tickets):  # which share what is made of the images
+                ticket.number, ticket.events, ticket.started = number, tickets[0].events, started
+                ticket.images, ticket.request.ready = images, ready
+                ticket.request.ask(given, prompt)
+            with self._changed:
+                check()
+                self._waiting += tickets
+                self._changed.notify()
 
     def _made(self, asked: Asked, inputs: ModelInputs, loop: asyncio.AbstractEventLoop) -> Ticket:
         engines = {"auto": self.engine, **self._engines}
@@ -180,18 +198,20 @@ class Owner:
         if len(text) > most:
             raise LengthError(f"the text has {len(text):,} letters; at most {most:,} are read here")
 
-    def _check_room(self, tickets: Sequence[Ticket] = ()) -> None:
-        """For a request that is to be read; then for its tickets, which hold images."""
+    def _image_bytes(self) -> int:
+        """Of requests that are read already; answers to one prompt share them, those that wait have more of them."""
+        with self._changed:
+            tickets = [*list(self._running.values()), *self._waiting]
+        return sum({id(ticket.request.inputs): ticket.num_bytes for ticket in tickets}.values())
+
+    def _check_room(self) -> None:
+        """For a request that is to be read."""
         if self._is_closing:
-            raise _closing()
+            raise BusyError.closing()
         limits, num_waiting = self.limits, len(self._waiting) + self._num_reading
         seconds = max(1.0, self._seconds_per_answer * num_waiting / limits.num_at_once)
-        if not tickets and len(self._running) + num_waiting >= limits.num_at_once + limits.max_waiting:
+        if len(self._running) + num_waiting >= limits.num_at_once + limits.max_waiting:
             raise BusyError(f"{counted(num_waiting, 'request')} waiting already; ask again later", seconds)
-        num_bytes = _num_bytes(tickets)
-        held = _num_bytes([*list(self._running.values()), *self._waiting]) if num_bytes else 0
-        if held and held + num_bytes > self.limits.image_bytes:
-            raise BusyError("the images of those that wait fill this server's memory; ask again later", seconds)
 
     def _wake(self) -> None:
         with self._changed:
@@ -211,7 +231,8 @@ class Owner:
                 self._round()
             except Exception:  # whatever it is, the next requests are to be answered
                 logger.exception("a step failed")
-                self._fail_all(ModelError("the model failed while it answered; ask again"))
+                self._fail_all(ModelError(_FAILED))
+            self.room.wake()
 
     def _round(self) -> None:
         self._drop()
@@ -233,6 +254,10 @@ class Owner:
             self.pace.learn(done)
 
     def _tell(self, ticket: Ticket, step: Step | None) -> None:
+        fault = ticket.request.error
+        if isinstance(fault, FaultError):  # what it was is for the log
+            logger.error("an answer failed", exc_info=fault.raised)
+            ticket.request.error = ModelError(_FAILED)
         try:
             ticket.tell(step)
         except Exception:  # of the one whose text cannot be told, and of nobody else
@@ -261,15 +286,19 @@ class Owner:
             with self._changed:
                 ticket = self._waiting.popleft()
             request = ticket.request
-            self._slots.lend(request, ticket.images, self.engine.family)
-            self._slots.shrink(room)
             self._running[request] = ticket
             self._batch.join(request)
+            with request.failing():
+                self._slots.lend(request, ticket.images, self.engine.family)
+            self._slots.shrink(room)
 
     def _ended(self, request: Request) -> None:
         ticket = self._running.pop(request)
         self._seconds_per_answer += 0.1 * (ticket.seconds - self._seconds_per_answer)
-        self._slots.keep(request, ticket.images, self.engine.family)
+        with request.failing():
+            self._slots.keep(request, ticket.images, self.engine.family)
+        if request.inputs.extras:  # its images were held until they were read
+            self._readers.submit(give_back)
 
     def _fail_all(self, error: SeeaheadError) -> None:
         for request, ticket in list(self._running.items()):
@@ -277,12 +306,3 @@ class Owner:
             self._tell(ticket, None)
             self._ended(request)
         self._batch = Batch(self.limits.prompt_tokens, cuts=True)
-
-
-def _num_bytes(tickets: Sequence[Ticket]) -> int:
-    """Of their images, which answers to one prompt share; those that wait, which have more of them, come last."""
-    return sum({id(ticket.request.inputs): ticket.num_bytes for ticket in tickets}.values())
-
-
-def _closing() -> BusyError:
-    return BusyError("the server is shutting down; ask another one", 5.0, is_closing=True)

@@ -13,17 +13,22 @@ from urllib.parse import unquote, urlsplit
 from PIL.Image import Image
 
 from seeahead.errors import ImageError, InputError, counted, shown
-from seeahead.images import load_image
+from seeahead.images import MAX_PIXELS, PIXEL_BYTES, OpenedImage, open_image
 from seeahead.prompt import Message, Prompt, make_prompt
+from seeahead.serve.room import Hold, Room
 from seeahead.serve.schema import ChatBody, ChatMessage, ImagePart
-from seeahead.serve.settings import READERS, ServeSettings
+from seeahead.serve.settings import ServeSettings
 
 _FETCHES = 4  # web addresses of one request that are read at once: each may hold a large image in memory
+_DECODING_BYTES = 16
+"""A pixel that is decoded takes at most so many more than it has in the end: what is copied, turned or put on white."""
+_DECODING = Room(_DECODING_BYTES * MAX_PIXELS)
 _KIND = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
 
 
-def chat_prompt(body: ChatBody, settings: ServeSettings) -> Prompt:
-    """Images decoded, fetched where that is allowed. Raises InputError."""
+def chat_prompt(body: ChatBody, settings: ServeSettings, hold: Hold = lambda num_bytes: None) -> Prompt:
+    """Images decoded, fetched where that is allowed. `hold` is told what they will take before they are decoded, and
+    may wait. Raises InputError."""
     if body.num_images > settings.max_images:
         held = counted(body.num_images, "image")
         raise InputError(f"the messages hold {held}; at most {settings.max_images} may be there")
@@ -31,7 +36,7 @@ def chat_prompt(body: ChatBody, settings: ServeSettings) -> Prompt:
     tools = {str(call.get("id")): _called(call) for call in calls}
     said = [(message, list(_said(message, tools))) for message in body.messages]
     urls = [part.url for _, parts in said for part in parts if isinstance(part, ImagePart)]
-    images = iter(_images([_source(url, settings) for url in urls], settings))
+    images = iter(_images([_source(url, settings) for url in urls], settings, hold))
     messages: list[Message] = []
     is_after_tool = False
     for message, parts in said:
@@ -46,22 +51,38 @@ def chat_prompt(body: ChatBody, settings: ServeSettings) -> Prompt:
     return make_prompt(Prompt(tuple(messages)))
 
 
-def _images(sources: Sequence[str | Path], settings: ServeSettings) -> list[Image]:
-    """Web addresses are fetched side by side; nothing more is decoded once there is too much."""
-    sizes, most = list[int](), settings.image_bytes // READERS
+def _images(sources: Sequence[str | Path], settings: ServeSettings, hold: Hold) -> list[Image]:
+    """All files are there, and their sizes known, before the first one is decoded."""
+    opened, most = _opened(sources, settings), settings.image_bytes // PIXEL_BYTES
+    num_pixels = sum(one.num_pixels for one in opened)
+    if num_pixels > most:
+        raise ImageError(f"the images have {num_pixels:,} pixels together, the limit is {most:,}; make them smaller")
+    if opened:  # texts wait for nobody
+        hold(PIXEL_BYTES * num_pixels)
+    return [_decoded(one) for one in opened]
 
-    def load(source: str | Path) -> Image:
+
+def _decoded(opened: OpenedImage) -> Image:
+    with _DECODING.taken(_DECODING_BYTES * opened.num_pixels):
+        return opened.load()
+
+
+def _opened(sources: Sequence[str | Path], settings: ServeSettings) -> list[OpenedImage]:
+    """Web addresses are fetched side by side; nothing more is read once there is too much."""
+    sizes, most = list[int](), settings.max_body_bytes
+
+    def read(source: str | Path) -> OpenedImage:
         if sum(sizes) <= most:
-            image = load_image(source, allow_urls=settings.allow_urls, max_pixels=settings.max_pixels)
-            sizes.append(3 * image.width * image.height)
+            opened = open_image(source, allow_urls=settings.allow_urls, max_pixels=settings.max_pixels)
+            sizes.append(opened.num_bytes)
             if sum(sizes) <= most:
-                return image
-        raise ImageError(f"the images take more than {most:,} bytes when they are decoded; make them smaller")
+                return opened
+        raise ImageError(f"the files of the images have more than {most:,} bytes together; make them smaller")
 
     fetchers = ThreadPoolExecutor(_FETCHES, "seeahead-fetches")
     try:
-        fetched = [fetchers.submit(load, source) if _is_web(source) else None for source in sources]
-        return [load(source) if one is None else one.result() for source, one in zip(sources, fetched, strict=True)]
+        fetched = [fetchers.submit(read, source) if _is_web(source) else None for source in sources]
+        return [read(source) if one is None else one.result() for source, one in zip(sources, fetched, strict=True)]
     finally:
         fetchers.shutdown(cancel_futures=True)
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray import serve
-from ray.serve.config import RequestRouterConfig
+from ray.serve.config import BackpressureConfig, RequestRouterConfig
 from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
 
 from seeahead.serve.settings import settings_from
 
+_RETRY_SECONDS = 1.0  # after which whoever found the queue full is to ask again
 _DRAIN_SECONDS = 60.0  # that a replica has for the answers under way before it ends
 
 
@@ -42,8 +43,8 @@ def deployed(
 
     `load`: arguments of `seeahead.load`. `settings`: those of `ServeSettings`. `drafters`: names that clients may give
     beside the default one. `resources`: Ray's options of a replica (`{"num_gpus": 1}`). A replica takes twice as many
-    requests as share its passes; `max_waiting` others wait with each of Ray's proxies. Raises InputError for settings
-    that are not allowed.
+    requests as share its passes; `max_waiting` others wait with each of Ray's proxies, which refuse more. Raises
+    InputError for settings that are not allowed.
     """
     checked = settings_from(**{"host": "0.0.0.0", **settings})  # Ray listens, and not on this machine alone
 
@@ -62,6 +63,7 @@ def deployed(
         num_replicas=num_replicas,
         max_ongoing_requests=2 * checked.num_at_once,
         max_queued_requests=max(1, checked.max_waiting),
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=_RETRY_SECONDS),
         graceful_shutdown_timeout_s=_DRAIN_SECONDS,
         ray_actor_options=dict(resources or {}),
         request_router_config=RequestRouterConfig(request_router_class=Router),

@@ -30,8 +30,7 @@ class OwnerLimits(BaseModel):
     image_bytes: int = Field(
         default=2 << 30,
         ge=1 << 20,
-        description="of images of requests that are not answered "
-        "yet, and of bodies of these; one request's may take as much as there is for each that is read at once",
+        description="of decoded images of requests whose prompt is not read yet, and of bodies; others wait",
     )
     cache_tokens: int = Field(default=65_536, ge=256, description="of all slots together, also of those that are kept")
 
@@ -47,8 +46,10 @@ class ServeSettings(OwnerLimits):
     api_keys: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), repr=False)
     allow_urls: bool = False
     image_folder: Path | None = None
-    max_body_bytes: int = Field(64 << 20, ge=1 << 10, description="bytes of a request's body")
-    max_images: int = Field(8, ge=0, le=1000)
+    max_body_bytes: int = Field(
+        192 << 20, ge=1 << 10, description="bytes of a request's body, and of the files that it names"
+    )
+    max_images: int = Field(16, ge=0, le=1000)
     max_pixels: int = Field(MAX_PIXELS, ge=1, le=MAX_PIXELS, description="of one image")
     max_choices: int = Field(8, ge=1, le=128, description="the most `n` may be")
     max_new_tokens: int = Field(1024, ge=1)

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from seeahead.errors import SeeaheadError
+from seeahead.images import PIXEL_BYTES
 from seeahead.records import Step
 from seeahead.reply import Answer, Piece, Reply
 from seeahead.request import Request
@@ -21,6 +22,10 @@ class BusyError(SeeaheadError):
     def __init__(self, message: str, retry_after: float, *, is_closing: bool = False) -> None:
         super().__init__(message)
         self.retry_after, self.is_closing = retry_after, is_closing
+
+    @classmethod
+    def closing(cls) -> BusyError:
+        return cls("the server is shutting down; ask another one", 5.0, is_closing=True)
 
 
 class GoneError(SeeaheadError):
@@ -103,7 +108,7 @@ class Ticket:
     def num_bytes(self) -> int:
         """Of its images, as they were given and as the model gets them."""
         prompt = self.request.prompt
-        given = 0 if prompt is None else sum(3 * image.width * image.height for image in prompt.images)
+        given = 0 if prompt is None else sum(PIXEL_BYTES * image.width * image.height for image in prompt.images)
         return given + sum(value.nbytes for value in self.request.inputs.extras.values())
 
     def cancel(self, why: SeeaheadError | None = None) -> None:

@@ -109,8 +109,7 @@ def written_by(
         trace.ids = request.answer
         requests.append(request.ask(inputs))
     for request, _ in run(iter(requests), len(requests)):
-        if request.error is not None:
-            raise request.error
+        request.check()
     return traces
 
 
