@@ -1,57 +1,89 @@
 """Tiny heads trained for a moment on a tiny target's own answers, in a dialect, so that the dialect matters."""
 
+import json
+import random
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from seeahead.drafters.dialects import Choice
 from seeahead.drafters.features import FeatureDrafter, Slots, shifted
 from seeahead.drafters.head_networks import Dialect, spoken
-from seeahead.drafters.heads import facts_of
-from seeahead.drafters.probe import Sample
+from seeahead.drafters.heads import HeadDrafter, facts_of
+from seeahead.drafters.probe import Sample, best_dialect
 from seeahead.drafters.published import Published, read_published
+from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import DraftContext, Feedback
 from seeahead.executor import ModelInputs, Want
 from seeahead.executors.attention import NoMemory
-from seeahead.families.tiny import FIRST_WORD, IMAGE, IMAGE_END, IMAGE_START, VOCAB_SIZE
+from seeahead.executors.linear import linear
 from seeahead.sampling import SamplingParams
 from seeahead.session import Session
-from seeahead.target import Target
-from seeahead.testing import tiny_family, tiny_inputs
-from seeahead.testing.models import TINY_MODELS
+from tests.drafters.head_folders import write_head
+from tests.drafters.reading_targets import ANSWER, IMAGES, LAYERS, question, target
 
-LAYERS, ANSWER = 8, 24
 ALL_LAYERS = (*range(1, LAYERS), -1)
+NUM_SAMPLES = 256
+"""Of texts, and as many of prompts with images: few enough to be quickly made, too many to be learned by heart."""
+
+
+KINDS = (
+    ("eagle3 specforge", "qwen2_5_vl"),
+    ("msd llava", "llava"),
+    ("eagle3 newer", "qwen2_5_vl"),
+    ("eagle3 angelslim", "qwen3_vl"),
+    ("eagle3 specforge 1-d", "qwen3_vl"),
+)
+"""What heads are written as, and for which targets."""
+NUM_STEPS = 600
+NUM_ASKED = {0: 3, IMAGES: 5}
+"""Prompts that the probe is given, by their images."""
+
+
+class Case(NamedTuple):
+    """A head that was trained in `dialect`, one of those that its files allow (`choice`)."""
+
+    kind: str
+    model_type: str
+    choice: Choice
+    dialect: Dialect
+    found: Published
+    head: Tensor
+    loss: float
+
+    def made(self, dialect: Dialect) -> HeadDrafter:
+        network, ids = spoken(self.found.network, dialect), self.found.target_ids
+        vocabulary = None if ids is None else DraftVocabulary(ids, 0)
+        ready = network.decoder.for_head(linear(self.head))
+        return HeadDrafter.on(target(self.model_type), network, vocabulary, ready, name="taught")
+
+    def probed(self, kept: Path, prompts: Sequence[ModelInputs] | None = None) -> Dialect:
+        """What the probe finds, by `prompts` or our own; remembered in a folder."""
+        prompts = _asked(self.model_type) if prompts is None else prompts
+        return best_dialect(self.choice, self.made, target(self.model_type), "taught", prompts, kept)
+
+
+def trained_case(number: int, folder: Path, steps: int = NUM_STEPS) -> Case:
+    """The one of that number: its kind in turn, its dialect drawn among those that its files allow."""
+    kind, model_type = KINDS[number % len(KINDS)]
+    write_head(kind, folder)
+    own = target(model_type)
+    values = json.loads((folder / "config.json").read_text())
+    found = read_published(folder, values, facts_of(own), own.executor.limits.width)
+    dialect = random.Random(number).choice(list(dict.fromkeys(found.choice.all())))
+    ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
+    head = own.executor.head_rows(ids).clone()  # type: ignore[attr-defined]
+    loss = train(found, dialect, model_type, head, steps, number)
+    return Case(kind, model_type, found.choice, dialect, found, head, loss)
 
 
 @cache
-def target(model_type: str) -> Target:
-    family = tiny_family(model_type, num_hidden_layers=LAYERS)
-    with torch.no_grad():  # branches a little quieter than random ones, as trained models have them
-        for layer in family.model.get_decoder().layers:
-            layer.self_attn.o_proj.weight.mul_(0.6)
-            layer.mlp.down_proj.weight.mul_(0.2)
-    return Target.of(family)
-
-
-GRID = (8, 12)
-"""Patches of an image on Qwen's targets: larger than the tiny ones, on which three axes hardly differ from one."""
-
-
-def asked(model_type: str, num_images: int, num_words: int, seed: int) -> ModelInputs:
-    """A prompt of words, after some images."""
-    if not num_images or "qwen" not in model_type:
-        return tiny_inputs(model_type, num_images, num_words, seed)
-    generator = torch.Generator().manual_seed(seed)
-    words = torch.randint(FIRST_WORD, VOCAB_SIZE, (num_words,), generator=generator).tolist()
-    height, width = GRID
-    image = [IMAGE_START, *[IMAGE] * (height * width // 4), IMAGE_END]
-    tokens = torch.tensor([words[:2] + image * num_images + words[2:]])
-    pixels = torch.randn(num_images * height * width, 3 * 2 * 4 * 4, generator=generator)
-    grids = torch.tensor([[1, height, width]] * num_images)
-    extras = {"pixel_values": pixels, "image_grid_thw": grids, **TINY_MODELS[model_type].type_ids(tokens)}
-    return ModelInputs(tokens, extras)
+def _asked(model_type: str) -> list[ModelInputs]:
+    return [question(model_type, images, 5000 + seed) for images, count in NUM_ASKED.items() for seed in range(count)]
 
 
 @cache
@@ -62,7 +94,7 @@ def samples(model_type: str, num_images: int, first: int, number: int) -> list[S
     own, found = target(model_type), []
     head = own.executor.head_rows(torch.arange(own.vocab_size))  # type: ignore[attr-defined]
     for seed in range(first, first + number):
-        inputs = asked(model_type, num_images, 10 + ANSWER, seed)
+        inputs = question(model_type, num_images, seed, ANSWER)
         length, tokens = inputs.length - ANSWER, tuple(inputs.token_ids[0].tolist())
         scores = Session(own.executor, inputs.length).prefill(inputs, Want(ALL_LAYERS, embeddings=True))
         before = {layer: states[:length].clone() for layer, states in scores.features.items()}
@@ -84,11 +116,6 @@ def samples(model_type: str, num_images: int, first: int, number: int) -> list[S
     return found
 
 
-def read(folder: Any, values: dict[str, Any], model_type: str) -> Published:
-    own = target(model_type)
-    return read_published(folder, values, facts_of(own), own.executor.limits.width)
-
-
 def taught_slots(drafter: FeatureDrafter, sample: Sample) -> tuple[Slots, dict[int, Tensor]]:
     """What a drafter reads of a whole sample, but features: these come of the states beside them."""
     seen, is_visual = drafter.seen(sample.context)
@@ -107,14 +134,14 @@ def train(found: Published, dialect: Dialect, model_type: str, head: Tensor, ste
     network, own = spoken(found.network, dialect), target(model_type)
     ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
     drafter = FeatureDrafter(network, None, own, network.decoder, name="taught")  # type: ignore[arg-type]
-    groups = [samples(model_type, number, 1000, 96) for number in (0, 2, 2)]
+    groups = [samples(model_type, number, 1000, NUM_SAMPLES) for number in (0, IMAGES)]
     read_once = [[(*taught_slots(drafter, one), one.logits[:, ids].softmax(-1)) for one in group] for group in groups]
     parameters = [value for value in network.parameters() if value.numel() > 1]
     optimizer = torch.optim.Adam(parameters, lr=3e-3)
     generator, loss = torch.Generator().manual_seed(seed), torch.zeros(())
     with torch.enable_grad():
         for step in range(steps):
-            group = read_once[step % 3]
+            group = read_once[step % 2]
             chosen = torch.randint(len(group), (8,), generator=generator).tolist()
             begun, wanted = [], []
             for number in chosen:

@@ -27,13 +27,12 @@ from seeahead.drafters.folder import fingerprint_of
 from seeahead.drafters.head_networks import Dialect
 from seeahead.drafting import DraftContext, Feedback
 from seeahead.errors import InputError, ModelError
-from seeahead.executor import ModelInputs, Want
+from seeahead.executor import ModelInputs, Scores, TreeInputs, Want, run_pass
 from seeahead.prompt import make_prompt
 from seeahead.provenance import write_json
 from seeahead.sampling import SamplingParams, log_probabilities
 from seeahead.session import Session, check_fits
 from seeahead.target import Target
-from seeahead.tree import ROOT
 
 _QUESTIONS = ("What is this?", "Describe it in one sentence.", "Which colours are there, and where?")
 _TEXTS = ("What is seven times eight?", "Write a sentence about rain.", "List three animals and what they eat.")
@@ -86,7 +85,7 @@ def best_dialect(
     if not prompts:
         return choice.first
     layers = tuple(sorted({layer for one in known for layer in made(one).want.layers}))
-    samples = [sample_of(target, inputs, layers) for inputs in prompts]
+    samples = samples_of(target, prompts, layers)
     of_images = [
         sample for sample in samples if target.image_token_ids & set(sample.context.inputs.token_ids[0].tolist())
     ]
@@ -151,36 +150,54 @@ def surprise(drafter: FeatureDrafter, sample: Sample) -> Tensor:
 
 
 @torch.inference_mode()
-def sample_of(target: Target, inputs: ModelInputs, layers: tuple[int, ...], num_tokens: int = _ANSWER) -> Sample:
-    """The target's answer to `inputs`, with the hidden states of `layers`; `num_tokens` long, whatever it says."""
-    executor, want = target.executor, Want(layers, embeddings=True)
-    session = Session(executor, inputs.length + num_tokens)
-    check_fits(inputs.length, executor.limits.max_length)
-    scores = session.prefill(executor.ready(inputs), want)
-    prompt, tokens, rows = scores, [int(scores.logits[-1].argmax())], list[Tensor]()
-    states: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+def samples_of(
+    target: Target, prompts: Sequence[ModelInputs], layers: tuple[int, ...], num_tokens: int = _ANSWER
+) -> list[Sample]:
+    """The target's answers to `prompts`, with the hidden states of `layers`; `num_tokens` long, whatever it says, and
+    a token of each in one pass."""
+    executor, want = target.executor, Want(layers)
+    answers = [_Answer(target, inputs, layers, num_tokens) for inputs in prompts]
     for _ in range(num_tokens):
-        scores = session.score(tokens[-1:], [ROOT], Want(layers))
-        session.commit([0])
-        rows.append(scores.logits[-1])
-        for layer in layers:
-            states[layer].append(scores.features[layer])
-        tokens.append(int(scores.logits[-1].argmax()))
-    session.close()
-    said = tuple(tokens[:-1])
-    features = {layer: torch.cat(found[:-1]) for layer, found in states.items()}
-    context = DraftContext(
-        inputs,
-        said[0],
-        target.image_token_ids,
-        target.vocab_size,
-        SamplingParams(),
-        num_tokens,
-        prompt.features,
-        prompt.embeddings,
-    )
-    logits = torch.stack(rows).float()
-    return Sample(context, said, logits, Feedback(said[1:], logits[:-1], features))
+        for answer, scores in zip(answers, run_pass(executor, [one.asked() for one in answers], want), strict=True):
+            answer.add(scores)
+    return [answer.sample(num_tokens) for answer in answers]
+
+
+class _Answer:
+    """The target's to one prompt, as it grows."""
+
+    def __init__(self, target: Target, inputs: ModelInputs, layers: tuple[int, ...], num_tokens: int) -> None:
+        self._target, self._inputs, self._layers = target, inputs, layers
+        check_fits(inputs.length, target.executor.limits.max_length)
+        self._session = Session(target.executor, inputs.length + num_tokens)
+        self._prompt = self._session.prefill(target.executor.ready(inputs), Want(layers, embeddings=True))
+        self._tokens, self._told = [int(self._prompt.logits[-1].argmax())], list[Scores]()
+
+    def asked(self) -> TreeInputs:
+        """Its last token, of which it is not known yet what follows."""
+        return self._session.chain(self._tokens[-1:])
+
+    def add(self, scores: Scores) -> None:
+        self._session.commit([0])
+        self._told.append(scores)
+        self._tokens.append(int(scores.logits[-1].argmax()))
+
+    def sample(self, num_tokens: int) -> Sample:
+        self._session.close()
+        said, target, prompt = tuple(self._tokens[:-1]), self._target, self._prompt
+        features = {layer: torch.cat([one.features[layer] for one in self._told[:-1]]) for layer in self._layers}
+        context = DraftContext(
+            self._inputs,
+            said[0],
+            target.image_token_ids,
+            target.vocab_size,
+            SamplingParams(),
+            num_tokens,
+            prompt.features,
+            prompt.embeddings,
+        )
+        logits = torch.stack([one.logits[-1] for one in self._told]).float()
+        return Sample(context, said, logits, Feedback(said[1:], logits[:-1], features))
 
 
 def own_prompts(target: Target) -> Iterable[ModelInputs]:
