@@ -56,7 +56,7 @@ def main() -> int:
     rows: list[Row] = [row for row in stored if row["number"] < args.first]
     for row in measure(range(args.first, args.count)):
         rows.append(row)
-        steps = {"target": STEPS, "head": NUM_STEPS}
+        steps = {"target": max(STEPS.values()), "head": NUM_STEPS}
         write_json(args.output, {"provenance": provenance(SEED), "steps": steps, "rows": rows})
     return 0
 

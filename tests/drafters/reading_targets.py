@@ -24,7 +24,9 @@ from seeahead.testing import tiny_family
 from seeahead.testing.models import TINY_MODELS
 
 LAYERS, ANSWER, IMAGES = 8, 24, 3
-STEPS, RATE, BATCH = 600, 2e-3, 8
+RATE, BATCH = 2e-3, 8
+STEPS = {"qwen2_5_vl": 600, "qwen3_vl": 600, "llava": 600, "llama": 150}
+"""Of teaching: texts are learned long before images."""
 SIDE = 4
 """Positions that an image takes up: Qwen's are as many tokens high and wide, LLaVA's has two of them on each side."""
 WORDS = torch.arange(40, 72, 2)
@@ -37,6 +39,7 @@ ROTATIONS = {
     "qwen2_5_vl": {"mrope_section": [4, 6, 6]},
     "qwen3_vl": {"mrope_section": [4, 6, 6], "mrope_interleaved": True},
     "llava": {},
+    "llama": {},
 }
 NOISE = 0.3
 """Of pixels, beside glyphs of one."""
@@ -60,6 +63,11 @@ def question(model_type: str, num_images: int, seed: int, num_words: int = 0) ->
     return ModelInputs(token_ids, {**extras, **TINY_MODELS[model_type].type_ids(token_ids)})
 
 
+def numbers_of_images(model_type: str) -> tuple[int, ...]:
+    """Of its prompts."""
+    return (0,) if model_type == "llama" else (0, IMAGES)
+
+
 _TARGETS: dict[str, Target] = {}
 
 
@@ -67,11 +75,11 @@ def target(model_type: str, kept: Path | None = None) -> Target:
     """Taught once, which takes about a minute, or read from a folder in which it was `kept` before."""
     if model_type not in _TARGETS:
         family = _untaught(model_type)
-        file = None if kept is None else kept / f"{model_type}-{STEPS}.safetensors"
+        file = None if kept is None else kept / f"{model_type}-{STEPS[model_type]}.safetensors"
         if file is not None and file.is_file():
             load_model(family.model, file)
         else:
-            teach(family, model_type, STEPS)
+            teach(family, model_type, STEPS[model_type])
         if file is not None and not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
             save_model(family.model, str(file))
@@ -89,7 +97,7 @@ def teach(family: Family, model_type: str, steps: int) -> float:
             for group in optimizer.param_groups:
                 group["lr"] = RATE * min(1, (step + 1) / 50, 2 * (1 - step / steps) + 0.02)
             loss = torch.zeros(())
-            for num_images in (0, IMAGES):
+            for num_images in numbers_of_images(model_type):
                 seeds = range(BATCH * step, BATCH * (step + 1))
                 batch = [question(model_type, num_images, 100_000 + seed, ANSWER) for seed in seeds]
                 tokens = torch.cat([one.token_ids for one in batch])

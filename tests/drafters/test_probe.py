@@ -3,34 +3,72 @@
 `python -m benchmarks.studies.probe` tries a hundred tiny trained drafters.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from seeahead.drafters import probe
+from seeahead.drafters.dialects import TargetFacts, eagle3_choice
 from seeahead.drafters.feature_decoder import Rotation
 from seeahead.drafters.head_networks import Dialect
+from tests.drafters.head_folders import config_of
 from tests.drafters.trained_heads import trained_case
 
-NUMBERS = range(3)
+NUMBERS, OF = range(3), ("eagle3 newer", "llama")
+STEPS = 300
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Of models as tiny as these a second one costs many times what it brings, where it waits for a core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
-    return {number: trained_case(number, tmp_path_factory.mktemp("heads") / str(number)) for number in NUMBERS}
+    """Of a target that reads texts alone, which is quickly taught."""
+    folder = tmp_path_factory.mktemp("heads")
+    return [trained_case(number, folder / str(number), OF, STEPS) for number in NUMBERS]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_drafters_whole_dialect_is_found(cases, tmp_path, number):
-    assert cases[number].probed(tmp_path) == cases[number].dialect
+    case = cases[number]
+    assert len(set(case.choice.all())) == 12
+    assert case.probed(tmp_path) == case.dialect
 
 
 def test_what_was_found_is_remembered(cases, tmp_path):
-    case = cases[1]
+    case = next(case for case in cases if case.dialect != case.choice.first)
     chosen = case.probed(tmp_path)
     [file] = tmp_path.glob("*.json")
     assert case.probed(tmp_path, []) == chosen
     file.write_text("[3]")
     assert case.probed(tmp_path, []) == case.choice.first
+
+
+CHOICE = eagle3_choice(config_of("eagle3 specforge"), "here", 3, 24, TargetFacts(8, True, (4, 4, 4)))
+
+
+@pytest.mark.parametrize("spoken", [one for number, one in enumerate(dict.fromkeys(CHOICE.all())) if number % 7 == 0])
+def test_text_decides_what_it_can_and_images_the_rest(monkeypatch, spoken):
+    """A drafter that is surprised by each difference that a sample shows, whichever dialect its config tells."""
+
+    def surprise(drafter, sample):
+        wrong = [drafter.layers != spoken.layers, drafter.carries_norm != spoken.carries_norm]
+        wrong += [drafter.rotation.theta != spoken.rotation.theta]
+        if sample == "with images":
+            layout = replace(drafter.rotation, theta=spoken.rotation.theta)
+            wrong += [drafter.visual != spoken.visual, layout != spoken.rotation, drafter.is_next != spoken.is_next]
+        return torch.rand(24, generator=torch.Generator().manual_seed(0)) + 0.1 * sum(wrong)
+
+    monkeypatch.setattr(probe, "surprise", surprise)
+    samples = ["a text", "with images"]
+    assert probe._chosen(CHOICE, probe.Surprises(lambda dialect: dialect), samples, samples[1:]) == spoken
 
 
 NOISE = torch.randn(200, generator=torch.Generator().manual_seed(0))

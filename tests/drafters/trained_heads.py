@@ -1,5 +1,7 @@
 """Tiny heads trained for a moment on a tiny target's own answers, in a dialect, so that the dialect matters."""
 
+from __future__ import annotations
+
 import json
 import random
 from collections.abc import Sequence
@@ -24,10 +26,10 @@ from seeahead.executors.linear import linear
 from seeahead.sampling import SamplingParams
 from seeahead.session import Session
 from tests.drafters.head_folders import write_head
-from tests.drafters.reading_targets import ANSWER, IMAGES, LAYERS, question, target
+from tests.drafters.reading_targets import ANSWER, IMAGES, LAYERS, numbers_of_images, question, target
 
 ALL_LAYERS = (*range(1, LAYERS), -1)
-NUM_SAMPLES = 256
+NUM_SAMPLES = 200
 """Of texts, and as many of prompts with images: few enough to be quickly made, too many to be learned by heart."""
 
 
@@ -67,9 +69,10 @@ class Case(NamedTuple):
         return best_dialect(self.choice, self.made, target(self.model_type), "taught", prompts, kept)
 
 
-def trained_case(number: int, folder: Path, steps: int = NUM_STEPS) -> Case:
-    """The one of that number: its kind in turn, its dialect drawn among those that its files allow."""
-    kind, model_type = KINDS[number % len(KINDS)]
+def trained_case(number: int, folder: Path, of: tuple[str, str] | None = None, steps: int = NUM_STEPS) -> Case:
+    """The one of that number: its kind in turn, if it is not `of` one, its dialect drawn among those that its files
+    allow."""
+    kind, model_type = of or KINDS[number % len(KINDS)]
     write_head(kind, folder)
     own = target(model_type)
     values = json.loads((folder / "config.json").read_text())
@@ -83,7 +86,8 @@ def trained_case(number: int, folder: Path, steps: int = NUM_STEPS) -> Case:
 
 @cache
 def _asked(model_type: str) -> list[ModelInputs]:
-    return [question(model_type, images, 5000 + seed) for images, count in NUM_ASKED.items() for seed in range(count)]
+    numbers = [images for images in numbers_of_images(model_type) for _ in range(NUM_ASKED[images])]
+    return [question(model_type, images, 5000 + seed) for seed, images in enumerate(numbers)]
 
 
 @cache
@@ -116,48 +120,62 @@ def samples(model_type: str, num_images: int, first: int, number: int) -> list[S
     return found
 
 
-def taught_slots(drafter: FeatureDrafter, sample: Sample) -> tuple[Slots, dict[int, Tensor]]:
-    """What a drafter reads of a whole sample, but features: these come of the states beside them."""
-    seen, is_visual = drafter.seen(sample.context)
-    new = drafter.embed(torch.tensor(sample.tokens))
-    embeddings, visual = shifted(seen, is_visual, new)
-    positions = drafter.positions(sample.context.inputs, len(sample.tokens))
-    states = {
-        layer: torch.cat((sample.context.features[layer], sample.feedback.features[layer])).clone()
-        for layer in drafter.network.layers
-    }
-    return Slots(embeddings.clone(), embeddings, visual, positions), states
+class Lesson(NamedTuple):
+    """What a drafter reads of many samples of one shape, and what the target expects at their ends: `embeddings` and
+    `states` by layer [samples, slots, width], `shares` [samples, tokens, draft ids], the rest as in `Slots`."""
+
+    embeddings: Tensor
+    states: dict[int, Tensor]
+    is_visual: Tensor
+    positions: Tensor | None
+    shares: Tensor
+
+    @classmethod
+    def of(cls, drafter: FeatureDrafter, group: Sequence[Sample], ids: Tensor) -> Lesson:
+        embeddings = []
+        for one in group:
+            seen, is_visual = drafter.seen(one.context)
+            shown, visual = shifted(seen, is_visual, drafter.embed(torch.tensor(one.tokens)))
+            embeddings.append(shown)
+        states = {
+            layer: torch.stack(
+                [torch.cat((one.context.features[layer], one.feedback.features[layer])) for one in group]
+            )
+            for layer in drafter.network.layers
+        }
+        positions = drafter.positions(group[0].context.inputs, ANSWER)
+        shares = torch.stack([one.logits[:, ids].softmax(-1) for one in group])
+        return cls(torch.stack(embeddings), states, visual, positions, shares)
+
+
+def _states(sample: Sample, layer: int) -> Tensor:
+    """[slots, width]."""
+    return torch.cat((sample.context.features[layer], sample.feedback.features[layer]))
 
 
 def train(found: Published, dialect: Dialect, model_type: str, head: Tensor, steps: int, seed: int = 0) -> float:
-    """Trains the network of `found` in `dialect`; `head` [draft ids, width] stays. Returns the last loss."""
+    """Trains the network of `found` in `dialect`; `head` [draft ids, width] stays. Returns the last loss, in nats."""
     network, own = spoken(found.network, dialect), target(model_type)
     ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
     drafter = FeatureDrafter(network, None, own, network.decoder, name="taught")  # type: ignore[arg-type]
-    groups = [samples(model_type, number, 1000, NUM_SAMPLES) for number in (0, IMAGES)]
-    read_once = [[(*taught_slots(drafter, one), one.logits[:, ids].softmax(-1)) for one in group] for group in groups]
+    lessons = [
+        Lesson.of(drafter, samples(model_type, images, 1000, NUM_SAMPLES), ids)
+        for images in numbers_of_images(model_type)
+    ]
     parameters = [value for value in network.parameters() if value.numel() > 1]
     optimizer = torch.optim.Adam(parameters, lr=3e-3)
     generator, loss = torch.Generator().manual_seed(seed), torch.zeros(())
+    ready = network.decoder.for_head(torch.nn.Identity())  # type: ignore[operator]
     with torch.enable_grad():
         for step in range(steps):
-            group = read_once[step % 2]
-            chosen = torch.randint(len(group), (8,), generator=generator).tolist()
-            begun, wanted = [], []
-            for number in chosen:
-                slots, states, shares = group[number]
-                begun.append(network.begin(Slots(slots.embeddings, network.features(states), *_rest(slots))))
-                wanted.append(shares)
-            x, places = torch.stack([one.x for one in begun]), begun[0].positions
-            places = torch.arange(x.shape[1])[None] if places is None else places
-            out = network.decoder.run(x, places, NoMemory())[:, -ANSWER:]
-            logits = network.decoder.for_head(torch.nn.Identity())(out) @ head.T  # type: ignore[operator]
-            loss = -(torch.stack(wanted) * logits.log_softmax(-1)).sum(-1).mean()
+            lesson = lessons[step % len(lessons)]
+            chosen = torch.randint(NUM_SAMPLES, (8,), generator=generator)
+            features = network.features({layer: states[chosen] for layer, states in lesson.states.items()})
+            begun = network.begin(Slots(lesson.embeddings[chosen], features, lesson.is_visual, lesson.positions))
+            places = torch.arange(begun.x.shape[1])[None] if begun.positions is None else begun.positions
+            logits = ready(network.decoder.run(begun.x, places, NoMemory())[:, -ANSWER:]) @ head.T
+            loss = -(lesson.shares[chosen] * logits.log_softmax(-1)).sum(-1).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     return float(loss.detach())
-
-
-def _rest(slots: Slots) -> tuple[Tensor, Tensor | None]:
-    return slots.is_visual, slots.positions
