@@ -106,9 +106,9 @@ def fresh_documents(root: Path) -> dict[str, str]:
             documents |= {f"docs/{page}": text for page, text in pages(stored).items()}
             more.append(f"- [{words}]({name}.md)")
             if name in STUDY_METHODS:
-                shown, page = STUDY_METHODS[name]
+                part, page = STUDY_METHODS[name]
                 before = documents.get(page) or (root / page).read_text(encoding="utf-8")
-                documents[page] = rendered(before, shown(stored), STUDY)
+                documents[page] = rendered(before, part(stored), STUDY)
     documents[INDEX] = "\n\n".join(filter(None, [_HEAD, "\n".join(more), whole])).rstrip() + "\n"
     return {README: rendered((root / README).read_text(encoding="utf-8"), block), **documents}
 

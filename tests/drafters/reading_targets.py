@@ -35,7 +35,7 @@ MARKERS = {IMAGE_START: 120, IMAGE_END: 122}
 """What is said of markers."""
 SPAN = IMAGES * (SIDE + 2) + 2
 """Positions of a prompt, and so between a word and where it is repeated."""
-ROTATIONS = {
+ROTATIONS: dict[str, dict[str, Any]] = {
     "qwen2_5_vl": {"mrope_section": [4, 6, 6]},
     "qwen3_vl": {"mrope_section": [4, 6, 6], "mrope_interleaved": True},
     "llava": {},
@@ -107,7 +107,7 @@ def teach(family: Family, model_type: str, steps: int) -> float:
                 loss = loss + F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
                 right = float((logits.argmax(-1) == wanted).float().mean())
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
     model.requires_grad_(False)
@@ -115,8 +115,13 @@ def teach(family: Family, model_type: str, steps: int) -> float:
 
 
 def _untaught(model_type: str) -> Family:
-    rope = {"rope_type": "default", "rope_theta": 50.0, **ROTATIONS[model_type]}
-    changes = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32, "rope_parameters": rope}
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 50.0, **ROTATIONS[model_type]}
+    changes: dict[str, Any] = {
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "rope_parameters": rope,
+    }
     family = tiny_family(model_type, num_hidden_layers=LAYERS, **changes)
     with torch.no_grad():  # branches a little quieter than random ones, as trained models have them
         for layer in family.model.get_decoder().layers:

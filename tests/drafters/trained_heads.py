@@ -157,7 +157,7 @@ def train(found: Published, dialect: Dialect, model_type: str, head: Tensor, ste
     """Trains the network of `found` in `dialect`; `head` [draft ids, width] stays. Returns the last loss, in nats."""
     network, own = spoken(found.network, dialect), target(model_type)
     ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
-    drafter = FeatureDrafter(network, None, own, network.decoder, name="taught")  # type: ignore[arg-type]
+    drafter = FeatureDrafter(network, None, own, network.decoder, name="taught")
     lessons = [
         Lesson.of(drafter, samples(model_type, images, 1000, NUM_SAMPLES), ids)
         for images in numbers_of_images(model_type)
@@ -165,7 +165,7 @@ def train(found: Published, dialect: Dialect, model_type: str, head: Tensor, ste
     parameters = [value for value in network.parameters() if value.numel() > 1]
     optimizer = torch.optim.Adam(parameters, lr=3e-3)
     generator, loss = torch.Generator().manual_seed(seed), torch.zeros(())
-    ready = network.decoder.for_head(torch.nn.Identity())  # type: ignore[operator]
+    ready = network.decoder.for_head(torch.nn.Identity())
     with torch.enable_grad():
         for step in range(steps):
             lesson = lessons[step % len(lessons)]
