@@ -12,6 +12,9 @@ from seeahead.drafters import probe
 from seeahead.drafters.dialects import TargetFacts, eagle3_choice
 from seeahead.drafters.feature_decoder import Rotation
 from seeahead.drafters.head_networks import Dialect
+from seeahead.drafters.probe import samples_of
+from seeahead.target import Target
+from seeahead.testing import tiny_family, tiny_inputs
 from tests.drafters.head_folders import config_of
 from tests.drafters.trained_heads import trained_case
 
@@ -51,6 +54,23 @@ def test_what_was_found_is_remembered(cases, tmp_path):
     assert case.probed(tmp_path, []) == case.choice.first
 
 
+@pytest.mark.parametrize("model_type", ["llava", "qwen2_5_vl"])
+def test_prompts_are_answered_side_by_side_as_they_are_alone(model_type, monkeypatch):
+    target = Target.of(tiny_family(model_type))
+    prompts = [tiny_inputs(model_type, number, 8 + number) for number in (0, 2, 1)]
+    alone = [sample for one in prompts for sample in samples_of(target, [one], (1,), 6)]
+    passes, forward = [], target.executor.forward
+    monkeypatch.setattr(
+        target.executor, "forward", lambda trees, want: passes.append(len(trees)) or forward(trees, want)
+    )
+    together = samples_of(target, prompts, (1,), 6)
+    assert passes == [3] * 6
+    for one, other in zip(alone, together, strict=True):
+        assert one.tokens == other.tokens
+        torch.testing.assert_close(one.logits, other.logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one.feedback.features[1], other.feedback.features[1], rtol=1e-4, atol=1e-4)
+
+
 CHOICE = eagle3_choice(config_of("eagle3 specforge"), "here", 3, 24, TargetFacts(8, True, (4, 4, 4)))
 
 
@@ -75,7 +95,14 @@ NOISE = torch.randn(200, generator=torch.Generator().manual_seed(0))
 ONE, OTHER = Dialect(), Dialect(Rotation(50.0))
 
 
-@pytest.mark.parametrize(("gained", "kept"), [(0.1 * NOISE, ONE), (0.05 + 0.1 * NOISE, OTHER), (-0.05 + NOISE, ONE)])
+ERROR = 0.1 * float(NOISE.std()) / len(NOISE) ** 0.5
+"""Of a mean of 0.1 * NOISE."""
+AROUND = 0.1 * (NOISE - NOISE.mean())
+
+
+@pytest.mark.parametrize(
+    ("gained", "kept"), [(AROUND + 0.8 * ERROR, ONE), (AROUND + 1.2 * ERROR, OTHER), (AROUND - ERROR, ONE)]
+)
 def test_what_the_config_says_is_kept_unless_another_is_better_beyond_chance(monkeypatch, gained, kept):
     tokens = {ONE: NOISE + 1 + gained, OTHER: NOISE + 1}
     monkeypatch.setattr(probe, "surprise", lambda drafter, sample: tokens[drafter])
