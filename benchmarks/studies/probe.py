@@ -25,7 +25,7 @@ from seeahead.bench.markdown import table
 from seeahead.drafters.head_networks import Dialect
 from seeahead.provenance import provenance, write_json
 from tests.drafters.reading_targets import STEPS, target
-from tests.drafters.trained_heads import KINDS, NUM_STEPS, Case, trained_case
+from tests.drafters.trained_heads import KINDS, LEARNED, MOST_STEPS, NUM_STEPS, Case, trained_case
 
 RESULT = Path(__file__).resolve().parents[2] / "results" / "probe.json"
 SEED = 0
@@ -56,7 +56,7 @@ def main() -> int:
     rows: list[Row] = [row for row in stored if row["number"] < args.first]
     for row in measure(range(args.first, args.count)):
         rows.append(row)
-        steps = {"target": max(STEPS.values()), "head": NUM_STEPS}
+        steps = {"target": max(STEPS.values()), "head": NUM_STEPS, "at most": MOST_STEPS, "learned": LEARNED}
         write_json(args.output, {"provenance": provenance(SEED), "steps": steps, "rows": rows})
     return 0
 
@@ -112,9 +112,10 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
     steps = record["steps"]
     words = [
         "# The probe of published heads",
-        f"{measured(record['provenance'])}. Each head is trained for {steps['head']} steps, in a dialect drawn among "
-        "those that its files allow, for a tiny target that was taught to repeat what lies a fixed number of positions "
-        f"before ({steps['target']} steps), in images along their diagonal: so words depend on places. The probe reads "
+        f"{measured(record['provenance'])}. Each head is trained for {steps['head']} steps, and on, up to "
+        f"{steps['at most']}, until it costs less than {steps['learned']} nats per token about images; in a dialect "
+        "drawn among those that its files allow, for a tiny target that was taught to repeat what lies a fixed number "
+        f"of positions before ({steps['target']} steps), in images along their diagonal: so words depend on places. The probe reads "
         "the target's answers to eight prompts, five of them with images. Seconds are those of the whole probe, in one "
         "thread; computing leaves out those in which others had the processor.",
         evidence(record),
@@ -128,7 +129,7 @@ def evidence(record: Mapping[str, Any]) -> str:
     rows: Sequence[Row] = record["rows"]
     kinds = dict.fromkeys(row["kind"] for row in rows)
     lines = [_line(kind, [row for row in rows if row["kind"] == kind]) for kind in kinds]
-    names = ["head", "dialects", "found", "config alone", "by chance", "median s", "computing, at most"]
+    names = ["head", "dialects", "found", "config alone", "by chance", "median s", "most s, computing"]
     return table("", names, [*lines, _line("all", rows)])
 
 

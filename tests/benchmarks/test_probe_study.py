@@ -35,7 +35,9 @@ def test_on_one_axis_there_is_one_place():
 def test_the_page_counts_whole_dialects_by_head():
     rows = [row("a", Dialect(AXES), Dialect(AXES)), row("b", Dialect(), Dialect(visual="alone"))]
     source = {"command": ["probe.py"], "commit": "abc", "hardware": {"cpu": "a CPU"}}
-    pages = probe.documents({"rows": rows, "provenance": source, "steps": {"target": 3, "head": 2}})
+    pages = probe.documents(
+        {"rows": rows, "provenance": source, "steps": {"target": 3, "head": 2, "at most": 4, "learned": 0.3}}
+    )
     page = pages["results/probe.md"]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
     cells = {first: others for first, *others in lines}
