@@ -19,7 +19,6 @@ from tests.drafters.head_folders import config_of
 from tests.drafters.trained_heads import trained_case
 
 NUMBERS, OF = range(3), ("eagle3 newer", "llama")
-STEPS = 300
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +34,7 @@ def _one_thread():
 def cases(tmp_path_factory):
     """Of a target that reads texts alone, which is quickly taught."""
     folder = tmp_path_factory.mktemp("heads")
-    return [trained_case(number, folder / str(number), OF, STEPS) for number in NUMBERS]
+    return [trained_case(number, folder / str(number), OF) for number in NUMBERS]
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -27,11 +27,11 @@ from seeahead.drafters.folder import fingerprint_of
 from seeahead.drafters.head_networks import Dialect
 from seeahead.drafting import DraftContext, Feedback
 from seeahead.errors import InputError, ModelError
-from seeahead.executor import ModelInputs, Scores, TreeInputs, Want, run_pass
+from seeahead.executor import ModelInputs, Scores, Want, run_pass
 from seeahead.prompt import make_prompt
 from seeahead.provenance import write_json
 from seeahead.sampling import SamplingParams, log_probabilities
-from seeahead.session import Session, check_fits
+from seeahead.session import Session
 from seeahead.target import Target
 
 _QUESTIONS = ("What is this?", "Describe it in one sentence.", "Which colours are there, and where?")
@@ -156,49 +156,32 @@ def samples_of(
 ) -> list[Sample]:
     """The target's answers to `prompts`, with the hidden states of `layers`; `num_tokens` long, whatever it says, and
     a token of each in one pass."""
-    executor, want = target.executor, Want(layers)
-    answers = [_Answer(target, inputs, layers, num_tokens) for inputs in prompts]
+    executor = target.executor
+    sessions = [Session(executor, inputs.length + num_tokens) for inputs in prompts]
+    begun = [
+        session.prefill(executor.ready(inputs), Want(layers, embeddings=True))
+        for session, inputs in zip(sessions, prompts, strict=True)
+    ]
+    tokens, told = [[int(scores.logits[-1].argmax())] for scores in begun], [list[Scores]() for _ in prompts]
     for _ in range(num_tokens):
-        for answer, scores in zip(answers, run_pass(executor, [one.asked() for one in answers], want), strict=True):
-            answer.add(scores)
-    return [answer.sample(num_tokens) for answer in answers]
+        trees = [session.chain(said[-1:]) for session, said in zip(sessions, tokens, strict=True)]
+        for number, scores in enumerate(run_pass(executor, trees, Want(layers))):
+            sessions[number].commit([0])
+            told[number].append(scores)
+            tokens[number].append(int(scores.logits[-1].argmax()))
+    for session in sessions:
+        session.close()
+    return [_sample(target, *one) for one in zip(prompts, begun, tokens, told, strict=True)]
 
 
-class _Answer:
-    """The target's to one prompt, as it grows."""
-
-    def __init__(self, target: Target, inputs: ModelInputs, layers: tuple[int, ...], num_tokens: int) -> None:
-        self._target, self._inputs, self._layers = target, inputs, layers
-        check_fits(inputs.length, target.executor.limits.max_length)
-        self._session = Session(target.executor, inputs.length + num_tokens)
-        self._prompt = self._session.prefill(target.executor.ready(inputs), Want(layers, embeddings=True))
-        self._tokens, self._told = [int(self._prompt.logits[-1].argmax())], list[Scores]()
-
-    def asked(self) -> TreeInputs:
-        """Its last token, of which it is not known yet what follows."""
-        return self._session.chain(self._tokens[-1:])
-
-    def add(self, scores: Scores) -> None:
-        self._session.commit([0])
-        self._told.append(scores)
-        self._tokens.append(int(scores.logits[-1].argmax()))
-
-    def sample(self, num_tokens: int) -> Sample:
-        self._session.close()
-        said, target, prompt = tuple(self._tokens[:-1]), self._target, self._prompt
-        features = {layer: torch.cat([one.features[layer] for one in self._told[:-1]]) for layer in self._layers}
-        context = DraftContext(
-            self._inputs,
-            said[0],
-            target.image_token_ids,
-            target.vocab_size,
-            SamplingParams(),
-            num_tokens,
-            prompt.features,
-            prompt.embeddings,
-        )
-        logits = torch.stack([one.logits[-1] for one in self._told]).float()
-        return Sample(context, said, logits, Feedback(said[1:], logits[:-1], features))
+def _sample(target: Target, inputs: ModelInputs, prompt: Scores, tokens: list[int], told: list[Scores]) -> Sample:
+    """Of the target's `tokens`, and what it `told` of all but the last of these."""
+    said, images = tuple(tokens[:-1]), target.image_token_ids
+    features = {layer: torch.cat([one.features[layer] for one in told[:-1]]) for layer in prompt.features}
+    seen, most = (prompt.features, prompt.embeddings), len(said)
+    context = DraftContext(inputs, said[0], images, target.vocab_size, SamplingParams(), most, *seen)
+    logits = torch.stack([one.logits[-1] for one in told]).float()
+    return Sample(context, said, logits, Feedback(said[1:], logits[:-1], features))
 
 
 def own_prompts(target: Target) -> Iterable[ModelInputs]:
