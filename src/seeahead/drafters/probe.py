@@ -43,8 +43,7 @@ _ANSWER = 24
 _ROUNDS = 3
 """Of text and images at most."""
 _BEYOND_CHANCE = 1.0
-"""Standard errors, over tokens, by which a dialect is better than the one it takes the place of. Few: dialects that are
-alike on these tokens cost alike, while one that is kept against the evidence costs drafts."""
+"""Standard errors, over tokens, by which one takes another's place: few, since what is alike on these costs alike."""
 _log = logging.getLogger(__name__)
 
 Made = Callable[[Dialect], FeatureDrafter]
@@ -176,10 +175,10 @@ def samples_of(
 
 def _sample(target: Target, inputs: ModelInputs, prompt: Scores, tokens: list[int], told: list[Scores]) -> Sample:
     """Of the target's `tokens`, and what it `told` of all but the last of these."""
-    said, images = tuple(tokens[:-1]), target.image_token_ids
+    said, seen = tuple(tokens[:-1]), (prompt.features, prompt.embeddings)
     features = {layer: torch.cat([one.features[layer] for one in told[:-1]]) for layer in prompt.features}
-    seen, most = (prompt.features, prompt.embeddings), len(said)
-    context = DraftContext(inputs, said[0], images, target.vocab_size, SamplingParams(), most, *seen)
+    own = target.image_token_ids, target.vocab_size, SamplingParams()
+    context = DraftContext(inputs, said[0], *own, len(said), *seen)
     logits = torch.stack([one.logits[-1] for one in told]).float()
     return Sample(context, said, logits, Feedback(said[1:], logits[:-1], features))
 
