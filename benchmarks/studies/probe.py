@@ -46,26 +46,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="heads in all")
     parser.add_argument("--first", type=int, default=0, help="number of the first one; stored ones before it stay")
-    parser.add_argument("--targets", type=Path, default=Path("out/probe"), help="where taught targets are kept")
+    parser.add_argument("--trained", type=Path, default=Path("out/probe"), help="where targets and heads are kept")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     args = parser.parse_args()
     torch.set_num_threads(1)
     for _, model_type in KINDS:
-        target(model_type, args.targets)
+        target(model_type, args.trained)
     stored = json.loads(args.output.read_text(encoding="utf-8"))["rows"] if args.first else []
     rows: list[Row] = [row for row in stored if row["number"] < args.first]
-    for row in measure(range(args.first, args.count)):
+    for row in measure(range(args.first, args.count), args.trained):
         rows.append(row)
         steps = {"target": max(STEPS.values()), "head": NUM_STEPS, "at most": MOST_STEPS, "learned": LEARNED}
         write_json(args.output, {"provenance": provenance(SEED), "steps": steps, "rows": rows})
     return 0
 
 
-def measure(numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
+def measure(numbers: Sequence[int], kept: Path | None = None) -> Iterator[dict[str, Any]]:
     """A row per head: its kind, what it was trained in, what was found, and seconds of the probe."""
     for number in numbers:
         with tempfile.TemporaryDirectory() as folder:
-            case = trained_case(number, Path(folder) / "head")
+            case = trained_case(number, Path(folder) / "head", kept=kept)
             started = perf_counter(), process_time()
             found = case.probed(Path(folder))
             row = _row(number, case, found, perf_counter() - started[0], process_time() - started[1])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seeahead.drafters import probe
-from seeahead.drafters.dialects import TargetFacts, eagle3_choice
+from seeahead.drafters.dialects import TargetFacts, eagle3_choice, plain_choice
 from seeahead.drafters.feature_decoder import Rotation
 from seeahead.drafters.head_networks import Dialect
 from seeahead.drafters.probe import samples_of
@@ -70,11 +70,12 @@ def test_prompts_are_answered_side_by_side_as_they_are_alone(model_type, monkeyp
         torch.testing.assert_close(one.feedback.features[1], other.feedback.features[1], rtol=1e-4, atol=1e-4)
 
 
+PLAIN = plain_choice(config_of("msd llava"), "here", 16, ("alone", "seen"))
 CHOICE = eagle3_choice(config_of("eagle3 specforge"), "here", 3, 24, TargetFacts(8, True, (4, 4, 4)))
 
 
 @pytest.mark.parametrize("spoken", [one for number, one in enumerate(dict.fromkeys(CHOICE.all())) if number % 7 == 0])
-def test_text_decides_what_it_can_and_images_the_rest(monkeypatch, spoken):
+def test_texts_and_images_decide_together(monkeypatch, spoken):
     """A drafter that is surprised by each difference that a sample shows, whichever dialect its config tells."""
 
     def surprise(drafter, sample):
@@ -86,8 +87,21 @@ def test_text_decides_what_it_can_and_images_the_rest(monkeypatch, spoken):
         return torch.rand(24, generator=torch.Generator().manual_seed(0)) + 0.1 * sum(wrong)
 
     monkeypatch.setattr(probe, "surprise", surprise)
-    samples = ["a text", "with images"]
-    assert probe._chosen(CHOICE, probe.Surprises(lambda dialect: dialect), samples, samples[1:]) == spoken
+    told = probe.Surprises(lambda dialect: dialect)
+    assert probe._chosen(CHOICE, told, ["with images"], ["a text"]) == spoken
+
+
+@pytest.mark.parametrize("spoken", PLAIN.all())
+def test_what_is_wrong_in_two_ways_is_found_where_either_alone_makes_it_worse(monkeypatch, spoken):
+    """Seen with a head whose images are read as if they had no features: then another base is better."""
+
+    def surprise(drafter, sample):
+        num_wrong = (drafter.visual != spoken.visual) + (drafter.rotation != spoken.rotation)
+        return torch.rand(24, generator=torch.Generator().manual_seed(0)) + (0, 30, 24)[num_wrong]
+
+    monkeypatch.setattr(probe, "surprise", surprise)
+    told = probe.Surprises(lambda dialect: dialect)
+    assert probe._chosen(PLAIN, told, ["with images"], []) == spoken
 
 
 NOISE = torch.randn(200, generator=torch.Generator().manual_seed(0))
@@ -105,4 +119,4 @@ AROUND = 0.1 * (NOISE - NOISE.mean())
 def test_what_the_config_says_is_kept_unless_another_is_better_beyond_chance(monkeypatch, gained, kept):
     tokens = {ONE: NOISE + 1 + gained, OTHER: NOISE + 1}
     monkeypatch.setattr(probe, "surprise", lambda drafter, sample: tokens[drafter])
-    assert probe.Surprises(lambda dialect: dialect).better(ONE, [ONE, OTHER], ["a sample"]) == kept
+    assert probe.Surprises(lambda dialect: dialect).better(ONE, OTHER, ["a sample"]) == kept

@@ -74,9 +74,11 @@ class Case(NamedTuple):
         return best_dialect(self.choice, self.made, target(self.model_type), "taught", prompts, kept)
 
 
-def trained_case(number: int, folder: Path, of: tuple[str, str] | None = None, steps: int = NUM_STEPS) -> Case:
+def trained_case(
+    number: int, folder: Path, of: tuple[str, str] | None = None, kept: Path | None = None, steps: int = NUM_STEPS
+) -> Case:
     """The one of that number: its kind in turn, if it is not `of` one, its dialect drawn among those that its files
-    allow; trained for at least so many steps."""
+    allow; trained for at least so many steps, or read from a folder in which it was `kept` before."""
     kind, model_type = of or KINDS[number % len(KINDS)]
     write_head(kind, folder)
     own = target(model_type)
@@ -85,7 +87,15 @@ def trained_case(number: int, folder: Path, of: tuple[str, str] | None = None, s
     dialect = random.Random(number).choice(list(dict.fromkeys(found.choice.all())))
     ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
     head = own.executor.head_rows(ids).clone()  # type: ignore[attr-defined]
-    loss = train(found, dialect, model_type, head, steps, number)
+    file = None if kept is None else kept / f"head-{number}.pt"
+    if file is not None and file.is_file():
+        stored = torch.load(file)
+        found.network.load_state_dict(stored["weights"])
+        loss = stored["loss"]
+    else:
+        loss = train(found, dialect, model_type, head, steps, number)
+    if file is not None:
+        torch.save({"weights": found.network.state_dict(), "loss": loss}, file)
     return Case(kind, model_type, found.choice, dialect, found, head, loss)
 
 
