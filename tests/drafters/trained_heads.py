@@ -17,7 +17,7 @@ from seeahead.drafters.dialects import Choice
 from seeahead.drafters.features import FeatureDrafter, Slots, shifted
 from seeahead.drafters.head_networks import Dialect, spoken
 from seeahead.drafters.heads import HeadDrafter, facts_of
-from seeahead.drafters.probe import Sample, best_dialect
+from seeahead.drafters.probe import Sample, best_dialect, samples_of, surprise
 from seeahead.drafters.published import Published, read_published
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import DraftContext, Feedback
@@ -72,6 +72,12 @@ class Case(NamedTuple):
         """What the probe finds, by `prompts` or our own; remembered in a folder."""
         prompts = _asked(self.model_type) if prompts is None else prompts
         return best_dialect(self.choice, self.made, target(self.model_type), "taught", prompts, kept)
+
+    def surprise(self, dialect: Dialect) -> float:
+        """By the target's answers to what the probe asks, in nats per token."""
+        drafter = self.made(dialect)
+        answers = samples_of(target(self.model_type), _asked(self.model_type), drafter.want.layers)
+        return fmean(float(surprise(drafter, one).mean()) for one in answers)
 
 
 def trained_case(

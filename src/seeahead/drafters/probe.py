@@ -86,9 +86,10 @@ def best_dialect(
         return choice.first
     layers = tuple(sorted({layer for one in known for layer in made(one).want.layers}))
     samples = samples_of(target, prompts, layers)
-    images = target.image_token_ids
-    of_images = [one for one in samples if images & set(one.context.inputs.token_ids[0].tolist())]
-    chosen = _chosen(choice, Surprises(made), of_images, [one for one in samples if one not in of_images])
+    by_images: dict[bool, list[Sample]] = {True: [], False: []}
+    for sample in samples:
+        by_images[bool(target.image_token_ids & set(sample.context.inputs.token_ids[0].tolist()))].append(sample)
+    chosen = _chosen(choice, Surprises(made), by_images[True], by_images[False])
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {"number": known.index(chosen)})
