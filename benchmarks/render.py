@@ -21,13 +21,14 @@ from benchmarks.claims.page import render_claims  # noqa: E402
 from benchmarks.options import options_page  # noqa: E402
 from benchmarks.published_drafters import published_page  # noqa: E402
 from benchmarks.repeatability import repeatability  # noqa: E402
-from benchmarks.studies import ensemble_weights, executors, gpu, growth, image_ablation, serving  # noqa: E402
+from benchmarks.studies import ensemble_weights, executors, gpu, growth, image_ablation, probe, serving  # noqa: E402
 from seeahead.bench.markdown import WORDS, short  # noqa: E402
 from seeahead.bench.record import read_record  # noqa: E402
 from seeahead.bench.summary import summarize  # noqa: E402
 from seeahead.provenance import write_text  # noqa: E402
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+STUDY = "<!-- study:begin -->", "<!-- study:end -->"
 README = "README.md"
 CLAIMS = "docs/claims.md"
 OPTIONS = "docs/options.md"
@@ -48,11 +49,14 @@ STUDIES = {
     "ensembles": (ensemble_weights.documents, "How `tabed` weighs its views, and what that costs"),
     "executors": (executors.documents, "Executors and a peer side by side, in float32, 16 bits and int8"),
     "gpu": (gpu.documents, "Executors on a GPU: exactness, and passes of a 7B model"),
+    "probe": (probe.documents, "How often the probe of published heads finds a head's dialect"),
     "growth": (growth.documents, "How passes grow with context, tree and batch, for every executor"),
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
     "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),
 }
 """Stored results of other kinds than benchmarks."""
+STUDY_METHODS = {"probe": (probe.evidence, "docs/methods/published-heads.md")}
+"""Those of which the page of a method shows a part."""
 
 
 def main() -> int:
@@ -98,9 +102,13 @@ def fresh_documents(root: Path) -> dict[str, str]:
     for name, (pages, words) in STUDIES.items():
         path = root / "results" / f"{name}.json"
         if path.is_file():
-            found = pages(json.loads(path.read_text(encoding="utf-8")))
-            documents |= {f"docs/{page}": text for page, text in found.items()}
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            documents |= {f"docs/{page}": text for page, text in pages(stored).items()}
             more.append(f"- [{words}]({name}.md)")
+            if name in STUDY_METHODS:
+                part, page = STUDY_METHODS[name]
+                before = documents.get(page) or (root / page).read_text(encoding="utf-8")
+                documents[page] = rendered(before, part(stored), STUDY)
     documents[INDEX] = "\n\n".join(filter(None, [_HEAD, "\n".join(more), whole])).rstrip() + "\n"
     return {README: rendered((root / README).read_text(encoding="utf-8"), block), **documents}
 
@@ -111,14 +119,15 @@ Every figure is rendered from a stored record in `results/`, which carries comma
 [What the words mean](../glossary.md)."""
 
 
-def rendered(text: str, block: str) -> str:
+def rendered(text: str, block: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """`text` with `block` between the markers."""
-    head, _, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    first, last = markers
+    head, _, rest = text.partition(first)
+    _, end, tail = rest.partition(last)
     if not end:
-        raise ValueError(f"'{BEGIN}' has no '{END}' after it")
+        raise ValueError(f"'{first}' has no '{last}' after it")
     body = f"{block}\n" if block else ""
-    return f"{head}{BEGIN}\n{body}{END}{tail}"
+    return f"{head}{first}\n{body}{last}{tail}"
 
 
 if __name__ == "__main__":

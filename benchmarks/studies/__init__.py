@@ -16,4 +16,8 @@ def measured(source: Mapping[str, Any]) -> str:
     return f"Measured by `{shlex.join([name, *rest])}` {where}"
 
 
-_MODULES = {"pictures": "studies.image_ablation", "ensembles": "studies.ensemble_weights"}
+_MODULES = {
+    "pictures": "studies.image_ablation",
+    "ensembles": "studies.ensemble_weights",
+    "probe": "studies.probe",
+}

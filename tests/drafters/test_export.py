@@ -12,7 +12,7 @@ from seeahead import cli
 from seeahead.cli.export import FORMS
 from seeahead.drafters import bind
 from seeahead.drafters.folder import Folder
-from seeahead.drafters.probe import sample_of, surprise
+from seeahead.drafters.probe import samples_of, surprise
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError, ModelError
 from seeahead.export import ALLOWED, export
@@ -47,7 +47,7 @@ def trained(method, folder, num_layers=LAYERS):
 
 @cache
 def sample():
-    return sample_of(Target.of(family()), tiny_inputs("llava", 2, 10), (2, 4, 5, -1), 12)
+    return samples_of(Target.of(family()), [tiny_inputs("llava", 2, 10)], (2, 4, 5, -1), 12)[0]
 
 
 def said(source):

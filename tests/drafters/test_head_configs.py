@@ -173,8 +173,8 @@ def test_the_probe_asks_what_the_targets_context_has_room_for(tmp_path, monkeypa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     prompts, read = [tiny_inputs("llava", 0, 14), tiny_inputs("llava", 2, 24)], []
     monkeypatch.setattr(probe, "own_prompts", lambda target: prompts)
-    sample_of = probe.sample_of
-    monkeypatch.setattr(probe, "sample_of", lambda *args: read.append(1) or sample_of(*args))
+    samples_of = probe.samples_of
+    monkeypatch.setattr(probe, "samples_of", lambda *args: read.extend(args[1]) or samples_of(*args))
     target = Target.of(tiny_family("llava", num_hidden_layers=8, max_position_embeddings=longest))
     assert HeadSpec(source=write_head("msd llava", tmp_path / "head")).bind(target)
     assert len(read) == asked

@@ -13,7 +13,7 @@ from seeahead.drafters.dialects import eagle3_choice
 from seeahead.drafters.feature_decoder import Rotation
 from seeahead.drafters.head_networks import default_layers, shifted_layers, spoken
 from seeahead.drafters.heads import HeadSpec, facts_of
-from seeahead.drafters.probe import sample_of
+from seeahead.drafters.probe import samples_of
 from seeahead.drafting import Feedback, run_alone
 from seeahead.errors import ModelError
 from seeahead.target import Target
@@ -54,7 +54,7 @@ def family(model_type):
 @cache
 def sample(model_type):
     target = Target.of(family(model_type))
-    return sample_of(target, tiny_inputs(model_type, 2, 10), (2, 4, 5, -1), 12)
+    return samples_of(target, [tiny_inputs(model_type, 2, 10)], (2, 4, 5, -1), 12)[0]
 
 
 def drafter_of(folder, name, **settings):

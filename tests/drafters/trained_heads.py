@@ -1,57 +1,114 @@
 """Tiny heads trained for a moment on a tiny target's own answers, in a dialect, so that the dialect matters."""
 
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from seeahead.drafters.dialects import Choice
 from seeahead.drafters.features import FeatureDrafter, Slots, shifted
 from seeahead.drafters.head_networks import Dialect, spoken
-from seeahead.drafters.heads import facts_of
-from seeahead.drafters.probe import Sample
+from seeahead.drafters.heads import HeadDrafter, facts_of
+from seeahead.drafters.probe import Sample, best_dialect, samples_of, surprise
 from seeahead.drafters.published import Published, read_published
+from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import DraftContext, Feedback
 from seeahead.executor import ModelInputs, Want
 from seeahead.executors.attention import NoMemory
-from seeahead.families.tiny import FIRST_WORD, IMAGE, IMAGE_END, IMAGE_START, VOCAB_SIZE
+from seeahead.executors.linear import linear
 from seeahead.sampling import SamplingParams
 from seeahead.session import Session
-from seeahead.target import Target
-from seeahead.testing import tiny_family, tiny_inputs
-from seeahead.testing.models import TINY_MODELS
+from tests.drafters.head_folders import write_head
+from tests.drafters.reading_targets import ANSWER, IMAGES, LAYERS, numbers_of_images, question, target
 
-LAYERS, ANSWER = 8, 24
 ALL_LAYERS = (*range(1, LAYERS), -1)
+NUM_SAMPLES = 200
+"""Of texts, and as many of prompts with images: few enough to be quickly made, too many to be learned by heart."""
+
+
+KINDS = (
+    ("eagle3 specforge", "qwen2_5_vl"),
+    ("msd llava", "llava"),
+    ("eagle3 newer", "qwen2_5_vl"),
+    ("eagle3 angelslim", "qwen3_vl"),
+    ("eagle3 specforge 1-d", "qwen3_vl"),
+)
+"""What heads are written as, and for which targets."""
+NUM_STEPS, MOST_STEPS, LEARNED = 300, 1200, 0.1
+"""Steps of training, and on, up to so many, until the last ones cost less, in nats: readings of a head that has learned
+next to nothing about images say all the same of them."""
+LAST = 30
+"""Steps that are averaged."""
+NUM_ASKED = {0: 3, IMAGES: 5}
+"""Prompts that the probe is given, by their images."""
+
+
+class Case(NamedTuple):
+    """A head that was trained in `dialect`, one of those that its files allow (`choice`)."""
+
+    kind: str
+    model_type: str
+    choice: Choice
+    dialect: Dialect
+    found: Published
+    head: Tensor
+    loss: float
+
+    def made(self, dialect: Dialect) -> HeadDrafter:
+        network, ids = spoken(self.found.network, dialect), self.found.target_ids
+        vocabulary = None if ids is None else DraftVocabulary(ids, 0)
+        ready = network.decoder.for_head(linear(self.head))
+        return HeadDrafter.on(target(self.model_type), network, vocabulary, ready, name="taught")
+
+    def probed(self, kept: Path, prompts: Sequence[ModelInputs] | None = None) -> Dialect:
+        """What the probe finds, by `prompts` or our own; remembered in a folder."""
+        prompts = _asked(self.model_type) if prompts is None else prompts
+        return best_dialect(self.choice, self.made, target(self.model_type), "taught", prompts, kept)
+
+    def surprise(self, dialect: Dialect) -> float:
+        """By the target's answers to what the probe asks, in nats per token."""
+        drafter = self.made(dialect)
+        answers = samples_of(target(self.model_type), _asked(self.model_type), drafter.want.layers)
+        return fmean(float(surprise(drafter, one).mean()) for one in answers)
+
+
+def trained_case(
+    number: int, folder: Path, of: tuple[str, str] | None = None, kept: Path | None = None, steps: int = NUM_STEPS
+) -> Case:
+    """The one of that number: its kind in turn, if it is not `of` one, its dialect drawn among those that its files
+    allow; trained for at least so many steps, or read from a folder in which it was `kept` before."""
+    kind, model_type = of or KINDS[number % len(KINDS)]
+    write_head(kind, folder)
+    own = target(model_type)
+    values = json.loads((folder / "config.json").read_text())
+    found = read_published(folder, values, facts_of(own), own.executor.limits.width)
+    dialect = random.Random(number).choice(list(dict.fromkeys(found.choice.all())))
+    ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
+    head = own.executor.head_rows(ids).clone()  # type: ignore[attr-defined]
+    file = None if kept is None else kept / f"head-{number}.pt"
+    if file is not None and file.is_file():
+        stored = torch.load(file)
+        found.network.load_state_dict(stored["weights"])
+        loss = stored["loss"]
+    else:
+        loss = train(found, dialect, model_type, head, steps, number)
+    if file is not None:
+        torch.save({"weights": found.network.state_dict(), "loss": loss}, file)
+    return Case(kind, model_type, found.choice, dialect, found, head, loss)
 
 
 @cache
-def target(model_type: str) -> Target:
-    family = tiny_family(model_type, num_hidden_layers=LAYERS)
-    with torch.no_grad():  # branches a little quieter than random ones, as trained models have them
-        for layer in family.model.get_decoder().layers:
-            layer.self_attn.o_proj.weight.mul_(0.6)
-            layer.mlp.down_proj.weight.mul_(0.2)
-    return Target.of(family)
-
-
-GRID = (8, 12)
-"""Patches of an image on Qwen's targets: larger than the tiny ones, on which three axes hardly differ from one."""
-
-
-def asked(model_type: str, num_images: int, num_words: int, seed: int) -> ModelInputs:
-    """A prompt of words, after some images."""
-    if not num_images or "qwen" not in model_type:
-        return tiny_inputs(model_type, num_images, num_words, seed)
-    generator = torch.Generator().manual_seed(seed)
-    words = torch.randint(FIRST_WORD, VOCAB_SIZE, (num_words,), generator=generator).tolist()
-    height, width = GRID
-    image = [IMAGE_START, *[IMAGE] * (height * width // 4), IMAGE_END]
-    tokens = torch.tensor([words[:2] + image * num_images + words[2:]])
-    pixels = torch.randn(num_images * height * width, 3 * 2 * 4 * 4, generator=generator)
-    grids = torch.tensor([[1, height, width]] * num_images)
-    extras = {"pixel_values": pixels, "image_grid_thw": grids, **TINY_MODELS[model_type].type_ids(tokens)}
-    return ModelInputs(tokens, extras)
+def _asked(model_type: str) -> list[ModelInputs]:
+    numbers = [images for images in numbers_of_images(model_type) for _ in range(NUM_ASKED[images])]
+    return [question(model_type, images, 5000 + seed) for seed, images in enumerate(numbers)]
 
 
 @cache
@@ -62,7 +119,7 @@ def samples(model_type: str, num_images: int, first: int, number: int) -> list[S
     own, found = target(model_type), []
     head = own.executor.head_rows(torch.arange(own.vocab_size))  # type: ignore[attr-defined]
     for seed in range(first, first + number):
-        inputs = asked(model_type, num_images, 10 + ANSWER, seed)
+        inputs = question(model_type, num_images, seed, ANSWER)
         length, tokens = inputs.length - ANSWER, tuple(inputs.token_ids[0].tolist())
         scores = Session(own.executor, inputs.length).prefill(inputs, Want(ALL_LAYERS, embeddings=True))
         before = {layer: states[:length].clone() for layer, states in scores.features.items()}
@@ -84,53 +141,67 @@ def samples(model_type: str, num_images: int, first: int, number: int) -> list[S
     return found
 
 
-def read(folder: Any, values: dict[str, Any], model_type: str) -> Published:
-    own = target(model_type)
-    return read_published(folder, values, facts_of(own), own.executor.limits.width)
+class Lesson(NamedTuple):
+    """What a drafter reads of many samples of one shape, and what the target expects at their ends: `embeddings` and
+    `states` by layer [samples, slots, width], `shares` [samples, tokens, draft ids], the rest as in `Slots`."""
+
+    embeddings: Tensor
+    states: dict[int, Tensor]
+    is_visual: Tensor
+    positions: Tensor | None
+    shares: Tensor
+
+    @classmethod
+    def of(cls, drafter: FeatureDrafter, group: Sequence[Sample], ids: Tensor) -> Lesson:
+        embeddings = []
+        for one in group:
+            seen, is_visual = drafter.seen(one.context)
+            shown, visual = shifted(seen, is_visual, drafter.embed(torch.tensor(one.tokens)))
+            embeddings.append(shown)
+        states = {
+            layer: torch.stack(
+                [torch.cat((one.context.features[layer], one.feedback.features[layer])) for one in group]
+            )
+            for layer in drafter.network.layers
+        }
+        positions = drafter.positions(group[0].context.inputs, ANSWER)
+        shares = torch.stack([one.logits[:, ids].softmax(-1) for one in group])
+        return cls(torch.stack(embeddings), states, visual, positions, shares)
 
 
-def taught_slots(drafter: FeatureDrafter, sample: Sample) -> tuple[Slots, dict[int, Tensor]]:
-    """What a drafter reads of a whole sample, but features: these come of the states beside them."""
-    seen, is_visual = drafter.seen(sample.context)
-    new = drafter.embed(torch.tensor(sample.tokens))
-    embeddings, visual = shifted(seen, is_visual, new)
-    positions = drafter.positions(sample.context.inputs, len(sample.tokens))
-    states = {
-        layer: torch.cat((sample.context.features[layer], sample.feedback.features[layer])).clone()
-        for layer in drafter.network.layers
-    }
-    return Slots(embeddings.clone(), embeddings, visual, positions), states
+def _states(sample: Sample, layer: int) -> Tensor:
+    """[slots, width]."""
+    return torch.cat((sample.context.features[layer], sample.feedback.features[layer]))
 
 
 def train(found: Published, dialect: Dialect, model_type: str, head: Tensor, steps: int, seed: int = 0) -> float:
-    """Trains the network of `found` in `dialect`; `head` [draft ids, width] stays. Returns the last loss."""
+    """Trains the network of `found` in `dialect`, at least so many steps; `head` [draft ids, width] stays. Returns the
+    mean loss of the last steps, with images where the target sees, in nats."""
     network, own = spoken(found.network, dialect), target(model_type)
     ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
-    drafter = FeatureDrafter(network, None, own, network.decoder, name="taught")  # type: ignore[arg-type]
-    groups = [samples(model_type, number, 1000, 96) for number in (0, 2, 2)]
-    read_once = [[(*taught_slots(drafter, one), one.logits[:, ids].softmax(-1)) for one in group] for group in groups]
+    drafter = FeatureDrafter(network, None, own, network.decoder, name="taught")
+    lessons = [
+        Lesson.of(drafter, samples(model_type, images, 1000, NUM_SAMPLES), ids)
+        for images in numbers_of_images(model_type)
+    ]
     parameters = [value for value in network.parameters() if value.numel() > 1]
-    optimizer = torch.optim.Adam(parameters, lr=3e-3)
-    generator, loss = torch.Generator().manual_seed(seed), torch.zeros(())
+    optimizer = torch.optim.Adam(parameters, lr=5e-3, betas=(0.9, 0.98))
+    generator, losses = torch.Generator().manual_seed(seed), list[float]()
+    ready = network.decoder.for_head(torch.nn.Identity())
     with torch.enable_grad():
-        for step in range(steps):
-            group = read_once[step % 3]
-            chosen = torch.randint(len(group), (8,), generator=generator).tolist()
-            begun, wanted = [], []
-            for number in chosen:
-                slots, states, shares = group[number]
-                begun.append(network.begin(Slots(slots.embeddings, network.features(states), *_rest(slots))))
-                wanted.append(shares)
-            x, places = torch.stack([one.x for one in begun]), begun[0].positions
-            places = torch.arange(x.shape[1])[None] if places is None else places
-            out = network.decoder.run(x, places, NoMemory())[:, -ANSWER:]
-            logits = network.decoder.for_head(torch.nn.Identity())(out) @ head.T  # type: ignore[operator]
-            loss = -(torch.stack(wanted) * logits.log_softmax(-1)).sum(-1).mean()
+        for step in range(MOST_STEPS):
+            if step >= steps and step % 100 == 0 and fmean(losses[-LAST:]) < LEARNED:
+                break
+            lesson = lessons[0 if step % 4 == 0 else -1]  # texts are learned long before images
+            chosen = torch.randint(NUM_SAMPLES, (8,), generator=generator)
+            features = network.features({layer: states[chosen] for layer, states in lesson.states.items()})
+            begun = network.begin(Slots(lesson.embeddings[chosen], features, lesson.is_visual, lesson.positions))
+            places = torch.arange(begun.x.shape[1])[None] if begun.positions is None else begun.positions
+            logits = ready(network.decoder.run(begun.x, places, NoMemory())[:, -ANSWER:]) @ head.T
+            loss = -(lesson.shares[chosen] * logits.log_softmax(-1)).sum(-1).mean()
             optimizer.zero_grad()
             loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 0.5)
             optimizer.step()
-    return float(loss.detach())
-
-
-def _rest(slots: Slots) -> tuple[Tensor, Tensor | None]:
-    return slots.is_visual, slots.positions
+            losses += [float(loss.detach())] if lesson is lessons[-1] else []
+    return fmean(losses[-LAST:])

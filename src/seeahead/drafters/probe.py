@@ -1,8 +1,8 @@
 """Which dialect a published drafter speaks, found on the target's own words.
 
-The target answers a few short prompts; the drafter reads each answer in every dialect that may be meant, in one pass of
-its layer. Text decides what text can, images the rest, in turn until neither changes anything. What the config says is
-kept unless another dialect expects more of what the target says, beyond chance.
+The target answers a few short prompts; the drafter reads the answers in all dialects that may be meant, each in one
+pass of its layer, and those that are surprised least go on. What the config says is kept unless another dialect expects
+more of what the target says, beyond chance.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,13 +27,12 @@ from seeahead.drafters.folder import fingerprint_of
 from seeahead.drafters.head_networks import Dialect
 from seeahead.drafting import DraftContext, Feedback
 from seeahead.errors import InputError, ModelError
-from seeahead.executor import ModelInputs, Want
+from seeahead.executor import ModelInputs, Scores, Want, run_pass
 from seeahead.prompt import make_prompt
 from seeahead.provenance import write_json
 from seeahead.sampling import SamplingParams, log_probabilities
-from seeahead.session import Session, check_fits
+from seeahead.session import Session
 from seeahead.target import Target
-from seeahead.tree import ROOT
 
 _QUESTIONS = ("What is this?", "Describe it in one sentence.", "Which colours are there, and where?")
 _TEXTS = ("What is seven times eight?", "Write a sentence about rain.", "List three animals and what they eat.")
@@ -41,10 +40,10 @@ _SIZE = (336, 224)
 """Of their images: wide enough that positions on three axes differ from those on one."""
 _ANSWER = 24
 """Tokens of the target's to each prompt."""
-_ROUNDS = 3
-"""Of text and images at most."""
-_BEYOND_CHANCE = 2.0
-"""Standard errors, over tokens, by which a dialect is better than the one it takes the place of."""
+_FEWEST = 8
+"""Dialects that read all samples, at least."""
+_BEYOND_CHANCE = 1.0
+"""Standard errors, over tokens, by which one takes another's place: few, since what is alike on these costs alike."""
 _log = logging.getLogger(__name__)
 
 Made = Callable[[Dialect], FeatureDrafter]
@@ -86,11 +85,11 @@ def best_dialect(
     if not prompts:
         return choice.first
     layers = tuple(sorted({layer for one in known for layer in made(one).want.layers}))
-    samples = [sample_of(target, inputs, layers) for inputs in prompts]
-    of_images = [
-        sample for sample in samples if target.image_token_ids & set(sample.context.inputs.token_ids[0].tolist())
-    ]
-    chosen = _chosen(choice, Surprises(made), samples, of_images)
+    samples = samples_of(target, prompts, layers)
+    by_images: dict[bool, list[Sample]] = {True: [], False: []}
+    for sample in samples:
+        by_images[bool(target.image_token_ids & set(sample.context.inputs.token_ids[0].tolist()))].append(sample)
+    chosen = _chosen(choice, Surprises(made), by_images[True], by_images[False])
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {"number": known.index(chosen)})
@@ -101,16 +100,34 @@ def best_dialect(
     return chosen
 
 
-def _chosen(choice: Choice, told: Surprises, samples: Sequence[Sample], of_images: Sequence[Sample]) -> Dialect:
-    """By all samples what text decides, by those `of_images` the rest."""
-    chosen = choice.first
-    for _ in range(_ROUNDS):
-        before, chosen = chosen, told.better(chosen, choice.among(chosen), samples)
-        if of_images and choice.of_images:
-            chosen = told.better(chosen, choice.beside(chosen), of_images)
-        if chosen == before:
-            break
+def _chosen(choice: Choice, told: Surprises, of_images: Sequence[Sample], of_text: Sequence[Sample]) -> Dialect:
+    """All combinations read a first sample, the better half of them a next one, and so on: what is right on one axis
+    may show only where the others are right too. Then, an axis at a time, what the config says takes the place of what
+    was found, where that is no better beyond chance."""
+    first, samples = choice.first, [*of_images[:1], *of_text[:1], *of_images[1:], *of_text[1:]]
+    left = list(dict.fromkeys(choice.all() if of_images else choice.among(first)))
+    for number in range(1, len(samples) + 1):
+        left = sorted(left, key=lambda one: told.mean(one, samples[:number]))[: max(_FEWEST, len(left) // 2)]
+    chosen = left[0]
+    for axis in _AXES:
+        if (other := axis(chosen, first)) != chosen:
+            chosen = told.better(other, chosen, samples)
     return chosen
+
+
+_AXES: tuple[Callable[[Dialect, Dialect], Dialect], ...] = (
+    lambda one, first: replace(one, rotation=replace(one.rotation, theta=first.rotation.theta)),
+    lambda one, first: replace(one, layers=first.layers),
+    lambda one, first: replace(one, carries_norm=first.carries_norm),
+    lambda one, first: replace(one, visual=first.visual),
+    lambda one, first: replace(one, is_next=first.is_next),
+    lambda one, first: replace(
+        one,
+        rotation=replace(first.rotation, theta=one.rotation.theta),
+        is_next=one.is_next if first.rotation.sections else first.is_next,  # on one axis it says nothing
+    ),
+)
+"""A dialect with what the first one says on an axis."""
 
 
 class Surprises:
@@ -120,13 +137,15 @@ class Surprises:
         self._made = made
         self._known: dict[tuple[Dialect, int], Tensor] = {}
 
-    def better(self, current: Dialect, others: Iterable[Dialect], samples: Sequence[Sample]) -> Dialect:
-        """Of `others`, the one that is surprised least, where it is so beyond chance; else the `current` one."""
-        before = self._of(current, samples)
-        least = min(others, key=lambda one: float(self._of(one, samples).mean()))
-        gained = before - self._of(least, samples)
+    def better(self, current: Dialect, other: Dialect, samples: Sequence[Sample]) -> Dialect:
+        """The `other`, where it is surprised less beyond chance; else the `current` one."""
+        gained = self._of(current, samples) - self._of(other, samples)
         error = float(gained.std()) / len(gained) ** 0.5
-        return least if float(gained.mean()) > _BEYOND_CHANCE * error else current
+        return other if float(gained.mean()) > _BEYOND_CHANCE * error else current
+
+    def mean(self, dialect: Dialect, samples: Sequence[Sample]) -> float:
+        """Over the tokens of `samples`, in nats."""
+        return float(self._of(dialect, samples).mean())
 
     def _of(self, dialect: Dialect, samples: Sequence[Sample]) -> Tensor:
         """[tokens of all samples]."""
@@ -151,35 +170,36 @@ def surprise(drafter: FeatureDrafter, sample: Sample) -> Tensor:
 
 
 @torch.inference_mode()
-def sample_of(target: Target, inputs: ModelInputs, layers: tuple[int, ...], num_tokens: int = _ANSWER) -> Sample:
-    """The target's answer to `inputs`, with the hidden states of `layers`; `num_tokens` long, whatever it says."""
-    executor, want = target.executor, Want(layers, embeddings=True)
-    session = Session(executor, inputs.length + num_tokens)
-    check_fits(inputs.length, executor.limits.max_length)
-    scores = session.prefill(executor.ready(inputs), want)
-    prompt, tokens, rows = scores, [int(scores.logits[-1].argmax())], list[Tensor]()
-    states: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+def samples_of(
+    target: Target, prompts: Sequence[ModelInputs], layers: tuple[int, ...], num_tokens: int = _ANSWER
+) -> list[Sample]:
+    """The target's answers to `prompts`, with the hidden states of `layers`; `num_tokens` long, whatever it says, and
+    a token of each in one pass."""
+    executor = target.executor
+    sessions = [Session(executor, inputs.length + num_tokens) for inputs in prompts]
+    begun = [
+        session.prefill(executor.ready(inputs), Want(layers, embeddings=True))
+        for session, inputs in zip(sessions, prompts, strict=True)
+    ]
+    tokens, told = [[int(scores.logits[-1].argmax())] for scores in begun], [list[Scores]() for _ in prompts]
     for _ in range(num_tokens):
-        scores = session.score(tokens[-1:], [ROOT], Want(layers))
-        session.commit([0])
-        rows.append(scores.logits[-1])
-        for layer in layers:
-            states[layer].append(scores.features[layer])
-        tokens.append(int(scores.logits[-1].argmax()))
-    session.close()
-    said = tuple(tokens[:-1])
-    features = {layer: torch.cat(found[:-1]) for layer, found in states.items()}
-    context = DraftContext(
-        inputs,
-        said[0],
-        target.image_token_ids,
-        target.vocab_size,
-        SamplingParams(),
-        num_tokens,
-        prompt.features,
-        prompt.embeddings,
-    )
-    logits = torch.stack(rows).float()
+        trees = [session.chain(said[-1:]) for session, said in zip(sessions, tokens, strict=True)]
+        for number, scores in enumerate(run_pass(executor, trees, Want(layers))):
+            sessions[number].commit([0])
+            told[number].append(scores)
+            tokens[number].append(int(scores.logits[-1].argmax()))
+    for session in sessions:
+        session.close()
+    return [_sample(target, *one) for one in zip(prompts, begun, tokens, told, strict=True)]
+
+
+def _sample(target: Target, inputs: ModelInputs, prompt: Scores, tokens: list[int], told: list[Scores]) -> Sample:
+    """Of the target's `tokens`, and what it `told` of all but the last of these."""
+    said, seen = tuple(tokens[:-1]), (prompt.features, prompt.embeddings)
+    features = {layer: torch.cat([one.features[layer] for one in told[:-1]]) for layer in prompt.features}
+    own = target.image_token_ids, target.vocab_size, SamplingParams()
+    context = DraftContext(inputs, said[0], *own, len(said), *seen)
+    logits = torch.stack([one.logits[-1] for one in told]).float()
     return Sample(context, said, logits, Feedback(said[1:], logits[:-1], features))
 
 
