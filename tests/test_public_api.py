@@ -18,7 +18,8 @@ def run(code):
 def test_all_is_the_documented_surface():
     assert set(seeahead.__all__) == {
         "load", "Engine", "Reply", "Piece", "SamplingParams", "custom_generate", "register_family",
-        "SeeaheadError", "InputError", "ImageError", "LengthError", "ModelError", "DrafterError", "__version__",
+        "SeeaheadError", "InputError", "ImageError", "LengthError", "ModelError", "FaultError", "DrafterError",
+        "__version__",
     }  # fmt: skip
 
 

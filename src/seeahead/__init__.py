@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seeahead.api import Engine, load
-    from seeahead.errors import DrafterError, ImageError, InputError, LengthError, ModelError, SeeaheadError
+    from seeahead.errors import DrafterError, FaultError, ImageError, InputError, LengthError, ModelError, SeeaheadError
     from seeahead.families import register_family
     from seeahead.hf_generate import custom_generate
     from seeahead.reply import Piece, Reply
@@ -31,6 +31,7 @@ __all__ = [
     "LengthError",
     "ModelError",
     "DrafterError",
+    "FaultError",
     "__version__",
 ]
 
@@ -48,6 +49,7 @@ _HOMES = {
     "LengthError": "seeahead.errors",
     "ModelError": "seeahead.errors",
     "DrafterError": "seeahead.errors",
+    "FaultError": "seeahead.errors",
 }
 
 
