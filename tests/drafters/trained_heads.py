@@ -30,7 +30,7 @@ from tests.drafters.head_folders import write_head
 from tests.drafters.reading_targets import ANSWER, IMAGES, LAYERS, numbers_of_images, question, target
 
 ALL_LAYERS = (*range(1, LAYERS), -1)
-NUM_SAMPLES = 200
+NUM_SAMPLES = 800
 """Of texts, and as many of prompts with images: few enough to be quickly made, too many to be learned by heart."""
 
 
@@ -42,7 +42,7 @@ KINDS = (
     ("eagle3 specforge 1-d", "qwen3_vl"),
 )
 """What heads are written as, and for which targets."""
-NUM_STEPS, MOST_STEPS, LEARNED = 300, 1200, 0.1
+NUM_STEPS, MOST_STEPS, LEARNED = 300, 800, 0.1
 """Steps of training, and on, up to so many, until the last ones cost less, in nats: readings of a head that has learned
 next to nothing about images say all the same of them."""
 LAST = 30

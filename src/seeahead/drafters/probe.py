@@ -42,7 +42,7 @@ _ANSWER = 24
 """Tokens of the target's to each prompt."""
 _FEWEST = 8
 """Dialects that read all samples, at least."""
-_BEYOND_CHANCE = 1.0
+_BEYOND_CHANCE = 0.5
 """Standard errors, over tokens, by which one takes another's place: few, since what is alike on these costs alike."""
 _log = logging.getLogger(__name__)
 
