@@ -18,7 +18,7 @@ from seeahead.testing import tiny_family, tiny_inputs
 from tests.drafters.head_folders import config_of
 from tests.drafters.trained_heads import trained_case
 
-NUMBERS, OF = range(3), ("eagle3 newer", "llama")
+NUMBERS, OF = range(2), ("eagle3 newer", "llama")
 
 
 @pytest.fixture(scope="module", autouse=True)

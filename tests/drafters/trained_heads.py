@@ -30,8 +30,8 @@ from tests.drafters.head_folders import write_head
 from tests.drafters.reading_targets import ANSWER, IMAGES, LAYERS, numbers_of_images, question, target
 
 ALL_LAYERS = (*range(1, LAYERS), -1)
-NUM_SAMPLES = 800
-"""Of texts, and as many of prompts with images: few enough to be quickly made, too many to be learned by heart."""
+NUM_SAMPLES = {0: 200, IMAGES: 800}
+"""By images of their prompts: few enough to be quickly made, too many to be learned by heart."""
 
 
 KINDS = (
@@ -181,7 +181,7 @@ def train(found: Published, dialect: Dialect, model_type: str, head: Tensor, ste
     ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
     drafter = FeatureDrafter(network, None, own, network.decoder, name="taught")
     lessons = [
-        Lesson.of(drafter, samples(model_type, images, 1000, NUM_SAMPLES), ids)
+        Lesson.of(drafter, samples(model_type, images, 1000, NUM_SAMPLES[images]), ids)
         for images in numbers_of_images(model_type)
     ]
     parameters = [value for value in network.parameters() if value.numel() > 1]
@@ -193,7 +193,7 @@ def train(found: Published, dialect: Dialect, model_type: str, head: Tensor, ste
             if step >= steps and step % 100 == 0 and fmean(losses[-LAST:]) < LEARNED:
                 break
             lesson = lessons[0 if step % 4 == 0 else -1]  # texts are learned long before images
-            chosen = torch.randint(NUM_SAMPLES, (8,), generator=generator)
+            chosen = torch.randint(len(lesson.shares), (8,), generator=generator)
             features = network.features({layer: states[chosen] for layer, states in lesson.states.items()})
             begun = network.begin(Slots(lesson.embeddings[chosen], features, lesson.is_visual, lesson.positions))
             places = torch.arange(begun.x.shape[1])[None] if begun.positions is None else begun.positions
