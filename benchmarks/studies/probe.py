@@ -114,7 +114,7 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
         f"{steps['at most']}, until it costs less than {steps['learned']} nats per token about images; in a dialect "
         "drawn among those that its files allow, for a tiny target that was taught to repeat what lies a fixed number "
         f"of positions before ({steps['target']} steps), in images along their diagonal: so words depend on places. "
-        "The probe reads the target's answers to eight prompts, five of them with images. Seconds are those of the "
+        "The probe reads the target's answers to twelve prompts, nine of them with images. Seconds are those of the "
         "whole probe, in one thread; computing leaves out those in which others had the processor.",
         evidence(record),
         _by_axis(record["rows"]),

@@ -47,7 +47,7 @@ NUM_STEPS, MOST_STEPS, LEARNED = 300, 800, 0.1
 next to nothing about images say all the same of them."""
 LAST = 30
 """Steps that are averaged."""
-NUM_ASKED = {0: 3, IMAGES: 5}
+NUM_ASKED = {0: 3, IMAGES: 9}
 """Prompts that the probe is given, by their images."""
 
 
@@ -71,12 +71,12 @@ class Case(NamedTuple):
     def probed(self, kept: Path, prompts: Sequence[ModelInputs] | None = None) -> Dialect:
         """What the probe finds, by `prompts` or our own; remembered in a folder."""
         prompts = _asked(self.model_type) if prompts is None else prompts
-        return best_dialect(self.choice, self.made, target(self.model_type), "taught", prompts, kept)
+        return best_dialect(self.choice, self.made, target(self.model_type), "taught", prompts, kept, ANSWER)
 
     def surprise(self, dialect: Dialect) -> float:
         """By the target's answers to what the probe asks, in nats per token."""
         drafter = self.made(dialect)
-        answers = samples_of(target(self.model_type), _asked(self.model_type), drafter.want.layers)
+        answers = samples_of(target(self.model_type), _asked(self.model_type), drafter.want.layers, ANSWER)
         return fmean(float(surprise(drafter, one).mean()) for one in answers)
 
 
