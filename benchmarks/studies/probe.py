@@ -9,7 +9,6 @@ python -m benchmarks.studies.probe    # writes results/probe.json (render.py mak
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,17 +43,16 @@ Row = Mapping[str, Any]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100, help="heads in all")
-    parser.add_argument("--first", type=int, default=0, help="number of the first one; stored ones before it stay")
+    parser.add_argument("--count", type=int, default=100, help="heads")
+    parser.add_argument("--first", type=int, default=100, help="number of the first; the probe was made on those below")
     parser.add_argument("--trained", type=Path, default=Path("out/probe"), help="where targets and heads are kept")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     args = parser.parse_args()
     torch.set_num_threads(1)
     for _, model_type in KINDS:
         target(model_type, args.trained)
-    stored = json.loads(args.output.read_text(encoding="utf-8"))["rows"] if args.first else []
-    rows: list[Row] = [row for row in stored if row["number"] < args.first]
-    for row in measure(range(args.first, args.count), args.trained):
+    rows = list[Row]()
+    for row in measure(range(args.first, args.first + args.count), args.trained):
         rows.append(row)
         steps = {"target": max(STEPS.values()), "head": NUM_STEPS, "at most": MOST_STEPS, "learned": LEARNED}
         write_json(args.output, {"provenance": provenance(SEED), "steps": steps, "rows": rows})
@@ -116,7 +114,7 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
         f"{steps['at most']}, until it costs less than {steps['learned']} nats per token about images; in a dialect "
         "drawn among those that its files allow, for a tiny target that was taught to repeat what lies a fixed number "
         f"of positions before ({steps['target']} steps), in images along their diagonal: so words depend on places. "
-        "The probe reads the target's answers to eight prompts, five of them with images. Seconds are those of the "
+        "The probe reads the target's answers to twelve prompts, nine of them with images. Seconds are those of the "
         "whole probe, in one thread; computing leaves out those in which others had the processor.",
         evidence(record),
         _by_axis(record["rows"]),

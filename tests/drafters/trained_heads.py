@@ -30,8 +30,8 @@ from tests.drafters.head_folders import write_head
 from tests.drafters.reading_targets import ANSWER, IMAGES, LAYERS, numbers_of_images, question, target
 
 ALL_LAYERS = (*range(1, LAYERS), -1)
-NUM_SAMPLES = 200
-"""Of texts, and as many of prompts with images: few enough to be quickly made, too many to be learned by heart."""
+NUM_SAMPLES = {0: 200, IMAGES: 800}
+"""By images of their prompts: few enough to be quickly made, too many to be learned by heart."""
 
 
 KINDS = (
@@ -42,12 +42,12 @@ KINDS = (
     ("eagle3 specforge 1-d", "qwen3_vl"),
 )
 """What heads are written as, and for which targets."""
-NUM_STEPS, MOST_STEPS, LEARNED = 300, 1200, 0.1
+NUM_STEPS, MOST_STEPS, LEARNED = 300, 800, 0.1
 """Steps of training, and on, up to so many, until the last ones cost less, in nats: readings of a head that has learned
 next to nothing about images say all the same of them."""
 LAST = 30
 """Steps that are averaged."""
-NUM_ASKED = {0: 3, IMAGES: 5}
+NUM_ASKED = {0: 3, IMAGES: 9}
 """Prompts that the probe is given, by their images."""
 
 
@@ -71,12 +71,12 @@ class Case(NamedTuple):
     def probed(self, kept: Path, prompts: Sequence[ModelInputs] | None = None) -> Dialect:
         """What the probe finds, by `prompts` or our own; remembered in a folder."""
         prompts = _asked(self.model_type) if prompts is None else prompts
-        return best_dialect(self.choice, self.made, target(self.model_type), "taught", prompts, kept)
+        return best_dialect(self.choice, self.made, target(self.model_type), "taught", prompts, kept, ANSWER)
 
     def surprise(self, dialect: Dialect) -> float:
         """By the target's answers to what the probe asks, in nats per token."""
         drafter = self.made(dialect)
-        answers = samples_of(target(self.model_type), _asked(self.model_type), drafter.want.layers)
+        answers = samples_of(target(self.model_type), _asked(self.model_type), drafter.want.layers, ANSWER)
         return fmean(float(surprise(drafter, one).mean()) for one in answers)
 
 
@@ -181,7 +181,7 @@ def train(found: Published, dialect: Dialect, model_type: str, head: Tensor, ste
     ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
     drafter = FeatureDrafter(network, None, own, network.decoder, name="taught")
     lessons = [
-        Lesson.of(drafter, samples(model_type, images, 1000, NUM_SAMPLES), ids)
+        Lesson.of(drafter, samples(model_type, images, 1000, NUM_SAMPLES[images]), ids)
         for images in numbers_of_images(model_type)
     ]
     parameters = [value for value in network.parameters() if value.numel() > 1]
@@ -193,7 +193,7 @@ def train(found: Published, dialect: Dialect, model_type: str, head: Tensor, ste
             if step >= steps and step % 100 == 0 and fmean(losses[-LAST:]) < LEARNED:
                 break
             lesson = lessons[0 if step % 4 == 0 else -1]  # texts are learned long before images
-            chosen = torch.randint(NUM_SAMPLES, (8,), generator=generator)
+            chosen = torch.randint(len(lesson.shares), (8,), generator=generator)
             features = network.features({layer: states[chosen] for layer, states in lesson.states.items()})
             begun = network.begin(Slots(lesson.embeddings[chosen], features, lesson.is_visual, lesson.positions))
             places = torch.arange(begun.x.shape[1])[None] if begun.positions is None else begun.positions

@@ -38,11 +38,11 @@ _QUESTIONS = ("What is this?", "Describe it in one sentence.", "Which colours ar
 _TEXTS = ("What is seven times eight?", "Write a sentence about rain.", "List three animals and what they eat.")
 _SIZE = (336, 224)
 """Of their images: wide enough that positions on three axes differ from those on one."""
-_ANSWER = 24
+_ANSWER = 48
 """Tokens of the target's to each prompt."""
 _FEWEST = 8
 """Dialects that read all samples, at least."""
-_BEYOND_CHANCE = 1.0
+_BEYOND_CHANCE = 0.5
 """Standard errors, over tokens, by which one takes another's place: few, since what is alike on these costs alike."""
 _log = logging.getLogger(__name__)
 
@@ -68,12 +68,13 @@ def best_dialect(
     weights: str,
     prompts: Sequence[ModelInputs] | None = None,
     kept: Path | None = None,
+    num_tokens: int = _ANSWER,
 ) -> Dialect:
     """Of `choice`, the one whose drafts the target would accept; remembered for the same weights and the same target.
 
     `weights`: what stands for the drafter's. `prompts` None: a few of our own, which only a target with a tokenizer can
     read. Those that its context has no room for are left out, and without any the config is believed. `kept`: the
-    folder of what is remembered."""
+    folder of what is remembered. `num_tokens`: of each answer."""
     known = choice.all()
     if len(known) == 1:
         return choice.first
@@ -81,11 +82,11 @@ def best_dialect(
     with suppress(ModelError, IndexError, TypeError, KeyError, ValueError):
         return known[int(read_json(file, "it is made anew", ModelError)["number"])]
     longest, asked = target.executor.limits.max_length, own_prompts(target) if prompts is None else prompts
-    prompts = [inputs for inputs in asked if longest is None or inputs.length + _ANSWER <= longest]
+    prompts = [inputs for inputs in asked if longest is None or inputs.length + num_tokens <= longest]
     if not prompts:
         return choice.first
     layers = tuple(sorted({layer for one in known for layer in made(one).want.layers}))
-    samples = samples_of(target, prompts, layers)
+    samples = samples_of(target, prompts, layers, num_tokens)
     by_images: dict[bool, list[Sample]] = {True: [], False: []}
     for sample in samples:
         by_images[bool(target.image_token_ids & set(sample.context.inputs.token_ids[0].tolist()))].append(sample)
@@ -171,7 +172,7 @@ def surprise(drafter: FeatureDrafter, sample: Sample) -> Tensor:
 
 @torch.inference_mode()
 def samples_of(
-    target: Target, prompts: Sequence[ModelInputs], layers: tuple[int, ...], num_tokens: int = _ANSWER
+    target: Target, prompts: Sequence[ModelInputs], layers: tuple[int, ...], num_tokens: int
 ) -> list[Sample]:
     """The target's answers to `prompts`, with the hidden states of `layers`; `num_tokens` long, whatever it says, and
     a token of each in one pass."""
