@@ -26,7 +26,7 @@ class PassTimes:
 
     def __init__(self, executor: Executor) -> None:
         self._measured = _measured(executor)
-        self._change = _change_seconds(executor)
+        self._change = _change_seconds(executor, self._measured[0])
         self._limits, self._widths = executor.limits, Widths(executor.limits)
         self._now: dict[int, float] = {}
         self._shape: dict[tuple[int, int], float] = {}
@@ -103,16 +103,17 @@ def _measured(executor: Executor) -> tuple[float, ...]:
 
 
 @torch.inference_mode()
-def _change_seconds(executor: Executor) -> float:
-    """What a pass takes longer after one of another size, where executors fill passes up."""
+def _change_seconds(executor: Executor, single: float) -> float:
+    """What a pass takes longer after one of another size, where executors fill passes up; beside slow ones nothing.
+    `single`: seconds of one over one token."""
     step = executor.limits.row_step
-    if step == 1:
+    if step == 1 or single > _SLOW_SECONDS:
         return 0.0
     session, inputs, sizes = prompted(executor, range(1000), _SHORT_PROMPT, [1, step])
     tokens = inputs.token_ids[0].tolist() * step
     found = [settled_seconds(session, tokens[:size]) for _ in range(_REPEATS) for size in sizes]
     session.close()
-    return max(0.0, min(first - settled for first, settled in found))
+    return max(0.0, min((first - settled for first, settled in found), default=0.0))
 
 
 @torch.inference_mode()
