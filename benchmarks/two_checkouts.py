@@ -1,6 +1,6 @@
 """Single requests of two checkouts side by side: each question goes to one, then to the other, in turn.
 
-python -m benchmarks.two_checkouts OTHER_CHECKOUT [--count 2] [-o results/two-checkouts.json]
+python -m benchmarks.two_checkouts OTHER_CHECKOUT [--repeats 2] [-o results/two-checkouts.json]
 
 The first figure of a method is the ratio of its seconds there to its seconds here, end to end, with its bootstrap
 interval over questions: above 1, this checkout is the faster one.
