@@ -11,7 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -23,13 +26,24 @@ from benchmarks.studies import measured
 from seeahead.bench.markdown import table
 from seeahead.drafters.head_networks import Dialect
 from seeahead.provenance import provenance, write_json
-from tests.drafters.reading_targets import STEPS, target
-from tests.drafters.trained_heads import KINDS, LEARNED, MOST_STEPS, NUM_STEPS, Case, trained_case
+from tests.drafters.reading_targets import IMAGES, STEPS, target
+from tests.drafters.trained_heads import (
+    KINDS,
+    LEARNED,
+    MOST_STEPS,
+    NUM_ASKED,
+    NUM_STEPS,
+    Case,
+    asked,
+    trained_case,
+)
 
 RESULT = Path(__file__).resolve().parents[2] / "results" / "probe.json"
 SEED = 0
-WITHIN = 2.0
-"""Seconds that are wanted on these cases."""
+FRESH, NUM_FRESH = 20_000, 40
+"""Prompts, with and without images, on which a dialect that was found is compared with the one trained in."""
+AS_GOOD = 0.01
+"""Nats per token."""
 AXES = {
     "base": "the base of rotary positions",
     "layout": "one axis, or three, chunked or interleaved",
@@ -44,31 +58,42 @@ Row = Mapping[str, Any]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="heads")
-    parser.add_argument("--first", type=int, default=100, help="number of the first; the probe was made on those below")
+    parser.add_argument("--first", type=int, default=200, help="number of the first; the probe was made on those below")
+    parser.add_argument("--jobs", type=int, default=2, help="heads at once, each in one thread")
     parser.add_argument("--trained", type=Path, default=Path("out/probe"), help="where targets and heads are kept")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    for _, model_type in KINDS:
-        target(model_type, args.trained)
-    rows = list[Row]()
-    for row in measure(range(args.first, args.first + args.count), args.trained):
-        rows.append(row)
-        steps = {"target": max(STEPS.values()), "head": NUM_STEPS, "at most": MOST_STEPS, "learned": LEARNED}
-        write_json(args.output, {"provenance": provenance(SEED), "steps": steps, "rows": rows})
+    numbers, rows = range(args.first, args.first + args.count), list[Row]()
+    with ProcessPoolExecutor(args.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        list(pool.map(partial(_teach, args.trained), sorted({model_type for _, model_type in KINDS})))
+        for row in pool.map(partial(measure, args.trained), numbers):
+            rows.append(row)
+            said = f"{row['kind']}, {sorted(wrong(row))} wrong, {row['seconds']:.2f} s"
+            sys.stderr.write(f"{row['number']}: {said}\n")
+            steps = {"target": max(STEPS.values()), "head": NUM_STEPS, "at most": MOST_STEPS, "learned": LEARNED}
+            prompts = {"texts": NUM_ASKED[0], "with images": NUM_ASKED[IMAGES]}
+            write_json(args.output, {"provenance": provenance(SEED), "steps": steps, "prompts": prompts, "rows": rows})
     return 0
 
 
-def measure(numbers: Sequence[int], kept: Path | None = None) -> Iterator[dict[str, Any]]:
-    """A row per head: its kind, what it was trained in, what was found, and seconds of the probe."""
-    for number in numbers:
-        with tempfile.TemporaryDirectory() as folder:
-            case = trained_case(number, Path(folder) / "head", kept=kept)
-            started = perf_counter(), process_time()
-            found = case.probed(Path(folder))
-            row = _row(number, case, found, perf_counter() - started[0], process_time() - started[1])
-        sys.stderr.write(f"{number}: {row['kind']}, {sorted(wrong(row))} wrong, {row['seconds']:.2f} s\n")
-        yield row
+def _teach(kept: Path, model_type: str) -> None:
+    target(model_type, kept)
+
+
+def measure(kept: Path | None, number: int) -> dict[str, Any]:
+    """Of a head: its kind, what it was trained in, what was found, and seconds of the probe."""
+    with tempfile.TemporaryDirectory() as folder:
+        case = trained_case(number, Path(folder) / "head", kept=kept)
+        started = perf_counter(), process_time()
+        found = case.probed(Path(folder))
+        row = _row(number, case, found, perf_counter() - started[0], process_time() - started[1])
+    return {**row, **dict(zip(("surprise", "trained_surprise"), _fresh_surprises(case, found), strict=True))}
+
+
+def _fresh_surprises(case: Case, found: Dialect) -> list[float]:
+    """Nats per token of the dialect that was found, and of that trained in, by answers to prompts of their own."""
+    prompts = asked(case.model_type, FRESH, dict.fromkeys(NUM_ASKED, NUM_FRESH))
+    return [round(case.surprise(dialect, prompts), 4) for dialect in (found, case.dialect)]
 
 
 def _row(number: int, case: Case, found: Dialect, seconds: float, seconds_computing: float) -> dict[str, Any]:
@@ -107,15 +132,17 @@ def wrong(row: Row, told: str = "found") -> set[str]:
 
 def documents(record: Mapping[str, Any]) -> dict[str, str]:
     """The page of a stored measurement: texts by file name below the folder of documents."""
-    steps = record["steps"]
+    steps, prompts = record["steps"], record["prompts"]
     words = [
         "# The probe of published heads",
         f"{measured(record['provenance'])}. Each head is trained for {steps['head']} steps, and on, up to "
         f"{steps['at most']}, until it costs less than {steps['learned']} nats per token about images; in a dialect "
         "drawn among those that its files allow, for a tiny target that was taught to repeat what lies a fixed number "
-        f"of positions before ({steps['target']} steps), in images along their diagonal: so words depend on places. "
-        "The probe reads the target's answers to twelve prompts, nine of them with images. Seconds are those of the "
-        "whole probe, in one thread; computing leaves out those in which others had the processor.",
+        f"of positions before ({steps['target']} steps), in images along their diagonal or only row: so words depend "
+        f"on places. The probe reads the target's answers to {sum(prompts.values())} prompts, {prompts['with images']} "
+        f"of them with images. As good is a dialect that costs at most {AS_GOOD} nats per token more than the one "
+        f"trained in, over the answers to {2 * NUM_FRESH} other prompts. Seconds are those of the whole probe, in one "
+        "thread; computing leaves out those in which others had the processor.",
         evidence(record),
         _by_axis(record["rows"]),
     ]
@@ -127,17 +154,19 @@ def evidence(record: Mapping[str, Any]) -> str:
     rows: Sequence[Row] = record["rows"]
     kinds = dict.fromkeys(row["kind"] for row in rows)
     lines = [_line(kind, [row for row in rows if row["kind"] == kind]) for kind in kinds]
-    names = ["head", "dialects", "found", "config alone", "by chance", "median s", "most s, computing"]
+    names = ["head", "dialects", "found", "or as good", "config alone", "by chance", "median s", "most s, computing"]
     return table("", names, [*lines, _line("all", rows)])
 
 
 def _line(name: str, rows: Sequence[Row]) -> list[str]:
     sizes = sorted({row["num_dialects"] for row in rows})
     right, told = (sum(not wrong(row, what) for row in rows) for what in ("found", "config"))
+    good = sum(row["surprise"] <= row["trained_surprise"] + AS_GOOD for row in rows)
     return [
         name,
         " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1]))),
         f"{right} of {len(rows)}",
+        f"{good} of {len(rows)}",
         f"{told} of {len(rows)}",
         f"{sum(1 / row['num_dialects'] for row in rows):.1f}",
         f"{median(row['seconds'] for row in rows):.2f}",

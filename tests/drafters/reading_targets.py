@@ -2,11 +2,12 @@
 
 Answers of random targets hardly depend on places, so that readings of a drafter that differ in places differ by chance.
 These repeat what lies a fixed number of positions before: words of a text, of an image its glyphs, which along M-RoPE's
-axes are those of its diagonal.
+axes are those of its diagonal, and along one axis those of a single row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ RATE, BATCH = 2e-3, 8
 STEPS = {"qwen2_5_vl": 600, "qwen3_vl": 600, "llava": 600, "llama": 150}
 """Of teaching: texts are learned long before images."""
 SIDE = 4
-"""Positions that an image takes up: Qwen's are as many tokens high and wide, LLaVA's has two of them on each side."""
+"""Positions that an image takes up: Qwen's are as wide, and as high or a single row, LLaVA's has two tokens on each
+side."""
 WORDS = torch.arange(40, 72, 2)
 """A word per glyph; all of them are in vocabularies of drafters."""
 MARKERS = {IMAGE_START: 120, IMAGE_END: 122}
@@ -49,12 +51,12 @@ def question(model_type: str, num_images: int, seed: int, num_words: int = 0) ->
     """A prompt of random words and images of random glyphs, and the first `num_words` of what is to be said to it."""
     generator = torch.Generator().manual_seed(seed)
     words = iter(WORDS[torch.randint(len(WORDS), (SPAN,), generator=generator)].tolist())
-    glyphs = torch.randint(len(WORDS), (num_images, *_grid(model_type)), generator=generator)
+    glyphs = [torch.randint(len(WORDS), _grid(model_type, number), generator=generator) for number in range(num_images)]
     tokens, said = [next(words)], list[int]()
     said += tokens
     for image in glyphs:
         tokens += [IMAGE_START, *[IMAGE] * image.numel(), IMAGE_END]
-        seen = image.diagonal() if "qwen" in model_type else image.flatten()
+        seen = image.diagonal() if len(image) == SIDE else image.flatten()
         said += [MARKERS[IMAGE_START], *WORDS[seen].tolist(), MARKERS[IMAGE_END]]
     rest = [next(words) for _ in range(SPAN - len(said))]
     answer = [*said, *rest] * (num_words // SPAN + 1)
@@ -130,9 +132,11 @@ def _untaught(model_type: str) -> Family:
     return family
 
 
-def _grid(model_type: str) -> tuple[int, int]:
-    """Tokens of an image, from top to bottom and from left to right."""
-    return (SIDE, SIDE) if "qwen" in model_type else (SIDE // 2, SIDE // 2)
+def _grid(model_type: str, number: int) -> tuple[int, int]:
+    """Tokens of the image of that number, from top to bottom and from left to right."""
+    if "qwen" in model_type:
+        return (1 if number % 2 else SIDE), SIDE
+    return SIDE // 2, SIDE // 2
 
 
 @cache
@@ -141,11 +145,11 @@ def _looks(*shape: int) -> Tensor:
     return torch.randn(len(WORDS), *shape, generator=torch.Generator().manual_seed(1))
 
 
-def _pixels(model_type: str, glyphs: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """Of images [images, high, wide] of glyphs, as a processor would make them."""
+def _pixels(model_type: str, glyphs: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """Of images [high, wide] of glyphs, as a processor would make them."""
     if "qwen" in model_type:  # each token is of four patches
-        shown = _looks(4, 3 * 2 * 4 * 4)[glyphs].flatten(0, 3)
-        grids = torch.tensor([[1, 2 * SIDE, 2 * SIDE]] * len(glyphs))
+        shown = torch.cat([_looks(4, 3 * 2 * 4 * 4)[image].flatten(0, 2) for image in glyphs])
+        grids = torch.tensor([[1, *(2 * side for side in image.shape)] for image in glyphs])
         return {"pixel_values": shown + NOISE * torch.randn(shown.shape, generator=generator), "image_grid_thw": grids}
-    shown = _looks(3, 8, 8)[glyphs].permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+    shown = _looks(3, 8, 8)[torch.stack(list(glyphs))].permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
     return {"pixel_values": shown + NOISE * torch.randn(shown.shape, generator=generator)}

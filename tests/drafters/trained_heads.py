@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -42,12 +42,12 @@ KINDS = (
     ("eagle3 specforge 1-d", "qwen3_vl"),
 )
 """What heads are written as, and for which targets."""
-NUM_STEPS, MOST_STEPS, LEARNED = 300, 800, 0.1
+NUM_STEPS, MOST_STEPS, LEARNED = 300, 2000, 0.1
 """Steps of training, and on, up to so many, until the last ones cost less, in nats: readings of a head that has learned
 next to nothing about images say all the same of them."""
 LAST = 30
 """Steps that are averaged."""
-NUM_ASKED = {0: 3, IMAGES: 9}
+NUM_ASKED = {0: 4, IMAGES: 20}
 """Prompts that the probe is given, by their images."""
 
 
@@ -70,13 +70,13 @@ class Case(NamedTuple):
 
     def probed(self, kept: Path, prompts: Sequence[ModelInputs] | None = None) -> Dialect:
         """What the probe finds, by `prompts` or our own; remembered in a folder."""
-        prompts = _asked(self.model_type) if prompts is None else prompts
+        prompts = asked(self.model_type) if prompts is None else prompts
         return best_dialect(self.choice, self.made, target(self.model_type), "taught", prompts, kept, ANSWER)
 
-    def surprise(self, dialect: Dialect) -> float:
-        """By the target's answers to what the probe asks, in nats per token."""
-        drafter = self.made(dialect)
-        answers = samples_of(target(self.model_type), _asked(self.model_type), drafter.want.layers, ANSWER)
+    def surprise(self, dialect: Dialect, prompts: Sequence[ModelInputs] | None = None) -> float:
+        """By the target's answers to `prompts`, or to what the probe asks, in nats per token."""
+        drafter, prompts = self.made(dialect), asked(self.model_type) if prompts is None else prompts
+        answers = samples_of(target(self.model_type), prompts, drafter.want.layers, ANSWER)
         return fmean(float(surprise(drafter, one).mean()) for one in answers)
 
 
@@ -93,7 +93,7 @@ def trained_case(
     dialect = random.Random(number).choice(list(dict.fromkeys(found.choice.all())))
     ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
     head = own.executor.head_rows(ids).clone()  # type: ignore[attr-defined]
-    file = None if kept is None else kept / f"head-{number}.pt"
+    file = None if kept is None else kept / f"head-{number}-{MOST_STEPS}.pt"
     if file is not None and file.is_file():
         stored = torch.load(file)
         found.network.load_state_dict(stored["weights"])
@@ -105,10 +105,10 @@ def trained_case(
     return Case(kind, model_type, found.choice, dialect, found, head, loss)
 
 
-@cache
-def _asked(model_type: str) -> list[ModelInputs]:
-    numbers = [images for images in numbers_of_images(model_type) for _ in range(NUM_ASKED[images])]
-    return [question(model_type, images, 5000 + seed) for seed, images in enumerate(numbers)]
+def asked(model_type: str, first: int = 5000, counts: Mapping[int, int] = NUM_ASKED) -> list[ModelInputs]:
+    """Prompts of the seeds from `first` on, as many as `counts` by their images."""
+    numbers = [images for images in numbers_of_images(model_type) for _ in range(counts[images])]
+    return [question(model_type, images, first + seed) for seed, images in enumerate(numbers)]
 
 
 @cache

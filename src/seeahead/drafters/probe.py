@@ -38,7 +38,7 @@ _QUESTIONS = ("What is this?", "Describe it in one sentence.", "Which colours ar
 _TEXTS = ("What is seven times eight?", "Write a sentence about rain.", "List three animals and what they eat.")
 _SIZE = (336, 224)
 """Of their images: wide enough that positions on three axes differ from those on one."""
-_ANSWER = 48
+_ANSWER = 96
 """Tokens of the target's to each prompt."""
 _FEWEST = 8
 """Dialects that read all samples, at least."""
