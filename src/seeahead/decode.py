@@ -13,7 +13,7 @@ from time import perf_counter
 
 import torch
 
-from seeahead.drafting import JointDrafter, plan_of, run_plans
+from seeahead.drafting import JointDrafter, is_joint, plan_of, run_plans
 from seeahead.errors import SeeaheadError
 from seeahead.executor import ModelInputs, PromptInputs, Scores, TreeInputs, run_pass
 from seeahead.prompt import Prompt
@@ -171,7 +171,7 @@ def _joint_drafters(requests: Sequence[Request]) -> dict[JointDrafter, list[Requ
     """Those that decide over several requests, with their requests."""
     found: dict[JointDrafter, list[Request]] = {}
     for request in requests:
-        if isinstance(request.drafter, JointDrafter):
+        if is_joint(request.drafter):
             found.setdefault(request.drafter, []).append(request)
     return found
 

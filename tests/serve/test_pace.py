@@ -49,6 +49,30 @@ def test_each_step_is_learned_from_once(monkeypatch, with_auto):
     assert learned
 
 
+@pytest.mark.parametrize(("others", "drafts"), [(0, True), (1, False)])
+def test_auto_drafts_beside_others_where_that_has_paid(others, drafts):
+    """Alone its own answer tells it more. Now and then it looks again."""
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")
+    pace, requests = Pace(engine.target.executor, [engine.drafter]), []
+    for _ in range(1 + others):
+        requests.append(engine.answer({"prompt": "one two", "max_new_tokens": 9}).request)
+    load = len(requests).bit_length()
+    pace._rates = {(True, load): 10.0, (False, load): 9.5}
+    given = set_often(pace, requests, 64)
+    assert given == [None if drafts else 0] * 63 + [None]
+    pace._rates[True, load] = 11.0
+    assert set_often(pace, requests, 2) == [None, None]
+
+
+def set_often(pace, requests, times):
+    """What the first of the requests may draft, each time."""
+    found = []
+    for _ in range(times):
+        pace.set(requests, somebody_waits=False)
+        found.append(requests[0].most_nodes)
+    return found
+
+
 def steps(requests):
     """Steps of all requests together, as a server takes them."""
     batch = Batch()

@@ -106,12 +106,12 @@ def fed_tree(slot: PagedSlot, number: int, window: int) -> Fed:
     is_chain = all(len(seen) == node + 1 for node, seen in enumerate(ancestors))
     if window and not is_chain and slot.length + pending > window:
         return _paths(slot, start, number)
-    nodes = list(range(start, pending))
-    tree = None if is_chain else slot.visible(len(nodes))[:, start:].numpy()
-    return Fed(slot, [_run(slot, slot.blocks, nodes, start, tree)], list(range(len(nodes)))[-number:])
+    tree = None if is_chain else slot.visible(pending - start)[:, start:].numpy()
+    run = _run(slot, slot.blocks, slice(start, pending), start, tree)
+    return Fed(slot, [run], list(range(pending - start))[-number:])
 
 
-def _run(slot: PagedSlot, blocks: Sequence[int], nodes: list[int], start: int, tree: Any = None) -> Run:
+def _run(slot: PagedSlot, blocks: Sequence[int], nodes: list[int] | slice, start: int, tree: Any = None) -> Run:
     assert slot.embeddings is not None, "nodes are remembered before they are read"
     assert slot.place_ids is not None
     return Run(slot.length + start, blocks, slot.embeddings[nodes], slot.place_ids[:, nodes], tree)

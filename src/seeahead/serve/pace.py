@@ -12,7 +12,7 @@ from itertools import count
 
 from seeahead.drafters.auto import AutoDrafter
 from seeahead.drafters.pass_times import MARGIN, PassTimes, mixed
-from seeahead.drafting import Drafter, JointDrafter
+from seeahead.drafting import Drafter, is_joint
 from seeahead.executor import Executor
 from seeahead.records import Step
 from seeahead.request import Request
@@ -23,7 +23,8 @@ _NODES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _MEMORY = 0.9  # share of what was known that stays after a step
 _GAIN = 0.6
 """Of a drafter of which nothing is known yet: tokens accepted for each doubling of the nodes."""
-_LOOK = 64  # steps without drafts after which a few are drafted again, to see whether they pay by now
+_FEW = 4
+_LOOK = 64  # steps without drafts after which `_FEW` are drafted again, to see whether they pay by now
 
 
 class Pace:
@@ -48,8 +49,10 @@ class Pace:
         for request in requests:
             name = request.drafter.name
             if name not in shares:
-                joint = isinstance(request.drafter, JointDrafter)  # which knows itself what pays
-                most = None if joint else self._most_nodes(name, len(requests), looks=looks)
+                joint = is_joint(request.drafter)  # which tells itself what promises to pay
+                most = None if joint else self._most_nodes(name, len(requests))
+                if most == 0 or not self._has_paid(len(requests), joint=joint):
+                    most = (None if joint else _FEW) if looks else 0
                 shares[name] = 0 if somebody_waits else most
             request.most_nodes = shares[name]
 
@@ -72,7 +75,15 @@ class Pace:
                 known = self._draft_seconds.get((name, load))
                 self._draft_seconds[name, load] = mixed(known, drafting, _MEMORY)
 
-    def _most_nodes(self, name: str, num_requests: int, *, looks: bool) -> int | None:
+    def _has_paid(self, num_requests: int, *, joint: bool) -> bool:
+        """Whether steps with drafts had the better rate, as far as there were both."""
+        if joint and num_requests == 1:
+            return True  # its own answer tells more than those before
+        load = num_requests.bit_length()
+        drafted, plain = (self._rates.get((has_drafts, load)) for has_drafts in (True, False))
+        return drafted is None or plain is None or drafted >= MARGIN * plain
+
+    def _most_nodes(self, name: str, num_requests: int) -> int | None:
         gain, load = self._gains.get(name, _GAIN), num_requests.bit_length()
         drafting = self._draft_seconds.get((name, load), 0.0)
 
@@ -81,8 +92,6 @@ class Pace:
             return (1 + gain * math.log2(1 + nodes)) / (took + (drafting if nodes else 0.0))
 
         best = max(_NODES, key=rate)
-        drafted, plain = (self._rates.get((has_drafts, load)) for has_drafts in (True, False))
-        has_paid = drafted is None or plain is None or drafted >= MARGIN * plain
-        if rate(best) < MARGIN * rate(0) or not has_paid:
-            return 4 if looks else 0
+        if rate(best) < MARGIN * rate(0):
+            return 0
         return best if best < _NODES[-1] else None
