@@ -53,6 +53,7 @@ STUDIES = {
     "growth": (growth.documents, "How passes grow with context, tree and batch, for every executor"),
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
     "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),
+    "serve-load-openvino-bfloat16": (serving.documents, "The same in bfloat16, as the peer computes"),
 }
 """Stored results of other kinds than benchmarks."""
 STUDY_METHODS = {"probe": (probe.evidence, "docs/methods/published-heads.md")}

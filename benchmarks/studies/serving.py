@@ -23,8 +23,9 @@ _COLUMNS = (
 def documents(found: Mapping[str, Any]) -> dict[str, str]:
     """Pages by name."""
     source, settings = found["provenance"], found["settings"]
+    on_openvino, in_16 = settings.get("executor") == "openvino", settings["dtype"] == "bfloat16"
     lines = [
-        f"# The server under load{' on OpenVINO' if settings.get('executor') == 'openvino' else ''}",
+        f"# The server under load{' on OpenVINO' if on_openvino else ''}{' in bfloat16' if in_16 else ''}",
         "",
         f"{settings['num_questions']} questions of the demo suite, shared by 1 to 16 clients that stream over HTTP; "
         f"{settings['num_at_once']} requests share passes. Seconds are medians, and 95th percentiles in brackets; of a "
@@ -41,7 +42,7 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
         f"{source['hardware']['num_cores']} cores.",
         "",
     ]
-    further = "-openvino" if settings.get("executor") == "openvino" else ""
+    further = ("-openvino" if on_openvino else "") + ("-bfloat16" if in_16 else "")
     return {f"results/serve-load{further}.md": "\n".join(lines)}
 
 
