@@ -40,8 +40,8 @@ _SIZE = (336, 224)
 """Of their images: wide enough that positions on three axes differ from those on one."""
 _ANSWER = 96
 """Tokens of the target's to each prompt."""
-_FEWEST = (8, 4, 2)
-"""Dialects that read the samples of the first, the second and the last third, at least."""
+_FEWEST = 8
+"""Dialects that read all samples, at least."""
 _BEYOND_CHANCE = 0.5
 """Standard errors, over tokens, by which one takes another's place: few, since what is alike on these costs alike."""
 _log = logging.getLogger(__name__)
@@ -108,8 +108,7 @@ def _chosen(choice: Choice, told: Surprises, of_images: Sequence[Sample], of_tex
     first, samples = choice.first, [*of_images[:1], *of_text[:1], *of_images[1:], *of_text[1:]]
     left = list(dict.fromkeys(choice.all() if of_images else choice.among(first)))
     for number in range(1, len(samples) + 1):
-        fewest = _FEWEST[(number - 1) * len(_FEWEST) // len(samples)]
-        left = sorted(left, key=lambda one: told.mean(one, samples[:number]))[: max(fewest, len(left) // 2)]
+        left = sorted(left, key=lambda one: told.mean(one, samples[:number]))[: max(_FEWEST, len(left) // 2)]
     chosen = left[0]
     for axis in _AXES:
         if (other := axis(chosen, first)) != chosen:
