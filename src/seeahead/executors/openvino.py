@@ -79,7 +79,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         model, self._facts = compiled(self._path, self.precision, self._layers)
         self._request, self._num_set = model.create_infer_request(), -1
         self._given = dict[str, Any]()
-        outputs = enumerate(model.outputs)  # results are looked up by place, which takes a tenth of the time
+        outputs = enumerate(model.outputs)  # by place, since names are gathered anew after each pass
         self._places = {name: number for number, port in outputs for name in port.get_names()}
 
     def follow(self) -> None:
