@@ -167,7 +167,7 @@ def test_a_layer_of_another_width_than_the_target_is_never_shown_what_that_sees(
         HeadSpec(source=folder).bind(target)
 
 
-@pytest.mark.parametrize(("longest", "asked"), [(60, 0), (70, 1), (256, 2)])
+@pytest.mark.parametrize(("longest", "asked"), [(108, 0), (118, 1), (256, 2)])
 def test_the_probe_asks_what_the_targets_context_has_room_for(tmp_path, monkeypatch, longest, asked):
     """Prompts of 14 and of 32 tokens, and as many of an answer as the probe wants."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
