@@ -87,13 +87,9 @@ def measure(kept: Path | None, number: int) -> dict[str, Any]:
         started = perf_counter(), process_time()
         found = case.probed(Path(folder))
         row = _row(number, case, found, perf_counter() - started[0], process_time() - started[1])
-    return {**row, **dict(zip(("surprise", "trained_surprise"), _fresh_surprises(case, found), strict=True))}
-
-
-def _fresh_surprises(case: Case, found: Dialect) -> list[float]:
-    """Nats per token of the dialect that was found, and of that trained in, by answers to prompts of their own."""
-    prompts = asked(case.model_type, FRESH, dict.fromkeys(NUM_ASKED, NUM_FRESH))
-    return [round(case.surprise(dialect, prompts), 4) for dialect in (found, case.dialect)]
+    fresh = asked(case.model_type, FRESH, dict.fromkeys(NUM_ASKED, NUM_FRESH))
+    told = {"surprise": found, "trained_surprise": case.dialect}
+    return {**row, **{name: round(case.surprise(dialect, fresh), 4) for name, dialect in told.items()}}
 
 
 def _row(number: int, case: Case, found: Dialect, seconds: float, seconds_computing: float) -> dict[str, Any]:
