@@ -30,7 +30,7 @@ def openvino_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounded weights too are computed with in 32 bits: some processors would in 16, which depends on the rows."""
     import torch  # not above: it reads the numbers of threads when it is imported
 
-    for module in ("converted", "openvino"):
+    for module in ("compiled", "openvino"):
         monkeypatch.setattr(f"seeahead.executors.{module}.arithmetic", lambda precision: torch.float32)
 
 

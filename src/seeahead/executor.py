@@ -129,7 +129,9 @@ class Limits:
     """What an executor serves: `max_length` tokens of prompt and answer together (None: any number), `max_rows` tokens
     of all trees of a pass (None: any number), hidden states of `width`, results on `device`.
 
-    `row_step`: a pass over trees of more than one token takes as long as one over the next multiple of it."""
+    `row_step`: a pass over trees of more than one token takes as long as one over the next multiple of it.
+    `fixed_rows`, ascending: passes over so many tokens take the same whatever the one before them was, so trees of
+    fewer are filled up to these."""
 
     vocab_size: int
     max_length: int | None
@@ -138,10 +140,12 @@ class Limits:
     dtype: torch.dtype = torch.float32
     max_rows: int | None = None
     row_step: int = 1
+    fixed_rows: tuple[int, ...] = ()
 
     def filled(self, rows: int) -> int:
         """How many rows a pass over trees of `rows` tokens has."""
-        return rows if rows == 1 else -(-rows // self.row_step) * self.row_step
+        steps = rows if rows == 1 else -(-rows // self.row_step) * self.row_step
+        return min((size for size in self.fixed_rows if size >= rows), default=steps)
 
 
 class Widths:
@@ -156,20 +160,27 @@ class Widths:
     """Passes that may be smaller than what they are filled up to."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits, self.last, self._num_smaller = limits, 0, 0
+        self._limits, self._last, self._num_smaller = limits, 0, 0
 
     def forget(self) -> None:
-        """After a prompt the next pass is another one anyway. `last` is 0 then."""
-        self.last = 0
+        """After a prompt the next pass is another one anyway."""
+        self._last = 0
 
-    def width(self, rows: int) -> int:
-        """Of the next pass, over trees of so many tokens."""
+    def changes(self, width: int) -> bool:
+        """Whether passes as wide as that are prepared anew. Where they are smaller than the last one they wait, and
+        what is prepared stays."""
+        return width not in self._limits.fixed_rows and (width > self._last or not self._last)
+
+    def width(self, rows: int) -> tuple[int, bool]:
+        """Of the next pass, over trees of so many tokens; and whether it is prepared anew."""
         wanted = self._limits.filled(rows)
-        if wanted < self.last and self._num_smaller < self._PATIENCE and self._limits.row_step > 1:
+        if wanted in self._limits.fixed_rows:
+            return wanted, False  # what was prepared last stays
+        if wanted < self._last and self._num_smaller < self._PATIENCE and self._limits.row_step > 1:
             self._num_smaller += 1
-            return self.last
-        self.last, self._num_smaller = wanted, 0
-        return wanted
+            return self._last, False
+        before, self._last, self._num_smaller = self._last, wanted, 0
+        return wanted, wanted != before
 
 
 class Executor(Protocol):

@@ -24,12 +24,26 @@ FILLING.limits = replace(FILLING.limits, row_step=4)
 
 def test_passes_are_filled_up_in_steps_and_stay_wide_for_a_while():
     widths = Widths(FILLING.limits)
-    assert [widths.width(rows) for rows in (1, 2, 5, 8, 3, 3, 3, 1, 1, 1)] == [1, 4, 8, 8, 8, 8, 4, 4, 4, 1]
+    assert [widths.width(rows)[0] for rows in (1, 2, 5, 8, 3, 3, 3, 1, 1, 1)] == [1, 4, 8, 8, 8, 8, 4, 4, 4, 1]
     widths.width(9)
     widths.forget()
-    assert widths.width(2) == 4
+    assert widths.width(2) == (4, True)
+    assert widths.width(3) == (4, False)
     others = Widths(TARGET.limits)
-    assert [others.width(rows) for rows in (5, 3, 8, 1)] == [5, 3, 8, 1]
+    assert [others.width(rows)[0] for rows in (5, 3, 8, 1)] == [5, 3, 8, 1]
+
+
+def test_passes_are_filled_up_to_sizes_that_need_no_preparation():
+    widths = Widths(replace(FILLING.limits, fixed_rows=(1, 4, 16)))
+    assert [widths.width(rows) for rows in (1, 2, 5, 16, 3)] == [
+        (1, False),
+        (4, False),
+        (16, False),
+        (16, False),
+        (4, False),
+    ]
+    assert [widths.width(rows) for rows in (17, 9, 18, 30)] == [(20, True), (16, False), (20, False), (32, True)]
+    assert [widths.changes(width) for width in (1, 16, 20, 32, 36)] == [False, False, False, False, True]
 
 
 def test_passes_of_one_width_cost_the_same():

@@ -16,7 +16,7 @@ from seeahead.drafters import bind
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs, PromptInputs, Want
-from seeahead.executors import converted, openvino
+from seeahead.executors import compiled, converted, openvino
 from seeahead.executors.language import StateShape
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.executors.pages import PagedSlot, Pages
@@ -237,13 +237,34 @@ def test_rounded_weights_are_a_target_of_their_own_drafted_exactly(precision, lo
     assert proof.require(proof.prove(family, proof.prompts_for(family)))
 
 
+@pytest.mark.parametrize("model_type", ["llava", "gemma3", "qwen2_vl"])
+def test_graphs_for_one_number_of_tokens_say_what_the_general_one_says(model_type, monkeypatch):
+    fixed = on_openvino(model_type)
+    assert fixed.executor.limits.fixed_rows == (1, 8, 16, 32)
+    monkeypatch.setattr(compiled, "_MOST_BYTES", 0)
+    general = on_openvino(model_type)
+    assert general.executor.limits.fixed_rows == ()
+    inputs, told = tiny_inputs(model_type), []
+    for family in (fixed, general):
+        session = Session(family.executor, inputs.length)
+        told.append([session.prefill(inputs).logits])
+        for rows in (1, 3, 8, 9, 20, 33, 1):
+            told[-1].append(session.score([5] * rows, range(ROOT, rows - 1)).logits)
+            session.commit([0])
+        further = PromptInputs(session.slot, ModelInputs(torch.tensor([[5, 6, 7]])))
+        told[-1] += [scores.logits for scores in family.executor.prefill([further], Want())]
+    for ours, expected in zip(*told, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+    assert set(fixed.executor._graphs._compiled) == {0, 1, 8, 16, 32}
+
+
 def test_a_broken_file_is_made_anew_and_one_that_does_not_run_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(converted, "default_cache", lambda: tmp_path)
     family = family_for(tiny_model("llama"))
     executor = OpenVinoExecutor(family)
-    folder = executor._path.parent
+    folder = executor._graphs.path.parent
     (folder / "graph.bin").write_bytes(b"short")
-    assert OpenVinoExecutor(family)._path == executor._path
+    assert OpenVinoExecutor(family)._graphs.path == executor._graphs.path
     assert (folder / "graph.bin").stat().st_size > 5
     (folder / "graph.xml").write_bytes(b"x" * json.loads((folder / "sizes.json").read_text())["graph.xml"])
     with pytest.raises(ModelError, match="delete the folder"):
@@ -253,7 +274,7 @@ def test_a_broken_file_is_made_anew_and_one_that_does_not_run_is_told(monkeypatc
 
 def test_other_weights_are_another_graph(monkeypatch, tmp_path):
     monkeypatch.setattr(converted, "default_cache", lambda: tmp_path)
-    paths = {OpenVinoExecutor(family_for(tiny_model("llama", seed)))._path for seed in (0, 1)}
+    paths = {OpenVinoExecutor(family_for(tiny_model("llama", seed)))._graphs.path for seed in (0, 1)}
     assert len(paths) == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, count, islice
 
 import torch
 
@@ -44,8 +45,7 @@ class PassTimes:
     def seconds(self, rows: int, num_requests: int = 1) -> float:
         """Of a step over so many rows of so many requests, after those that were learned from."""
         load, width = num_requests.bit_length(), self._limits.filled(rows)
-        changes = width > self._widths.last or not self._widths.last  # a smaller one waits, and is taken for settled
-        return self._expected(load, width, changes=changes) * self._now.get(load, 1.0)
+        return self._expected(load, width, changes=self._widths.changes(width)) * self._now.get(load, 1.0)
 
     def plain(self) -> float:
         """Seconds of a step over one row after one like it: how fast the machine is just now."""
@@ -53,8 +53,8 @@ class PassTimes:
 
     def learn(self, rows: int, num_requests: int, seconds: float) -> None:
         """From a step that took `seconds`."""
-        load, before, width = num_requests.bit_length(), self._widths.last, self._widths.width(rows)
-        ratio = seconds / self._expected(load, width, changes=width != before)
+        load, (width, changes) = num_requests.bit_length(), self._widths.width(rows)
+        ratio = seconds / self._expected(load, width, changes=changes)
         # One step that was held up says nothing of the next.
         ratio = min(ratio, 3.0 * self._now.get(load, ratio))
         self._now[load] = mixed(self._now.get(load), ratio, _MEMORY)
@@ -106,11 +106,12 @@ def _measured(executor: Executor) -> tuple[float, ...]:
 def _change_seconds(executor: Executor, single: float) -> float:
     """What a pass takes longer after one of another size, where executors fill passes up; beside slow ones nothing.
     `single`: seconds of one over one token."""
-    step = executor.limits.row_step
+    step, fixed = executor.limits.row_step, executor.limits.fixed_rows
     if step == 1 or single > _SLOW_SECONDS:
         return 0.0
-    session, inputs, sizes = prompted(executor, range(1000), _SHORT_PROMPT, [1, step])
-    tokens = inputs.token_ids[0].tolist() * step
+    others = (size for size in chain((1,), count(step, step)) if size > max(fixed, default=0))
+    session, inputs, sizes = prompted(executor, range(1000), _SHORT_PROMPT, list(islice(others, 2)))
+    tokens = inputs.token_ids[0].tolist() * max(sizes, default=0)
     found = [settled_seconds(session, tokens[:size]) for _ in range(_REPEATS) for size in sizes]
     session.close()
     return max(0.0, min((first - settled for first, settled in found), default=0.0))

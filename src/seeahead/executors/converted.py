@@ -6,14 +6,13 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -22,7 +21,6 @@ from seeahead.checked import placed
 from seeahead.errors import ModelError
 from seeahead.executors import conversion, language, paged_attention, traceable
 from seeahead.executors.conversion import compressed, traced
-from seeahead.executors.paged_attention import AttentionFacts, with_attention
 
 Report = Callable[[str, float], None]
 _GRAPH, _WEIGHTS, _SIZES = "graph.xml", "graph.bin", "sizes.json"
@@ -150,65 +148,3 @@ def _unwritable(folder: Path, reason: str) -> ModelError:
     return ModelError(
         f"the converted model cannot be kept in {placed(folder.parent)}: {reason}; make room there, or {OTHER_PLACE}"
     )
-
-
-def arithmetic(precision: str) -> torch.dtype:
-    """In which a graph with such weights computes here: 16 bits where the weights are rounded anyway, and the processor
-    has products in these. With one thread OpenVINO ends the process while it compiles for these (2026.4, AMX)."""
-    import openvino
-
-    can_16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    may_16 = precision != "float32" and torch.get_num_threads() > 1
-    return torch.bfloat16 if can_16 and may_16 else torch.float32
-
-
-def compiled(path: Path, precision: str, layers: Collection[int]) -> tuple[Any, list[AttentionFacts]]:
-    """The graph, ready for requests, which also tells the hidden states before `layers`; and what its attention is.
-    Raises ModelError for a broken file."""
-    import openvino
-
-    kind = {torch.bfloat16: "bf16", torch.float32: "f32"}[arithmetic(precision)]
-    settings = {
-        "INFERENCE_PRECISION_HINT": kind,
-        "KV_CACHE_PRECISION": kind,
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
-    settings |= {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
-    if precision == "float32":
-        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
-    kept = {"logits", "hidden.-1", *(f"hidden.{layer}" for layer in layers)}
-    try:
-        core = openvino.Core()
-        graph = core.read_model(path)
-        for result in graph.get_results():
-            if not kept & result.input_value(0).get_names():
-                graph.remove_result(result)
-        facts = with_attention(graph)
-        if kind != "f32":
-            _keep_in_16_bits(graph)
-        return core.compile_model(graph, "CPU", settings), facts
-    except (RuntimeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[-1][:200]
-        raise ModelError(
-            f"OpenVINO cannot run the converted model in {placed(path.parent)}: {reason}; delete the folder, and it is "
-            "converted again"
-        ) from None
-
-
-def _keep_in_16_bits(graph: Any) -> None:
-    """OpenVINO computes in 32 bits whatever lies between an output and the products before it, which for hidden states
-    is the sum of all layers; so a product, which changes nothing, stands before these outputs."""
-    from openvino import opset13
-
-    for result in graph.get_results():
-        states = result.input_value(0)
-        if not any(name.startswith("hidden.") for name in states.get_names()):
-            continue
-        width = states.get_partial_shape()[2].get_length()
-        same = opset13.convert(opset13.constant(np.eye(width, dtype=np.float16)), states.get_element_type())
-        product = opset13.matmul(states, same, False, False)
-        names = states.get_names()
-        states.get_tensor().set_names(set())
-        product.output(0).get_tensor().set_names(names)
-        result.input(0).replace_source_output(product.output(0))
-    graph.validate_nodes_and_infer_types()

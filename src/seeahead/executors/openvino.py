@@ -18,10 +18,11 @@ from torch import Tensor
 
 from seeahead.errors import ModelError
 from seeahead.executor import Limits, Scores, Slot, TreeInputs, Want, Widths
-from seeahead.executors.converted import arithmetic, check_installed, compiled, converted
+from seeahead.executors.compiled import Graphs, arithmetic, fixed_sizes, row_step
+from seeahead.executors.converted import check_installed, converted
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
 from seeahead.executors.language import StateShape
-from seeahead.executors.paged_attention import AttentionFacts, is_page
+from seeahead.executors.paged_attention import AttentionFacts
 from seeahead.executors.pages import PagedSlot, Pages
 from seeahead.executors.parts import Part
 from seeahead.executors.reading import as_read, looked_up
@@ -29,10 +30,6 @@ from seeahead.executors.sequences import Fed, Run, fed_prompt, fed_tree, filler,
 
 _CONVERTED_FROM = {"bfloat16": (torch.bfloat16, torch.float32)}
 """Types of models by precision of a graph's weights; where nothing is said, float32."""
-_SMALL = 64
-"""Numbers of an input that are compared with those of the pass before."""
-_ROW_STEPS = {torch.bfloat16: 16, torch.float32: 8}
-"""By what it computes in. Products in 16 bits go by tiles of 16 rows (AMX), so fewer cost hardly less."""
 
 
 class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
@@ -58,29 +55,20 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         self.precision = precision
         self.name = f"openvino {precision}"
         path = converted(family.model, precision, self._kinds, self._num_additions, self._num_axes, progress)
-        self._path = path
+        self._step = row_step(precision)
+        self._sizes = fixed_sizes(path, self._step)
         self._lock = threading.RLock()
-        self._layers = frozenset[int]()
-        self._compile()
-        shapes = [shape for own in self._facts for shape in _page_shapes(own)]
-        like = next(port for port in self._request.model_inputs if is_page(port.get_any_name()))
+        self._graphs = Graphs(path, precision, self._sizes)
+        kind, size = self._graphs.of(0).page
+        shapes = [shape for own in self._graphs.facts for shape in _page_shapes(own)]
         # numpy has no bfloat16.
-        kind = np.uint16 if like.get_element_type().get_type_name() == "bf16" else np.float32
-        self._pages = Pages(shapes, like.get_partial_shape()[2].get_length(), kind)
+        self._pages = Pages(shapes, size, np.uint16 if kind == "bf16" else np.float32)
         self._widths, self._spare = Widths(self.limits), list[int]()
-        self._window = max(own.window for own in self._facts)
+        self._window = max(own.window for own in self._graphs.facts)
 
     @property
     def limits(self) -> Limits:
-        return replace(super().limits, row_step=_ROW_STEPS[self._computes_in])
-
-    def _compile(self) -> None:
-        """A graph that also tells `_layers`, with a request that has no pages yet."""
-        model, self._facts = compiled(self._path, self.precision, self._layers)
-        self._request, self._num_set = model.create_infer_request(), -1
-        self._given = dict[str, Any]()
-        outputs = enumerate(model.outputs)  # by place, since names are gathered anew after each pass
-        self._places = {name: number for number, port in outputs for name in port.get_names()}
+        return replace(super().limits, row_step=self._step, fixed_rows=self._sizes)
 
     def follow(self) -> None:
         raise ModelError("the model was changed after it was converted to OpenVINO; load it again")
@@ -130,6 +118,9 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
     def _run(self, part: Part[PagedSlot], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
         with self._lock:
             fed = fed_prompt(part, self.family.visible_in)
+            if len(fed.rows) <= max(self._sizes, default=0) and fed.runs[0].types is None:
+                logits, features = self._pass([fed], want)  # as a tree, for which there is a graph
+                return logits[-1:], features
             self._widths.forget()
             return self._pass([fed], want, told=fed.rows[-1:])
 
@@ -137,34 +128,33 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         self, fed: Sequence[Fed], want: Want, told: Sequence[int] | None = None
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Logits of all tokens side by side, or of rows that are to be `told`, and the hidden states wanted of all."""
-        if not frozenset(want.layers) - {-1, 0} <= self._layers:
-            self._layers |= frozenset(want.layers) - {-1, 0}
-            self._compile()
+        self._graphs.tell(want.layers)
         firsts = [0, *accumulate(sum(len(run.embeddings) for run in one.runs) for one in fed)]
         rows = [first + row for first, one in zip(firsts[:-1], fed, strict=True) for row in one.rows]
         runs = [run for one in fed for run in one.runs]
         if told is None:
-            width = self._widths.width(firsts[-1])
+            width, _ = self._widths.width(firsts[-1])
             if width > firsts[-1]:
                 runs.append(filler(self._pages, self._spare, runs[0], width - firsts[-1]))
             told = [*rows, *[0] * (width - len(rows))]
         embeddings = torch.cat([run.embeddings for run in runs])[:, None].float()
+        graph = self._graphs.of(len(told) if len(told) == len(embeddings) else 0)
         try:
-            results = self._infer({**self._inputs(runs, embeddings, told), **tables(runs)})
+            results = graph.infer({**self._inputs(runs, embeddings, told), **tables(runs)}, self._pages)
             for one in fed:
                 one.settle()
         finally:
             for one in fed:
                 one.release()
         features = {
-            layer: torch.from_numpy(results[self._places[f"hidden.{layer}"]][rows, 0]).to(self._computes_in)
+            layer: torch.from_numpy(results[graph.places[f"hidden.{layer}"]][rows, 0]).to(self._computes_in)
             for layer in want.layers
             if layer
         }
         if 0 in want.layers:
             features[0] = as_read(self.family.model, embeddings[rows, 0]).to(self._computes_in)
         # The next pass writes into the same memory.
-        return torch.from_numpy(np.array(results[self._places["logits"]][: len(rows), 0])), features
+        return torch.from_numpy(np.array(results[graph.places["logits"]][: len(rows), 0])), features
 
     def _inputs(self, runs: Sequence[Run], embeddings: Tensor, told: Sequence[int]) -> dict[str, Any]:
         positions = torch.cat([run.positions for run in runs], 1)[..., None]
@@ -179,25 +169,6 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
             ]
             inputs[f"addition.{number}"] = torch.cat(added)[:, None].float().numpy()
         return inputs
-
-    def _infer(self, inputs: dict[str, Any]) -> Any:
-        import openvino
-
-        if self._num_set != self._pages.version:
-            ports = [port for port in self._request.model_inputs if is_page(port.get_any_name())]
-            for port, view in zip(ports, self._pages.views(), strict=True):
-                page = openvino.Tensor(view, openvino.Shape(view.shape), port.get_element_type())
-                self._request.set_tensor(port, page)
-            self._num_set = self._pages.version
-        # Setting an input takes longer than a small operation of the graph, and most stay from pass to pass.
-        others = {name: value for name, value in inputs.items() if not _is_same(self._given.get(name), value)}
-        self._given |= others  # the request reads them where they lie
-        return self._request.infer(others, share_inputs=True, share_outputs=True).to_tuple()
-
-
-def _is_same(given: Any, value: Any) -> bool:
-    small = given is not None and given.shape == value.shape and given.size <= _SMALL
-    return small and bool((given == value).all())
 
 
 def _page_shapes(facts: AttentionFacts) -> tuple[StateShape, StateShape]:

@@ -1,0 +1,192 @@
+"""A converted graph, compiled: for passes over any number of tokens, and for a few numbers a graph of its own each.
+
+OpenVINO infers the shapes of all operations anew, and prepares these, where a pass has another number of tokens than
+the one before, which takes a small model as long as half of a pass. Where the number belongs to the graph nothing is
+left to infer. Each such graph has the weights once more in memory, so large models, whose passes take long anyway, have
+none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seeahead.checked import placed
+from seeahead.errors import ModelError
+from seeahead.executors.paged_attention import AttentionFacts, is_page, with_attention
+from seeahead.executors.pages import Pages
+
+_SMALL = 64
+"""Numbers of an input that are compared with those of the pass before."""
+_MOST_BYTES = 1 << 30
+"""Of all graphs for one number of tokens together."""
+
+
+def arithmetic(precision: str) -> torch.dtype:
+    """In which a graph with such weights computes here: 16 bits where the weights are rounded anyway, and the processor
+    has products in these. With one thread OpenVINO ends the process while it compiles for these (2026.4, AMX)."""
+    import openvino
+
+    can_16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    may_16 = precision != "float32" and torch.get_num_threads() > 1
+    return torch.bfloat16 if can_16 and may_16 else torch.float32
+
+
+def row_step(precision: str) -> int:
+    """A pass over trees takes as long as one over the next multiple: products in 16 bits go by tiles of 16 rows where
+    the processor has these (AMX), else fewer rows fill its registers."""
+    has_tiles = torch.cpu.get_capabilities().get("amx_bf16", False)
+    return 16 if has_tiles and arithmetic(precision) == torch.bfloat16 else 8
+
+
+def fixed_sizes(path: Path, step: int) -> tuple[int, ...]:
+    """The numbers of tokens that have a graph of their own."""
+    number = _MOST_BYTES // max(path.with_suffix(".bin").stat().st_size, 1)
+    return (1, step, 2 * step, 4 * step)[:number]
+
+
+class Graphs:
+    """The graphs of one file, each compiled when it is first asked for. `facts`: of their layers' attention."""
+
+    def __init__(self, path: Path, precision: str, sizes: Collection[int]) -> None:
+        """`sizes`: numbers of tokens that have a graph of their own. Raises ModelError for a broken file."""
+        self.path, self._precision, self._sizes = path, precision, frozenset(sizes)
+        self._layers = frozenset[int]()
+        self._read()
+
+    def _read(self) -> None:
+        self._compiled: dict[int, Graph] = {}
+        with _reading(self.path):
+            self._graph, self.facts = _told(self.path, self._layers)
+            if arithmetic(self._precision) == torch.bfloat16:
+                _keep_in_16_bits(self._graph)
+
+    def tell(self, layers: Collection[int]) -> None:
+        """The hidden states before these layers as well, from now on."""
+        further = frozenset(layers) - {-1, 0}
+        if not further <= self._layers:
+            self._layers |= further
+            self._read()
+
+    def of(self, size: int) -> Graph:
+        """For passes over so many tokens; 0: over any number."""
+        size = size if size in self._sizes else 0
+        if size not in self._compiled:
+            with _reading(self.path):
+                self._compiled[size] = Graph(_compiled(self._graph.clone(), self._precision, size))
+        return self._compiled[size]
+
+
+class Graph:
+    """One of them, with its request. `places`: of outputs, by name."""
+
+    def __init__(self, model: Any) -> None:
+        self._request, self._num_set = model.create_infer_request(), -1
+        self._given = dict[str, Any]()
+        outputs = enumerate(model.outputs)  # by place, since names are gathered anew after each pass
+        self.places = {name: number for number, port in outputs for name in port.get_names()}
+        self._ports = [port for port in model.inputs if is_page(port.get_any_name())]
+
+    @property
+    def page(self) -> tuple[str, int]:
+        """The type of keys and values, and the tokens of a block."""
+        like = self._ports[0]
+        return like.get_element_type().get_type_name(), like.get_partial_shape()[2].get_length()
+
+    def infer(self, inputs: Mapping[str, Any], pages: Pages) -> Any:
+        """All outputs; the next pass writes into the same memory."""
+        import openvino
+
+        if self._num_set != pages.version:
+            for port, view in zip(self._ports, pages.views(), strict=True):
+                page = openvino.Tensor(view, openvino.Shape(view.shape), port.get_element_type())
+                self._request.set_tensor(port, page)
+            self._num_set = pages.version
+        # Setting an input takes longer than a small operation of the graph, and most stay from pass to pass.
+        others = {name: value for name, value in inputs.items() if not _is_same(self._given.get(name), value)}
+        self._given |= others  # the request reads them where they lie
+        return self._request.infer(others, share_inputs=True, share_outputs=True).to_tuple()
+
+
+def _is_same(given: Any, value: Any) -> bool:
+    small = given is not None and given.shape == value.shape and given.size <= _SMALL
+    return small and bool((given == value).all())
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[-1][:200]
+        raise ModelError(
+            f"OpenVINO cannot run the converted model in {placed(path.parent)}: {reason}; delete the folder, and it is "
+            "converted again"
+        ) from None
+
+
+def _told(path: Path, layers: Collection[int]) -> tuple[Any, list[AttentionFacts]]:
+    """The graph in the file, with attention, which tells logits, the last hidden states and those before `layers`."""
+    import openvino
+
+    graph = openvino.Core().read_model(path)
+    kept = {"logits", "hidden.-1", *(f"hidden.{layer}" for layer in layers)}
+    for result in graph.get_results():
+        if not kept & result.input_value(0).get_names():
+            graph.remove_result(result)
+    return graph, with_attention(graph)
+
+
+def _compiled(graph: Any, precision: str, size: int) -> Any:
+    """For passes over `size` tokens, all of which have logits; 0: over any number."""
+    import openvino
+
+    kind = {torch.bfloat16: "bf16", torch.float32: "f32"}[arithmetic(precision)]
+    settings = {
+        "INFERENCE_PRECISION_HINT": kind,
+        "KV_CACHE_PRECISION": kind,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    settings |= {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+    if precision == "float32":
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
+    if size:
+        _fix(graph, size)
+    return openvino.Core().compile_model(graph, "CPU", settings)
+
+
+def _fix(graph: Any, size: int) -> None:
+    """The number of tokens, which is the first of sizes that may vary: those of tables are not the graph's."""
+    import openvino
+
+    own = ("embeddings", "positions", "rows", "addition.")
+    shapes: dict[Any, Any] = {}
+    for port in graph.inputs:
+        if port.get_any_name().startswith(own):
+            lengths = [size if one.is_dynamic else one.get_length() for one in port.get_partial_shape()]
+            shapes[port] = openvino.PartialShape(lengths)
+    graph.reshape(shapes)
+
+
+def _keep_in_16_bits(graph: Any) -> None:
+    """OpenVINO computes in 32 bits whatever lies between an output and the products before it, which for hidden states
+    is the sum of all layers; so a product, which changes nothing, stands before these outputs."""
+    from openvino import opset13
+
+    for result in graph.get_results():
+        states = result.input_value(0)
+        if not any(name.startswith("hidden.") for name in states.get_names()):
+            continue
+        width = states.get_partial_shape()[2].get_length()
+        same = opset13.convert(opset13.constant(np.eye(width, dtype=np.float16)), states.get_element_type())
+        product = opset13.matmul(states, same, False, False)
+        names = states.get_names()
+        states.get_tensor().set_names(set())
+        product.output(0).get_tensor().set_names(names)
+        result.input(0).replace_source_output(product.output(0))
+    graph.validate_nodes_and_infer_types()
