@@ -24,6 +24,9 @@ _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
 """Read by the libraries when they are imported."""
+_THREADS = {"GOMP_SPINCOUNT": "20000"}
+"""Turns that a thread of torch waits busily after a product. By default these are as long as a pass of OpenVINO, whose
+threads then share the processor with it; between products of torch pass fewer than so many."""
 
 
 def prepare() -> None:
@@ -67,11 +70,12 @@ def set_talk(chosen: Talk) -> None:
 
 
 def quiet_libraries(*, is_whole_process: bool) -> None:
-    """No warnings, log lines and bars of other packages among ours; what the user asks for in the environment wins.
+    """No warnings, log lines and bars of other packages among ours, and threads that wait less busily; what the user
+    asks for in the environment wins.
 
     Only where the process is ours are Python's own warnings turned off, and logs without a handler.
     """
-    for name, value in _QUIET.items():
+    for name, value in (*_QUIET.items(), *_THREADS.items()):
         os.environ.setdefault(name, value)
     if (loaded := sys.modules.get("transformers")) is not None:  # it has read them already
         loaded.utils.logging.disable_progress_bar()
