@@ -15,7 +15,7 @@ from seeahead.decode import run
 from seeahead.drafters import bind
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import ModelError
-from seeahead.executor import ModelInputs, PromptInputs, Want
+from seeahead.executor import ModelInputs, PromptInputs, TreeInputs, Want
 from seeahead.executors import compiled, converted, openvino
 from seeahead.executors.language import StateShape
 from seeahead.executors.openvino import OpenVinoExecutor
@@ -256,6 +256,30 @@ def test_graphs_for_one_number_of_tokens_say_what_the_general_one_says(model_typ
     for ours, expected in zip(*told, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
     assert set(fixed.executor._graphs._compiled) == {0, 1, 8, 16, 32}
+
+
+@pytest.mark.parametrize("model_type", ["llava", "gemma3", "qwen2_vl"])
+def test_prompts_of_several_requests_are_read_in_one_pass(model_type, monkeypatch):
+    executor = on_openvino(model_type).executor
+    words = ModelInputs(torch.tensor([[5, 6, 7, 8, 9]]))
+    asked, want = [tiny_inputs(model_type), words, tiny_inputs(model_type, 1)], Want((0, 1, -1), embeddings=True)
+    sessions = [Session(executor, inputs.length) for inputs in asked]
+    alone = [session.prefill(inputs, want) for session, inputs in zip(sessions, asked, strict=True)]
+    num_passes, run = [], compiled.Graph.infer
+    monkeypatch.setattr(compiled.Graph, "infer", lambda *given: num_passes.append(1) or run(*given))
+    slots = [executor.open(0) for _ in asked]
+    beside = executor.prefill([PromptInputs(slot, inputs) for slot, inputs in zip(slots, asked, strict=True)], want)
+    assert len(num_passes) == 1
+    assert [slot.length for slot in slots] == [inputs.length for inputs in asked]
+    for ours, expected in zip(beside, alone, strict=True):
+        torch.testing.assert_close(ours.logits, expected.logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours.embeddings, expected.embeddings)
+        for layer in want.layers:
+            torch.testing.assert_close(ours.features[layer], expected.features[layer], rtol=1e-4, atol=1e-4)
+    trees = [TreeInputs(slot, [11, 12], [ROOT, ROOT]) for slot in slots]
+    for ours, session in zip(executor.forward(trees, Want()), sessions, strict=True):
+        expected = session.score([11, 12], [ROOT, ROOT]).logits
+        torch.testing.assert_close(ours.logits, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_broken_file_is_made_anew_and_one_that_does_not_run_is_told(monkeypatch, tmp_path):

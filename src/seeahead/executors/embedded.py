@@ -114,10 +114,7 @@ class EmbeddedExecutor(ABC, Generic[AnySlot]):
 
     def _read(self, prompt: PromptInputs, want: Want) -> Scores:
         """In passes of its own: a prompt keeps the processor busy, and beside others it would attend over theirs."""
-        slot, inputs = self._own(prompt.slot), prompt.inputs
-        self.family.check_length(slot.length + inputs.length)
-        if not slot.length and "inputs_embeds" not in inputs.extras:
-            inputs = self.ready(inputs)
+        inputs = self._readied(prompt).inputs
         is_causal = not any(name.startswith(_VISIBLE) for name in inputs.extras)
         bounds = [0, *(range(self.most_read, inputs.length, self.most_read) if is_causal else ()), inputs.length]
         parts = [inputs if len(bounds) == 2 else inputs.part(*pair) for pair in pairwise(bounds)]
@@ -126,9 +123,19 @@ class EmbeddedExecutor(ABC, Generic[AnySlot]):
         embedded = [part.embeddings for part in done if part.embeddings is not None]
         return Scores(done[-1].logits, features, torch.cat(embedded) if embedded else None)
 
+    def _readied(self, prompt: PromptInputs) -> PromptInputs:
+        """With embeddings, if it begins its slot. Raises InputError where it does not fit after what the slot holds."""
+        slot, inputs = self._own(prompt.slot), prompt.inputs
+        self.family.check_length(slot.length + inputs.length)
+        begins = not slot.length and "inputs_embeds" not in inputs.extras
+        return replace(prompt, inputs=self.ready(inputs)) if begins else prompt
+
     def _read_part(self, prompt: PromptInputs, want: Want) -> Scores:
         part = self._prompt_part(prompt)
-        logits, features = self._run(part, want)
+        return self._taken(part, want, *self._run(part, want))
+
+    def _taken(self, part: Part[AnySlot], want: Want, logits: Tensor, features: dict[int, Tensor]) -> Scores:
+        """What a pass says of a part, which the slot holds from now on."""
         part.slot.length += len(part.embeddings)
         embedded = as_read(self.family.model, part.embeddings).to(self.limits.dtype) if want.embeddings else None
         return Scores(logits, features, embedded)

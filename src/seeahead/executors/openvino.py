@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from seeahead.errors import ModelError
-from seeahead.executor import Limits, Scores, Slot, TreeInputs, Want, Widths
+from seeahead.executor import Limits, PromptInputs, Scores, Slot, TreeInputs, Want, Widths, together
 from seeahead.executors.compiled import Graphs, arithmetic, fixed_sizes, row_step
 from seeahead.executors.converted import check_installed, converted
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
@@ -114,6 +114,28 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         given = words if isinstance(words, Tensor) else looked_up(self.family.model, ids)
         slot.remember(given, self._positions(torch.tensor(slot.positions(number))))
         return fed_tree(slot, number, self._window)
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
+        """As many prompts in one pass as have `most_read` tokens together: tables keep their attention apart."""
+        ready, scores = [self._readied(prompt) for prompt in prompts], list[Scores]()
+        for place in together([prompt.inputs.length for prompt in ready], self.most_read):
+            is_one = len(ready[place]) == 1
+            scores += super().prefill(ready[place], want) if is_one else self._side_by_side(ready[place], want)
+        return scores
+
+    def _side_by_side(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
+        with self._lock:
+            parts = [self._prompt_part(prompt) for prompt in prompts]
+            fed = [fed_prompt(part, self.family.visible_in) for part in parts]
+            bounds = [0, *accumulate(len(one.rows) for one in fed)]
+            self._widths.forget()
+            logits, features = self._pass(fed, want, told=[end - 1 for end in bounds[1:]])
+        told = [
+            (logits[place : place + 1], {layer: states[slice(*own)] for layer, states in features.items()})
+            for place, own in enumerate(pairwise(bounds))
+        ]
+        return [self._taken(part, want, *own) for part, own in zip(parts, told, strict=True)]
 
     def _run(self, part: Part[PagedSlot], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
         with self._lock:

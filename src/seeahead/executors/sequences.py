@@ -156,7 +156,11 @@ def tables(runs: Sequence[Run]) -> dict[str, Any]:
     trees: list[Any] = []
     if any(run.tree is not None for run in runs):
         trees = [_or_causal(run.tree, size).reshape(-1) for run, size in zip(runs, sizes, strict=True)]
-    types = [run.types for run in runs if run.types is not None]
+    types: list[Any] = []
+    if any(run.types is not None for run in runs):
+        types = [
+            np.zeros(size, np.int32) if run.types is None else run.types for run, size in zip(runs, sizes, strict=True)
+        ]
     return {
         "past": np.array([run.past for run in runs], np.int32),
         "begins": _begins(sizes),
