@@ -31,12 +31,15 @@ class PassTimes:
         self._limits, self._widths = executor.limits, Widths(executor.limits)
         self._now: dict[int, float] = {}
         self._shape: dict[tuple[int, int], float] = {}
+        self._said: dict[tuple[int, int, bool], float] = {}
+        """Since the last step: they are asked for many times in each."""
 
     def reach(self, executor: Executor, sizes: Sequence[int]) -> None:
         """Measure larger passes as well."""
         if self._measured[0] <= _SLOW_SECONDS:
             known = {len(self._measured): self._measured[-1]}
             self._measured += passes_between(known | _timed(executor, sizes), executor)[1:]
+            self._said.clear()
 
     def begin(self) -> None:
         """A prompt was read, so the next step is of another size than the pass before it."""
@@ -45,11 +48,11 @@ class PassTimes:
     def seconds(self, rows: int, num_requests: int = 1) -> float:
         """Of a step over so many rows of so many requests, after those that were learned from."""
         load, width = num_requests.bit_length(), self._limits.filled(rows)
-        return self._expected(load, width, changes=self._widths.changes(width)) * self._now.get(load, 1.0)
+        return self._seconds(load, width, changes=self._widths.changes(width))
 
     def plain(self) -> float:
         """Seconds of a step over one row after one like it: how fast the machine is just now."""
-        return self._expected(1, 1, changes=False) * self._now.get(1, 1.0)
+        return self._seconds(1, 1, changes=False)
 
     def learn(self, rows: int, num_requests: int, seconds: float) -> None:
         """From a step that took `seconds`."""
@@ -62,6 +65,13 @@ class PassTimes:
         for knot, share in _knots(width):
             known = self._shape.get((load, knot), 1.0)
             self._shape[load, knot] = known * (1.0 + (1 - _SHAPE_MEMORY) * share * error)
+        self._said.clear()
+
+    def _seconds(self, load: int, width: int, *, changes: bool) -> float:
+        key = load, width, changes
+        if key not in self._said:
+            self._said[key] = self._expected(load, width, changes=changes) * self._now.get(load, 1.0)
+        return self._said[key]
 
     def _expected(self, load: int, width: int, *, changes: bool) -> float:
         """Of a pass as wide as that, and of the change to it, where a machine is as fast as it was at first."""
