@@ -225,7 +225,8 @@ class _Bench:
         }
 
     def _ask(self, methods: Mapping[str, Method], log: Log) -> float | None:
-        """Returns the share of the time that went to no method; None when nothing was left to ask."""
+        """Returns the share of the time that went to no method; None when nothing was left to ask. 0 at least: an
+        engine tells itself how long it took, which may be more than it was."""
         self.watch.begin(list(methods), len(self.plan.places))
         total, known = self.plan.num_runs(len(methods)), set(log.runs)
         self.progress(ASKING, 0.0)
@@ -234,7 +235,7 @@ class _Bench:
             self.progress(ASKING, number / total)
         seconds = perf_counter() - started
         new = [run.seconds_total for key, run in log.runs.items() if key not in known]
-        return round(1 - sum(new) / seconds, 4) if new else None
+        return round(max(1 - sum(new) / seconds, 0.0), 4) if new else None
 
     def _record(self, methods: Mapping[str, Method], log: Log, settings: Mapping[str, Any], costs: Costs) -> Record:
         plan, suite = self.plan, self.plan.suite
