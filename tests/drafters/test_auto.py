@@ -12,10 +12,11 @@ from seeahead.decode import run, run_step, start, steps
 from seeahead.drafters import spec_of
 from seeahead.drafters.calibration import Calibration, OwnCalibration, facts_of
 from seeahead.drafters.candidates import Candidates
-from seeahead.drafters.experience import Experience
+from seeahead.drafters.experience import Experience, OwnExperience
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
+from seeahead.drafters.tree_growth import worth_most
 from seeahead.errors import DrafterError
 from seeahead.executor import ModelInputs
 from seeahead.request import Request
@@ -218,12 +219,29 @@ def test_one_budget_for_all_requests():
 
 def test_what_is_allotted_are_the_best_nodes_of_all_drafts():
     drafter = auto(experience=TableExperience(0.2))
+    drafter.rates = [0.9, 1.1]  # so a node has to bring 0.2
     sure = Draft(TokenTree.chain([1, 2, 3]), scores=[0.9, 0.8, 0.7])
     unsure = Draft(TokenTree((1, 2, 3), (ROOT, ROOT, 0)), scores=[0.5, 0.1, 0.05])
     cut = drafter.allot([unsure, sure])
     assert cut[1] == sure
     assert (cut[0].tree.tokens, list(cut[0].scores)) == ((1,), [0.5])
     assert len(drafter.allot([replace(unsure, scores=[0.01, 0.01, 0.01])])[0].tree) == 0
+
+
+def test_a_node_pays_where_it_brings_more_than_its_seconds_do_at_the_rate_of_answers():
+    assert worth_most([0.9, 0.5, 0.1], lambda number: 0.3 * number) == (2, pytest.approx(1.8))
+    assert worth_most([0.2], lambda number: 0.3 * number) == (0, 1.0)
+
+
+def test_the_rate_of_an_answer_begins_with_that_of_others_of_its_kind():
+    shared = Experience(TableTimes())
+    own = OwnExperience(shared, (1, True))
+    assert own.rate() == 2.0
+    for _ in range(200):
+        own.took(6, 2.0)
+    assert own.rate() == pytest.approx(3.0, rel=0.01)
+    assert OwnExperience(shared, (1, True)).rate() == pytest.approx(3.0, rel=0.01)
+    assert OwnExperience(shared, (0, True)).rate() == 2.0
 
 
 def test_members_by_name():

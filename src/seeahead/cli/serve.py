@@ -67,8 +67,7 @@ def run(args: argparse.Namespace) -> int:
     with terminal.Progress() as report:
         from seeahead.api import load
         from seeahead.drafters import check_names
-        from seeahead.serve.app import create_app
-        from seeahead.serve.owner import owner_of
+        from seeahead.serve.app import create_app, owner_of
         from seeahead.serve.run import listening, serve
 
         first, *others = args.drafter or [defaults().drafter or None]

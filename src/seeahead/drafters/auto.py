@@ -3,9 +3,10 @@
 Drafters that cost nothing propose first. Of the draft models the one that promises the most tokens a second leads: it
 grows the tree where that is likeliest to pay. Another is asked beside it, over the whole tree, where its own tokens
 have been worth that, and rarely to see whether they are by now. All candidates are scored by calibrated probabilities
-(`calibration.py`), and the step has as many nodes as pay by what passes take on this machine (`pass_times.py`): a tree
-is best where tokens expected over seconds are most, so none are drafted where none pay. What proposed a token changes
-nothing about what is verified: all candidates are fixed, and the target's own token is followed (`verify.py`).
+(`calibration.py`), and the step has as many nodes as pay by what passes take on this machine (`pass_times.py`): a node
+pays where it brings more tokens than its seconds bring at the rate of the whole answer (the marginal value theorem,
+Charnov 1976), so none are drafted where none pay. What proposed a token changes nothing about what is verified: all
+candidates are fixed, and the target's own token is followed (`verify.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from seeahead.drafters.auto_drafting import AutoDrafting
 from seeahead.drafters.experience import Experience
 from seeahead.drafters.pass_times import PassTimes
 from seeahead.drafters.spec import DrafterSpec, Joined
-from seeahead.drafters.tree_growth import best_number
+from seeahead.drafters.tree_growth import worth_most
 from seeahead.drafting import DraftContext, Drafter
 from seeahead.errors import DrafterError, SeeaheadError
 from seeahead.executor import Want
@@ -40,6 +41,8 @@ class AutoDrafter:
     def __init__(self, members: dict[str, Drafter], experience: Experience, limits: AutoSpec, name: str) -> None:
         self.members, self.experience, self.limits, self.name = members, experience, limits, name
         self.num_requests = 1
+        self.rates: list[float] = []
+        """Tokens a second of the answers of a step, as far as they go just now."""
         self.want = reduce(or_, (member.want for member in members.values()), Want())
 
     @property
@@ -53,12 +56,13 @@ class AutoDrafter:
 
     def before(self, num_requests: int) -> None:
         self.num_requests = num_requests
+        self.rates.clear()
 
     def allot(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The best nodes over all drafts, as many as pay in one pass."""
         scores = sorted((score for draft in drafts for score in draft.scores), reverse=True)
-        times, num = self.experience.times, len(drafts)
-        number, _ = best_number(scores, lambda count: times.seconds(num + count, num), float(num))
+        times, num, rate = self.experience.times, len(drafts), sum(self.rates) / max(len(self.rates), 1)
+        number, _ = worth_most(scores, lambda count: rate * times.seconds(num + count, num), float(num))
         return list(drafts) if number == len(scores) else [_above(draft, scores[number]) for draft in drafts]
 
     def after(self, num_rows: int, num_requests: int, seconds: float) -> None:

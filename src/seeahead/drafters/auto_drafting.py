@@ -17,7 +17,7 @@ from seeahead.drafters.calibration import OwnCalibration
 from seeahead.drafters.candidates import Candidate, Candidates
 from seeahead.drafters.experience import OwnExperience
 from seeahead.drafters.pass_times import MARGIN
-from seeahead.drafters.tree_growth import best_number
+from seeahead.drafters.tree_growth import best_number, worth_most
 from seeahead.drafting import DraftContext, Drafting, Feedback, Plan, PlannedDrafting, plan_of
 from seeahead.sampling import log_probabilities
 from seeahead.tree import ROOT, Draft
@@ -64,36 +64,39 @@ class AutoDrafting(PlannedDrafting):
         self._pool = self._empty()
         self._spent = 0.0
         self._pair: tuple[str, str] | None = None
-        self._seconds = self._times()
+        self._seconds, self._number = self._times(), 0
         drafter.experience.times.begin()
-        # The one that will lead, as far as is known, starts before the answer does.
+        # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
         lead, promise = self._promising()
-        if promise.rate > self._least(1 / self._seconds[0]):
+        if drafter.num_requests == 1 and promise.rate > 1 / self._seconds[0]:
             self._start(lead)
 
     def plan(self, budget: int) -> Plan[Draft]:
         self._spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
         self._seconds = self._times()
+        self._drafter.rates.append(self._own.rate())
         pool = self._pool  # empty: each step leaves it so
         for name, drafting in self._draftings.items():
             if self._pays(name):
                 with self._timed(name):
                     pool.add_draft(name, (yield from plan_of(drafting, budget)))
         pool.score()
-        lead = self._lead(pool, budget)
+        lead = self._lead(budget)
         if lead is not None:
-            yield from self._grow(lead, pool, budget)
+            yield from self._grow(lead, budget)
             self._led = lead
             second = self._second(lead)
             if second is not None:
                 self._pair = lead, second
-                yield from self._ask(second, pool)
-        return pool.draft(self._best(pool, budget)[0])
+                yield from self._ask(second)
+        self._number, _ = self._best(budget)
+        return pool.draft(self._number)
 
     def accept(self, feedback: Feedback) -> None:
         self._learn(feedback)
+        self._own.took(len(feedback.tokens), self._seconds[self._number] + self._spent)
         # A step may come without a plan: it says nothing of what was proposed before.
-        self._pool, self._pair = self._empty(), None
+        self._pool, self._pair, self._number, self._spent = self._empty(), None, 0, 0.0
         for drafting in self._draftings.values():
             drafting.accept(feedback)
         for model in self._models.values():
@@ -110,39 +113,41 @@ class AutoDrafting(PlannedDrafting):
         most = max(self._drafter.limits.num_nodes, self._drafter.limits.depth)
         return [times.seconds(num * (1 + number), num) / num for number in range(most + 2)]
 
-    def _best(
-        self, pool: Candidates, budget: int, further: Sequence[float] = (), seconds: float = 0.0
-    ) -> tuple[int, float]:
-        """How many nodes of the pool make the most tokens a second, and how many that is; with `further` nodes of such
-        scores, which take `seconds` to propose, if there are any."""
-        scores = sorted((*(node.score for node in pool.nodes), *further), reverse=True)[:budget]
-        return best_number(scores, lambda number: self._seconds[number] + self._spent + seconds)
+    def _best(self, budget: int, further: Sequence[float] = (), seconds: float = 0.0) -> tuple[int, float]:
+        """How many nodes of the pool are worth their seconds, and the tokens that the step brings then beyond those of
+        as many seconds at the answer's rate; with `further` nodes of such scores, which take `seconds` to propose."""
+        scores = self._scores(further)[:budget]
+        rate = self._own.rate()
+        number, value = worth_most(scores, lambda number: rate * self._seconds[number])
+        return number, value - rate * (self._spent + seconds)
 
-    def _lead(self, pool: Candidates, budget: int) -> str | None:
-        """The model that is to grow the tree, if one pays."""
+    def _scores(self, further: Sequence[float] = ()) -> list[float]:
+        return sorted((*(node.score for node in self._pool.nodes), *further), reverse=True)
+
+    def _lead(self, budget: int) -> str | None:
+        """The model that is to grow the tree, if one pays: if its step is faster than one without it. (Of chains alone
+        nothing could be compared with the rate of answers, in which there are trees.)"""
         if not self._names:
             return None
-        least = self._least(self._best(pool, budget)[1])
+        _, least = best_number(self._scores()[:budget], lambda number: self._seconds[number] + self._spent)
+        if self._drafter.num_requests > 1:
+            least *= MARGIN
         name, promise = self._promising()
-        pays = promise.rate > least or (pool.nodes and self._doubts(name, promise, pool, least))
+        pays = promise.rate > least or (self._pool.nodes and self._doubts(name, promise, least))
         return name if pays or self._own.rests() % _LOOK == 0 else None
-
-    def _least(self, rate: float) -> float:
-        """Tokens a second that a model has to promise where there are so many without it."""
-        return rate * MARGIN if self._drafter.num_requests > 1 else rate
 
     def _promising(self) -> tuple[str, _Promise]:
         """The model that promises most; nobody promises nothing."""
         promises = {name: self._promise(name) for name in self._names}
         return max(promises.items(), key=lambda item: item[1], default=("", _Promise()))
 
-    def _doubts(self, name: str, promise: _Promise, pool: Candidates, rate: float) -> bool:
+    def _doubts(self, name: str, promise: _Promise, rate: float) -> bool:
         """Whether it pays to ask what a model says in the place of the pool's first tokens: where these are wrong, it
         goes on as far as it promises."""
         further = promise.depth * self._level(name) + self._seconds[promise.depth] - self._seconds[0]
         if_wrong = promise.expected - 1.0 - rate * further
         costs = self._level(name) + self._own.start_seconds(name, name in self._models)
-        return (1.0 - pool.covered(ROOT)) * if_wrong > rate * costs
+        return (1.0 - self._pool.covered(ROOT)) * if_wrong > rate * costs
 
     def _pays(self, name: str) -> bool:
         """Whether a drafter that is no model is asked."""
@@ -153,7 +158,7 @@ class AutoDrafting(PlannedDrafting):
 
     def _second(self, lead: str) -> str | None:
         """A model to be asked beside the leading one: one whose tokens pay, or one that might lead instead."""
-        _, rate = self._best(self._pool, self._drafter.limits.num_nodes)
+        rate = self._own.rate()
         others = [name for name in self._names if name != lead]
         for name in others:
             costs = 2 * self._level(name) + self._own.start_seconds(name, name in self._models)
@@ -192,29 +197,30 @@ class AutoDrafting(PlannedDrafting):
         else:
             self._drafter.experience.drafted(name, num, seconds)
 
-    def _grow(self, name: str, pool: Candidates, budget: int) -> Plan[None]:
+    def _grow(self, name: str, budget: int) -> Plan[None]:
         """The leading model expands the likeliest nodes of the pool, whoever proposed them, while that pays."""
-        model = yield from self._read(name, pool, _NUM_CHILDREN)
-        places, limits = {ROOT: ROOT}, self._drafter.limits
+        model = yield from self._read(name, _NUM_CHILDREN)
+        pool, places, limits = self._pool, {ROOT: ROOT}, self._drafter.limits
         for _ in range(min(limits.depth, budget) - 1 if model is not None else 0):
             assert model is not None
             ready = [node for node in range(len(pool.nodes)) if self._may_follow(node, places)]
             # What others have said of a node's children is worth no second time.
             gains = {node: pool.nodes[node].score * (1.0 - pool.covered(node)) for node in ready}
             chosen = sorted(sorted(ready, key=lambda node: -gains[node])[: limits.width])
-            further = self._best(pool, budget, [gains[node] for node in chosen], self._level(name))
-            if further[1] <= self._best(pool, budget)[1]:
+            further = self._best(budget, [gains[node] for node in chosen], self._level(name))
+            if further[1] <= self._best(budget)[1]:
                 return
-            yield from self._expand(name, model, chosen, places, pool, _NUM_CHILDREN)
+            yield from self._expand(name, model, chosen, places, _NUM_CHILDREN)
 
     def _may_follow(self, node: int, places: dict[int, int]) -> bool:
         """Whether a node that was not expanded can be, and the answer may go on after it."""
         return node not in places and self._pool.nodes[node].parent in places and self._pool.may_follow(node)
 
-    def _ask(self, name: str, pool: Candidates) -> Plan[None]:
+    def _ask(self, name: str) -> Plan[None]:
         """What another model says after the nodes of the tree, in as few passes as it can."""
+        pool = self._pool
         nodes = sorted(node for node in pool.ranked()[:_MOST_LOOKED_AT] if pool.may_follow(node))
-        model = yield from self._read(name, pool, _NUM_CHILDREN - 1)
+        model = yield from self._read(name, _NUM_CHILDREN - 1)
         if model is None:
             return
         levels = [nodes]
@@ -222,9 +228,9 @@ class AutoDrafting(PlannedDrafting):
             levels = [[node for node in nodes if pool.nodes[node].depth == depth] for depth in (1, 2)]
         places = {ROOT: ROOT}
         for level in filter(None, levels):
-            yield from self._expand(name, model, level, places, pool, _NUM_CHILDREN - 1)
+            yield from self._expand(name, model, level, places, _NUM_CHILDREN - 1)
 
-    def _read(self, name: str, pool: Candidates, num_children: int) -> Plan[DraftModel | None]:
+    def _read(self, name: str, num_children: int) -> Plan[DraftModel | None]:
         """The model, with what it says of the answer so far in the pool; None where it has no room."""
         with self._timed(name, starts=name not in self._have_read):
             self._have_read.add(name)
@@ -235,7 +241,7 @@ class AutoDrafting(PlannedDrafting):
             if name != self._led:  # what it would have said meanwhile
                 for was_right in model.were_right:
                     self._own.saw(name, was_right)
-            self._add(name, [ROOT], logits, model, pool, num_children)
+            self._add(name, [ROOT], logits, model, num_children)
         return model
 
     def _start(self, name: str) -> DraftModel:
@@ -247,32 +253,20 @@ class AutoDrafting(PlannedDrafting):
         return model
 
     def _expand(
-        self,
-        name: str,
-        model: DraftModel,
-        nodes: Sequence[int],
-        places: dict[int, int],
-        pool: Candidates,
-        children: int,
+        self, name: str, model: DraftModel, nodes: Sequence[int], places: dict[int, int], children: int
     ) -> Plan[None]:
         """`places`: of nodes that the model has read, their numbers there."""
+        pool = self._pool
         with self._timed(name):
             first = len(places) - 1
             places |= {node: first + number for number, node in enumerate(nodes)}
             tokens = model.ids.to_draft([pool.nodes[node].token for node in nodes])
             logits = yield from model.expand(tokens, [places[pool.nodes[node].parent] for node in nodes])
-            self._add(name, nodes, logits[0], model, pool, children)
+            self._add(name, nodes, logits[0], model, children)
 
-    def _add(
-        self,
-        name: str,
-        parents: Sequence[int],
-        logits: torch.Tensor,
-        model: DraftModel,
-        pool: Candidates,
-        children: int,
-    ) -> None:
+    def _add(self, name: str, parents: Sequence[int], logits: torch.Tensor, model: DraftModel, children: int) -> None:
         """The likeliest tokens by `logits` [parents, draft ids]."""
+        pool = self._pool
         best = log_probabilities(logits).topk(min(children, logits.shape[-1]), dim=-1)
         for parent, values, ids in zip(parents, best.values.exp().tolist(), best.indices.tolist(), strict=True):
             proposed = [

@@ -34,6 +34,8 @@ _LEVEL_SHARE = 0.06
 _MEMORY, _LONG_MEMORY = 0.9, 0.97
 _GAIN = 0.5
 """Tokens a step that are followed of a drafter that is no model and of which nothing is known."""
+_SPEED_UP, _KIND_STEPS = 2.0, 4.0
+"""Of steps over plain ones, before any; and how many of an answer's own weigh as much as those of its kind."""
 _STEPS = 12
 """Of an answer, over which what a drafter's start costs is spread."""
 
@@ -92,6 +94,8 @@ class Experience:
         self.gains: dict[tuple[str, Kind], float] = {}
         self.num_rests: defaultdict[Kind, int] = defaultdict(int)
         self.num_leads: defaultdict[Kind, int] = defaultdict(int)
+        self.steps: dict[Kind, tuple[float, float]] = {}
+        """Tokens of a step, and its seconds in plain steps, of late."""
         self._levels: dict[tuple[str, int], float] = {}
         self._starts: dict[str, float] = {}
         """Parts of a pass of the target over one token beside them: where the machine slows, all slow alike."""
@@ -172,6 +176,7 @@ class OwnExperience:
         self._hopes = defaultdict[str, float](lambda: shared.chance.gauss(0.0, 1.0))
         self._ease = Learned(0.0, _EASE)
         self._own: defaultdict[str, Learned] = defaultdict(lambda: Learned(0.0, _OWN_SKILL))
+        self._num_tokens, self._lasted = 0, 0.0
 
     def followed(self, name: str, *, hopes: bool = False) -> float:
         """How often the likeliest token of a drafter is right here; with `hopes`, how often it may be: its skill is
@@ -191,6 +196,20 @@ class OwnExperience:
     def start_seconds(self, name: str, has_started: bool) -> float:
         """What its start costs each step."""
         return 0.0 if has_started else self._shared.start_seconds(name) / _STEPS
+
+    def took(self, num_tokens: int, seconds: float) -> None:
+        """A step of this answer."""
+        plain = seconds / self._shared.times.plain()
+        tokens, lasted = self._shared.steps.get(self._kind, (_SPEED_UP, 1.0))
+        self._shared.steps[self._kind] = mixed(tokens, num_tokens, _LONG_MEMORY), mixed(lasted, plain, _LONG_MEMORY)
+        self._num_tokens += num_tokens
+        self._lasted += plain
+
+    def rate(self) -> float:
+        """Tokens a second of steps of this answer, and as long as it is short of others of its kind."""
+        tokens, lasted = self._shared.steps.get(self._kind, (_SPEED_UP, 1.0))
+        speed_up = (self._num_tokens + _KIND_STEPS * tokens) / (self._lasted + _KIND_STEPS * lasted)
+        return speed_up / self._shared.times.plain()
 
     def extra(self, lead: str, second: str) -> float:
         """Tokens a step that the second drafter alone proposed, and the target followed."""

@@ -36,6 +36,17 @@ def best_number(scores: Iterable[float], seconds: Callable[[int], float], expect
     return best
 
 
+def worth_most(scores: Iterable[float], costs: Callable[[int], float], expected: float = 1.0) -> tuple[int, float]:
+    """How many nodes of these scores, best first, bring the most tokens beyond what so many nodes cost in tokens; and
+    how many that is. `expected` tokens come without any."""
+    best = 0, expected - costs(0)
+    for number, score in enumerate(scores, 1):
+        expected += score
+        if (value := expected - costs(number)) > best[1]:
+            best = number, value
+    return best
+
+
 @dataclass(frozen=True)
 class CostModel:
     """Seconds on this machine: of the target's passes over 1, 2, 3, … tokens, and of drafting a level.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 import seeahead
+from seeahead.api import Engine
 from seeahead.errors import InputError, LengthError, SeeaheadError, shown
 from seeahead.executor import ModelInputs
 from seeahead.images import MAX_BYTES
@@ -44,6 +45,13 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+
+
+def owner_of(engine: Engine, others: Sequence[str], settings: ServeSettings) -> Owner:
+    """An owner of `engine` that offers the drafters `others` as well, and lookup, which needs nothing."""
+    names = [*others, *(["lookup"] if engine.drafter.name != "lookup" and "lookup" not in others else [])]
+    engines = [engine, *(engine.with_drafter(name) for name in names)]
+    return Owner(engine, {one.drafter.name: one for one in engines}, settings)
 
 
 def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:

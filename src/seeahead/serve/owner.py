@@ -27,7 +27,7 @@ from seeahead.serve.logprobs import Watcher
 from seeahead.serve.memory import Slots, give_back, images_of, share_memory
 from seeahead.serve.pace import Pace
 from seeahead.serve.room import Hold, Room
-from seeahead.serve.settings import READERS, OwnerLimits, ServeSettings
+from seeahead.serve.settings import READERS, OwnerLimits
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
 from seeahead.session import check_fits
 
@@ -35,13 +35,6 @@ _FAILED = "the model failed while it answered; ask again"
 _LETTERS = 16  # of a text for each token that there is room for
 
 logger = logging.getLogger(__name__)
-
-
-def owner_of(engine: Engine, others: Sequence[str], settings: ServeSettings) -> Owner:
-    """An owner of `engine` that offers the drafters `others` as well, and lookup, which needs nothing."""
-    names = [*others, *(["lookup"] if engine.drafter.name != "lookup" and "lookup" not in others else [])]
-    engines = [engine, *(engine.with_drafter(name) for name in names)]
-    return Owner(engine, {one.drafter.name: one for one in engines}, settings)
 
 
 class Owner:
@@ -191,8 +184,7 @@ class Owner:
         return ticket
 
     def check_length(self, text: str) -> None:
-        """Raises InputError for a text that is far too long to be answered, before it is read: that takes a while, in
-        which no other one is read."""
+        """Raises InputError for a text that is far too long, before it is read: others would wait meanwhile."""
         longest = self.engine.target.executor.limits.max_length or self.limits.cache_tokens
         most = _LETTERS * min(longest, self.limits.cache_tokens)
         if len(text) > most:

@@ -51,8 +51,7 @@ def deployed(
     def application() -> Any:
         """Made inside of the replica, which alone has the model."""
         import seeahead
-        from seeahead.serve.app import create_app
-        from seeahead.serve.owner import owner_of
+        from seeahead.serve.app import create_app, owner_of
 
         owner = owner_of(seeahead.load(**load), drafters, checked)
         owner.start()
