@@ -16,7 +16,7 @@ from seeahead.drafters.experience import Experience, OwnExperience
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
-from seeahead.drafters.tree_growth import worth_most
+from seeahead.drafters.tree_growth import best_number
 from seeahead.errors import DrafterError
 from seeahead.executor import ModelInputs
 from seeahead.request import Request
@@ -229,8 +229,11 @@ def test_what_is_allotted_are_the_best_nodes_of_all_drafts():
 
 
 def test_a_node_pays_where_it_brings_more_than_its_seconds_do_at_the_rate_of_answers():
-    assert worth_most([0.9, 0.5, 0.1], lambda number: 0.3 * number) == (2, pytest.approx(1.8))
-    assert worth_most([0.2], lambda number: 0.3 * number) == (0, 1.0)
+    def worth(number, tokens):
+        return tokens - 0.3 * number
+
+    assert best_number([0.9, 0.5, 0.1], worth) == (2, pytest.approx(1.8))
+    assert best_number([0.2], worth) == (0, 1.0)
 
 
 def test_the_rate_of_an_answer_begins_with_that_of_others_of_its_kind():

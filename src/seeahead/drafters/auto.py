@@ -26,7 +26,7 @@ from seeahead.drafters.auto_drafting import AutoDrafting
 from seeahead.drafters.experience import Experience
 from seeahead.drafters.pass_times import PassTimes
 from seeahead.drafters.spec import DrafterSpec, Joined
-from seeahead.drafters.tree_growth import worth_most
+from seeahead.drafters.tree_growth import best_number
 from seeahead.drafting import DraftContext, Drafter
 from seeahead.errors import DrafterError, SeeaheadError
 from seeahead.executor import Want
@@ -62,7 +62,9 @@ class AutoDrafter:
         """The best nodes over all drafts, as many as pay in one pass."""
         scores = sorted((score for draft in drafts for score in draft.scores), reverse=True)
         times, num, rate = self.experience.times, len(drafts), sum(self.rates) / max(len(self.rates), 1)
-        number, _ = worth_most(scores, lambda count: rate * times.seconds(num + count, num), float(num))
+        number, _ = best_number(
+            scores, lambda count, tokens: tokens - rate * times.seconds(num + count, num), float(num)
+        )
         return list(drafts) if number == len(scores) else [_above(draft, scores[number]) for draft in drafts]
 
     def after(self, num_rows: int, num_requests: int, seconds: float) -> None:

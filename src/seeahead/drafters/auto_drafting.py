@@ -17,7 +17,7 @@ from seeahead.drafters.calibration import OwnCalibration
 from seeahead.drafters.candidates import Candidate, Candidates
 from seeahead.drafters.experience import OwnExperience
 from seeahead.drafters.pass_times import MARGIN
-from seeahead.drafters.tree_growth import best_number, worth_most
+from seeahead.drafters.tree_growth import best_number
 from seeahead.drafting import DraftContext, Drafting, Feedback, Plan, PlannedDrafting, plan_of
 from seeahead.sampling import log_probabilities
 from seeahead.tree import ROOT, Draft
@@ -118,8 +118,8 @@ class AutoDrafting(PlannedDrafting):
         as many seconds at the answer's rate; with `further` nodes of such scores, which take `seconds` to propose."""
         scores = self._scores(further)[:budget]
         rate = self._own.rate()
-        number, value = worth_most(scores, lambda number: rate * self._seconds[number])
-        return number, value - rate * (self._spent + seconds)
+        drafting = self._spent + seconds
+        return best_number(scores, lambda number, tokens: tokens - rate * (self._seconds[number] + drafting))
 
     def _scores(self, further: Sequence[float] = ()) -> list[float]:
         return sorted((*(node.score for node in self._pool.nodes), *further), reverse=True)
@@ -129,7 +129,8 @@ class AutoDrafting(PlannedDrafting):
         nothing could be compared with the rate of answers, in which there are trees.)"""
         if not self._names:
             return None
-        _, least = best_number(self._scores()[:budget], lambda number: self._seconds[number] + self._spent)
+        seconds = [one + self._spent for one in self._seconds]
+        _, least = best_number(self._scores()[:budget], lambda number, tokens: tokens / seconds[number])
         if self._drafter.num_requests > 1:
             least *= MARGIN
         name, promise = self._promising()

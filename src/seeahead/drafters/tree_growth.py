@@ -24,26 +24,17 @@ ExpandLevel = Callable[[Sequence[int], Sequence[int]], Plan[torch.Tensor]]
 """(tokens, parents as indices into all tokens expanded so far, or ROOT) -> logits [tokens, vocabulary]."""
 
 
-def best_number(scores: Iterable[float], seconds: Callable[[int], float], expected: float = 1.0) -> tuple[int, float]:
-    """How many nodes of these scores, best first, make the most tokens a second, and how many that is.
+def best_number(
+    scores: Iterable[float], worth: Callable[[int, float], float], expected: float = 1.0
+) -> tuple[int, float]:
+    """How many nodes of these scores, best first, are worth most, and how much that is.
 
-    `seconds` of a step with so many nodes; `expected` tokens come without any."""
-    best = 0, expected / seconds(0)
+    `worth` of a step with so many nodes, from which so many tokens are expected; `expected` come without any."""
+    best = 0, worth(0, expected)
     for number, score in enumerate(scores, 1):
         expected += score
-        if (rate := expected / seconds(number)) > best[1]:
-            best = number, rate
-    return best
-
-
-def worth_most(scores: Iterable[float], costs: Callable[[int], float], expected: float = 1.0) -> tuple[int, float]:
-    """How many nodes of these scores, best first, bring the most tokens beyond what so many nodes cost in tokens; and
-    how many that is. `expected` tokens come without any."""
-    best = 0, expected - costs(0)
-    for number, score in enumerate(scores, 1):
-        expected += score
-        if (value := expected - costs(number)) > best[1]:
-            best = number, value
+        if (found := worth(number, expected)) > best[1]:
+            best = number, found
     return best
 
 
@@ -59,7 +50,8 @@ class CostModel:
     def best(self, nodes: Sequence[_Node], num_levels: int) -> tuple[int, float]:
         """How many of `nodes`, best first, make the most tokens a second after `num_levels`; and how many that is."""
         scores = sorted((math.exp(node.score) for node in nodes), reverse=True)
-        return best_number(scores[: len(self.passes) - 1], lambda num: self.passes[num] + num_levels * self.level)
+        drafting = num_levels * self.level
+        return best_number(scores[: len(self.passes) - 1], lambda num, tokens: tokens / (self.passes[num] + drafting))
 
 
 @dataclass(frozen=True)
