@@ -94,12 +94,10 @@ def fresh_documents(root: Path) -> dict[str, str]:
             block, whole = publish.block(stem, summary), f"## The main run\n\n{short(summary)}"
         more.append(publish.line(stem, summary))
     for again in sorted((root / "results" / "repeats").glob("*-again.json")):
-        first = again.with_name(again.name.replace("-again", ""))
+        first = root / "results" / again.name.replace("-again", "")
         page = f"docs/results/{again.stem}.md"
         documents[page] = repeatability(*(summarize(read_record(path)) for path in (first, again)))
-        more.append(
-            f"- [The same run twice]({again.stem}.md): do the figures of an older run (lookup, language) agree?"
-        )
+        more.append(f"- [The same run twice]({again.stem}.md): do its figures agree?")
     for name, (pages, words) in STUDIES.items():
         path = root / "results" / f"{name}.json"
         if path.is_file():

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         streams.prepare()
         streams.set_talk(streams.Talk.NORMAL)
         if not {"-v", "--verbose", "--debug"} & set(words):
-            streams.quiet_libraries(is_whole_process=argv is None)
+            streams.set_up_libraries(is_whole_process=argv is None)
         code = _dispatch(words)
         sys.stdout.flush()  # a reader who left, or a full disk, shows here and not at interpreter exit
     except SeeaheadError as error:

@@ -69,7 +69,7 @@ def set_talk(chosen: Talk) -> None:
     _talk = chosen
 
 
-def quiet_libraries(*, is_whole_process: bool) -> None:
+def set_up_libraries(*, is_whole_process: bool) -> None:
     """No warnings, log lines and bars of other packages among ours, and threads that wait less busily; what the user
     asks for in the environment wins.
 
