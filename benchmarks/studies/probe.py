@@ -58,7 +58,7 @@ Row = Mapping[str, Any]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="heads")
-    parser.add_argument("--first", type=int, default=200, help="number of the first; the probe was made on those below")
+    parser.add_argument("--first", type=int, default=300, help="number of the first; the probe was made on those below")
     parser.add_argument("--jobs", type=int, default=2, help="heads at once, each in one thread")
     parser.add_argument("--trained", type=Path, default=Path("out/probe"), help="where targets and heads are kept")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)

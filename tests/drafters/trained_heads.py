@@ -47,7 +47,7 @@ NUM_STEPS, MOST_STEPS, LEARNED = 300, 2000, 0.1
 next to nothing about images say all the same of them."""
 LAST = 30
 """Steps that are averaged."""
-NUM_ASKED = {0: 4, IMAGES: 20}
+NUM_ASKED = {0: 4, IMAGES: 52}
 """Prompts that the probe is given, by their images."""
 
 

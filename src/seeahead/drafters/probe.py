@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -42,6 +43,8 @@ _ANSWER = 96
 """Tokens of the target's to each prompt."""
 _FEWEST = 8
 """Dialects that read all samples, at least."""
+_HOPELESS, _FEW_SAMPLES = 4.0, 4
+"""Standard errors, over the tokens of so many samples and more, beyond which a dialect reads no further ones."""
 _BEYOND_CHANCE = 0.5
 """Standard errors, over tokens, by which one takes another's place: few, since what is alike on these costs alike."""
 _log = logging.getLogger(__name__)
@@ -108,7 +111,7 @@ def _chosen(choice: Choice, told: Surprises, of_images: Sequence[Sample], of_tex
     first, samples = choice.first, [*of_images[:1], *of_text[:1], *of_images[1:], *of_text[1:]]
     left = list(dict.fromkeys(choice.all() if of_images else choice.among(first)))
     for number in range(1, len(samples) + 1):
-        left = sorted(left, key=lambda one: told.mean(one, samples[:number]))[: max(_FEWEST, len(left) // 2)]
+        left = told.best(left, samples[:number])[: max(_FEWEST, len(left) // 2)]
     chosen = left[0]
     for axis in _AXES:
         if (other := axis(chosen, first)) != chosen:
@@ -135,18 +138,24 @@ class Surprises:
     """How surprised each dialect is by the target's words; each reads each sample once."""
 
     def __init__(self, made: Made) -> None:
-        self._made = made
+        self._made = cache(made)
         self._known: dict[tuple[Dialect, int], Tensor] = {}
+
+    def best(self, dialects: Sequence[Dialect], samples: Sequence[Sample]) -> list[Dialect]:
+        """Those that are surprised least first, without the hopeless ones."""
+        first, *others = sorted(dialects, key=lambda one: float(self._of(one, samples).mean()))
+        if len(samples) < _FEW_SAMPLES:
+            return [first, *others]
+        return [first, *(one for one in others if not self._is_less(first, one, samples, _HOPELESS))]
 
     def better(self, current: Dialect, other: Dialect, samples: Sequence[Sample]) -> Dialect:
         """The `other`, where it is surprised less beyond chance; else the `current` one."""
-        gained = self._of(current, samples) - self._of(other, samples)
-        error = float(gained.std()) / len(gained) ** 0.5
-        return other if float(gained.mean()) > _BEYOND_CHANCE * error else current
+        return other if self._is_less(other, current, samples, _BEYOND_CHANCE) else current
 
-    def mean(self, dialect: Dialect, samples: Sequence[Sample]) -> float:
-        """Over the tokens of `samples`, in nats."""
-        return float(self._of(dialect, samples).mean())
+    def _is_less(self, one: Dialect, than: Dialect, samples: Sequence[Sample], num_errors: float) -> bool:
+        """Whether one dialect is surprised less than another, beyond so many standard errors."""
+        gained = self._of(than, samples) - self._of(one, samples)
+        return float(gained.mean()) > num_errors * float(gained.std()) / len(gained) ** 0.5
 
     def _of(self, dialect: Dialect, samples: Sequence[Sample]) -> Tensor:
         """[tokens of all samples]."""
@@ -199,6 +208,9 @@ def _sample(target: Target, inputs: ModelInputs, prompt: Scores, tokens: list[in
     said, seen = tuple(tokens[:-1]), (prompt.features, prompt.embeddings)
     features = {layer: torch.cat([one.features[layer] for one in told[:-1]]) for layer in prompt.features}
     own = target.image_token_ids, target.vocab_size, SamplingParams()
+    placed = None if target.family is None else target.family.prompt_positions(inputs)
+    if placed is not None:  # which each dialect would ask for anew
+        inputs = replace(inputs, extras={**inputs.extras, "position_ids": placed})
     context = DraftContext(inputs, said[0], *own, len(said), *seen)
     logits = torch.stack([one.logits[-1] for one in told]).float()
     return Sample(context, said, logits, Feedback(said[1:], logits[:-1], features))
