@@ -195,16 +195,18 @@ def spread(name: str, seconds: list[float]) -> dict[str, float]:
 
 
 async def second_questions(url: str, questions: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Seconds to the first token of a first question about an image, and of a second one in the same conversation."""
+    """Seconds to the first token of a first question about images, and of a second one in the same conversation."""
     found = []
-    # Each image once: one that was asked about before has left its slot.
-    seen = {str(parts[:-1]): body for body in questions if len(parts := body["messages"][0]["content"]) == 2}
+    # The same images once: what was asked about before has left its slot.
+    seen = {str(parts[:-1]): body for body in questions if len(parts := body["messages"][0]["content"]) > 1}
     async with client_of(url) as client:
         for body in seen.values():
             first = await ask(client, body, "msd")
             more = [{"role": "assistant", "content": first["text"]}, {"role": "user", "content": FOLLOW_UP}]
             second = await ask(client, {**body, "messages": body["messages"] + more}, "msd")
-            found.append({"first": first["first"], "second": second["first"], "cached": second["cached"]})
+            images = len(body["messages"][0]["content"]) - 1
+            seconds = {"first": first["first"], "second": second["first"]}
+            found.append({"images": images, **seconds, "cached": second["cached"]})
     return found
 
 
@@ -222,7 +224,10 @@ def summary(rows: list[dict[str, Any]], follow_ups: list[dict[str, float]]) -> d
             name: {str(count): rate(count, name) / rate(1, name) for count in CLIENTS} for name in methods
         },
         "drafted_over_plain": {str(count): rate(count, "msd") / rate(count, "plain") for count in CLIENTS},
-        "second_question_over_first": median(one["second"] / one["first"] for one in follow_ups),
+        "second_question_over_first": {
+            str(images): median(one["second"] / one["first"] for one in follow_ups if one["images"] == images)
+            for images in sorted({one["images"] for one in follow_ups})
+        },
         "all_identical": all(row["identical"] in (row["answers"], None) for row in rows),
     }
 

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.studies import measured
+from seeahead.errors import counted
 
 _COLUMNS = (
     "clients",
@@ -79,9 +80,15 @@ def _seconds(rows: list[Mapping[str, Any]], name: str) -> str:
 
 
 def _follow_ups(found: list[Mapping[str, float]]) -> str:
-    first, second = (median(one[name] for one in found) for name in ("first", "second"))
-    ratio = median(one["second"] / one["first"] for one in found)
-    return (
-        f"A second question about the same image has its first token after {second:.2f} seconds, a first one after "
-        f"{first:.2f}: {ratio:.2f} times as long (medians of {len(found)} conversations)."
-    )
+    lines = [
+        "What was read of a conversation is not read again. Seconds to the first token, medians:",
+        "",
+        "| about | conversations | first question | second question | ratio |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for images in sorted({int(one.get("images", 1)) for one in found}):
+        own = [one for one in found if one.get("images", 1) == images]
+        first, second = (median(one[name] for one in own) for name in ("first", "second"))
+        ratio = median(one["second"] / one["first"] for one in own)
+        lines.append(f"| {counted(images, 'image')} | {len(own)} | {first:.3f} | {second:.3f} | {ratio:.2f} |")
+    return "\n".join(lines)
