@@ -65,6 +65,7 @@ class AutoDrafting(PlannedDrafting):
         self._spent = 0.0
         self._pair: tuple[str, str] | None = None
         self._seconds, self._number = self._times(), 0
+        self._rate = self._own.rate()
         drafter.experience.times.begin()
         # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
         lead, promise = self._promising()
@@ -74,7 +75,8 @@ class AutoDrafting(PlannedDrafting):
     def plan(self, budget: int) -> Plan[Draft]:
         self._spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
         self._seconds = self._times()
-        self._drafter.rates.append(self._own.rate())
+        self._rate = self._own.rate()
+        self._drafter.rates.append(self._rate)
         pool = self._pool  # empty: each step leaves it so
         for name, drafting in self._draftings.items():
             if self._pays(name):
@@ -117,12 +119,11 @@ class AutoDrafting(PlannedDrafting):
         """How many nodes of the pool are worth their seconds, and the tokens that the step brings then beyond those of
         as many seconds at the answer's rate; with `further` nodes of such scores, which take `seconds` to propose."""
         scores = self._scores(further)[:budget]
-        rate = self._own.rate()
-        drafting = self._spent + seconds
+        rate, drafting = self._rate, self._spent + seconds
         return best_number(scores, lambda number, tokens: tokens - rate * (self._seconds[number] + drafting))
 
     def _scores(self, further: Sequence[float] = ()) -> list[float]:
-        return sorted((*(node.score for node in self._pool.nodes), *further), reverse=True)
+        return sorted([*[node.score for node in self._pool.nodes], *further], reverse=True)
 
     def _lead(self, budget: int) -> str | None:
         """The model that is to grow the tree, if one pays: if its step is faster than one without it. (Of chains alone
@@ -159,7 +160,7 @@ class AutoDrafting(PlannedDrafting):
 
     def _second(self, lead: str) -> str | None:
         """A model to be asked beside the leading one: one whose tokens pay, or one that might lead instead."""
-        rate = self._own.rate()
+        rate = self._rate
         others = [name for name in self._names if name != lead]
         for name in others:
             costs = 2 * self._level(name) + self._own.start_seconds(name, name in self._models)
@@ -202,20 +203,19 @@ class AutoDrafting(PlannedDrafting):
         """The leading model expands the likeliest nodes of the pool, whoever proposed them, while that pays."""
         model = yield from self._read(name, _NUM_CHILDREN)
         pool, places, limits = self._pool, {ROOT: ROOT}, self._drafter.limits
+        chosen, ready = [ROOT], list[int]()
         for _ in range(min(limits.depth, budget) - 1 if model is not None else 0):
             assert model is not None
-            ready = [node for node in range(len(pool.nodes)) if self._may_follow(node, places)]
+            # Nodes that are not expanded while their parents are, after which the answer may go on.
+            ready = [node for node in ready if node not in places]
+            ready += [node for parent in chosen for node in pool.children(parent).values() if pool.may_follow(node)]
             # What others have said of a node's children is worth no second time.
             gains = {node: pool.nodes[node].score * (1.0 - pool.covered(node)) for node in ready}
-            chosen = sorted(sorted(ready, key=lambda node: -gains[node])[: limits.width])
+            chosen = sorted(sorted(ready, key=gains.__getitem__, reverse=True)[: limits.width])
             further = self._best(budget, [gains[node] for node in chosen], self._level(name))
             if further[1] <= self._best(budget)[1]:
                 return
             yield from self._expand(name, model, chosen, places, _NUM_CHILDREN)
-
-    def _may_follow(self, node: int, places: dict[int, int]) -> bool:
-        """Whether a node that was not expanded can be, and the answer may go on after it."""
-        return node not in places and self._pool.nodes[node].parent in places and self._pool.may_follow(node)
 
     def _ask(self, name: str) -> Plan[None]:
         """What another model says after the nodes of the tree, in as few passes as it can."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import mul
 from typing import Annotated
 
 from seeahead.checked import real
@@ -59,7 +60,7 @@ class OwnCalibration:
 
     def probability(self, facts: Facts) -> float:
         """That the target says the token where it has followed the path to it."""
-        logit = self._offset + sum(weight * fact for weight, fact in zip(self._shared.weights, facts, strict=True))
+        logit = self._offset + sum(map(mul, self._shared.weights, facts))
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, logit))))
 
     def learn(self, facts: Facts, probability: float, *, was_followed: bool) -> None:

@@ -28,6 +28,10 @@ class Candidate:
     """That the target follows the path to it."""
 
 
+def _by_probability(item: tuple[str, tuple[float, int]]) -> float:
+    return item[1][0]
+
+
 class Candidates:
     """`calibrations`: of every drafter in this answer. Parents come before their children, and nothing after one of the
     tokens `ends`, with which the answer would be over."""
@@ -81,19 +85,21 @@ class Candidates:
 
     def score(self, first: int = 0) -> None:
         """Probabilities of the nodes from `first` on, from what is known of them by now."""
-        for parent in dict.fromkeys(node.parent for node in self.nodes[first:]):
-            asked = self.asked[parent]
-            siblings = [self.nodes[place] for place in self._children[parent].values()]
+        nodes = self.nodes
+        for parent in dict.fromkeys([node.parent for node in nodes[first:]]):
+            num_asked = len(self.asked[parent])
+            siblings = [nodes[place] for place in self._children[parent].values()]
             for node in siblings:
-                node.source, (probability, rank) = max(node.proposed.items(), key=lambda item: item[1][0])
+                node.source, (probability, rank) = max(node.proposed.items(), key=_by_probability)
                 num_for = len(node.proposed) - 1
-                node.facts = facts_of(probability, rank, node.depth, num_for, len(asked) - 1 - num_for)
+                node.facts = facts_of(probability, rank, node.depth, num_for, num_asked - 1 - num_for)
                 node.probability = self._calibrations[node.source].probability(node.facts)
-            together = max(1.0, sum(node.probability for node in siblings))
+            together = max(1.0, sum([node.probability for node in siblings]))
+            # Of its parent, whose score is known by now: parents come before their children.
+            above = 1.0 if parent == ROOT else nodes[parent].score
             for node in siblings:
                 node.probability /= together
-        for node in self.nodes[first:]:
-            node.score = node.probability * (1.0 if node.parent == ROOT else self.nodes[node.parent].score)
+                node.score = node.probability * above
 
     def ranked(self) -> list[int]:
         """Nodes by their score, the best first; of equal ones a parent comes before its children."""

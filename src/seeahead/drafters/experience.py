@@ -179,15 +179,12 @@ class OwnExperience:
         self._num_tokens, self._lasted = 0, 0.0
 
     def followed(self, name: str, *, hopes: bool = False) -> float:
-        """How often the likeliest token of a drafter is right here; with `hopes`, how often it may be.
-
-        Its skill is then drawn for this answer from what is known of it, so that what is little known is tried
-        (Thompson 1933); and of the answer itself a standard error more is hoped for: who rests after a few wrong tokens
-        does not see that the next ones would be right."""
-        parts = skill, ease, own = self._shared.skills[name, self._kind], self._ease, self._own[name]
+        """How often the likeliest token of a drafter is right here; with `hopes`, how often it may be: its skill is
+        drawn for this answer from what is known of it, so that what is little known is tried (Thompson 1933)."""
+        parts = (self._shared.skills[name, self._kind], self._ease, self._own[name])
         odds = sum(part.value for part in parts)
         if hopes:
-            odds += self._hopes[name] / math.sqrt(skill.sure) + math.sqrt(1 / ease.sure + 1 / own.sure)
+            odds += self._hopes[name] / math.sqrt(parts[0].sure)
         return min(1 / (1 + math.exp(-_within(odds, _MOST_ODDS))), 0.98)
 
     def saw(self, name: str, was_followed: bool) -> None:
