@@ -57,10 +57,10 @@ def test_auto_drafts_beside_others_where_that_has_paid(others, drafts):
     for _ in range(1 + others):
         requests.append(engine.answer({"prompt": "one two", "max_new_tokens": 9}).request)
     load = len(requests).bit_length()
-    pace._rates = {(True, load): 10.0, (False, load): 9.5}
+    pace._rates = {("auto", load): 10.0, ("other", load): 99.0, ("", load): 9.5}
     given = set_often(pace, requests, 64)
     assert given == [None if drafts else 0] * 63 + [None]
-    pace._rates[True, load] = 11.0
+    pace._rates["auto", load] = 11.0
     assert set_often(pace, requests, 2) == [None, None]
 
 

@@ -24,6 +24,7 @@ _MEMORY = 0.9  # share of what was known that stays after a step
 _GAIN = 0.6
 """Of a drafter of which nothing is known yet: tokens accepted for each doubling of the nodes."""
 _FEW = 4
+_PLAIN = ""  # the name of no drafter
 _LOOK = 64  # steps without drafts after which `_FEW` are drafted again, to see whether they pay by now
 
 
@@ -37,8 +38,8 @@ class Pace:
         self._times.reach(executor, _SIZES)
         self._gains: dict[str, float] = {}
         self._draft_seconds: dict[tuple[str, int], float] = {}
-        self._rates: dict[tuple[bool, int], float] = {}
-        """By whether there are drafts, and the load: tokens a second of steps, whatever these are made of."""
+        self._rates: dict[tuple[str, int], float] = {}
+        """By a drafter whose drafts are in a step (none: `_PLAIN`), and the load: tokens a second of such steps."""
         self._numbers = count(1)
 
     def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
@@ -51,7 +52,7 @@ class Pace:
             if name not in shares:
                 joint = is_joint(request.drafter)  # which tells itself what promises to pay
                 most = None if joint else self._most_nodes(name, len(requests))
-                if most == 0 or not self._has_paid(len(requests), joint=joint):
+                if most == 0 or not self._has_paid(name, len(requests), joint=joint):
                     most = (None if joint else _FEW) if looks else 0
                 shares[name] = 0 if somebody_waits else most
             request.most_nodes = shares[name]
@@ -61,26 +62,27 @@ class Pace:
         rows, load = sum(1 + step.num_drafted for _, step in done), len(done).bit_length()
         drafting = max(step.seconds_draft for _, step in done)
         seconds = max(step.seconds for _, step in done) - drafting
-        has_drafts = rows > len(done)
+        names = {request.drafter.name for request, step in done if step.num_drafted} or {_PLAIN}
         if all(request.drafter is not self._auto for request, _ in done):  # else it has learned from this step
             self._times.learn(rows, len(done), seconds)
         num_tokens = sum(len(step.emitted) for _, step in done)
-        kind = has_drafts, load
-        self._rates[kind] = mixed(self._rates.get(kind), num_tokens / (seconds + drafting), _MEMORY)
+        for name in names:
+            known = self._rates.get((name, load))
+            self._rates[name, load] = mixed(known, num_tokens / (seconds + drafting), _MEMORY)
         for request, step in done:
             if step.num_drafted:
                 name = request.drafter.name
                 gain = step.num_accepted / math.log2(1 + step.num_drafted)
                 self._gains[name] = mixed(self._gains.get(name), gain, _MEMORY)
-                known = self._draft_seconds.get((name, load))
-                self._draft_seconds[name, load] = mixed(known, drafting, _MEMORY)
+                taken = self._draft_seconds.get((name, load))
+                self._draft_seconds[name, load] = mixed(taken, drafting, _MEMORY)
 
-    def _has_paid(self, num_requests: int, *, joint: bool) -> bool:
+    def _has_paid(self, name: str, num_requests: int, *, joint: bool) -> bool:
         """Whether steps with drafts had the better rate, as far as there were both."""
         if joint and num_requests == 1:
             return True  # its own answer tells more than those before
         load = num_requests.bit_length()
-        drafted, plain = (self._rates.get((has_drafts, load)) for has_drafts in (True, False))
+        drafted, plain = (self._rates.get((kind, load)) for kind in (name, _PLAIN))
         return drafted is None or plain is None or drafted >= MARGIN * plain
 
     def _most_nodes(self, name: str, num_requests: int) -> int | None:
