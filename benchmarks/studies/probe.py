@@ -32,6 +32,7 @@ from tests.drafters.trained_heads import (
     LEARNED,
     MOST_STEPS,
     NUM_ASKED,
+    NUM_SETTLING,
     NUM_STEPS,
     Case,
     asked,
@@ -58,7 +59,7 @@ Row = Mapping[str, Any]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="heads")
-    parser.add_argument("--first", type=int, default=300, help="number of the first; the probe was made on those below")
+    parser.add_argument("--first", type=int, default=400, help="number of the first; the probe was made on those below")
     parser.add_argument("--jobs", type=int, default=2, help="heads at once, each in one thread")
     parser.add_argument("--trained", type=Path, default=Path("out/probe"), help="where targets and heads are kept")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
@@ -71,6 +72,7 @@ def main() -> int:
             said = f"{row['kind']}, {sorted(wrong(row))} wrong, {row['seconds']:.2f} s"
             sys.stderr.write(f"{row['number']}: {said}\n")
             steps = {"target": max(STEPS.values()), "head": NUM_STEPS, "at most": MOST_STEPS, "learned": LEARNED}
+            steps["settling"] = NUM_SETTLING
             prompts = {"texts": NUM_ASKED[0], "with images": NUM_ASKED[IMAGES]}
             write_json(args.output, {"provenance": provenance(SEED), "steps": steps, "prompts": prompts, "rows": rows})
     return 0
@@ -132,7 +134,7 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
     words = [
         "# The probe of published heads",
         f"{measured(record['provenance'])}. Each head is trained for {steps['head']} steps, and on, up to "
-        f"{steps['at most']}, until it costs less than {steps['learned']} nats per token about images; in a dialect "
+        f"{steps['at most']}, until it costs less than {steps['learned']} nats per token about images, and {steps['settling']} steps while the rate falls; in a dialect "
         "drawn among those that its files allow, for a tiny target that was taught to repeat what lies a fixed number "
         f"of positions before ({steps['target']} steps), in images along their diagonal or only row: so words depend "
         f"on places. The probe reads the target's answers to {sum(prompts.values())} prompts, {prompts['with images']} "

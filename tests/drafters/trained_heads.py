@@ -45,6 +45,10 @@ KINDS = (
 NUM_STEPS, MOST_STEPS, LEARNED = 300, 2000, 0.1
 """Steps of training, and on, up to so many, until the last ones cost less, in nats: readings of a head that has learned
 next to nothing about images say all the same of them."""
+NUM_SETTLING = 200
+"""Steps after those, over which the rate falls to nothing, as trainers have it: before, weights move about where they
+cost least, by as much as neighbouring layers differ."""
+RATE = 5e-3
 LAST = 30
 """Steps that are averaged."""
 NUM_ASKED = {0: 4, IMAGES: 52}
@@ -93,7 +97,7 @@ def trained_case(
     dialect = random.Random(number).choice(list(dict.fromkeys(found.choice.all())))
     ids = torch.arange(own.vocab_size) if found.target_ids is None else found.target_ids
     head = own.executor.head_rows(ids).clone()  # type: ignore[attr-defined]
-    file = None if kept is None else kept / f"head-{number}-{MOST_STEPS}.pt"
+    file = None if kept is None else kept / f"head-{number}-{MOST_STEPS}-{NUM_SETTLING}.pt"
     if file is not None and file.is_file():
         stored = torch.load(file)
         found.network.load_state_dict(stored["weights"])
@@ -185,13 +189,17 @@ def train(found: Published, dialect: Dialect, model_type: str, head: Tensor, ste
         for images in numbers_of_images(model_type)
     ]
     parameters = [value for value in network.parameters() if value.numel() > 1]
-    optimizer = torch.optim.Adam(parameters, lr=5e-3, betas=(0.9, 0.98))
+    optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(0.9, 0.98))
     generator, losses = torch.Generator().manual_seed(seed), list[float]()
     ready = network.decoder.for_head(torch.nn.Identity())
     with torch.enable_grad():
-        for step in range(MOST_STEPS):
-            if step >= steps and step % 100 == 0 and fmean(losses[-LAST:]) < LEARNED:
+        left = MOST_STEPS + NUM_SETTLING
+        for step in range(left):
+            has_learned = step >= steps and step % 100 == 0 and fmean(losses[-LAST:]) < LEARNED
+            left = min(left - 1, NUM_SETTLING) if has_learned else left - 1
+            if left < 0:
                 break
+            optimizer.param_groups[0]["lr"] = RATE * min(1.0, left / NUM_SETTLING)
             lesson = lessons[0 if step % 4 == 0 else -1]  # texts are learned long before images
             chosen = torch.randint(len(lesson.shares), (8,), generator=generator)
             features = network.features({layer: states[chosen] for layer, states in lesson.states.items()})
