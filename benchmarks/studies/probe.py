@@ -134,7 +134,8 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
     words = [
         "# The probe of published heads",
         f"{measured(record['provenance'])}. Each head is trained for {steps['head']} steps, and on, up to "
-        f"{steps['at most']}, until it costs less than {steps['learned']} nats per token about images, and {steps['settling']} steps while the rate falls; in a dialect "
+        f"{steps['at most']}, until it costs less than {steps['learned']} nats per token about images, and "
+        f"{steps['settling']} more while the rate falls to nothing; in a dialect "
         "drawn among those that its files allow, for a tiny target that was taught to repeat what lies a fixed number "
         f"of positions before ({steps['target']} steps), in images along their diagonal or only row: so words depend "
         f"on places. The probe reads the target's answers to {sum(prompts.values())} prompts, {prompts['with images']} "
