@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -155,7 +156,8 @@ class Surprises:
     def _is_less(self, one: Dialect, than: Dialect, samples: Sequence[Sample], num_errors: float) -> bool:
         """Whether one dialect is surprised less than another, beyond so many standard errors."""
         gained = self._of(than, samples) - self._of(one, samples)
-        return float(gained.mean()) > num_errors * float(gained.std()) / len(gained) ** 0.5
+        error = float(gained.std()) / math.sqrt(len(gained))
+        return float(gained.mean()) > num_errors * error
 
     def _of(self, dialect: Dialect, samples: Sequence[Sample]) -> Tensor:
         """[tokens of all samples]."""
