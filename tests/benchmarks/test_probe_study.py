@@ -37,7 +37,7 @@ def test_the_page_counts_whole_dialects_by_head():
     rows = [row("a", Dialect(AXES), Dialect(AXES)), row("b", Dialect(), Dialect(visual="alone"))]
     rows.append(row("c", Dialect(), Dialect(visual="alone")))
     source = {"command": ["probe.py"], "commit": "abc", "hardware": {"cpu": "a CPU"}}
-    steps = {"target": 3, "head": 2, "at most": 4, "learned": 0.3}
+    steps = {"target": 3, "head": 2, "at most": 4, "learned": 0.3, "settling": 200}
     prompts = {"texts": 2, "with images": 7}
     pages = probe.documents({"rows": rows, "provenance": source, "steps": steps, "prompts": prompts})
     page = pages["results/probe.md"]

@@ -28,10 +28,6 @@ class Candidate:
     """That the target follows the path to it."""
 
 
-def _by_probability(item: tuple[str, tuple[float, int]]) -> float:
-    return item[1][0]
-
-
 class Candidates:
     """`calibrations`: of every drafter in this answer. Parents come before their children, and nothing after one of the
     tokens `ends`, with which the answer would be over."""
@@ -90,7 +86,7 @@ class Candidates:
             num_asked = len(self.asked[parent])
             siblings = [nodes[place] for place in self._children[parent].values()]
             for node in siblings:
-                node.source, (probability, rank) = max(node.proposed.items(), key=_by_probability)
+                node.source, (probability, rank) = max(node.proposed.items(), key=lambda item: item[1][0])
                 num_for = len(node.proposed) - 1
                 node.facts = facts_of(probability, rank, node.depth, num_for, num_asked - 1 - num_for)
                 node.probability = self._calibrations[node.source].probability(node.facts)

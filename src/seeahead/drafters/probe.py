@@ -145,9 +145,8 @@ class Surprises:
     def best(self, dialects: Sequence[Dialect], samples: Sequence[Sample]) -> list[Dialect]:
         """Those that are surprised least first, without the hopeless ones."""
         first, *others = sorted(dialects, key=lambda one: float(self._of(one, samples).mean()))
-        if len(samples) < _FEW_SAMPLES:
-            return [first, *others]
-        return [first, *(one for one in others if not self._is_less(first, one, samples, _HOPELESS))]
+        is_early = len(samples) < _FEW_SAMPLES
+        return [first, *(one for one in others if is_early or not self._is_less(first, one, samples, _HOPELESS))]
 
     def better(self, current: Dialect, other: Dialect, samples: Sequence[Sample]) -> Dialect:
         """The `other`, where it is surprised less beyond chance; else the `current` one."""

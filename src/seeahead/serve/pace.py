@@ -74,15 +74,13 @@ class Pace:
                 name = request.drafter.name
                 gain = step.num_accepted / math.log2(1 + step.num_drafted)
                 self._gains[name] = mixed(self._gains.get(name), gain, _MEMORY)
-                taken = self._draft_seconds.get((name, load))
-                self._draft_seconds[name, load] = mixed(taken, drafting, _MEMORY)
+                self._draft_seconds[name, load] = mixed(self._draft_seconds.get((name, load)), drafting, _MEMORY)
 
     def _has_paid(self, name: str, num_requests: int, *, joint: bool) -> bool:
         """Whether steps with drafts had the better rate, as far as there were both."""
         if joint and num_requests == 1:
             return True  # its own answer tells more than those before
-        load = num_requests.bit_length()
-        drafted, plain = (self._rates.get((kind, load)) for kind in (name, _PLAIN))
+        drafted, plain = (self._rates.get((kind, num_requests.bit_length())) for kind in (name, _PLAIN))
         return drafted is None or plain is None or drafted >= MARGIN * plain
 
     def _most_nodes(self, name: str, num_requests: int) -> int | None:
