@@ -204,9 +204,8 @@ async def second_questions(url: str, questions: list[dict[str, Any]]) -> list[di
             first = await ask(client, body, "msd")
             more = [{"role": "assistant", "content": first["text"]}, {"role": "user", "content": FOLLOW_UP}]
             second = await ask(client, {**body, "messages": body["messages"] + more}, "msd")
-            images = len(body["messages"][0]["content"]) - 1
-            seconds = {"first": first["first"], "second": second["first"]}
-            found.append({"images": images, **seconds, "cached": second["cached"]})
+            own = {"images": len(body["messages"][0]["content"]) - 1, "cached": second["cached"]}
+            found.append({**own, "first": first["first"], "second": second["first"]})
     return found
 
 

@@ -65,7 +65,6 @@ class AutoDrafting(PlannedDrafting):
         self._spent = 0.0
         self._pair: tuple[str, str] | None = None
         self._seconds, self._number = self._times(), 0
-        self._rate = self._own.rate()
         drafter.experience.times.begin()
         # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
         lead, promise = self._promising()
