@@ -156,7 +156,7 @@ class Widths:
     needed.
     """
 
-    _PATIENCE = 2
+    PATIENCE = 2
     """Passes that may be smaller than what they are filled up to."""
 
     def __init__(self, limits: Limits) -> None:
@@ -176,7 +176,7 @@ class Widths:
         wanted = self._limits.filled(rows)
         if wanted in self._limits.fixed_rows:
             return wanted, False  # what was prepared last stays
-        if wanted < self._last and self._num_smaller < self._PATIENCE and self._limits.row_step > 1:
+        if wanted < self._last and self._num_smaller < self.PATIENCE and self._limits.row_step > 1:
             self._num_smaller += 1
             return self._last, False
         before, self._last, self._num_smaller = self._last, wanted, 0

@@ -13,7 +13,7 @@ import torch
 from seeahead.drafters.base import ModelDrafter
 from seeahead.drafters.tree_growth import CostModel
 from seeahead.drafting import DraftContext, run_alone
-from seeahead.executor import Executor, ModelInputs
+from seeahead.executor import Executor, ModelInputs, Widths
 from seeahead.sampling import SamplingParams
 from seeahead.session import Session
 from seeahead.target import Target
@@ -78,11 +78,12 @@ def time_passes(
         yield {size: settled_seconds(session, tokens[:size])[1] for size in shuffle.sample(sizes, len(sizes))}
 
 
-def settled_seconds(session: Session, tokens: Sequence[int]) -> tuple[float, float]:
-    """Of a pass over `tokens` and of one like it after it, where executors fill passes up because another size costs
-    more at first; else of a single one, and the same again."""
-    first = _pass_seconds(session, tokens)
-    return first, _pass_seconds(session, tokens) if session.executor.limits.row_step > 1 else first
+def settled_seconds(session: Session, tokens: Sequence[int], more: int = 1 + Widths.PATIENCE) -> tuple[float, float]:
+    """Of a pass over `tokens`; and, where executors fill passes up, of the last of so many `more` like it, which is
+    filled up to no larger one before it, else the same again."""
+    number = 1 + more if session.executor.limits.row_step > 1 else 1
+    found = [_pass_seconds(session, tokens) for _ in range(number)]
+    return found[0], found[-1]
 
 
 def _pass_seconds(session: Session, tokens: Sequence[int]) -> float:
