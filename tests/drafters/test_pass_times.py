@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from seeahead.drafters import pass_times
+from seeahead.drafters import costs, pass_times
 from seeahead.drafters.costs import passes_between
 from seeahead.drafters.experience import Experience
 from seeahead.drafters.pass_times import PassTimes
@@ -49,6 +49,13 @@ def test_passes_are_filled_up_to_sizes_that_need_no_preparation():
 def test_passes_of_one_width_cost_the_same():
     assert passes_between({1: 1.0, 8: 2.0}, TARGET)[3] == pytest.approx(1 + 3 / 7)
     assert passes_between({1: 1.0, 4: 2.0, 8: 3.0}, FILLING) == (1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0)
+
+
+def test_a_pass_is_measured_once_none_before_keeps_it_wide(monkeypatch):
+    widths = Widths(FILLING.limits)
+    monkeypatch.setattr(costs, "_pass_seconds", lambda session, tokens: float(widths.width(len(tokens))[0]))
+    session, inputs, sizes = costs.prompted(FILLING, range(12), 16, [1, 4, 8, 16])
+    assert list(costs.time_passes(session, inputs, sizes, 5)) == [{size: float(size) for size in sizes}] * 5
 
 
 def test_another_width_costs_more_at_first_where_it_is_a_larger_one(monkeypatch):
