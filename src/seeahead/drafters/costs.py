@@ -73,9 +73,9 @@ def time_passes(
     """Seconds of a pass over each number of tokens, round by round. Sizes take turns in random order, so that a slow
     spell hits all of them."""
     words, shuffle = cycle(inputs.token_ids[0].tolist()), random.Random(0)
-    tokens = list(islice(words, max(sizes, default=0)))
+    tokens, more = list(islice(words, max(sizes, default=0))), 1 + Widths.PATIENCE if len(sizes) > 1 else 1
     for _ in range(num_rounds):
-        yield {size: settled_seconds(session, tokens[:size])[1] for size in shuffle.sample(sizes, len(sizes))}
+        yield {size: settled_seconds(session, tokens[:size], more)[1] for size in shuffle.sample(sizes, len(sizes))}
 
 
 def settled_seconds(session: Session, tokens: Sequence[int], more: int = 1 + Widths.PATIENCE) -> tuple[float, float]:
