@@ -159,7 +159,7 @@ def test_the_model_that_is_right_leads():
 def test_a_model_that_costs_more_than_it_brings_is_left_alone():
     costs = TableExperience(0.01, **{"wrong 0": 0.3, "right 1": 5.0})
     drafter = auto(WRONG, RIGHT, experience=costs)
-    for _ in range(10):
+    for _ in range(15):
         done, request = answered(drafter)
         assert request.answer == PLAIN
     assert sum(step.num_drafted > 0 for step in done) <= 2, "a rare look at most"
@@ -225,7 +225,8 @@ def test_what_is_allotted_are_the_best_nodes_of_all_drafts():
     cut = drafter.allot([unsure, sure])
     assert cut[1] == sure
     assert (cut[0].tree.tokens, list(cut[0].scores)) == ((1,), [0.5])
-    assert len(drafter.allot([replace(unsure, scores=[0.01, 0.01, 0.01])])[0].tree) == 0
+    assert len(drafter.allot([replace(unsure, scores=[0.01, 0.01, 0.01]), sure])[0].tree) == 0
+    assert drafter.allot([unsure]) == [unsure], "a single one is what it chose to be"
 
 
 def test_a_node_pays_where_it_brings_more_than_its_seconds_do_at_the_rate_of_answers():

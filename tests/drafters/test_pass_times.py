@@ -76,7 +76,7 @@ def test_what_a_change_costs_is_no_reason_to_think_the_machine_slow(monkeypatch)
     monkeypatch.setattr(pass_times, "_measured", lambda executor: (1.0,) * 8)
     monkeypatch.setattr(pass_times, "_change_seconds", lambda *_: 1.0)
     times = PassTimes(FILLING)
-    for number in range(40):
+    for number in range(200):
         times.learn(1 if number % 4 < 3 else 8, 1, 2.0 if number % 4 in (2, 3) else 1.0)
     assert times.plain() == pytest.approx(1.0, rel=0.01)
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 
 from seeahead.drafters.base import DraftModel, ModelDrafter
@@ -17,7 +18,7 @@ from seeahead.drafters.calibration import OwnCalibration
 from seeahead.drafters.candidates import Candidate, Candidates
 from seeahead.drafters.experience import OwnExperience
 from seeahead.drafters.pass_times import MARGIN
-from seeahead.drafters.tree_growth import best_number
+from seeahead.drafters.tree_growth import best_number, usual_trees
 from seeahead.drafting import DraftContext, Drafting, Feedback, Plan, PlannedDrafting, plan_of
 from seeahead.sampling import log_probabilities
 from seeahead.tree import ROOT, Draft
@@ -28,18 +29,20 @@ if TYPE_CHECKING:
 _NUM_CHILDREN = 3
 _MOST_LOOKED_AT = 12
 """Nodes after which a second drafter is asked."""
+_TRIED = (3, 7, 15)
+"""Nodes of trees that are tried once or twice."""
 _LOOK = 64
 """Steps after which another model is asked beside the leading one, or one where none paid, to see whether it pays by
 now."""
 
 
 class _Promise(NamedTuple):
-    """`rate`: tokens a second, where a chain of `depth` tokens of a model is drafted, so that a step has as many as
-    `expected`."""
+    """`rate`: tokens a second, where a model drafts a tree, so that a step has as many as `expected` and takes so many
+    `seconds` more than a plain one."""
 
     rate: float = 0.0
-    depth: int = 0
     expected: float = 1.0
+    seconds: float = 0.0
 
 
 class AutoDrafting(PlannedDrafting):
@@ -62,7 +65,7 @@ class AutoDrafting(PlannedDrafting):
         self._past: list[Feedback] = []
         self._led = ""
         self._pool = self._empty()
-        self._spent = 0.0
+        self._spent, self._looks = 0.0, False
         self._pair: tuple[str, str] | None = None
         self._seconds, self._number = self._times(), 0
         drafter.experience.times.begin()
@@ -73,6 +76,7 @@ class AutoDrafting(PlannedDrafting):
 
     def plan(self, budget: int) -> Plan[Draft]:
         self._spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
+        self._looks = False
         self._seconds = self._times()
         self._rate = self._own.rate()
         self._drafter.rates.append(self._rate)
@@ -91,6 +95,7 @@ class AutoDrafting(PlannedDrafting):
                 self._pair = lead, second
                 yield from self._ask(second)
         self._number, _ = self._best(budget)
+        self._number = max(self._number, self._tries(budget))
         return pool.draft(self._number)
 
     def accept(self, feedback: Feedback) -> None:
@@ -111,8 +116,8 @@ class AutoDrafting(PlannedDrafting):
     def _times(self) -> list[float]:
         """This request's share of a step, by how many nodes all requests have."""
         num, times = self._drafter.num_requests, self._drafter.experience.times
-        most = max(self._drafter.limits.num_nodes, self._drafter.limits.depth)
-        return [times.seconds(num * (1 + number), num) / num for number in range(most + 2)]
+        numbers = range(self._drafter.limits.num_nodes + 1)
+        return [times.seconds(num * (1 + number), num) / num for number in numbers]
 
     def _best(self, budget: int, further: Sequence[float] = (), seconds: float = 0.0) -> tuple[int, float]:
         """How many nodes of the pool are worth their seconds, and the tokens that the step brings then beyond those of
@@ -120,6 +125,15 @@ class AutoDrafting(PlannedDrafting):
         scores = self._scores(further)[:budget]
         rate, drafting = self._rate, self._spent + seconds
         return best_number(scores, lambda number, tokens: tokens - rate * (self._seconds[number] + drafting))
+
+    def _tries(self, budget: int) -> int:
+        """Nodes of a pass whose seconds are to be seen: measuring them may have been disturbed, and what is thought too
+        dear would never be seen again."""
+        most, num, times = min(budget, len(self._pool.nodes)), self._drafter.num_requests, self._drafter.experience.times
+        if self._looks:
+            return min(most, _TRIED[0])
+        sizes = (size for size in _TRIED if self._number < size <= most)
+        return next((size for size in sizes if num == 1 and not times.has_tried(1 + size, 1)), 0)
 
     def _scores(self, further: Sequence[float] = ()) -> list[float]:
         return sorted([*[node.score for node in self._pool.nodes], *further], reverse=True)
@@ -135,7 +149,8 @@ class AutoDrafting(PlannedDrafting):
             least *= MARGIN
         name, promise = self._promising()
         pays = promise.rate > least or (self._pool.nodes and self._doubts(name, promise, least))
-        return name if pays or self._own.rests() % _LOOK == 0 else None
+        self._looks = not pays and self._own.rests() % _LOOK == 0
+        return name if pays or self._looks else None
 
     def _promising(self) -> tuple[str, _Promise]:
         """The model that promises most; nobody promises nothing."""
@@ -145,8 +160,7 @@ class AutoDrafting(PlannedDrafting):
     def _doubts(self, name: str, promise: _Promise, rate: float) -> bool:
         """Whether it pays to ask what a model says in the place of the pool's first tokens: where these are wrong, it
         goes on as far as it promises."""
-        further = promise.depth * self._level(name) + self._seconds[promise.depth] - self._seconds[0]
-        if_wrong = promise.expected - 1.0 - rate * further
+        if_wrong = promise.expected - 1.0 - rate * promise.seconds
         costs = self._level(name) + self._own.start_seconds(name, name in self._models)
         return (1.0 - self._pool.covered(ROOT)) * if_wrong > rate * costs
 
@@ -170,17 +184,15 @@ class AutoDrafting(PlannedDrafting):
         return max(others, key=lambda name: self._promise(name).rate)
 
     def _promise(self, name: str) -> _Promise:
-        """Of a chain of this model's likeliest tokens, at its best length, if it is as often right as it may well
-        be."""
-        followed, level = self._own.followed(name, hopes=True), self._level(name)
-        start = self._own.start_seconds(name, name in self._models)
-        expected, score, best = 1.0, 1.0, _Promise()
-        for depth in range(1, self._drafter.limits.depth + 1):
-            score *= followed
-            expected += score
-            rate = expected / (self._seconds[depth] + depth * level + start)
-            best = max(best, _Promise(rate, depth, expected))
-        return best
+        """Of the best tree of this model, if it is as often right as it may well be."""
+        limits, followed = self._drafter.limits, self._own.followed(name, hopes=True)
+        expected = usual_trees(round(100 * followed), limits.depth, limits.width, limits.num_nodes)
+        drafting = self._level(name) * np.arange(1, limits.depth + 1)
+        drafting += self._own.start_seconds(name, name in self._models)
+        seconds = drafting[:, None] + self._seconds
+        rates = expected / seconds
+        best = np.unravel_index(rates.argmax(), rates.shape)
+        return _Promise(float(rates[best]), float(expected[best]), float(seconds[best] - self._seconds[0]))
 
     def _level(self, name: str) -> float:
         """This request's share of a pass of a drafter."""

@@ -103,9 +103,10 @@ def apart(executor: Executor, sizes: Sequence[int]) -> list[int]:
 
 
 def passes_between(known: dict[int, float], executor: Executor) -> tuple[float, ...]:
-    """Straight lines between what was measured, in the steps of the executor; a longer pass never costs less than a
-    shorter one. `known` has the first and the last size."""
+    """Straight lines between what was measured, in the steps of the executor. A shorter pass never costs more than a
+    longer one: its measuring was disturbed. `known` has the first and the last size."""
     places = sorted(known)
+    known = {place: min(known[size] for size in places if size >= place) for place in places}
     found = [known[places[0]]]
     for low, high in pairwise(places):
         for length in range(low + 1, high + 1):

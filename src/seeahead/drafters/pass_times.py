@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, count, islice
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from seeahead.drafters.costs import apart, passes_between, prompted, settled_seconds, time_passes
@@ -17,9 +21,66 @@ _SIZES = (1, 2, 4, 8, 16, 32)
 _SHORT_PROMPT, _PROMPT, _REPEATS = 8, 64, 2
 _SLOW_SECONDS, _SLOPE = 0.2, 0.07
 """Of a single pass, from which on no others are measured: what each further token is taken to cost of it."""
-_MEMORY, _SHAPE_MEMORY, _MOST_ERROR = 0.8, 0.95, 0.1
-"""Shares of what was known that stay after a step: of how slow the machine is just now, and of what sizes cost beside
-one another; and how far wrong of the latter a single step can say they are."""
+_NUM_SIZES = 9
+"""Powers of two whose costs beside a pass over one row are learned: 2 to 512."""
+_NOISE = 0.1**2
+"""Variance of a step's logarithm, what is known of the machine and of sizes set aside."""
+_NOW, _SIZE = 1.0, 0.15**2
+"""Variances at first, of logarithms: of how fast the machine is, and of how much more a size costs than half of it;
+measuring may have been disturbed."""
+_NOW_DRIFT, _SIZE_DRIFT = 0.03**2, 0.003**2
+"""What is added to them at each step."""
+_OUTLIER = 2.0
+"""Standard deviations beyond which a step was held up, or the machine has another speed: the next one tells."""
+
+
+class Correction:
+    """How far steps of requests of one load are from what was measured: in logarithms, of all passes alike (how slow
+    the machine is just now), and of each power of two of rows beside a single one. A Kalman filter (Kalman 1960): what
+    sizes cost beside one another is known better than how fast the machine is at a time, and each step says of both as
+    much as they are in doubt."""
+
+    def __init__(self, known: Correction | None = None) -> None:
+        """`known`: of another load."""
+        sizes = np.minimum.outer(np.arange(1, _NUM_SIZES + 1), np.arange(1, _NUM_SIZES + 1))
+        self._drift = np.zeros((1 + _NUM_SIZES, 1 + _NUM_SIZES))
+        self._drift[1:, 1:] = _SIZE_DRIFT * sizes
+        self._mean = np.zeros(1 + _NUM_SIZES) if known is None else known._mean.copy()
+        self._variance = self._drift * (_SIZE / _SIZE_DRIFT) if known is None else known._variance.copy()
+        self._variance[0], self._variance[:, 0] = 0.0, 0.0
+        self._variance[0, 0] = _NOW
+        self._drift[0, 0] = _NOW_DRIFT
+        self.num_tried = Counter[int]()
+        """Steps by their size (exponents of two)."""
+
+    def factors(self, rows: int) -> tuple[float, float]:
+        """Of all passes, and of those over so many rows beside single ones."""
+        return math.exp(self._mean[0]), math.exp(self._parts(rows) @ self._mean)
+
+    def learn(self, rows: int, share: float, ratio: float) -> None:
+        """A step over so many rows took `ratio` of what was expected, of which the pass itself is a `share`."""
+        parts = self._parts(rows) * share
+        parts[0] = 1.0
+        seen = self._variance @ parts
+        variance = float(parts @ seen) + _NOISE
+        error, most = math.log(ratio), _OUTLIER * math.sqrt(variance)
+        self._mean += seen * (max(-most, min(error, most)) / variance)
+        self._variance += self._drift - np.outer(seen, seen) / variance
+        self._variance[0, 0] += max(abs(error) - most, 0.0) ** 2
+        self.num_tried[_exponent(rows)] += 1
+
+    @staticmethod
+    def _parts(rows: int) -> npt.NDArray[np.float64]:
+        """Between powers of two a straight line: a row more never costs much at once."""
+        parts, low = np.zeros(1 + _NUM_SIZES), min(rows.bit_length() - 1, _NUM_SIZES - 1)
+        above = min(rows / 2**low - 1.0, 1.0)
+        parts[low : low + 2] = 1.0 - above, above
+        parts[0] = 0.0
+        return parts
+
+
+def _exponent(rows: int) -> int:
+    return (rows - 1).bit_length()
 
 
 class PassTimes:
@@ -29,8 +90,8 @@ class PassTimes:
         self._measured = _measured(executor)
         self._change = _change_seconds(executor, self._measured[0])
         self._limits, self._widths = executor.limits, Widths(executor.limits)
-        self._now: dict[int, float] = {}
-        self._shape: dict[tuple[int, int], float] = {}
+        self._corrections: dict[int, Correction] = {}
+        """By load: single requests first, and of what is known of these begin the others."""
         self._said: dict[tuple[int, int, bool], float] = {}
         """Since the last step: they are asked for many times in each."""
 
@@ -54,32 +115,33 @@ class PassTimes:
         """Seconds of a step over one row after one like it: how fast the machine is just now."""
         return self._seconds(1, 1, changes=False)
 
+    def has_tried(self, rows: int, num_requests: int) -> bool:
+        """Whether steps of about so many rows at such a load have shown what they take; a single one may have been held
+        up."""
+        return self._correction(num_requests.bit_length()).num_tried[_exponent(self._limits.filled(rows))] > 1
+
     def learn(self, rows: int, num_requests: int, seconds: float) -> None:
         """From a step that took `seconds`."""
         load, (width, changes) = num_requests.bit_length(), self._widths.width(rows)
-        ratio = seconds / self._expected(load, width, changes=changes)
-        # One step that was held up says nothing of the next.
-        ratio = min(ratio, 3.0 * self._now.get(load, ratio))
-        self._now[load] = mixed(self._now.get(load), ratio, _MEMORY)
-        error = max(-_MOST_ERROR, min(ratio / self._now[load] - 1.0, _MOST_ERROR))
-        for knot, share in _knots(width):
-            known = self._shape.get((load, knot), 1.0)
-            self._shape[load, knot] = known * (1.0 + (1 - _SHAPE_MEMORY) * share * error)
+        expected = self._seconds(load, width, changes=changes)
+        correction = self._correction(load)
+        now, of_size = correction.factors(width)
+        share = self._of_width(width) * of_size * now / expected
+        correction.learn(width, share, seconds / expected)
         self._said.clear()
 
+    def _correction(self, load: int) -> Correction:
+        if load not in self._corrections:
+            self._corrections[load] = Correction(self._corrections.get(1))
+        return self._corrections[load]
+
     def _seconds(self, load: int, width: int, *, changes: bool) -> float:
+        """Of a pass as wide as that, and of the change to it."""
         key = load, width, changes
         if key not in self._said:
-            self._said[key] = self._expected(load, width, changes=changes) * self._now.get(load, 1.0)
+            now, of_size = self._correction(load).factors(width)
+            self._said[key] = (self._of_width(width) * of_size + changes * self._change) * now
         return self._said[key]
-
-    def _expected(self, load: int, width: int, *, changes: bool) -> float:
-        """Of a pass as wide as that, and of the change to it, where a machine is as fast as it was at first."""
-        return self._of_width(width) * self._factor(load, width) + changes * self._change
-
-    def _factor(self, load: int, rows: int) -> float:
-        """Between powers of two a straight line: a row more never costs much at once."""
-        return sum(share * self._shape.get((load, knot), 1.0) for knot, share in _knots(rows))
 
     def _of_width(self, rows: int) -> float:
         known = self._measured
@@ -87,13 +149,6 @@ class PassTimes:
             return known[rows - 1]
         slope = (known[-1] - known[0]) / max(len(known) - 1, 1)
         return known[-1] + (rows - len(known)) * slope
-
-
-def _knots(rows: int) -> tuple[tuple[int, float], tuple[int, float]]:
-    """Powers of two (their exponents) on both sides of so many rows, each with its share."""
-    low = rows.bit_length() - 1
-    share = rows / 2**low - 1.0
-    return (low, 1.0 - share), (low + 1, share)
 
 
 def mixed(known: float | None, new: float, memory: float) -> float:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from seeahead.drafting import Plan
@@ -19,6 +22,10 @@ from seeahead.tree import ROOT, Draft, TokenTree
 
 _BY_RANK = (0.7, 0.12, 0.05, 0.03)
 """How often the target's token is the likeliest, second likeliest, ... of a drafter that is mostly right."""
+
+_FURTHER = ((0.25, 0.45), (0.12, 0.25))
+"""Of the second and of the third likeliest: how often it is the target's where the likeliest is not, and at most so
+many times as often as the likeliest."""
 
 ExpandLevel = Callable[[Sequence[int], Sequence[int]], Plan[torch.Tensor]]
 """(tokens, parents as indices into all tokens expanded so far, or ROOT) -> logits [tokens, vocabulary]."""
@@ -36,6 +43,24 @@ def best_number(
         if (found := worth(number, expected)) > best[1]:
             best = number, found
     return best
+
+
+@lru_cache(128)
+def usual_trees(percent: int, depth: int, width: int, num_nodes: int) -> npt.NDArray[np.float64]:
+    """Tokens that a step is expected to bring [levels, nodes], with 1, 2, … levels and with none, one, … of their best
+    nodes, where the likeliest token of a drafter is right in so many of 100 cases and `width` nodes a level are
+    expanded."""
+    first = percent / 100
+    second, third = (min(share * (1.0 - first), times * first) for share, times in _FURTHER)
+    ready, scores, found = [1.0], list[float](), []
+    for _ in range(depth):
+        ready.sort(reverse=True)
+        new = [score * child for score in ready[:width] for child in (first, second, third)]
+        ready = ready[width:] + new
+        scores = sorted(scores + new, reverse=True)
+        best = np.cumsum([1.0, *scores[:num_nodes]])
+        found.append(np.pad(best, (0, num_nodes + 1 - len(best)), "edge"))
+    return np.stack(found)
 
 
 @dataclass(frozen=True)
