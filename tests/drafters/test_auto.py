@@ -159,10 +159,12 @@ def test_the_model_that_is_right_leads():
 def test_a_model_that_costs_more_than_it_brings_is_left_alone():
     costs = TableExperience(0.01, **{"wrong 0": 0.3, "right 1": 5.0})
     drafter = auto(WRONG, RIGHT, experience=costs)
-    for _ in range(15):
+    drafted = []
+    for _ in range(30):
         done, request = answered(drafter)
         assert request.answer == PLAIN
-    assert sum(step.num_drafted > 0 for step in done) <= 2, "a rare look at most"
+        drafted.append(sum(step.num_drafted > 0 for step in done))
+    assert sum(drafted[20:]) <= 0.04 * 10 * len(done), "rare looks at most"
 
 
 def test_who_is_always_wrong_is_hardly_asked():
