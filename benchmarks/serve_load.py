@@ -1,6 +1,6 @@
 """The server under load: 1, 4, 8 and 16 clients at once, drafted beside plain, in one interleaved run.
 
-The clients share sixteen questions of the demo suite, each asking one after the other, over HTTP, streamed. Told are
+The clients share 48 questions of the demo suite, each asking one after the other, over HTTP, streamed. Told are
 tokens per second of all clients together, seconds to the first token and between tokens (median and 95th percentile),
 and whether every answer is the one that its question gets alone. A last part asks second questions about an image.
 
@@ -34,7 +34,7 @@ from seeahead.provenance import provenance, write_json
 
 CLIENTS = (1, 4, 8, 16)
 METHODS = {"plain": "none", "msd": "msd", "auto": "auto"}
-NUM_QUESTIONS, REPEATS = 16, 2
+NUM_QUESTIONS, REPEATS = 48, 2
 FOLLOW_UP = "What colours are in the image?"
 
 
@@ -80,9 +80,9 @@ def main() -> int:
 
 
 def asked_questions() -> list[dict[str, Any]]:
-    """Bodies of requests: two questions of every scenario."""
+    """Bodies of requests: questions of every scenario."""
     with tempfile.TemporaryDirectory() as workspace:
-        suite = load_suite("demo", count=2, seed=0, folder=None, workspace=Path(workspace))
+        suite = load_suite("demo", count=5, seed=0, folder=None, workspace=Path(workspace))
         bodies = []
         for item in suite.items:
             turn = item.turns[0]

@@ -230,7 +230,8 @@ class Owner:
         self._drop()
         self._admit()
         answering = [request for request in self._batch.requests if request.answer]
-        self.pace.set(answering, somebody_waits=len(answering) < len(self._running))
+        comes = self._num_reading > 0 and len(self._running) < self.limits.num_at_once
+        self.pace.set(answering, somebody_waits=comes or len(answering) < len(self._running))
         for request, ticket in self._running.items():
             given = [most for most in (request.most_nodes, ticket.asked.num_nodes) if most is not None]
             request.most_nodes = min(given, default=None)

@@ -39,7 +39,8 @@ class Pace:
         self._gains: dict[str, float] = {}
         self._draft_seconds: dict[tuple[str, int], float] = {}
         self._rates: dict[tuple[str, int], float] = {}
-        """By a drafter whose drafts are in a step (none: `_PLAIN`), and the load: tokens a second of such steps."""
+        """By a drafter whose drafts are in a step (none: `_PLAIN`), and the load: tokens a second of such steps, beside
+        those of plain ones of as many requests as they are expected."""
         self._numbers = count(1)
 
     def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
@@ -63,12 +64,13 @@ class Pace:
         drafting = max(step.seconds_draft for _, step in done)
         seconds = max(step.seconds for _, step in done) - drafting
         names = {request.drafter.name for request, step in done if step.num_drafted} or {_PLAIN}
+        plain = len(done) / self._times.seconds(len(done), len(done))
         if all(request.drafter is not self._auto for request, _ in done):  # else it has learned from this step
             self._times.learn(rows, len(done), seconds)
         num_tokens = sum(len(step.emitted) for _, step in done)
         for name in names:
             known = self._rates.get((name, load))
-            self._rates[name, load] = mixed(known, num_tokens / (seconds + drafting), _MEMORY)
+            self._rates[name, load] = mixed(known, num_tokens / (seconds + drafting) / plain, _MEMORY)
         for request, step in done:
             if step.num_drafted:
                 name = request.drafter.name
