@@ -21,7 +21,7 @@ import numpy as np
 
 from seeahead.bench.peers import outside, set_up
 from seeahead.bench.peers.table import OTHERS
-from seeahead.bench.peers.worker import Worker
+from seeahead.bench.peers.worker import LOADING_SECONDS, Worker
 from seeahead.provenance import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +45,7 @@ import seeahead
 executor, dtype, drafters = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 plain = seeahead.load("demo", drafter="none", executor=executor, dtype=dtype)
 engines = {name: plain.with_drafter(name) for name in drafters}
+print(json.dumps({"drafters": list(engines)}), flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
     started = perf_counter()
@@ -111,6 +112,7 @@ def own_arms(executors: Sequence[tuple[str, str]], drafters: Sequence[str]) -> d
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     for executor, dtype in executors:
         worker = Worker([sys.executable, "-c", WORKER, executor, dtype, json.dumps(drafters)], env)
+        worker.read(LOADING_SECONDS)  # one after the other: each measures its passes as it loads
         arms |= {f"{executor} {dtype} {drafter}": partial(_ask, worker, drafter) for drafter in drafters}
     return arms
 

@@ -29,6 +29,7 @@ from typing import IO, Any
 import openai
 
 from benchmarks.serve_peer import PEERS, Peer, peer
+from seeahead.bench.peers.table import spelled
 from seeahead.bench.suites import load_suite
 from seeahead.provenance import provenance, write_json
 
@@ -44,7 +45,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--num-at-once", type=int, default=8)
     parser.add_argument("--executor", default="auto")
-    parser.add_argument("--peer", choices=PEERS, help="also OpenVINO GenAI (seeahead bench --set-up-peers)")
+    parser.add_argument("--peer", type=spelled, choices=PEERS, help="also OpenVINO GenAI (seeahead bench --set-up-peers)")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     questions = asked_questions()

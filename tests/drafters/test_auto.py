@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from seeahead.drafters.experience import Experience, OwnExperience
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
-from seeahead.drafters.tree_growth import best_number
+from seeahead.drafters.tree_growth import best_number, usual_trees
 from seeahead.errors import DrafterError
 from seeahead.executor import ModelInputs
 from seeahead.request import Request
@@ -196,6 +198,29 @@ def test_a_model_is_asked_where_a_long_draft_that_cost_nothing_is_doubtful(said,
     start(request, request.inputs)
     run_step([request])
     assert ("right 1" in request.draft.sources) == asked
+
+
+def test_sizes_of_which_no_step_has_told_are_tried(monkeypatch):
+    """Also where measuring says that none pays; then no more of them."""
+    seen = Counter()
+    monkeypatch.setattr(TableTimes, "has_tried", lambda _, rows, num: seen[rows] > 1)
+    drafter = auto(RIGHT, experience=TableExperience(0.0, 0.1))
+    monkeypatch.setattr(TableTimes, "seconds", lambda self, rows, num=1: 1.0 if rows == 1 else 3.0 + 0.1 * rows)
+    for _ in range(20):
+        done, request = answered(drafter)
+        assert request.answer == PLAIN
+        seen.update(1 + step.num_drafted for step in done)
+    assert min(seen[4], seen[8]) >= 2
+
+
+def test_a_promise_is_that_of_a_tree():
+    trees = usual_trees(50, 4, 2, 8)
+    assert trees.shape == (4, 9)
+    assert trees[0] == pytest.approx([1.0, 1.5, 1.625, *[1.685] * 6])
+    assert (np.diff(trees, axis=0) >= 0).all()
+    assert (np.diff(trees, axis=1) >= 0).all()
+    assert usual_trees(0, 4, 2, 8).max() == 1.0
+    assert usual_trees(98, 4, 2, 8).max() == pytest.approx(1 + sum(0.98**level for level in range(1, 5)), rel=0.02)
 
 
 def test_what_is_proposed_already_is_not_asked_for_again():

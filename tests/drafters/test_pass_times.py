@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import time
 from dataclasses import replace
 
@@ -92,6 +94,52 @@ def test_times_are_measured_and_follow_the_machine():
     assert times.seconds(9) == pytest.approx(6.0, rel=0.3)
     assert times.seconds(8, 8) == pytest.approx(4.0, rel=0.1)
     assert times.seconds(100) > times.seconds(9)
+
+
+@pytest.mark.parametrize("measured", [(1.0,) + (3.0,) * 15, (2.0,) * 16])
+def test_measuring_that_was_disturbed_is_set_right_by_a_few_steps(monkeypatch, measured):
+    """In truth passes of up to eight rows take 1.2, and a machine's noise is a tenth."""
+    monkeypatch.setattr(pass_times, "_measured", lambda executor: measured)
+    times, rng = PassTimes(TARGET), random.Random(0)
+    for number in range(12):
+        rows = 8 if number % 3 < 2 else 1
+        times.learn(rows, 1, (1.2 if rows == 8 else 1.0) * math.exp(rng.gauss(0.0, 0.1)))
+    assert times.seconds(8) / times.plain() == pytest.approx(1.2, rel=0.15)
+    assert times.seconds(16) / times.plain() < 2.0, "larger ones were disturbed alike"
+
+
+def test_a_step_that_was_held_up_is_forgotten_by_the_next(monkeypatch):
+    monkeypatch.setattr(pass_times, "_measured", lambda executor: (1.0,) * 8)
+    times = PassTimes(TARGET)
+    for _ in range(20):
+        times.learn(8, 1, 1.0)
+    times.learn(8, 1, 20.0)
+    assert times.seconds(8) < 1.3
+    times.learn(8, 1, 1.0)
+    assert times.seconds(8) == pytest.approx(1.0, rel=0.1)
+    assert times.seconds(8) / times.plain() == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_size_is_tried_once_two_steps_had_it(monkeypatch):
+    times = PassTimes(FILLING)
+    times.learn(3, 1, 1.0)
+    assert not times.has_tried(4, 1)
+    times.learn(4, 1, 1.0)
+    assert times.has_tried(2, 1)
+    assert not times.has_tried(8, 1)
+    assert not times.has_tried(4, 8), "what requests together take is another thing"
+
+
+def test_what_is_known_of_single_requests_is_where_several_begin(monkeypatch):
+    monkeypatch.setattr(pass_times, "_measured", lambda executor: (1.0,) * 32)
+    times = PassTimes(TARGET)
+    for number in range(40):
+        times.learn(1 + 15 * (number % 2), 1, 1.0 + number % 2)
+    assert times.seconds(16, 4) == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_shorter_pass_never_costs_more_than_a_longer_one():
+    assert passes_between({1: 3.0, 4: 1.5, 8: 2.0}, TARGET) == pytest.approx((1.5,) * 4 + (1.625, 1.75, 1.875, 2.0))
 
 
 def test_a_row_more_never_seems_to_cost_much(monkeypatch):
