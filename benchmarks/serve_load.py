@@ -45,7 +45,9 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--num-at-once", type=int, default=8)
     parser.add_argument("--executor", default="auto")
-    parser.add_argument("--peer", type=spelled, choices=PEERS, help="also OpenVINO GenAI (seeahead bench --set-up-peers)")
+    parser.add_argument(
+        "--peer", type=spelled, choices=PEERS, help="also OpenVINO GenAI (seeahead bench --set-up-peers)"
+    )
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     questions = asked_questions()

@@ -5,6 +5,7 @@ import re
 import shutil
 import textwrap
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tools import docs_site
 
 from recipes.demo_model.__main__ import _parser
 from seeahead import cli
+from seeahead.drafters import KINDS, check_names
 from seeahead.testing import tiny_model, tiny_processor
 from tests.documents import commands_in, fenced, typed
 from tests.sizes import ROOT
@@ -48,6 +50,19 @@ def test_every_command_is_one_that_is_taken(name, words):
     if words[:2] == ["train", "demo"]:
         pytest.skip(WHERE)
     cli.parser_of(words[0]).parse_args(words[1:])
+
+
+SPEC = re.compile(r"`((?:" + "|".join(sorted(KINDS)) + r")(?::\w+=[^`:]*)+)`")
+
+
+def test_every_drafter_that_a_document_names_is_one():
+    """With its settings, behind -d or in the text; FILE and the like stand for what a reader has."""
+    named = {spec for text in TEXTS.values() for spec in SPEC.findall(text)}
+    for _, words in COMMANDS:
+        named |= {after for word, after in pairwise(words) if word in ("-d", "--drafter") and ":" in after}
+    assert len(named) > 5
+    for spec in named - {"mine:RepeatSpec"}:  # of the reader's own
+        check_names([spec], "demo")
 
 
 def test_every_command_of_recipes_is_one_that_is_taken():

@@ -12,6 +12,7 @@ from PIL import Image
 
 from seeahead import __version__
 from seeahead import fetch as fetching
+from seeahead.errors import ImageError
 from seeahead.fetch import fetch
 from seeahead.images import load_image
 from tests.web import answer_with, refusal
@@ -92,6 +93,14 @@ def test_a_dripping_server_is_left_in_time(server):
     assert time.monotonic() - started < 1.9
 
 
+def test_a_silent_server_is_left_in_time(server):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection, and says nothing
+        started = time.monotonic()
+        url = f"http://images.example:{silent.getsockname()[1]}/a.png"
+        assert "no answer within 0.3 seconds" in refusal(url, timeout_seconds=0.3)
+        assert time.monotonic() - started < 1.9
+
+
 @pytest.mark.parametrize(
     ("typed", "sent"),
     [
@@ -143,6 +152,20 @@ def raw(server, monkeypatch):
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
     thread.join()
+
+
+@pytest.mark.parametrize("length", [b"1000000000000", b"20", b"-5", b"many", b"0"])
+def test_a_length_that_lies_is_one_line_in_time_or_an_ordinary_answer(raw, length):
+    """Whatever is announced, no more than the limit is read, and nothing is waited for that does not come."""
+    started = time.monotonic()
+    url = raw(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n" + b"x" * 40)
+    message = ""
+    try:
+        assert len(fetch(url, max_bytes=1000, timeout_seconds=0.5)) <= 40
+    except ImageError as error:
+        message = str(error)
+    assert "\n" not in message
+    assert time.monotonic() - started < 1.9
 
 
 def redirect(location: bytes) -> bytes:

@@ -4,6 +4,8 @@ Nothing is random, so figures repeat to the last digit. A question's plain answe
 emits a known number of tokens per step, and its seconds follow from the numbers below.
 """
 
+from dataclasses import replace
+
 from seeahead.bench.record import PLAIN, Asked, Costs, Gap, Record, Run
 from seeahead.records import Generation, Step
 
@@ -12,6 +14,7 @@ PEERS = ("transformers", "transformers assisted", "transformers lookup")
 METHODS = (PLAIN, "lookup", "language", *PEERS)
 FAILED = "transformers lookup"
 ERROR = "ValueError: the prompt is <too> long"
+NASTY_WORDS = ("</p><script>alert('no')</script>", "a | b", "[x](https://e.example)", "`x` *y* &lt;")
 NASTY = "</p><script>alert('no')</script> & \"so\" on"
 
 PLAIN_STEP = 0.05
@@ -134,3 +137,22 @@ def made_record(**changes):
         "gaps": (Gap(2, "language", 1, 5, 0.02),),
     }
     return Record(**{**values, **changes})
+
+
+def nasty_record(record, nasty):
+    """`record` with `nasty` words wherever there are any."""
+    renamed = {**dict.fromkeys(record.methods), "language": nasty, PEERS[0]: f"peer {nasty}"}
+    new = {name: other or name for name, other in renamed.items()}
+    return replace(
+        record,
+        provenance={**record.provenance, "command": ["seeahead", nasty, "```\n# no"], "date": nasty},
+        settings={**record.settings, "model": nasty, "suite": nasty, "about": nasty, "drafters": {nasty: nasty}},
+        methods=tuple(new[name] for name in record.methods),
+        peers=tuple(new[name] for name in record.peers),
+        asked=tuple(
+            replace(one, id=f"{one.id} {nasty}", scenario=f"{one.scenario} {nasty}", pictures=(f"{nasty}.jpg",))
+            for one in record.asked
+        ),
+        runs=tuple(replace(run, method=new[run.method], error=run.error and nasty) for run in record.runs),
+        gaps=(),
+    )

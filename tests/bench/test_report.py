@@ -1,17 +1,18 @@
 """The report: a page that needs nothing else, true to the figures, safe with what models say; and its Markdown form."""
 
 import re
+from collections import Counter
 
 import pytest
 
 from seeahead.bench.figures import FIGURES
-from seeahead.bench.html import report, write_report
+from seeahead.bench.html import demo_page, report, write_report
 from seeahead.bench.markdown import markdown, plain_words
 from seeahead.bench.record import PLAIN
 from seeahead.bench.statistics import LEVEL, NUM_DRAWS
 from seeahead.bench.summary import summarize
 from seeahead.bench.words import DEFINITIONS, anchor, heading
-from tests.bench.made_record import ERROR, FAILED, METHODS, SCENARIOS, made_record
+from tests.bench.made_record import ERROR, FAILED, METHODS, NASTY_WORDS, SCENARIOS, made_record, nasty_record
 from tests.bench.reader import Reader
 
 LABELS = {*map(heading, METHODS)}
@@ -61,6 +62,30 @@ def test_what_models_and_questions_say_is_escaped(text, reader):
     assert "<of>" not in text
     assert "<too>" not in text
     assert "A &lt;fast&gt; one" in text
+
+
+@pytest.mark.parametrize("nasty", NASTY_WORDS)
+@pytest.mark.parametrize("page", [report, demo_page])
+def test_whatever_stands_in_a_record_a_page_shows_it_as_text(page, nasty):
+    """The tags are those of the same record without such words."""
+    tags = {
+        word: Counter(tag for tag, _ in Reader(page(nasty_record(made_record(), word))).tags) for word in ("a", nasty)
+    }
+    assert tags[nasty] == tags["a"]
+
+
+def test_where_the_time_goes_names_every_part(text):
+    stacks = text[text.index('<div class="stacks">') :]
+    stacks = stacks[: stacks.index("<figcaption>")]
+    for one in stacks.split("<strong>")[1:]:
+        shares, named = re.findall(r"width:[\d.]+%", one), re.findall(r"</i>([\w ]+?) [\d.]+", one)
+        assert len(shares) == len(named) > 1
+
+
+def test_a_mean_of_ratios_stands_with_what_lifts_it(text):
+    at = text.index("averaged in other ways")
+    below = text[at : text.index("</details>", text.index("</table>", at))]
+    assert "One plain answer that took far too long lifts it" in below
 
 
 def test_ids_are_unique_and_links_lead_somewhere(reader):

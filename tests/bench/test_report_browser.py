@@ -76,6 +76,57 @@ def test_nothing_is_wider_than_the_window(folder, width, page, num_sections):
     assert num_silent == 0, "a table that scrolls says so"
 
 
+# Of the demo: how much longer one bar is than another beside how much longer it took (the worst of all pairs),
+# and credits that lie over another. Of the report: charts of scenarios side by side, cells of a row that end apart.
+LOOKED_AT = """<!doctype html><meta charset="utf-8">
+<iframe id="page" src="{page}.html" width="{width}" height="900"></iframe>
+<pre id="found">not loaded</pre><script>
+document.getElementById("page").addEventListener("load", (event) => {{
+  const inner = event.target.contentDocument, all = (what, where = inner) => [...where.querySelectorAll(what)];
+  all("details").forEach((one) => {{ one.open = true; }});
+  const box = (one) => one.getBoundingClientRect();
+  const width = (one) => box(one).width;
+  const bars = all(".took").map((one) => [width(one.querySelector("i")), parseFloat(one.textContent), width(one)]);
+  const apart = bars.map(([long, seconds, most]) => bars.filter(([, , other]) => other === most)
+    .map(([other, took]) => Math.abs(long / other - seconds / took)));
+  const over = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+  const credits = all(".credits li").map(box);
+  const lying = credits.filter((a, i) => credits.some((b, j) => i < j && over(a, b))).length;
+  const rows = Math.max(0, ...all(".charts").map((one) => Math.max(...all("figure", one)
+    .map((a) => all("figure", one).filter((b) => Math.abs(box(a).top - box(b).top) < 2).length))));
+  all(".scroll").forEach((one) => {{ one.scrollLeft = 100; }});
+  const torn = all("tbody tr").filter((row) => [...row.children].some((cell) =>
+    Math.abs(box(cell).bottom - box(row.firstElementChild).bottom) > 1)).length;
+  const worst = Math.max(0, ...apart.flat());
+  document.getElementById("found").textContent = [worst, bars.length, credits.length, lying, rows, torn].join(" ");
+}});
+</script>"""
+
+
+def looked_at(folder, page, width):
+    frame = folder / f"look-{page}{width}.html"
+    frame.write_text(LOOKED_AT.format(width=width, page=page), encoding="utf-8")
+    dumped = browse(folder, "--window-size=1400,1000", "--dump-dom", frame.as_uri())
+    found = re.search(r'<pre id="found">([\d. ]+)</pre>', dumped)
+    assert found, dumped[-500:]
+    return map(float, found[1].split())
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_line_is_as_long_as_an_answer_took_and_credits_stand_apart(folder, width):
+    worst, num_bars, num_credits, num_lying, _, _ = looked_at(folder, "demo", width)
+    assert num_bars > 2
+    assert worst < 0.3, "of seconds that are shown with one decimal"
+    assert num_credits > 0
+    assert num_lying == 0
+
+
+def test_charts_stand_side_by_side_and_rows_are_whole(folder):
+    *_, num_beside, num_torn = looked_at(folder, "report", 1280)
+    assert num_beside >= 3
+    assert num_torn == 0
+
+
 def test_paper_has_what_is_folded(folder):
     """Folded parts are pages of their own on paper: without them the report would be shorter."""
 

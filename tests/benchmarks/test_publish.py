@@ -11,7 +11,7 @@ from seeahead.bench.html import report
 from seeahead.bench.markdown import markdown, plain_words, short
 from seeahead.bench.methods import digest
 from seeahead.bench.summary import summarize
-from tests.bench.made_record import PEERS, SCENARIOS, made_record
+from tests.bench.made_record import NASTY_WORDS, PEERS, SCENARIOS, made_record, nasty_record
 from tests.bench.reader import Reader
 
 RECORD = made_record()
@@ -84,24 +84,9 @@ def test_a_warning_of_the_run_stands_beside_its_figures():
         assert "on 5 of 16 questions" in shown
 
 
-NASTY = ["</p><script>alert('no')</script>", "a | b", "[x](https://e.example)", "`x` *y* &lt;"]
-
-
-@pytest.mark.parametrize("nasty", NASTY)
+@pytest.mark.parametrize("nasty", NASTY_WORDS)
 def test_whatever_stands_in_a_record_its_markdown_shows_it_as_text(nasty):
-    renamed = {**dict.fromkeys(RECORD.methods), "language": nasty, PEERS[0]: f"peer {nasty}"}
-    new = {name: other or name for name, other in renamed.items()}
-    record = replace(
-        RECORD,
-        provenance={**RECORD.provenance, "command": ["seeahead", nasty, "```\n# no"], "date": nasty},
-        settings={**RECORD.settings, "model": nasty, "suite": nasty, "about": nasty, "drafters": {nasty: nasty}},
-        methods=tuple(new[name] for name in RECORD.methods),
-        peers=tuple(new[name] for name in RECORD.peers),
-        asked=tuple(replace(asked, scenario=f"{asked.scenario} {nasty}") for asked in RECORD.asked),
-        runs=tuple(replace(run, method=new[run.method], error=run.error and nasty) for run in RECORD.runs),
-        gaps=(),
-    )
-    summary = summarize(record)
+    summary = summarize(nasty_record(RECORD, nasty))
     for shown in (markdown(summary), block("x", summary), evidence("x", summary), line("x", summary), short(summary)):
         outside = re.sub(r"\n````\n.*\n````\n|`[^`\\\n]*`", "", shown)  # code is shown as it is
         assert "<script" not in outside

@@ -9,7 +9,8 @@ from seeahead import api
 from seeahead.bench import benchmark
 from seeahead.bench.methods import digest, weights_of
 from seeahead.bench.record import read_record
-from seeahead.cli import main
+from seeahead.bench.suites import SUITES
+from seeahead.cli import main, parser_of
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import ModelError
 from seeahead.testing import tiny_model, tiny_processor
@@ -48,6 +49,36 @@ def test_the_record_names_no_path_of_the_machine(measured, tiny, pictures):
     assert tiny not in text
     assert str(pictures) not in text
     assert json.loads(text)["settings"]["suite"] == pictures.stem
+
+
+def test_help_names_every_suite_and_peers_may_be_named_apart(capsys):
+    assert main(["bench", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(name in shown for name in SUITES)
+    assert parser_of("bench").parse_args(["--peers", "a", "b", "-m", "x"]).peers == ["a", "b"]
+
+
+def test_the_terminal_gets_tables_and_no_page(tiny, pictures, tmp_path, capsys):
+    words = ["bench", "--quick", "--data", str(pictures), "-m", tiny, "-d", "lookup", "--max-new-tokens", "4"]
+    assert main([*words, "-o", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert 5 < len(shown.splitlines()) < 40
+    assert "What the words mean" not in shown
+
+
+def test_folders_with_odd_names_and_nothing_left_beside_them(tiny, pictures, tmp_path, monkeypatch):
+    """A blank, an umlaut and Chinese: a model, images and results lie there; where the shell is stays empty."""
+    odd, here = tmp_path / "mein Ordner ü 猫", tmp_path / "here"
+    shutil.copytree(tiny, odd / "model ü")
+    shutil.copytree(pictures, odd / "Bilder 猫")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    model = ["-m", str(odd / "model ü"), "-d", "lookup", "--max-new-tokens", "4"]
+    assert main(["generate", "What is this?", "-i", str(odd / "Bilder 猫" / "cat.jpg"), *model]) == 0
+    assert main(["bench", "--quick", "--data", str(odd / "Bilder 猫"), *model, "-o", str(odd / "out ü")]) == 0
+    assert main(["report", str(odd / "out ü" / "bench.json"), "-o", str(odd / "Seite.html")]) == 0
+    assert (odd / "Seite.html").exists()
+    assert list(here.iterdir()) == []
 
 
 def test_the_report_is_rendered_again_from_the_record(measured, tmp_path, capsys):

@@ -6,12 +6,16 @@ import json
 import pytest
 from rich.console import Console
 
+from seeahead.bench.benchmark import Result
+from seeahead.bench.figures import SHORT
 from seeahead.bench.record import PLAIN
+from seeahead.bench.summary import summarize
 from seeahead.cli import demo, main, terminal
 from seeahead.cli.live import Board
 from seeahead.data.suite import Question
 from seeahead.testing import tiny_model, tiny_processor
 from tests.bench.exchanges import drafted_run, plain_run
+from tests.bench.made_record import made_record
 
 
 def test_a_quick_run_ends_with_the_table_and_the_page(tiny, tmp_path, capsys):
@@ -115,6 +119,14 @@ def test_no_figure_is_cut_off_in_a_narrow_terminal(width):
     assert "…" not in shown
     assert all(value in shown for row in rows for value in row)
     assert all(name in shown for name in names[1:])
+
+
+def test_after_the_closing_table_stand_few_lines():
+    stream, names, record = io.StringIO(), [column.word for column in SHORT], made_record(gaps=())
+    demo.show(Console(file=stream, width=1000), Result(record, summarize(record)))
+    shown = stream.getvalue().splitlines()
+    first = next(number for number, line in enumerate(shown) if line.startswith(f"{names[0]}:"))
+    assert [line.partition(":")[0] for line in shown[first:] if line] == names
 
 
 def test_elsewhere_there_are_lines_without_escape_codes():

@@ -54,8 +54,9 @@ def test_every_listed_verb_exists_and_has_help(name, capsys):
     assert f"usage: seeahead {name}" in capsys.readouterr().out
 
 
-def test_version(capsys):
-    assert cli.main(["--version"]) == 0
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_version(word, capsys):
+    assert cli.main([word]) == 0
     assert capsys.readouterr().out == f"seeahead {__version__}\n"
 
 

@@ -58,3 +58,11 @@ def test_what_is_wrong_is_one_line_and_nothing_is_loaded(tiny, talk, tmp_path, c
         told = capsys.readouterr().err.strip().splitlines()[-1]
         assert message in told
         assert told.startswith("seeahead: error: ")
+
+
+def test_help_says_whose_model_is_trained_for(capsys):
+    assert main(["help"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["train"])
+    assert "for a model of yours" in line
+    assert main(["train", "--help"]) == 0
+    assert "shipped" not in capsys.readouterr().out

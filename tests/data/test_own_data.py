@@ -1,5 +1,6 @@
 """One's own data: a folder of pictures or a .jsonl file. Whatever is wrong is one line with file and line number."""
 
+import importlib
 import io
 import json
 import os
@@ -254,6 +255,8 @@ def test_many_files_make_a_short_message(tmp_path):
 
 
 def test_bytes_of_a_image_are_kept_under_the_ending_of_their_format(tmp_path):
+    if "HEIF" in FORMATS:
+        importlib.import_module("pillow_heif").register_heif_opener()
     for kind in FORMATS:
         stream = io.BytesIO()
         Image.new("RGB", (8, 8), "red").save(stream, kind)
@@ -275,3 +278,12 @@ def test_bytes_of_a_image_are_kept_under_the_ending_of_their_format(tmp_path):
 def test_the_examples_of_the_repository_can_be_asked(name, scenarios):
     suite = load_own(ROOT / "examples" / name, count=None, seed=0, max_new_tokens=8)
     assert {item.scenario for item in suite.items} == scenarios
+
+
+def test_many_rows_and_a_line_of_many_megabytes_are_read_in_a_moment(tmp_path):
+    """In time that grows with the file: twice the rows would else take four times as long, and these minutes."""
+    rows = [{"id": number, "turns": [f"What is {number}?"]} for number in range(5000)]
+    long = "a" * 30_000_000
+    suite = load(lines(tmp_path, *rows, {"id": "long", "turns": [long]}))
+    assert len(suite.items) == 5001
+    assert next(item for item in suite.items if item.id == "long").turns[0].text == long

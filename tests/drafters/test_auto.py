@@ -200,17 +200,19 @@ def test_a_model_is_asked_where_a_long_draft_that_cost_nothing_is_doubtful(said,
     assert ("right 1" in request.draft.sources) == asked
 
 
-def test_sizes_of_which_no_step_has_told_are_tried(monkeypatch):
-    """Also where measuring says that none pays; then no more of them."""
+@pytest.mark.parametrize(("further", "expected"), [(lambda rows: 29.0, {4: 2}), (lambda rows: 0.3 * rows, {8: 2})])
+def test_sizes_of_which_no_step_has_told_are_tried(monkeypatch, further, expected):
+    """Also where none seems to pay; larger ones where trees are drafted anyway, as far as there are nodes."""
     seen = Counter()
     monkeypatch.setattr(TableTimes, "has_tried", lambda _, rows, num: seen[rows] > 1)
-    drafter = auto(RIGHT, experience=TableExperience(0.0, 0.1))
-    monkeypatch.setattr(TableTimes, "seconds", lambda self, rows, num=1: 1.0 if rows == 1 else 3.0 + 0.1 * rows)
-    for _ in range(20):
-        done, request = answered(drafter)
-        assert request.answer == PLAIN
-        seen.update(1 + step.num_drafted for step in done)
-    assert min(seen[4], seen[8]) >= 2
+    monkeypatch.setattr(TableTimes, "seconds", lambda self, rows, num=1: 1.0 + (rows > 1) * further(rows))
+    drafter = auto(RIGHT, experience=TableExperience(0.0, 0.1), depth=5, num_nodes=16)
+    request = ask(drafter)
+    start(request, request.inputs)
+    for step in steps(request):
+        seen[1 + step.num_drafted] += 1
+    assert request.answer == PLAIN
+    assert all(seen[rows] >= number for rows, number in expected.items()), seen
 
 
 def test_a_promise_is_that_of_a_tree():

@@ -101,7 +101,7 @@ def test_measuring_that_was_disturbed_is_set_right_by_a_few_steps(monkeypatch, m
     """In truth passes of up to eight rows take 1.2, and a machine's noise is a tenth."""
     monkeypatch.setattr(pass_times, "_measured", lambda executor: measured)
     times, rng = PassTimes(TARGET), random.Random(0)
-    for number in range(12):
+    for number in range(24):
         rows = 8 if number % 3 < 2 else 1
         times.learn(rows, 1, (1.2 if rows == 8 else 1.0) * math.exp(rng.gauss(0.0, 0.1)))
     assert times.seconds(8) / times.plain() == pytest.approx(1.2, rel=0.15)

@@ -17,6 +17,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from seeahead.bench.suites import SUITES
 from seeahead.cli import streams, terminal
 from seeahead.cli.options import add_target
 from seeahead.errors import InputError
@@ -29,7 +30,7 @@ _MOST_NAMED = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    suites = "which questions: demo (the default), three-tasks, or a public data set (docs/bench-data.md lists them)"
+    suites = f"which questions: {', '.join(SUITES)} (default: demo; docs/bench-data.md tells of them)"
     add("--suite", help=suites)
     add("--data", type=Path, metavar="PATH", help="your own: a folder of images, or a .jsonl file of questions")
     add("--folder", type=Path, metavar="DIR", help="where a public data set lies on this machine")

@@ -129,11 +129,14 @@ class AutoDrafting(PlannedDrafting):
     def _tries(self, budget: int) -> int:
         """Nodes of a pass whose seconds are to be seen: measuring them may have been disturbed, and what is thought too
         dear would never be seen again."""
-        most, num, times = min(budget, len(self._pool.nodes)), self._drafter.num_requests, self._drafter.experience.times
+        most = min(budget, len(self._pool.nodes))
         if self._looks:
             return min(most, _TRIED[0])
-        sizes = (size for size in _TRIED if self._number < size <= most)
-        return next((size for size in sizes if num == 1 and not times.has_tried(1 + size, 1)), 0)
+        return next((size for size in _TRIED if self._number < size <= most and self._is_untried(size)), 0)
+
+    def _is_untried(self, num_nodes: int) -> bool:
+        """Of single requests, which tell most of passes that are not shared as well."""
+        return self._drafter.num_requests == 1 and not self._drafter.experience.times.has_tried(1 + num_nodes, 1)
 
     def _scores(self, further: Sequence[float] = ()) -> list[float]:
         return sorted([*[node.score for node in self._pool.nodes], *further], reverse=True)
@@ -149,7 +152,7 @@ class AutoDrafting(PlannedDrafting):
             least *= MARGIN
         name, promise = self._promising()
         pays = promise.rate > least or (self._pool.nodes and self._doubts(name, promise, least))
-        self._looks = not pays and self._own.rests() % _LOOK == 0
+        self._looks = not pays and (self._own.rests() % _LOOK == 0 or self._is_untried(_TRIED[0]))
         return name if pays or self._looks else None
 
     def _promising(self) -> tuple[str, _Promise]:

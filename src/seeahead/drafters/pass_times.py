@@ -25,7 +25,7 @@ _NUM_SIZES = 9
 """Powers of two whose costs beside a pass over one row are learned: 2 to 512."""
 _NOISE = 0.1**2
 """Variance of a step's logarithm, what is known of the machine and of sizes set aside."""
-_NOW, _SIZE = 1.0, 0.15**2
+_NOW, _SIZE = 1.0, 0.25**2
 """Variances at first, of logarithms: of how fast the machine is, and of how much more a size costs than half of it;
 measuring may have been disturbed."""
 _NOW_DRIFT, _SIZE_DRIFT = 0.03**2, 0.003**2
@@ -45,8 +45,10 @@ class Correction:
         sizes = np.minimum.outer(np.arange(1, _NUM_SIZES + 1), np.arange(1, _NUM_SIZES + 1))
         self._drift = np.zeros((1 + _NUM_SIZES, 1 + _NUM_SIZES))
         self._drift[1:, 1:] = _SIZE_DRIFT * sizes
-        self._mean = np.zeros(1 + _NUM_SIZES) if known is None else known._mean.copy()
-        self._variance = self._drift * (_SIZE / _SIZE_DRIFT) if known is None else known._variance.copy()
+        self._mean: npt.NDArray[np.float64] = np.zeros(1 + _NUM_SIZES)
+        self._variance: npt.NDArray[np.float64] = self._drift * (_SIZE / _SIZE_DRIFT)
+        if known is not None:
+            self._mean, self._variance = known._mean.copy(), known._variance.copy()
         self._variance[0], self._variance[:, 0] = 0.0, 0.0
         self._variance[0, 0] = _NOW
         self._drift[0, 0] = _NOW_DRIFT

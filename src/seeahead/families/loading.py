@@ -52,6 +52,7 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
     if not is_local and (exists(Path(source)) or str(place).count("/") != 1):
         raise ModelError(f"{shown(str(source))} is neither a folder nor a hub id (owner/name); check the path")
     check_model_type(source)
+    _check_inside(source)
     config = _call(source, transformers.AutoConfig.from_pretrained, place, revision=revision)
     check_loadable(config.model_type)
     # A checkpoint may ask for flash attention, which takes no tree mask. Unasked, transformers takes sdpa, or eager for
@@ -124,6 +125,19 @@ def _is_faster_in_32_bits(model: Any) -> bool:
         return False
     weights = sum(weight.numel() for weight in model.parameters())
     return bool(16 * weights <= memory_bytes())
+
+
+def _check_inside(source: str | Path) -> None:
+    """Raises ModelError for a local folder whose index names files of weights that lie elsewhere."""
+    for index in Path(source).glob("*.index.json") if is_folder(source) else ():
+        named = read_json(index, "get the model again", ModelError)
+        names = named.get("weight_map") if isinstance(named, Mapping) else None
+        for name in set(names.values()) if isinstance(names, Mapping) else ():
+            if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ModelError(
+                    f"{index.name} in {shown(str(source))} names weights in {shown(str(name))}; files of the folder "
+                    "alone are read; get the model again"
+                )
 
 
 def check_model_type(source: str | Path) -> None:

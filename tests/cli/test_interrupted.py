@@ -1,0 +1,52 @@
+"""Ctrl-C: exit code 130 from every verb, and the cursor is back."""
+
+import io
+from contextlib import closing, suppress
+
+import pytest
+from rich.console import Console
+
+from seeahead import cli
+from seeahead.bench.record import PLAIN
+from seeahead.cli import terminal
+from seeahead.cli.live import Board
+from seeahead.data.suite import Question
+
+
+def on_a_terminal():
+    stream = io.StringIO()
+    return stream, Console(file=stream, force_terminal=True, width=80, _environ={"TERM": "xterm"})
+
+
+def gives_the_cursor_back(stream):
+    shown = stream.getvalue()
+    return shown.count("\x1b[?25l") == shown.count("\x1b[?25h") > 0
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_a_drawn_board_gives_the_cursor_back():
+    stream, console = on_a_terminal()
+    with suppress(KeyboardInterrupt), closing(Board(console, lambda: None)) as board:
+        board.begin([PLAIN, "lookup"], 1)
+        board.ask(Question("describe", ("cat.jpg",), "What is this?", 32))
+        interrupted()
+    assert gives_the_cursor_back(stream)
+
+
+def test_a_drawn_bar_gives_the_cursor_back():
+    stream, console = on_a_terminal()
+    with suppress(KeyboardInterrupt), terminal.Progress(notes=console) as progress:
+        progress("loading", 0.5)
+        interrupted()
+    assert gives_the_cursor_back(stream)
+
+
+@pytest.mark.parametrize("words", [["generate", "hi"], ["demo"], ["bench", "--quick"], ["train", "drafter", "-o", "x"]])
+def test_every_verb_that_runs_long_ends_with_130(monkeypatch, words, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"seeahead.cli.{words[0]}.run", interrupted)
+    assert cli.main(words) == 130
+    assert "Traceback" not in capsys.readouterr().err
