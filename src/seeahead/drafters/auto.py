@@ -43,6 +43,7 @@ class AutoDrafter:
         self.num_requests = 1
         self.rates: list[float] = []
         """Tokens a second of the answers of a step, as far as they go just now."""
+        self._shares: list[float] = []
         self.want = reduce(or_, (member.want for member in members.values()), Want())
 
     @property
@@ -57,6 +58,15 @@ class AutoDrafter:
     def before(self, num_requests: int) -> None:
         self.num_requests = num_requests
         self.rates.clear()
+        self._shares = []  # those of a step before may still be asked for
+
+    def shares(self) -> list[float]:
+        """A request's share of the seconds of a step, by how many nodes all of its requests have."""
+        if not self._shares:
+            num, times = self.num_requests, self.experience.times
+            numbers = range(self.limits.num_nodes + 1)
+            self._shares = [times.seconds(num * (1 + number), num) / num for number in numbers]
+        return self._shares
 
     def allot(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The best nodes over all drafts, as many as pay in one pass; of a single one those that it chose."""

@@ -67,7 +67,7 @@ class AutoDrafting(PlannedDrafting):
         self._pool = self._empty()
         self._spent, self._looks = 0.0, False
         self._pair: tuple[str, str] | None = None
-        self._seconds, self._number = self._times(), 0
+        self._seconds, self._number = drafter.shares(), 0
         drafter.experience.times.begin()
         # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
         lead, promise = self._promising()
@@ -77,7 +77,7 @@ class AutoDrafting(PlannedDrafting):
     def plan(self, budget: int) -> Plan[Draft]:
         self._spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
         self._looks = False
-        self._seconds = self._times()
+        self._seconds = self._drafter.shares()
         self._rate = self._own.rate()
         self._drafter.rates.append(self._rate)
         pool = self._pool  # empty: each step leaves it so
@@ -112,12 +112,6 @@ class AutoDrafting(PlannedDrafting):
 
     def _empty(self) -> Candidates:
         return Candidates(self._calibrations, self._context.end_tokens)
-
-    def _times(self) -> list[float]:
-        """This request's share of a step, by how many nodes all requests have."""
-        num, times = self._drafter.num_requests, self._drafter.experience.times
-        numbers = range(self._drafter.limits.num_nodes + 1)
-        return [times.seconds(num * (1 + number), num) / num for number in numbers]
 
     def _best(self, budget: int, further: Sequence[float] = (), seconds: float = 0.0) -> tuple[int, float]:
         """How many nodes of the pool are worth their seconds, and the tokens that the step brings then beyond those of

@@ -45,7 +45,8 @@ class Candidates:
 
     def covered(self, parent: int) -> float:
         """That the target says one of the tokens that were proposed after `parent`, where it has come so far."""
-        return sum(self.nodes[node].probability for node in self.children(parent).values())
+        children = self._children.get(parent)
+        return sum([self.nodes[node].probability for node in children.values()]) if children else 0.0
 
     def may_follow(self, parent: int) -> bool:
         """Whether anything can come after a node or ROOT."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ray import serve
 from ray.serve.config import BackpressureConfig, RequestRouterConfig
@@ -71,5 +71,4 @@ def deployed(
     class Replica:
         """Answers over HTTP."""
 
-    replica: Any = Replica
-    return replica.bind()
+    return cast("Any", Replica).bind()
