@@ -64,6 +64,27 @@ def test_auto_drafts_beside_others_where_that_has_paid(others, drafts):
     assert set_often(pace, requests, 2) == [None, None]
 
 
+def test_what_pays_is_held_against_plain_steps_again_and_again():
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")
+    pace = Pace(engine.target.executor, [engine.drafter])
+    requests = [engine.answer({"prompt": "one two", "max_new_tokens": 9}).request for _ in range(2)]
+    pace._rates = {("auto", 2): 20.0}
+    assert set_often(pace, requests, 2) == [0, 0], "nothing to hold it against"
+    pace._rates["", 2] = 10.0
+    assert set_often(pace, requests, 30) == [None] * 13 + [0] + [None] * 15 + [0]
+
+
+@pytest.mark.parametrize("somebody_waits", [True, False])
+def test_steps_beside_prompts_that_are_made_ready_tell_nothing_of_drafts(somebody_waits):
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "lookup")
+    pace = Pace(engine.target.executor, [engine.drafter])
+    request = engine.answer({"prompt": "one two one two", "max_new_tokens": 9}).request
+    for step in steps([request]):
+        pace.set([request], somebody_waits=somebody_waits)
+        pace.learn(step)
+    assert bool(pace._rates) is not somebody_waits
+
+
 def set_often(pace, requests, times):
     """What the first of the requests may draft, each time."""
     found = []

@@ -25,7 +25,11 @@ _GAIN = 0.6
 """Of a drafter of which nothing is known yet: tokens accepted for each doubling of the nodes."""
 _FEW = 4
 _PLAIN = ""  # the name of no drafter
-_LOOK = 64  # steps without drafts after which `_FEW` are drafted again, to see whether they pay by now
+_SPENT = 0.05
+"""Of a step, from which on drafting has cost something, also where nothing came of it."""
+_LOOK, _PLAIN_LOOK = 64, 16
+"""Steps without drafts after which `_FEW` are drafted again, to see whether they pay by now; and steps with drafts
+after which several requests have one without, to see whether these still do."""
 
 
 class Pace:
@@ -41,12 +45,12 @@ class Pace:
         self._rates: dict[tuple[str, int], float] = {}
         """By a drafter whose drafts are in a step (none: `_PLAIN`), and the load: tokens a second of such steps, beside
         those of plain ones of as many requests as they are expected."""
-        self._numbers = count(1)
+        self._numbers, self._waits = count(1), False
 
     def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
         """Give each of the requests that answer its share for the next step; where somebody waits for a first token,
         the step is kept short."""
-        looks = next(self._numbers) % _LOOK == 0
+        number, self._waits = next(self._numbers), somebody_waits
         shares: dict[str, int | None] = {}
         for request in requests:
             name = request.drafter.name
@@ -54,7 +58,9 @@ class Pace:
                 joint = is_joint(request.drafter)  # which tells itself what promises to pay
                 most = None if joint else self._most_nodes(name, len(requests))
                 if most == 0 or not self._has_paid(name, len(requests), joint=joint):
-                    most = (None if joint else _FEW) if looks else 0
+                    most = (None if joint else _FEW) if number % _LOOK == 0 else 0
+                elif len(requests) > 1 and (number % _PLAIN_LOOK == 0 or not self._knows_plain(len(requests))):
+                    most = 0
                 shares[name] = 0 if somebody_waits else most
             request.most_nodes = shares[name]
 
@@ -63,12 +69,13 @@ class Pace:
         rows, load = sum(1 + step.num_drafted for _, step in done), len(done).bit_length()
         drafting = max(step.seconds_draft for _, step in done)
         seconds = max(step.seconds for _, step in done) - drafting
-        names = {request.drafter.name for request, step in done if step.num_drafted} or {_PLAIN}
+        names = {request.drafter.name for request, step in done if _has_drafted(request, step)} or {_PLAIN}
         plain = len(done) / self._times.seconds(len(done), len(done))
         if all(request.drafter is not self._auto for request, _ in done):  # else it has learned from this step
             self._times.learn(rows, len(done), seconds)
         num_tokens = sum(len(step.emitted) for _, step in done)
-        for name in names:
+        # While others' prompts are made ready steps are slower, and plain ones: these tell nothing of drafts.
+        for name in names if not self._waits else ():
             known = self._rates.get((name, load))
             self._rates[name, load] = mixed(known, num_tokens / (seconds + drafting) / plain, _MEMORY)
         for request, step in done:
@@ -85,6 +92,9 @@ class Pace:
         drafted, plain = (self._rates.get((kind, num_requests.bit_length())) for kind in (name, _PLAIN))
         return drafted is None or plain is None or drafted >= MARGIN * plain
 
+    def _knows_plain(self, num_requests: int) -> bool:
+        return (_PLAIN, num_requests.bit_length()) in self._rates
+
     def _most_nodes(self, name: str, num_requests: int) -> int | None:
         gain, load = self._gains.get(name, _GAIN), num_requests.bit_length()
         drafting = self._draft_seconds.get((name, load), 0.0)
@@ -97,3 +107,7 @@ class Pace:
         if rate(best) < MARGIN * rate(0):
             return 0
         return best if best < _NODES[-1] else None
+
+
+def _has_drafted(request: Request, step: Step) -> bool:
+    return step.num_drafted > 0 or (request.most_nodes != 0 and step.seconds_draft > _SPENT * step.seconds)
