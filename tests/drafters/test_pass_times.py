@@ -114,6 +114,11 @@ def test_a_step_that_was_held_up_is_forgotten_by_the_next(monkeypatch):
     for _ in range(20):
         times.learn(8, 1, 1.0)
     times.learn(8, 1, 20.0)
+    times.learn(8, 1, 1.0)
+    times.learn(8, 1, 0.0)
+    assert times.seconds(8) > 0.7
+    times.learn(8, 1, 1.0)
+    times.learn(8, 1, 20.0)
     assert times.seconds(8) < 1.3
     times.learn(8, 1, 1.0)
     assert times.seconds(8) == pytest.approx(1.0, rel=0.1)

@@ -60,9 +60,10 @@ def test_a_pickle_in_a_folder_is_not_opened(folder, tmp_path):
     assert not canary.exists()
 
 
-def test_weights_outside_the_folder_are_not_read(folder, tmp_path):
+@pytest.mark.parametrize("name", ["../outside.safetensors", ["model.safetensors"], None])
+def test_weights_outside_the_folder_are_not_read(folder, tmp_path, name):
     (folder / "model.safetensors").rename(tmp_path / "outside.safetensors")
     names = ["model.norm.weight", "model.embed_tokens.weight"]
-    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "../outside.safetensors")}
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, name)}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert not is_loaded(folder)

@@ -30,8 +30,9 @@ _NOW, _SIZE = 1.0, 0.25**2
 measuring may have been disturbed."""
 _NOW_DRIFT, _SIZE_DRIFT = 0.03**2, 0.003**2
 """What is added to them at each step."""
-_OUTLIER = 2.0
-"""Standard deviations beyond which a step was held up, or the machine has another speed: the next one tells."""
+_LEAST, _OUTLIER = 1e-3, 2.0
+"""Of what was expected, that a step takes at least; and standard deviations beyond which one was held up, or the machine
+has another speed: the next one tells."""
 
 
 class Correction:
@@ -129,7 +130,7 @@ class PassTimes:
         correction = self._correction(load)
         now, of_size = correction.factors(width)
         share = self._of_width(width) * of_size * now / expected
-        correction.learn(width, share, seconds / expected)
+        correction.learn(width, share, max(seconds / expected, _LEAST))  # a coarse clock may have seen nothing pass
         self._said.clear()
 
     def _correction(self, load: int) -> Correction:

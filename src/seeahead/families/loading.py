@@ -132,7 +132,7 @@ def _check_inside(source: str | Path) -> None:
     for index in Path(source).glob("*.index.json") if is_folder(source) else ():
         named = read_json(index, "get the model again", ModelError)
         names = named.get("weight_map") if isinstance(named, Mapping) else None
-        for name in set(names.values()) if isinstance(names, Mapping) else ():
+        for name in names.values() if isinstance(names, Mapping) else ():
             if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
                 raise ModelError(
                     f"{index.name} in {shown(str(source))} names weights in {shown(str(name))}; files of the folder "
