@@ -31,8 +31,8 @@ measuring may have been disturbed."""
 _NOW_DRIFT, _SIZE_DRIFT = 0.03**2, 0.003**2
 """What is added to them at each step."""
 _LEAST, _OUTLIER = 1e-3, 2.0
-"""Of what was expected, that a step takes at least; and standard deviations beyond which one was held up, or the machine
-has another speed: the next one tells."""
+"""Of what was expected, that a step takes at least; and standard deviations beyond which one was held up, or the
+machine has another speed: the next one tells."""
 
 
 class Correction:
