@@ -136,8 +136,7 @@ class AutoDrafting(PlannedDrafting):
         return sorted([*[node.score for node in self._pool.nodes], *further], reverse=True)
 
     def _lead(self, budget: int) -> str | None:
-        """The model that is to grow the tree, if one pays: if its step is faster than one without it. (Of chains alone
-        nothing could be compared with the rate of answers, in which there are trees.)"""
+        """The model that is to grow the tree, if one pays: if its step is faster than one without it."""
         if not self._names:
             return None
         seconds = [one + self._spent for one in self._seconds]

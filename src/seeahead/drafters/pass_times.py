@@ -127,10 +127,9 @@ class PassTimes:
         """From a step that took `seconds`."""
         load, (width, changes) = num_requests.bit_length(), self._widths.width(rows)
         expected = self._seconds(load, width, changes=changes)
-        correction = self._correction(load)
-        now, of_size = correction.factors(width)
-        share = self._of_width(width) * of_size * now / expected
-        correction.learn(width, share, max(seconds / expected, _LEAST))  # a coarse clock may have seen nothing pass
+        share = self._seconds(load, width, changes=False) / expected
+        ratio = max(seconds / expected, _LEAST)  # a coarse clock may have seen nothing pass
+        self._correction(load).learn(width, share, ratio)
         self._said.clear()
 
     def _correction(self, load: int) -> Correction:

@@ -230,7 +230,8 @@ class Owner:
         self._drop()
         self._admit()
         answering = [request for request in self._batch.requests if request.answer]
-        comes = self._num_reading > 0 and len(self._running) < self.limits.num_at_once
+        # Whose images are being encoded comes in a moment; who is still fetched or waits for memory may take long.
+        comes = self.seeing.locked() and len(self._running) < self.limits.num_at_once
         self.pace.set(answering, somebody_waits=comes or len(answering) < len(self._running))
         for request, ticket in self._running.items():
             given = [most for most in (request.most_nodes, ticket.asked.num_nodes) if most is not None]
