@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from seeahead.bench import bar_charts, charts
 from seeahead.bench.chart_grid import grid
@@ -61,18 +62,26 @@ def whose_weights(*summaries: Summary) -> str:
     """Which weights the demo's drafters had when this was measured, and which are shipped now."""
     from seeahead.bench.methods import digest
 
-    shipped = {path.parent.name: path for path in sorted(DRAFTERS.glob("*/provenance.json"))}
-    digests = {name: digest(path.parent) for name, path in shipped.items()}
+    digests = {path.parent.name: digest(path.parent) for path in _shipped()}
     known = [summary.record.settings.get("drafters") or {} for summary in summaries]
     same = [found[name] == digests[name] for found in known for name in found if name in digests]
     if same and all(same) and all(known):
         return "The demo's drafters measured here are those shipped now."
+    return weights_then_and_now(*(summary.record.provenance for summary in summaries))
+
+
+def weights_then_and_now(*sources: Mapping[str, Any]) -> str:
+    """The commits of the demo's drafters where records of such provenance were measured, and of those shipped now."""
     trained: dict[str, list[str]] = {}
-    for kind, path in shipped.items():
-        trained.setdefault(json.loads(path.read_text(encoding="utf-8"))["commit"][:12], []).append(kind)
+    for path in _shipped():
+        trained.setdefault(json.loads(path.read_text(encoding="utf-8"))["commit"][:12], []).append(path.parent.name)
     now = ", ".join(f"{commit} ({' and '.join(names)})" for commit, names in trained.items())
-    then = " and ".join(str(summary.record.provenance.get("commit"))[:12] for summary in summaries)
+    then = " and ".join(str(source.get("commit"))[:12] for source in sources)
     return f"The demo's drafters had the weights of commit {then}. Those shipped now were trained at {now}."
+
+
+def _shipped() -> list[Path]:
+    return sorted(DRAFTERS.glob("*/provenance.json"))
 
 
 def block(stem: str, summary: Summary) -> str:

@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any
 
 import seeahead
+from benchmarks.publish import weights_then_and_now
 from benchmarks.studies import measured
 from seeahead.api import Engine
 from seeahead.bench import charts
@@ -150,7 +151,8 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
     words = [
         "# How an ensemble weighs its views",
         f"{measured(record['provenance'])}: {asked}. "
-        f"Views: {', '.join(f'{letter} {what}' for letter, what in VIEW_NAMES.items())}.",
+        f"Views: {', '.join(f'{letter} {what}' for letter, what in VIEW_NAMES.items())}. "
+        f"{weights_then_and_now(record['provenance'])}",
         f"![Mean weight of each view, block by block](../{image})",
         _costs(rows),
         _efficiency(rows),

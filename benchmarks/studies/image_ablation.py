@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 import seeahead
+from benchmarks.publish import weights_then_and_now
 from benchmarks.studies import measured
 from seeahead.api import Engine
 from seeahead.bench.harness import question_of
@@ -112,7 +113,8 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
     parts = [
         "# What the image gives the vision drafter",
         f"{measured(record['provenance'])}: {record['count']} questions of each of the three tasks, greedy. "
-        "The target always sees the image; the drafter sees what the first column says.",
+        "The target always sees the image; the drafter sees what the first column says. "
+        f"{weights_then_and_now(record['provenance'])}",
         table("τ by what the drafter is shown", ["shown", *tasks], lines),
     ]
     return {"results/pictures.md": "\n\n".join(parts) + "\n"}
