@@ -9,6 +9,7 @@ none.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def fixed_sizes(path: Path, step: int) -> tuple[int, ...]:
 
 
 class Graphs:
-    """The graphs of one file, each compiled when it is first asked for. `facts`: of their layers' attention."""
+    """The graphs of one file, compiled when they are first asked for. `facts`: of their layers' attention."""
 
     def __init__(self, path: Path, precision: str, sizes: Collection[int]) -> None:
         """`sizes`: numbers of tokens that have a graph of their own. Raises ModelError for a broken file."""
@@ -77,9 +78,16 @@ class Graphs:
         """For passes over so many tokens; 0: over any number."""
         size = size if size in self._sizes else 0
         if size not in self._compiled:
-            with _reading(self.path):
-                self._compiled[size] = Graph(_compiled(self._graph.clone(), self._precision, size))
+            # A prompt and a step without drafts are part of every answer; who drafts soon has trees of all sizes.
+            always = {0} | self._sizes & {1}
+            self._compile(always if size in always else self._sizes - always)
         return self._compiled[size]
+
+    def _compile(self, sizes: Collection[int]) -> None:
+        """Side by side: OpenVINO compiles each with one thread."""
+        with _reading(self.path), ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            models = pool.map(lambda size: _compiled(self._graph.clone(), self._precision, size), sizes)
+            self._compiled |= {size: Graph(model) for size, model in zip(sizes, models, strict=True)}
 
 
 class Graph:
