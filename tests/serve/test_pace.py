@@ -1,10 +1,13 @@
 """What passes cost is measured once, and learned once from each step, whoever asks for it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import seeahead
 from seeahead.decode import Batch
 from seeahead.drafters import pass_times
+from seeahead.serve import pace as pace_module
 from seeahead.serve.owner import Owner
 from seeahead.serve.pace import Pace
 from seeahead.testing import tiny_model, tiny_processor
@@ -51,26 +54,46 @@ def test_each_step_is_learned_from_once(monkeypatch, with_auto):
 
 @pytest.mark.parametrize(("others", "drafts"), [(0, True), (1, False)])
 def test_auto_drafts_beside_others_where_that_has_paid(others, drafts):
-    """Alone its own answer tells it more. Now and then it looks again."""
-    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")
-    pace, requests = Pace(engine.target.executor, [engine.drafter]), []
-    for _ in range(1 + others):
-        requests.append(engine.answer({"prompt": "one two", "max_new_tokens": 9}).request)
+    """Alone its own answer tells it more."""
+    pace, requests = pace_of("auto", 1 + others)
     load = len(requests).bit_length()
-    pace._rates = {("auto", load): 10.0, ("other", load): 99.0, ("", load): 9.5}
-    given = set_often(pace, requests, 64)
-    assert given == [None if drafts else 0] * 63 + [None]
-    pace._rates["auto", load] = 11.0
+    pace._seen = {("auto", load): seen(10.0), ("other", load): seen(99.0), ("", load): seen(9.5)}
+    pace._owed = {"auto": 1.0}
+    assert set_often(pace, requests, 20) == [None if drafts else 0] * 20
+    pace._seen["auto", load] = seen(11.0)
     assert set_often(pace, requests, 2) == [None, None]
 
 
+def test_what_lost_is_tried_again_once_its_seconds_are_few_beside_all():
+    pace, requests = pace_of("auto", 2)
+    pace._seen = {("auto", 2): seen(0.5), ("", 2): seen(1.0)}
+    pace._times.seconds = lambda rows, num_requests=1: 0.1
+    pace._owed = {"auto": 0.0095}
+    for _ in range(9):
+        assert set_often(pace, requests, 1) == [0]
+        pace.learn([(request, step_of(0.1)) for request in requests])
+    pace.learn([(request, step_of(0.1)) for request in requests])
+    assert set_often(pace, requests, 1) == [None]
+    assert ("auto", 2) not in pace._seen, "what is tried now is to tell"
+
+
+@pytest.mark.parametrize(("emitted", "pays"), [(1, False), (20, True)])
+def test_a_trial_goes_on_for_some_steps_and_decides(emitted, pays):
+    pace, requests = pace_of("auto", 2)
+    pace._seen = {("", 2): seen(1.0)}
+    pace._times.seconds = lambda rows, num_requests=1: 0.1
+    for _ in range(pace_module._TRIAL):
+        assert set_often(pace, requests, 1) == [None]
+        pace.learn([(request, step_of(0.2, 0.1, emitted)) for request in requests])
+    assert set_often(pace, requests, 1) == [None if pays else 0]
+    assert (pace._owed["auto"] > 0) is not pays
+
+
 def test_what_pays_is_held_against_plain_steps_again_and_again():
-    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")
-    pace = Pace(engine.target.executor, [engine.drafter])
-    requests = [engine.answer({"prompt": "one two", "max_new_tokens": 9}).request for _ in range(2)]
-    pace._rates = {("auto", 2): 20.0}
+    pace, requests = pace_of("auto", 2)
+    pace._seen = {("auto", 2): seen(20.0)}
     assert set_often(pace, requests, 2) == [0, 0], "nothing to hold it against"
-    pace._rates["", 2] = 10.0
+    pace._seen["", 2] = seen(10.0)
     assert set_often(pace, requests, 30) == [None] * 13 + [0] + [None] * 15 + [0]
 
 
@@ -82,7 +105,24 @@ def test_steps_beside_prompts_that_are_made_ready_tell_nothing_of_drafts(somebod
     for step in steps([request]):
         pace.set([request], somebody_waits=somebody_waits)
         pace.learn(step)
-    assert bool(pace._rates) is not somebody_waits
+    assert bool(pace._seen) is not somebody_waits
+
+
+def pace_of(drafter, num_requests):
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), drafter)
+    asked = {"prompt": "one two", "max_new_tokens": 9}
+    requests = [engine.answer(asked).request for _ in range(num_requests)]
+    return Pace(engine.target.executor, [engine.drafter]), requests
+
+
+def seen(rate):
+    return pace_module._Seen(rate, 1.0, pace_module._TRIAL)
+
+
+def step_of(seconds, drafting=0.0, emitted=1):
+    return SimpleNamespace(
+        seconds=seconds, seconds_draft=drafting, num_drafted=0, num_accepted=0, emitted=[1] * emitted
+    )
 
 
 def set_often(pace, requests, times):

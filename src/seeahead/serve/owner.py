@@ -229,10 +229,10 @@ class Owner:
     def _round(self) -> None:
         self._drop()
         self._admit()
-        answering = [request for request in self._batch.requests if request.answer]
         # Whose images are being encoded comes in a moment; who is still fetched or waits for memory may take long.
         comes = self.seeing.locked() and len(self._running) < self.limits.num_at_once
-        self.pace.set(answering, somebody_waits=comes or len(answering) < len(self._running))
+        reads = len(self._running) > 1 and not all(request.answer for request in self._running)
+        self.pace.set(list(self._running), somebody_waits=comes or reads)
         for request, ticket in self._running.items():
             given = [most for most in (request.most_nodes, ticket.asked.num_nodes) if most is not None]
             request.most_nodes = min(given, default=None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import count
 
 from seeahead.drafters.auto import AutoDrafter
@@ -24,12 +25,35 @@ _MEMORY = 0.9  # share of what was known that stays after a step
 _GAIN = 0.6
 """Of a drafter of which nothing is known yet: tokens accepted for each doubling of the nodes."""
 _FEW = 4
+"""Nodes that are tried where none promise to pay."""
 _PLAIN = ""  # the name of no drafter
 _SPENT = 0.05
 """Of a step, from which on drafting has cost something, also where nothing came of it."""
-_LOOK, _PLAIN_LOOK = 64, 16
-"""Steps without drafts after which `_FEW` are drafted again, to see whether they pay by now; and steps with drafts
-after which several requests have one without, to see whether these still do."""
+_TRIAL = 8
+"""Steps with drafts that are tried at a load: in the first of them models have prompts to read."""
+_TRIALS_COST = 0.01
+"""Of all seconds, at most, so that rests are as long as what was tried has cost."""
+_PLAIN_LOOK = 16
+"""Steps with drafts after which several requests have one without, to see whether these still pay."""
+
+
+@dataclass
+class _Seen:
+    """Of steps of one kind at one load, the last ones most: tokens, and how many plain steps of as many requests were
+    expected to yield in the same seconds."""
+
+    tokens: float = 0.0
+    expected: float = 0.0
+    number: int = 0
+
+    def add(self, tokens: float, expected: float) -> None:
+        self.tokens = _MEMORY * self.tokens + tokens
+        self.expected = _MEMORY * self.expected + expected
+        self.number += 1
+
+    @property
+    def rate(self) -> float:
+        return self.tokens / self.expected
 
 
 class Pace:
@@ -42,9 +66,10 @@ class Pace:
         self._times.reach(executor, _SIZES)
         self._gains: dict[str, float] = {}
         self._draft_seconds: dict[tuple[str, int], float] = {}
-        self._rates: dict[tuple[str, int], float] = {}
-        """By a drafter whose drafts are in a step (none: `_PLAIN`), and the load: tokens a second of such steps, beside
-        those of plain ones of as many requests as they are expected."""
+        self._seen: dict[tuple[str, int], _Seen] = {}
+        """By a drafter whose drafts are in a step (none: `_PLAIN`), and the load."""
+        self._owed: dict[str, float] = {}
+        """Seconds that a drafter's steps lost to plain ones, and that have not been earned back."""
         self._numbers, self._waits = count(1), False
 
     def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
@@ -55,12 +80,13 @@ class Pace:
         for request in requests:
             name = request.drafter.name
             if name not in shares:
-                joint = is_joint(request.drafter)  # which tells itself what promises to pay
-                most = None if joint else self._most_nodes(name, len(requests))
-                if most == 0 or not self._has_paid(name, len(requests), joint=joint):
-                    most = (None if joint else _FEW) if number % _LOOK == 0 else 0
+                joint, most = is_joint(request.drafter), None  # which tells itself what promises to pay
+                if not self._may_draft(name, len(requests), joint=joint):
+                    most = 0
                 elif len(requests) > 1 and (number % _PLAIN_LOOK == 0 or not self._knows_plain(len(requests))):
                     most = 0
+                elif not joint:
+                    most = self._most_nodes(name, len(requests))
                 shares[name] = 0 if somebody_waits else most
             request.most_nodes = shares[name]
 
@@ -76,8 +102,13 @@ class Pace:
         num_tokens = sum(len(step.emitted) for _, step in done)
         # While others' prompts are made ready steps are slower, and plain ones: these tell nothing of drafts.
         for name in names if not self._waits else ():
-            known = self._rates.get((name, load))
-            self._rates[name, load] = mixed(known, num_tokens / (seconds + drafting) / plain, _MEMORY)
+            expected = (seconds + drafting) * plain
+            self._seen.setdefault((name, load), _Seen()).add(num_tokens, expected)
+            if name != _PLAIN:
+                lost = expected * self._plain_rate(load) - num_tokens
+                self._owed[name] = self._owed.get(name, 0.0) + lost / plain
+        for name, owed in self._owed.items():
+            self._owed[name] = max(0.0, owed - _TRIALS_COST * (seconds + drafting))
         for request, step in done:
             if step.num_drafted:
                 name = request.drafter.name
@@ -85,15 +116,25 @@ class Pace:
                 self._gains[name] = mixed(self._gains.get(name), gain, _MEMORY)
                 self._draft_seconds[name, load] = mixed(self._draft_seconds.get((name, load)), drafting, _MEMORY)
 
-    def _has_paid(self, name: str, num_requests: int, *, joint: bool) -> bool:
-        """Whether steps with drafts had the better rate, as far as there were both."""
+    def _may_draft(self, name: str, num_requests: int, *, joint: bool) -> bool:
+        """Whether steps with drafts had the better rate, or are tried."""
         if joint and num_requests == 1:
             return True  # its own answer tells more than those before
-        drafted, plain = (self._rates.get((kind, num_requests.bit_length())) for kind in (name, _PLAIN))
-        return drafted is None or plain is None or drafted >= MARGIN * plain
+        load = num_requests.bit_length()
+        seen = self._seen.get((name, load))
+        if seen is None or seen.number < _TRIAL or seen.rate >= MARGIN * self._plain_rate(load):
+            return True
+        if self._owed.get(name, 0.0) > 0.0:
+            return False
+        del self._seen[name, load]  # what is tried now is to tell, whatever was before
+        return True
+
+    def _plain_rate(self, load: int) -> float:
+        plain = self._seen.get((_PLAIN, load))
+        return 1.0 if plain is None else plain.rate
 
     def _knows_plain(self, num_requests: int) -> bool:
-        return (_PLAIN, num_requests.bit_length()) in self._rates
+        return (_PLAIN, num_requests.bit_length()) in self._seen
 
     def _most_nodes(self, name: str, num_requests: int) -> int | None:
         gain, load = self._gains.get(name, _GAIN), num_requests.bit_length()
@@ -105,7 +146,7 @@ class Pace:
 
         best = max(_NODES, key=rate)
         if rate(best) < MARGIN * rate(0):
-            return 0
+            return _FEW
         return best if best < _NODES[-1] else None
 
 
