@@ -1,9 +1,10 @@
 """How many 16-bit answers are plain decoding's own, with the executor whose rows have the same bits and without.
 
-The demo's questions go to every arm in turn, greedy, in bfloat16; an answer is identical where its text is that of the
-same executor without drafts. What that costs is in tokens per second, over those of transformers without drafts.
+The demo's questions and some of every scenario of its suite go to every arm in turn, greedy, in bfloat16; an answer is
+identical where its text is that of the same executor without drafts. What that costs is in tokens per second, over
+those of transformers without drafts.
 
-python -m benchmarks.exact [--repeats 1] [--count 30] [-o results/exact.json]
+python -m benchmarks.exact [--repeats 1] [--count 6] [-o results/exact.json]
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.executors import asked_in_turn, figures, own_arms, questions
+from benchmarks.executors import asked_in_turn, figures, own_arms, plain_of, questions
 from seeahead.provenance import provenance, write_json
 
 EXECUTORS = (("transformers", "bfloat16"), ("graphs", "bfloat16"), ("exact", "bfloat16"))
@@ -24,12 +25,12 @@ BASE = "transformers bfloat16 none"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--count", type=int, help="of the questions, all by default")
+    parser.add_argument("--count", type=int, default=6, help="questions per scenario")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     arms = own_arms(EXECUTORS, DRAFTERS)
-    rows = asked_in_turn(arms, questions()[: args.count], args.repeats)
-    found = {name: figures(rows, name, BASE) for name in arms}
+    rows = asked_in_turn(arms, questions(args.count), args.repeats)
+    found = {name: figures(rows, name, BASE, plain_of(name)) for name in arms}
     for name, figure in found.items():
         sys.stdout.write(f"{name}: {json.dumps(figure)}\n")
     if args.output is not None:

@@ -69,7 +69,7 @@ def main() -> int:
     args = parser.parse_args()
     arms, versions = _arms(with_peers=args.peers)
     rows = asked_in_turn(arms, questions(), args.repeats)
-    found = {name: figures(rows, name) for name in arms}
+    found = {name: figures(rows, name, BASE, plain_of(name)) for name in arms}
     for name, figure in found.items():
         sys.stdout.write(f"{name}: {json.dumps(figure)}\n")
     if args.output is not None:
@@ -130,13 +130,13 @@ def _ask_peer(worker: Worker, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {"seconds": told["seconds_total"], "decoding": decoding, **counts, "text": told["text"]}
 
 
-def questions() -> list[dict[str, Any]]:
-    """Those of the demo, and one of every scenario of its suite."""
+def questions(per_scenario: int = 1) -> list[dict[str, Any]]:
+    """Those of the demo, and some of every scenario of its suite."""
     from tempfile import mkdtemp
 
     from seeahead.bench.suites import demo_questions, load_suite
 
-    suite = load_suite("demo", count=1, seed=0, folder=None, workspace=Path(mkdtemp()))
+    suite = load_suite("demo", count=per_scenario, seed=0, folder=None, workspace=Path(mkdtemp()))
     return [
         {
             "prompt": turn.text,
@@ -148,11 +148,15 @@ def questions() -> list[dict[str, Any]]:
     ]
 
 
-def figures(rows: Sequence[Mapping[str, Any]], name: str, base: str = BASE) -> dict[str, Any]:
+def plain_of(name: str) -> str:
+    """The arm whose answers an arm is to give; a peer's are its own."""
+    return name if "GenAI" in name else f"{name.rpartition(' ')[0]} none"
+
+
+def figures(rows: Sequence[Mapping[str, Any]], name: str, base: str, plain_name: str) -> dict[str, Any]:
     """Tokens per second, decoding (without the first token of each answer) and end to end, each also over the arm
-    `base` with its 95 % bootstrap interval over questions; tokens per pass; answers like plain ones."""
-    own, rival = ([row for row in rows if row["arm"] == arm] for arm in (name, base))
-    plain = [row for row in rows if row["arm"] == f"{name.rpartition(' ')[0]} none"] if "GenAI" not in name else own
+    `base` with its 95 % bootstrap interval over questions; tokens per pass; answers like those of arm `plain_name`."""
+    own, rival, plain = ([row for row in rows if row["arm"] == arm] for arm in (name, base, plain_name))
     told = {"same_as_plain": sum(a["text"] == b["text"] for a, b in zip(own, plain, strict=True)), "answers": len(own)}
     told["first_seconds"] = float(np.median([row["seconds"] - row["decoding"] for row in own]))
     steps = sum(row["steps"] for row in own)

@@ -21,7 +21,7 @@ from benchmarks.claims.page import render_claims  # noqa: E402
 from benchmarks.options import options_page  # noqa: E402
 from benchmarks.published_drafters import published_page  # noqa: E402
 from benchmarks.repeatability import repeatability  # noqa: E402
-from benchmarks.studies import ensemble_weights, executors, gpu, growth, image_ablation, probe, serving  # noqa: E402
+from benchmarks.studies import auto_parts, ensemble_weights, executors, gpu, growth, image_ablation, probe, serving  # noqa: E402
 from seeahead.bench.markdown import WORDS, short  # noqa: E402
 from seeahead.bench.record import read_record  # noqa: E402
 from seeahead.bench.summary import summarize  # noqa: E402
@@ -47,7 +47,9 @@ METHODS = {
 STUDIES = {
     "pictures": (image_ablation.documents, "What the image gives the vision drafter"),
     "ensembles": (ensemble_weights.documents, "How `tabed` weighs its views, and what that costs"),
+    "auto-parts": (auto_parts.documents, "What merging, calibration and the budget give `auto`"),
     "executors": (executors.documents, "Executors and a peer side by side, in float32, 16 bits and int8"),
+    "exact": (executors.exact_documents, "Drafted answers in 16 bits: what `exact` is worth, and its price"),
     "gpu": (gpu.documents, "Executors on a GPU: exactness, and passes of a 7B model"),
     "probe": (probe.documents, "How often the probe of published heads finds a head's dialect"),
     "growth": (growth.documents, "How passes grow with context, tree and batch, for every executor"),

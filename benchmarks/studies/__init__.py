@@ -20,4 +20,5 @@ _MODULES = {
     "pictures": "studies.image_ablation",
     "ensembles": "studies.ensemble_weights",
     "probe": "studies.probe",
+    "auto_parts": "studies.auto_parts",
 }
