@@ -119,7 +119,8 @@ def _block(stem: str, summary: Summary) -> Iterator[str]:
     yield f"{_GLOSSARY.format('docs/glossary.md')} [All figures](docs/results/{stem}.md)."
     hidden = [f"{method} failed on" for method in summary.record.methods if method not in chosen]
     said = [line for line in summary.warnings if not line.startswith(tuple(hidden))]
-    yield "\n".join(f"- {plain_words(line)}" for line in said)
+    if said:
+        yield "\n".join(f"- {plain_words(line)}" for line in said)
     lookup = next((entry["end to end"] for entry in summary.headline_methods if entry.method == "lookup"), None)
     here = f" (here {shown(times(lookup))} end to end)" if lookup else ""
     yield _OWN.format(figure=here)

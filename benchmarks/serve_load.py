@@ -43,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--num-at-once", type=int, default=8)
+    parser.add_argument("--num-at-once", type=int, default=16)
     parser.add_argument("--executor", default="auto")
     parser.add_argument(
         "--peer", type=spelled, choices=PEERS, help="also OpenVINO GenAI (seeahead bench --set-up-peers)"

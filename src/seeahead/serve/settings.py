@@ -23,7 +23,7 @@ class OwnerLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_at_once: int = Field(default=8, ge=1, le=1024)
+    num_at_once: int = Field(default=16, ge=1, le=1024)
     max_waiting: int = Field(default=256, ge=0)
     prompt_tokens: int = Field(default=256, ge=16, description="of prompts read between two steps of other answers")
     num_kept: int = Field(default=8, ge=0, le=1024, description="of ended answers' slots, kept for next turns")
