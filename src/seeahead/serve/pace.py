@@ -81,9 +81,7 @@ class Pace:
             name = request.drafter.name
             if name not in shares:
                 joint, most = is_joint(request.drafter), None  # which tells itself what promises to pay
-                if not self._may_draft(name, len(requests), joint=joint):
-                    most = 0
-                elif len(requests) > 1 and (number % _PLAIN_LOOK == 0 or not self._knows_plain(len(requests))):
+                if not self._may_draft(name, len(requests), joint=joint) or (len(requests) > 1 and (number % _PLAIN_LOOK == 0 or not self._knows_plain(len(requests)))):
                     most = 0
                 elif not joint:
                     most = self._most_nodes(name, len(requests))
