@@ -81,7 +81,7 @@ class Pace:
             name = request.drafter.name
             if name not in shares:
                 joint, most = is_joint(request.drafter), None  # which tells itself what promises to pay
-                if not self._may_draft(name, len(requests), joint=joint) or (len(requests) > 1 and (number % _PLAIN_LOOK == 0 or not self._knows_plain(len(requests)))):
+                if not self._may_draft(name, len(requests), joint=joint) or self._looks_at_plain(number, len(requests)):
                     most = 0
                 elif not joint:
                     most = self._most_nodes(name, len(requests))
@@ -131,8 +131,10 @@ class Pace:
         plain = self._seen.get((_PLAIN, load))
         return 1.0 if plain is None else plain.rate
 
-    def _knows_plain(self, num_requests: int) -> bool:
-        return (_PLAIN, num_requests.bit_length()) in self._seen
+    def _looks_at_plain(self, number: int, num_requests: int) -> bool:
+        """Whether the step with such a number is to show what several requests have without drafts."""
+        is_known = (_PLAIN, num_requests.bit_length()) in self._seen
+        return num_requests > 1 and (number % _PLAIN_LOOK == 0 or not is_known)
 
     def _most_nodes(self, name: str, num_requests: int) -> int | None:
         gain, load = self._gains.get(name, _GAIN), num_requests.bit_length()
