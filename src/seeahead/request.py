@@ -199,7 +199,8 @@ class Request:
         verified = perf_counter()
         # Rows of root and path: gathered, or a view where they lie side by side.
         chosen = slice(0, len(rows)) if rows == list(range(len(rows))) else rows
-        features = {layer: scores.features[layer][chosen] for layer in self.drafter.want.layers}
+        # Features are kept, by some for long, and a view would keep those of all requests of the step.
+        features = {layer: scores.features[layer][chosen].clone() for layer in self.drafter.want.layers}
         if self.watch is not None:
             self.watch(self._emitted, scores.logits[chosen][:num_kept])
         if self.keeps:

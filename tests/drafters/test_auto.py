@@ -84,6 +84,18 @@ def test_a_step_without_a_plan_says_nothing_of_what_was_proposed_before():
     assert known.weights == before
 
 
+def test_what_is_kept_of_a_step_for_models_to_come_is_no_larger_than_it_looks():
+    """A view of logits would keep those of the whole vocabulary, for every token of a long answer."""
+    request = ask(auto(RIGHT, WRONG))
+    start(request, request.inputs)
+    request.most_nodes = 0
+    for _ in range(5):
+        run_step([request])
+    past = request.drafting._past
+    assert [len(one.tokens) for one in past] == [1] * 5
+    assert all(one.logits.untyped_storage().nbytes() == 0 for one in past)
+
+
 def test_nothing_is_asked_after_a_token_that_ends_the_answer(monkeypatch):
     """Whoever proposed more: a second model is asked about the rest."""
     monkeypatch.setattr("seeahead.drafters.auto_drafting._LOOK", 1)

@@ -99,16 +99,20 @@ class AutoDrafting(PlannedDrafting):
         return pool.draft(self._number)
 
     def accept(self, feedback: Feedback) -> None:
-        self._learn(feedback)
+        if self._pool.asked:
+            self._learn(feedback)
         self._own.took(len(feedback.tokens), self._seconds[self._number] + self._spent)
         # A step may come without a plan: it says nothing of what was proposed before.
-        self._pool, self._pair, self._number, self._spent = self._empty(), None, 0, 0.0
+        self._pool = self._empty() if self._pool.asked else self._pool
+        self._pair, self._number, self._spent = None, 0, 0.0
         for drafting in self._draftings.values():
             drafting.accept(feedback)
         for model in self._models.values():
             model.accept(feedback)
         if len(self._models) < len(self._names):
-            self._past.append(Feedback(feedback.tokens, feedback.logits[:0], feedback.features))
+            # A view would keep the logits of the whole step.
+            none = feedback.logits.new_empty((0, feedback.logits.shape[-1]))
+            self._past.append(Feedback(feedback.tokens, none, feedback.features))
 
     def _empty(self) -> Candidates:
         return Candidates(self._calibrations, self._context.end_tokens)
