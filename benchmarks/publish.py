@@ -22,6 +22,7 @@ EVIDENCE = [FIGURES[word] for word in ("end to end", "τ", "identical")]
 TITLES: Mapping[str, tuple[str, str]] = {
     "bench-demo": ("Main run: every drafter", "how fast each is on OpenVINO, greedy and at temperature 1"),
     "bench-transformers": ("Every drafter and peer, on transformers", "the same by torch, beside nine peers"),
+    "bench-openvino-int8": ("Drafters and a peer with weights of 8 bits", "int8 on OpenVINO, beside OpenVINO GenAI"),
     "bench-heads": ("Three heads trained for the same minutes", "which kind of head learns most in little time"),
     "bench-msd": ("MSD: ablations", "what features, separate inputs, training data and shapes of trees bring"),
     "bench-tabed": ("TABED: views of a prompt", "what each view brings, and mixing them"),

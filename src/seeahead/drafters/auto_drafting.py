@@ -99,11 +99,11 @@ class AutoDrafting(PlannedDrafting):
         return pool.draft(self._number)
 
     def accept(self, feedback: Feedback) -> None:
-        if self._pool.asked:
-            self._learn(feedback)
         self._own.took(len(feedback.tokens), self._seconds[self._number] + self._spent)
         # A step may come without a plan: it says nothing of what was proposed before.
-        self._pool = self._empty() if self._pool.asked else self._pool
+        if self._pool.asked:
+            self._learn(feedback)
+            self._pool = self._empty()
         self._pair, self._number, self._spent = None, 0, 0.0
         for drafting in self._draftings.values():
             drafting.accept(feedback)
