@@ -30,8 +30,10 @@ from seeahead.bench.suites import load_suite
 from seeahead.data.suite import Item, Suite
 from seeahead.drafters.auto import AutoDrafter
 from seeahead.drafters.auto_drafting import AutoDrafting
+from seeahead.drafters.base import DraftModel
 from seeahead.drafters.calibration import Facts, OwnCalibration
-from seeahead.drafting import DraftContext, Drafting, Feedback
+from seeahead.drafters.experience import Experience
+from seeahead.drafting import DraftContext, Drafting, Feedback, Plan
 from seeahead.provenance import provenance, write_json
 from seeahead.reply import Reply
 from seeahead.tree import Draft, TokenTree
@@ -100,6 +102,27 @@ class Shifted:
         self.drafting.accept(feedback)
 
 
+class ShiftedModel:
+    """A model that says of each token what another says of its neighbour."""
+
+    def __init__(self, model: DraftModel) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    @property
+    def were_right(self) -> Sequence[bool]:
+        return [False] * len(self._model.were_right)
+
+    def read(self) -> Plan[torch.Tensor | None]:
+        logits = yield from self._model.read()
+        return None if logits is None else logits.roll(1, -1)
+
+    def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
+        return (yield from self._model.expand(tokens, parents)).roll(1, -1)
+
+
 class Misled(AutoDrafting):
     """All members are as sure as ever, and always wrong."""
 
@@ -107,16 +130,18 @@ class Misled(AutoDrafting):
         super().__init__(drafter, context)
         self._draftings = {name: Shifted(one, context.vocab_size) for name, one in self._draftings.items()}
 
-    def _add(self, name: str, parents: Sequence[int], logits: torch.Tensor, model: Any, children: int) -> None:
-        model.were_right = [False] * len(model.were_right)
-        super()._add(name, parents, logits.roll(1, -1), model, children)
+    def _start(self, name: str) -> Any:
+        self._models[name] = ShiftedModel(super()._start(name))  # type: ignore[assignment]  # all but attributes
+        return self._models[name]
 
 
 class Changed(AutoDrafter):
     """`auto` with another way to draft an answer, and with what it has learned apart."""
 
     def __init__(self, auto: AutoDrafter, kind: type[AutoDrafting], name: str) -> None:
-        super().__init__(auto.members, auto.experience, auto.limits, name)
+        # What training has said of members does not hold of those that are misled.
+        experience = Experience(auto.experience.times) if kind is Misled else auto.experience
+        super().__init__(auto.members, experience, auto.limits, name)
         self._kind = kind
 
     def start(self, context: DraftContext) -> AutoDrafting:

@@ -12,6 +12,7 @@ import torch
 
 from seeahead.decode import run, run_step, start, steps
 from seeahead.drafters import spec_of
+from seeahead.drafters.auto_drafting import AutoDrafting
 from seeahead.drafters.calibration import Calibration, OwnCalibration, facts_of
 from seeahead.drafters.candidates import Candidates
 from seeahead.drafters.experience import Experience, OwnExperience
@@ -310,3 +311,25 @@ def test_a_first_pass_that_is_held_up_does_not_speak_for_the_next_ones():
     for _ in range(60):
         experience.drafted("cold", 1, 0.5)
     assert experience.level("cold", 1) == pytest.approx(0.5, rel=0.05)
+
+
+def test_where_nothing_has_paid_models_are_thought_of_less_often(monkeypatch):
+    """Each answer's first rests are steps apart; looks come after as many steps as ever."""
+    thoughts, number = [], [0]
+    lead = AutoDrafting._lead
+
+    def counted(drafting, budget):
+        thoughts.append(number[0])
+        return lead(drafting, budget)
+
+    monkeypatch.setattr(AutoDrafting, "_lead", counted)
+    request = ask(auto(WRONG, experience=TableExperience(0.01, 50.0)), 90)
+    start(request, request.inputs)
+    looked = []
+    for number[0] in range(80):
+        [step] = run_step([request])
+        if step.num_drafted:
+            looked.append(number[0])
+    assert thoughts[:6] == [0, 1, 3, 6, 10, 14]
+    assert len(looked) == 1
+    assert 60 <= looked[0] <= 68

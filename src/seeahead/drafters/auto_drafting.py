@@ -34,6 +34,8 @@ _TRIED = (3, 7, 15)
 _LOOK = 64
 """Steps after which another model is asked beside the leading one, or one where none paid, to see whether it pays by
 now."""
+_NAP = 3
+"""Steps at most after some in which nothing paid, in which no model is thought of: little has changed since."""
 
 
 class _Promise(NamedTuple):
@@ -65,9 +67,9 @@ class AutoDrafting(PlannedDrafting):
         self._past: list[Feedback] = []
         self._led = ""
         self._pool = self._empty()
-        self._spent, self._looks = 0.0, False
+        self._rate, self._spent, self._looks, self._rested, self._naps = 0.0, 0.0, False, 0, 0
         self._pair: tuple[str, str] | None = None
-        self._seconds, self._number = drafter.shares(), 0
+        self._seconds, self._number, self._num_requests = drafter.shares(), 0, drafter.num_requests
         drafter.experience.times.begin()
         # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
         lead, promise = self._promising()
@@ -76,15 +78,18 @@ class AutoDrafting(PlannedDrafting):
 
     def plan(self, budget: int) -> Plan[Draft]:
         self._spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
-        self._looks = False
-        self._seconds = self._drafter.shares()
-        self._rate = self._own.rate()
-        self._drafter.rates.append(self._rate)
-        pool = self._pool  # empty: each step leaves it so
+        self._looks, pool = False, self._pool  # empty: each step leaves it so
         for name, drafting in self._draftings.items():
             if self._pays(name):
                 with self._timed(name):
                     pool.add_draft(name, (yield from plan_of(drafting, budget)))
+        if self._naps and not pool.nodes and self._num_requests == self._drafter.num_requests:
+            self._naps -= 1
+            self._drafter.rates.append(self._rate)
+            return Draft()
+        self._num_requests, self._seconds = self._drafter.num_requests, self._drafter.shares()
+        self._rate = self._own.rate()
+        self._drafter.rates.append(self._rate)
         pool.score()
         lead = self._lead(budget)
         if lead is not None:
@@ -96,6 +101,8 @@ class AutoDrafting(PlannedDrafting):
                 yield from self._ask(second)
         self._number, _ = self._best(budget)
         self._number = max(self._number, self._tries(budget))
+        self._rested = self._rested + 1 if lead is None and not self._number else 0
+        self._naps = self._nap()
         return pool.draft(self._number)
 
     def accept(self, feedback: Feedback) -> None:
@@ -149,8 +156,14 @@ class AutoDrafting(PlannedDrafting):
             least *= MARGIN
         name, promise = self._promising()
         pays = promise.rate > least or (self._pool.nodes and self._doubts(name, promise, least))
-        self._looks = not pays and (self._own.rests() % _LOOK == 0 or self._is_untried(_TRIED[0]))
+        if not pays:
+            each = 1 + self._nap()
+            self._looks = self._own.rests(each) % _LOOK < each or self._is_untried(_TRIED[0])
         return name if pays or self._looks else None
+
+    def _nap(self) -> int:
+        """As many steps as steps have rested in a row, the first apart."""
+        return min(max(self._rested - 1, 0), _NAP)
 
     def _promising(self) -> tuple[str, _Promise]:
         """The model that promises most; nobody promises nothing."""
@@ -169,7 +182,7 @@ class AutoDrafting(PlannedDrafting):
         gain = self._own.gain(name)
         if gain is None or gain > self._level(name) / self._seconds[0]:
             return True
-        return self._own.rests() % _LOOK == 0
+        return self._own.rests(1) % _LOOK == 0
 
     def _second(self, lead: str) -> str | None:
         """A model to be asked beside the leading one: one whose tokens pay, or one that might lead instead."""

@@ -227,9 +227,9 @@ class OwnExperience:
         key = name, self._kind
         self._shared.gains[key] = mixed(self._shared.gains.get(key, _GAIN), float(num_followed), _LONG_MEMORY)
 
-    def rests(self) -> int:
-        """Steps so far, of answers of this kind, in which no model paid."""
-        self._shared.num_rests[self._kind] += 1
+    def rests(self, number: int) -> int:
+        """Steps so far, of answers of this kind, in which no model paid; with this one about so many more."""
+        self._shared.num_rests[self._kind] += number
         return self._shared.num_rests[self._kind]
 
     def leads(self) -> int:
