@@ -61,6 +61,9 @@ class Page:
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self._call(f"{domain}.enable")
+        # What a page remembers of the view before, such as that it is light, is nothing to a first visit.
+        forget = "try { localStorage.clear(); } catch {}"
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=forget)
 
     def open(self, address: str, view: View) -> None:
         """Waits until it is loaded. Raises BrowserError."""
