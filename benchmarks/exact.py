@@ -10,11 +10,10 @@ python -m benchmarks.exact [--repeats 1] [--count 6] [-o results/exact.json]
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from benchmarks.executors import asked_in_turn, figures, own_arms, plain_of, questions
+from benchmarks.executors import compared, own_arms, questions
 from seeahead.provenance import provenance, write_json
 
 EXECUTORS = (("transformers", "bfloat16"), ("graphs", "bfloat16"), ("exact", "bfloat16"))
@@ -29,12 +28,9 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     arms = own_arms(EXECUTORS, DRAFTERS)
-    rows = asked_in_turn(arms, questions(args.count), args.repeats)
-    found = {name: figures(rows, name, BASE, plain_of(name)) for name in arms}
-    for name, figure in found.items():
-        sys.stdout.write(f"{name}: {json.dumps(figure)}\n")
+    found = compared(arms, questions(args.count), args.repeats, BASE)
     if args.output is not None:
-        write_json(args.output, {"provenance": provenance(0), "arms": found, "rows": rows})
+        write_json(args.output, {"provenance": provenance(0), **found})
     return 0
 
 

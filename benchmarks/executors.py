@@ -68,14 +68,21 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     arms, versions = _arms(with_peers=args.peers)
-    rows = asked_in_turn(arms, questions(), args.repeats)
-    found = {name: figures(rows, name, BASE, plain_of(name)) for name in arms}
+    found = compared(arms, questions(), args.repeats, BASE)
+    if args.output is not None:
+        write_json(args.output, {"provenance": provenance(0), "versions": versions, **found})
+    return 0
+
+
+def compared(
+    arms: Mapping[str, Arm], asked_of_all: Sequence[Mapping[str, Any]], num_repeats: int, base: str
+) -> dict[str, Any]:
+    """Figures of each arm, which are printed too, and the answers that they come from."""
+    rows = asked_in_turn(arms, asked_of_all, num_repeats)
+    found = {name: figures(rows, name, base, _plain_of(name)) for name in arms}
     for name, figure in found.items():
         sys.stdout.write(f"{name}: {json.dumps(figure)}\n")
-    if args.output is not None:
-        source = provenance(0)
-        write_json(args.output, {"provenance": source, "versions": versions, "arms": found, "rows": rows})
-    return 0
+    return {"arms": found, "rows": rows}
 
 
 def asked_in_turn(
@@ -148,7 +155,7 @@ def questions(per_scenario: int = 1) -> list[dict[str, Any]]:
     ]
 
 
-def plain_of(name: str) -> str:
+def _plain_of(name: str) -> str:
     """The arm whose answers an arm is to give; a peer's are its own."""
     return name if "GenAI" in name else f"{name.rpartition(' ')[0]} none"
 

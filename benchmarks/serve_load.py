@@ -32,6 +32,7 @@ from benchmarks.serve_peer import PEERS, Peer, peer
 from seeahead.bench.peers.table import spelled
 from seeahead.bench.suites import load_suite
 from seeahead.provenance import provenance, write_json
+from seeahead.serve.settings import OwnerLimits
 
 CLIENTS = (1, 4, 8, 16)
 METHODS = {"plain": "none", "msd": "msd", "auto": "auto"}
@@ -43,7 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--num-at-once", type=int, default=16)
+    parser.add_argument("--num-at-once", type=int, default=OwnerLimits().num_at_once)
     parser.add_argument("--executor", default="auto")
     parser.add_argument(
         "--peer", type=spelled, choices=PEERS, help="also OpenVINO GenAI (seeahead bench --set-up-peers)"

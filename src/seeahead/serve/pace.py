@@ -73,7 +73,7 @@ class Pace:
         self._numbers, self._waits = count(1), False
 
     def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
-        """Give each of the requests that answer its share for the next step; where somebody waits for a first token,
+        """Give each of the requests under way its share for the next step; where somebody waits for a first token,
         the step is kept short."""
         number, self._waits = next(self._numbers), somebody_waits
         shares: dict[str, int | None] = {}
