@@ -15,6 +15,7 @@ from seeahead.checked import shown_value
 from seeahead.decode import run
 from seeahead.detokenize import Detokenizer
 from seeahead.drafters import bind, spec_of
+from seeahead.drafters.pace import Pace
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError, SeeaheadError
@@ -52,6 +53,7 @@ class Engine:
         self.drafter = drafter
         self.own_drafters = own_drafters or {}
         self.prover = prover or Prover(family)
+        self._pace = Pace(self.target.executor, [drafter])
 
     def with_drafter(self, drafter: str | Path | DrafterSpec | Drafter) -> Engine:
         """The same target with another drafter; the target is not loaded again."""
@@ -133,7 +135,7 @@ class Engine:
                 answers[answer.request] = number, answer
                 yield answer.request
 
-        for request, step in run(joining(), num_at_once):
+        for request, step in run(joining(), num_at_once, self._pace if num_at_once > 1 else None):
             while failed:
                 yield failed.pop(0)
             number, answer = answers[request]

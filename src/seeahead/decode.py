@@ -10,6 +10,7 @@ from functools import reduce
 from itertools import islice
 from operator import or_
 from time import perf_counter
+from typing import Protocol
 
 import torch
 
@@ -25,25 +26,42 @@ _PROMPT_TOKENS = 512
 """Of prompts that are read in one pass. More gains little, and the first of them would wait for its first token."""
 
 
+class Shares(Protocol):
+    """Says before each step how many nodes its requests may draft, and learns from it."""
+
+    def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
+        """Give each request of the next step its `share`; where somebody waits for a first token, it is to be short."""
+        ...
+
+    def learn(self, done: Sequence[tuple[Request, Step]]) -> None:
+        """From a step, of those of its requests that did not fail."""
+        ...
+
+
 class Batch:
     """Requests under way. They join at any time, and leave when they end, or when they are dropped between steps."""
 
-    def __init__(self, prompt_tokens: int = _PROMPT_TOKENS, *, cuts: bool = False) -> None:
+    def __init__(
+        self, prompt_tokens: int = _PROMPT_TOKENS, *, cuts: bool = False, shares: Shares | None = None
+    ) -> None:
         """`prompt_tokens` are read in one pass, or one prompt that is longer. With `cuts` such a prompt is read in
-        parts, with a step of the others after each: nobody waits for long, and the prompt itself for longer."""
+        parts, with a step of the others after each: nobody waits for long, and the prompt itself for longer. Without
+        `shares` each request drafts as much as its drafter will."""
         self.requests: list[Request] = []
-        self._prompt_tokens, self._cuts = prompt_tokens, cuts
+        self._prompt_tokens, self._cuts, self._shares = prompt_tokens, cuts, shares
 
     def join(self, request: Request) -> None:
         """It takes part from the next step on; one that has started already goes on."""
         self.requests.append(request)
 
-    def step(self) -> Iterator[tuple[Request, Step | None]]:
+    def step(self, *, somebody_comes: bool = False) -> Iterator[tuple[Request, Step | None]]:
         """Some of what is to be read, and a step of every request whose prompt is read.
 
         Yields requests that have started, with None, then each step; with None also a request that has failed.
+        `somebody_comes`: a request is about to join, so that the step is to be short.
         """
         yield from self._ended()
+        others_read = self._cuts and len(self.requests) > 1 and not all(request.answer for request in self.requests)
         while reading := [request for request in self.requests if not request.answer]:
             if parts := self._next_parts(reading):
                 read(parts)
@@ -53,8 +71,17 @@ class Batch:
             if self._cuts:
                 break
         if active := [request for request in self.requests if request.answer]:
-            yield from zip(active, run_step(active), strict=True)
+            yield from zip(active, self._shared_step(active, somebody_comes or others_read), strict=True)
             self._leave()
+
+    def _shared_step(self, requests: Sequence[Request], somebody_waits: bool) -> list[Step | None]:
+        if self._shares is None:
+            return run_step(requests)
+        self._shares.set(requests, somebody_waits=somebody_waits)
+        found = run_step(requests)
+        if done := [(request, step) for request, step in zip(requests, found, strict=True) if step is not None]:
+            self._shares.learn(done)
+        return found
 
     def _ended(self) -> Iterator[tuple[Request, None]]:
         yield from ((request, None) for request in self.requests if request.finish_reason is not None)
@@ -205,12 +232,14 @@ def _choices(requests: Sequence[Request], scored: Sequence[Scores]) -> list[list
     return [None if one is None else list(islice(flat, len(one))) for one in tokens]
 
 
-def run(waiting: Iterator[Request], num_at_once: int) -> Iterator[tuple[Request, Step | None]]:
+def run(
+    waiting: Iterator[Request], num_at_once: int, shares: Shares | None = None
+) -> Iterator[tuple[Request, Step | None]]:
     """Steps of many requests, `num_at_once` at a time: as one ends, the next of `waiting` joins, and starts if need be.
 
     Yields each request once it has started and after each of its steps; with None for the start, and for an error.
     """
-    batch = Batch()
+    batch = Batch(shares=shares)
     while True:
         for request in islice(waiting, num_at_once - len(batch.requests)):
             batch.join(request)

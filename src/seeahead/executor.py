@@ -51,6 +51,9 @@ class ModelInputs:
     def length(self) -> int:
         return self.token_ids.shape[1]
 
+    def has_any(self, tokens: frozenset[int]) -> bool:
+        return not tokens.isdisjoint(self.token_ids.flatten().tolist())
+
     def extended(self, tokens: Sequence[int], type_id: int) -> ModelInputs:
         """The prompt with `tokens` after it. Type ids run along the tokens: what follows is of type `type_id`."""
         more = self.token_ids.new_tensor([list(tokens)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from time import perf_counter
 
 import torch
@@ -52,7 +53,9 @@ class Request:
         self.error: SeeaheadError | None = None
         self.draft = Draft()
         self.most_nodes: int | None = None
-        """Most nodes of a draft that whoever runs the requests allows; None: any number."""
+        """Most nodes of a draft that whoever asks allows; None: any number."""
+        self.share: int | None = None
+        """As many as `decode.Shares` gives it in this step."""
         self.ready: Callable[[], ModelInputs] | None = None
         """Says what the executor makes ready of `inputs`, where requests of the same ones share it."""
         self.watch: Callable[[Sequence[int], torch.Tensor], None] | None = None
@@ -71,6 +74,10 @@ class Request:
         """What is to be answered. `prompt`: what `inputs` were made of, where that is known."""
         self.inputs, self.prompt = inputs, prompt
         return self
+
+    @cached_property
+    def has_image(self) -> bool:
+        return self.inputs.has_any(self.image_token_ids)
 
     def resume(self, kept: Kept, length: int) -> None:
         """The prompt begins with the first `length` tokens of `kept` and their images: these are not read again."""
@@ -165,7 +172,7 @@ class Request:
         """Nodes that the next draft may have: the target adds a token to whatever is accepted, so drafting up to the
         limit itself is waste."""
         left, rows = self.stop.limit - len(self.answer) - 1, self._max_rows
-        most = (self.session.most_nodes, self.most_nodes, None if rows is None else rows - 1)
+        most = (self.session.most_nodes, self.most_nodes, self.share, None if rows is None else rows - 1)
         return min([left, *(one for one in most if one is not None)])
 
     def plan(self, draft: Draft) -> TreeInputs:

@@ -43,6 +43,8 @@ class AutoDrafter:
         self.num_requests = 1
         self.rates: list[float] = []
         """Tokens a second of the answers of a step, as far as they go just now."""
+        self.asked: set[str] = set()
+        """Models that are asked in this step."""
         self._shares: list[float] = []
         self.want = reduce(or_, (member.want for member in members.values()), Want())
 
@@ -58,6 +60,7 @@ class AutoDrafter:
     def before(self, num_requests: int) -> None:
         self.num_requests = num_requests
         self.rates.clear()
+        self.asked.clear()
         self._shares = []  # those of a step before may still be asked for
 
     def shares(self) -> list[float]:

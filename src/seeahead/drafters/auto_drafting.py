@@ -53,8 +53,7 @@ class AutoDrafting(PlannedDrafting):
     def __init__(self, drafter: AutoDrafter, context: DraftContext) -> None:
         self._drafter, self._context = drafter, context
         is_greedy, images = context.params.is_greedy, context.prompt.images if context.prompt else ()
-        has_image = not context.image_token_ids.isdisjoint(context.inputs.token_ids.flatten().tolist())
-        num_images = max(len(images), int(has_image))
+        num_images = max(len(images), int(context.inputs.has_any(context.image_token_ids)))
         self._own = OwnExperience(drafter.experience, (min(num_images, 2), is_greedy))
         self._calibrations = {
             name: OwnCalibration(drafter.experience.calibration(name, is_greedy)) for name in drafter.members
@@ -88,7 +87,7 @@ class AutoDrafting(PlannedDrafting):
             self._drafter.rates.append(self._rate)
             return Draft()
         self._num_requests, self._seconds = self._drafter.num_requests, self._drafter.shares()
-        self._rate = self._own.rate()
+        self._rate = self._own.rate(self._num_requests)
         self._drafter.rates.append(self._rate)
         pool.score()
         lead = self._lead(budget)
@@ -106,7 +105,7 @@ class AutoDrafting(PlannedDrafting):
         return pool.draft(self._number)
 
     def accept(self, feedback: Feedback) -> None:
-        self._own.took(len(feedback.tokens), self._seconds[self._number] + self._spent)
+        self._own.took(len(feedback.tokens), self._seconds[self._number] + self._spent, self._num_requests)
         # A step may come without a plan: it says nothing of what was proposed before.
         if self._pool.asked:
             self._learn(feedback)
@@ -208,9 +207,10 @@ class AutoDrafting(PlannedDrafting):
         return _Promise(float(rates[best]), float(expected[best]), float(seconds[best] - self._seconds[0]))
 
     def _level(self, name: str) -> float:
-        """This request's share of a pass of a drafter."""
-        num = self._drafter.num_requests
-        return self._drafter.experience.level(name, num) / num
+        """This request's share of a pass of a drafter: of one that others do not ask in this step it is all."""
+        asked, experience = self._drafter.asked, self._drafter.experience
+        num = 1 if asked and name not in asked else self._drafter.num_requests
+        return experience.level(name, num) / num
 
     @contextmanager
     def _timed(self, name: str, *, starts: bool = False) -> Iterator[None]:
@@ -257,6 +257,7 @@ class AutoDrafting(PlannedDrafting):
 
     def _read(self, name: str, num_children: int) -> Plan[DraftModel | None]:
         """The model, with what it says of the answer so far in the pool; None where it has no room."""
+        self._drafter.asked.add(name)
         with self._timed(name, starts=name not in self._have_read):
             self._have_read.add(name)
             model = self._models[name] if name in self._models else self._start(name)

@@ -34,8 +34,9 @@ _LEVEL_SHARE = 0.06
 _MEMORY, _LONG_MEMORY = 0.9, 0.97
 _GAIN = 0.5
 """Tokens a step that are followed of a drafter that is no model and of which nothing is known."""
-_SPEED_UP, _KIND_STEPS = 2.0, 4.0
-"""Of steps over plain ones, before any; and how many of an answer's own weigh as much as those of its kind."""
+_SPEED_UP, _KIND_STEPS = 1.0, 4.0
+"""What steps of single requests gain over plain ones, before any, and those of more a share of it; and how many of an
+answer's own weigh as much as those of its kind."""
 _STEPS = 12
 """Of an answer, over which what a drafter's start costs is spread."""
 
@@ -94,10 +95,10 @@ class Experience:
         self.gains: dict[tuple[str, Kind], float] = {}
         self.num_rests: defaultdict[Kind, int] = defaultdict(int)
         self.num_leads: defaultdict[Kind, int] = defaultdict(int)
-        self.steps: dict[Kind, tuple[float, float]] = {}
-        """Tokens of a step, and its seconds in plain steps, of late."""
-        self._levels: dict[tuple[str, int], float] = {}
-        self._starts: dict[str, float] = {}
+        self.steps: dict[tuple[Kind, int], tuple[float, float]] = {}
+        """By load: tokens of a step, and its seconds in plain steps, of late."""
+        self._levels: dict[tuple[str, int], tuple[float, int]] = {}
+        self._starts: dict[str, tuple[float, int]] = {}
         """Parts of a pass of the target over one token beside them: where the machine slows, all slow alike."""
 
     def read(self, path: Path) -> None:
@@ -147,21 +148,24 @@ class Experience:
     def level(self, name: str, num_requests: int) -> float:
         """Seconds of a pass of a drafter for so many requests."""
         guess = _LEVEL_SHARE * (1 + 0.2 * (num_requests - 1))
-        return self._levels.get((name, num_requests.bit_length()), guess) * self.times.plain()
+        return self._levels.get((name, num_requests.bit_length()), (guess, 0))[0] * self.times.plain()
 
     def drafted(self, name: str, num_requests: int, seconds: float) -> None:
-        known = self.level(name, num_requests)
-        # A pass that was held up says nothing of the next, least of all a model's first one.
-        taken = mixed(known, min(seconds, 2 * known), _MEMORY)
-        self._levels[name, num_requests.bit_length()] = taken / self.times.plain()
+        key = name, num_requests.bit_length()
+        self._levels[key] = self._cost(self.level(name, num_requests), self._levels.get(key), seconds)
 
     def start_seconds(self, name: str) -> float:
-        guess = 3 * self.level(name, 1)
-        return self._starts[name] * self.times.plain() if name in self._starts else guess
+        return self._starts[name][0] * self.times.plain() if name in self._starts else 3 * self.level(name, 1)
 
     def started(self, name: str, seconds: float) -> None:
-        known = self.start_seconds(name)
-        self._starts[name] = mixed(known, min(seconds, 2 * known), _MEMORY) / self.times.plain()
+        self._starts[name] = self._cost(self.start_seconds(name), self._starts.get(name), seconds)
+
+    def _cost(self, known: float, before: tuple[float, int] | None, seconds: float) -> tuple[float, int]:
+        """With how often it was seen: what is guessed counts as one such time, and the last few count most."""
+        number = 1 if before is None else before[1] + 1
+        # A pass that was held up says nothing of the next, least of all a model's first one.
+        taken = mixed(known, min(seconds, 2 * known), min(number / (number + 1), _MEMORY))
+        return taken / self.times.plain(), number
 
 
 class OwnExperience:
@@ -197,19 +201,27 @@ class OwnExperience:
         """What its start costs each step."""
         return 0.0 if has_started else self._shared.start_seconds(name) / _STEPS
 
-    def took(self, num_tokens: int, seconds: float) -> None:
-        """A step of this answer."""
-        plain = seconds / self._shared.times.plain()
-        tokens, lasted = self._shared.steps.get(self._kind, (_SPEED_UP, 1.0))
-        self._shared.steps[self._kind] = mixed(tokens, num_tokens, _LONG_MEMORY), mixed(lasted, plain, _LONG_MEMORY)
+    def took(self, num_tokens: int, seconds: float, num_requests: int) -> None:
+        """A step of this answer, and its share of the seconds of so many requests."""
+        plain, load = seconds / self._plain(num_requests), num_requests.bit_length()
+        tokens, lasted = self._steps(load)
+        self._shared.steps[self._kind, load] = (
+            mixed(tokens, num_tokens, _LONG_MEMORY), mixed(lasted, plain, _LONG_MEMORY)
+        )
         self._num_tokens += num_tokens
         self._lasted += plain
 
-    def rate(self) -> float:
-        """Tokens a second of steps of this answer, and as long as it is short of others of its kind."""
-        tokens, lasted = self._shared.steps.get(self._kind, (_SPEED_UP, 1.0))
+    def rate(self, num_requests: int) -> float:
+        """Tokens a second of its share in steps of this answer, and as long as it is short of others of its kind."""
+        tokens, lasted = self._steps(num_requests.bit_length())
         speed_up = (self._num_tokens + _KIND_STEPS * tokens) / (self._lasted + _KIND_STEPS * lasted)
-        return speed_up / self._shared.times.plain()
+        return speed_up / self._plain(num_requests)
+
+    def _steps(self, load: int) -> tuple[float, float]:
+        return self._shared.steps.get((self._kind, load), (1.0 + _SPEED_UP / load, 1.0))
+
+    def _plain(self, num_requests: int) -> float:
+        return self._shared.times.plain(num_requests) / num_requests
 
     def extra(self, lead: str, second: str) -> float:
         """Tokens a step that the second drafter alone proposed, and the target followed."""

@@ -99,10 +99,10 @@ class PassTimes:
         """Since the last step: they are asked for many times in each."""
 
     def reach(self, executor: Executor, sizes: Sequence[int]) -> None:
-        """Measure larger passes as well."""
+        """Measure larger passes as well, each once: they take long, and steps will tell."""
         if self._measured[0] <= _SLOW_SECONDS:
             known = {len(self._measured): self._measured[-1]}
-            self._measured += passes_between(known | _timed(executor, sizes), executor)[1:]
+            self._measured += passes_between(known | _timed(executor, sizes, 1), executor)[1:]
             self._said.clear()
 
     def begin(self) -> None:
@@ -114,9 +114,9 @@ class PassTimes:
         load, width = num_requests.bit_length(), self._limits.filled(rows)
         return self._seconds(load, width, changes=self._widths.changes(width))
 
-    def plain(self) -> float:
-        """Seconds of a step over one row after one like it: how fast the machine is just now."""
-        return self._seconds(1, 1, changes=False)
+    def plain(self, num_requests: int = 1) -> float:
+        """Seconds of a plain step after one like it: how fast the machine is just now."""
+        return self._seconds(num_requests.bit_length(), self._limits.filled(num_requests), changes=False)
 
     def has_tried(self, rows: int, num_requests: int) -> bool:
         """Whether steps of about so many rows at such a load have shown what they take; a single one may have been held
@@ -185,11 +185,11 @@ def _change_seconds(executor: Executor, single: float) -> float:
 
 
 @torch.inference_mode()
-def _timed(executor: Executor, sizes: Sequence[int]) -> dict[int, float]:
-    """Of the passes that fit, the best of a few each."""
+def _timed(executor: Executor, sizes: Sequence[int], num_rounds: int = _REPEATS) -> dict[int, float]:
+    """Of the passes that fit, the best of so many each."""
     most = executor.limits.max_rows
     sizes = apart(executor, [size for size in sizes if most is None or size <= most])
     session, inputs, fitting = prompted(executor, range(1000), _PROMPT, sizes)
-    found = list(time_passes(session, inputs, fitting, _REPEATS))
+    found = list(time_passes(session, inputs, fitting, num_rounds))
     session.close()
     return {size: min(seconds[size] for seconds in found) for size in fitting}

@@ -18,6 +18,7 @@ import torch
 
 from seeahead.api import Engine
 from seeahead.decode import Batch
+from seeahead.drafters.pace import Pace
 from seeahead.errors import FaultError, InputError, LengthError, ModelError, SeeaheadError, counted, shown
 from seeahead.executor import ModelInputs
 from seeahead.prompt import Prompt
@@ -25,7 +26,6 @@ from seeahead.records import Step
 from seeahead.request import Request
 from seeahead.serve.logprobs import Watcher
 from seeahead.serve.memory import Slots, give_back, images_of, share_memory
-from seeahead.serve.pace import Pace
 from seeahead.serve.room import Hold, Room
 from seeahead.serve.settings import READERS, OwnerLimits
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
@@ -50,7 +50,8 @@ class Owner:
         self._is_closing = False
         self._waiting: deque[Ticket] = deque()
         self._running: dict[Request, Ticket] = {}
-        self._batch = Batch(self.limits.prompt_tokens, cuts=True)
+        self.pace = Pace(engine.target.executor, [one.drafter for one in self._engines.values()])
+        self._batch = self._empty()
         self._slots = Slots(self.limits.num_kept)
         self._changed = threading.Condition()
         self._num_reading = 0
@@ -80,7 +81,7 @@ class Owner:
         share_memory()
         self.engine.prover.before_batch()
         self.engine.prover.follows = False  # nobody else has the model
-        self.pace = Pace(self.engine.target.executor, [one.drafter for one in self._engines.values()])
+        self.pace.measure()
         self._thread.start()
 
     def close(self) -> None:
@@ -181,6 +182,7 @@ class Owner:
             )
         request.keeps = self.engine.family.indivisible(inputs) < inputs.length
         request.watch = None if watcher is None else watcher.watch
+        request.most_nodes = asked.num_nodes
         return ticket
 
     def check_length(self, text: str) -> None:
@@ -231,21 +233,13 @@ class Owner:
         self._admit()
         # Whose images are being encoded comes in a moment; who is still fetched or waits for memory may take long.
         comes = self.seeing.locked() and len(self._running) < self.limits.num_at_once
-        reads = len(self._running) > 1 and not all(request.answer for request in self._running)
-        self.pace.set(list(self._running), somebody_waits=comes or reads)
-        for request, ticket in self._running.items():
-            given = [most for most in (request.most_nodes, ticket.asked.num_nodes) if most is not None]
-            request.most_nodes = min(given, default=None)
-        done: list[tuple[Request, Step]] = []
-        for request, step in self._batch.step():
-            ticket = self._running[request]
-            if step is not None:
-                done.append((request, step))
-            self._tell(ticket, step)
+        for request, step in self._batch.step(somebody_comes=comes):
+            self._tell(self._running[request], step)
             if request.finish_reason is not None:
                 self._ended(request)
-        if done:
-            self.pace.learn(done)
+
+    def _empty(self) -> Batch:
+        return Batch(self.limits.prompt_tokens, cuts=True, shares=self.pace)
 
     def _tell(self, ticket: Ticket, step: Step | None) -> None:
         fault = ticket.request.error
@@ -299,4 +293,4 @@ class Owner:
             request.fail(error)
             self._tell(ticket, None)
             self._ended(request)
-        self._batch = Batch(self.limits.prompt_tokens, cuts=True)
+        self._batch = self._empty()

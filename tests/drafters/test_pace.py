@@ -6,10 +6,10 @@ import pytest
 
 import seeahead
 from seeahead.decode import Batch
+from seeahead.drafters import pace as pace_module
 from seeahead.drafters import pass_times
-from seeahead.serve import pace as pace_module
+from seeahead.drafters.pace import Pace
 from seeahead.serve.owner import Owner
-from seeahead.serve.pace import Pace
 from seeahead.testing import tiny_model, tiny_processor
 
 
@@ -43,6 +43,7 @@ def test_a_server_times_each_size_once(passes, drafter):
 def test_each_step_is_learned_from_once(monkeypatch, with_auto):
     engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")
     pace, learned = Pace(engine.target.executor, [engine.drafter]), []
+    pace.measure()
     monkeypatch.setattr(engine.drafter.experience.times, "learn", lambda *given: learned.append(given))
     others = [engine.with_drafter("lookup"), engine] if with_auto else [engine.with_drafter("lookup")]
     for step in steps([one.answer({"prompt": "one two one two", "max_new_tokens": 9}).request for one in others]):
@@ -112,7 +113,9 @@ def pace_of(drafter, num_requests):
     engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), drafter)
     asked = {"prompt": "one two", "max_new_tokens": 9}
     requests = [engine.answer(asked).request for _ in range(num_requests)]
-    return Pace(engine.target.executor, [engine.drafter]), requests
+    pace = Pace(engine.target.executor, [engine.drafter])
+    pace.measure()
+    return pace, requests
 
 
 def seen(rate):
@@ -130,7 +133,7 @@ def set_often(pace, requests, times):
     found = []
     for _ in range(times):
         pace.set(requests, somebody_waits=False)
-        found.append(requests[0].most_nodes)
+        found.append(requests[0].share)
     return found
 
 

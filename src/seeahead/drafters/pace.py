@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from seeahead.drafters.auto import AutoDrafter
+from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.pass_times import MARGIN, PassTimes, mixed
 from seeahead.drafting import Drafter, is_joint
 from seeahead.executor import Executor
@@ -26,11 +27,15 @@ _GAIN = 0.6
 """Of a drafter of which nothing is known yet: tokens accepted for each doubling of the nodes."""
 _FEW = 4
 """Nodes that are tried where none promise to pay."""
-_PLAIN = ""  # the name of no drafter
+Arm = tuple[str, bool]
+"""A drafter's name, and whether its requests have images: what pays for these may not for text, and the other way."""
+_PLAIN = "", False  # the name of no drafter
 _SPENT = 0.05
 """Of a step, from which on drafting has cost something, also where nothing came of it."""
 _TRIAL = 8
 """Steps with drafts that are tried at a load: in the first of them models have prompts to read."""
+_HOPELESS_STEPS, _HOPELESS = 3, 0.7
+"""Steps of a trial after which it ends where they had so small a part of the rate of plain ones."""
 _TRIALS_COST = 0.01
 """Of all seconds, at most, so that rests are as long as what was tried has cost."""
 _PLAIN_LOOK = 16
@@ -61,70 +66,85 @@ class Pace:
 
     def __init__(self, executor: Executor, drafters: Iterable[Drafter]) -> None:
         """What one of the `drafters` has measured of passes, and learns of them, is shared with it."""
+        self._executor = executor
+        self._times: PassTimes | None = None
         self._auto = next((one for one in drafters if isinstance(one, AutoDrafter)), None)
-        self._times = PassTimes(executor) if self._auto is None else self._auto.experience.times
-        self._times.reach(executor, _SIZES)
-        self._gains: dict[str, float] = {}
-        self._draft_seconds: dict[tuple[str, int], float] = {}
-        self._seen: dict[tuple[str, int], _Seen] = {}
-        """By a drafter whose drafts are in a step (none: `_PLAIN`), and the load."""
-        self._owed: dict[str, float] = {}
-        """Seconds that a drafter's steps lost to plain ones, and that have not been earned back."""
+        self._gains: dict[Arm, float] = {}
+        self._draft_seconds: dict[tuple[Arm, int], float] = {}
+        self._seen: dict[tuple[Arm, int], _Seen] = {}
+        """By whose drafts are in a step (none: `_PLAIN`), and the load."""
+        self._owed: dict[Arm, float] = {}
+        """Seconds that steps with its drafts lost to plain ones, and that have not been earned back."""
         self._numbers, self._waits = count(1), False
 
+    def measure(self) -> PassTimes:
+        """What passes take; the first step that may have drafts does it if nobody has."""
+        if self._times is None:
+            self._times = PassTimes(self._executor) if self._auto is None else self._auto.experience.times
+            self._times.reach(self._executor, _SIZES)
+        return self._times
+
     def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
-        """Give each of the requests under way its share for the next step; where somebody waits for a first token,
-        the step is kept short."""
+        if not all(isinstance(request.drafter, EmptyDrafter) for request in requests):
+            self.measure()
         number, self._waits = next(self._numbers), somebody_waits
-        shares: dict[str, int | None] = {}
+        is_plain = somebody_waits or self._looks_at_plain(number, len(requests))
+        shares: dict[Arm, int | None] = {}
         for request in requests:
-            name = request.drafter.name
-            if name not in shares:
-                joint, most = is_joint(request.drafter), None  # which tells itself what promises to pay
-                if not self._may_draft(name, len(requests), joint=joint) or self._looks_at_plain(number, len(requests)):
-                    most = 0
-                elif not joint:
-                    most = self._most_nodes(name, len(requests))
-                shares[name] = 0 if somebody_waits else most
-            request.most_nodes = shares[name]
+            arm = _arm(request)
+            if arm not in shares:
+                shares[arm] = 0 if is_plain else self._share(arm, request.drafter, len(requests))
+            request.share = shares[arm]
+
+    def _share(self, arm: Arm, drafter: Drafter, num_requests: int) -> int | None:
+        if isinstance(drafter, EmptyDrafter):
+            return 0
+        times, joint = self.measure(), is_joint(drafter)
+        if not self._may_draft(arm, num_requests, joint=joint):
+            return 0
+        # One that decides over requests together tells itself what promises to pay.
+        return None if joint else self._most_nodes(arm, num_requests, times)
 
     def learn(self, done: Sequence[tuple[Request, Step]]) -> None:
-        """From a step of all requests that answer."""
+        if self._times is None:
+            return
         rows, load = sum(1 + step.num_drafted for _, step in done), len(done).bit_length()
         drafting = max(step.seconds_draft for _, step in done)
         seconds = max(step.seconds for _, step in done) - drafting
-        names = {request.drafter.name for request, step in done if _has_drafted(request, step)} or {_PLAIN}
+        arms = {_arm(request) for request, step in done if _has_drafted(request, step)} or {_PLAIN}
         plain = len(done) / self._times.seconds(len(done), len(done))
         if all(request.drafter is not self._auto for request, _ in done):  # else it has learned from this step
             self._times.learn(rows, len(done), seconds)
         num_tokens = sum(len(step.emitted) for _, step in done)
         # While others' prompts are made ready steps are slower, and plain ones: these tell nothing of drafts.
-        for name in names if not self._waits else ():
+        for arm in arms if not self._waits else ():
             expected = (seconds + drafting) * plain
-            self._seen.setdefault((name, load), _Seen()).add(num_tokens, expected)
-            if name != _PLAIN:
+            self._seen.setdefault((arm, load), _Seen()).add(num_tokens, expected)
+            if arm != _PLAIN:
                 lost = expected * self._plain_rate(load) - num_tokens
-                self._owed[name] = self._owed.get(name, 0.0) + lost / plain
-        for name, owed in self._owed.items():
-            self._owed[name] = max(0.0, owed - _TRIALS_COST * (seconds + drafting))
+                self._owed[arm] = self._owed.get(arm, 0.0) + lost / plain
+        for arm, owed in self._owed.items():
+            self._owed[arm] = max(0.0, owed - _TRIALS_COST * (seconds + drafting))
         for request, step in done:
             if step.num_drafted:
-                name = request.drafter.name
-                gain = step.num_accepted / math.log2(1 + step.num_drafted)
-                self._gains[name] = mixed(self._gains.get(name), gain, _MEMORY)
-                self._draft_seconds[name, load] = mixed(self._draft_seconds.get((name, load)), drafting, _MEMORY)
+                arm, gain = _arm(request), step.num_accepted / math.log2(1 + step.num_drafted)
+                self._gains[arm] = mixed(self._gains.get(arm), gain, _MEMORY)
+                self._draft_seconds[arm, load] = mixed(self._draft_seconds.get((arm, load)), drafting, _MEMORY)
 
-    def _may_draft(self, name: str, num_requests: int, *, joint: bool) -> bool:
+    def _may_draft(self, arm: Arm, num_requests: int, *, joint: bool) -> bool:
         """Whether steps with drafts had the better rate, or are tried."""
         if joint and num_requests == 1:
             return True  # its own answer tells more than those before
         load = num_requests.bit_length()
-        seen = self._seen.get((name, load))
-        if seen is None or seen.number < _TRIAL or seen.rate >= MARGIN * self._plain_rate(load):
+        seen = self._seen.get((arm, load))
+        if seen is None or seen.number < _HOPELESS_STEPS:
             return True
-        if self._owed.get(name, 0.0) > 0.0:
+        gain = seen.rate / self._plain_rate(load)
+        if gain >= (MARGIN if seen.number >= _TRIAL else _HOPELESS):
+            return True
+        if self._owed.get(arm, 0.0) > 0.0:
             return False
-        del self._seen[name, load]  # what is tried now is to tell, whatever was before
+        del self._seen[arm, load]  # what is tried now is to tell, whatever was before
         return True
 
     def _plain_rate(self, load: int) -> float:
@@ -136,12 +156,12 @@ class Pace:
         is_known = (_PLAIN, num_requests.bit_length()) in self._seen
         return num_requests > 1 and (number % _PLAIN_LOOK == 0 or not is_known)
 
-    def _most_nodes(self, name: str, num_requests: int) -> int | None:
-        gain, load = self._gains.get(name, _GAIN), num_requests.bit_length()
-        drafting = self._draft_seconds.get((name, load), 0.0)
+    def _most_nodes(self, arm: Arm, num_requests: int, times: PassTimes) -> int | None:
+        gain, load = self._gains.get(arm, _GAIN), num_requests.bit_length()
+        drafting = self._draft_seconds.get((arm, load), 0.0)
 
         def rate(nodes: int) -> float:
-            took = self._times.seconds(num_requests * (1 + nodes), num_requests)
+            took = times.seconds(num_requests * (1 + nodes), num_requests)
             return (1 + gain * math.log2(1 + nodes)) / (took + (drafting if nodes else 0.0))
 
         best = max(_NODES, key=rate)
@@ -150,5 +170,9 @@ class Pace:
         return best if best < _NODES[-1] else None
 
 
+def _arm(request: Request) -> Arm:
+    return request.drafter.name, request.has_image
+
+
 def _has_drafted(request: Request, step: Step) -> bool:
-    return step.num_drafted > 0 or (request.most_nodes != 0 and step.seconds_draft > _SPENT * step.seconds)
+    return step.num_drafted > 0 or (request.share != 0 and step.seconds_draft > _SPENT * step.seconds)
