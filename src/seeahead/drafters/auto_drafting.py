@@ -66,13 +66,13 @@ class AutoDrafting(PlannedDrafting):
         self._past: list[Feedback] = []
         self._led = ""
         self._pool = self._empty()
-        self._rate, self._spent, self._looks, self._rested, self._naps = 0.0, 0.0, False, 0, 0
+        self._rate, self._spent, self._looks, self._rests, self._rested, self._naps = 0.0, 0.0, False, True, 0, 0
         self._pair: tuple[str, str] | None = None
         self._seconds, self._number, self._num_requests = drafter.shares(), 0, drafter.num_requests
         drafter.experience.times.begin()
         # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
         lead, promise = self._promising()
-        if drafter.num_requests == 1 and promise.rate > 1 / self._seconds[0]:
+        if drafter.num_requests == 1 and drafter.experience.has_credit and promise.rate > 1 / self._seconds[0]:
             self._start(lead)
 
     def plan(self, budget: int) -> Plan[Draft]:
@@ -82,7 +82,7 @@ class AutoDrafting(PlannedDrafting):
             if self._pays(name):
                 with self._timed(name):
                     pool.add_draft(name, (yield from plan_of(drafting, budget)))
-        if self._naps and not pool.nodes and self._num_requests == self._drafter.num_requests:
+        if not pool.nodes and self._may_rest():
             self._naps -= 1
             self._drafter.rates.append(self._rate)
             return Draft()
@@ -100,17 +100,20 @@ class AutoDrafting(PlannedDrafting):
                 yield from self._ask(second)
         self._number, _ = self._best(budget)
         self._number = max(self._number, self._tries(budget))
-        self._rested = self._rested + 1 if lead is None and not self._number else 0
+        self._rests = lead is None and not self._number
+        self._rested = self._rested + 1 if self._rests else 0
         self._naps = self._nap()
         return pool.draft(self._number)
 
     def accept(self, feedback: Feedback) -> None:
-        self._own.took(len(feedback.tokens), self._seconds[self._number] + self._spent, self._num_requests)
+        gain = self._own.took(len(feedback.tokens), self._seconds[self._number] + self._spent, self._num_requests)
+        if self._num_requests == 1:
+            self._drafter.experience.settle(None if self._rests else gain)
         # A step may come without a plan: it says nothing of what was proposed before.
         if self._pool.asked:
             self._learn(feedback)
             self._pool = self._empty()
-        self._pair, self._number, self._spent = None, 0, 0.0
+        self._pair, self._number, self._spent, self._rests = None, 0, 0.0, True
         for drafting in self._draftings.values():
             drafting.accept(feedback)
         for model in self._models.values():
@@ -147,7 +150,7 @@ class AutoDrafting(PlannedDrafting):
 
     def _lead(self, budget: int) -> str | None:
         """The model that is to grow the tree, if one pays: if its step is faster than one without it."""
-        if not self._names:
+        if not self._names or not self._may_lose:
             return None
         seconds = [one + self._spent for one in self._seconds]
         _, least = best_number(self._scores()[:budget], lambda number, tokens: tokens / seconds[number])
@@ -159,6 +162,15 @@ class AutoDrafting(PlannedDrafting):
             each = 1 + self._nap()
             self._looks = self._own.rests(each) % _LOOK < each or self._is_untried(_TRIED[0])
         return name if pays or self._looks else None
+
+    @property
+    def _may_lose(self) -> bool:
+        """Whether a model may be asked: of requests that share passes whoever runs them says so."""
+        return self._drafter.num_requests > 1 or self._drafter.experience.has_credit
+
+    def _may_rest(self) -> bool:
+        """Whether no model is thought of in this step."""
+        return (self._naps > 0 or not self._may_lose) and self._num_requests == self._drafter.num_requests
 
     def _nap(self) -> int:
         """As many steps as steps have rested in a row, the first apart."""

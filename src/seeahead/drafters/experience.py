@@ -37,6 +37,8 @@ _GAIN = 0.5
 _SPEED_UP, _KIND_STEPS = 1.0, 4.0
 """What steps of single requests gain over plain ones, before any, and those of more a share of it; and how many of an
 answer's own weigh as much as those of its kind."""
+_CREDIT, _MOST_CREDIT, _REFILL = 8.0, 64.0, 0.01
+"""Plain steps that drafting may lose at first, and at most after it has gained; and what each step without adds."""
 _STEPS = 12
 """Of an answer, over which what a drafter's start costs is spread."""
 
@@ -95,6 +97,7 @@ class Experience:
         self.gains: dict[tuple[str, Kind], float] = {}
         self.num_rests: defaultdict[Kind, int] = defaultdict(int)
         self.num_leads: defaultdict[Kind, int] = defaultdict(int)
+        self._credit = _CREDIT
         self.steps: dict[tuple[Kind, int], tuple[float, float]] = {}
         """By load: tokens of a step, and its seconds in plain steps, of late."""
         self._levels: dict[tuple[str, int], tuple[float, int]] = {}
@@ -160,6 +163,15 @@ class Experience:
     def started(self, name: str, seconds: float) -> None:
         self._starts[name] = self._cost(self.start_seconds(name), self._starts.get(name), seconds)
 
+    def settle(self, gain: float | None) -> None:
+        """A step of a single answer with drafts brought so many plain steps more than it took; None: one without."""
+        self._credit = min(self._credit + (_REFILL if gain is None else gain), _MOST_CREDIT)
+
+    @property
+    def has_credit(self) -> bool:
+        """Whether drafting may lose something: whatever it promises, it has not lost much more than it has gained."""
+        return self._credit > 0.0
+
     def _cost(self, known: float, before: tuple[float, int] | None, seconds: float) -> tuple[float, int]:
         """With how often it was seen: what is guessed counts as one such time, and the last few count most."""
         number = 1 if before is None else before[1] + 1
@@ -201,8 +213,9 @@ class OwnExperience:
         """What its start costs each step."""
         return 0.0 if has_started else self._shared.start_seconds(name) / _STEPS
 
-    def took(self, num_tokens: int, seconds: float, num_requests: int) -> None:
-        """A step of this answer, and its share of the seconds of so many requests."""
+    def took(self, num_tokens: int, seconds: float, num_requests: int) -> float:
+        """A step of this answer, and its share of the seconds of so many requests. Returns what it brought beyond plain
+        steps in these seconds, in tokens."""
         plain, load = seconds / self._plain(num_requests), num_requests.bit_length()
         tokens, lasted = self._steps(load)
         self._shared.steps[self._kind, load] = (
@@ -210,6 +223,7 @@ class OwnExperience:
         )
         self._num_tokens += num_tokens
         self._lasted += plain
+        return num_tokens - plain
 
     def rate(self, num_requests: int) -> float:
         """Tokens a second of its share in steps of this answer, and as long as it is short of others of its kind."""
