@@ -16,8 +16,8 @@ class TableTimes:
     def seconds(self, rows: int, num_requests: int = 1) -> float:
         return 1.0 + self.per_row * (rows - 1)
 
-    def plain(self) -> float:
-        return 1.0
+    def plain(self, num_requests: int = 1) -> float:
+        return self.seconds(num_requests, num_requests)
 
     def has_tried(self, rows: int, num_requests: int) -> bool:
         return True

@@ -12,6 +12,8 @@ from seeahead.drafters.pace import Pace
 from seeahead.serve.owner import Owner
 from seeahead.testing import tiny_model, tiny_processor
 
+AUTO, OTHER, PLAIN = ("auto", False), ("other", False), pace_module._PLAIN
+
 
 @pytest.fixture
 def passes(monkeypatch):
@@ -58,43 +60,66 @@ def test_auto_drafts_beside_others_where_that_has_paid(others, drafts):
     """Alone its own answer tells it more."""
     pace, requests = pace_of("auto", 1 + others)
     load = len(requests).bit_length()
-    pace._seen = {("auto", load): seen(10.0), ("other", load): seen(99.0), ("", load): seen(9.5)}
-    pace._owed = {"auto": 1.0}
+    pace._seen = {(AUTO, load): seen(10.0), (OTHER, load): seen(99.0), (PLAIN, load): seen(9.5)}
+    pace._owed = {AUTO: 1.0}
     assert set_often(pace, requests, 20) == [None if drafts else 0] * 20
-    pace._seen["auto", load] = seen(11.0)
+    pace._seen[AUTO, load] = seen(11.0)
     assert set_often(pace, requests, 2) == [None, None]
 
 
 def test_what_lost_is_tried_again_once_its_seconds_are_few_beside_all():
     pace, requests = pace_of("auto", 2)
-    pace._seen = {("auto", 2): seen(0.5), ("", 2): seen(1.0)}
+    pace._seen = {(AUTO, 2): seen(0.5), (PLAIN, 2): seen(1.0)}
     pace._times.seconds = lambda rows, num_requests=1: 0.1
-    pace._owed = {"auto": 0.0095}
+    pace._owed = {AUTO: 0.0095}
     for _ in range(9):
         assert set_often(pace, requests, 1) == [0]
         pace.learn([(request, step_of(0.1)) for request in requests])
     pace.learn([(request, step_of(0.1)) for request in requests])
     assert set_often(pace, requests, 1) == [None]
-    assert ("auto", 2) not in pace._seen, "what is tried now is to tell"
+    assert (AUTO, 2) not in pace._seen, "what is tried now is to tell"
 
 
-@pytest.mark.parametrize(("emitted", "pays"), [(1, False), (20, True)])
-def test_a_trial_goes_on_for_some_steps_and_decides(emitted, pays):
+@pytest.mark.parametrize(
+    ("emitted", "num_steps", "pays"),
+    [(1, pace_module._HOPELESS_STEPS, False), (2, pace_module._TRIAL, False), (20, pace_module._TRIAL, True)],
+)
+def test_a_trial_goes_on_for_some_steps_and_decides(emitted, num_steps, pays):
     pace, requests = pace_of("auto", 2)
-    pace._seen = {("", 2): seen(1.0)}
+    pace._seen = {(PLAIN, 2): seen(1.0)}
     pace._times.seconds = lambda rows, num_requests=1: 0.1
-    for _ in range(pace_module._TRIAL):
+    for _ in range(num_steps):
         assert set_often(pace, requests, 1) == [None]
-        pace.learn([(request, step_of(0.2, 0.1, emitted)) for request in requests])
+        pace.learn([(request, step_of(0.21, 0.1, emitted)) for request in requests])
     assert set_often(pace, requests, 1) == [None if pays else 0]
-    assert (pace._owed["auto"] > 0) is not pays
+    assert (pace._owed[AUTO] > 0) is not pays
+
+
+def test_what_does_not_pay_for_text_may_pay_for_images():
+    pace, requests = pace_of("auto", 2)
+    requests[1].__dict__["has_image"] = True
+    pace._seen = {(AUTO, 2): seen(0.5), (PLAIN, 2): seen(1.0)}
+    pace._owed = {AUTO: 1.0}
+    pace.set(requests, somebody_waits=False)
+    assert [request.share for request in requests] == [0, None]
+
+
+@pytest.mark.parametrize("drafter", ["none", "lookup"])
+def test_batches_are_tried_as_a_server_s_requests_are(passes, drafter):
+    """Where nothing is drafted nothing is measured."""
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), drafter)
+    prompts = [{"prompt": "one two one two one", "max_new_tokens": 30}] * 4
+    replies = engine.generate_batch(prompts)
+    assert [one.token_ids for one in replies] == [engine.with_drafter("none").generate(**prompts[0]).token_ids] * 4
+    assert bool(passes) == (drafter != "none")
+    assert ((PLAIN, 3) in engine._pace._seen) == (drafter != "none")
 
 
 def test_what_pays_is_held_against_plain_steps_again_and_again():
     pace, requests = pace_of("auto", 2)
-    pace._seen = {("auto", 2): seen(20.0)}
+    pace._seen = {(AUTO, 2): seen(20.0)}
     assert set_often(pace, requests, 2) == [0, 0], "nothing to hold it against"
-    pace._seen["", 2] = seen(10.0)
+    pace._seen[PLAIN, 2] = seen(10.0)
     assert set_often(pace, requests, 30) == [None] * 13 + [0] + [None] * 15 + [0]
 
 

@@ -94,7 +94,7 @@ def page(opened):
 @pytest.fixture
 def slow(here, monkeypatch):
     step = here.owner._batch.step
-    monkeypatch.setattr(here.owner._batch, "step", lambda: (time.sleep(0.05), step())[1])
+    monkeypatch.setattr(here.owner._batch, "step", lambda **given: (time.sleep(0.05), step(**given))[1])
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_a_body_that_goes_on_after_its_refusal_ends(hasty):
 
 def test_a_slow_answer_is_no_slow_request(hasty, monkeypatch):
     step = hasty.owner._batch.step
-    monkeypatch.setattr(hasty.owner._batch, "step", lambda: (time.sleep(0.2), step())[1])
+    monkeypatch.setattr(hasty.owner._batch, "step", lambda **given: (time.sleep(0.2), step(**given))[1])
     assert sent(hasty, chat("one two", max_tokens=8))[0] == 200
 
 

@@ -34,7 +34,7 @@ def stopped(**limits):
     """A server of one place that takes no step until the event is set; one request has the place."""
     with serving(OwnerLimits(num_at_once=1, **limits), max_new_tokens=400) as served, ExitStack() as others:
         may_go, step = threading.Event(), served.owner._batch.step
-        served.owner._batch.step = lambda: (may_go.wait(PATIENCE), step())[1]
+        served.owner._batch.step = lambda **given: (may_go.wait(PATIENCE), step(**given))[1]
         others.callback(may_go.set)
         others.enter_context(asking(served, chat("one", max_tokens=400)))
         eventually(lambda: served.owner.num_running == 1)
@@ -228,7 +228,7 @@ def test_who_is_not_answered_when_the_server_ends_is_told(monkeypatch):
     monkeypatch.setattr(run, "_GRACE_SECONDS", 3.0)
     with serving(OwnerLimits(num_at_once=1), max_new_tokens=400) as served:
         step = served.owner._batch.step
-        served.owner._batch.step = lambda: (time.sleep(0.05), step())[1]
+        served.owner._batch.step = lambda **given: (time.sleep(0.05), step(**given))[1]
         body = chat("one", max_tokens=400)
         with asking(served, {**body, "stream": True}) as first, asking(served, body) as second:
             eventually(lambda: (served.owner.num_running, served.owner.num_waiting) == (1, 1))

@@ -56,7 +56,7 @@ def counted(served, name, **labels):
 def slow(served, monkeypatch):
     """Every step of the model takes a while."""
     step = served.owner._batch.step
-    monkeypatch.setattr(served.owner._batch, "step", lambda: (time.sleep(0.05), step())[1])
+    monkeypatch.setattr(served.owner._batch, "step", lambda **given: (time.sleep(0.05), step(**given))[1])
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -72,7 +72,7 @@ def test_an_answer_ends_with_its_client(served, slow, stream):
 def test_a_client_may_leave_while_it_waits():
     with serving(OwnerLimits(num_at_once=1), max_new_tokens=400) as served:
         step = served.owner._batch.step
-        served.owner._batch.step = lambda: (time.sleep(0.05), step())[1]
+        served.owner._batch.step = lambda **given: (time.sleep(0.05), step(**given))[1]
         with asking(served, chat("one", max_tokens=400)):
             eventually(lambda: served.owner.num_running == 1)
             with asking(served, chat("two")):

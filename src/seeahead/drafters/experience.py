@@ -37,8 +37,9 @@ _GAIN = 0.5
 _SPEED_UP, _KIND_STEPS = 1.0, 4.0
 """What steps of single requests gain over plain ones, before any, and those of more a share of it; and how many of an
 answer's own weigh as much as those of its kind."""
-_CREDIT, _MOST_CREDIT, _REFILL = 8.0, 64.0, 0.01
-"""Plain steps that drafting may lose at first, and at most after it has gained; and what each step without adds."""
+_CREDIT, _MOST_CREDIT, _MOST_LOST, _REFILL = 8.0, 64.0, 2.0, 0.01
+"""Plain steps that drafting may lose at first, and at most after it has gained; those that one step may be taken to
+lose, since what passes take may have been measured on a busy machine; and what each step without drafts adds."""
 _STEPS = 12
 """Of an answer, over which what a drafter's start costs is spread."""
 
@@ -165,7 +166,8 @@ class Experience:
 
     def settle(self, gain: float | None) -> None:
         """A step of a single answer with drafts brought so many plain steps more than it took; None: one without."""
-        self._credit = min(self._credit + (_REFILL if gain is None else gain), _MOST_CREDIT)
+        change = _REFILL if gain is None else max(gain, -_MOST_LOST)
+        self._credit = min(self._credit + change, _MOST_CREDIT)
 
     @property
     def has_credit(self) -> bool:
@@ -219,7 +221,8 @@ class OwnExperience:
         plain, load = seconds / self._plain(num_requests), num_requests.bit_length()
         tokens, lasted = self._steps(load)
         self._shared.steps[self._kind, load] = (
-            mixed(tokens, num_tokens, _LONG_MEMORY), mixed(lasted, plain, _LONG_MEMORY)
+            mixed(tokens, num_tokens, _LONG_MEMORY),
+            mixed(lasted, plain, _LONG_MEMORY),
         )
         self._num_tokens += num_tokens
         self._lasted += plain
