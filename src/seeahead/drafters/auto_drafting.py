@@ -83,7 +83,7 @@ class AutoDrafting(PlannedDrafting):
                 with self._timed(name):
                     pool.add_draft(name, (yield from plan_of(drafting, budget)))
         if not pool.nodes and self._may_rest():
-            self._naps -= 1
+            self._naps = max(self._naps - 1, 0)
             self._drafter.rates.append(self._rate)
             return Draft()
         self._num_requests, self._seconds = self._drafter.num_requests, self._drafter.shares()
