@@ -41,6 +41,14 @@ def test_a_server_times_each_size_once(passes, drafter):
     assert 0 < times.seconds(1) <= times.seconds(64) <= times.seconds(128) <= times.seconds(500)
 
 
+def test_those_who_share_a_drafter_measure_once(passes):
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")
+    for one in (engine, engine.with_drafter(engine.drafter)):
+        one.generate_batch([{"prompt": "one two", "max_new_tokens": 4}] * 2)
+    assert passes == [1, 1, 2, 4, 8, 16, 32, 64, 128]
+    assert len(engine.drafter.experience.times._measured) == 128
+
+
 @pytest.mark.parametrize("with_auto", [False, True])
 def test_each_step_is_learned_from_once(monkeypatch, with_auto):
     engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")

@@ -100,7 +100,8 @@ class PassTimes:
 
     def reach(self, executor: Executor, sizes: Sequence[int]) -> None:
         """Measure larger passes as well, each once: they take long, and steps will tell."""
-        if self._measured[0] <= _SLOW_SECONDS:
+        sizes = [size for size in sizes if size > len(self._measured)]
+        if sizes and self._measured[0] <= _SLOW_SECONDS:
             known = {len(self._measured): self._measured[-1]}
             self._measured += passes_between(known | _timed(executor, sizes, 1), executor)[1:]
             self._said.clear()
