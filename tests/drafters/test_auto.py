@@ -205,8 +205,9 @@ def test_drafting_that_has_lost_what_it_may_rests_until_that_is_little_beside_al
         lost += sum(0.05 * step.num_drafted - step.num_accepted for step in done)
         num_steps += len(done)
     assert 7 < lost < 9 + 0.01 * num_steps, "of plain steps"
+    experience.settle(-2.0)
     assert not experience.has_credit
-    experience.settle(2.0)
+    experience.settle(3.0)
     assert experience.has_credit
 
 
@@ -219,6 +220,15 @@ def test_gains_are_credit_for_a_while():
     assert experience.has_credit
     experience.settle(-1.0)
     assert not experience.has_credit
+
+
+def test_what_one_level_does_not_pay_for_several_may():
+    """Passes are filled up: the third row costs more than a token is worth, and those after it nothing."""
+    experience = TableExperience()
+    experience.times.seconds = lambda rows, num_requests=1: 1.0 if rows <= 2 else 2.5
+    done, request = answered(auto(RIGHT, experience=experience))
+    assert request.answer == PLAIN
+    assert max(step.depth for step in done) > 4, "and no step had two levels"
 
 
 def test_requests_that_share_passes_share_models():

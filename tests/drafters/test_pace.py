@@ -13,6 +13,7 @@ from seeahead.serve.owner import Owner
 from seeahead.testing import tiny_model, tiny_processor
 
 AUTO, OTHER, PLAIN = ("auto", False), ("other", False), pace_module._PLAIN
+FIRST = pace_module._FIRST
 
 
 @pytest.fixture
@@ -88,19 +89,23 @@ def test_what_lost_is_tried_again_once_its_seconds_are_few_beside_all():
     assert (AUTO, 2) not in pace._seen, "what is tried now is to tell"
 
 
+@pytest.mark.parametrize("drafter", ["auto", "lookup"])
 @pytest.mark.parametrize(
     ("emitted", "num_steps", "pays"),
-    [(1, pace_module._HOPELESS_STEPS, False), (2, pace_module._TRIAL, False), (20, pace_module._TRIAL, True)],
+    [(1, FIRST, False), (2, FIRST + pace_module._TRIAL, False), (20, FIRST + pace_module._TRIAL, True)],
 )
-def test_a_trial_goes_on_for_some_steps_and_decides(emitted, num_steps, pays):
-    pace, requests = pace_of("auto", 2)
-    pace._seen = {(PLAIN, 2): seen(1.0)}
+def test_a_trial_goes_on_for_some_steps_and_decides(drafter, emitted, num_steps, pays):
+    """A part of the requests begins, but of a drafter that decides over all of them."""
+    pace, requests = pace_of(drafter, 8)
+    pace._seen = {(PLAIN, 4): seen(1.0)}
     pace._times.seconds = lambda rows, num_requests=1: 0.1
-    for _ in range(num_steps):
-        assert set_often(pace, requests, 1) == [None]
+    for number in range(num_steps):
+        pace.set(requests, somebody_waits=False)
+        num_drafting = sum(request.share != 0 for request in requests)
+        assert num_drafting == (2 if drafter == "lookup" and number < FIRST else 8)
         pace.learn([(request, step_of(0.21, 0.1, emitted)) for request in requests])
-    assert set_often(pace, requests, 1) == [None if pays else 0]
-    assert (pace._owed[AUTO] > 0) is not pays
+    assert (set_often(pace, requests, 1) != [0]) is pays
+    assert (pace._owed[drafter, False] > 0) is not pays
 
 
 def test_what_does_not_pay_for_text_may_pay_for_images():
@@ -152,7 +157,7 @@ def pace_of(drafter, num_requests):
 
 
 def seen(rate):
-    return pace_module._Seen(rate, 1.0, pace_module._TRIAL)
+    return pace_module._Seen(rate, 1.0, 1.0, pace_module._TRIAL)
 
 
 def step_of(seconds, drafting=0.0, emitted=1):

@@ -31,6 +31,8 @@ _MOST_LOOKED_AT = 12
 """Nodes after which a second drafter is asked."""
 _TRIED = (3, 7, 15)
 """Nodes of trees that are tried once or twice."""
+_MOST_AHEAD = 8
+"""Levels that are looked ahead, to see whether going on pays."""
 _LOOK = 64
 """Steps after which another model is asked beside the leading one, or one where none paid, to see whether it pays by
 now."""
@@ -240,7 +242,7 @@ class AutoDrafting(PlannedDrafting):
         model = yield from self._read(name, _NUM_CHILDREN)
         pool, places, limits = self._pool, {ROOT: ROOT}, self._drafter.limits
         chosen, ready = [ROOT], list[int]()
-        for _ in range(min(limits.depth, budget) - 1 if model is not None else 0):
+        for left in range(min(limits.depth, budget) - 1 if model is not None else 0, 0, -1):
             assert model is not None
             # Nodes that are not expanded while their parents are, after which the answer may go on.
             ready = [node for node in ready if node not in places]
@@ -248,10 +250,20 @@ class AutoDrafting(PlannedDrafting):
             # What others have said of a node's children is worth no second time.
             gains = {node: pool.nodes[node].score * (1.0 - pool.covered(node)) for node in ready}
             chosen = sorted(sorted(ready, key=gains.__getitem__, reverse=True)[: limits.width])
-            further = self._best(budget, [gains[node] for node in chosen], self._level(name))
-            if further[1] <= self._best(budget)[1]:
+            if not self._goes_on(name, [gains[node] for node in chosen], min(left, _MOST_AHEAD), budget):
                 return
             yield from self._expand(name, model, chosen, places, _NUM_CHILDREN)
+
+    def _goes_on(self, name: str, gains: Sequence[float], most: int, budget: int) -> bool:
+        """Whether the next level of the leading model pays, or several: the next number of rows that passes are filled
+        up to may cost more than one level brings. No child is likelier than its parent."""
+        least, level, further = self._best(budget)[1], self._level(name), list[float]()
+        for number in range(1, most + 1):
+            further += gains
+            gains = [gain * self._own.followed(name) for gain in gains]
+            if number.bit_count() == 1 and self._best(budget, further, number * level)[1] > least:
+                return True
+        return False
 
     def _ask(self, name: str) -> Plan[None]:
         """What another model says after the nodes of the tree, in as few passes as it can."""

@@ -32,10 +32,14 @@ Arm = tuple[str, bool]
 _PLAIN = "", False  # the name of no drafter
 _SPENT = 0.05
 """Of a step, from which on drafting has cost something, also where nothing came of it."""
-_TRIAL = 8
-"""Steps with drafts that are tried at a load: in the first of them models have prompts to read."""
-_HOPELESS_STEPS, _HOPELESS = 3, 0.7
-"""Steps of a trial after which it ends where they had so small a part of the rate of plain ones."""
+_FIRST, _TRIAL = 3, 6
+"""Steps with drafts that are tried at a load: the first ones, in which models have prompts to read, and more of them
+where these were not hopeless."""
+_HOPELESS = 0.5
+"""Of the rate of plain steps, that the tokens which drafts brought beyond these had for the seconds beyond theirs."""
+_PART = 4
+"""One of so many requests drafts in the first steps, since most trials at high loads fail. One drafter that decides
+over requests together has all of them: it counts on sharing its models' passes."""
 _TRIALS_COST = 0.01
 """Of all seconds, at most, so that rests are as long as what was tried has cost."""
 _PLAIN_LOOK = 16
@@ -44,21 +48,28 @@ _PLAIN_LOOK = 16
 
 @dataclass
 class _Seen:
-    """Of steps of one kind at one load, the last ones most: tokens, and how many plain steps of as many requests were
-    expected to yield in the same seconds."""
+    """Of steps of one kind at one load, the last ones most: tokens, how many plain steps of as many requests were
+    expected to yield in the same seconds, and how many as many plain steps."""
 
     tokens: float = 0.0
     expected: float = 0.0
+    plain: float = 0.0
     number: int = 0
 
-    def add(self, tokens: float, expected: float) -> None:
+    def add(self, tokens: float, expected: float, plain: float) -> None:
         self.tokens = _MEMORY * self.tokens + tokens
         self.expected = _MEMORY * self.expected + expected
+        self.plain = _MEMORY * self.plain + plain
         self.number += 1
 
     @property
     def rate(self) -> float:
         return self.tokens / self.expected
+
+    def further(self, plain_rate: float) -> float:
+        """Rate of what came beyond plain steps, for what it took beyond them, over that of these."""
+        seconds = self.expected * plain_rate - self.plain
+        return (self.tokens - self.plain) / seconds if seconds > 0 else math.inf
 
 
 class Pace:
@@ -73,6 +84,10 @@ class Pace:
         self._draft_seconds: dict[tuple[Arm, int], float] = {}
         self._seen: dict[tuple[Arm, int], _Seen] = {}
         """By whose drafts are in a step (none: `_PLAIN`), and the load."""
+        self._firsts: dict[tuple[Arm, int], _Seen] = {}
+        """Of the first steps of a trial."""
+        self._tried_first = set[Arm]()
+        """In the step under way."""
         self._owed: dict[Arm, float] = {}
         """Seconds that steps with its drafts lost to plain ones, and that have not been earned back."""
         self._numbers, self._waits = count(1), False
@@ -89,12 +104,17 @@ class Pace:
             self.measure()
         number, self._waits = next(self._numbers), somebody_waits
         is_plain = somebody_waits or self._looks_at_plain(number, len(requests))
-        shares: dict[Arm, int | None] = {}
+        arms = dict[Arm, list[Request]]()
         for request in requests:
-            arm = _arm(request)
-            if arm not in shares:
-                shares[arm] = 0 if is_plain else self._share(arm, request.drafter, len(requests))
-            request.share = shares[arm]
+            arms.setdefault(_arm(request), []).append(request)
+        self._tried_first.clear()
+        for arm, own in arms.items():
+            share, most = 0 if is_plain else self._share(arm, own[0].drafter, len(requests)), len(own)
+            if share != 0 and self._tries_first(arm, len(requests)):
+                self._tried_first.add(arm)
+                most = len(own) if is_joint(own[0].drafter) else max(len(requests) // _PART, 1)
+            for place, request in enumerate(own):
+                request.share = share if place < most else 0
 
     def _share(self, arm: Arm, drafter: Drafter, num_requests: int) -> int | None:
         if isinstance(drafter, EmptyDrafter):
@@ -119,7 +139,8 @@ class Pace:
         # While others' prompts are made ready steps are slower, and plain ones: these tell nothing of drafts.
         for arm in arms if not self._waits else ():
             expected = (seconds + drafting) * plain
-            self._seen.setdefault((arm, load), _Seen()).add(num_tokens, expected)
+            seen = self._firsts if arm in self._tried_first else self._seen
+            seen.setdefault((arm, load), _Seen()).add(num_tokens, expected, len(done))
             if arm != _PLAIN:
                 lost = expected * self._plain_rate(load) - num_tokens
                 self._owed[arm] = self._owed.get(arm, 0.0) + lost / plain
@@ -135,17 +156,23 @@ class Pace:
         """Whether steps with drafts had the better rate, or are tried."""
         if joint and num_requests == 1:
             return True  # its own answer tells more than those before
-        load = num_requests.bit_length()
-        seen = self._seen.get((arm, load))
-        if seen is None or seen.number < _HOPELESS_STEPS:
-            return True
-        gain = seen.rate / self._plain_rate(load)
-        if gain >= (MARGIN if seen.number >= _TRIAL else _HOPELESS):
-            return True
-        if self._owed.get(arm, 0.0) > 0.0:
-            return False
-        del self._seen[arm, load]  # what is tried now is to tell, whatever was before
+        key, plain = (arm, num_requests.bit_length()), self._plain_rate(num_requests.bit_length())
+        seen, first = self._seen.get(key), self._firsts.get(key)
+        if seen is not None:
+            pays = seen.number < _TRIAL or seen.rate >= MARGIN * plain
+        else:
+            pays = first is None or first.number < _FIRST or first.further(plain) >= _HOPELESS
+        if pays or self._owed.get(arm, 0.0) > 0.0:
+            return pays
+        self._seen.pop(key, None)  # what is tried now is to tell, whatever was before
+        self._firsts.pop(key, None)
         return True
+
+    def _tries_first(self, arm: Arm, num_requests: int) -> bool:
+        """Whether the next step of so many requests is one of the first that are tried."""
+        key = arm, num_requests.bit_length()
+        first = self._firsts.get(key)
+        return num_requests > 1 and key not in self._seen and (first is None or first.number < _FIRST)
 
     def _plain_rate(self, load: int) -> float:
         plain = self._seen.get((_PLAIN, load))
