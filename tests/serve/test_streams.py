@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from seeahead.reply import Piece
-from seeahead.serve import answers, app, memory, owner
+from seeahead.serve import answers, app, memory
 from seeahead.serve.answers import EventStream
 from seeahead.serve.metrics import Metrics
 from seeahead.serve.owner import OwnerLimits
@@ -234,15 +234,28 @@ def test_the_client_for_asyncio_streams(served):
 
 def test_memory_is_given_back_after_images_also_where_they_are_refused(served, monkeypatch):
     """What it spares, benchmarks/serve_fuzz.py measures."""
-    given = []
-    monkeypatch.setattr(owner, "give_back", lambda: given.append(0))
+    given, give_back = [], memory.give_back
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(0))
+    monkeypatch.setattr(served.owner, "_leftovers", memory.Leftovers(0.01))
     assert sent(served, chat("x", max_tokens=1))[0] == 200
     assert given == []
     assert sent(served, chat("data:image/png;base64,AAAA", "x"))[0] == 400
     eventually(lambda: given == [0])
     assert sent(served, chat(IMAGE, "x", max_tokens=1))[0] == 200
-    eventually(lambda: given == [0, 0, 0])  # when they are decoded, and when they are read
-    assert memory.give_back() in (0, 1)
+    eventually(lambda: len(given) > 1)  # when they are decoded, and when they are read
+    assert give_back() in (0, 1)
+
+
+def test_memory_is_given_back_once_for_all_who_are_done_within_a_moment(monkeypatch):
+    given = []
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(0))
+    leftovers = memory.Leftovers(0.2)
+    for _ in range(5):
+        leftovers.give_back_soon()
+    assert given == []
+    eventually(lambda: given == [0])
+    leftovers.give_back_soon()
+    eventually(lambda: given == [0, 0])
 
 
 def test_an_answer_leaves_nothing_behind_in_a_cycle(served, slow, monkeypatch):

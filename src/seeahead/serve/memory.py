@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import sys
+import threading
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,6 +29,27 @@ class _Entry:
     kept: Kept
     images: bytes
     seen: Any  # what the family's model was; another one reads everything anew
+
+
+class Leftovers:
+    """Memory that images have left behind goes back soon. Looking for it takes some milliseconds of a core, in which
+    answers are slower, so those who are done within a second share it."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self._seconds, self._is_due, self._lock = seconds, False, threading.Lock()
+
+    def give_back_soon(self) -> None:
+        with self._lock:
+            is_due, self._is_due = self._is_due, True
+        if not is_due:
+            timer = threading.Timer(self._seconds, self._give_back)
+            timer.daemon = True
+            timer.start()
+
+    def _give_back(self) -> None:
+        with self._lock:
+            self._is_due = False
+        give_back()
 
 
 class Slots:

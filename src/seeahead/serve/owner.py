@@ -25,7 +25,7 @@ from seeahead.prompt import Prompt
 from seeahead.records import Step
 from seeahead.request import Request
 from seeahead.serve.logprobs import Watcher
-from seeahead.serve.memory import Slots, give_back, images_of, share_memory
+from seeahead.serve.memory import Leftovers, Slots, images_of, share_memory
 from seeahead.serve.room import Hold, Room
 from seeahead.serve.settings import READERS, OwnerLimits
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
@@ -52,7 +52,7 @@ class Owner:
         self._running: dict[Request, Ticket] = {}
         self.pace = Pace(engine.target.executor, [one.drafter for one in self._engines.values()])
         self._batch = self._empty()
-        self._slots = Slots(self.limits.num_kept)
+        self._slots, self._leftovers = Slots(self.limits.num_kept), Leftovers()
         self._changed = threading.Condition()
         self._num_reading = 0
         self.room = Room(self.limits.image_bytes, self._image_bytes)
@@ -135,7 +135,7 @@ class Owner:
             held.clear()  # a pool holds what it has not begun, also where nobody waits for it any more
             self._num_reading -= len(wanted)
             if has_images:
-                self._readers.submit(give_back)
+                self._leftovers.give_back_soon()
         return tickets
 
     def _read(
@@ -286,7 +286,7 @@ class Owner:
         with request.failing():
             self._slots.keep(request, ticket.images, self.engine.family)
         if request.inputs.extras:  # its images were held until they were read
-            self._readers.submit(give_back)
+            self._leftovers.give_back_soon()
 
     def _fail_all(self, error: SeeaheadError) -> None:
         for request, ticket in list(self._running.items()):
