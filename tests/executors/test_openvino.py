@@ -240,7 +240,7 @@ def test_rounded_weights_are_a_target_of_their_own_drafted_exactly(precision, lo
 @pytest.mark.parametrize("model_type", ["llava", "gemma3", "qwen2_vl"])
 def test_graphs_for_one_number_of_tokens_say_what_the_general_one_says(model_type, monkeypatch):
     fixed = on_openvino(model_type)
-    assert fixed.executor.limits.fixed_rows == (1, 8, 16, 24)
+    assert fixed.executor.limits.fixed_rows == (1, 8, 16, 32)
     monkeypatch.setattr(compiled, "_MOST_BYTES", 0)
     general = on_openvino(model_type)
     assert general.executor.limits.fixed_rows == ()

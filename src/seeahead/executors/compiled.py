@@ -48,7 +48,7 @@ def row_step(precision: str) -> int:
 def fixed_sizes(path: Path, step: int) -> tuple[int, ...]:
     """The numbers of tokens that have a graph of their own."""
     number = _MOST_BYTES // max(path.with_suffix(".bin").stat().st_size, 1)
-    return (1, step, 2 * step, 3 * step)[:number]
+    return (1, step, 2 * step, 4 * step)[:number]
 
 
 class Graphs:
