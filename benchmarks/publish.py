@@ -28,7 +28,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "bench-tabed": ("TABED: views of a prompt", "what each view brings, and mixing them"),
     "bench-three-tasks": (
         "The three tasks of Gagrani et al. 2024",
-        "drafters without and with sight, by task and recipe",
+        "drafters without and with sight, by task, trees and chains",
     ),
 }
 """Title and purpose of pages, by the name of their record."""
