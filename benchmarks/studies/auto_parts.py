@@ -30,6 +30,7 @@ from seeahead.bench.suites import load_suite
 from seeahead.data.suite import Item, Suite
 from seeahead.drafters.auto import AutoDrafter
 from seeahead.drafters.auto_drafting import AutoDrafting
+from seeahead.drafters.auto_models import AutoModels
 from seeahead.drafters.base import DraftModel
 from seeahead.drafters.calibration import Facts, OwnCalibration
 from seeahead.drafters.experience import Experience
@@ -123,16 +124,22 @@ class ShiftedModel:
         return (yield from self._model.expand(tokens, parents)).roll(1, -1)
 
 
+class ShiftedModels(AutoModels):
+    """Shifted ones in the place of all."""
+
+    def start(self, name: str) -> Any:
+        self._started[name] = ShiftedModel(super().start(name))  # type: ignore[assignment]  # all but attributes
+        return self._started[name]
+
+
 class Misled(AutoDrafting):
     """All members are as sure as ever, and always wrong."""
+
+    models = ShiftedModels
 
     def __init__(self, drafter: AutoDrafter, context: DraftContext) -> None:
         super().__init__(drafter, context)
         self._draftings = {name: Shifted(one, context.vocab_size) for name, one in self._draftings.items()}
-
-    def _start(self, name: str) -> Any:
-        self._models[name] = ShiftedModel(super()._start(name))  # type: ignore[assignment]  # all but attributes
-        return self._models[name]
 
 
 class Changed(AutoDrafter):

@@ -92,7 +92,7 @@ def test_what_is_kept_of_a_step_for_models_to_come_is_no_larger_than_it_looks():
     request.most_nodes = 0
     for _ in range(5):
         run_step([request])
-    past = request.drafting._past
+    past = request.drafting._models._past
     assert [len(one.tokens) for one in past] == [1] * 5
     assert all(one.logits.untyped_storage().nbytes() == 0 for one in past)
 

@@ -5,22 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
-import torch
 
-from seeahead.drafters.base import DraftModel, ModelDrafter
+from seeahead.drafters.auto_models import AutoModels
+from seeahead.drafters.base import DraftModel
 from seeahead.drafters.calibration import OwnCalibration
 from seeahead.drafters.candidates import Candidate, Candidates
 from seeahead.drafters.experience import OwnExperience
 from seeahead.drafters.pass_times import MARGIN
 from seeahead.drafters.tree_growth import best_number, usual_trees
 from seeahead.drafting import DraftContext, Drafting, Feedback, Plan, PlannedDrafting, plan_of
-from seeahead.sampling import log_probabilities
 from seeahead.tree import ROOT, Draft
 
 if TYPE_CHECKING:
@@ -50,7 +47,9 @@ class _Promise(NamedTuple):
 
 
 class AutoDrafting(PlannedDrafting):
-    """One answer. Models start when they are first asked, or about to be: until then nothing of the prompt is read."""
+    """One answer. Models start when they are first asked, or about to be."""
+
+    models: ClassVar[type[AutoModels]] = AutoModels
 
     def __init__(self, drafter: AutoDrafter, context: DraftContext) -> None:
         self._drafter, self._context = drafter, context
@@ -60,29 +59,26 @@ class AutoDrafting(PlannedDrafting):
         self._calibrations = {
             name: OwnCalibration(drafter.experience.calibration(name, is_greedy)) for name in drafter.members
         }
-        self._models: dict[str, DraftModel] = {}
-        self._have_read: set[str] = set()
-        self._names = [name for name, member in drafter.members.items() if isinstance(member, ModelDrafter)]
-        others = {name: member for name, member in drafter.members.items() if name not in self._names}
+        self._models = self.models(drafter, context)
+        others = {name: member for name, member in drafter.members.items() if name not in self._models.names}
         self._draftings: dict[str, Drafting] = {name: member.start(context) for name, member in others.items()}
-        self._past: list[Feedback] = []
         self._led = ""
         self._pool = self._empty()
-        self._rate, self._spent, self._looks, self._rests, self._rested, self._naps = 0.0, 0.0, False, True, 0, 0
+        self._rate, self._looks, self._rests, self._rested, self._naps = 0.0, False, True, 0, 0
         self._pair: tuple[str, str] | None = None
         self._seconds, self._number, self._num_requests = drafter.shares(), 0, drafter.num_requests
         drafter.experience.times.begin()
         # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
         lead, promise = self._promising()
         if drafter.num_requests == 1 and drafter.experience.has_credit and promise.rate > 1 / self._seconds[0]:
-            self._start(lead)
+            self._models.start(lead)
 
     def plan(self, budget: int) -> Plan[Draft]:
-        self._spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
+        self._models.spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
         self._looks, pool = False, self._pool  # empty: each step leaves it so
         for name, drafting in self._draftings.items():
             if self._pays(name):
-                with self._timed(name):
+                with self._models.timed(name):
                     pool.add_draft(name, (yield from plan_of(drafting, budget)))
         if not pool.nodes and self._may_rest():
             self._naps = max(self._naps - 1, 0)
@@ -108,22 +104,18 @@ class AutoDrafting(PlannedDrafting):
         return pool.draft(self._number)
 
     def accept(self, feedback: Feedback) -> None:
-        gain = self._own.took(len(feedback.tokens), self._seconds[self._number] + self._spent, self._num_requests)
+        seconds = self._seconds[self._number] + self._models.spent
+        gain = self._own.took(len(feedback.tokens), seconds, self._num_requests)
         if self._num_requests == 1:
             self._drafter.experience.settle(None if self._rests else gain)
         # A step may come without a plan: it says nothing of what was proposed before.
         if self._pool.asked:
             self._learn(feedback)
             self._pool = self._empty()
-        self._pair, self._number, self._spent, self._rests = None, 0, 0.0, True
+        self._pair, self._number, self._rests, self._models.spent = None, 0, True, 0.0
         for drafting in self._draftings.values():
             drafting.accept(feedback)
-        for model in self._models.values():
-            model.accept(feedback)
-        if len(self._models) < len(self._names):
-            # A view would keep the logits of the whole step.
-            none = feedback.logits.new_empty((0, feedback.logits.shape[-1]))
-            self._past.append(Feedback(feedback.tokens, none, feedback.features))
+        self._models.accept(feedback)
 
     def _empty(self) -> Candidates:
         return Candidates(self._calibrations, self._context.end_tokens)
@@ -132,7 +124,7 @@ class AutoDrafting(PlannedDrafting):
         """How many nodes of the pool are worth their seconds, and the tokens that the step brings then beyond those of
         as many seconds at the answer's rate; with `further` nodes of such scores, which take `seconds` to propose."""
         scores = self._scores(further)[:budget]
-        rate, drafting = self._rate, self._spent + seconds
+        rate, drafting = self._rate, self._models.spent + seconds
         return best_number(scores, lambda number, tokens: tokens - rate * (self._seconds[number] + drafting))
 
     def _tries(self, budget: int) -> int:
@@ -152,9 +144,9 @@ class AutoDrafting(PlannedDrafting):
 
     def _lead(self, budget: int) -> str | None:
         """The model that is to grow the tree, if one pays: if its step is faster than one without it."""
-        if not self._names or not self._may_lose:
+        if not self._models.names or not self._may_lose:
             return None
-        seconds = [one + self._spent for one in self._seconds]
+        seconds = [one + self._models.spent for one in self._seconds]
         _, least = best_number(self._scores()[:budget], lambda number, tokens: tokens / seconds[number])
         if self._drafter.num_requests > 1:
             least *= MARGIN
@@ -180,14 +172,14 @@ class AutoDrafting(PlannedDrafting):
 
     def _promising(self) -> tuple[str, _Promise]:
         """The model that promises most; nobody promises nothing."""
-        promises = {name: self._promise(name) for name in self._names}
+        promises = {name: self._promise(name) for name in self._models.names}
         return max(promises.items(), key=lambda item: item[1], default=("", _Promise()))
 
     def _doubts(self, name: str, promise: _Promise, rate: float) -> bool:
         """Whether it pays to ask what a model says in the place of the pool's first tokens: where these are wrong, it
         goes on as far as it promises."""
         if_wrong = promise.expected - 1.0 - rate * promise.seconds
-        costs = self._level(name) + self._own.start_seconds(name, name in self._models)
+        costs = self._level(name) + self._own.start_seconds(name, self._models.has_started(name))
         return (1.0 - self._pool.covered(ROOT)) * if_wrong > rate * costs
 
     def _pays(self, name: str) -> bool:
@@ -200,9 +192,9 @@ class AutoDrafting(PlannedDrafting):
     def _second(self, lead: str) -> str | None:
         """A model to be asked beside the leading one: one whose tokens pay, or one that might lead instead."""
         rate = self._rate
-        others = [name for name in self._names if name != lead]
+        others = [name for name in self._models.names if name != lead]
         for name in others:
-            costs = 2 * self._level(name) + self._own.start_seconds(name, name in self._models)
+            costs = 2 * self._level(name) + self._own.start_seconds(name, self._models.has_started(name))
             if self._own.extra(lead, name) > rate * costs:
                 return name
         if not others or self._own.leads() % _LOOK:
@@ -214,7 +206,7 @@ class AutoDrafting(PlannedDrafting):
         limits, followed = self._drafter.limits, self._own.followed(name, hopes=True)
         expected = usual_trees(round(100 * followed), limits.depth, limits.width, limits.num_nodes)
         drafting = self._level(name) * np.arange(1, limits.depth + 1)
-        drafting += self._own.start_seconds(name, name in self._models)
+        drafting += self._own.start_seconds(name, self._models.has_started(name))
         seconds = drafting[:, None] + self._seconds
         rates = expected / seconds
         best = np.unravel_index(rates.argmax(), rates.shape)
@@ -226,24 +218,12 @@ class AutoDrafting(PlannedDrafting):
         num = 1 if asked and name not in asked else self._drafter.num_requests
         return experience.level(name, num) / num
 
-    @contextmanager
-    def _timed(self, name: str, *, starts: bool = False) -> Iterator[None]:
-        started = perf_counter()
-        yield
-        seconds, num = perf_counter() - started, self._drafter.num_requests
-        self._spent += seconds / num
-        if starts:
-            self._drafter.experience.started(name, seconds / num)
-        else:
-            self._drafter.experience.drafted(name, num, seconds)
-
     def _grow(self, name: str, budget: int) -> Plan[None]:
         """The leading model expands the likeliest nodes of the pool, whoever proposed them, while that pays."""
         model = yield from self._read(name, _NUM_CHILDREN)
         pool, places, limits = self._pool, {ROOT: ROOT}, self._drafter.limits
         chosen, ready = [ROOT], list[int]()
         for left in range(min(limits.depth, budget) - 1 if model is not None else 0, 0, -1):
-            assert model is not None
             # Nodes that are not expanded while their parents are, after which the answer may go on.
             ready = [node for node in ready if node not in places]
             ready += [node for parent in chosen for node in pool.children(parent).values() if pool.may_follow(node)]
@@ -252,15 +232,16 @@ class AutoDrafting(PlannedDrafting):
             chosen = sorted(sorted(ready, key=gains.__getitem__, reverse=True)[: limits.width])
             if not self._goes_on(name, [gains[node] for node in chosen], min(left, _MOST_AHEAD), budget):
                 return
-            yield from self._expand(name, model, chosen, places, _NUM_CHILDREN)
+            yield from self._models.expand(name, pool, chosen, places, _NUM_CHILDREN)
 
     def _goes_on(self, name: str, gains: Sequence[float], most: int, budget: int) -> bool:
         """Whether the next level of the leading model pays, or several: the next number of rows that passes are filled
         up to may cost more than one level brings. No child is likelier than its parent."""
-        least, level, further = self._best(budget)[1], self._level(name), list[float]()
+        least, level, followed = self._best(budget)[1], self._level(name), self._own.followed(name)
+        further = list[float]()
         for number in range(1, most + 1):
             further += gains
-            gains = [gain * self._own.followed(name) for gain in gains]
+            gains = [gain * followed for gain in gains]
             if number.bit_count() == 1 and self._best(budget, further, number * level)[1] > least:
                 return True
         return False
@@ -277,54 +258,14 @@ class AutoDrafting(PlannedDrafting):
             levels = [[node for node in nodes if pool.nodes[node].depth == depth] for depth in (1, 2)]
         places = {ROOT: ROOT}
         for level in filter(None, levels):
-            yield from self._expand(name, model, level, places, _NUM_CHILDREN - 1)
+            yield from self._models.expand(name, pool, level, places, _NUM_CHILDREN - 1)
 
     def _read(self, name: str, num_children: int) -> Plan[DraftModel | None]:
-        """The model, with what it says of the answer so far in the pool; None where it has no room."""
-        self._drafter.asked.add(name)
-        with self._timed(name, starts=name not in self._have_read):
-            self._have_read.add(name)
-            model = self._models[name] if name in self._models else self._start(name)
-            logits = yield from model.read()
-            if logits is None:
-                return None
-            if name != self._led:  # what it would have said meanwhile
-                for was_right in model.were_right:
-                    self._own.saw(name, was_right)
-            self._add(name, [ROOT], logits, model, num_children)
+        model = yield from self._models.read(name, self._pool, num_children)
+        if model is not None and name != self._led:  # what it would have said meanwhile
+            for was_right in model.were_right:
+                self._own.saw(name, was_right)
         return model
-
-    def _start(self, name: str) -> DraftModel:
-        member = self._drafter.members[name]
-        assert isinstance(member, ModelDrafter)
-        model = self._models[name] = member.model(self._context, self._drafter.limits.depth)
-        for feedback in self._past:
-            model.accept(feedback)
-        return model
-
-    def _expand(
-        self, name: str, model: DraftModel, nodes: Sequence[int], places: dict[int, int], children: int
-    ) -> Plan[None]:
-        """`places`: of nodes that the model has read, their numbers there."""
-        pool = self._pool
-        with self._timed(name):
-            first = len(places) - 1
-            places |= {node: first + number for number, node in enumerate(nodes)}
-            tokens = model.ids.to_draft([pool.nodes[node].token for node in nodes])
-            logits = yield from model.expand(tokens, [places[pool.nodes[node].parent] for node in nodes])
-            self._add(name, nodes, logits[0], model, children)
-
-    def _add(self, name: str, parents: Sequence[int], logits: torch.Tensor, model: DraftModel, children: int) -> None:
-        """The likeliest tokens by `logits` [parents, draft ids]."""
-        pool = self._pool
-        best = log_probabilities(logits).topk(min(children, logits.shape[-1]), dim=-1)
-        for parent, values, ids in zip(parents, best.values.exp().tolist(), best.indices.tolist(), strict=True):
-            proposed = [
-                (token, value) for token, value in zip(model.ids.to_target(ids), values, strict=True) if value > 0
-            ]
-            pool.add(name, parent, proposed)
-        # What was proposed there by others is scored anew.
-        pool.score(min((node for parent in parents for node in pool.children(parent).values()), default=0))
 
     def _learn(self, feedback: Feedback) -> None:
         pool = self._pool
@@ -334,7 +275,7 @@ class AutoDrafting(PlannedDrafting):
             for node in children:
                 own = self._calibrations[node.source]
                 own.learn(node.facts, node.probability, was_followed=node.token == token)
-            for name in pool.asked.get(place, set()).intersection(self._names):
+            for name in pool.asked.get(place, set()).intersection(self._models.names):
                 firsts = (node for node in children if node.proposed.get(name, (0.0, -1))[1] == 0)
                 self._own.saw(name, any(node.token == token for node in firsts))
             followed += (node for node in children if node.token == token)

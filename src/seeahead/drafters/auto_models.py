@@ -1,0 +1,99 @@
+"""The models that `auto` asks in one answer: each starts when it is first asked, and what it says is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import torch
+
+from seeahead.drafters.base import DraftModel, ModelDrafter
+from seeahead.drafters.candidates import Candidates
+from seeahead.drafting import DraftContext, Feedback, Plan
+from seeahead.sampling import log_probabilities
+from seeahead.tree import ROOT
+
+if TYPE_CHECKING:
+    from seeahead.drafters.auto import AutoDrafter
+
+
+class AutoModels:
+    """Until a model starts nothing of the prompt is read. `spent`: this request's share of the seconds of drafting in
+    the step under way."""
+
+    def __init__(self, drafter: AutoDrafter, context: DraftContext) -> None:
+        self._drafter, self._context = drafter, context
+        self.names = [name for name, member in drafter.members.items() if isinstance(member, ModelDrafter)]
+        self.spent = 0.0
+        self._started: dict[str, DraftModel] = {}
+        self._have_read: set[str] = set()
+        self._past: list[Feedback] = []
+
+    def has_started(self, name: str) -> bool:
+        return name in self._started
+
+    @contextmanager
+    def timed(self, name: str, *, starts: bool = False) -> Iterator[None]:
+        """Inside, a member drafts, whether it is a model or not."""
+        started = perf_counter()
+        yield
+        seconds, num = perf_counter() - started, self._drafter.num_requests
+        self.spent += seconds / num
+        if starts:
+            self._drafter.experience.started(name, seconds / num)
+        else:
+            self._drafter.experience.drafted(name, num, seconds)
+
+    def start(self, name: str) -> DraftModel:
+        member = self._drafter.members[name]
+        assert isinstance(member, ModelDrafter)
+        model = self._started[name] = member.model(self._context, self._drafter.limits.depth)
+        for feedback in self._past:
+            model.accept(feedback)
+        return model
+
+    def read(self, name: str, pool: Candidates, num_children: int) -> Plan[DraftModel | None]:
+        """The model, with what it says of the answer so far in the pool; None where it has no room."""
+        self._drafter.asked.add(name)
+        with self.timed(name, starts=name not in self._have_read):
+            self._have_read.add(name)
+            model = self._started[name] if name in self._started else self.start(name)
+            logits = yield from model.read()
+            if logits is None:
+                return None
+            _add(pool, name, [ROOT], logits, model, num_children)
+        return model
+
+    def expand(
+        self, name: str, pool: Candidates, nodes: Sequence[int], places: dict[int, int], children: int
+    ) -> Plan[None]:
+        """What the model says after nodes of the pool. `places`: of nodes that it has read, their numbers there."""
+        model = self._started[name]
+        with self.timed(name):
+            first = len(places) - 1
+            places |= {node: first + number for number, node in enumerate(nodes)}
+            tokens = model.ids.to_draft([pool.nodes[node].token for node in nodes])
+            logits = yield from model.expand(tokens, [places[pool.nodes[node].parent] for node in nodes])
+            _add(pool, name, nodes, logits[0], model, children)
+
+    def accept(self, feedback: Feedback) -> None:
+        for model in self._started.values():
+            model.accept(feedback)
+        if len(self._started) < len(self.names):
+            # A view would keep the logits of the whole step.
+            none = feedback.logits.new_empty((0, feedback.logits.shape[-1]))
+            self._past.append(Feedback(feedback.tokens, none, feedback.features))
+
+
+def _add(
+    pool: Candidates, name: str, parents: Sequence[int], logits: torch.Tensor, model: DraftModel, children: int
+) -> None:
+    """The likeliest tokens by `logits` [parents, draft ids]."""
+    best = log_probabilities(logits).topk(min(children, logits.shape[-1]), dim=-1)
+    for parent, values, ids in zip(parents, best.values.exp().tolist(), best.indices.tolist(), strict=True):
+        proposed = [(token, value) for token, value in zip(model.ids.to_target(ids), values, strict=True) if value > 0]
+        pool.add(name, parent, proposed)
+    # What was proposed there by others is scored anew.
+    pool.score(min((node for parent in parents for node in pool.children(parent).values()), default=0))
