@@ -1,7 +1,8 @@
 """Ctrl-C: exit code 130 from every verb, and the cursor is back."""
 
 import io
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from seeahead.bench.record import PLAIN
 from seeahead.cli import terminal
 from seeahead.cli.live import Board
 from seeahead.data.suite import Question
+from seeahead.serve import run as serve_run
 
 
 def on_a_terminal():
@@ -50,3 +52,14 @@ def test_every_verb_that_runs_long_ends_with_130(monkeypatch, words, capsys, tmp
     monkeypatch.setattr(f"seeahead.cli.{words[0]}.run", interrupted)
     assert cli.main(words) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_server_ends_well_by_ctrl_c_once_it_answers(monkeypatch, started):
+    stopped = []
+    server = SimpleNamespace(run=interrupted, started=started)
+    monkeypatch.setattr(serve_run, "server_of", lambda *_: server)
+    owner = SimpleNamespace(stop=stopped.append)
+    with nullcontext() if started else pytest.raises(KeyboardInterrupt):
+        serve_run.serve(None, owner, None, None)
+    assert stopped, "in either case"

@@ -57,12 +57,15 @@ def server_of(app: FastAPI, owner: Owner, settings: ServeSettings) -> uvicorn.Se
 
 
 def serve(app: FastAPI, owner: Owner, address: socket.socket, settings: ServeSettings) -> None:
-    """Until Ctrl-C or SIGTERM."""
+    """Until Ctrl-C, which is how it ends well, or SIGTERM."""
     gc.collect()
     gc.freeze()  # what is loaded stays: else a full search for garbage waits until a quarter as much is new
     gc.collect()
     server = server_of(app, owner, settings)
     try:
         server.run(sockets=[address])
+    except KeyboardInterrupt:  # uvicorn raises it anew once it has shut down
+        if not server.started:
+            raise
     finally:
         owner.stop(1.0)
