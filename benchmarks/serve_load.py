@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
@@ -38,6 +38,8 @@ CLIENTS = (1, 4, 8, 16)
 METHODS = {"plain": "none", "msd": "msd", "auto": "auto"}
 NUM_QUESTIONS, REPEATS = 48, 2
 FOLLOW_UP = "What colours are in the image?"
+PAUSES = (0.0, 0.5)
+"""Seconds before each question of a conversation: a program asks at once, a person reads the answer first."""
 
 
 def main() -> int:
@@ -71,8 +73,10 @@ def main() -> int:
             for clients in CLIENTS
             for name, arm in arms.items()
         ]
-    with served(options) as (url, _):
-        follow_ups = asyncio.run(second_questions(url, questions))
+    follow_ups = []
+    for pause in PAUSES:
+        with served(options) as (url, _):  # which has seen none of the images
+            follow_ups += asyncio.run(second_questions(url, questions, pause))
     told = summary(rows, follow_ups)
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
     if args.output is not None:
@@ -198,19 +202,29 @@ def spread(name: str, seconds: list[float]) -> dict[str, float]:
     return {f"{name}_p50": median(seconds), f"{name}_p95": quantiles(seconds, n=20, method="inclusive")[-1]}
 
 
-async def second_questions(url: str, questions: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Seconds to the first token of a first question about images, and of a second one in the same conversation."""
+async def second_questions(url: str, questions: list[dict[str, Any]], pause: float) -> list[dict[str, float]]:
+    """Seconds to the first token of a first question about images, and of a second one in the same conversation, each
+    asked after a pause of so many seconds."""
     found = []
     # The same images once: what was asked about before has left its slot.
     seen = {str(parts[:-1]): body for body in questions if len(parts := body["messages"][0]["content"]) > 1}
     async with client_of(url) as client:
         for body in seen.values():
+            await asyncio.sleep(pause)
             first = await ask(client, body, "msd")
             more = [{"role": "assistant", "content": first["text"]}, {"role": "user", "content": FOLLOW_UP}]
+            await asyncio.sleep(pause)
             second = await ask(client, {**body, "messages": body["messages"] + more}, "msd")
-            own = {"images": len(body["messages"][0]["content"]) - 1, "cached": second["cached"]}
+            own = {"images": len(body["messages"][0]["content"]) - 1, "cached": second["cached"], "pause": pause}
             found.append({**own, "first": first["first"], "second": second["first"]})
     return found
+
+
+def by_images_and_pause(follow_ups: Iterable[dict[str, float]]) -> dict[tuple[int, float], list[dict[str, float]]]:
+    found: dict[tuple[int, float], list[dict[str, float]]] = {}
+    for one in follow_ups:
+        found.setdefault((int(one["images"]), one.get("pause", 0.0)), []).append(one)
+    return dict(sorted(found.items()))
 
 
 def summary(rows: list[dict[str, Any]], follow_ups: list[dict[str, float]]) -> dict[str, Any]:
@@ -228,8 +242,8 @@ def summary(rows: list[dict[str, Any]], follow_ups: list[dict[str, float]]) -> d
         },
         "drafted_over_plain": {str(count): rate(count, "msd") / rate(count, "plain") for count in CLIENTS},
         "second_question_over_first": {
-            str(images): median(one["second"] / one["first"] for one in follow_ups if one["images"] == images)
-            for images in sorted({one["images"] for one in follow_ups})
+            f"{images} after {pause:g} s": median(one["second"] / one["first"] for one in own)
+            for (images, pause), own in by_images_and_pause(follow_ups).items()
         },
         "all_identical": all(row["identical"] in (row["answers"], None) for row in rows),
     }

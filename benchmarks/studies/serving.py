@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from benchmarks.serve_load import by_images_and_pause
 from benchmarks.studies import measured
 from seeahead.errors import counted
 
@@ -79,16 +80,17 @@ def _seconds(rows: list[Mapping[str, Any]], name: str) -> str:
     return f"{median(row[f'{name}_p50'] for row in rows):.2f} ({median(row[f'{name}_p95'] for row in rows):.2f})"
 
 
-def _follow_ups(found: list[Mapping[str, float]]) -> str:
+def _follow_ups(found: list[dict[str, float]]) -> str:
     lines = [
-        "What was read of a conversation is not read again. Seconds to the first token, medians:",
+        "What was read of a conversation is not read again. Questions are asked at once, as programs do, or after a "
+        "pause, as people do, in which the server begins the next turn. Seconds to the first token, medians:",
         "",
-        "| about | conversations | first question | second question | ratio |",
-        "|---|---:|---:|---:|---:|",
+        "| about | asked | conversations | first question | second question | ratio |",
+        "|---|---|---:|---:|---:|---:|",
     ]
-    for images in sorted({int(one.get("images", 1)) for one in found}):
-        own = [one for one in found if one.get("images", 1) == images]
+    for (images, pause), own in by_images_and_pause(found).items():
         first, second = (median(one[name] for one in own) for name in ("first", "second"))
         ratio = median(one["second"] / one["first"] for one in own)
-        lines.append(f"| {counted(images, 'image')} | {len(own)} | {first:.3f} | {second:.3f} | {ratio:.2f} |")
+        when = f"after {pause:g} s" if pause else "at once"
+        lines.append(f"| {counted(images, 'image')} | {when} | {len(own)} | {first:.3f} | {second:.3f} | {ratio:.2f} |")
     return "\n".join(lines)

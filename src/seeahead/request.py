@@ -11,7 +11,7 @@ import torch
 
 from seeahead.drafting import DraftContext, Drafter, Feedback
 from seeahead.errors import DrafterError, FaultError, SeeaheadError
-from seeahead.executor import Executor, FeatureTarget, ModelInputs, PromptInputs, Scores, TreeInputs
+from seeahead.executor import Executor, ModelInputs, PromptInputs, Scores, TreeInputs
 from seeahead.prompt import Prompt
 from seeahead.records import FinishReason, Generation, Origin, Step
 from seeahead.sampling import Sampler, checked_choices, draw
@@ -98,12 +98,7 @@ class Request:
         self.session = kept.session
         self.session.cut(length)
         self._ready = self.inputs
-        hidden = {layer: states[:length] for layer, states in kept.features.items()}
-        embeddings = kept.embeddings
-        if embeddings is not None and isinstance(self.executor, FeatureTarget):
-            said = torch.tensor(kept.tokens[len(embeddings) : length], dtype=torch.int64, device=embeddings.device)
-            embeddings = torch.cat([embeddings[:length], self.executor.embed(said)])
-        self._read.append(Scores(torch.empty(0, 0), hidden, embeddings))
+        self._read.append(kept.first(length))
 
     def reopen(self) -> None:
         """Begin anew in a slot of its own: what the last one holds is not known."""

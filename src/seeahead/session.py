@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from seeahead.errors import InputError, LengthError
-from seeahead.executor import NOTHING, Executor, ModelInputs, PromptInputs, Scores, TreeInputs, Want
+from seeahead.executor import NOTHING, Executor, FeatureTarget, ModelInputs, PromptInputs, Scores, TreeInputs, Want
 from seeahead.tree import ROOT, PendingNodes
 
 
@@ -97,8 +97,8 @@ class Session:
 class Kept:
     """What an answer leaves in its slot, for another that begins with the same tokens and the same images.
 
-    `tokens` are those committed. `features`, by layer [tokens, width], and `embeddings` [prompt tokens, width] are
-    hidden states that its drafter wanted.
+    `tokens` are those committed. `features`, by layer [tokens, width], and `embeddings` [tokens, width], at
+    least of the prompt, are hidden states that its drafter wanted.
     """
 
     session: Session
@@ -110,3 +110,32 @@ class Kept:
         """Whether it holds the hidden states that a drafter wants of a prompt."""
         has_embeddings = self.embeddings is not None or not want.embeddings
         return has_embeddings and all(layer in self.features for layer in want.layers)
+
+    def first(self, length: int) -> Scores:
+        """What drafters want of the first `length` tokens."""
+        features = {layer: states[:length] for layer, states in self.features.items()}
+        return Scores(torch.empty(0, 0), features, self.embedded(length))
+
+    def embedded(self, length: int) -> torch.Tensor | None:
+        """`embeddings` of the first `length` tokens: text after the prompt is looked up."""
+        executor, known = self.session.executor, self.embeddings
+        if known is None or length <= len(known) or not isinstance(executor, FeatureTarget):
+            return known if known is None else known[:length]
+        said = torch.tensor(self.tokens[len(known) : length], dtype=torch.int64, device=known.device)
+        return torch.cat([known, executor.embed(said)])
+
+    @torch.inference_mode()
+    def followed_by(self, tokens: Sequence[int], length: int) -> Kept:
+        """The first `length` tokens, and after them `tokens` of text, which one pass reads; nothing new where they are
+        too many for it."""
+        session, executor = self.session, self.session.executor
+        most = [one for one in (executor.limits.max_rows, session.most_nodes) if one is not None]
+        if not tokens or len(tokens) > min(most, default=len(tokens)):
+            return self
+        session.cut(length)
+        scores = session.score(tokens, range(ROOT, len(tokens) - 1), Want(tuple(self.features)))
+        session.commit(range(len(tokens)))
+        features = {layer: torch.cat([old[:length], scores.features[layer]]) for layer, old in self.features.items()}
+        made = Kept(session, (*self.tokens[:length], *tokens), features, self.embedded(length))
+        # Looked up now, what the drafter wants of them is at hand when somebody asks.
+        return replace(made, embeddings=made.embedded(len(made.tokens)))

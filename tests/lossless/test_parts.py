@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from seeahead.decode import Batch
 from seeahead.executor import ModelInputs
@@ -63,7 +64,8 @@ def test_prompts_read_in_parts_between_steps_of_others_change_no_answer(family):
 # Drafters that read nothing of the target's prompt, its features, its embeddings, and both text and image views.
 @pytest.mark.parametrize("drafter", ["none", "lookup", "msd", "vision", "tabed", "random tree"])
 @pytest.mark.parametrize("family", ["llava", "llava fused", "qwen2_vl", "gemma3", "llama"])
-def test_a_further_turn_in_a_kept_slot_is_answered_as_in_a_new_one(family, drafter):
+@pytest.mark.parametrize("is_read_ahead", [False, True])
+def test_a_further_turn_in_a_kept_slot_is_answered_as_in_a_new_one(family, drafter, is_read_ahead):
     model, sees = target(family), max(image_counts(family)) > 0
     inputs = prompt(family, 1 if sees else 0, 30)
     first = request_for(model, inputs, drafter, 9)
@@ -73,9 +75,17 @@ def test_a_further_turn_in_a_kept_slot_is_answered_as_in_a_new_one(family, draft
     assert kept is not None
     assert kept.tokens == (*inputs.token_ids[0].tolist(), *first.answer)[: len(kept.tokens)]
     said = [*first.answer, 11, 12, 13, 14]
+    if is_read_ahead:  # from within the answer, as where its text is written with other tokens
+        length = inputs.length + 2
+        kept = kept.followed_by(said[2:-2], length)
+        assert kept.tokens[length:] == tuple(said[2:-2])
+        assert kept.session.length == len(kept.tokens)
     longer = inputs.extended(said, model.answer_type)
     anew = request_for(model, longer, drafter, 12)
+    anew.keeps = True
     run_in_parts([anew], 512)
+    for layer, states in kept.features.items():
+        torch.testing.assert_close(states, anew.kept.features[layer][: len(states)], rtol=1e-3, atol=1e-4)
     again = request_for(model, longer, drafter, 12)
     again.resume(kept, len(kept.tokens))
     sizes = run_in_parts([again], 512)

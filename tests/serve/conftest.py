@@ -70,7 +70,7 @@ def serving(
     others = [] if more is None else [engine.with_drafter(more(engine.target.executor))]
     owner = Owner(engine, {one.drafter.name: one for one in (engine, *others)}, limits)
     owner.start()
-    given = settings_from(model_name="tiny", **settings)
+    given = settings_from(model_name="tiny", **owner.limits.model_dump() | settings)
     address = listening("127.0.0.1", 0)
     server = server_of(create_app(owner, given), owner, given)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[address])), daemon=True)

@@ -32,7 +32,7 @@ LARGE = data_uri(Image.new("RGB", (500, 400)))
 @contextmanager
 def stopped(**limits):
     """A server of one place that takes no step until the event is set; one request has the place."""
-    with serving(OwnerLimits(num_at_once=1, **limits), max_new_tokens=400) as served, ExitStack() as others:
+    with serving(OwnerLimits(num_at_once=1, num_kept=0, **limits), max_new_tokens=400) as served, ExitStack() as others:
         may_go, step = threading.Event(), served.owner._batch.step
         served.owner._batch.step = lambda **given: (may_go.wait(PATIENCE), step(**given))[1]
         others.callback(may_go.set)
@@ -125,7 +125,7 @@ def test_no_more_is_decoded_at_once_than_there_is_room_for(monkeypatch):
     monkeypatch.setattr(prompts, "_DECODING", Room(prompts._DECODING_BYTES * 450_000))
     body = ChatBody(**chat(*[LARGE] * 3, "x"))
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(prompts.chat_prompt, [body] * 4, [settings_from(model_name="tiny")] * 4))
+        list(pool.map(prompts.chat_prompt, [body] * 4, [settings_from(model_name="tiny", num_kept=0)] * 4))
     assert max(most) == 400_000
 
 

@@ -6,6 +6,7 @@ decoded, and a web address is followed only where the caller allows it. Knows no
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
@@ -84,16 +85,26 @@ def open_image(source: ImageSource, *, allow_urls: bool = False, max_pixels: int
     with _quiet():
         image = _opened(data, name)
     _check_size(*image.size, name, max_pixels)
-    return OpenedImage(image, name, len(data))
+    return OpenedImage(image, name, data)
 
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """An image of which the header is read, of a file of `num_bytes`."""
+    """An image of which the header is read."""
 
     _image: Image.Image
     _name: str
-    num_bytes: int
+    _data: bytes
+
+    @property
+    def num_bytes(self) -> int:
+        """Of its file."""
+        return len(self._data)
+
+    @property
+    def digest(self) -> bytes:
+        """The same for the same file."""
+        return hashlib.blake2b(self._data, digest_size=32).digest()
 
     @property
     def num_pixels(self) -> int:

@@ -1,27 +1,37 @@
-"""What slots of ended answers hold, for the next turn of the same conversation; and memory that nothing holds."""
+"""What slots of ended answers hold, for the next turn of the same conversation; and memory that nothing holds.
+
+While nobody asks, what the next turn begins with is read into them already.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 
+from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
+from seeahead.prompt import Message, Prompt
 from seeahead.request import Request
 from seeahead.session import Kept
 
 _FEWEST = 8  # tokens: fewer are read again sooner than looked for
+_QUIET_SECONDS = 0.05  # whoever asks as soon as he is answered does not wait for what is read ahead
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 # Glibc keeps what large images leave behind, in a heap for each thread: it is to go back, and new threads share two.
 give_back = partial(getattr(_libc, "malloc_trim", int), 0)
 share_memory = partial(getattr(_libc, "mallopt", max), -8, 2)  # M_ARENA_MAX
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,8 @@ class _Entry:
     kept: Kept
     images: bytes
     seen: Any  # what the family's model was; another one reads everything anew
+    expected: tuple[int, ...] = ()  # tokens of the next turn that are not read yet, behind the first `length`
+    length: int = 0
 
 
 class Leftovers:
@@ -58,6 +70,8 @@ class Slots:
     def __init__(self, most: int) -> None:
         self._most = most
         self._entries: list[_Entry] = []
+        self.turn: tuple[int, ...] = ()
+        """Tokens that stand between an answer and the next question (`turn_between`)."""
 
     def lend(self, request: Request, images: bytes, family: Family) -> None:
         """Let a request begin in the slot that holds most of its prompt, with the same images; it is then its own."""
@@ -78,8 +92,36 @@ class Slots:
         """Take the slot of an answer that has ended well."""
         kept = request.kept
         if kept is not None:
-            self._entries.append(_Entry(kept, images, family.seen))
+            expected = self._next_turn(request)
+            length = _num_common(kept.tokens, expected)
+            self._entries.append(_Entry(kept, images, family.seen, tuple(expected[length:]), length))
             self._drop_to(self._most)
+
+    def _next_turn(self, request: Request) -> list[int]:
+        """What a prompt begins with that goes on with this conversation; nothing where that is not known."""
+        ended = request.answer[-1] in request.stop.end_tokens
+        answer = request.answer[:-1] if ended else request.answer
+        tokens = [*request.inputs.token_ids[0].tolist(), *answer, *self.turn]
+        return tokens[: request.executor.limits.max_length] if self.turn else []
+
+    @property
+    def quiet_seconds(self) -> float | None:
+        """After so many without a request it is time to read ahead; None: there is nothing to be read."""
+        return _QUIET_SECONDS if any(entry.expected for entry in self._entries) else None
+
+    def read_ahead(self) -> None:
+        """What the next turn of a conversation begins with, whatever it asks: its question is then a shorter prompt.
+
+        Of the conversation that was answered last of those for which this was not done."""
+        entry = next(one for one in reversed(self._entries) if one.expected)
+        place = self._entries.index(entry)
+        del self._entries[place]
+        try:
+            kept = entry.kept.followed_by(entry.expected, entry.length)
+            self._entries.insert(place, replace(entry, kept=kept, expected=()))
+        except Exception:  # nobody waits for it: the conversation is read anew, should it go on
+            logger.exception("a conversation could not be read ahead")
+            entry.kept.session.close()
 
     def shrink(self, num_tokens: int) -> None:
         """Drop those used longest ago until at most so many tokens are held."""
@@ -89,6 +131,22 @@ class Slots:
     def _drop_to(self, number: int) -> None:
         while len(self._entries) > number:
             self._entries.pop(0).kept.session.close()
+
+
+def turn_between(family: Family) -> tuple[int, ...]:
+    """Tokens that stand between any answer and the question after it; none where the template does not tell them."""
+
+    def tokens(answer: str, question: str) -> list[int]:
+        messages = (Message("user", ("Who?",)), Message("assistant", (answer,)), Message("user", (question,)))
+        found: list[int] = family.encode(Prompt(messages)).token_ids[0].tolist()
+        return found
+
+    try:
+        one, other_answer, other_question = tokens("Yes", "How"), tokens("No", "How"), tokens("Yes", "Who")
+    except InputError:
+        return ()
+    first = len(one) - _num_common(one[::-1], other_answer[::-1])
+    return tuple(one[first : _num_common(one, other_question)])
 
 
 def images_of(inputs: ModelInputs) -> bytes:
@@ -101,6 +159,6 @@ def images_of(inputs: ModelInputs) -> bytes:
     return digest.digest()
 
 
-def _num_common(one: tuple[int, ...], other: list[int]) -> int:
+def _num_common(one: Sequence[int], other: Sequence[int]) -> int:
     """Tokens at the beginning that are the same."""
     return next((place for place, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))

@@ -25,7 +25,8 @@ from seeahead.prompt import Prompt
 from seeahead.records import Step
 from seeahead.request import Request
 from seeahead.serve.logprobs import Watcher
-from seeahead.serve.memory import Leftovers, Slots, images_of, share_memory
+from seeahead.serve.memory import Leftovers, Slots, images_of, share_memory, turn_between
+from seeahead.serve.recent import remember_images
 from seeahead.serve.room import Hold, Room
 from seeahead.serve.settings import READERS, OwnerLimits
 from seeahead.serve.ticket import Asked, BusyError, GoneError, Ticket
@@ -59,6 +60,8 @@ class Owner:
         self.encoding = threading.Lock()  # tokenizers of transformers are not made for several threads
         # What takes long to make images ready must not hold up those who send none.
         self.seeing, self._seeing_family = threading.Lock(), engine.family.apart()
+        if self.limits.num_kept:
+            remember_images(self._seeing_family.processor)
         self._readers = ThreadPoolExecutor(READERS, "seeahead-images")
         self._seconds_per_answer = 1.0
         self._thread = threading.Thread(target=self._run, name="seeahead-owner", daemon=True)
@@ -82,6 +85,7 @@ class Owner:
         self.engine.prover.before_batch()
         self.engine.prover.follows = False  # nobody else has the model
         self.pace.measure()
+        self._slots.turn = turn_between(self.engine.family)
         self._thread.start()
 
     def close(self) -> None:
@@ -203,8 +207,8 @@ class Owner:
         if self._is_closing:
             raise BusyError.closing()
         limits, num_waiting = self.limits, len(self._waiting) + self._num_reading
-        seconds = max(1.0, self._seconds_per_answer * num_waiting / limits.num_at_once)
         if len(self._running) + num_waiting >= limits.num_at_once + limits.max_waiting:
+            seconds = max(1.0, self._seconds_per_answer * num_waiting / limits.num_at_once)
             raise BusyError(f"{counted(num_waiting, 'request')} waiting already; ask again later", seconds)
 
     def _wake(self) -> None:
@@ -217,12 +221,14 @@ class Owner:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._running:
+                is_quiet = False
+                while not is_quiet and not self._waiting and not self._running:
                     if self._is_closing:
                         return
-                    self._changed.wait()
+                    was_told = self._changed.wait(self._slots.quiet_seconds)
+                    is_quiet = not was_told and self._num_reading == 0
             try:
-                self._round()
+                self._round() if self._waiting or self._running else self._slots.read_ahead()
             except Exception:  # whatever it is, the next requests are to be answered
                 logger.exception("a step failed")
                 self._fail_all(ModelError(_FAILED))

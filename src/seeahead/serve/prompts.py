@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,6 +16,7 @@ from PIL.Image import Image
 from seeahead.errors import ImageError, InputError, counted, shown
 from seeahead.images import MAX_PIXELS, PIXEL_BYTES, OpenedImage, open_image
 from seeahead.prompt import Message, Prompt, make_prompt
+from seeahead.serve.recent import decoded_images
 from seeahead.serve.room import Hold, Room
 from seeahead.serve.schema import ChatBody, ChatMessage, ImagePart
 from seeahead.serve.settings import ServeSettings
@@ -23,6 +25,7 @@ _FETCHES = 4  # web addresses of one request that are read at once: each may hol
 _DECODING_BYTES = 16
 """A pixel that is decoded takes at most so many more than it has in the end: what is copied, turned or put on white."""
 _DECODING = Room(_DECODING_BYTES * MAX_PIXELS)
+_DECODED = decoded_images()
 _KIND = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
 
 
@@ -59,6 +62,8 @@ def _images(sources: Sequence[str | Path], settings: ServeSettings, hold: Hold) 
         raise ImageError(f"the images have {num_pixels:,} pixels together, the limit is {most:,}; make them smaller")
     if opened:  # texts wait for nobody
         hold(PIXEL_BYTES * num_pixels)
+    if settings.num_kept:
+        return [_DECODED.get(one.digest, partial(_decoded, one)) for one in opened]
     return [_decoded(one) for one in opened]
 
 
