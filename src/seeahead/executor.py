@@ -134,7 +134,8 @@ class Limits:
 
     `row_step`: a pass over trees of more than one token takes as long as one over the next multiple of it.
     `fixed_rows`, ascending: passes over so many tokens take the same whatever the one before them was, so trees of
-    fewer are filled up to these."""
+    fewer are filled up to these.
+    `whole_prompts`: a prompt is read in one pass: its bits would be others after what another answer left in a slot."""
 
     vocab_size: int
     max_length: int | None
@@ -144,6 +145,7 @@ class Limits:
     max_rows: int | None = None
     row_step: int = 1
     fixed_rows: tuple[int, ...] = ()
+    whole_prompts: bool = False
 
     def filled(self, rows: int) -> int:
         """How many rows a pass over trees of `rows` tokens has."""

@@ -22,8 +22,9 @@ from seeahead.verify import verify, verify_greedy
 
 TARGET = "target"
 """The source of tokens that nobody proposed."""
-_ROOM = 256
-"""Tokens beyond the prompt to make room for at first; the slot grows with the answer."""
+_ROOM, _FURTHER = 256, 16
+"""Tokens beyond the prompt to make room for at first, since the slot grows with the answer; and in a slot that is kept
+those of what stands before the next question."""
 
 
 class Request:
@@ -91,7 +92,8 @@ class Request:
         self._read: list[Scores] = []
         check_fits(self.inputs.length, self.executor.limits.max_length)
         if self._past is None:
-            self.session = Session(self.executor, self.inputs.length + min(self.stop.limit, _ROOM))
+            room = min(self.stop.limit, _ROOM) + (_FURTHER if self.keeps else 0)
+            self.session = Session(self.executor, self.inputs.length + room)
             self._ready = self.executor.ready(self.inputs) if self.ready is None else self.ready()
             return
         length, kept = self.num_resumed, self._past

@@ -92,9 +92,23 @@ def test_what_is_kept_of_a_step_for_models_to_come_is_no_larger_than_it_looks():
     request.most_nodes = 0
     for _ in range(5):
         run_step([request])
-    past = request.drafting._models._past
-    assert [len(one.tokens) for one in past] == [1] * 5
-    assert all(one.logits.untyped_storage().nbytes() == 0 for one in past)
+    for untold in request.drafting._models._untold.values():
+        assert [len(one.tokens) for one in untold] == [1] * 5
+        assert all(one.logits.untyped_storage().nbytes() == 0 for one in untold)
+
+
+def test_a_model_that_rests_is_told_of_its_steps_once_it_is_asked_again():
+    request = ask(auto(RIGHT, WRONG))
+    start(request, request.inputs)
+    models = request.drafting._models
+    for rests in (False, True, True, True, False, False):
+        request.most_nodes = 0 if rests else None
+        run_step([request])
+    assert request.answer == PLAIN[: len(request.answer)]
+    [(name, model)] = [(name, one) for name, one in models._started.items() if not models._untold[name]]
+    assert name == "right 0"
+    assert model._answer == request.answer
+    assert request.records[-1].num_accepted > 1
 
 
 def test_nothing_is_asked_after_a_token_that_ends_the_answer(monkeypatch):

@@ -98,6 +98,7 @@ def test_a_trial_goes_on_for_some_steps_and_decides(drafter, emitted, num_steps,
     """A part of the requests begins, but of a drafter that decides over all of them."""
     pace, requests = pace_of(drafter, 8)
     pace._seen = {(PLAIN, 4): seen(1.0)}
+    pace._held_back[(drafter, False), 4] = pace_module._BEFORE
     pace._times.seconds = lambda rows, num_requests=1: 0.1
     for number in range(num_steps):
         pace.set(requests, somebody_waits=False)
@@ -106,6 +107,18 @@ def test_a_trial_goes_on_for_some_steps_and_decides(drafter, emitted, num_steps,
         pace.learn([(request, step_of(0.21, 0.1, emitted)) for request in requests])
     assert (set_often(pace, requests, 1) != [0]) is pays
     assert (pace._owed[drafter, False] > 0) is not pays
+
+
+@pytest.mark.parametrize(
+    ("drafter", "number", "least"), [("auto", 7, 1), ("auto", 8, pace_module._BEFORE), ("lookup", 8, 1)]
+)
+def test_of_many_requests_a_short_batch_is_over_before_auto_is_tried(drafter, number, least):
+    pace, requests = pace_of(drafter, number)
+    for num_plain in range(2 * pace_module._BEFORE):
+        if set_often(pace, requests, 1) != [0]:
+            break
+        pace.learn([(request, step_of(0.1)) for request in requests])
+    assert least <= num_plain < 1.2 * least + 1
 
 
 def test_what_does_not_pay_for_text_may_pay_for_images():

@@ -1,6 +1,8 @@
 """While nobody asks, a conversation's next turn is begun; and images that are sent again are not made ready again."""
 
+import gc
 import time
+import weakref
 
 import pytest
 import torch
@@ -54,6 +56,27 @@ def test_a_conversation_that_cannot_be_begun_is_read_anew(served, monkeypatch, c
         assert client.chat.completions.create(**chat("one")).choices[0].message.content == first
 
 
+def test_exact_reads_every_prompt_whole():
+    """Behind what another answer left a prompt would have other bits."""
+    with serving(executor="exact") as served, served.client() as client:
+        said = client.chat.completions.create(**chat("one two three")).choices[0].message.content
+        assert served.owner._slots._entries == []
+        messages = [
+            *chat("one two three")["messages"],
+            {"role": "assistant", "content": said},
+            *chat("Why?")["messages"],
+        ]
+        again = client.chat.completions.create(model="tiny", messages=messages, max_tokens=9)
+    assert again.usage.prompt_tokens_details.cached_tokens == 0
+
+
+def test_a_text_that_is_continued_has_no_next_turn(served):
+    with served.client() as client:
+        client.completions.create(model="tiny", prompt="one two three", max_tokens=4)
+    [entry] = served.owner._slots._entries
+    assert entry.expected == ()
+
+
 @pytest.mark.parametrize("model", ["llava", "qwen2_vl", "gemma3", "idefics3", "llama"])
 def test_what_stands_between_turns_is_what_every_conversation_has_there(model):
     family = family_for(tiny_model(model), tiny_processor(model))
@@ -83,6 +106,20 @@ def test_images_that_are_sent_again_are_made_ready_once():
         assert torch.equal(new.extras["pixel_values"], old.extras["pixel_values"])
     assert len(made) == 4
     assert not torch.equal(both.extras["pixel_values"], turned.extras["pixel_values"])
+
+
+def test_images_count_with_what_is_made_of_them():
+    """Of a large photo a model may see few pixels."""
+    family = family_for(tiny_model("llava"), tiny_processor("llava")).apart()
+    remember_images(family.processor)
+    held = []
+    for _ in range(5):
+        image = Image.new("RGB", (3000, 2000))
+        held.append(weakref.ref(image))
+        family.encode(Prompt((Message("user", (image, "What?")),)))
+        del image
+    gc.collect()
+    assert [one() is not None for one in held] == [False, False, False, True, True]
 
 
 def test_only_what_was_used_last_is_kept_and_no_more_than_fits():

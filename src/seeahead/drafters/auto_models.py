@@ -29,7 +29,8 @@ class AutoModels:
         self.spent = 0.0
         self._started: dict[str, DraftModel] = {}
         self._have_read: set[str] = set()
-        self._past: list[Feedback] = []
+        self._untold: dict[str, list[Feedback]] = {name: [] for name in self.names}
+        self._asked: set[str] = set()
 
     def has_started(self, name: str) -> bool:
         return name in self._started
@@ -50,8 +51,6 @@ class AutoModels:
         member = self._drafter.members[name]
         assert isinstance(member, ModelDrafter)
         model = self._started[name] = member.model(self._context, self._drafter.limits.depth)
-        for feedback in self._past:
-            model.accept(feedback)
         return model
 
     def read(self, name: str, pool: Candidates, num_children: int) -> Plan[DraftModel | None]:
@@ -59,7 +58,11 @@ class AutoModels:
         self._drafter.asked.add(name)
         with self.timed(name, starts=name not in self._have_read):
             self._have_read.add(name)
+            self._asked.add(name)
             model = self._started[name] if name in self._started else self.start(name)
+            for feedback in self._untold[name]:
+                model.accept(feedback)
+            self._untold[name].clear()
             logits = yield from model.read()
             if logits is None:
                 return None
@@ -79,12 +82,16 @@ class AutoModels:
             _add(pool, name, nodes, logits[0], model, children)
 
     def accept(self, feedback: Feedback) -> None:
-        for model in self._started.values():
-            model.accept(feedback)
-        if len(self._started) < len(self.names):
-            # A view would keep the logits of the whole step.
-            none = feedback.logits.new_empty((0, feedback.logits.shape[-1]))
-            self._past.append(Feedback(feedback.tokens, none, feedback.features))
+        """Those that were asked take it in now; the others once they are asked again, since most steps of many requests
+        ask none."""
+        # A view would keep the logits of the whole step.
+        later = Feedback(feedback.tokens, feedback.logits.new_empty((0, feedback.logits.shape[-1])), feedback.features)
+        for name in self.names:
+            if name in self._asked:
+                self._started[name].accept(feedback)
+            else:
+                self._untold[name].append(later)
+        self._asked.clear()
 
 
 def _add(

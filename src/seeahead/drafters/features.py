@@ -200,18 +200,19 @@ class FeatureModel:
         self.ids = DraftIds(vocabulary, context.vocab_size if vocabulary is None else len(vocabulary), context)
         self._inputs = context.inputs
         self._prompt: tuple[Tensor, Tensor] | None = drafter.seen(context)
-        self._features = self._read_states(context.features)  # of positions whose successor is not read yet
-        self._unread: tuple[int, ...] = (context.first_token,)
+        self._states = [context.features]  # of positions whose successor is not read yet
+        self._unread = [context.first_token]
         self._session = Session(self._layer, context.inputs.length + min(context.max_new_tokens, 256))
         self._guessed: list[Tensor] = []  # the drafter's own features of pending slots
-        self._root = self._features[:0]
+        self._root: Tensor  # since the first `read`
         self._image: Tensor | None = None
 
     def accept(self, feedback: Feedback) -> None:
         """Forget what was guessed; the target's features of root and path come with the next tokens."""
-        self._session.commit(())
-        self._guessed.clear()
-        self._features = torch.cat((self._features, self._read_states(feedback.features)))
+        if self._guessed:
+            self._session.commit(())
+            self._guessed.clear()
+        self._states.append(feedback.features)
         self._unread += feedback.tokens
 
     def read(self) -> Plan[Tensor | None]:
@@ -220,12 +221,12 @@ class FeatureModel:
             return None
         if self._prompt is not None:
             scores = self._session.prefill(self._begun(*self._prompt), Want(FEATURES))
-            self._prompt, self._features = None, self._features[:0].clone()
+            self._prompt = None
         else:
-            x = self._network.text(self._embed(self._unread), self._features, self._image)
+            x = self._network.text(self._embed(self._unread), self._features(), self._image)
             [scores] = yield Ask(self._layer, [self._session.chain(self._unread, x)], Want(FEATURES))
             self._session.commit(range(len(self._unread)))
-        self._unread, self._features = (), self._features[:0].clone()
+        self._unread, self._states = [], []
         self._root = scores.features[-1][-1:]
         return self.ids.allowed(scores.logits[-1:])
 
@@ -254,16 +255,19 @@ class FeatureModel:
         positions = self._drafter.positions(self._inputs, len(self._unread))
         embeddings, is_visual = shifted(embeddings, is_visual, self._embed(self._unread))
         with torch.inference_mode():
-            x, placed, self._image = self._network.begin(Slots(embeddings, self._features, is_visual, positions))
+            x, placed, self._image = self._network.begin(Slots(embeddings, self._features(), is_visual, positions))
         extras = {"inputs_embeds": x[None]} | ({} if placed is None else {"position_ids": placed})
         return ModelInputs(torch.zeros(1, len(x), dtype=torch.int64, device=x.device), extras)
 
-    def _read_states(self, states: Mapping[int, Tensor]) -> Tensor:
+    def _features(self) -> Tensor:
+        """Of all states at hand at once: most come in steps in which nothing is drafted."""
         with torch.inference_mode():
-            return self._network.features(states)
+            return self._network.features(
+                {layer: torch.cat([states[layer] for states in self._states]) for layer in self._network.layers}
+            )
 
     def _embed(self, tokens: Sequence[int]) -> Tensor:
-        return self._drafter.embed(torch.tensor(list(tokens), device=self._features.device))
+        return self._drafter.embed(torch.tensor(list(tokens), device=self._inputs.token_ids.device))
 
     def _has_room(self) -> bool:
         prompt = 0 if self._prompt is None else len(self._prompt[0])

@@ -7,6 +7,7 @@ is accepted grows with the logarithm of the nodes; how much, each drafter's own 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -40,6 +41,9 @@ _HOPELESS = 0.5
 _PART = 4
 """One of so many requests drafts in the first steps, since most trials at high loads fail. One drafter that decides
 over requests together has all of them: it counts on sharing its models' passes."""
+_MANY, _BEFORE = 8, 128
+"""Of so many requests at once, plain steps before one that decides over them is tried: its trial is dear, and a short
+batch would be over before it has paid."""
 _TRIALS_COST = 0.01
 """Of all seconds, at most, so that rests are as long as what was tried has cost."""
 _PLAIN_LOOK = 16
@@ -86,6 +90,8 @@ class Pace:
         """By whose drafts are in a step (none: `_PLAIN`), and the load."""
         self._firsts: dict[tuple[Arm, int], _Seen] = {}
         """Of the first steps of a trial."""
+        self._held_back = Counter[tuple[Arm, int]]()
+        """Plain steps before the first trial."""
         self._tried_first = set[Arm]()
         """In the step under way."""
         self._owed: dict[Arm, float] = {}
@@ -158,6 +164,9 @@ class Pace:
             return True  # its own answer tells more than those before
         key, plain = (arm, num_requests.bit_length()), self._plain_rate(num_requests.bit_length())
         seen, first = self._seen.get(key), self._firsts.get(key)
+        if joint and num_requests >= _MANY and self._held_back[key] < _BEFORE:
+            self._held_back[key] += 1
+            return False
         if seen is not None:
             pays = seen.number < _TRIAL or seen.rate >= MARGIN * plain
         else:

@@ -64,7 +64,8 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
 
     @property
     def limits(self) -> Limits:
-        return replace(super().limits, max_rows=ROWS[-1])
+        # Parts of a prompt have other bits than the whole.
+        return replace(super().limits, max_rows=ROWS[-1], whole_prompts=self._layout.is_alone)
 
     @property
     def precision(self) -> str:
@@ -105,8 +106,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
 
     def ready(self, inputs: ModelInputs) -> ModelInputs:
         made = super().ready(inputs)
-        # Parts have other bits than the whole.
-        return replace(made, indivisible=inputs.length) if self._layout.is_alone else made
+        return replace(made, indivisible=inputs.length) if self.limits.whole_prompts else made
 
     def most_nodes(self, slot: Slot) -> int | None:
         most = [super().most_nodes(slot), self._layout.most_nodes(self._own(slot))]

@@ -103,15 +103,20 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
     @torch.inference_mode()
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
         with self._lock:
-            fed = [self._fed(tree) for tree in trees]
+            fed = [self._fed(*pair) for pair in zip(trees, self._embeddings(trees), strict=True)]
             bounds = [0, *accumulate(len(one.rows) for one in fed)]
             return Scores(*self._pass(fed, want)).split(bounds)
 
-    def _fed(self, tree: TreeInputs) -> Fed:
-        slot, number, words = self._own(tree.slot), len(tree.parents), tree.tokens
+    def _embeddings(self, trees: Sequence[TreeInputs]) -> list[Tensor]:
+        """What the language model is given for each tree; the words of all are looked up at once."""
+        words = [list(tree.tokens) for tree in trees if not isinstance(tree.tokens, Tensor)]
+        ids = torch.tensor([word for own in words for word in own], dtype=torch.int64)
+        found = iter(looked_up(self.family.model, ids).split([len(own) for own in words]))
+        return [tree.tokens if isinstance(tree.tokens, Tensor) else next(found) for tree in trees]
+
+    def _fed(self, tree: TreeInputs, given: Tensor) -> Fed:
+        slot, number = self._own(tree.slot), len(tree.parents)
         slot.add(tree.parents)
-        ids = words if isinstance(words, Tensor) else torch.tensor(list(words), dtype=torch.int64)
-        given = words if isinstance(words, Tensor) else looked_up(self.family.model, ids)
         slot.remember(given, self._positions(torch.tensor(slot.positions(number))))
         return fed_tree(slot, number, self._window)
 

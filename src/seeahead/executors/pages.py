@@ -61,9 +61,10 @@ class Pages:
         del blocks[kept:]
 
     def _grow(self, num_blocks: int) -> None:
+        grown = {shape: self._made(shape, num_blocks) for shape in self._data}  # all, or, where memory ends, none
         for shape, old in self._data.items():
-            self._data[shape] = self._made(shape, num_blocks)
-            self._data[shape][:, : self._num_blocks] = old
+            grown[shape][:, : self._num_blocks] = old
+        self._data = grown
         self._free += range(self._num_blocks, num_blocks)
         self._num_blocks, self.version = num_blocks, self.version + 1
 

@@ -96,13 +96,17 @@ class Regions:
         slot.commit(path)
 
     def reserve(self, num_columns: int) -> None:
-        """So many columns at least. Buffers that grow lie elsewhere: nothing captured before can be replayed."""
+        """So many columns at least. Buffers that grow lie elsewhere: nothing captured before can be replayed. All grow,
+        or, where memory ends, none."""
         if num_columns <= self.num_columns:
             return
-        old, self.num_columns = self.num_columns, power_of_two(num_columns)
+        old, new = self.num_columns, power_of_two(num_columns)
+        grown = {
+            shape: block.new_zeros(*block.shape[:2], new + 1, block.shape[3]) for shape, block in self._blocks.items()
+        }
         for shape, block in self._blocks.items():
-            self._blocks[shape] = block.new_zeros(*block.shape[:2], self.num_columns + 1, block.shape[3])
-            self._blocks[shape][:, :, :old] = block[:, :, :old]
+            grown[shape][:, :, :old] = block[:, :, :old]
+        self._blocks, self.num_columns = grown, new
 
     def _others(self, slot: RegionSlot) -> list[RegionSlot]:
         """Those that hold columns, by these."""

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
 from seeahead.prompt import Message, Prompt
@@ -88,21 +87,21 @@ class Slots:
         self._entries = [one for one in self._entries if one is not entry]
         request.resume(entry.kept, length)
 
-    def keep(self, request: Request, images: bytes, family: Family) -> None:
-        """Take the slot of an answer that has ended well."""
+    def keep(self, request: Request, images: bytes, family: Family, *, goes_on: bool) -> None:
+        """Take the slot of an answer that has ended well; `goes_on`: of a conversation, which may have a next turn."""
         kept = request.kept
         if kept is not None:
-            expected = self._next_turn(request)
+            expected = self._next_turn(request) if goes_on else []
             length = _num_common(kept.tokens, expected)
             self._entries.append(_Entry(kept, images, family.seen, tuple(expected[length:]), length))
             self._drop_to(self._most)
 
     def _next_turn(self, request: Request) -> list[int]:
-        """What a prompt begins with that goes on with this conversation; nothing where that is not known."""
+        """What a prompt begins with that goes on with this conversation, as far as that is known."""
         ended = request.answer[-1] in request.stop.end_tokens
         answer = request.answer[:-1] if ended else request.answer
         tokens = [*request.inputs.token_ids[0].tolist(), *answer, *self.turn]
-        return tokens[: request.executor.limits.max_length] if self.turn else []
+        return tokens[: request.executor.limits.max_length]
 
     @property
     def quiet_seconds(self) -> float | None:
@@ -143,7 +142,7 @@ def turn_between(family: Family) -> tuple[int, ...]:
 
     try:
         one, other_answer, other_question = tokens("Yes", "How"), tokens("No", "How"), tokens("Yes", "Who")
-    except InputError:
+    except Exception:  # noqa: BLE001  (whoever asks is told what is wrong with the template; nobody has asked here)
         return ()
     first = len(one) - _num_common(one[::-1], other_answer[::-1])
     return tuple(one[first : _num_common(one, other_question)])

@@ -163,6 +163,7 @@ class Owner:
             images, ready = images_of(given), cache(partial(self.engine.target.executor.ready, given))
             for number, ticket in enumerate(tickets):  # which share what is made of the images
                 ticket.number, ticket.events, ticket.started = number, tickets[0].events, started
+                ticket.is_chat = prompt is not None
                 ticket.images, ticket.request.ready = images, ready
                 ticket.request.ask(given, prompt)
             with self._changed:
@@ -184,7 +185,8 @@ class Owner:
                 f"prompt and answer may have {ticket.num_tokens} tokens, this server has memory for "
                 f"{self.limits.cache_tokens}; ask for fewer tokens"
             )
-        request.keeps = self.engine.family.indivisible(inputs) < inputs.length
+        is_whole = request.executor.limits.whole_prompts
+        request.keeps = not is_whole and self.engine.family.indivisible(inputs) < inputs.length
         request.watch = None if watcher is None else watcher.watch
         request.most_nodes = asked.num_nodes
         return ticket
@@ -290,7 +292,7 @@ class Owner:
         ticket = self._running.pop(request)
         self._seconds_per_answer += 0.1 * (ticket.seconds - self._seconds_per_answer)
         with request.failing():
-            self._slots.keep(request, ticket.images, self.engine.family)
+            self._slots.keep(request, ticket.images, self.engine.family, goes_on=ticket.is_chat)
         if request.inputs.extras:  # its images were held until they were read
             self._leftovers.give_back_soon()
 

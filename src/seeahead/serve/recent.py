@@ -13,7 +13,7 @@ from seeahead.images import PIXEL_BYTES
 
 _Made = TypeVar("_Made")
 _MOST_BYTES = 64 << 20
-"""Of decoded images that are kept, and as many of what a model's processor made of images."""
+"""Of decoded images that are kept; and of those for which what the model's processor made is kept, with that."""
 
 
 class Recent(Generic[_Made]):
@@ -41,7 +41,7 @@ class Recent(Generic[_Made]):
 
 
 def decoded_images() -> Recent[Image]:
-    return Recent(lambda image: PIXEL_BYTES * image.width * image.height)
+    return Recent(_pixels)
 
 
 def remember_images(processor: Any) -> None:
@@ -49,8 +49,7 @@ def remember_images(processor: Any) -> None:
     own: Any = getattr(processor, "image_processor", None)
     if not callable(getattr(own, "preprocess", None)):
         return
-    recent = Recent[tuple[list[Image], Any]](lambda made: sum(getattr(one, "nbytes", 0) for one in made[1].values()))
-    preprocess = own.preprocess
+    recent, preprocess = Recent[tuple[list[Image], Any]](_size), own.preprocess
 
     def remembered(images: Any, *args: Any, **settings: Any) -> Any:
         seen = _flat(images)
@@ -62,6 +61,16 @@ def remember_images(processor: Any) -> None:
         return copy.copy(made)  # processors take things out of it
 
     own.preprocess = remembered
+
+
+def _size(held: tuple[list[Image], Any]) -> int:
+    """Bytes of images and of what was made of them."""
+    images, made = held
+    return sum(map(_pixels, images)) + sum(getattr(value, "nbytes", 0) for value in made.values())
+
+
+def _pixels(image: Image) -> int:
+    return PIXEL_BYTES * image.width * image.height
 
 
 def _flat(images: Any) -> list[Any]:

@@ -84,6 +84,7 @@ class Ticket:
     wake: Callable[[], None]
     watcher: Watcher | None = None
     images: bytes = b""
+    is_chat: bool = False
     started: float = field(default_factory=monotonic)
     is_cancelled: bool = False
     why: SeeaheadError = field(default_factory=lambda: GoneError("the client has gone away"))
