@@ -65,6 +65,10 @@ class Feedback:
     def accepted(self) -> tuple[int, ...]:
         return self.tokens[:-1]
 
+    def without_logits(self) -> Feedback:
+        """To be kept: a view of logits would keep those of the whole step."""
+        return Feedback(self.tokens, self.logits.new_empty((0, self.logits.shape[-1])), self.features)
+
 
 class Drafting(Protocol):
     """A drafter at work on one answer."""

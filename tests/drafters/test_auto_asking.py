@@ -21,9 +21,13 @@ def test_what_is_kept_of_a_step_for_models_to_come_is_no_larger_than_it_looks():
     request.most_nodes = 0
     for _ in range(5):
         run_step([request])
-    for untold in request.drafting._models._untold.values():
-        assert [len(one.tokens) for one in untold] == [1] * 5
-        assert all(one.logits.untyped_storage().nbytes() == 0 for one in untold)
+    before = [*request.drafting._untold]
+    request.most_nodes = None
+    run_step([request])
+    untold = request.drafting._models._untold["wrong 1"]
+    assert [len(one.tokens) for one in before] == [1] * 5
+    assert [one.tokens for one in untold[:5]] == [one.tokens for one in before]
+    assert all(one.logits.untyped_storage().nbytes() == 0 for one in (*before, *untold))
 
 
 def test_a_model_that_rests_is_told_of_its_steps_once_it_is_asked_again():

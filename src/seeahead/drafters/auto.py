@@ -73,7 +73,7 @@ class AutoDrafter:
 
     def allot(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The best nodes over all drafts, as many as pay in one pass; of a single one those that it chose."""
-        if len(drafts) == 1:
+        if len(drafts) == 1 or not any(len(draft.scores) for draft in drafts):
             return list(drafts)
         scores = sorted((score for draft in drafts for score in draft.scores), reverse=True)
         times, num, rate = self.experience.times, len(drafts), sum(self.rates) / max(len(self.rates), 1)

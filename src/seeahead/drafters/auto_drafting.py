@@ -66,14 +66,19 @@ class AutoDrafting(PlannedDrafting):
         self._pool = self._empty()
         self._rate, self._looks, self._rests, self._rested, self._naps = 0.0, False, True, 0, 0
         self._pair: tuple[str, str] | None = None
+        self._untold, self._has_plan = list[Feedback](), False
         self._seconds, self._number, self._num_requests = drafter.shares(), 0, drafter.num_requests
         drafter.experience.times.begin()
         # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
-        lead, promise = self._promising()
-        if drafter.num_requests == 1 and drafter.experience.has_credit and promise.rate > 1 / self._seconds[0]:
-            self._models.start(lead)
+        if drafter.num_requests == 1 and drafter.experience.has_credit:
+            lead, promise = self._promising()
+            if promise.rate > 1 / self._seconds[0]:
+                self._models.start(lead)
 
     def plan(self, budget: int) -> Plan[Draft]:
+        for feedback in self._untold:
+            self._take(feedback)
+        self._untold, self._has_plan = [], True
         self._models.spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
         self._looks, pool = False, self._pool  # empty: each step leaves it so
         for name, drafting in self._draftings.items():
@@ -104,11 +109,18 @@ class AutoDrafting(PlannedDrafting):
         return pool.draft(self._number)
 
     def accept(self, feedback: Feedback) -> None:
+        """A step without a plan, which tells nothing of proposals, is taken in before the next plan: many rest long."""
+        if self._has_plan:
+            self._take(feedback)
+            self._has_plan = False
+        else:
+            self._untold.append(feedback.without_logits())
+
+    def _take(self, feedback: Feedback) -> None:
         seconds = self._seconds[self._number] + self._models.spent
         gain = self._own.took(len(feedback.tokens), seconds, self._num_requests)
         if self._num_requests == 1:
             self._drafter.experience.settle(None if self._rests else gain)
-        # A step may come without a plan: it says nothing of what was proposed before.
         if self._pool.asked:
             self._learn(feedback)
             self._pool = self._empty()

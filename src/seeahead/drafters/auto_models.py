@@ -84,8 +84,7 @@ class AutoModels:
     def accept(self, feedback: Feedback) -> None:
         """Those that were asked take it in now; the others once they are asked again, since most steps of many requests
         ask none."""
-        # A view would keep the logits of the whole step.
-        later = Feedback(feedback.tokens, feedback.logits.new_empty((0, feedback.logits.shape[-1])), feedback.features)
+        later = feedback.without_logits()
         for name in self.names:
             if name in self._asked:
                 self._started[name].accept(feedback)
