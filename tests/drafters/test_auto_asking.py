@@ -6,7 +6,9 @@ import pytest
 
 from seeahead.decode import run_step, start
 from seeahead.drafters.auto_drafting import AutoDrafting
+from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.language import LanguageDrafter
+from seeahead.drafters.lookup import LookupDrafter
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter
 from seeahead.tree import Draft, TokenTree
@@ -132,6 +134,34 @@ def test_models_start_when_they_are_asked(monkeypatch):
     monkeypatch.setattr(LanguageDrafter, "model", lambda self, *given: started.append(self.name) or made(self, *given))
     answered(auto(WRONG, RIGHT, experience=TableExperience(0.01, **{"wrong 0": 50.0, "right 1": 0.0})))
     assert started == ["right"]
+
+
+@pytest.mark.parametrize("members", [[RIGHT, WRONG], [WRONG, RIGHT]])
+def test_a_mixture_learns_nothing_of_steps_in_which_it_rests(members):
+    mixture = EnsembleDrafter(tuple(members), name="mixture")
+    request = ask(auto(mixture, LookupDrafter(min_match=1)))
+    start(request, request.inputs)
+    for number in range(12):
+        request.most_nodes = None if number % 3 == 0 else 0
+        run_step([request])
+        request.check()
+    assert request.answer == PLAIN[: len(request.answer)]
+    model = request.drafting._models._started["mixture 0"]
+    weights = dict(zip([member.name for member in members], model.weights.next(), strict=True))
+    assert weights["right"] > weights["wrong"]
+
+
+def test_who_is_no_model_is_told_of_every_step_with_its_logits():
+    told = []
+    script = ScriptedDrafter("script", lambda answer, *_: (told.append(len(answer)), Draft())[1], is_alone=False)
+    request = ask(auto(script, RIGHT))
+    start(request, request.inputs)
+    for number in range(9):
+        request.most_nodes = None if number % 3 == 0 else 0
+        run_step([request])
+        request.check()
+        assert request.drafting._draftings["script 0"]._answer == request.answer
+    assert told
 
 
 @pytest.mark.parametrize(("said", "asked"), [(0.6, True), (0.99, False)])

@@ -110,6 +110,8 @@ class AutoDrafting(PlannedDrafting):
 
     def accept(self, feedback: Feedback) -> None:
         """A step without a plan, which tells nothing of proposals, is taken in before the next plan: many rest long."""
+        for drafting in self._draftings.values():
+            drafting.accept(feedback)
         if self._has_plan:
             self._take(feedback)
             self._has_plan = False
@@ -125,8 +127,6 @@ class AutoDrafting(PlannedDrafting):
             self._learn(feedback)
             self._pool = self._empty()
         self._pair, self._number, self._rests, self._models.spent = None, 0, True, 0.0
-        for drafting in self._draftings.values():
-            drafting.accept(feedback)
         self._models.accept(feedback)
 
     def _empty(self) -> Candidates:

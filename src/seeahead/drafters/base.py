@@ -91,7 +91,7 @@ class DraftModel(Protocol):
         ...
 
     def accept(self, feedback: Feedback) -> None:
-        """As a drafting's."""
+        """As a drafting's, at the latest before it reads again; of a step in which it read nothing without logits."""
         ...
 
 

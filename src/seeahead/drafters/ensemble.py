@@ -80,7 +80,6 @@ class EnsembleModel:
         self.weights: Weights | None = None
 
     def read(self) -> Plan[torch.Tensor | None]:
-        self._pending, self._expected = PendingNodes(), []
         read = []
         for model in self._models:
             logits = yield from model.read()
@@ -106,6 +105,7 @@ class EnsembleModel:
     def accept(self, feedback: Feedback) -> None:
         if self._expected and self.weights is not None:
             self.weights.update(*self._verified(feedback))
+        self._pending, self._expected = PendingNodes(), []  # the next step may ask for nothing
         for model in self._models:
             model.accept(feedback)
 
