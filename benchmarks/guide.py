@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.publish import ALTS
 from seeahead.bench.figures import FIGURES, Sample
 from seeahead.bench.markdown import name, plain_words, shown, table
 from seeahead.bench.statistics import Interval
@@ -72,6 +73,7 @@ def _page(stem: str, summary: Summary) -> str:
     parts = [
         "# Choosing a drafter",
         AUTO.strip(),
+        f"![{ALTS[0]}](images/{stem}-speed.svg)",
         f"From one run of everything: {plain_words(summary.machine)} ([all figures](results/{stem}.md)). "
         "Methods are sorted by whole answers, end to end. Speed-ups are of decoding alone; all are over plain "
         "decoding with the same loop, geometric means over scenarios.",

@@ -47,7 +47,7 @@ _OWN = (
 def documents(stem: str, summary: Summary) -> dict[str, str]:
     """Texts by file name below the folder of documents; `stem` is the name of the record that `summary` is of."""
     images = {f"images/{stem}-{kind}.svg": image for kind, image in _images(summary)}
-    drawn = (f"![{alt}](../{file})" for file, alt in zip(images, _ALTS, strict=True))
+    drawn = (f"![{alt}](../{file})" for file, alt in zip(images, ALTS, strict=True))
     page = f"As one page for a browser, answers included: `seeahead report results/{stem}.json -o page.html`."
     command = summary.record.provenance.get("command") or []
     own = [_FOLDERS] if any(before == "-d" and "/" in word for before, word in pairwise(command)) else []
@@ -126,7 +126,7 @@ def _block(stem: str, summary: Summary) -> Iterator[str]:
     lookup = next((entry["end to end"] for entry in summary.headline_methods if entry.method == "lookup"), None)
     here = f" (here {shown(times(lookup))} end to end)" if lookup else ""
     yield _OWN.format(figure=here)
-    yield f"![{_ALTS[0]}](docs/images/{stem}-speed.svg)"
+    yield f"![{ALTS[0]}](docs/images/{stem}-speed.svg)"
 
 
 def _chosen(summary: Summary) -> set[str]:
@@ -165,7 +165,7 @@ def _run_by(record: Record, method: str) -> str:
     return f"{_ENGINES.get(engine, engine)}, {record.precision_of(method)}"
 
 
-_ALTS = (
+ALTS = (
     "Times as fast as plain decoding: whole answers, decoding alone, and decoding against tokens per pass",
     "Times as fast as plain decoding, decoding alone, by scenario",
 )
@@ -175,5 +175,5 @@ def _images(summary: Summary) -> Iterator[tuple[str, str]]:
     methods = summary.headline_methods
     bars = [(SPELLED[word], chart) for word, chart in bar_charts.overview("o", methods).items()]
     plane = charts.speed_against_efficiency("p", methods, summary.record.costs)
-    yield "speed", grid(_ALTS[0], [*bars, ("decoding (ratio of sums) against τ", plane)], 2)
-    yield "scenarios", grid(_ALTS[1], [*bar_charts.scenarios("s", methods).items()], 2)
+    yield "speed", grid(ALTS[0], [*bars, ("decoding (ratio of sums) against τ", plane)], 2)
+    yield "scenarios", grid(ALTS[1], [*bar_charts.scenarios("s", methods).items()], 2)
