@@ -223,7 +223,7 @@ async def second_questions(url: str, questions: list[dict[str, Any]], pause: flo
 def by_images_and_pause(follow_ups: Iterable[dict[str, float]]) -> dict[tuple[int, float], list[dict[str, float]]]:
     found: dict[tuple[int, float], list[dict[str, float]]] = {}
     for one in follow_ups:
-        found.setdefault((int(one.get("images", 1)), one.get("pause", 0.0)), []).append(one)
+        found.setdefault((int(one["images"]), one["pause"]), []).append(one)
     return dict(sorted(found.items()))
 
 
