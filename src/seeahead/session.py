@@ -136,6 +136,7 @@ class Kept:
         scores = session.score(tokens, range(ROOT, len(tokens) - 1), Want(tuple(self.features)))
         session.commit(range(len(tokens)))
         features = {layer: torch.cat([old[:length], scores.features[layer]]) for layer, old in self.features.items()}
-        made = Kept(session, (*self.tokens[:length], *tokens), features, self.embedded(length))
+        known = None if self.embeddings is None else self.embeddings[:length]
+        made = Kept(session, (*self.tokens[:length], *tokens), features, known)
         # Looked up now, what the drafter wants of them is at hand when somebody asks.
         return replace(made, embeddings=made.embedded(len(made.tokens)))

@@ -33,7 +33,7 @@ share_memory = partial(getattr(_libc, "mallopt", max), -8, 2)  # M_ARENA_MAX
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Entry:
     kept: Kept
     images: bytes
