@@ -1,7 +1,6 @@
 """While nobody asks, a conversation's next turn is begun; and images that are sent again are not made ready again."""
 
 import gc
-import time
 import weakref
 
 import pytest
@@ -15,14 +14,8 @@ from seeahead.serve.memory import turn_between
 from seeahead.serve.owner import OwnerLimits
 from seeahead.serve.recent import Recent, remember_images
 from seeahead.testing import tiny_model, tiny_processor
-from tests.serve.conftest import IMAGE, PATIENCE, chat, data_uri, serving
-
-
-def waited_for(condition):
-    ends = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.01)
+from tests.serve.conftest import IMAGE, chat, data_uri, serving
+from tests.serve.test_streams import eventually
 
 
 @pytest.fixture
@@ -36,7 +29,7 @@ def test_the_next_turn_is_begun_while_nobody_asks(served, engine):
     with served.client() as client:
         said = client.chat.completions.create(**first).choices[0].message.content
         slots = served.owner._slots
-        waited_for(lambda: slots._entries and slots.quiet_seconds is None)
+        eventually(lambda: slots._entries and slots.quiet_seconds is None)
         [entry] = slots._entries
         assert entry.kept.tokens[-len(slots.turn) :] == slots.turn
         assert entry.kept.session.length == len(entry.kept.tokens)
@@ -50,8 +43,7 @@ def test_a_conversation_that_cannot_be_begun_is_read_anew(served, monkeypatch, c
     with served.client() as client:
         monkeypatch.setattr("seeahead.session.Kept.followed_by", lambda *_: 1 / 0)
         first = client.chat.completions.create(**chat("one")).choices[0].message.content
-        waited_for(lambda: slots.quiet_seconds is None)
-        assert "read ahead" in caplog.text
+        eventually(lambda: "read ahead" in caplog.text)  # its slot is kept after its last token was told
         assert not slots._entries
         assert client.chat.completions.create(**chat("one")).choices[0].message.content == first
 
@@ -73,6 +65,7 @@ def test_exact_reads_every_prompt_whole():
 def test_a_text_that_is_continued_has_no_next_turn(served):
     with served.client() as client:
         client.completions.create(model="tiny", prompt="one two three", max_tokens=4)
+    eventually(lambda: served.owner._slots._entries)
     [entry] = served.owner._slots._entries
     assert entry.expected == ()
 
