@@ -12,7 +12,7 @@ from transformers import (
 
 import seeahead
 from seeahead.errors import InputError
-from seeahead.generation_config import prepare
+from seeahead.generation_config import Known, prepare
 from seeahead.option_table import NEVER_READ, OPTIONS
 from seeahead.prompt import make_prompt
 from seeahead.testing import ScriptedDrafter, random_tree, tiny_model, tiny_processor
@@ -197,8 +197,29 @@ def test_what_is_drawn_from_is_what_generate_draws_from(name):
     assert drawn == {tree.generate(PROMPT, max_new_tokens=8, seed=3, **settings).token_ids}
 
 
+@pytest.mark.parametrize(("table", "name"), [(table, name) for table in (GREEDY, SAMPLED) for name in here(table)])
+def test_settings_that_are_known_are_those_of_the_prompt(table, name):
+    settings = {"do_sample": table is SAMPLED, "max_new_tokens": 12, **table[name]}
+    known, logits = Known(), torch.randn(MODEL.config.vocab_size, generator=torch.Generator().manual_seed(1))
+    for ids in (IDS, torch.cat([IDS, IDS + 1], 1), IDS[:, 2:]):
+        made, anew = (read(MODEL, ids, PROCESSOR, settings) for read in (known.prepare, prepare))
+        assert torch.equal(made.prompt_ids, ids)
+        assert made.max_length == anew.max_length
+        rules = made.stop_rule(50), anew.stop_rule(50)
+        assert rules[0].limit == rules[1].limit
+        assert rules[0].end_tokens == rules[1].end_tokens
+        answers = [one.sampler(3).distribution(logits, [4, 5]) for one in (made, anew)]
+        assert torch.equal(*answers)
+    assert bool(known._held) == (name in FIT_ANY_PROMPT)
+
+
+FIT_ANY_PROMPT = (
+    *("do_sample", "max_new_tokens", "max_length", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p"),
+    *("epsilon_cutoff", "eta_cutoff", "renormalize_logits", "remove_invalid_values"),
+)
+
+
 @pytest.mark.parametrize("name", here(WITHOUT_EFFECT))
-@pytest.mark.filterwarnings("ignore")
 def test_what_has_no_effect_changes_nothing(name):
     settings = {name: WITHOUT_EFFECT[name]}
     assert generate(custom_generate=seeahead.custom_generate(), **settings) == PLAIN
@@ -216,7 +237,6 @@ def test_what_is_refused_is_refused_in_every_door(name):
 
 
 @pytest.mark.parametrize("name", [name for name in here(REFUSED) if name not in ("constraints", "force_words_ids")])
-@pytest.mark.filterwarnings("ignore")
 def test_what_is_refused_is_refused_by_custom_generate(name):
     settings = {name: REFUSED[name]} | ({"top_k": 4} if name == "penalty_alpha" else {})
     if name == "num_return_sequences":

@@ -56,6 +56,18 @@ class Prepared:
             min_p=min(config.min_p or 0.0, 1 - _SMALLEST),
         )
 
+    @property
+    def fits_any_prompt(self) -> bool:
+        """Whether nothing but the limit of tokens depends on the prompt."""
+        plain = all(type(one) in (MaxLengthCriteria, EosTokenCriteria) for one in self.criteria)
+        return plain and all(_is_theirs(one, _LOOK_AT_LOGITS_ALONE) for one in self.processors)
+
+    def for_prompt(self, prompt_ids: torch.Tensor) -> Prepared:
+        """These settings, with as many new tokens, after another prompt; where they fit any."""
+        length = self.max_length - self.prompt_ids.shape[1] + prompt_ids.shape[1]
+        limits = [MaxLengthCriteria(length) if type(one) is MaxLengthCriteria else one for one in self.criteria]
+        return replace(self, criteria=tuple(limits), prompt_ids=prompt_ids)
+
     def sampler(self, seed: int) -> Sampler:
         looking_back = [one for one in self.processors if not _is_theirs(one, _LOOK_AT_LOGITS_ALONE)]
         return Sampler(
@@ -129,6 +141,30 @@ def prepare(model: Any, prompt_ids: torch.Tensor, tokenizer: Any, settings: Mapp
         raise InputError(f"transformers refuses these settings: {_in_line(error)}") from error
     _try(caught[0], prompt_ids, model.config.get_text_config().vocab_size)
     return replace(caught[0], criteria=caught[0].criteria + more, stop_texts=stop_texts)
+
+
+class Known:
+    """Settings that were prepared for other prompts: asked again they need not be. For a model that nobody changes."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Prepared] = {}
+
+    def prepare(self, model: Any, prompt_ids: torch.Tensor, tokenizer: Any, settings: Mapping[str, Any]) -> Prepared:
+        """As the function of this name."""
+        if "max_new_tokens" not in settings or not all(isinstance(one, int | float | str) for one in settings.values()):
+            return prepare(model, prompt_ids, tokenizer, settings)
+        key = repr(sorted(settings.items()))
+        if key in self._held:
+            return self._held[key].for_prompt(prompt_ids)
+        made = prepare(model, prompt_ids, tokenizer, settings)
+        if made.fits_any_prompt:
+            self._held[key] = made
+            if len(self._held) > _MOST_KNOWN:
+                del self._held[next(iter(self._held))]
+        return made
+
+
+_MOST_KNOWN = 256
 
 
 def _try(made: Prepared, prompt_ids: torch.Tensor, vocab_size: int) -> None:

@@ -76,7 +76,8 @@ class PromptEncoder:
         """The same family with a processor and a tokenizer of its own, which another thread may use meanwhile."""
         other = copy.copy(self)
         other.processor = copy.deepcopy(self.processor)
-        vars(other).pop("_special_tokens_known", None)
+        for name in ("_special_tokens_known", "_parts_known"):
+            vars(other).pop(name, None)
         return other
 
     def num_image_features(self, pixel_values: torch.Tensor) -> int | None:
@@ -182,11 +183,19 @@ class PromptEncoder:
     ) -> str:
         """The conversation as the template writes it; `is_asked`: up to where the answer begins."""
         placeholder = getattr(self.processor, "image_token", None) if with_images else None
-        if takes_parts(partial(_render, self.processor, template), placeholder, is_usual=self.can_see):
+        key = (template, placeholder)
+        if key not in self._parts_known:
+            render = partial(_render, self.processor, template)
+            self._parts_known[key] = takes_parts(render, placeholder, is_usual=self.can_see)
+        if self._parts_known[key]:
             chat = as_parts(messages)
         else:
             chat = as_strings(messages, self._image_text, "" if template == PLAIN else "\n")
         return _render(reader, template, chat, is_asked)
+
+    @cached_property
+    def _parts_known(self) -> dict[tuple[str, str | None], bool]:
+        return {}
 
     @property
     def _image_text(self) -> str:
