@@ -45,8 +45,8 @@ REQUESTS = (
 )
 
 
-def asked(family, number):
-    """Request `number`, ready to take part."""
+def asked(family, number, shared=None):
+    """Request `number`, ready to take part; with a drafter of its own, unless one is `shared`."""
     num_words, num_images, temperature, drafter, limit = REQUESTS[number]
     sees = len(image_counts(family)) > 1 or image_counts(family)[0] > 0
     inputs = prompt(family, num_images if sees else 0, num_words)
@@ -54,7 +54,7 @@ def asked(family, number):
     knows = drafter in ("sometimes right", "merged")
     truth = plain(family, num_images if sees else 0, num_words).token_ids if knows else ()
     params = SamplingParams(temperature, seed=number)
-    drafting = DRAFTERS[drafter](model, truth)
+    drafting = shared or DRAFTERS[drafter](model, truth)
     sampler = Sampler(params, inputs.token_ids[0].tolist())
     return Request(model.executor, drafting, sampler, StopRule(limit), model.image_token_ids).ask(inputs)
 
@@ -85,6 +85,21 @@ def test_each_request_of_a_batch_says_what_it_says_alone(family, num_at_once):
         assert (tuple(request.answer), request.finish_reason) == alone(family, number), f"request {number}"
     assert len(set(sizes.values())) > 2, "all requests had as many steps: nobody left early"
     assert getattr(target(family).executor, "can_pack", True) is not False, "the requests did not share passes"
+
+
+@pytest.mark.parametrize("num_at_once", [3, 8])
+@pytest.mark.parametrize("drafter", ["auto", "auto, three", "auto, five"])
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl", "gemma3", "llama", "llava openvino", "llava graphs"])
+def test_each_request_says_what_it_says_alone_where_one_drafter_decides_over_all(family, drafter, num_at_once):
+    shared = DRAFTERS[drafter](target(family), plain(family, 0, 5).token_ids)
+    requests = [asked(family, number, shared) for number in range(len(REQUESTS))]
+    num_drafted = 0
+    for request, step in run(iter(requests), num_at_once):
+        num_drafted += 0 if step is None else step.num_drafted
+        assert request.error is None
+    for number, request in enumerate(requests):
+        assert (tuple(request.answer), request.finish_reason) == alone(family, number), f"request {number}"
+    assert num_drafted > len(requests)
 
 
 def test_requests_that_draft_with_one_model_share_its_passes(monkeypatch):
@@ -178,10 +193,14 @@ def test_generate_batch_answers_as_generate_does():
         assert "".join(piece.text for at, piece in pieces if at == number) == reply.text
 
 
-@pytest.mark.parametrize("drafter", ["drawn chain", "unlike siblings", "drawn merged with fixed", "3 members, grid"])
+DRAWING = ("drawn chain", "unlike siblings", "drawn merged with fixed", "3 members, grid")
+
+
+@pytest.mark.parametrize("drafter", [*DRAWING, "auto", "auto, three", "auto, five"])
 def test_the_distribution_is_the_targets_inside_a_batch(drafter):
     """Eight at a time, among requests with other drafters and settings."""
-    made, params = {**DRAWN, **ENSEMBLES}[drafter], SETTINGS["temperature"]
+    made, params = {**FIXED, **DRAWN, **ENSEMBLES}[drafter], SETTINGS["temperature"]
+    decides_over_all = None if drafter in DRAWING else made(0)
     others = [FIXED["lookup"], FIXED["random tree"], DRAWN["mixture"], lambda seed: EmptyDrafter()]
 
     def request(drafting, settings, seed):
@@ -189,7 +208,7 @@ def test_the_distribution_is_the_targets_inside_a_batch(drafter):
         one = Request(Target.of(TARGET).executor, drafting, sampler, StopRule(3 + seed % 5))
         return one.ask(ModelInputs(torch.tensor([PROMPT])))
 
-    wanted = [request(made(seed + 10**6), params, seed) for seed in range(NUM_SAMPLES)]
+    wanted = [request(decides_over_all or made(seed + 10**6), params, seed) for seed in range(NUM_SAMPLES)]
     besides = [request(others[seed % 4](seed), SETTINGS["all"], seed) for seed in range(NUM_SAMPLES // 3)]
     joining = [
         one for place, one in enumerate(wanted) for one in ([one, besides[place // 3]] if place % 3 == 0 else [one])

@@ -72,6 +72,9 @@ FIXED = {
         (LookupDrafter(min_match=1), LanguageDrafter(Target(OTHER), limits=TreeLimits(3, 2, 6, 0.01))), num_nodes=7
     ),
     "auto": lambda seed: auto(LookupDrafter(min_match=1), LanguageDrafter(Target(OTHER))),
+    "auto, three": lambda seed: auto(
+        LookupDrafter(min_match=1), LanguageDrafter(Target(OTHER)), ensemble(2, "grid")(seed)
+    ),
     "auto, five": lambda seed: auto(
         LookupDrafter(min_match=1),
         LanguageDrafter(Target(OTHER)),
