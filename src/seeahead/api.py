@@ -24,7 +24,7 @@ from seeahead.families import family_for
 from seeahead.families.base import Family
 from seeahead.families.choice import choose, put_executor
 from seeahead.families.loading import load_model
-from seeahead.generation_config import Known, Prepared, check_settings, prepare
+from seeahead.generation_config import Prepared, check_settings, prepare
 from seeahead.images import ImageSources
 from seeahead.prompt import PromptLike, make_prompt
 from seeahead.proven import Prover
@@ -53,7 +53,6 @@ class Engine:
         self.drafter = drafter
         self.own_drafters = own_drafters or {}
         self.prover = prover or Prover(family)
-        self._known = Known()
         self._pace = Pace(self.target.executor, [drafter])
 
     def with_drafter(self, drafter: str | Path | DrafterSpec | Drafter) -> Engine:
@@ -199,7 +198,7 @@ class Engine:
                 if draws:
                     raise InputError("do_sample is on and temperature is 0, which is greedy; leave out one of them")
                 del settings["temperature"]
-        read = prepare if self.prover.follows else self._known.prepare
+        read = prepare if self.prover.follows else self.prover.known.prepare
         return read(self.family.model, inputs.token_ids, self.family.tokenizer, settings)
 
     def _stop_rule(

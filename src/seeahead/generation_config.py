@@ -158,7 +158,7 @@ class Known:
             return self._held[key].for_prompt(prompt_ids)
         made = prepare(model, prompt_ids, tokenizer, settings)
         if made.fits_any_prompt:
-            self._held[key] = made
+            self._held[key] = made.for_prompt(prompt_ids.new_empty(1, 0))
             if len(self._held) > _MOST_KNOWN:
                 del self._held[next(iter(self._held))]
         return made

@@ -23,6 +23,7 @@ from seeahead.errors import ModelError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
 from seeahead.families.inspection import is_customised
+from seeahead.generation_config import Known
 from seeahead.provenance import write_json
 
 _SMALL = 20_000_000
@@ -44,8 +45,14 @@ class Prover:
         self.family, self._is_on = family, is_on
         self.follows = True
         """Whether to look before every answer if somebody has changed the model; off where nobody else has it."""
+        self.known = Known()
+        """Settings that were prepared while nobody else had it."""
         self._held = set[tuple[str, Any]]()
         self._lock = Lock()
+
+    def alone(self, is_alone: bool) -> None:
+        """Say whether nobody else has the model from now on."""
+        self.follows, self.known = not is_alone, Known()
 
     def at_load(self, progress: Callable[[str, float], None] | None = None) -> None:
         """Prove text, and images where the processor makes a prompt of one. Raises ModelError."""

@@ -91,10 +91,27 @@ def test_tokens_spelled_by_neighbouring_parts_are_text():
 
 def test_stand_ins_cannot_be_forged():
     family = family_with("llava")
-    text = "".join(f"{chr(code)}{number}{chr(code)}" for code in (0xE000, 0xE001) for number in (0, 3, 5)) + "<image>"
+    letters = [chr(code) for code in (0xE000, 0xE001, 0xF0000, 0xF0001, 0xF0002)]
+    text = "".join(f"{letter}{number}{letter}" for letter in letters for number in (0, 3, 5)) + "<image>"
     one, other = ids(family, text), ids(family, text.replace("<image>", "<imagE>"))
     assert family.model.config.image_token_id not in one
     assert [letter != another for letter, another in zip(one, other, strict=True)].count(True) == 1
+
+
+def test_no_text_has_a_copy_of_the_tokenizer_made_for_itself(monkeypatch):
+    family, copied, copy = family_with("llava"), [], SpecialTokens._renaming_copy
+    monkeypatch.setattr(SpecialTokens, "_renaming_copy", lambda self, names: (copied.append(1), copy(self, names))[1])
+    size = 1 + len(family._special_tokens(family.tokenizer.chat_template).tokens)
+    letters = [chr(0xF0000 + size * number) for number in range(4)]
+    for text in ["<image>", *(f"<image>{letter}" for letter in [*letters, "\ue000"]), "<image>" + "".join(letters[:3])]:
+        assert family.model.config.image_token_id not in ids(family, text)
+        ids(family, "<image>")
+    assert len(copied) == 3, "without a letter of any, with one of the first, with one of the first three"
+    with pytest.raises(InputError, match="beside private use characters; leave"):
+        ids(family, "<image>" + "".join(letters))
+    with pytest.raises(InputError, match="beside private use characters; leave"):
+        ids(family, "<image>" + "".join(map(chr, range(0xE000, 0xF900))))
+    assert ids(family, "".join(letters))
 
 
 def test_tokens_that_mark_turns_are_special_whatever_their_tokenizer_says():

@@ -7,11 +7,19 @@ from urllib.request import Request, urlopen
 import openai
 import pytest
 
+from seeahead.drafters.language import LanguageDrafter
+from seeahead.drafters.lookup import LookupDrafter
+from seeahead.families import family_for
 from seeahead.prompt import make_prompt
 from seeahead.serve.prompts import chat_prompt
 from seeahead.serve.schema import ChatBody
 from seeahead.serve.settings import settings_from
-from tests.serve.conftest import IMAGE, KEY, PATIENCE, chat
+from seeahead.target import Target
+from seeahead.testing import tiny_model
+from tests.free_costs import auto
+from tests.lossless.cases import language
+from tests.serve.conftest import IMAGE, KEY, PATIENCE, chat, serving
+from tests.serve.test_streams import counted
 
 
 def test_an_answer_is_the_one_that_the_library_gives(client, engine):
@@ -154,19 +162,33 @@ def test_another_image_is_not_taken_for_the_one_before(served, client):
     assert reply.usage.prompt_tokens_details.cached_tokens == 0
 
 
-def test_many_clients_at_once_get_what_each_gets_alone(served, client):
-    asked = [
-        chat(*([IMAGE] if number % 2 else []), f"What is {number}?", temperature=0.8 * (number % 3), seed=number)
-        for number in range(24)
-    ]
-    single = [client.chat.completions.create(**one).choices[0].message.content for one in asked]
-
+def answered_at_once(served, asked):
     async def all_at_once():
         async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key=KEY, max_retries=0) as client:
             replies = await asyncio.gather(*(client.chat.completions.create(**one) for one in asked))
             return [reply.choices[0].message.content for reply in replies]
 
-    assert asyncio.run(all_at_once()) == single
+    return asyncio.run(all_at_once())
+
+
+ASKED = [
+    chat(*([IMAGE] if number % 2 else []), f"What is {number}?", temperature=0.8 * (number % 3), seed=number)
+    for number in range(24)
+]
+
+
+def test_many_clients_at_once_get_what_each_gets_alone(served, client):
+    assert answered_at_once(served, ASKED) == [
+        client.chat.completions.create(**one).choices[0].message.content for one in ASKED
+    ]
+
+
+def test_many_clients_at_once_get_the_same_where_one_drafter_decides_over_all(client):
+    alone = [client.chat.completions.create(**one).choices[0].message.content for one in ASKED]
+    drafters = LookupDrafter(min_match=1), language(), LanguageDrafter(Target.of(family_for(tiny_model("llava"))))
+    with serving(more=lambda _: auto(*drafters)) as served:
+        assert answered_at_once(served, ASKED) == alone
+        assert counted(served, "vllm:spec_decode_num_draft_tokens_total") > 100
 
 
 def test_a_client_that_goes_away_frees_its_place(served, client):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from tokenizers import AddedToken
@@ -20,8 +20,11 @@ from transformers import BatchEncoding
 
 from seeahead.errors import InputError, shown
 
-_PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
+_FOR_TEXT, _FOR_NAMES = range(0xE000, 0xF900), range(0xF0000, 0xFFFFE)
 """Private use characters: no template and no tokenizer gives them a meaning."""
+_MOST_BLOCKS = 4
+"""Sets of names for special tokens. A copy of the tokenizer with each is kept, since it takes long to make, so a text
+must not make one necessary of its own."""
 
 
 class SpecialTokens:
@@ -42,7 +45,7 @@ class SpecialTokens:
         longest_first = sorted(spellings, key=lambda name: (-len(name), name))
         self.pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self.tokens = {name: added[name] for name in longest_first if name in added}
-        self._copy: tuple[list[str], Any] = ([], None)
+        self._copies: dict[int, Any] = {}
 
     def are_spelled(self, text: str) -> bool:
         """Whether something in `text` would become a special token."""
@@ -66,16 +69,16 @@ class SpecialTokens:
         # Neighbouring texts may spell a token together, so they are searched as one.
         spelled = "".join(sorted(set("".join(self.pattern.findall(whole)))))
         taken = set(whole)
-        free = (chr(code) for code in chain(*_PRIVATE) if chr(code) not in taken)
-        letters = list(islice(free, 1 + len(self.tokens) + len(spelled)))
-        if len(letters) < 1 + len(self.tokens) + len(spelled):
-            raise InputError("the text holds every private use character of Unicode; leave one of them out")
-        names = [first + letters[0] * (len(name) - 1) for name, first in zip(self.tokens, letters[1:])]
-        others = "".join(letters[1 + len(names) :])
-        known, backend = self._copy
-        if known != names:
-            backend = self._renaming_copy(names)
-            self._copy = names, backend
+        others = "".join(islice((chr(code) for code in _FOR_TEXT if chr(code) not in taken), len(spelled)))
+        size = 1 + len(self.tokens)  # of a block: a name's first letter is its own, the rest one that all share
+        starts = _FOR_NAMES[: _MOST_BLOCKS * size : size]
+        start = next((one for one in starts if taken.isdisjoint(map(chr, range(one, one + size)))), None)
+        if start is None or start + size > _FOR_NAMES.stop or len(others) < len(spelled):
+            raise InputError("the text spells special tokens beside private use characters; leave one of them out")
+        names = [chr(start + place) + chr(start) * (len(name) - 1) for place, name in enumerate(self.tokens, 1)]
+        if start not in self._copies:
+            self._copies[start] = self._renaming_copy(names)
+        backend = self._copies[start]
         marked = iter(self.pattern.sub(lambda match: match[0].translate(str.maketrans(spelled, others)), whole))
         parts = ["".join(islice(marked, len(text))) for text in texts]
         return parts, LiteralTokenizer(self, backend, names, str.maketrans(others, spelled), whole)

@@ -83,7 +83,7 @@ class Owner:
         """Measure what passes cost, then answer. Raises ModelError where requests must not share passes."""
         share_memory()
         self.engine.prover.before_batch()
-        self.engine.prover.follows = False  # nobody else has the model
+        self.engine.prover.alone(True)
         self.pace.measure()
         self._slots.turn = turn_between(self.engine.family)
         self._thread.start()
@@ -102,6 +102,7 @@ class Owner:
         self.drop_all()
         if self._thread.is_alive():
             self._thread.join(5.0)
+        self.engine.prover.alone(self._thread.is_alive())
 
     def drop_all(self) -> None:
         """Whoever is not answered yet is told that the server is shutting down."""
