@@ -3,14 +3,16 @@
 import base64
 import io
 import os
+import tracemalloc
 from pathlib import Path, PurePath
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
 
 from seeahead import images
 from seeahead.errors import InputError
-from seeahead.images import as_sources, load_image
+from seeahead.images import as_sources, load_image, sources
 from tests.image_files import RED, encoded, plain, refusal
 
 DATA = encoded(plain())
@@ -165,6 +167,32 @@ def test_data_urls_are_read_as_browsers_read_them(url):
 @pytest.mark.parametrize("body", ["!!!!", "A", "AAAAA", "AA=A", "ä", "\ud800", "A" * 9 + "!"])
 def test_data_urls_that_are_no_base64(body):
     assert "not valid base64" in refusal("data:image/png;base64," + body)
+
+
+def test_escapes_are_read_in_pieces(monkeypatch):
+    monkeypatch.setattr(sources, "_PIECE", 5)
+    for text in (
+        "%41" * 9,
+        "%" * 20,
+        "%%41%4%41%zz%4",
+        "abcd%41",
+        "abc%41de",
+        "abcde%41",
+        "a%4%41%4%41",
+        "ä%e4%C3%A4ab",
+        "",
+    ):
+        assert sources._unquoted(text) == unquote_to_bytes(text)
+
+
+@pytest.mark.parametrize("body", ["%41" * 500_000, "%" * 1_500_000, "aa " * 500_000])
+def test_a_data_url_takes_no_more_memory_than_a_few_times_its_length(body):
+    tracemalloc.start()
+    try:
+        refusal("data:image/png;base64," + body)
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(body)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_path_may_hold_what_looks_like_an_address(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seeahead import images
+from seeahead import image_formats, images
 from seeahead.errors import ImageError
 from seeahead.images import MAX_PIXELS, load_image
 from tests.image_files import GREEN, RED, WHITE, encoded, plain, png_chunk, refusal
@@ -229,6 +229,19 @@ def test_a_bomb_is_refused_by_its_header(side, monkeypatch):
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
     assert f"{MAX_PIXELS:,}" in refusal(png_with_header(side, side))
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(monkeypatch):
+    """Each of a few bytes takes as long as the pixels are many."""
+    noise = Image.effect_noise((64, 48), 90)
+    good = encoded(noise, "JPEG", progressive=True, quality=90, exif=b"Exif\0\0" + b"\xff\xda" * 200)
+    place, end = good.rfind(b"\xff\xda"), good.rfind(b"\xff\xd9")
+    assert load_image(good + b"\xff\xda" * 200).size == (64, 48), "what lies in a text, or after the end, is no scan"
+    many = good[:end] + good[place:end] * 95 + good[end:]
+    assert "at most 100 scans" in refusal(many)
+    assert load_image(good[:end] + good[place:end] * 50 + good[end:]).size == (64, 48)
+    monkeypatch.setattr(image_formats, "_MOST_SEGMENTS", 50)
+    assert "too many parts" in refusal(good[:2] + b"\xff\xfe\0\4ab" * 60 + good[2:])
 
 
 def test_a_lazy_pil_image_is_checked_before_it_is_decoded():

@@ -72,6 +72,25 @@ def has_negative_width(data: bytes) -> bool:
     return format_of(data) == "BMP" and data[14:18] > b"\x0c\0\0\0" and struct.unpack("<i", data[18:22])[0] < 0
 
 
+def check_scans(data: bytes, name: str) -> None:
+    """Raises ImageError for a JPEG with very many scans: a few bytes each go over all pixels once more."""
+    num_scans, place = 0, 2 if format_of(data) == "JPEG" else len(data)
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(data, place)
+        if found is None or found[0] == b"\xff\xd9" or found.end() + 2 > len(data):
+            return
+        num_scans += found[0] == b"\xff\xda"
+        if num_scans > _MOST_SCANS:
+            break
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    raise ImageError(f"{name} is a JPEG of too many parts, at most {_MOST_SCANS} scans are read; save it again")
+
+
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+"""Of a JPEG: the beginning of a segment, which says its length next. In a scan's data it stands only at its end."""
+_MOST_SCANS, _MOST_SEGMENTS = 100, 100_000  # cameras and editors write about ten, of segments some hundred
+
+
 def without_large_texts(data: bytes, name: str) -> bytes:
     """A PNG file without the texts and colour profiles for which Pillow would refuse it: large or damaged ones.
 

@@ -26,6 +26,7 @@ from seeahead.image_formats import (
     MAX_BYTES,
     MAX_PIXELS,
     SUFFIXES,
+    check_scans,
     format_of,
     has_negative_width,
     why_unreadable,
@@ -118,6 +119,7 @@ class OpenedImage:
 
 def _opened(data: bytes, name: str) -> Image.Image:
     """The image by its header; nothing is decoded yet."""
+    check_scans(data, name)
     data = without_large_texts(data, name)
     if "HEIF" in FORMATS and format_of(data) == "HEIF":
         import_module("pillow_heif").register_heif_opener(thumbnails=False)

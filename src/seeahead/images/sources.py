@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+import string
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ ALLOWED = "a path, bytes, an open binary file, a PIL image, an array of uint8 or
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):")
 _IS_BASE64 = re.compile(r"; *base64 *\Z", re.IGNORECASE)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_PIECE = 1 << 14
 
 
 def as_sources(images: ImageSources) -> list[ImageSource]:
@@ -148,10 +150,22 @@ def _of_data_url(url: str, max_bytes: int) -> bytes:
     if len(body) > 3 * max_bytes:  # %XX is the widest spelling of a byte
         raise ImageError(f"the data: URL is longer than {max_bytes:,} bytes, the limit; make the image smaller first")
     try:
-        data = unquote_to_bytes(body)
+        data = _unquoted(body)
         if _IS_BASE64.search(head):
-            digits = b"".join(data.split()).translate(_URL_SAFE).rstrip(b"=")
+            digits = data.translate(_URL_SAFE, string.whitespace.encode()).rstrip(b"=")
             data = base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, UnicodeError):
         raise ImageError("the data: URL is not valid base64; write data:image/png;base64,…") from None
     return data
+
+
+def _unquoted(text: str) -> bytes:
+    """In pieces, since for each a list is made of all its parts."""
+    made, start = bytearray(), 0
+    while start < len(text):
+        end = start + _PIECE
+        if end < len(text) and (cut := text.rfind("%", end - 2, end)) > start:
+            end = cut  # two digits belong to it
+        made += unquote_to_bytes(text[start:end])
+        start = end
+    return bytes(made)
