@@ -88,3 +88,30 @@ def test_a_prompt_whose_pass_fails_takes_no_answer_with_it(monkeypatch):
         list(batch.step())
     assert tuple(good.answer) == truth
     assert isinstance(bad.error, FaultError)
+
+
+def test_prompts_whose_shared_pass_fails_are_read_alone(monkeypatch):
+    """Whose fault it was does not show: the others under way, and the one without a fault, are answered."""
+    family, inputs = target("llava fused"), prompt("llava", 0, 5)
+    truth = answer(family, inputs, max_new_tokens=9).token_ids
+    requests = good, bad, well = [request(family, inputs, LookupDrafter(min_match=1), 9) for _ in range(3)]
+    batch, prefill = Batch(cuts=True), family.executor.prefill
+    batch.join(good)
+    while not good.answer:
+        list(batch.step())
+    seen = []
+
+    def failing(prompts, want):
+        seen.append(len(prompts))
+        if len(prompts) > 1 or prompts[0].slot is bad.session.slot:
+            raise RuntimeError("out of memory")
+        return prefill(prompts, want)
+
+    monkeypatch.setattr(family.executor, "prefill", failing)
+    for one in (bad, well):
+        batch.join(one)
+    while batch.requests:
+        list(batch.step())
+    assert seen == [2, 1, 1]
+    assert [one.finish_reason for one in requests] == ["length", "error", "length"]
+    assert [tuple(one.answer) for one in (good, well)] == [truth] * 2

@@ -15,7 +15,6 @@ from typing import Protocol
 import torch
 
 from seeahead.drafting import JointDrafter, is_joint, plan_of, run_plans
-from seeahead.errors import SeeaheadError
 from seeahead.executor import ModelInputs, PromptInputs, Scores, TreeInputs, run_pass
 from seeahead.prompt import Prompt
 from seeahead.records import Step
@@ -117,11 +116,9 @@ def read(parts: Sequence[tuple[Request, PromptInputs]]) -> None:
     want = reduce(or_, (request.drafter.want for request, _ in parts))
     try:
         scored = parts[0][0].executor.prefill([part for _, part in parts], want)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (`Request.check` raises it)
         if len(parts) == 1:
             parts[0][0].fail(error)
-        elif not isinstance(error, SeeaheadError):
-            raise
         for request, _ in parts if len(parts) > 1 else ():  # whose prompt it was does not show
             with request.failing():
                 request.reopen()

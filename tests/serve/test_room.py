@@ -195,6 +195,23 @@ def test_bodies_that_are_held_together_have_a_limit():
         assert sent(served, large)[0] == 200
 
 
+def test_a_body_is_given_up_once_it_is_read(monkeypatch):
+    text = json.dumps(chat("x", max_tokens=1)).encode()
+    large, headers, go = text + b" " * (900_000 - len(text)), {"content-type": "application/json"}, threading.Event()
+    with serving(max_body_bytes=1 << 20, image_bytes=1 << 20) as served:
+        step = served.owner._batch.step
+        monkeypatch.setattr(served.owner._batch, "step", lambda **given: (go.wait(PATIENCE), step(**given))[1])
+        where = urlsplit(served.url).netloc
+        with closing(HTTPConnection(where, timeout=PATIENCE)) as one, closing(HTTPConnection(where)) as other:
+            for number, connection in enumerate((one, other), 1):
+                connection.request("POST", CHAT, large, headers)
+                eventually(lambda number=number: served.owner.num_running + served.owner.num_waiting == number)
+            go.set()
+            for connection in (one, other):
+                with connection.getresponse() as reply:
+                    assert reply.status == 200
+
+
 def test_images_that_are_made_ready_hold_up_no_text(served, monkeypatch):
     may_go, eyes = threading.Event(), served.owner._seeing_family
     encode = eyes.encode

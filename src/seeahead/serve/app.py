@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -21,7 +22,7 @@ from seeahead.executor import ModelInputs
 from seeahead.images import MAX_BYTES
 from seeahead.prompt import Prompt
 from seeahead.serve.answers import EventStream, in_time, whole
-from seeahead.serve.bodies import Bodies
+from seeahead.serve.bodies import Bodies, Body
 from seeahead.serve.errors import ApiError
 from seeahead.serve.hosts import HostCheck, checks_hosts
 from seeahead.serve.metrics import Metrics
@@ -98,13 +99,20 @@ class _Server:
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation, with images if there are any."""
-        async with self.bodies.read(request, ChatBody) as body:
-            return await self._answer(request, body, lambda hold: self._conversation(body, hold))
+        told = await self._asked(request, ChatBody, self._conversation)
+        return await told()
 
     async def text(self, request: Request) -> Response:
         """Continue a text as it is: no template is put around it."""
-        async with self.bodies.read(request, TextBody) as body:
-            return await self._answer(request, body, lambda _: self._continued(body.text))
+        told = await self._asked(request, TextBody, self._continued)
+        return await told()
+
+    async def _asked(
+        self, request: Request, kind: type[Body], read: Callable[[Body, Hold], Prompt | ModelInputs]
+    ) -> Callable[[], Awaitable[Response]]:
+        """What waits for the answers; the body, which may be large, is given up once they are asked for."""
+        async with self.bodies.read(request, kind) as body:
+            return await self._answer(request, body, partial(read, body))
 
     def _conversation(self, body: ChatBody, hold: Hold) -> Prompt:
         with _about("messages"):
@@ -112,8 +120,8 @@ class _Server:
             self.owner.check_length("".join(message.text for message in prompt.messages))
             return prompt
 
-    def _continued(self, text: str) -> ModelInputs:
-        family = self.owner.engine.family
+    def _continued(self, body: TextBody, _: Hold) -> ModelInputs:
+        family, text = self.owner.engine.family, body.text
         with _about("prompt"):
             self.owner.check_length(text)
             with self.owner.encoding:
@@ -125,7 +133,9 @@ class _Server:
                 raise InputError(told)
         return family.text_inputs(torch.tensor([ids], dtype=torch.int64, device=family.device))
 
-    async def _answer(self, request: Request, body: ChatBody | TextBody, read: Callable[[Hold], Any]) -> Response:
+    async def _answer(
+        self, request: Request, body: ChatBody | TextBody, read: Callable[[Hold], Prompt | ModelInputs]
+    ) -> Callable[[], Awaitable[Response]]:
         settings = self.settings
         if body.model != settings.model_name:
             raise _no_model(body.model, settings.model_name)
@@ -150,8 +160,14 @@ class _Server:
         shape = Shape(settings.model_name, is_chat, drafting.details, body.num_logprobs is not None)
         if body.stream:
             tells_usage = body.stream_options is not None and body.stream_options.include_usage
-            return EventStream(choices, shape, settings.timeout_seconds, self.metrics, tells_usage=tells_usage)
-        return JSONResponse(await whole(choices, shape, request.receive, settings.timeout_seconds, self.metrics))
+            return partial(self._streamed, choices, shape, tells_usage=tells_usage)
+        return partial(self._whole, choices, shape, request)
+
+    async def _streamed(self, choices: list[Choice], shape: Shape, *, tells_usage: bool) -> Response:
+        return EventStream(choices, shape, self.settings.timeout_seconds, self.metrics, tells_usage=tells_usage)
+
+    async def _whole(self, choices: list[Choice], shape: Shape, request: Request) -> Response:
+        return JSONResponse(await whole(choices, shape, request.receive, self.settings.timeout_seconds, self.metrics))
 
     # ---- what the server is
 

@@ -14,10 +14,10 @@ from starlette.requests import ClientDisconnect
 
 from seeahead.errors import escaped, shown
 from seeahead.serve.errors import ApiError
-from seeahead.serve.schema import RequestBody
+from seeahead.serve.schema import ChatBody, TextBody
 from seeahead.serve.ticket import BusyError
 
-Body = TypeVar("Body", bound=RequestBody)
+Body = TypeVar("Body", ChatBody, TextBody)
 _MOST_DEPTH = 64
 _MOST_VALUES = 100_000  # to check so many holds up everybody else for a part of a second
 
