@@ -129,5 +129,10 @@ def test_too_many_clients_are_told_to_come_again():
             data = told(third)
             assert is_refusal(data, 503)
             assert b"retry-after: 5" in data.lower()
+        with connected(served) as third, connected(served) as fourth, connected(served) as one_too_many:
+            one_too_many.sendall(head(0))
+            assert told(one_too_many) == b"", "nobody has time for it"
+            for silent in (third, fourth):
+                assert is_refusal(told(silent), 408), "it does not keep its place for long"
         second.close()
         assert sent(served, chat("x", max_tokens=1))[0] == 200

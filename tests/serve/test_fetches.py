@@ -3,6 +3,7 @@
 import base64
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from PIL import Image
@@ -12,9 +13,10 @@ from seeahead.images import sources
 from seeahead.serve import prompts
 from seeahead.serve.prompts import chat_prompt
 from seeahead.serve.schema import ChatBody
-from seeahead.serve.settings import settings_from
-from tests.serve.conftest import IMAGE, chat, data_uri, serving
+from seeahead.serve.settings import READERS, settings_from
+from tests.serve.conftest import IMAGE, PATIENCE, chat, data_uri, serving
 from tests.serve.test_refusals import refused, sent
+from tests.serve.test_streams import asking, eventually
 
 SETTINGS = settings_from(model_name="tiny", allow_urls=True)
 
@@ -75,6 +77,17 @@ def test_files_that_are_too_large_together_are_not_all_fetched(web):
     with pytest.raises(ImageError, match="files of the images have more than 1,024 bytes together"):
         chat_prompt(ChatBody(**body(*urls)), settings)
     assert len(web.asked) < len(urls)
+
+
+def test_who_waits_for_others_servers_holds_up_no_image_that_is_there(web, monkeypatch):
+    go, fetch = threading.Event(), web.fetch
+    monkeypatch.setattr(sources, "fetch", lambda *given, **more: (go.wait(PATIENCE), fetch(*given, **more))[1])
+    with serving(allow_urls=True) as served, ExitStack() as asked:
+        asked.callback(go.set)
+        for _ in range(READERS + 2):
+            asked.enter_context(asking(served, body("https://example.com/9")))
+        eventually(lambda: served.owner._num_reading == READERS + 2)
+        assert sent(served, chat(IMAGE, "x"))[0] == 200
 
 
 def test_they_reach_the_model(web):

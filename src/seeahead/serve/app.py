@@ -152,7 +152,7 @@ class _Server:
         wanted = [Asked({**given, "seed": seed}, *options) for seed in seeds]
         async with in_time(request.receive, settings.timeout_seconds):
             try:
-                tickets = await self.owner.ask(wanted, read, has_images=body.num_images > 0)
+                tickets = await self.owner.ask(wanted, read, has_images=body.num_images > 0, is_far=body.is_far)
             except SeeaheadError as error:
                 is_about_prompt = isinstance(error, LengthError)
                 raise ApiError.of(error, ("messages" if is_chat else "prompt") if is_about_prompt else None) from None

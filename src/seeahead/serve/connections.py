@@ -13,6 +13,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from seeahead.serve.errors import ApiError
 from seeahead.serve.settings import ServeSettings
 
+_REFUSED_SECONDS = 2.0  # that one too many has to hear why
+
 
 class Connection(H11Protocol):
     """Uvicorn's own waits for a request for ever, and fails where a body it has refused turns out to be no HTTP."""
@@ -21,13 +23,18 @@ class Connection(H11Protocol):
         super().__init__(**given)
         self._settings = settings
         self._timer: asyncio.TimerHandle | None = None
+        self._seconds = settings.request_timeout_seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if sys.platform == "linux":  # else a client that reads nothing stays, with what it has not read, for ever
             limit = min(1 + int(1000 * self._settings.timeout_seconds), 2**31 - 1)
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
-        if len(self.connections) > self._settings.max_connections:
+        most = self._settings.max_connections
+        if len(self.connections) > 2 * most:
+            transport.abort()
+        elif len(self.connections) > most:
+            self._seconds = min(_REFUSED_SECONDS, self._seconds)
             told = "too many clients are connected; ask again later"
             self.app = ApiError(503, told, code="full", headers={"Retry-After": "5", "Connection": "close"}).response()
         self._time()
@@ -43,13 +50,13 @@ class Connection(H11Protocol):
     def _time(self) -> None:
         """The time runs while a request is not whole; a connection that waits for another one ends sooner."""
         if not self.transport.is_closing() and self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
-            self._timer = self._timer or self.loop.call_later(self._settings.request_timeout_seconds, self._late)
+            self._timer = self._timer or self.loop.call_later(self._seconds, self._late)
         elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _late(self) -> None:
-        self._refuse(408, f"the request was not whole in {self._settings.request_timeout_seconds:g} s; send it faster")
+        self._refuse(408, f"the request was not whole in {self._seconds:g} s; send it faster")
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "the request is not HTTP/1.1 as it is written; check its head and the length of its body")

@@ -55,7 +55,10 @@ class Leftovers:
         if not is_due:
             timer = threading.Timer(self._seconds, self._give_back)
             timer.daemon = True
-            timer.start()
+            try:
+                timer.start()
+            except RuntimeError:  # no further thread may start
+                self._give_back()
 
     def _give_back(self) -> None:
         with self._lock:

@@ -63,6 +63,7 @@ class Owner:
         if self.limits.num_kept:
             remember_images(self._seeing_family.processor)
         self._readers = ThreadPoolExecutor(READERS, "seeahead-images")
+        self._fetchers = ThreadPoolExecutor(READERS, "seeahead-fetches")  # of what others send as slowly as they like
         self._seconds_per_answer = 1.0
         self._thread = threading.Thread(target=self._run, name="seeahead-owner", daemon=True)
 
@@ -111,9 +112,14 @@ class Owner:
                 ticket.cancel(BusyError.closing())
 
     async def ask(
-        self, wanted: Sequence[Asked], read: Callable[[Hold], Prompt | ModelInputs], *, has_images: bool
+        self,
+        wanted: Sequence[Asked],
+        read: Callable[[Hold], Prompt | ModelInputs],
+        *,
+        has_images: bool,
+        is_far: bool = False,
     ) -> list[Ticket]:
-        """A ticket for each answer that is wanted to what `read` returns.
+        """A ticket for each answer that is wanted to what `read` returns; `is_far`: some of it from web addresses.
 
         `read` runs in a thread: images are fetched, decoded and made ready there, of a few requests at a time. It is
         given what waits for the memory that images are to take. What has begun is not cut by cancelling. Raises
@@ -128,7 +134,7 @@ class Owner:
                 raise BusyError.closing() if self._is_closing else GoneError("the client has gone away")
 
         try:
-            readers = self._readers if has_images else None
+            readers = self._fetchers if is_far else self._readers if has_images else None
             await loop.run_in_executor(readers, self._read, wanted, held.pop, loop, started, tickets, check)
         except asyncio.CancelledError:
             has_gone.set()
@@ -207,7 +213,7 @@ class Owner:
 
     def _check_room(self) -> None:
         """For a request that is to be read."""
-        if self._is_closing:
+        if self._is_closing or (self._thread.ident is not None and not self._thread.is_alive()):
             raise BusyError.closing()
         limits, num_waiting = self.limits, len(self._waiting) + self._num_reading
         if len(self._running) + num_waiting >= limits.num_at_once + limits.max_waiting:

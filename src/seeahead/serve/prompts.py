@@ -18,7 +18,7 @@ from seeahead.images import MAX_PIXELS, PIXEL_BYTES, OpenedImage, open_image
 from seeahead.prompt import Message, Prompt, make_prompt
 from seeahead.serve.recent import decoded_images
 from seeahead.serve.room import Hold, Room
-from seeahead.serve.schema import ChatBody, ChatMessage, ImagePart
+from seeahead.serve.schema import ChatBody, ChatMessage, ImagePart, is_web
 from seeahead.serve.settings import ServeSettings
 
 _FETCHES = 4  # web addresses of one request that are read at once: each may hold a large image in memory
@@ -86,7 +86,9 @@ def _opened(sources: Sequence[str | Path], settings: ServeSettings) -> list[Open
 
     fetchers = ThreadPoolExecutor(_FETCHES, "seeahead-fetches")
     try:
-        fetched = [fetchers.submit(read, source) if _is_web(source) else None for source in sources]
+        fetched = [
+            fetchers.submit(read, source) if isinstance(source, str) and is_web(source) else None for source in sources
+        ]
         return [read(source) if one is None else one.result() for source, one in zip(sources, fetched, strict=True)]
     finally:
         fetchers.shutdown(cancel_futures=True)
@@ -121,10 +123,6 @@ def _said(message: ChatMessage, tools: Mapping[str, str | None]) -> Iterator[str
         yield message.refusal
     for call in message.tool_calls or ():
         yield json.dumps(call.get("function", call), ensure_ascii=False)
-
-
-def _is_web(source: str | Path) -> bool:
-    return isinstance(source, str) and source[:4].lower() == "http"
 
 
 def _source(url: str, settings: ServeSettings) -> str | Path:

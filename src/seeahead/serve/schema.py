@@ -53,6 +53,11 @@ class TextPart(_Closed):
         return self
 
 
+def is_web(address: str) -> bool:
+    """Of an image: it is to be fetched, if that is allowed."""
+    return address.lstrip()[:4].lower() == "http"
+
+
 class ImagePart(_Closed):
     """An image: a data: URI, or an address that this server allows."""
 
@@ -197,9 +202,18 @@ class ChatBody(RequestBody):
         return self
 
     @property
-    def num_images(self) -> int:
+    def _images(self) -> list[str]:
         parts = [part for message in self.messages if isinstance(message.content, list) for part in message.content]
-        return sum(isinstance(part, ImagePart) for part in parts)
+        return [part.url for part in parts if isinstance(part, ImagePart)]
+
+    @property
+    def num_images(self) -> int:
+        return len(self._images)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether something is to be fetched."""
+        return any(map(is_web, self._images))
 
     @property
     def num_logprobs(self) -> int | None:
@@ -217,6 +231,7 @@ class TextBody(RequestBody):
     }
 
     num_images: ClassVar[int] = 0
+    is_far: ClassVar[bool] = False
     prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
     logprobs: Annotated[StrictInt, Field(ge=0, le=MOST_LOGPROBS)] | None = None
 
