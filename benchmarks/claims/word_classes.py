@@ -36,7 +36,7 @@ def count_words(pieces: Iterable[tuple[str, str]]) -> WordCounts:
     drafted."""
     pieces = list(pieces)
     text = "".join(words for words, _ in pieces)
-    is_drafted = [origin == "drafted" for words, origin in pieces for _ in words]  # letter by letter
+    is_drafted = [origin != "target" for words, origin in pieces for _ in words]  # letter by letter
     found, drafted = Counter[bool](), Counter[bool]()
     for word in _WORD.finditer(text, len(pieces[0][0]) if pieces else 0):
         is_function = word.group().lower() in FUNCTION_WORDS

@@ -1,4 +1,4 @@
-"""Growing token ids become text: a fragment per run of tokens of one source, never half a character, no stop text.
+"""Growing token ids become text: a fragment per run of tokens of one origin, never half a character, no stop text.
 
 A step costs what its own tokens cost, however long the answer is.
 """
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 
 class Fragment(NamedTuple):
-    """New text, and the tokens and sources that it is of."""
+    """New text, and the tokens and origins that it is of."""
 
     text: str
     token_ids: tuple[int, ...]
-    sources: tuple[str, ...]
+    origins: tuple[str, ...]
 
 
 class Detokenizer:
@@ -37,13 +37,13 @@ class Detokenizer:
     def text(self) -> str:
         return "".join(self._fragments)
 
-    def add(self, tokens: Sequence[int], sources: Sequence[str], is_last: bool) -> Iterator[Fragment]:
+    def add(self, tokens: Sequence[int], origins: Sequence[str], is_last: bool) -> Iterator[Fragment]:
         """The fragments that `tokens` complete; `is_last`: nothing comes after them."""
-        for index, (token, source) in enumerate(zip(tokens, sources, strict=True)):
+        for index, (token, origin) in enumerate(zip(tokens, origins, strict=True)):
             self._newest.append(token)
-            self._held.append((token, source))
+            self._held.append((token, origin))
             is_end = is_last and index == len(tokens) - 1
-            if not is_end and index + 1 < len(sources) and sources[index + 1] == source:
+            if not is_end and index + 1 < len(origins) and origins[index + 1] == origin:
                 continue
             if not self._read(is_end):
                 continue
@@ -51,7 +51,7 @@ class Detokenizer:
             self._waiting = self._waiting[len(text) :]
             self._fragments.append(text)
             held, self._held = self._held, []
-            yield Fragment(text, tuple(token for token, _ in held), tuple(source for _, source in held))
+            yield Fragment(text, tuple(token for token, _ in held), tuple(origin for _, origin in held))
 
     def _read(self, is_end: bool) -> bool:
         """Take in the text of the tokens not yet known; False where they end inside a character."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -12,7 +13,10 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from seeahead.errors import InputError
 
-Origin = Literal["drafted", "target"]
+TARGET = "target"
+Origin = str
+"""Of a token: the drafter that proposed it first, by its name; TARGET where nobody did. Records before 2026-11-30 say
+"drafted" of any drafter."""
 """Who said a token first: the drafter (and the target agreed), or the target itself."""
 
 FinishReason = Literal["end", "length", "stop", "context", "error"]
@@ -80,8 +84,14 @@ class Generation:
         return (self.first_token, *(token for step in self.steps for token in step.emitted))
 
     @property
+    def num_by_drafter(self) -> dict[Origin, int]:
+        """Tokens that drafters proposed first, of whom most are first."""
+        counts = Counter(origin for origin in self.origins if origin != TARGET)
+        return dict(counts.most_common())
+
+    @property
     def origins(self) -> tuple[Origin, ...]:
-        return ("target", *(origin for step in self.steps for origin in step.origins))
+        return (TARGET, *(origin for step in self.steps for origin in step.origins))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` is the inverse."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from seeahead.detokenize import Detokenizer
 from seeahead.errors import SeeaheadError
 from seeahead.metrics import Totals
-from seeahead.records import Generation, Origin, Step
-from seeahead.request import TARGET, Request, origins_of
+from seeahead.records import TARGET, Generation, Origin, Step
+from seeahead.request import Request
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,11 @@ class Piece:
     token_ids: tuple[int, ...] = ()
     origins: tuple[Origin, ...] = ()
     reply: Reply | None = None
-    source: str = ""
-    """The drafter that proposed its tokens first; "target": the target itself."""
+
+    @property
+    def origin(self) -> Origin:
+        """Of its last token, which completes the text."""
+        return self.origins[-1] if self.origins else TARGET
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,9 @@ class Answer:
         """What a step says, or the first token; the last piece carries the reply."""
         request, is_last = self.request, self.request.finish_reason is not None
         if request.error is None:
-            tokens, sources = (tuple(request.answer), _FIRST) if step is None else (step.emitted, request.sources)
-            for text, token_ids, said in self.detokenizer.add(tokens, sources, is_last):
-                yield Piece(text, token_ids, origins_of(said), source=said[-1])
+            tokens, origins = (tuple(request.answer), _FIRST) if step is None else (step.emitted, step.origins)
+            for text, token_ids, said in self.detokenizer.add(tokens, origins, is_last):
+                yield Piece(text, token_ids, said)
         if is_last:
             seed = request.sampler.params.seed
             record = request.generation() if request.answer else None

@@ -13,15 +13,13 @@ from seeahead.drafting import DraftContext, Drafter, Feedback
 from seeahead.errors import DrafterError, FaultError, SeeaheadError
 from seeahead.executor import Executor, ModelInputs, PromptInputs, Scores, TreeInputs
 from seeahead.prompt import Prompt
-from seeahead.records import FinishReason, Generation, Origin, Step
+from seeahead.records import TARGET, FinishReason, Generation, Origin, Step
 from seeahead.sampling import Sampler, checked_choices, draw
 from seeahead.session import Kept, Session, check_fits
 from seeahead.stopping import StopRule
 from seeahead.tree import ROOT, Draft, Verdict
 from seeahead.verify import verify, verify_greedy
 
-TARGET = "target"
-"""The source of tokens that nobody proposed."""
 _ROOM, _FURTHER = 256, 16
 """Tokens beyond the prompt to make room for at first, since the slot grows with the answer; and in a slot that is kept
 those of what stands before the next question."""
@@ -214,8 +212,8 @@ class Request:
         self._seconds_accept = perf_counter() - verified
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """Of the newest tokens: the drafter that proposed each, or TARGET for the target's own."""
+    def origins(self) -> tuple[Origin, ...]:
+        """Of the newest tokens."""
         named, path = self.draft.sources, self.verdict.path
         drafted = (named[node] or self.drafter.name if len(named) else self.drafter.name for node in path)
         return (*drafted, TARGET)[: len(self._emitted)]
@@ -235,7 +233,7 @@ class Request:
         num_accepted = len(self.verdict.path)
         step = Step(
             emitted=self._emitted,
-            origins=origins_of(self.sources),
+            origins=self.origins,
             num_drafted=len(self.draft.tree),
             depth=self.draft.tree.depth,
             num_accepted=num_accepted,
@@ -291,10 +289,6 @@ class Request:
             seconds_drafter_start=self._seconds_drafter_start,
             drafter=self.drafter.name,
         )
-
-
-def origins_of(sources: Sequence[str]) -> tuple[Origin, ...]:
-    return tuple("target" if source == TARGET else "drafted" for source in sources)
 
 
 def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:

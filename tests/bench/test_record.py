@@ -42,6 +42,22 @@ def test_a_record_is_what_it_was_after_json(tmp_path):
     assert read_record(tmp_path / "bench.json") == RECORD
 
 
+def test_a_record_says_who_proposed_each_token(tmp_path):
+    """Also where that were more drafters than there are letters; an older one says only that there was one."""
+    steps = (replace(STEPS[0], origins=("msd", "target")), replace(STEPS[1], origins=("lookup <b>",)))
+    names = tuple(f"drafter {number}" for number in range(40))
+    more = Step(tuple(range(40)), names, 40, 40, 40, 0.0, 0.0, 0.0)
+    for own in (steps, STEPS, (*steps, more)):
+        tokens = (4, *(token for step in own for token in step.emitted))
+        answer = replace(GENERATION, steps=own)
+        run = replace(RECORD.runs[0], token_ids=tokens, generation=answer, pieces=(("a", "msd"),))
+        write_record(tmp_path / "bench.json", replace(RECORD, runs=(run, RECORD.runs[1]), gaps=()))
+        read = read_record(tmp_path / "bench.json").runs[0]
+        assert (read.pieces, read.generation.steps[:2]) == (run.pieces, own[:2])
+    assert read.generation.origins[4:28] == names[:24]
+    assert len(set(read.generation.origins[28:])) == 1, "there is no further letter"
+
+
 def test_the_cost_of_tokens_between_measured_numbers_is_interpolated():
     costs = RECORD.costs
     assert [costs.ratio(k) for k in (1, 4, 6, 8, 20)] == pytest.approx([1.0, 1.0, 1.25, 1.5, 1.5])
@@ -125,8 +141,9 @@ def test_whatever_is_spoiled_in_a_record_is_one_line_or_can_be_shown(place, monk
         (("runs", 0, "error"), "failed", "runs.0.error: it failed and has an answer"),
         (("runs", 0, "seconds_total"), -1.0, "runs.0.seconds_total: Input should be greater"),
         (("runs", 0, "pieces"), [["a"]], "it lacks runs.0.pieces.0.1"),
-        (("runs", 0, "pieces"), [["a", "me"]], "runs.0.pieces.0.1"),
+        (("runs", 0, "pieces"), [["a", 7]], "runs.0.pieces.0.1"),
         (("runs", 0, "generation", "finish_reason"), "bored", "runs.0.generation.finish_reason"),
+        (("runs", 0, "generation", "steps", "origins"), "Att", "an origin has no name"),
         (("runs", 0, "generation", "steps", "emitted"), [3], "its columns differ in length"),
         (("runs", 0, "generation", "steps", "emitted"), [2, 2], "its tokens and their origins differ in number"),
         (("runs", 0, "generation", "steps", "origins"), "dxt", "origins"),

@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from seeahead.bench.figures import FIGURES
-from seeahead.bench.html import demo_page, report, write_report
+from seeahead.bench.html import _environment, demo_page, report, write_report
 from seeahead.bench.markdown import markdown, plain_words
 from seeahead.bench.record import PLAIN
 from seeahead.bench.statistics import LEVEL, NUM_DRAWS
@@ -155,6 +156,16 @@ def test_examples_mark_what_the_drafter_said(text, said):
     assert re.match(r" w100 <mark>w101 w102</mark> w103 <mark>w104 w105 w106</mark> w107", shown[0])
     assert "<mark>" not in shown[1], "plain answers have nothing to mark"
     assert "drafted tokens kept" in said
+
+
+def test_the_words_of_several_drafters_have_a_colour_each_and_a_legend():
+    pieces = (("A", "target"), (" red", "msd"), (" penguin", "auto <b>"), (" ", "lookup"), (" sits.", "auto <b>"))
+    template = _environment().from_string('{% from "parts.html" import text with context %}{{ text(run) }}')
+    shown = template.render(run=replace(made_record().runs[-1], pieces=pieces, arrivals=()))
+    names = '<mark class="c0">auto &lt;b&gt;</mark>, <mark class="c1">msd</mark></p>'
+    assert f"drafted by {names}" in shown
+    assert ' <mark class="c1" title="msd">red</mark>' in shown
+    assert shown.count('<mark class="c0" title="auto &lt;b&gt;">') == 2
 
 
 def test_everything_is_there_without_scripts(reader, said):

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,14 @@ def test_json_is_one_line_with_everything(loaded, capsys):
     assert value["provenance"]["seed"] == 5
     assert value["steps"][0]["origins"] == ["drafted", "target"]
     assert value["finish_reason"] == "end"
+
+
+def test_stats_say_whose_tokens_they_are():
+    steps = (replace(STEP, origins=("msd", "lookup")), replace(STEP, origins=("msd", "target")))
+    answer = replace(GENERATION, steps=steps, drafter="auto")
+    assert "60% drafted by auto (msd 40%, lookup 20%)" in generate.stats(Reply("A", answer))
+    answer = replace(GENERATION, steps=(steps[1],) * 2, drafter="msd")
+    assert "40% drafted by msd ·" in generate.stats(Reply("A", answer))
 
 
 def test_a_figure_that_does_not_exist_is_null():

@@ -32,7 +32,7 @@ def by_target(*parts):
 def test_a_fragment_has_the_tokens_of_one_source():
     steps = [(list(b"abc"), ["drafted", "drafted", "target"]), (list(b"d"), ["target"])]
     told, text = fragments(steps)
-    assert [(one.text, one.sources) for one in told[0]] == [("ab", ("drafted",) * 2), ("c", ("target",))]
+    assert [(one.text, one.origins) for one in told[0]] == [("ab", ("drafted",) * 2), ("c", ("target",))]
     assert [one.text for one in told[1]] == ["d"]
     assert text == "abcd"
 

@@ -61,7 +61,7 @@ def test_what_is_no_answer_at_all_is_one_line(value: object) -> None:
         ({"emitted": [1]}, "tokens (1) and their origins (3) differ"),
         ({"num_accepted": 1}, "more tokens (3) than it accepted (1) and one"),
         ({"num_drafted": 1}, "than nodes (1)"),
-        ({"origins": ["drafted", "me", "target"]}, "steps.0.origins.1"),
+        ({"origins": ["drafted", 7, "target"]}, "steps.0.origins.1"),
         ({"more": 1}, "it has an unknown steps.0.more"),
     ],
 )

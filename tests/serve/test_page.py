@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 from starlette.testclient import TestClient
 
-from seeahead.serve.app import PAGE, create_app
+from seeahead.serve.app import PAGE, SHARED, create_app
 from seeahead.serve.settings import settings_from
 
 FOLDER = files("seeahead") / "serve" / "page"
@@ -15,7 +15,8 @@ TEXTS = {name: (FOLDER / name).read_text(encoding="utf-8") for name in ("index.h
 SCRIPTS = "\n".join(text for name, text in TEXTS.items() if name.endswith(".js"))
 
 
-COLOURS = (files("seeahead") / "bench" / "templates" / "charts.css").read_text(encoding="utf-8")
+OF_REPORTS = files("seeahead") / "bench" / "templates"
+COLOURS = "".join((OF_REPORTS / name).read_text(encoding="utf-8") for name in SHARED.values())
 WAYS_TO_SET_HTML = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function")
 EMPTY = {"link", "meta", "input"}  # elements that have no end
 
@@ -53,7 +54,7 @@ def test_nothing_comes_from_outside():
         assert "@import" not in text, name
         assert "url(" not in text, name
     resources = [part[name] for part in HTML for name in ("src", "href") if not part.get(name, "#").startswith("#")]
-    assert set(resources) - {"data:,"} == {"/page/colours.css", "/page/page.css", "/page/page.js"}
+    assert set(resources) - {"data:,"} == {"/page/colours.css", "/page/marks.css", "/page/page.css", "/page/page.js"}
     assert set(re.findall(r'from "([^"]+)"', SCRIPTS)) <= {f"/page/{name}" for name in PAGE}
 
 
@@ -81,14 +82,14 @@ def test_every_part_that_is_named_is_there():
 
 def test_every_class_and_colour_that_is_used_has_a_look():
     css = TEXTS["page.css"]
-    known = set(re.findall(r"\.([a-z][\w-]*)", css))
+    known = set(re.findall(r"\.([a-z][\w-]*)", COLOURS + css))
     written = {name for part in HTML for name in part.get("class", "").split()}
     # In the scripts: `made` and `button` are given them.
     drawn = re.findall(r'(?:made\("\w+", |button\()"([\w ]+)"', SCRIPTS)
     handles = {"example"}  # found by the script, and looking like any button
     assert (written | {name for names in drawn for name in names.split()}) - handles <= known
     most = int(re.search(r"NUM_COLOURS = (\d+)", SCRIPTS)[1])
-    assert {f"c{number}" for number in range(most)} <= known
+    assert {f"c{number}" for number in range(1, most)} <= known
     assert set(re.findall(r"var\((--[\w-]+)", css)) <= set(re.findall(r"(--[\w-]+):", COLOURS + css))
     assert not re.search(r"#[0-9a-fA-F]{3,8}\b(?=[;, )])", css), "colours are those of the reports"
 
@@ -125,7 +126,7 @@ class Nobody:
     num_running = num_waiting = 0
 
 
-@pytest.mark.parametrize("path", ["/", *(f"/page/{name}" for name in (*PAGE, "colours.css"))])
+@pytest.mark.parametrize("path", ["/", *(f"/page/{name}" for name in (*PAGE, *SHARED))])
 def test_files_are_served_with_a_strict_policy(path):
     app = create_app(Nobody(), settings_from(model_name="tiny"))
     with TestClient(app, base_url="http://localhost") as client:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby, repeat
 from pathlib import Path
@@ -35,9 +36,10 @@ from seeahead.bench.summary import (
 from seeahead.bench.words import DEFINITIONS, FAILED, SPELLED, anchor, heading, times
 from seeahead.data.suite import BUNDLED, image_facts
 from seeahead.provenance import write_text
-from seeahead.records import Origin
+from seeahead.records import TARGET
 
 TEMPLATES = Path(__file__).with_name("templates")
+_NUM_COLOURS = 5  # as many as marks.css has
 
 
 def write_report(path: Path, record: Record) -> None:
@@ -97,8 +99,9 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["total"] = lambda split: sum(split.values())
-    named = (anchor, grouped, heading, headings, kept, pace, parts, spelled, temperature_title, term, times, verdict)
+    named = (anchor, grouped, heading, headings, kept, pace, parts, proposers, spelled)
     environment.globals |= {function.__name__: function for function in named}
+    environment.globals |= {function.__name__: function for function in (temperature_title, term, times, verdict)}
     environment.globals |= {"PLAIN": PLAIN, "SHORT": SHORT, "TABLES": TABLES, "GROUPINGS": GROUPINGS}
     environment.globals |= {"DEFINITIONS": DEFINITIONS, "FAILED": FAILED}
     return environment
@@ -152,23 +155,35 @@ def _data(name: str) -> str:
 
 
 class Part(NamedTuple):
-    """Text of one origin, without the blanks around it; `at`: milliseconds after the first token, where known."""
+    """Text of one origin, without the blanks around it; `at`: milliseconds after the first token, where known; where
+    it was drafted, by whom, and the class of its mark."""
 
     before: str
     words: str
     after: str
-    is_drafted: bool
+    drafter: str
+    mark: str
     at: int | None
 
 
 def parts(run: Run) -> Iterator[Part]:
     """An answer's text; where nobody knows when its pieces arrived, neighbours of one origin are one part."""
-    pieces: Iterable[tuple[str, Origin]] = run.pieces or ((run.text, "target"),)
+    pieces, marks = run.pieces or ((run.text, TARGET),), proposers(run)
     if not run.arrivals:
         together = groupby(pieces, lambda piece: piece[1])
-        pieces = [("".join(words for words, _ in group), proposer) for proposer, group in together]
+        pieces = tuple(("".join(words for words, _ in group), proposer) for proposer, group in together)
     for (words, proposer), at in zip(pieces, run.arrivals or repeat(None)):
         core = words.strip()
         before, _, after = words.partition(core) if core else (words, "", "")
-        is_drafted = proposer == "drafted" and bool(core)
-        yield Part(before, core, after, is_drafted, None if at is None else round(1000 * at))
+        drafter = proposer if proposer != TARGET and core else ""
+        yield Part(before, core, after, drafter, marks.get(drafter, ""), None if at is None else round(1000 * at))
+
+
+def proposers(run: Run) -> dict[str, str]:
+    """Where several drafters have words in an answer: those of most letters first, with the classes of their marks."""
+    letters = Counter[str]()
+    for words, origin in run.pieces:
+        if origin != TARGET and words.strip():
+            letters[origin] += len(words)
+    names = [name for name, _ in letters.most_common()] if len(letters) > 1 else []
+    return {name: f"c{number % _NUM_COLOURS}" for number, name in enumerate(names)}

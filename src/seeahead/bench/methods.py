@@ -70,7 +70,7 @@ class Method:
                 reply = piece.reply
             elif piece.origins:
                 arrivals.append(perf_counter() - started)
-                pieces.append((piece.text, piece.origins[-1]))
+                pieces.append((piece.text, piece.origin))
                 if on_piece is not None:
                     on_piece(*pieces[-1])
                     started = perf_counter() - arrivals[-1]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
-from seeahead.records import STRICT, Count, Generation, Origin, Step
+from seeahead.records import STRICT, TARGET, Count, Generation, Step
 
 if TYPE_CHECKING:
     from seeahead.bench.record import Record
 
 _MICROS, _PARTS = 1_000_000, 1000
-_ORIGINS: dict[str, Origin] = {"d": "drafted", "t": "target"}
+_LETTERS = "d" + string.ascii_uppercase
+"""Of drafters, in the order of their names; "t" is the target."""
 _COUNTS = ("num_drafted", "depth", "num_accepted")
 _SECONDS = {"micros_draft": "seconds_draft", "micros_target": "seconds_target", "micros": "seconds"}
 """Column -> field of a step."""
@@ -30,7 +32,8 @@ class Columns(BaseModel):
     model_config = STRICT
 
     emitted: list[Nodes]
-    origins: Annotated[str, Field(pattern="^[dt]*$")]
+    origins: Annotated[str, Field(pattern="^[dtA-Z]*$")]
+    drafters: Annotated[list[str], Field(max_length=len(_LETTERS))] = ["drafted"]  # what older records call each
     num_drafted: list[Nodes]
     depth: list[Nodes]
     num_accepted: list[Nodes]
@@ -42,17 +45,21 @@ class Columns(BaseModel):
 
     @model_validator(mode="after")
     def _is_a_table(self) -> Self:
-        if len({len(column) for name, column in self if name != "origins" and column is not None}) > 1:
+        columns = [column for name, column in self if name not in ("origins", "drafters") and column is not None]
+        if len(set(map(len, columns))) > 1:
             raise ValueError("its columns differ in length")
         if sum(self.emitted) != len(self.origins):
             raise ValueError("its tokens and their origins differ in number")
+        if not set(self.origins) <= {"t", *_LETTERS[: len(self.drafters)]}:
+            raise ValueError("an origin has no name")
         return self
 
     def steps(self, token_ids: Sequence[int]) -> Iterator[Step]:
         """`token_ids` are those after the first, which came with the prompt."""
+        names = {"t": TARGET, **dict(zip(_LETTERS, self.drafters))}
         tokens, letters, told = iter(token_ids), iter(self.origins), self.expected or [[]] * len(self.emitted)
         for number, num_emitted in enumerate(self.emitted):
-            origins = tuple(_ORIGINS[letter] for letter in islice(letters, num_emitted))
+            origins = tuple(names[letter] for letter in islice(letters, num_emitted))
             counts = {name: getattr(self, name)[number] for name in _COUNTS}
             seconds = {name: getattr(self, column)[number] / _MICROS for column, name in _SECONDS.items()}
             expected = tuple((value // 2 / _PARTS, value % 2 == 1) for value in told[number])
@@ -73,10 +80,12 @@ def without_tokens(generation: Generation | None) -> dict[str, Any] | None:
     """The inverse of `with_tokens`."""
     if generation is None:
         return None
-    steps = generation.steps
+    steps, names = generation.steps, [*generation.num_by_drafter][: len(_LETTERS)]
+    letters = {TARGET: "t", **dict(zip(names, _LETTERS))}
     columns: dict[str, Any] = {
         "emitted": [len(step.emitted) for step in steps],
-        "origins": "".join(origin[0] for step in steps for origin in step.origins),
+        "origins": "".join(letters.get(origin, _LETTERS[-1]) for step in steps for origin in step.origins),
+        **({} if names in ([], ["drafted"]) else {"drafters": names}),
         **{name: [getattr(step, name) for step in steps] for name in _COUNTS},
         **{column: [round(getattr(step, name) * _MICROS) for step in steps] for column, name in _SECONDS.items()},
     }

@@ -157,7 +157,10 @@ def stats(reply: Reply) -> str:
     if reply.steps:
         parts.append(f"{figures['token_rate']:.1f} tokens/s")
         parts.append(f"{figures['block_efficiency']:.2f} tokens per pass of the model")
-        parts.append(f"{generation.origins.count('drafted') / num_tokens:.0%} drafted by {generation.drafter}")
+        by = generation.num_by_drafter
+        parts.append(f"{sum(by.values()) / num_tokens:.0%} drafted by {generation.drafter}")
+        if by.keys() - {generation.drafter}:
+            parts[-1] += f" ({', '.join(f'{name} {number / num_tokens:.0%}' for name, number in by.items())})"
     return " · ".join([*parts, f"ended by {_ENDS[generation.finish_reason]}"])
 
 
@@ -165,7 +168,7 @@ def _show(pieces: Iterator[Piece]) -> Reply:
     console = terminal.console()
     for piece in pieces:
         if terminal.is_live(console) and piece.text:
-            console.print(terminal.coloured(piece.text, piece.origins[-1]), end="", soft_wrap=True)
+            console.print(terminal.coloured(piece.text, piece.origin), end="", soft_wrap=True)
         else:
             sys.stdout.write(streams.printable(piece.text) if console.is_terminal else piece.text)
             sys.stdout.flush()

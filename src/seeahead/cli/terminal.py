@@ -17,11 +17,11 @@ from rich.style import Style
 from rich.text import Text
 
 from seeahead.cli.streams import Talk, note, printable, talk
-from seeahead.records import Origin
+from seeahead.records import TARGET, Origin
 
-STYLES: dict[Origin, Style] = {"drafted": Style(color="green", bold=True), "target": Style()}
+_DRAFTED = Style(color="green", bold=True)
 LEGEND = Text.assemble(
-    ("green", STYLES["drafted"]), " was guessed by the drafter and confirmed by the model; the rest is the model's own"
+    ("green", _DRAFTED), " was guessed by the drafter and confirmed by the model; the rest is the model's own"
 )
 
 
@@ -43,7 +43,7 @@ def is_live(at: Console) -> bool:
 
 
 def coloured(text: str, origin: Origin) -> Text:
-    return Text(printable(text), STYLES[origin])
+    return Text(printable(text), Style() if origin == TARGET else _DRAFTED)
 
 
 class Progress:

@@ -36,6 +36,8 @@ from seeahead.serve.settings import ServeSettings
 from seeahead.serve.ticket import Asked
 
 PAGE = {"page.css": "text/css", **dict.fromkeys(("page.js", "stream.js", "view.js"), "text/javascript")}
+SHARED = {"colours.css": "charts.css", "marks.css": "marks.css"}
+"""With the pages that reports are."""
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -223,8 +225,8 @@ class _Server:
         return Response(page_of(request.app), headers=_HEADERS, media_type="text/html")
 
     async def page_part(self, name: str) -> Response:
-        if name == "colours.css":  # those of the pages that reports are
-            return _packaged("bench", "templates/charts.css", "text/css")
+        if name in SHARED:
+            return _packaged("bench", f"templates/{SHARED[name]}", "text/css")
         if name not in PAGE:
             raise HTTPException(404)
         return _packaged("serve", f"page/{name}", PAGE[name])

@@ -92,7 +92,7 @@ class Shape:
         body = self._chunk(choice, {"content": event.text}, logprobs)
         if self.details:
             pieces = [piece for piece in event.pieces if piece.token_ids]
-            runs = [{"text": one.text, "source": one.source, "num_tokens": len(one.token_ids)} for one in pieces]
+            runs = [{"text": one.text, "source": one.origin, "num_tokens": len(one.token_ids)} for one in pieces]
             body["seeahead"] = {"tokens": runs, "refused": list(event.refused), "step": event.step}
         return body
 

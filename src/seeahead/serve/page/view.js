@@ -44,7 +44,7 @@ export function thumbnail(image) {
   return shown;
 }
 
-const NUM_COLOURS = 5; // as many as page.css has; more drafters share them
+const NUM_COLOURS = 5; // as many as marks.css has; more drafters share them
 const colours = new Map(); // a drafter keeps its colour as long as the page is open
 function colourOf(source) {
   if (!colours.has(source)) colours.set(source, colours.size % NUM_COLOURS);
