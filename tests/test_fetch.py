@@ -79,7 +79,8 @@ def test_redirects_are_followed_a_few_times(server):
 
 def test_a_redirect_inside_is_refused(server):
     assert "not on the public internet" in refusal(f"{server}/to?http://inside.example/image")
-    assert "not http" in refusal(f"{server}/to?file:///etc/passwd")
+    for other in ("file:///etc/passwd", "ftp://inside.example/image", "data:image/png;base64,iVBORw0KGgo="):
+        assert "is not http or https with a host name" in refusal(f"{server}/to?{other}")
 
 
 def test_limits(server):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from seeahead import image_formats, images
 from seeahead.errors import ImageError
@@ -160,14 +160,26 @@ def test_animation_gives_its_first_frame(kind):
     assert load_image(data).getpixel((0, 0)) == RED
 
 
-def test_missing_file_folder_and_pipe(tmp_path):
-    assert "does not exist" in refusal(tmp_path / "none.png")
-    assert "folder" in refusal(tmp_path)
-    assert "not a path" in refusal("a\0b.png")
-    assert "cannot be read" in refusal("x" * 5000)
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe.png")
-        assert "not a regular file" in refusal(tmp_path / "pipe.png")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("none.png", "does not exist"), ("", "is a folder"), ("a\0b.png", "is not a path"), ("x" * 300, "cannot be read"),
+     ("loop.png", "cannot be read: Too many levels"), ("/dev/zero", "is not a regular file"),
+     ("pipe.png", "is not a regular file")],
+)  # fmt: skip
+def test_missing_file_folder_and_pipe(tmp_path, name, told):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert told in refusal(f"{tmp_path}/{name}" if name[:1] != "/" else name)
+
+
+def test_standard_input_by_its_path_says_how_it_is_read(monkeypatch):
+    device = Path(os.devnull).stat()
+    monkeypatch.setattr(Path, "stat", lambda path: device)
+    for name in ("/dev/stdin", "/dev/fd/0"):
+        assert refusal(name).endswith(
+            "is not a regular file; give the path of an image, or '-i -' to read standard input"
+        )
+    assert refusal("/dev/other").endswith("is not a regular file; give the path of an image")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +194,16 @@ def test_missing_file_folder_and_pipe(tmp_path):
 )
 def test_what_is_not_an_image(data):
     assert "not an image in one of the formats PNG, JPEG" in refusal(data)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.eps", "a.png"])
+def test_postscript_is_run_under_no_name(tmp_path, monkeypatch, name):
+    """Pillow decodes it with a program that runs whatever is written there."""
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **more: pytest.fail("it was run"))
+    path = tmp_path / name
+    path.write_bytes(encoded(plain(), "EPS"))
+    for source in (path, path.read_bytes(), b"\xc5\xd0\xd3\xc6" + path.read_bytes()):
+        assert "is not an image in one of the formats PNG, JPEG" in refusal(source)
 
 
 def test_nothing():

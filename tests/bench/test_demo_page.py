@@ -7,6 +7,7 @@ import pytest
 
 from seeahead.bench.html import demo_page
 from seeahead.bench.record import PLAIN, Gap
+from seeahead.bench.summary import summarize
 from tests.bench.exchanges import PROVENANCE, SETTINGS, asked, drafted_run, plain_run, record
 from tests.bench.reader import Reader
 
@@ -130,3 +131,9 @@ def test_it_says_where_the_demo_model_is_wrong():
         other = demo_page(replace(made, settings=SETTINGS))
         assert "the model is" not in other.replace("the model is to", "")
         assert "tiny" not in other
+
+
+def test_one_question_and_one_scenario_are_told_in_the_singular():
+    one, two = asked(), asked("follow-up", "And now?")
+    assert "1 question in 1 scenario" in summarize(record((one, {}))).machine.split(" · ")
+    assert "2 questions in 2 scenarios" in summarize(record((one, {}), (two, {}))).machine.split(" · ")

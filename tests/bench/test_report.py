@@ -1,5 +1,7 @@
 """The report: a page that needs nothing else, true to the figures, safe with what models say; and its Markdown form."""
 
+import base64
+import hashlib
 import re
 from collections import Counter
 from dataclasses import replace
@@ -73,6 +75,18 @@ def test_whatever_stands_in_a_record_a_page_shows_it_as_text(page, nasty):
         word: Counter(tag for tag, _ in Reader(page(nasty_record(made_record(), word))).tags) for word in ("a", nasty)
     }
     assert tags[nasty] == tags["a"]
+
+
+@pytest.mark.parametrize("nasty", ["a", *NASTY_WORDS])
+@pytest.mark.parametrize("page", [report, demo_page])
+def test_a_page_lets_its_own_script_run_and_no_other(page, nasty):
+    text = page(nasty_record(made_record(), nasty))
+    (script,) = re.findall("<script[^>]*>(.*?)</script", text, re.DOTALL | re.IGNORECASE)
+    policy = next(meta["content"] for meta in Reader(text).all("meta") if "http-equiv" in meta)
+    allowed = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert allowed["script-src"] == f"'sha256-{digest}'"
+    assert not [name for _, attributes in Reader(text).tags for name in attributes if name.startswith("on")]
 
 
 def test_where_the_time_goes_names_every_part(text):

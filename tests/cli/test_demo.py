@@ -6,13 +6,16 @@ import json
 import pytest
 from rich.console import Console
 
+from seeahead import bench
 from seeahead.bench.benchmark import Result
+from seeahead.bench.benchmark import _drafters as usual_drafters
 from seeahead.bench.figures import SHORT
 from seeahead.bench.record import PLAIN
 from seeahead.bench.summary import summarize
 from seeahead.cli import demo, main, terminal
 from seeahead.cli.live import Board
 from seeahead.data.suite import Question
+from seeahead.errors import InputError
 from seeahead.testing import tiny_model, tiny_processor
 from tests.bench.exchanges import drafted_run, plain_run
 from tests.bench.made_record import made_record
@@ -78,6 +81,41 @@ def test_wrong_input_is_one_line(words, says, capsys, request):
     (line,) = captured.err.splitlines()
     assert line.startswith("seeahead: error: ")
     assert says in line
+
+
+def test_help_names_the_drafters_that_run(capsys):
+    assert main(["demo", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    of_demo, of_others = (", ".join(usual_drafters(None, name)) for name in ("demo", "other"))
+    assert f"(default: {of_demo}; with another model {of_others})" in told
+
+
+def test_what_the_user_has_set_for_other_verbs_is_not_the_demos(monkeypatch):
+    for name in ("MODEL", "DRAFTER", "DTYPE", "EXECUTOR", "DEVICE"):
+        monkeypatch.setenv(f"SEEAHEAD_{name}", "abacus")
+    asked = {}
+
+    def run(model, drafters, questions, **more):
+        asked.update(model=model, drafters=drafters, **more)
+        raise InputError("enough")
+
+    monkeypatch.setattr(bench, "run", run)
+    assert main(["demo"]) == 2
+    told = [asked[name] for name in ("model", "drafters", "dtype", "executor", "device")]
+    assert told == ["demo", None, "float32", "auto", "auto"]
+
+
+@pytest.mark.parametrize(("words", "is_said"), [([], True), (["-m", "owner/other"], False)])
+def test_the_board_says_of_the_demo_model_alone_how_small_it_is(words, is_said, monkeypatch, capsys):
+    """As soon as the asking begins."""
+
+    def run(*given, watch, **more):
+        watch.begin([PLAIN, "lookup"], 1)
+        raise InputError("enough")
+
+    monkeypatch.setattr(bench, "run", run)
+    assert main(["demo", *words]) == 2
+    assert (demo.ABOUT in " ".join(capsys.readouterr().out.split())) == is_said
 
 
 def played(console, **how):

@@ -50,6 +50,10 @@ def test_what_is_wrong_is_one_line_and_nothing_is_loaded(tiny, talk, tmp_path, c
         (words("no/such/model", tmp_path / "none.jsonl", tmp_path / "a"), "none.jsonl does not exist"),
         (words("no/such/model", "lava-instruct", tmp_path / "a"), "unknown training data 'lava-instruct'"),
         (words(tiny, talk, tmp_path / "file"), "cannot be a folder, since a file is there; give another --output"),
+        (
+            words(tiny, tmp_path / "none.jsonl", tmp_path / "a", "--dtype", "int3"),
+            "dtype 'int3' is not supported; allowed are",
+        ),
         (["train", "drafter", "-o", str(tmp_path / "a")], "no recipe given; add --recipe FILE"),
         (["train", "drafter", "--recipe", "x.toml"], "no folder given for the results; add --output FOLDER"),
         (["train", "drafter", "--recipe", "x.toml", "-o", str(tmp_path / "a")], "no recipe at x.toml"),
@@ -58,6 +62,20 @@ def test_what_is_wrong_is_one_line_and_nothing_is_loaded(tiny, talk, tmp_path, c
         told = capsys.readouterr().err.strip().splitlines()[-1]
         assert message in told
         assert told.startswith("seeahead: error: ")
+
+
+def test_what_the_user_has_set_stands_in_for_what_is_not_said(talk, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("seeahead.train.run.train_drafter", lambda *given, **more: said.append((given[1], more)) or "")
+    given = ["train", "drafter", "--recipe", str(RECIPE), "-o", str(tmp_path / "out")]
+    for more in ([], ["--dtype", "float32", "--device", "cpu", "-m", "mine"]):
+        for name, value in {"DTYPE": "bfloat16", "DEVICE": "cuda", "MODEL": "theirs"}.items():
+            monkeypatch.setenv(f"SEEAHEAD_{name}", value)
+        assert main([*given, *more]) == 0
+    assert [(model, more["dtype"], more["device"]) for model, more in said] == [
+        ("theirs", "bfloat16", "cuda"),
+        ("mine", "float32", "cpu"),
+    ]
 
 
 def test_help_says_whose_model_is_trained_for(capsys):

@@ -163,6 +163,15 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path, as_folder):
         load(path)
 
 
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_a_link_to_itself_is_refused(tmp_path, as_folder):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    path = tmp_path if as_folder else lines(tmp_path, {"id": "1", "image": "loop.png", "turns": ["?"]})
+    assert "no image 'loop.png'" in refusal(path)
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    assert "cannot be read: Too many levels of symbolic links" in refusal(tmp_path / "loop.jsonl")
+
+
 def test_nothing_to_read_says_what_is_expected(tmp_path):
     with pytest.raises(InputError, match=r"holds no images; put into it images \(.jpg.*one .jsonl file"):
         load(tmp_path)

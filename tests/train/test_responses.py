@@ -1,6 +1,8 @@
 """The target's own answers: what is recorded beside them is what the target itself saw and felt, in every family."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +14,13 @@ from seeahead.families import family_for
 from seeahead.prompt import make_prompt
 from seeahead.session import Session
 from seeahead.testing import VISION_FAMILIES, tiny_model, tiny_processor
+from seeahead.train import responses
 from seeahead.train.examples import MARK, SLOT
-from seeahead.train.recipe import GenerationSettings
+from seeahead.train.recipe import GenerationSettings, read_drafter_recipe
 from seeahead.train.responses import TargetResponses, features_of
 from tests.lossless.cases import WITH_EVERY_DRAFTER
 
+RECIPE = Path(__file__).parents[2] / "recipes" / "drafters" / "vision-cpu.toml"
 QUESTIONS = ("What is this?", "And what would a bird say of what is to be seen here?")
 
 
@@ -67,3 +71,21 @@ def test_a_drafter_of_words_is_shown_images_without_their_markers(family, tmp_pa
         words = [token for token in inputs.token_ids[0].tolist() if token not in family.image_token_ids]
         assert [token for token in view if token >= 0] == words
     assert all(line.visual is None and SLOT not in line.ids for line in own.examples())
+
+
+@pytest.mark.parametrize(("every", "seeds"), [(0, [None] * 4), (1, [0, 1, 2, 3]), (2, [None, 1, None, 3])])
+def test_as_many_batches_are_drawn_as_the_recipe_says_and_none_where_it_says_0(tmp_path, monkeypatch, every, seeds):
+    path, seen, write = tmp_path / "recipe.toml", [], responses.written_by
+    path.write_text(RECIPE.read_text().replace("sampled_every = 4", f"sampled_every = {every}"))
+    settings = replace(read_drafter_recipe(path).writing, batch_size=1, max_new_tokens=2)
+    assert settings.sampled_every == every
+
+    def watched(*given, seed, **more):
+        seen.append(seed)
+        return write(*given, seed=seed, **more)
+
+    monkeypatch.setattr(responses, "written_by", watched)
+    family = family_for(tiny_model("llava"), tiny_processor("llava"))
+    own = TargetResponses(tmp_path / "answers", family, settings, lambda line: None)
+    own.write((make_prompt(question, ()), None) for question in QUESTIONS * 2)
+    assert seen == seeds

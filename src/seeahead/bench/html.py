@@ -6,6 +6,7 @@ The templates escape everything that comes from a record.
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
 import shlex
 from collections import Counter
@@ -98,13 +99,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["total"] = lambda split: sum(split.values())
+    environment.filters |= {"total": lambda split: sum(split.values()), "digest": digest}
     named = (anchor, grouped, heading, headings, kept, pace, parts, proposers, spelled)
     environment.globals |= {function.__name__: function for function in named}
     environment.globals |= {function.__name__: function for function in (temperature_title, term, times, verdict)}
     environment.globals |= {"PLAIN": PLAIN, "SHORT": SHORT, "TABLES": TABLES, "GROUPINGS": GROUPINGS}
     environment.globals |= {"DEFINITIONS": DEFINITIONS, "FAILED": FAILED}
     return environment
+
+
+def digest(script: str) -> str:
+    """By which a page's policy knows its own script, so that no other one runs."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def term(word: str, shown: str = "") -> Markup:

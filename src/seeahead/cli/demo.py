@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help="three short questions instead of all")
     add("-o", "--output", type=Path, metavar="FILE", help="write the run as one self-contained HTML page")
     add("--json", action="store_true", help="print one line of JSON instead of answers and table")
-    several = "what to compare with plain decoding; repeat it for several (default: lookup, language, msd, auto)"
+    several = (
+        "what to compare with plain decoding; repeat it for several (default: lookup, language, msd, vision, auto; "
+        "with another model lookup, auto)"
+    )
     add_target(parser, several, takes_several=True, asks_user=False)
 
 

@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--start", type=Path, metavar="DIR", help="folder of another drafter to go on from")
     add("--device", default=defaults().device or "auto", help="where to train: auto, cpu, cuda (default: auto)")
     about = "of the model that it drafts for: auto (the checkpoint's own), float32, bfloat16, float16"
-    add("--dtype", default="auto", help=about)
+    add("--dtype", default=defaults().dtype or "auto", help=about)
     add("-o", "--output", type=Path, metavar="DIR", help="folder for checkpoints, weights and log")
     add_cache(parser)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import transformers
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
-from seeahead.checked import exists, is_folder, read_json
+from seeahead.checked import exists, is_folder, read_json, shown_value
 from seeahead.compat import set_attention, tied_weights
 from seeahead.errors import ModelError, escaped, shown
 from seeahead.executors.fuse import memory_bytes
@@ -53,6 +54,7 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
         raise ModelError(f"{shown(str(source))} is neither a folder nor a hub id (owner/name); check the path")
     check_model_type(source)
     _check_inside(source)
+    check_sizes(source, _call(source, transformers.PretrainedConfig.get_config_dict, place, revision=revision)[0])
     config = _call(source, transformers.AutoConfig.from_pretrained, place, revision=revision)
     check_loadable(config.model_type)
     # A checkpoint may ask for flash attention, which takes no tree mask. Unasked, transformers takes sdpa, or eager for
@@ -138,6 +140,54 @@ def _check_inside(source: str | Path) -> None:
                     f"{index.name} in {shown(str(source))} names weights in {shown(str(name))}; files of the folder "
                     "alone are read; get the model again"
                 )
+
+
+_MOST = {
+    re.compile(r"(layers?|depths?|blocks?)$"): 1024,
+    re.compile(r"experts?$"): 4096,
+    re.compile(r"(_size|_dim|_embd|_inner|_model|heads?)$"): 1 << 24,
+}
+"""By how its name ends: more than any model has of what a config counts."""
+_WIDTHS = ("hidden_size", "n_embd", "d_model", "embed_dim")
+_UNCHECKED = 1 << 28
+"""Numbers of a matrix, or of a stack of them, that fit into memory wherever a model does."""
+
+
+def check_sizes(source: str | Path, values: Mapping[str, Any]) -> None:
+    """Raises ModelError for a config of sizes that no model has, or that cannot be those of the folder's weights.
+
+    transformers would build such layers without end, or until no memory is left."""
+    files = Path(source).rglob("*.*") if is_folder(source) else ()
+    weights = [path for path in files if path.suffix in (".safetensors", ".bin") and path.is_file()]
+    # Beside an adapter (PEFT) the weights that it is put on may lie elsewhere.
+    num_bits = 8 * sum(path.stat().st_size for path in weights if not path.name.startswith("adapter_"))
+    for table in _tables(values):
+        counts = {name: most for name in table for end, most in _MOST.items() if end.search(name)}
+        for name, most in counts.items():
+            for value in table[name] if isinstance(table[name], list) else [table[name]]:
+                if isinstance(value, int) and value > most:
+                    raise ModelError(
+                        f"the config of {shown(str(source))} has {name} {shown_value(value)}; allowed: up to {most:,}; "
+                        "get the model again"
+                    )
+        found = {name: table[name] for name in counts if isinstance(table[name], int)}
+        # A table with a text model inside may have sizes of its own, which nothing is built by.
+        width = 0 if "text_config" in table else next((found[name] for name in _WIDTHS if name in found), 0)
+        num_layers = next((found[name] for name in ("num_hidden_layers", "n_layer", "depth") if name in found), 1)
+        if num_bits and width * max(width * num_layers, *found.values(), 1) > max(_UNCHECKED, num_bits):
+            sizes = ", ".join(f"{name} {value}" for name, value in sorted(found.items(), key=lambda one: -one[1])[:3])
+            raise ModelError(
+                f"the config of {shown(str(source))} has {sizes}, for which its {num_bits // 8:,} bytes of weights are "
+                "too few; get the model again"
+            )
+
+
+def _tables(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A config and all that are inside it."""
+    left = [values]
+    while left:
+        yield (table := left.pop())
+        left += [value for value in table.values() if isinstance(value, Mapping)]
 
 
 def check_model_type(source: str | Path) -> None:

@@ -120,7 +120,8 @@ def _of_file(name: str, most: int) -> bytes:
         fault = f"cannot be read: {error.strerror or error}"
     except ValueError:  # a null byte in the path
         fault = "is not a path"
-    raise ImageError(f"{shown(name)} {fault}; give the path of an image")
+    instead = ", or '-i -' to read standard input" if name in ("/dev/stdin", "/dev/fd/0") else ""
+    raise ImageError(f"{shown(name)} {fault}; give the path of an image{instead}")
 
 
 def _of_stream(stream: Any, most: int, name: str) -> bytes:

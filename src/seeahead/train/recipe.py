@@ -68,7 +68,8 @@ class Network:
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How much the target writes. Every `sampled_every`-th batch is drawn at temperature 1, the others are greedy.
+    """How much the target writes. Every `sampled_every`-th batch is drawn at temperature 1, the others are greedy; 0:
+    none is drawn.
 
     `visual_tokens`: of an image, at most so many visual embeddings are stored, as means of neighbours; 0: all; None:
     none. `features`: the hidden states that the drafter reads are stored too, and every visual embedding."""
