@@ -10,7 +10,8 @@ from seeahead.bench.statistics import Interval
 from seeahead.bench.summary import Summary, temperature_title
 from seeahead.bench.words import number, times
 
-_HEADINGS = ("method", "speed-up", "again", "τ", "again", "scenarios that agree", "agree")
+_FIGURES = {"end to end": times, "speed-up": times, "τ": number}
+_HEADINGS = ("method", *(word for name in _FIGURES for word in (name, "again")), "scenarios that agree", "agree")
 
 
 def repeatability(first: Summary, again: Summary) -> str:
@@ -57,11 +58,10 @@ def _rows(first: Summary, again: Summary, temperature: float) -> Iterator[list[s
             for scenario, part in entry.groups["scenario"].items()
             if scenario in before.groups["scenario"]
         ]
-        speeds, efficiencies = (before["speed-up"], entry["speed-up"]), (before["τ"], entry["τ"])
+        figures = [(before[word], entry[word]) for word in _FIGURES]
         yield [
             name(entry),
-            *(shown(times(figure)) for figure in speeds),
-            *(shown(number(figure)) for figure in efficiencies),
+            *(shown(cell(figure)) for cell, pair in zip(_FIGURES.values(), figures) for figure in pair),
             f"{sum(overlap(*pair) for pair in pairs)} of {len(pairs)}",
-            "yes" if overlap(*speeds) and overlap(*efficiencies) else "no",
+            "yes" if all(overlap(*pair) for pair in figures) else "no",
         ]

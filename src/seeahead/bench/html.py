@@ -22,6 +22,7 @@ from markupsafe import Markup
 from seeahead import metrics
 from seeahead.bench import bar_charts, charts
 from seeahead.bench.figures import FIGURES, GROUPINGS, SHORT, TABLES, Figure, Sample, grouped
+from seeahead.bench.oracle import beside_others
 from seeahead.bench.record import PLAIN, Asked, Record, Run
 from seeahead.bench.suites import demo_expects
 from seeahead.bench.summary import (
@@ -100,7 +101,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {"total": lambda split: sum(split.values()), "digest": digest}
-    named = (anchor, grouped, heading, headings, kept, pace, parts, proposers, spelled)
+    named = (anchor, beside_others, grouped, heading, headings, kept, pace, parts, proposers, spelled)
     environment.globals |= {function.__name__: function for function in named}
     environment.globals |= {function.__name__: function for function in (temperature_title, term, times, verdict)}
     environment.globals |= {"PLAIN": PLAIN, "SHORT": SHORT, "TABLES": TABLES, "GROUPINGS": GROUPINGS}

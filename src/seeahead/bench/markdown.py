@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from seeahead.bench.figures import GROUPINGS, SHORT, TABLES, Figure, Sample, grouped
+from seeahead.bench.oracle import beside_others
 from seeahead.bench.summary import Summary, coverage, relation, temperature_title
 from seeahead.bench.words import DEFINITIONS, FAILED, Cell, heading, times
 
@@ -57,6 +58,7 @@ def _head(summary: Summary) -> tuple[str, str]:
 def _parts(summary: Summary, words: str) -> Iterator[str]:
     yield from _head(summary)
     yield from warnings(summary)
+    yield from map(plain_words, beside_others(summary))
     for temperature, methods in summary.methods.items():
         yield f"## {temperature_title(temperature)}"
         yield from (figures(title, methods, columns) for title, columns in TABLES.items())

@@ -58,14 +58,16 @@ class Summary:
             first = max(methods, key=_speed)
             if first.is_peer and (rival := first["end to end"]):
                 said = f"{first.method} answers {rival.value:.2f} times as fast as plain decoding{_range(rival)}"
-                sentences.append(f"A peer is faster {_at(temperature)}: {said}{aside(self.record, first.method)}.")
+                sentences.append(
+                    f"A peer is faster {at_temperature(temperature)}: {said}{aside(self.record, first.method)}."
+                )
         return tuple(sentences)
 
     @cached_property
     def rivals(self) -> tuple[str, ...]:
         """Peers that ours does not clearly beat end to end: a sentence for each temperature."""
         return tuple(
-            f"Peers {words} end to end {_at(temperature)}: {'; '.join(each)}."
+            f"Peers {words} end to end {at_temperature(temperature)}: {'; '.join(each)}."
             for found, words in _RIVALS.items()
             for temperature, entries in self.against.items()
             if (each := [_against(entry) for entry in entries if verdict(entry).startswith(found)])
@@ -158,7 +160,7 @@ def _joined(*parts: str) -> str:
     return " · ".join(filter(None, parts))
 
 
-def _at(temperature: float) -> str:
+def at_temperature(temperature: float) -> str:
     return f"at temperature {temperature:g}" if temperature else "in greedy answers"
 
 
