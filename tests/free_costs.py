@@ -19,6 +19,9 @@ class TableTimes:
     def plain(self, num_requests: int = 1) -> float:
         return self.seconds(num_requests, num_requests)
 
+    def by_nodes(self, num_requests: int, most: int) -> list[float]:
+        return [self.seconds(num_requests * (1 + number), num_requests) for number in range(most + 1)]
+
     def has_tried(self, rows: int, num_requests: int) -> bool:
         return True
 

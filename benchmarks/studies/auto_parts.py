@@ -24,6 +24,7 @@ import seeahead
 from benchmarks.executors import asked_in_turn, figures
 from benchmarks.publish import weights_then_and_now
 from benchmarks.studies import measured
+from benchmarks.studies.auto_weighing import Clocked, weighed_seconds
 from seeahead.api import Engine
 from seeahead.bench.markdown import table
 from seeahead.bench.suites import load_suite
@@ -179,12 +180,23 @@ def main() -> int:
         assert isinstance(auto, AutoDrafter), "each has learned for itself"
         engines[name] = plain.with_drafter(Changed(auto, kind, name))
     suite = load_suite("demo", count=args.count, seed=0, folder=None, workspace=Path(mkdtemp()))
-    found = measure(engines, suite, args.repeats)
+    found = measure(engines, suite, args.repeats) | {"weighing_share": weighing_share(plain, suite)}
     about = {"executor": plain.family.executor.name, "questions": len(suite.items), "scenarios": len(suite.scenarios)}
     stored = {"provenance": provenance(0), "settings": about, **found}
     write_json(args.output, stored)
     sys.stdout.write(documents(stored)["results/auto-parts.md"])
     return 0
+
+
+def weighing_share(plain: Engine, suite: Suite) -> float:
+    """Of the seconds of decoding, what `auto` takes beside its members and the target, one question at a time."""
+    auto = plain.with_drafter("auto").drafter
+    assert isinstance(auto, AutoDrafter)
+    engine = plain.with_drafter(Changed(auto, Clocked, "auto, clocked"))
+    _alone(engine, _asked(suite.items[0]))
+    before = weighed_seconds()
+    decoding = sum(_alone(engine, _asked(item))["decoding"] for item in suite.items)
+    return (weighed_seconds() - before) / float(decoding)
 
 
 def measure(engines: Mapping[str, Engine], suite: Suite, num_repeats: int) -> dict[str, Any]:
@@ -259,12 +271,19 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
         "all members are wrong, each token's neighbour in the vocabulary is proposed in its place, with as much "
         "confidence.",
         "",
+        *_weighing(found),
         weights_then_and_now(source),
         "",
         f"{measured(source)}, with {source['hardware']['num_cores']} cores.",
         "",
     ]
     return {"results/auto-parts.md": "\n".join(lines)}
+
+
+def _weighing(found: Mapping[str, Any]) -> list[str]:
+    if "weighing_share" not in found:
+        return []
+    return [f"Choosing and weighing takes {found['weighing_share']:.1%} of decoding, one question at a time.", ""]
 
 
 def _row(name: str, one: Mapping[str, Any], eight: Mapping[str, Any]) -> list[str]:

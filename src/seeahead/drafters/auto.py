@@ -67,8 +67,7 @@ class AutoDrafter:
         """A request's share of the seconds of a step, by how many nodes all of its requests have."""
         if not self._shares:
             num, times = self.num_requests, self.experience.times
-            numbers = range(self.limits.num_nodes + 1)
-            self._shares = [times.seconds(num * (1 + number), num) / num for number in numbers]
+            self._shares = [seconds / num for seconds in times.by_nodes(num, self.limits.num_nodes)]
         return self._shares
 
     def allot(self, drafts: Sequence[Draft]) -> list[Draft]:

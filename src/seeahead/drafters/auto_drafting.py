@@ -33,6 +33,8 @@ _MOST_AHEAD = 8
 _LOOK = 64
 """Steps after which another model is asked beside the leading one, or one where none paid, to see whether it pays by
 now."""
+_LASTS = 4
+"""Steps of a single request for which the promises of models that do not lead are good."""
 _NAP = 3
 """Steps at most after some in which nothing paid, in which no model is thought of: little has changed since."""
 
@@ -65,6 +67,7 @@ class AutoDrafting(PlannedDrafting):
         self._led = ""
         self._pool = self._empty()
         self._rate, self._looks, self._rests, self._rested, self._naps = 0.0, False, True, 0, 0
+        self._promises, self._age = dict[str, _Promise](), 0
         self._pair: tuple[str, str] | None = None
         self._untold, self._has_plan = list[Feedback](), False
         self._seconds, self._number, self._num_requests = drafter.shares(), 0, drafter.num_requests
@@ -184,8 +187,12 @@ class AutoDrafting(PlannedDrafting):
 
     def _promising(self) -> tuple[str, _Promise]:
         """The model that promises most; nobody promises nothing."""
-        promises = {name: self._promise(name) for name in self._models.names}
-        return max(promises.items(), key=lambda item: item[1], default=("", _Promise()))
+        if self._age % _LASTS == 0 or self._drafter.num_requests > 1:
+            self._promises, self._age = {name: self._promise(name) for name in self._models.names}, 0
+        elif self._led:  # of which most was learned
+            self._promises[self._led] = self._promise(self._led)
+        self._age += 1
+        return max(self._promises.items(), key=lambda item: item[1], default=("", _Promise()))
 
     def _doubts(self, name: str, promise: _Promise, rate: float) -> bool:
         """Whether it pays to ask what a model says in the place of the pool's first tokens: where these are wrong, it

@@ -96,6 +96,7 @@ class PassTimes:
         self._corrections: dict[int, Correction] = {}
         """By load: single requests first, and of what is known of these begin the others."""
         self._said: dict[tuple[int, int, bool], float] = {}
+        self._plain: dict[int, float] = {}
         """Since the last step: they are asked for many times in each."""
 
     def reach(self, executor: Executor, sizes: Sequence[int]) -> None:
@@ -104,7 +105,7 @@ class PassTimes:
         if sizes and self._measured[0] <= _SLOW_SECONDS:
             known = {len(self._measured): self._measured[-1]}
             self._measured += passes_between(known | _timed(executor, sizes, 1), executor)[1:]
-            self._said.clear()
+            self._forget()
 
     def begin(self) -> None:
         """A prompt was read, so the next step is of another size than the pass before it."""
@@ -117,7 +118,18 @@ class PassTimes:
 
     def plain(self, num_requests: int = 1) -> float:
         """Seconds of a plain step after one like it: how fast the machine is just now."""
-        return self._seconds(num_requests.bit_length(), self._limits.filled(num_requests), changes=False)
+        if num_requests not in self._plain:
+            load, width = num_requests.bit_length(), self._limits.filled(num_requests)
+            self._plain[num_requests] = self._seconds(load, width, changes=False)
+        return self._plain[num_requests]
+
+    def by_nodes(self, num_requests: int, most: int) -> list[float]:
+        """Seconds of a step by how many nodes each of its requests has: none, 1, … `most`."""
+        load, found = num_requests.bit_length(), dict[int, float]()
+        widths = [self._limits.filled(num_requests * (1 + number)) for number in range(most + 1)]
+        for width in dict.fromkeys(widths):
+            found[width] = self._seconds(load, width, changes=self._widths.changes(width))
+        return [found[width] for width in widths]
 
     def has_tried(self, rows: int, num_requests: int) -> bool:
         """Whether steps of about so many rows at such a load have shown what they take; a single one may have been held
@@ -131,7 +143,11 @@ class PassTimes:
         share = self._seconds(load, width, changes=False) / expected
         ratio = max(seconds / expected, _LEAST)  # a coarse clock may have seen nothing pass
         self._correction(load).learn(width, share, ratio)
+        self._forget()
+
+    def _forget(self) -> None:
         self._said.clear()
+        self._plain.clear()
 
     def _correction(self, load: int) -> Correction:
         if load not in self._corrections:
