@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seeahead.drafters.auto import AutoDrafter, AutoSpec
-from seeahead.drafters.experience import Experience
+from seeahead.drafters.experience import Experience, Kind
 from seeahead.drafting import Drafter
 
 
@@ -45,7 +45,7 @@ class TableExperience(Experience):
     def level(self, name: str, num_requests: int) -> float:
         return self._table.get(name, self._else)
 
-    def start_seconds(self, name: str) -> float:
+    def start_seconds(self, name: str, kind: Kind) -> float:
         return self.level(name, 1)
 
 

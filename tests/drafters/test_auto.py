@@ -243,9 +243,9 @@ def test_a_first_pass_that_is_held_up_does_not_speak_for_the_next_ones():
     experience = Experience(TableTimes())
     guess = experience.level("cold", 1)
     experience.drafted("cold", 1, 100.0)
-    experience.started("cold", 100.0)
+    experience.started("cold", (0, True), 100.0)
     assert experience.level("cold", 1) == pytest.approx(1.5 * guess)
-    assert experience.start_seconds("cold") < 7 * guess
+    assert experience.start_seconds("cold", (0, True)) < 7 * guess
     for _ in range(60):
         experience.drafted("cold", 1, 0.5)
     assert experience.level("cold", 1) == pytest.approx(0.5, rel=0.05)

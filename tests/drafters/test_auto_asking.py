@@ -7,13 +7,14 @@ import pytest
 from seeahead.decode import run_step, start
 from seeahead.drafters.auto_drafting import AutoDrafting
 from seeahead.drafters.ensemble import EnsembleDrafter
+from seeahead.drafters.experience import Experience, OwnExperience
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter
 from seeahead.tree import Draft, TokenTree
 from tests.drafters.test_auto import PLAIN, RIGHT, TARGET, WRONG, answered, ask
-from tests.free_costs import TableExperience, auto
+from tests.free_costs import TableExperience, TableTimes, auto
 
 
 def test_what_is_kept_of_a_step_for_models_to_come_is_no_larger_than_it_looks():
@@ -195,3 +196,20 @@ def test_where_nothing_has_paid_models_are_thought_of_less_often(monkeypatch):
     assert thoughts[:6] == [0, 1, 3, 6, 10, 14]
     assert len(looked) == 1
     assert 60 <= looked[0] <= 68
+
+
+def test_a_start_is_paid_over_the_steps_that_answers_of_its_kind_have():
+    """A prompt with images takes longer to read, and an answer about what stands in one is short."""
+    experience, text, images = Experience(TableTimes()), (0, True), (2, True)
+    for _ in range(40):
+        experience.started("one", images, 4.0)
+        own = OwnExperience(experience, images)
+        for _ in range(3):
+            own.took(5, 2.0, 1)
+    assert experience.start_seconds("one", images) == pytest.approx(4.0, rel=0.05)
+    assert experience.length(images) == pytest.approx(3.0, rel=0.25)
+    assert own.start_seconds("one", False) == pytest.approx(4.0 / 3, rel=0.25)
+    assert own.start_seconds("one", True) == 0.0
+    experience.begins(text)
+    assert experience.length(text) == 12.0
+    assert experience.start_seconds("one", text) == 3 * experience.level("one", 1), "nothing is known of it"

@@ -61,7 +61,7 @@ class AutoDrafting(PlannedDrafting):
         self._calibrations = {
             name: OwnCalibration(drafter.experience.calibration(name, is_greedy)) for name in drafter.members
         }
-        self._models = self.models(drafter, context)
+        self._models = self.models(drafter, context, self._own.kind)
         others = {name: member for name, member in drafter.members.items() if name not in self._models.names}
         self._draftings: dict[str, Drafting] = {name: member.start(context) for name, member in others.items()}
         self._led = ""

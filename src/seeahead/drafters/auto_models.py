@@ -11,6 +11,7 @@ import torch
 
 from seeahead.drafters.base import DraftModel, ModelDrafter
 from seeahead.drafters.candidates import Candidates
+from seeahead.drafters.experience import Kind
 from seeahead.drafting import DraftContext, Feedback, Plan
 from seeahead.sampling import log_probabilities
 from seeahead.tree import ROOT
@@ -23,8 +24,8 @@ class AutoModels:
     """Until a model starts nothing of the prompt is read. `spent`: this request's share of the seconds of drafting in
     the step under way."""
 
-    def __init__(self, drafter: AutoDrafter, context: DraftContext) -> None:
-        self._drafter, self._context = drafter, context
+    def __init__(self, drafter: AutoDrafter, context: DraftContext, kind: Kind) -> None:
+        self._drafter, self._context, self._kind = drafter, context, kind
         self.names = [name for name, member in drafter.members.items() if isinstance(member, ModelDrafter)]
         self.spent = 0.0
         self._started: dict[str, DraftModel] = {}
@@ -43,7 +44,7 @@ class AutoModels:
         seconds, num = perf_counter() - started, self._drafter.num_requests
         self.spent += seconds / num
         if starts:
-            self._drafter.experience.started(name, seconds / num)
+            self._drafter.experience.started(name, self._kind, seconds / num)
         else:
             self._drafter.experience.drafted(name, num, seconds)
 

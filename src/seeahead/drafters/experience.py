@@ -40,8 +40,9 @@ answer's own weigh as much as those of its kind."""
 _CREDIT, _MOST_CREDIT, _MOST_LOST, _REFILL = 8.0, 64.0, 2.0, 0.01
 """Plain steps that drafting may lose at first, and at most after it has gained; those that one step may be taken to
 lose, since what passes take may have been measured on a busy machine; and what each step without drafts adds."""
-_STEPS = 12
-"""Of an answer, over which what a drafter's start costs is spread."""
+_STEPS, _ANSWERS = 12.0, 2.0
+"""Of an answer, over which what a drafter's start costs is spread; and how many answers of a kind, of which their own
+steps tell, weigh as much as that."""
 
 
 def _within(value: float, most: float) -> float:
@@ -101,8 +102,10 @@ class Experience:
         self._credit = _CREDIT
         self.steps: dict[tuple[Kind, int], tuple[float, float]] = {}
         """By load: tokens of a step, and its seconds in plain steps, of late."""
+        self._lengths: dict[Kind, tuple[float, float]] = {}
+        """Answers, and their steps, of late."""
         self._levels: dict[tuple[str, int], tuple[float, int]] = {}
-        self._starts: dict[str, tuple[float, int]] = {}
+        self._starts: dict[tuple[str, Kind], tuple[float, int]] = {}
         """Parts of a pass of the target over one token beside them: where the machine slows, all slow alike."""
 
     def read(self, path: Path) -> None:
@@ -158,11 +161,27 @@ class Experience:
         key = name, num_requests.bit_length()
         self._levels[key] = self._cost(self.level(name, num_requests), self._levels.get(key), seconds)
 
-    def start_seconds(self, name: str) -> float:
-        return self._starts[name][0] * self.times.plain() if name in self._starts else 3 * self.level(name, 1)
+    def start_seconds(self, name: str, kind: Kind) -> float:
+        known = self._starts.get((name, kind))
+        return 3 * self.level(name, 1) if known is None else known[0] * self.times.plain()
 
-    def started(self, name: str, seconds: float) -> None:
-        self._starts[name] = self._cost(self.start_seconds(name), self._starts.get(name), seconds)
+    def started(self, name: str, kind: Kind, seconds: float) -> None:
+        """A drafter has read a prompt: one with five images takes many times as long as a short text."""
+        self._starts[name, kind] = self._cost(self.start_seconds(name, kind), self._starts.get((name, kind)), seconds)
+
+    def begins(self, kind: Kind) -> None:
+        """An answer of this kind."""
+        answers, steps = self._lengths.get(kind, (0.0, 0.0))
+        self._lengths[kind] = _LONG_MEMORY * answers + 1.0, _LONG_MEMORY * steps
+
+    def steps_on(self, kind: Kind) -> None:
+        answers, steps = self._lengths[kind]
+        self._lengths[kind] = answers, steps + 1.0
+
+    def length(self, kind: Kind) -> float:
+        """Steps of an answer of this kind."""
+        answers, steps = self._lengths[kind]
+        return (steps + _ANSWERS * _STEPS) / (answers - 1.0 + _ANSWERS)
 
     def settle(self, gain: float | None) -> None:
         """A step of a single answer with drafts brought so many plain steps more than it took; None: one without."""
@@ -190,7 +209,8 @@ class OwnExperience:
     failed is not taken for a bad one."""
 
     def __init__(self, shared: Experience, kind: Kind) -> None:
-        self._shared, self._kind = shared, kind
+        self._shared, self.kind = shared, kind
+        shared.begins(kind)
         self._hopes = defaultdict[str, float](lambda: shared.chance.gauss(0.0, 1.0))
         self._ease = Learned(0.0, _EASE)
         self._own: defaultdict[str, Learned] = defaultdict(lambda: Learned(0.0, _OWN_SKILL))
@@ -199,7 +219,7 @@ class OwnExperience:
     def followed(self, name: str, *, hopes: bool = False) -> float:
         """How often the likeliest token of a drafter is right here; with `hopes`, how often it may be: its skill is
         drawn for this answer from what is known of it, so that what is little known is tried (Thompson 1933)."""
-        parts = (self._shared.skills[name, self._kind], self._ease, self._own[name])
+        parts = (self._shared.skills[name, self.kind], self._ease, self._own[name])
         odds = sum(part.value for part in parts)
         if hopes:
             odds += self._hopes[name] / math.sqrt(parts[0].sure)
@@ -208,22 +228,23 @@ class OwnExperience:
     def saw(self, name: str, was_followed: bool) -> None:
         """After a path that the target followed: whether it said the drafter's likeliest token."""
         expected = self.followed(name)
-        for part in (self._shared.skills[name, self._kind], self._ease, self._own[name]):
+        for part in (self._shared.skills[name, self.kind], self._ease, self._own[name]):
             part.learn(was_followed - expected, max(expected * (1 - expected), 0.02))
 
     def start_seconds(self, name: str, has_started: bool) -> float:
         """What its start costs each step."""
-        return 0.0 if has_started else self._shared.start_seconds(name) / _STEPS
+        return 0.0 if has_started else self._shared.start_seconds(name, self.kind) / self._shared.length(self.kind)
 
     def took(self, num_tokens: int, seconds: float, num_requests: int) -> float:
         """A step of this answer, and its share of the seconds of so many requests. Returns what it brought beyond plain
         steps in these seconds, in tokens."""
         plain, load = seconds / self._plain(num_requests), num_requests.bit_length()
         tokens, lasted = self._steps(load)
-        self._shared.steps[self._kind, load] = (
+        self._shared.steps[self.kind, load] = (
             mixed(tokens, num_tokens, _LONG_MEMORY),
             mixed(lasted, plain, _LONG_MEMORY),
         )
+        self._shared.steps_on(self.kind)
         self._num_tokens += num_tokens
         self._lasted += plain
         return num_tokens - plain
@@ -235,33 +256,33 @@ class OwnExperience:
         return speed_up / self._plain(num_requests)
 
     def _steps(self, load: int) -> tuple[float, float]:
-        return self._shared.steps.get((self._kind, load), (1.0 + _SPEED_UP / load, 1.0))
+        return self._shared.steps.get((self.kind, load), (1.0 + _SPEED_UP / load, 1.0))
 
     def _plain(self, num_requests: int) -> float:
         return self._shared.times.plain(num_requests) / num_requests
 
     def extra(self, lead: str, second: str) -> float:
         """Tokens a step that the second drafter alone proposed, and the target followed."""
-        return self._shared.extra.get((lead, second, self._kind), 0.0)
+        return self._shared.extra.get((lead, second, self.kind), 0.0)
 
     def gained(self, lead: str, second: str, num_extra: int) -> None:
-        key = lead, second, self._kind
+        key = lead, second, self.kind
         self._shared.extra[key] = mixed(self._shared.extra.get(key), float(num_extra), _MEMORY)
 
     def gain(self, name: str) -> float | None:
         """Tokens a step that were followed, of a drafter that is no model; None before it was asked."""
-        return self._shared.gains.get((name, self._kind))
+        return self._shared.gains.get((name, self.kind))
 
     def proposed(self, name: str, num_followed: int) -> None:
-        key = name, self._kind
+        key = name, self.kind
         self._shared.gains[key] = mixed(self._shared.gains.get(key, _GAIN), float(num_followed), _LONG_MEMORY)
 
     def rests(self, number: int) -> int:
         """Steps so far, of answers of this kind, in which no model paid; with this one about so many more."""
-        self._shared.num_rests[self._kind] += number
-        return self._shared.num_rests[self._kind]
+        self._shared.num_rests[self.kind] += number
+        return self._shared.num_rests[self.kind]
 
     def leads(self) -> int:
         """Steps so far, of answers of this kind, in which one did."""
-        self._shared.num_leads[self._kind] += 1
-        return self._shared.num_leads[self._kind]
+        self._shared.num_leads[self.kind] += 1
+        return self._shared.num_leads[self.kind]
