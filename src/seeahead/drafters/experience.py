@@ -40,7 +40,7 @@ answer's own weigh as much as those of its kind."""
 _CREDIT, _MOST_CREDIT, _MOST_LOST, _REFILL = 8.0, 64.0, 2.0, 0.01
 """Plain steps that drafting may lose at first, and at most after it has gained; those that one step may be taken to
 lose, since what passes take may have been measured on a busy machine; and what each step without drafts adds."""
-_STEPS, _ANSWERS = 12.0, 2.0
+_STEPS, _ANSWERS = 12.0, 1.0
 """Of an answer, over which what a drafter's start costs is spread; and how many answers of a kind, of which their own
 steps tell, weigh as much as that."""
 
