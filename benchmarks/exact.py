@@ -17,7 +17,7 @@ from benchmarks.executors import compared, own_arms, questions
 from seeahead.provenance import provenance, write_json
 
 EXECUTORS = (("transformers", "bfloat16"), ("graphs", "bfloat16"), ("exact", "bfloat16"))
-DRAFTERS = ("none", "lookup", "vision", "msd", "msd:chain=4")
+DRAFTERS = ("none", "lookup", "vision", "msd", "msd:chain=4", "auto")
 BASE = "transformers bfloat16 none"
 
 
