@@ -51,7 +51,7 @@ def documents(stem: str, summary: Summary) -> dict[str, str]:
     page = f"As one page for a browser, answers included: `seeahead report results/{stem}.json -o page.html`."
     command = summary.record.provenance.get("command") or []
     own = [_FOLDERS] if any(before == "-d" and "/" in word for before, word in pairwise(command)) else []
-    parts = [f"# {_titled(stem, summary)[0]}", page, whose_weights(summary), *own, *drawn]
+    parts = [f"# {_titled(stem, summary)[0]}", page, whose_in(summary), *own, *drawn]
     parts.append(markdown(summary, _GLOSSARY.format("../glossary.md")))
     return {f"results/{stem}.md": "\n\n".join(parts), **images}
 
@@ -60,26 +60,33 @@ def _titled(stem: str, summary: Summary) -> tuple[str, str]:
     return TITLES.get(stem) or (stem, plain_words(summary.record.settings.get("about") or stem))
 
 
-def whose_weights(*summaries: Summary) -> str:
-    """Which weights the demo's drafters had when this was measured, and which are shipped now."""
-    from seeahead.bench.methods import digest
-
-    digests = {path.parent.name: digest(path.parent) for path in _shipped()}
-    known = [summary.record.settings.get("drafters") or {} for summary in summaries]
-    same = [found[name] == digests[name] for found in known for name in found if name in digests]
-    if same and all(same) and all(known):
+def whose_weights(*sources: Mapping[str, Any], drafters: Mapping[str, str] | None = None) -> str:
+    """Which weights the demo's drafters had in runs of such provenance, and which are shipped now; `drafters`: digests
+    of those that were there, where all runs had the same ones and say so."""
+    digests = shipped_digests()
+    same = [digest == digests[name] for name, digest in (drafters or {}).items() if name in digests]
+    if same and all(same):
         return "The demo's drafters measured here are those shipped now."
-    return weights_then_and_now(*(summary.record.provenance for summary in summaries))
-
-
-def weights_then_and_now(*sources: Mapping[str, Any]) -> str:
-    """The commits of the demo's drafters where records of such provenance were measured, and of those shipped now."""
     trained: dict[str, list[str]] = {}
     for path in _shipped():
         trained.setdefault(json.loads(path.read_text(encoding="utf-8"))["commit"][:12], []).append(path.parent.name)
     now = ", ".join(f"{commit} ({' and '.join(names)})" for commit, names in trained.items())
     then = " and ".join(str(source.get("commit"))[:12] for source in sources)
     return f"The demo's drafters had the weights of commit {then}. Those shipped now were trained at {now}."
+
+
+def whose_in(*summaries: Summary) -> str:
+    """The same of runs of `seeahead bench`."""
+    known = [summary.record.settings.get("drafters") or {} for summary in summaries]
+    drafters = known[0] if all(found == known[0] for found in known) else None
+    return whose_weights(*(summary.record.provenance for summary in summaries), drafters=drafters)
+
+
+def shipped_digests() -> dict[str, str]:
+    """Of the folders of the demo's drafters, by kind."""
+    from seeahead.bench.methods import digest
+
+    return {path.parent.name: digest(path.parent) for path in _shipped()}
 
 
 def _shipped() -> list[Path]:

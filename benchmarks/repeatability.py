@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.publish import whose_weights
+from benchmarks.publish import whose_in
 from seeahead.bench.markdown import name, shown, table
 from seeahead.bench.statistics import Interval
 from seeahead.bench.summary import Summary, temperature_title
@@ -40,7 +40,7 @@ def _parts(first: Summary, again: Summary) -> Iterator[str]:
     )
     yield f"First: {first.machine}, commit {first.record.provenance.get('commit')}."
     yield f"Again: {again.machine}, commit {again.record.provenance.get('commit')}."
-    yield whose_weights(first, again)
+    yield whose_in(first, again)
     for temperature in again.methods:
         if temperature in first.methods:
             rows = list(_rows(first, again, temperature))

@@ -22,7 +22,7 @@ import torch
 
 import seeahead
 from benchmarks.executors import asked_in_turn, figures
-from benchmarks.publish import weights_then_and_now
+from benchmarks.publish import shipped_digests, whose_weights
 from benchmarks.studies import measured
 from benchmarks.studies.auto_weighing import Clocked, weighed_seconds
 from seeahead.api import Engine
@@ -182,6 +182,7 @@ def main() -> int:
     suite = load_suite("demo", count=args.count, seed=0, folder=None, workspace=Path(mkdtemp()))
     found = measure(engines, suite, args.repeats) | {"weighing_share": weighing_share(plain, suite)}
     about = {"executor": plain.family.executor.name, "questions": len(suite.items), "scenarios": len(suite.scenarios)}
+    about |= {"drafters": shipped_digests()}
     stored = {"provenance": provenance(0), "settings": about, **found}
     write_json(args.output, stored)
     sys.stdout.write(documents(stored)["results/auto-parts.md"])
@@ -272,7 +273,7 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
         "confidence.",
         "",
         *_weighing(found),
-        weights_then_and_now(source),
+        whose_weights(source, drafters=settings.get("drafters")),
         "",
         f"{measured(source)}, with {source['hardware']['num_cores']} cores.",
         "",

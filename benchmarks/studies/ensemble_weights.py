@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any
 
 import seeahead
-from benchmarks.publish import weights_then_and_now
+from benchmarks.publish import whose_weights
 from benchmarks.studies import measured
 from seeahead.api import Engine
 from seeahead.bench import charts
@@ -152,7 +152,7 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
         "# How an ensemble weighs its views",
         f"{measured(record['provenance'])}: {asked}. "
         f"Views: {', '.join(f'{letter} {what}' for letter, what in VIEW_NAMES.items())}. "
-        f"{weights_then_and_now(record['provenance'])}",
+        f"{whose_weights(record['provenance'])}",
         f"![Mean weight of each view, block by block](../{image})",
         _costs(rows),
         _efficiency(rows),

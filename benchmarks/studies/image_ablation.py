@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import seeahead
-from benchmarks.publish import weights_then_and_now
+from benchmarks.publish import whose_weights
 from benchmarks.studies import measured
 from seeahead.api import Engine
 from seeahead.bench.harness import question_of
@@ -114,7 +114,7 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
         "# What the image gives the vision drafter",
         f"{measured(record['provenance'])}: {record['count']} questions of each of the three tasks, greedy. "
         "The target always sees the image; the drafter sees what the first column says. "
-        f"{weights_then_and_now(record['provenance'])}",
+        f"{whose_weights(record['provenance'])}",
         table("τ by what the drafter is shown", ["shown", *tasks], lines),
     ]
     return {"results/pictures.md": "\n\n".join(parts) + "\n"}

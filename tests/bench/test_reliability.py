@@ -3,7 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-from seeahead.bench import charts
+from seeahead.bench import charts, markdown
 from seeahead.bench.html import report
 from seeahead.bench.record import PLAIN
 from seeahead.bench.schema import with_tokens, without_tokens
@@ -49,4 +49,9 @@ def test_tenths_of_few_tokens_are_left_out_and_the_page_shows_the_others():
     assert "as expected" in drawn
     assert "ours" in drawn
     assert "Expected and accepted" in report(summary.record)
+    [shown] = markdown.reliability(summary.methods[0.0])
+    for said, seen, _ in found.reliability:
+        assert f" {said:.2f}, {seen:.2f} |" in shown
+    assert shown in markdown.markdown(summary)
+    assert not list(markdown.reliability([entry for entry in summary.methods[0.0] if entry.method == PLAIN]))
     assert charts.reliability("x", [entry for entry in summary.methods[0.0] if entry.method == PLAIN]) == ""

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import pytest
 
-from benchmarks.publish import DRAFTERS, block, documents, evidence, line, whose_weights
+from benchmarks.publish import DRAFTERS, block, documents, evidence, line, whose_in
 from seeahead.bench.html import report
 from seeahead.bench.markdown import markdown, plain_words, short
 from seeahead.bench.methods import digest
@@ -67,10 +67,10 @@ def test_the_readme_says_who_was_measured_and_against_whom():
 
 
 def test_weights_are_those_shipped_now_where_their_hashes_agree():
-    assert "had the weights of commit 0123456789ab" in whose_weights(SUMMARY)
+    assert "had the weights of commit 0123456789ab" in whose_in(SUMMARY)
     for kind, same in ((digest(DRAFTERS / "msd"), True), ("another", False)):
         settings = {**RECORD.settings, "drafters": {"msd": kind, "of one's own": "x"}}
-        said = whose_weights(summarize(replace(RECORD, settings=settings)))
+        said = whose_in(summarize(replace(RECORD, settings=settings)))
         assert (said == "The demo's drafters measured here are those shipped now.") is same
 
 

@@ -64,6 +64,7 @@ def _parts(summary: Summary, words: str) -> Iterator[str]:
         yield from (figures(title, methods, columns) for title, columns in TABLES.items())
         yield from over_peers(summary.against[temperature])
         yield from (groups(title, methods) for title in GROUPINGS)
+        yield from reliability(methods)
     measured = summary.record.costs
     if measured.seconds:
         costs = ", ".join(f"V({k}) = {measured.ratio(k):.2f}" for k in sorted(measured.seconds))
@@ -99,6 +100,18 @@ def groups(title: str, methods: Sequence[Sample]) -> str:
     counts, rows = grouped(title, methods)
     body = [["questions", *map(str, counts.values())], *([name(entry), *map(shown, cells)] for entry, cells in rows)]
     return table(title, ["method", *map(plain_words, counts)], body)
+
+
+def reliability(methods: Sequence[Sample]) -> Iterator[str]:
+    """A table of what drafters expected of their tokens beside what came, if any said so."""
+    known = [(entry, entry.reliability) for entry in methods if entry.reliability]
+    if known:
+        columns = [f"{10 * said} to {10 * said + 10} %" for said in range(10)]
+        rows = []
+        for entry, found in known:
+            cells = {min(int(10 * said), 9): f"{said:.2f}, {seen:.2f}" for said, seen, _ in found}
+            rows.append([name(entry), *(cells.get(place, "") for place in range(len(columns)))])
+        yield table("Expected, and accepted, by what was expected of tokens", ["method", *columns], rows)
 
 
 def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
