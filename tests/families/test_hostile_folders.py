@@ -92,6 +92,7 @@ HUGE = [
     ("llama", "intermediate_size", 1 << 23, "bytes of weights are too few; get the model again"),
     ("llama", "num_attention_heads", 10**12, "has num_attention_heads 1000000000000; allowed"),
     ("llava", "text_config.num_hidden_layers", 1025, "has num_hidden_layers 1025; allowed: up to 1,024"),
+    ("llava", "vision_config.image_size", 1 << 23, "has image_size 8388608, "),
     ("llava", "vision_config.num_hidden_layers", 10**9, "has num_hidden_layers 1000000000; allowed"),
     ("llava", "vision_config.hidden_size", 1_000_000, "has hidden_size 1000000, "),
 ]

@@ -174,7 +174,8 @@ def check_sizes(source: str | Path, values: Mapping[str, Any]) -> None:
         # A table with a text model inside may have sizes of its own, which nothing is built by.
         width = 0 if "text_config" in table else next((found[name] for name in _WIDTHS if name in found), 0)
         num_layers = next((found[name] for name in ("num_hidden_layers", "n_layer", "depth") if name in found), 1)
-        if num_bits and width * max(width * num_layers, *found.values(), 1) > max(_UNCHECKED, num_bits):
+        num_patches = (found.get("image_size", 0) // max(found.get("patch_size", 1), 1)) ** 2  # a position each
+        if num_bits and width * max(width * num_layers, num_patches, *found.values(), 1) > max(_UNCHECKED, num_bits):
             sizes = ", ".join(f"{name} {value}" for name, value in sorted(found.items(), key=lambda one: -one[1])[:3])
             raise ModelError(
                 f"the config of {shown(str(source))} has {sizes}, for which its {num_bits // 8:,} bytes of weights are "
