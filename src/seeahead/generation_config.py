@@ -72,7 +72,7 @@ class Prepared:
         looking_back = [one for one in self.processors if not _is_theirs(one, _LOOK_AT_LOGITS_ALONE)]
         return Sampler(
             self.params(seed),
-            self.prompt_ids[0].tolist(),
+            self.prompt_ids[0].tolist() if looking_back else (),
             self._filters if len(self.processors) else None,
             looks_back=bool(looking_back),
             is_distinct=all(_is_plain_penalty(one) for one in looking_back),
@@ -89,8 +89,8 @@ class Prepared:
     def stop_rule(self, longest: int | None = None) -> StopRule:
         """When the answer ends; `longest`: most tokens of prompt and answer together that the model takes."""
         num_known, length = 0, self.prompt_ids.shape[1]
-        history = TokenHistory(self.prompt_ids[0].tolist())
         others = [one for one in self.criteria if type(one) not in (MaxLengthCriteria, EosTokenCriteria)]
+        history = TokenHistory(self.prompt_ids[0].tolist() if others else ())
 
         def meets_criterion(answer: Sequence[int], new: Sequence[int]) -> bool:
             nonlocal num_known

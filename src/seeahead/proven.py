@@ -68,7 +68,8 @@ class Prover:
         if self.follows:
             self.family.follow()
         self._require("text")
-        if self.family.image_token_ids.intersection(inputs.token_ids[0].tolist()):
+        # Which tokens stand for images is asked last: it takes longer than all else here.
+        if not self._is_held("image") and inputs.has_any(self.family.image_token_ids):
             self._require("image", inputs)
 
     def before_batch(self) -> None:
@@ -76,7 +77,7 @@ class Prover:
         that says something else to a prompt in parts reads it whole."""
         self.before(self.family.text_inputs(torch.zeros(1, 0, dtype=torch.int64)))
         key = ("batch", self.family.seen)
-        if not self._is_on or key in self._held:
+        if self._is_held("batch"):
             return
         with self._lock:
             executor, bound, error = self.family.executor, proof.bound_of(self.family), proof.packed_error(self.family)
@@ -89,11 +90,15 @@ class Prover:
             self.family.can_cut = proof.parts_error(self.family) <= bound
             self._held.add(key)
 
+    def _is_held(self, kind: str) -> bool:
+        """Whether there is nothing to prove."""
+        return not self._is_on or (kind, self.family.seen) in self._held
+
     def _require(
         self, kind: str, inputs: ModelInputs | None = None, progress: Callable[[str, float], None] | None = None
     ) -> None:
         key = (kind, self.family.seen)
-        if not self._is_on or key in self._held:
+        if self._is_held(kind):
             return
         with self._lock:
             path = _path(self.family, kind)

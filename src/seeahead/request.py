@@ -130,8 +130,11 @@ class Request:
         self._begin(whole)
 
     def _begin(self, scores: Scores) -> None:
-        distribution = self.sampler.distribution(scores.logits[-1])
-        first = draw(distribution, self.sampler.stream(0).random())
+        greedy = self.sampler.greedy_choices(scores.logits[-1:])
+        if greedy is None:
+            distribution = self.sampler.distribution(scores.logits[-1])
+            greedy = [draw(distribution, self.sampler.stream(0).random())]
+        [first] = greedy
         prefilled = perf_counter()
         self._seconds_prefill = prefilled - self._opened
         _, self.finish_reason = self.stop.cut([], [first])
