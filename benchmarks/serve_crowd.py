@@ -41,8 +41,8 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--leaving", type=int, default=50)
     parser.add_argument("--readers", type=int, default=20)
-    parser.add_argument("--loaded", type=int, default=40, help="answers of the load beside readers")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--loaded", type=int, default=100, help="answers of the load beside readers")
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--executor", default="auto")
     parser.add_argument("-o", "--output", type=Path)
@@ -121,6 +121,7 @@ class Crowd:
     async def beside_slow_readers(self, url: str) -> Json:
         """Answers a second of a load, round by round, without further clients and beside those that read."""
         rounds = list[Json]()
+        await self.load_beside(url, "fast")  # once all images have been seen and drafters tried, rounds are alike
         for number in range(self.args.rounds):
             order = READERS if number % 2 == 0 else READERS[::-1]
             arms = {kind: await self.load_beside(url, kind) for kind in order}
