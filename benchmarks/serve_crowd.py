@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
 from statistics import median, quantiles
@@ -33,6 +33,8 @@ SERVED = ("auto", "msd", "vision", "language")
 NUM_LOADING, SPACING = 12, 0.4
 """Clients of the load beside readers, and seconds between the beginnings of these."""
 READERS = ("none", "fast", "slow")
+NUM_LONG, NUM_STEPS = 40, 10
+"""Long answers, of which clients who may leave ask each several times, and steps that all have taken before."""
 MOST_SECONDS = 120.0
 
 
@@ -42,7 +44,7 @@ def main() -> int:
     parser.add_argument("--leaving", type=int, default=50)
     parser.add_argument("--readers", type=int, default=20)
     parser.add_argument("--loaded", type=int, default=100, help="answers of the load beside readers")
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--executor", default="auto")
     parser.add_argument("-o", "--output", type=Path)
@@ -100,19 +102,11 @@ class Crowd:
             if number % 20 == 19:
                 say(f"{number + 1} answers alone")
 
-    def compared(self, heard: dict[int, Heard]) -> Json:
-        """How many answers are there, how many are those given alone, and which are not."""
-        answers = {number: one.answer for number, one in heard.items()}
-        parted = [number for number, one in answers.items() if one not in (None, self.alone[number].answer)]
-        lost = [number for number, one in answers.items() if one is None]
-        identical = len(answers) - len(parted) - len(lost)
-        return {"answers": len(answers), "identical": identical, "parted": parted, "lost": lost}
-
     async def together(self, url: str) -> Json:
         started = perf_counter()
         heard = await asyncio.gather(*(hear(url, body) for body in self.bodies))
         seconds = perf_counter() - started
-        found = {**self.compared(dict(enumerate(heard))), "seconds": seconds}
+        found = {**compared(dict(enumerate(heard)), self.alone), "seconds": seconds}
         say(f"together: {found}")
         return found
 
@@ -146,7 +140,7 @@ class Crowd:
         started = perf_counter()
         others = await self.load(url)
         seconds = perf_counter() - started
-        found: Json = {"rate": len(others) / seconds, "seconds": seconds, **self.compared(others)}
+        found: Json = {"rate": len(others) / seconds, "seconds": seconds, **compared(others, self.alone)}
         found["readers_at_the_end"] = sum(not one.has_ended for one in heard)
         taken = [len(one.data) for one in heard]
         for way in ways:
@@ -183,22 +177,27 @@ class Crowd:
     # ---- those who leave
 
     async def some_leave(self, url: str) -> Json:
-        """Those who will leave ask first, then the others, the longest answers first: most are under way together."""
-        numbers = sorted(range(len(self.bodies)), key=lambda number: len(self.alone[number].times))
-        leaving, staying = numbers[: self.args.leaving], numbers[self.args.leaving :][::-1]
-        heard = {number: Heard() for number in numbers}
-        ways = {number: Reading() for number in numbers}
-        asked = []
-        for number in (*leaving, *staying):
-            body = long(self.bodies[number]) if number in leaving else self.bodies[number]
-            asked.append(asyncio.create_task(hear(url, body, heard[number], ways[number])))
-            await asyncio.sleep(0)
-        await until(lambda: all(one.speaks or one.has_ended for one in heard.values()))
-        found = await self.freed(url, [ways[number] for number in leaving if not heard[number].has_ended])
+        """Those leave who have said least: the others' answers may end while they do."""
+        bodies = [long(body) for body in self.bodies[:NUM_LONG]]
+        alone = [await hear(url, body) for body in bodies]
+        say(f"{len(alone)} long answers alone")
+        heard = [Heard() for _ in range(self.args.clients)]
+        ways = [Reading() for _ in heard]
+        asked = [asyncio.create_task(hear(url, *own)) for own in zip(cycle(bodies), heard, ways)]
+        await until(lambda: all(one.speaks or one.has_ended for one in heard))
+        began, spoken = perf_counter(), [len(one.times) for one in heard]
+        await until(lambda: all(one.has_ended or len(one.times) >= n + NUM_STEPS for one, n in zip(heard, spoken)))
+        left = perf_counter()
+        numbers = sorted((n for n, one in enumerate(heard) if not one.has_ended), key=lambda n: len(heard[n].times))
+        leaving = set(numbers[: self.args.leaving])
+        found = await self.freed(url, [ways[number] for number in leaving])
         await asyncio.gather(*asked)
-        gaps = [later - first for number in staying for first, later in pairwise(heard[number].times[1:])]
-        found |= {"step_p50": median(gaps), "step_p95": quantiles(gaps, n=20, method="inclusive")[-1]}
-        found |= {"clients": len(numbers), **self.compared({number: heard[number] for number in staying})}
+        staying = {number: one for number, one in enumerate(heard) if number not in leaving}
+        gaps = [(a, b) for one in staying.values() for a, b in pairwise(one.times)]
+        steps = [b - a for a, b in gaps if began <= a and b <= left]
+        found |= {"step_p50": median(steps), "step_p95": quantiles(steps, n=20, method="inclusive")[-1]}
+        found["step_under_way"] = median(b - a for a, b in gaps if a <= left < b)
+        found |= {"clients": len(heard), **compared(staying, alone)}
         say(f"leaving: {found}")
         return found
 
@@ -222,6 +221,15 @@ class Crowd:
             "seconds_until_free": seconds,
             "polls": polls,
         }
+
+
+def compared(heard: Mapping[int, Heard], alone: Sequence[Heard]) -> Json:
+    """How many answers are there, how many are those given alone (which come again and again), and which are not."""
+    answers = {number: one.answer for number, one in heard.items()}
+    lost = [number for number, one in answers.items() if one is None]
+    parted = [number for number, one in answers.items() if one not in (None, alone[number % len(alone)].answer)]
+    identical = len(answers) - len(parted) - len(lost)
+    return {"answers": len(answers), "identical": identical, "parted": parted, "lost": lost}
 
 
 def drafter_of(body: Json) -> str:

@@ -24,7 +24,7 @@ DRAFTERS: Sequence[str | Mapping[str, Any]] = (
     {"drafter": "auto", "num_nodes": 3},
 )
 IMAGES, TEMPERATURES, TOKENS = (0, 0, 1, 1, 2), (0, 0, 0.7, 1.2), (8, 16, 32, 48, 64)
-LONG, WORDY = 400, 96
+LONG, WORDY = 160, 96
 POEM = "Write a short poem about a glacier."
 """What the demo model answers at length, whatever it is shown."""
 SEGMENT, BUFFER = 536, 1

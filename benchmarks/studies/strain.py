@@ -43,7 +43,7 @@ def _crowd_rows(found: Found) -> list[tuple[str, str, str]]:
     )
     return [
         (f"{settings['clients']} at once: answers as alone", "all", _identical(found["together"])),
-        (f"{places}: s until their places are free", f"a step, {leaving['step_p95']:.2f}", _seconds(leaving)),
+        (f"{places}: s until their places are free", f"a step, {leaving['step_under_way']:.2f}", _seconds(leaving)),
         ("answers of those who stay, as alone", "all", _identical(leaving)),
         (
             f"{settings['readers']} readers slow in the place of fast: change of the others' rate",
@@ -65,13 +65,14 @@ def _seconds(leaving: Found) -> str:
 
 
 def _slow_readers(found: Found) -> list[str]:
-    rounds = found["slow_readers"]["rounds"]
+    rounds, leaving = found["slow_readers"]["rounds"], found["leaving"]
     rates = {kind: ", ".join(f"{one[kind]['rate']:.2f}" for one in rounds) for kind in ("none", "fast", "slow")}
     changes = ", ".join(f"{one['change']:+.1%}".replace("%", " %") for one in rounds)
     unread = min(one["slow"]["unread_bytes"][0] for one in rounds)
     return [
-        "A step is the 95th percentile of the time between two pieces of an answer, prompts that are read in it "
-        f"included; the median is {found['leaving']['step_p50']:.2f} s.",
+        "Places are free when the server counts neither the answers as running nor their clients as there. The step is "
+        "the one amid which they leave, as those who stay see it; of the steps before it the median is "
+        f"{leaving['step_p50']:.2f} s, the 95th percentile {leaving['step_p95']:.2f} s.",
         f"Others' answers a second, round by round: {rates['none']} alone, {rates['fast']} beside "
         f"{found['settings']['readers']} further clients that read at once, {rates['slow']} where these read a few "
         f"bytes at a time or nothing (change {changes}). Of each slow reader's answer at least {unread / 1000:.0f} KB "

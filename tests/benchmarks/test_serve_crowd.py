@@ -129,7 +129,7 @@ def test_a_crowd_is_a_page():
         "together": same,
         "slow_readers": {"rounds": rounds, "change": -0.005},
         "restart": {**same, "identical": 3, "under_way": 16},
-        "leaving": {**leaving, **same, "step_p95": 0.3},
+        "leaving": {**leaving, **same, "step_p95": 0.3, "step_under_way": 0.4},
     }
     page = strain.crowd_documents(found)["results/serve-crowd.md"]
     for part in (" -0.5 % |", " 1 of 2 |", " 3 of 4 |", " 24 of 24 |", " 0.25 |", "(change -2.0 %, +1.0 %)", "90 KB"):
