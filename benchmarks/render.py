@@ -21,7 +21,17 @@ from benchmarks.claims.page import render_claims  # noqa: E402
 from benchmarks.options import options_page  # noqa: E402
 from benchmarks.published_drafters import published_page  # noqa: E402
 from benchmarks.repeatability import repeatability  # noqa: E402
-from benchmarks.studies import auto_parts, ensemble_weights, executors, gpu, growth, image_ablation, probe, serving  # noqa: E402
+from benchmarks.studies import (  # noqa: E402
+    auto_parts,
+    ensemble_weights,
+    executors,
+    gpu,
+    growth,
+    image_ablation,
+    probe,
+    serving,
+    strain,
+)
 from seeahead.bench.markdown import WORDS, short  # noqa: E402
 from seeahead.bench.record import read_record  # noqa: E402
 from seeahead.bench.summary import summarize  # noqa: E402
@@ -56,6 +66,8 @@ STUDIES = {
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
     "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),
     "serve-load-openvino-bfloat16": (serving.documents, "The same in bfloat16, as the peer computes"),
+    "serve-crowd": (strain.crowd_documents, "A crowd at the server: some leave, some read slowly, and it is killed"),
+    "serve-fuzz": (strain.fuzz_documents, "The server under an hour of requests that no client should send"),
 }
 """Stored results of other kinds than benchmarks."""
 STUDY_METHODS = {"probe": (probe.evidence, "docs/methods/published-heads.md")}

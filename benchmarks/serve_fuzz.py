@@ -210,8 +210,13 @@ async def received(reader: asyncio.StreamReader, sent: Sent) -> Reply:
     head, _, body = bytes(data).partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
     if b"chunked" in head.lower():
-        body = b"".join(re.findall(rb"(?:\A|\r\n)[0-9a-f]+\r\n((?:data: |: ).*?\n\n)(?=\r\n)", body, re.DOTALL))
+        body = unchunked(body)
     return Reply(status.group(1).decode() if status else "closed", body)
+
+
+def unchunked(body: bytes) -> bytes:
+    """Events without the lengths between them."""
+    return b"".join(re.findall(rb"(?:\A|\r\n)[0-9a-f]+\r\n((?:data: |: ).*?\n\n)(?=\r\n)", body, re.DOTALL))
 
 
 def answer_of(body: bytes) -> str:
