@@ -130,11 +130,11 @@ class Request:
         self._begin(whole)
 
     def _begin(self, scores: Scores) -> None:
-        greedy = self.sampler.greedy_choices(scores.logits[-1:])
-        if greedy is None:
+        chosen = self.sampler.greedy_choices(scores.logits[-1:])
+        if chosen is None:
             distribution = self.sampler.distribution(scores.logits[-1])
-            greedy = [draw(distribution, self.sampler.stream(0).random())]
-        [first] = greedy
+            chosen = [draw(distribution, self.sampler.stream(0).random())]
+        [first] = chosen
         prefilled = perf_counter()
         self._seconds_prefill = prefilled - self._opened
         _, self.finish_reason = self.stop.cut([], [first])

@@ -173,9 +173,11 @@ class Part(NamedTuple):
     at: int | None
 
 
-def parts(run: Run) -> Iterator[Part]:
-    """An answer's text; where nobody knows when its pieces arrived, neighbours of one origin are one part."""
-    pieces, marks = run.pieces or ((run.text, TARGET),), proposers(run)
+def parts(run: Run, marks: Mapping[str, str]) -> Iterator[Part]:
+    """An answer's text; where nobody knows when its pieces arrived, neighbours of one origin are one part.
+
+    `marks`: as `proposers` gives them."""
+    pieces = run.pieces or ((run.text, TARGET),)
     if not run.arrivals:
         together = groupby(pieces, lambda piece: piece[1])
         pieces = tuple(("".join(words for words, _ in group), proposer) for proposer, group in together)
