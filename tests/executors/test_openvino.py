@@ -20,6 +20,7 @@ from seeahead.executors import compiled, converted, openvino
 from seeahead.executors.language import StateShape
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.executors.pages import PagedSlot, Pages
+from seeahead.executors.row_steps import STEPS
 from seeahead.families import choice, family_for, loading
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
@@ -237,10 +238,14 @@ def test_rounded_weights_are_a_target_of_their_own_drafted_exactly(precision, lo
     assert proof.require(proof.prove(family, proof.prompts_for(family)))
 
 
-@pytest.mark.parametrize("model_type", ["llava", "gemma3", "qwen2_vl"])
-def test_graphs_for_one_number_of_tokens_say_what_the_general_one_says(model_type, monkeypatch):
+@pytest.mark.parametrize(("model_type", "step"), [("llava", 4), ("llava", 8), ("gemma3", 8), ("qwen2_vl", 16)])
+def test_graphs_for_one_number_of_tokens_say_what_the_general_one_says(model_type, step, monkeypatch):
+    asked = []
+    monkeypatch.setattr(openvino, "row_step", lambda folder, measure: asked.append(measure(STEPS)) or step)
     fixed = on_openvino(model_type)
-    assert fixed.executor.limits.fixed_rows == (1, 8, 16, 32)
+    assert fixed.executor.limits.fixed_rows == (1, step, 2 * step, 4 * step)
+    assert [set(seconds) for seconds in asked] == [set(STEPS)]
+    assert all(0 < seconds < 60 for seconds in asked[0].values())
     monkeypatch.setattr(compiled, "_MOST_BYTES", 0)
     general = on_openvino(model_type)
     assert general.executor.limits.fixed_rows == ()
@@ -255,7 +260,7 @@ def test_graphs_for_one_number_of_tokens_say_what_the_general_one_says(model_typ
         told[-1] += [scores.logits for scores in family.executor.prefill([further], Want())]
     for ours, expected in zip(*told, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
-    assert set(fixed.executor._graphs._compiled) == {0, 1, 8, 16, 32}
+    assert set(fixed.executor._graphs._compiled) == {0, 1, step, 2 * step, 4 * step}
 
 
 @pytest.mark.parametrize("model_type", ["llava", "gemma3", "qwen2_vl"])

@@ -38,13 +38,6 @@ def arithmetic(precision: str) -> torch.dtype:
     return torch.bfloat16 if can_16 and may_16 else torch.float32
 
 
-def row_step(precision: str) -> int:
-    """A pass over trees takes as long as one over the next multiple: products in 16 bits go by tiles of 16 rows where
-    the processor has these (AMX), else fewer rows fill its registers."""
-    has_tiles = torch.cpu.get_capabilities().get("amx_bf16", False)
-    return 16 if has_tiles and arithmetic(precision) == torch.bfloat16 else 8
-
-
 def fixed_sizes(path: Path, step: int) -> tuple[int, ...]:
     """The numbers of tokens that have a graph of their own."""
     number = _MOST_BYTES // max(path.with_suffix(".bin").stat().st_size, 1)
@@ -54,9 +47,9 @@ def fixed_sizes(path: Path, step: int) -> tuple[int, ...]:
 class Graphs:
     """The graphs of one file, compiled when they are first asked for. `facts`: of their layers' attention."""
 
-    def __init__(self, path: Path, precision: str, sizes: Collection[int]) -> None:
-        """`sizes`: numbers of tokens that have a graph of their own. Raises ModelError for a broken file."""
-        self.path, self._precision, self._sizes = path, precision, frozenset(sizes)
+    def __init__(self, path: Path, precision: str) -> None:
+        """Raises ModelError for a broken file."""
+        self.path, self._precision, self._sizes = path, precision, frozenset[int]()
         self._layers = frozenset[int]()
         self._read()
 
@@ -66,6 +59,10 @@ class Graphs:
             self._graph, self.facts = _told(self.path, self._layers)
             if arithmetic(self._precision) == torch.bfloat16:
                 _keep_in_16_bits(self._graph)
+
+    def fix(self, sizes: Collection[int]) -> None:
+        """From now on these numbers of tokens have a graph of their own."""
+        self._sizes = frozenset(sizes)
 
     def tell(self, layers: Collection[int]) -> None:
         """The hidden states before these layers as well, from now on."""

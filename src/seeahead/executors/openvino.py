@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor
 
 from seeahead.errors import ModelError
-from seeahead.executor import Limits, PromptInputs, Scores, Slot, TreeInputs, Want, Widths, together
-from seeahead.executors.compiled import Graphs, arithmetic, fixed_sizes, row_step
+from seeahead.executor import NOTHING, Limits, PromptInputs, Scores, Slot, TreeInputs, Want, Widths, together
+from seeahead.executors.compiled import Graphs, arithmetic, fixed_sizes
 from seeahead.executors.converted import check_installed, converted
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
 from seeahead.executors.language import StateShape
@@ -26,7 +27,9 @@ from seeahead.executors.paged_attention import AttentionFacts
 from seeahead.executors.pages import PagedSlot, Pages
 from seeahead.executors.parts import Part
 from seeahead.executors.reading import as_read, looked_up
+from seeahead.executors.row_steps import row_step
 from seeahead.executors.sequences import Fed, Run, fed_prompt, fed_tree, filler, tables
+from seeahead.tree import ROOT
 
 _CONVERTED_FROM = {"bfloat16": (torch.bfloat16, torch.float32)}
 """Types of models by precision of a graph's weights; where nothing is said, float32."""
@@ -55,16 +58,32 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         self.precision = precision
         self.name = f"openvino {precision}"
         path = converted(family.model, precision, self._kinds, self._num_additions, self._num_axes, progress)
-        self._step = row_step(precision)
-        self._sizes = fixed_sizes(path, self._step)
+        self._step, self._sizes = 1, tuple[int, ...]()
         self._lock = threading.RLock()
-        self._graphs = Graphs(path, precision, self._sizes)
+        self._graphs = Graphs(path, precision)
         kind, size = self._graphs.of(0).page
         shapes = [shape for own in self._graphs.facts for shape in _page_shapes(own)]
         # numpy has no bfloat16.
         self._pages = Pages(shapes, size, np.uint16 if kind == "bf16" else np.float32)
         self._widths, self._spare = Widths(self.limits), list[int]()
         self._window = max(own.window for own in self._graphs.facts)
+        self._step = row_step(path.parent, self._seconds)
+        self._sizes = fixed_sizes(path, self._step)
+        self._graphs.fix(self._sizes)
+        self._widths = Widths(self.limits)
+
+    def _seconds(self, sizes: Sequence[int]) -> dict[int, float]:
+        """Of passes over so many tokens, in the graph for any number: of the quickest, each after one like it."""
+        slot, found = self.open(max(sizes)), dict.fromkeys(sizes, float("inf"))
+        for size in (*sizes, *sizes):
+            for _ in range(2):
+                started = perf_counter()
+                self.forward([TreeInputs(slot, [0] * size, range(ROOT, size - 1))], NOTHING)
+                seconds = perf_counter() - started
+                self.commit(slot, ())
+            found[size] = min(found[size], seconds)
+        self.close(slot)
+        return found
 
     @property
     def limits(self) -> Limits:
