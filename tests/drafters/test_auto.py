@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from operator import sub
 
 import numpy as np
 import pytest
@@ -207,11 +208,10 @@ def test_what_is_allotted_are_the_best_nodes_of_all_drafts():
 
 
 def test_a_node_pays_where_it_brings_more_than_its_seconds_do_at_the_rate_of_answers():
-    def worth(number, tokens):
-        return tokens - 0.3 * number
-
-    assert best_number([0.9, 0.5, 0.1], worth) == (2, pytest.approx(1.8))
-    assert best_number([0.2], worth) == (0, 1.0)
+    costs = [0.3 * number for number in range(9)]
+    assert best_number([0.9, 0.5, 0.1], costs, sub) == (2, pytest.approx(1.8))
+    assert best_number([0.2], costs, sub) == (0, 1.0)
+    assert best_number([0.9, 0.9, 0.9], costs[:2], sub) == (1, pytest.approx(1.6)), "as many nodes as costs tell of"
 
 
 def test_the_rate_of_an_answer_begins_with_that_of_others_of_its_kind():

@@ -15,7 +15,7 @@ import atexit
 import sys
 from collections.abc import Sequence
 from functools import reduce
-from operator import or_
+from operator import or_, sub
 from pathlib import Path
 from typing import Annotated
 
@@ -76,9 +76,8 @@ class AutoDrafter:
             return list(drafts)
         scores = sorted((score for draft in drafts for score in draft.scores), reverse=True)
         times, num, rate = self.experience.times, len(drafts), sum(self.rates) / max(len(self.rates), 1)
-        number, _ = best_number(
-            scores, lambda count, tokens: tokens - rate * times.seconds(num + count, num), float(num)
-        )
+        costs = (rate * times.seconds(num + count, num) for count in range(len(scores) + 1))
+        number, _ = best_number(scores, costs, sub, float(num))
         return list(drafts) if number == len(scores) else [_above(draft, scores[number]) for draft in drafts]
 
     def after(self, num_rows: int, num_requests: int, seconds: float) -> None:

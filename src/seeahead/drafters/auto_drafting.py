@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import sub, truediv
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
@@ -71,6 +72,8 @@ class AutoDrafting(PlannedDrafting):
         self._pair: tuple[str, str] | None = None
         self._untold, self._has_plan = list[Feedback](), False
         self._seconds, self._number, self._num_requests = drafter.shares(), 0, drafter.num_requests
+        self._costs = list[float]()
+        """Of a step, by how many nodes it has: tokens that its seconds bring at the answer's rate."""
         drafter.experience.times.begin()
         # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
         if drafter.num_requests == 1 and drafter.experience.has_credit:
@@ -94,6 +97,7 @@ class AutoDrafting(PlannedDrafting):
             return Draft()
         self._num_requests, self._seconds = self._drafter.num_requests, self._drafter.shares()
         self._rate = self._own.rate(self._num_requests)
+        self._costs = [self._rate * seconds for seconds in self._seconds]
         self._drafter.rates.append(self._rate)
         pool.score()
         lead = self._lead(budget)
@@ -138,9 +142,8 @@ class AutoDrafting(PlannedDrafting):
     def _best(self, budget: int, further: Sequence[float] = (), seconds: float = 0.0) -> tuple[int, float]:
         """How many nodes of the pool are worth their seconds, and the tokens that the step brings then beyond those of
         as many seconds at the answer's rate; with `further` nodes of such scores, which take `seconds` to propose."""
-        scores = self._scores(further)[:budget]
-        rate, drafting = self._rate, self._models.spent + seconds
-        return best_number(scores, lambda number, tokens: tokens - rate * (self._seconds[number] + drafting))
+        number, worth = best_number(self._scores(further)[:budget], self._costs, sub)
+        return number, worth - self._rate * (self._models.spent + seconds)
 
     def _tries(self, budget: int) -> int:
         """Nodes of a pass whose seconds are to be seen: measuring them may have been disturbed, and what is thought too
@@ -162,7 +165,7 @@ class AutoDrafting(PlannedDrafting):
         if not self._models.names or not self._may_lose:
             return None
         seconds = [one + self._models.spent for one in self._seconds]
-        _, least = best_number(self._scores()[:budget], lambda number, tokens: tokens / seconds[number])
+        _, least = best_number(self._scores()[:budget], seconds, truediv)
         if self._drafter.num_requests > 1:
             least *= MARGIN
         name, promise = self._promising()

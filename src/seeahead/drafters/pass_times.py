@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from itertools import chain, count, islice
 
 import numpy as np
@@ -73,6 +74,7 @@ class Correction:
         self.num_tried[_exponent(rows)] += 1
 
     @staticmethod
+    @cache
     def _parts(rows: int) -> npt.NDArray[np.float64]:
         """Between powers of two a straight line: a row more never costs much at once."""
         parts, low = np.zeros(1 + _NUM_SIZES), min(rows.bit_length() - 1, _NUM_SIZES - 1)

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
+from operator import truediv
 
 import numpy as np
 import numpy.typing as npt
@@ -32,17 +34,18 @@ ExpandLevel = Callable[[Sequence[int], Sequence[int]], Plan[torch.Tensor]]
 
 
 def best_number(
-    scores: Iterable[float], worth: Callable[[int, float], float], expected: float = 1.0
+    scores: Iterable[float],
+    costs: Iterable[float],
+    worth: Callable[[float, float], float],
+    expected: float = 1.0,
 ) -> tuple[int, float]:
     """How many nodes of these scores, best first, are worth most, and how much that is.
 
-    `worth` of a step with so many nodes, from which so many tokens are expected; `expected` come without any."""
-    best = 0, worth(0, expected)
-    for number, score in enumerate(scores, 1):
-        expected += score
-        if (found := worth(number, expected)) > best[1]:
-            best = number, found
-    return best
+    `worth` of the tokens that a step is expected to bring and of what it costs, by `costs` of none, one, two, … nodes,
+    of which there are at most as many as costs; `expected` tokens come without any."""
+    found = list(map(worth, accumulate(scores, initial=expected), costs))
+    best = max(found)
+    return found.index(best), best
 
 
 @lru_cache(128)
@@ -76,7 +79,7 @@ class CostModel:
         """How many of `nodes`, best first, make the most tokens a second after `num_levels`; and how many that is."""
         scores = sorted((math.exp(node.score) for node in nodes), reverse=True)
         drafting = num_levels * self.level
-        return best_number(scores[: len(self.passes) - 1], lambda num, tokens: tokens / (self.passes[num] + drafting))
+        return best_number(scores, [seconds + drafting for seconds in self.passes], truediv)
 
 
 @dataclass(frozen=True)
