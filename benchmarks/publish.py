@@ -21,6 +21,7 @@ EVIDENCE = [FIGURES[word] for word in ("end to end", "τ", "identical")]
 """What a method's page shows of greedy answers; the page of the run has every figure."""
 TITLES: Mapping[str, tuple[str, str]] = {
     "bench-demo": ("Main run: every drafter", "how fast each is on OpenVINO, greedy and at temperature 1"),
+    "bench-demo-xeon": ("The main run on another processor", "a slower one, whose passes over trees cost more"),
     "bench-transformers": ("Every drafter, on transformers", "the same by torch"),
     "bench-peers": ("Every drafter beside nine peers", "fewer questions, on transformers, other engines beside it"),
     "bench-openvino-int8": ("Drafters and a peer with weights of 8 bits", "int8 on OpenVINO, beside OpenVINO GenAI"),

@@ -198,6 +198,8 @@ class Engine:
                 if draws:
                     raise InputError("do_sample is on and temperature is 0, which is greedy; leave out one of them")
                 del settings["temperature"]
+        # Whole numbers and numpy's are numbers here; transformers takes its own floats alone.
+        settings |= {name: float(settings[name]) for name in ("temperature", "repetition_penalty") if name in settings}
         read = prepare if self.prover.follows else self.prover.known.prepare
         return read(self.family.model, inputs.token_ids, self.family.tokenizer, settings)
 

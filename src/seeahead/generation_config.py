@@ -227,11 +227,13 @@ def check_settings(config: Any, settings: Mapping[str, Any], max_new_tokens: int
     SamplingParams(**own, **({} if seed is None else {"seed": seed}))
     StopRule(1 if max_new_tokens is None else max_new_tokens)
     draws = settings.get("do_sample", config.do_sample) or "temperature" in settings
-    for name, all_tokens in () if draws else (("top_k", 0), ("top_p", 1), ("min_p", 0)):
-        if settings.get(name, all_tokens) != all_tokens:
+    for name, all_tokens in () if draws else _FILTERS.items():
+        if settings.get(name, all_tokens) not in (all_tokens, None):
             raise InputError(f"{name} has no effect: this model answers greedily; give a temperature above 0 with it")
 
 
+_FILTERS = {"top_k": 0, "top_p": 1, "min_p": 0, "typical_p": 1, "epsilon_cutoff": 0, "eta_cutoff": 0, "top_h": None}
+"""Of what is drawn, by the value with which all tokens may be."""
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 

@@ -84,14 +84,15 @@ class _Loop:
 
     def _bound(self, model: PreTrainedModel) -> tuple[Prover, Drafter]:
         """The model and the drafter made ready for it: once, as long as it is the same model, unchanged."""
-        if self._last is not None:
-            family = self._last[0].family
+        last = self._last  # another thread may bind another model meanwhile
+        if last is not None:
+            family = last[0].family
             with family.alone():
                 if family.given is model and family.seen == fingerprint(family.model):
-                    return self._last
+                    return last
         family = family_for(model)
-        self._last = Prover(family, is_on=self._self_check), bind(self._drafter, Target.of(family))
-        return self._last
+        bound = self._last = Prover(family, is_on=self._self_check), bind(self._drafter, Target.of(family))
+        return bound
 
 
 def _put(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:

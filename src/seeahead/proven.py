@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -24,12 +23,13 @@ from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
 from seeahead.families.inspection import is_customised
 from seeahead.generation_config import Known
-from seeahead.provenance import write_json
+from seeahead.provenance import version_of, write_json
 
 _SMALL = 20_000_000
 """Weights."""
 
 _NOT_OF_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+_PACKAGES = ("transformers", "openvino", "nncf", "triton")
 _OURS = ("compat.py", "executor.py", "session.py", "proof.py", "families/*.py", "executors/*.py")
 
 
@@ -130,9 +130,10 @@ def _identity(family: Family, kind: str) -> tuple[Any, ...]:
     model, device = family.model, family.device.type
     config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_OF_THE_MODEL}
     kinds = Counter(str(type(one)) for one in (family, *model.modules()))
-    versions = metadata.version("transformers"), torch.__version__, _own_code()
+    versions = torch.__version__, _own_code(), *map(version_of, _PACKAGES)
     machine = torch.cuda.get_device_name(family.device) if device == "cuda" else platform.machine()
-    place = str(family.dtype), device, machine, attention_of(family.text_config), family.executor.name
+    types = family.dtype, family.executor.limits.dtype  # of its weights, and in which it computes
+    place = str(types), device, machine, attention_of(family.text_config), family.executor.name
     return kind, json.dumps(config, sort_keys=True, default=str), sorted(kinds.items()), versions, place
 
 

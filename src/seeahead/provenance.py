@@ -38,7 +38,7 @@ def provenance(seed: int | None = None) -> dict[str, object]:
         "has_local_changes": None if changes is None else changes != "",
         "date": datetime.now(UTC).date().isoformat(),
         "seed": seed,
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: version_of(name) for name in _PACKAGES},
         "hardware": {
             "system": f"{platform.system()} {platform.machine()}",
             "cpu": _cpu_model(),
@@ -167,7 +167,7 @@ def _git(*command: str) -> str | None:
     return answer.stdout.strip()
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The step between sizes of passes: chosen by what was measured, kept for this machine alone, healed if it is broken."""
+"""The step between sizes of passes: chosen by what was measured, kept for this machine, measured again if damaged."""
 
 import json
 

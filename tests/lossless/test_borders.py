@@ -6,10 +6,21 @@ import pytest
 import torch
 
 import seeahead
+from seeahead.decode import Batch
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
-from seeahead.errors import InputError
+from seeahead.drafters.none import EmptyDrafter
+from seeahead.errors import InputError, ModelError
+from seeahead.executors.embedded import EmbeddedExecutor
+from seeahead.executors.exact import exact_executor
+from seeahead.executors.graphs import GraphsExecutor
+from seeahead.executors.openvino import OpenVinoExecutor
+from seeahead.executors.reading import language_inputs
+from seeahead.executors.transformers import TransformersExecutor
 from seeahead.families import family_for
+from seeahead.request import Request
+from seeahead.sampling import Sampler, SamplingParams
+from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, SelfDrafter, answer, random_tree, tiny_inputs, tiny_model, tiny_processor
 from tests.scripts import all_right, sometimes_right
@@ -125,3 +136,107 @@ def test_a_second_prefill_in_the_middle_of_an_answer_changes_nothing():
 
     family.executor._run = interrupted
     assert answer(family, inputs, LookupDrafter(min_match=1)).token_ids == expected
+
+
+def executors(family):
+    yield "transformers", TransformersExecutor(family)
+    yield "graphs", GraphsExecutor(family)
+    yield "exact", exact_executor(family)
+
+
+def together(executor, prompts, drafter, num_tokens=24, **settings):
+    """Answers of requests that share steps, which are read as a server reads them."""
+    rules = [(Sampler(SamplingParams(), ()), StopRule(num_tokens)) for _ in prompts]
+    asked = [Request(executor, drafter, *rule).ask(inputs) for rule, inputs in zip(rules, prompts, strict=True)]
+    batch = Batch(**settings)
+    for request in asked:
+        batch.join(request)
+    while batch.requests:
+        for request, _ in batch.step():
+            request.check()
+    return [tuple(request.answer) for request in asked]
+
+
+@pytest.mark.parametrize(
+    ("kind", "lengths"), [("longrope", (ORIGINAL + 6, 10)), ("longrope", (ORIGINAL - 9, 12)), ("dynamic", (50, 57))]
+)
+@pytest.mark.parametrize("model_type", ["llama", "qwen3"])
+def test_answers_on_both_sides_of_a_border_do_not_share_factors(model_type, kind, lengths):
+    model = scaled(model_type, kind, 256 if kind == "longrope" else ORIGINAL)
+    prompts = [tiny_inputs(model_type, num_words=length, seed=length) for length in lengths]
+    expected = [generate(model, inputs) for inputs in prompts]
+    for name, executor in executors(family_for(model)):
+        for drafter in (EmptyDrafter(), LookupDrafter(min_match=1), ScriptedDrafter("tree", random_tree())):
+            assert together(executor, prompts, drafter) == expected, (name, drafter.name)
+
+
+def test_a_prompt_over_the_border_is_read_at_once_by_every_executor(monkeypatch):
+    monkeypatch.setattr(EmbeddedExecutor, "most_read", 32)
+    model, inputs = scaled("llama", "longrope"), tiny_inputs("llama", num_words=ORIGINAL + 6)
+    expected = [generate(model, inputs)]
+    for name, executor in executors(family_for(model)):
+        assert together(executor, [inputs], EmptyDrafter()) == expected, name
+        assert together(executor, [inputs], EmptyDrafter(), prompt_tokens=48, cuts=True) == expected, name
+
+
+def test_openvino_refuses_factors_that_change():
+    for kind in ("longrope", "dynamic"):
+        with pytest.raises(ModelError, match="its rotary factors change along a text; use executor transformers"):
+            OpenVinoExecutor(family_for(scaled("llama", kind, ORIGINAL)))
+
+
+@pytest.mark.parametrize("make", [GraphsExecutor, exact_executor])
+def test_answers_of_several_threads_keep_their_keys(make):
+    family = family_for(tiny_model("llama"))
+    family.executor = make(family)
+    prompts = [tiny_inputs("llama", num_words=length, seed=length) for length in (5, 40, 300)]
+    alone, wrong = [answer(family, inputs).token_ids for inputs in prompts], []
+
+    def ask(number):
+        for seed in range(4):
+            drafter = ScriptedDrafter("tree", random_tree(), seed=seed)
+            try:
+                if answer(family, prompts[number], drafter).token_ids != alone[number]:
+                    wrong.append(number)
+            except Exception as error:  # noqa: BLE001 - of a thread, which nobody would see
+                wrong.append(error)
+
+    threads = [Thread(target=ask, args=(number,)) for number in range(len(prompts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_nothing_hangs_on_the_model_while_another_pass_runs():
+    family = family_for(model := tiny_model("llama"))
+    decoder, found = model.get_decoder(), []
+    thread = Thread(target=lambda: found.append(language_inputs(family, tiny_inputs("llama"))))
+    with family.alone():
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        assert not decoder._forward_pre_hooks
+    thread.join()
+    assert len(found) == 1
+    assert not decoder._forward_pre_hooks
+
+
+def test_the_users_own_passes_are_not_stopped_while_a_prompt_is_read():
+    family = family_for(model := tiny_model("llama"))
+    decoder, inputs, own = model.get_decoder(), tiny_inputs("llama"), []
+
+    def between(module, args, kwargs):
+        """Another thread's pass, while the hook that stops ours is there."""
+        if not own:
+            own.append(None)
+            thread = Thread(target=lambda: own.append(model(inputs.token_ids).logits.shape[1]))
+            thread.start()
+            thread.join()
+
+    handle = decoder.register_forward_pre_hook(between, with_kwargs=True)
+    found = language_inputs(family, inputs)
+    handle.remove()
+    assert own == [None, inputs.length]
+    assert found.embeddings.shape[1] == inputs.length

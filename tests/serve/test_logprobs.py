@@ -3,11 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from seeahead.reply import Piece
-from seeahead.serve.logprobs import Spelling, TokenLogprob, spelled
+from seeahead.serve.logprobs import Spelling, TokenLogprob, Watcher, spelled
 from seeahead.serve.replies import Choice, Shape
 from seeahead.serve.ticket import Event
 from tests.serve.conftest import chat
@@ -43,6 +44,22 @@ def test_bytes_of_half_a_character_are_its_own():
     answer = tokenizer("a \u732b")["input_ids"]
     told = [spelled(tokenizer, tokenizer.decode, one, before) for before, one in zip([None, *answer], answer)]
     assert [one.data for one in told] == [b"a", b" ", b"\xe7", b"\x8c", b"\xab"]
+
+
+def test_a_token_alone_is_read_once_however_often_it_is_told(tokenizer):
+    asked = []
+
+    def to_text(tokens):
+        asked.append(tuple(tokens))
+        return tokenizer.decode(tokens)
+
+    watcher = Watcher(tokenizer, to_text, len(NAMES))
+    watcher.watch([2, 3, 2, 3], torch.zeros(4, len(NAMES)))
+    told = watcher.take()
+    assert [one.said.text for one in told] == ["a", "b", " a", "b"]
+    assert all(len(one.top) == len(NAMES) for one in told)
+    alone = [tokens for tokens in asked if len(tokens) == 1]
+    assert len(alone) == len(set(alone)) == len(NAMES)
 
 
 def test_bytes_that_nobody_knows_are_not_invented(tokenizer):

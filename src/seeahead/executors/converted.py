@@ -133,8 +133,9 @@ def _write(graph: Any, folder: Path, precision: str) -> None:
         openvino.save_model(graph, made / _GRAPH, compress_to_fp16=precision == "bfloat16")
         sizes = {name: (made / name).stat().st_size for name in (_GRAPH, _WEIGHTS)}
         (made / _SIZES).write_text(json.dumps(sizes))
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        with suppress(OSError):  # somebody else was quicker
+        if not _is_whole(folder):  # somebody else may have been quicker, and reads it
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
             made.rename(folder)
     except (OSError, RuntimeError) as error:
         raise _unwritable(folder, str(error).strip().partition("\n")[0][:200]) from None

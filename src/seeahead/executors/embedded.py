@@ -35,6 +35,9 @@ class EmbeddedFamily(Reader, Protocol):
     def layer_types(self) -> tuple[str, ...]: ...
     def check_length(self, length: int) -> None: ...
     def indivisible(self, inputs: ModelInputs) -> int: ...
+    def crosses_border(self, length: int, num_more: int) -> bool: ...
+    @property
+    def passes_alone(self) -> bool: ...
     def most_nodes(self, position: int) -> int | None: ...
     def prompt_positions(self, inputs: ModelInputs) -> Tensor | None: ...
     def positions(self, positions: Tensor) -> Tensor: ...
@@ -105,7 +108,8 @@ class EmbeddedExecutor(ABC, Generic[AnySlot]):
         if read.additions is not None:
             extras["additions"] = read.additions.transpose(0, 1)[None]
         extras |= {f"{_VISIBLE}{kind}": visible for kind, visible in read.visible.items()}
-        indivisible = family.indivisible(inputs) if read.visible or not family.can_cut else 0
+        is_whole = bool(read.visible) or not family.can_cut or family.crosses_border(0, inputs.length)
+        indivisible = family.indivisible(inputs) if is_whole else 0
         return ModelInputs(inputs.token_ids, extras, indivisible)
 
     @torch.inference_mode()
@@ -114,9 +118,10 @@ class EmbeddedExecutor(ABC, Generic[AnySlot]):
 
     def _read(self, prompt: PromptInputs, want: Want) -> Scores:
         """In passes of its own: a prompt keeps the processor busy, and beside others it would attend over theirs."""
-        inputs = self._readied(prompt).inputs
-        is_causal = not any(name.startswith(_VISIBLE) for name in inputs.extras)
-        bounds = [0, *(range(self.most_read, inputs.length, self.most_read) if is_causal else ()), inputs.length]
+        inputs, begins = self._readied(prompt).inputs, self._own(prompt.slot).length
+        is_whole = any(name.startswith(_VISIBLE) for name in inputs.extras)
+        is_whole |= self.family.crosses_border(begins, inputs.length)
+        bounds = [0, *(() if is_whole else range(self.most_read, inputs.length, self.most_read)), inputs.length]
         parts = [inputs if len(bounds) == 2 else inputs.part(*pair) for pair in pairwise(bounds)]
         done = [self._read_part(replace(prompt, inputs=part), want) for part in parts]
         features = {layer: torch.cat([part.features[layer] for part in done]) for layer in want.layers}

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seeahead.compat import attention_of
 from seeahead.errors import ModelError
-from seeahead.executor import Limits, ModelInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.attending import attention_by
 from seeahead.executors.capture import Captured
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
@@ -95,14 +95,24 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         return True
 
     def open(self, capacity: int) -> RegionSlot:
-        return self._regions.open(capacity)
+        with self.family.alone():
+            return self._regions.open(capacity)
 
     def close(self, slot: Slot) -> None:
         self._own(slot).room = 0  # no more: this may run at any time, while somebody looks for columns
 
     @torch.inference_mode()
     def commit(self, slot: Slot, path: Sequence[int]) -> None:
-        self._regions.keep(self._own(slot), path)
+        with self.family.alone():  # a pass of another answer may move the columns, and knows their number by the slot
+            self._regions.keep(self._own(slot), path)
+
+    def cut(self, slot: Slot, length: int) -> None:
+        with self.family.alone():
+            super().cut(slot, length)
+
+    def _read_part(self, prompt: PromptInputs, want: Want) -> Scores:
+        with self.family.alone():
+            return super()._read_part(prompt, want)
 
     def ready(self, inputs: ModelInputs) -> ModelInputs:
         made = super().ready(inputs)
@@ -142,7 +152,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
 
     @torch.inference_mode()
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
-        if self._is_alone and len(trees) > 1:
+        if (self._is_alone or self.family.passes_alone) and len(trees) > 1:
             return [self.forward([tree], want)[0] for tree in trees]
         slots, counts = [self._own(tree.slot) for tree in trees], [len(tree.parents) for tree in trees]
         with self.family.alone():

@@ -45,8 +45,12 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
 
         Raises ModelError for a model that does not convert, and where OpenVINO is missing."""
         check_installed(precision)
-        if family.reads_places or family.device.type != "cpu":
-            reason = "its layers read places off the cache" if family.reads_places else "it does not lie on the CPU"
+        reasons = {
+            "its layers read places off the cache": family.reads_places,
+            "its rotary factors change along a text": family.passes_alone,
+            "it does not lie on the CPU": family.device.type != "cpu",
+        }
+        if reason := next((reason for reason, is_so in reasons.items() if is_so), None):
             raise ModelError(
                 f"{type(family.model).__name__} does not run on OpenVINO: {reason}; use executor transformers"
             )

@@ -6,6 +6,7 @@ The model runs as far as its language model, whose arguments are looked at; so w
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -48,18 +49,21 @@ class LanguageInputs:
 def language_inputs(family: Reader, inputs: ModelInputs) -> LanguageInputs:
     """Runs the family's model up to its language model. Raises InputError for what it finds wrong with images."""
     found: list[dict[str, Any]] = []
+    own = threading.get_ident()
 
     def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found.append(kwargs)
-        raise _Reached
+        if threading.get_ident() == own:  # the user's own code may run the model in another thread
+            found.append(kwargs)
+            raise _Reached
 
-    handle = family.model.get_decoder().register_forward_pre_hook(stop, with_kwargs=True)
-    try:
-        with family.faults_told(), family.alone(), suppress(_Reached):
-            family.model(input_ids=inputs.token_ids, **inputs.extras, use_cache=False)
-    finally:
-        handle.remove()
-    given = found[0]
+    with family.faults_told(), family.alone():
+        handle = family.model.get_decoder().register_forward_pre_hook(stop, with_kwargs=True)
+        try:
+            with suppress(_Reached):
+                family.model(input_ids=inputs.token_ids, **inputs.extras, use_cache=False)
+        finally:
+            handle.remove()
+    [given] = found
     embedded = given.get("inputs_embeds")
     if embedded is None:
         return LanguageInputs(looked_up(family.model, inputs.token_ids))

@@ -44,6 +44,8 @@ class Quirks(Protocol):
 
     @property
     def width(self) -> int: ...
+    @property
+    def passes_alone(self) -> bool: ...
     def alone(self) -> AbstractContextManager[Any]: ...
     def faults_told(self) -> AbstractContextManager[None]: ...
     def check_length(self, length: int) -> None: ...
@@ -177,7 +179,7 @@ class TransformersExecutor:
 
     @torch.inference_mode()
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
-        if len(trees) > 1 and self._fused is None and self.can_pack is False:
+        if len(trees) > 1 and self._fused is None and (self.can_pack is False or self.family.passes_alone):
             return [self.forward([tree], want)[0] for tree in trees]
         row = packed(trees, self.family.device)
         if self._fused is not None:

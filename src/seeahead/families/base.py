@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -150,8 +150,15 @@ class Family(PromptEncoder):
     def alone(self) -> AbstractContextManager[Any]:
         """Held during a pass: one at a time, over all threads.
 
-        A pass may change what all share: rotary factors that follow the longest row, the name of the attention."""
-        return _one_at_a_time(self.model)
+        A pass may change what all share: rotary factors that follow the longest row, the name of the attention. Dynamic
+        factors are forgotten, which are else those of the longest answer so far."""
+        lock = _one_at_a_time(self.model)
+        return _without_factors(self.model, lock) if self._dynamic else lock
+
+    @property
+    def passes_alone(self) -> bool:
+        """Whether a pass is one answer's: rotary factors follow its longest row, so they would be those of others."""
+        return bool(self._borders or self._dynamic)
 
     # ---- where families differ
 
@@ -223,3 +230,13 @@ _locks: WeakKeyDictionary[PreTrainedModel, AbstractContextManager[Any]] = WeakKe
 
 def _one_at_a_time(model: PreTrainedModel) -> AbstractContextManager[Any]:
     return _locks.setdefault(model, threading.RLock())
+
+
+@contextmanager
+def _without_factors(model: PreTrainedModel, lock: AbstractContextManager[Any]) -> Iterator[None]:
+    """Inside, the next pass makes its dynamic rotary factors anew, by its own length."""
+    with lock:
+        for module in model.modules():
+            for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
+                setattr(module, name, 0)
+        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from seeahead.sampling import log_probabilities
 
 _HALF = "\ufffd"
 """What tokenizers write for bytes that are no whole character."""
+_REMEMBERED = 1000
+"""Tokens whose text is known: those beside one another have the same one before them, and many come again."""
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}
 """Bytes by the letters that byte-level vocabularies write them with."""
@@ -60,7 +63,10 @@ class Watcher:
 
     def __init__(self, tokenizer: Any, to_text: Callable[[Sequence[int]], str], number: int) -> None:
         """`number`: of the likeliest tokens that are told beside each."""
-        self._tokenizer, self._to_text, self._number = tokenizer, to_text, number
+        self._tokenizer, self._number = tokenizer, number
+        alone = lru_cache(_REMEMBERED)(lambda token: to_text([token]))
+        self._to_text: Callable[[Sequence[int]], str]
+        self._to_text = lambda tokens: to_text(tokens) if len(tokens) > 1 else alone(tokens[0])
         self._before: int | None = None
         self._kept: list[TokenLogprob] = []
 

@@ -180,10 +180,11 @@ class Owner:
 
     def _made(self, asked: Asked, inputs: ModelInputs, loop: asyncio.AbstractEventLoop) -> Ticket:
         engines = {"auto": self.engine, **self._engines}
-        if asked.drafter not in engines:
+        if asked.drafter is not None and asked.drafter not in engines:
             raise InputError(f"there is no drafter {shown(asked.drafter)} here; allowed are {', '.join(engines)}")
         with self.encoding:
-            answer = engines[asked.drafter].answer({**asked.settings, "prompt": inputs})
+            engine = self.engine if asked.drafter is None else engines[asked.drafter]
+            answer = engine.answer({**asked.settings, "prompt": inputs})
         request, number = answer.request, asked.num_logprobs
         watcher = None if number is None else Watcher(self.engine.family.tokenizer, answer.detokenizer.to_text, number)
         ticket = Ticket(answer, asked, loop, self._wake, watcher)

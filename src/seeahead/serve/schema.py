@@ -92,7 +92,7 @@ class ChatMessage(_Closed):
 class Speculative(_Closed):
     """How this answer is drafted: never what it says, only how soon."""
 
-    drafter: Annotated[str, Field(max_length=200)] = "auto"
+    drafter: Annotated[str, Field(max_length=200)] | None = None
     num_nodes: Annotated[StrictInt, Field(ge=0, le=10_000)] | None = None
     details: StrictBool = False
 

@@ -36,13 +36,14 @@ class GoneError(SeeaheadError):
 class Asked:
     """What one answer is asked for.
 
-    `settings` are those of `Engine.stream_batch`. `drafter` is a served name; "auto" is the default one.
+    `settings` are those of `Engine.stream_batch`. `drafter` is a served name; None: the default one, as is "auto" where
+    no drafter of that name is served.
     `num_nodes`: most drafted tokens of a step. `num_logprobs`: how many tokens beside the chosen one are told with
     their log-probabilities; None: not even the chosen one's. `details`: what was refused is told.
     """
 
     settings: Mapping[str, Any]
-    drafter: str = "auto"
+    drafter: str | None = None
     num_nodes: int | None = None
     num_logprobs: int | None = None
     details: bool = False
