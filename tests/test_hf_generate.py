@@ -1,5 +1,7 @@
 """`model.generate(..., custom_generate=...)`: transformers' own answers, with our loop in its place."""
 
+from threading import Thread
+
 import pytest
 import torch
 from transformers import (
@@ -161,3 +163,18 @@ def test_padding_and_filled_caches_are_refused():
     assert cache.get_seq_length() == 4
     with pytest.raises(InputError, match="a filled cache; allowed: the whole prompt"):
         generate(model, inputs, **{argument: cache}, custom_generate=seeahead.custom_generate())
+
+
+def test_one_loop_in_two_threads_answers_each_with_its_own_model():
+    """The other thread binds its model while this one waits for a pass of its own."""
+    loop, one, other = seeahead.custom_generate("none"), tiny_model("llama"), tiny_model("qwen3")
+    prover, _ = loop._bound(one)
+    found = []
+    thread = Thread(target=lambda: found.append(loop._bound(one)))
+    with prover.family.alone():
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        loop._bound(other)
+    thread.join()
+    assert found[0][0].family.given is one

@@ -119,5 +119,15 @@ def test_what_a_proof_depends_on_is_in_its_name(monkeypatch):
     family.fuse()
     assert proven._identity(family, "text") != first
     assert proven._identity(family_for(tiny_model("llama")), "image") != first
-    monkeypatch.setattr(proven.metadata, "version", lambda package: "99.0")
+    monkeypatch.setattr(proven, "version_of", lambda package: "99.0")
     assert proven._identity(family_for(tiny_model("llama")), "text") != first
+
+
+@pytest.mark.parametrize("package", ["transformers", "openvino", "nncf", "triton"])
+def test_another_version_of_what_runs_models_proves_them_anew(proofs, package, monkeypatch):
+    seeahead.load(pair())
+    proofs.clear()
+    known = proven.version_of
+    monkeypatch.setattr(proven, "version_of", lambda name: "99.0" if name == package else known(name))
+    seeahead.load(pair())
+    assert proofs == ["text", "an image"]

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,10 +25,30 @@ def plain():
 
 
 def test_filters_of_a_draw_without_a_draw_are_told():
-    for settings in ({"top_k": 5}, {"top_p": 0.5}, {"min_p": 0.1}):
+    named = {
+        "top_k": 5,
+        "top_p": 0.5,
+        "min_p": 0.1,
+        "typical_p": 0.2,
+        "epsilon_cutoff": 0.1,
+        "eta_cutoff": 0.1,
+        "top_h": 0.5,
+    }
+    for settings in ({name: value} for name, value in named.items()):
         with pytest.raises(InputError, match="has no effect: this model answers greedily; give a temperature"):
             engine().generate(PROMPT, **settings)
         assert engine().generate(PROMPT, max_new_tokens=12, temperature=0, **settings).token_ids == plain()
+
+
+@pytest.mark.parametrize("number", [int, np.float32, np.int64, np.float64])
+def test_whole_numbers_and_numpys_are_numbers(number):
+    settings = {"temperature": 2.0, "repetition_penalty": 3.0}
+    given = {name: number(value) for name, value in settings.items()}
+    asked = {"max_new_tokens": 12, "seed": 5}
+    assert (
+        engine().generate(PROMPT, **asked, **given).token_ids
+        == engine().generate(PROMPT, **asked, **settings).token_ids
+    )
 
 
 def test_without_a_seed_answers_differ_and_the_reply_says_which_it_had():

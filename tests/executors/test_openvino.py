@@ -301,6 +301,20 @@ def test_a_broken_file_is_made_anew_and_one_that_does_not_run_is_told(monkeypatc
     assert [one.name for one in (tmp_path / "openvino").iterdir()] == [folder.name], "nothing half-made is left"
 
 
+def test_whoever_converts_a_model_a_second_time_leaves_the_first_one_in_its_place(monkeypatch, tmp_path):
+    """Two processes that load a model for the first time at once: one reads what the other would throw away."""
+    monkeypatch.setattr(converted, "default_cache", lambda: tmp_path)
+    family = family_for(tiny_model("llama"))
+    path = OpenVinoExecutor(family)._graphs.path
+    (path.parent / "of the first").write_text("")
+    looks = iter([False])
+    is_whole = converted._is_whole
+    monkeypatch.setattr(converted, "_is_whole", lambda folder: next(looks, True) and is_whole(folder))
+    assert OpenVinoExecutor(family)._graphs.path == path
+    assert (path.parent / "of the first").exists()
+    assert [one.name for one in path.parent.parent.iterdir()] == [path.parent.name]
+
+
 def test_other_weights_are_another_graph(monkeypatch, tmp_path):
     monkeypatch.setattr(converted, "default_cache", lambda: tmp_path)
     paths = {OpenVinoExecutor(family_for(tiny_model("llama", seed)))._graphs.path for seed in (0, 1)}

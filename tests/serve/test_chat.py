@@ -16,7 +16,7 @@ from seeahead.serve.prompts import chat_prompt
 from seeahead.serve.schema import ChatBody
 from seeahead.serve.settings import settings_from
 from seeahead.target import Target
-from seeahead.testing import tiny_model
+from seeahead.testing import ScriptedDrafter, random_tree, tiny_model
 from tests.free_costs import auto
 from tests.lossless.cases import language
 from tests.serve.conftest import IMAGE, KEY, PATIENCE, chat, serving
@@ -189,8 +189,23 @@ def test_many_clients_at_once_get_the_same_where_one_drafter_decides_over_all(cl
     alone = [client.chat.completions.create(**one).choices[0].message.content for one in ASKED]
     drafters = LookupDrafter(min_match=1), language(), LanguageDrafter(Target.of(family_for(tiny_model("llava"))))
     with serving(more=lambda _: auto(*drafters)) as served:
-        assert answered_at_once(served, ASKED) == alone
+        by_auto = [{**one, "extra_body": {"speculative": "auto"}} for one in ASKED]
+        assert answered_at_once(served, by_auto) == alone
         assert counted(served, "vllm:spec_decode_num_draft_tokens_total") > 100
+
+
+def test_whoever_names_no_drafter_has_the_default_one_whatever_else_is_served():
+    with serving(more=lambda _: ScriptedDrafter("auto", random_tree())) as served, served.client() as client:
+        own = client.models.retrieve("tiny").model_extra["seeahead"]
+        assert own["default_drafter"] == "lookup"
+        for asked, name in (
+            ({}, "lookup"),
+            ({"num_nodes": 2}, "lookup"),
+            ("auto", "auto"),
+            ({"drafter": None}, "lookup"),
+        ):
+            reply = client.chat.completions.create(**chat("one two"), extra_body={"speculative": asked})
+            assert reply.model_extra["metrics"]["drafter"] == name
 
 
 def test_a_client_that_goes_away_frees_its_place(served, client):

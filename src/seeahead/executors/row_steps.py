@@ -6,6 +6,7 @@ as eight, on another two thirds of it. Kept beside the converted model, so that 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -14,31 +15,29 @@ from typing import Annotated
 
 import torch
 
-from seeahead.checked import checked, matching, read_json, whole
+from seeahead.checked import checked, read_json, whole
 from seeahead.errors import ModelError, SeeaheadError
 from seeahead.provenance import write_json
 
 STEPS = (4, 8, 16)
 _WORTH = 0.9
 """Of a larger pass: a smaller one that takes less pays for a size of its own."""
-_NAME, _LONGEST = "row-step.json", 5000
 
 
 @dataclass(frozen=True)
 class _Measured:
-    machine: Annotated[str, matching(f"^.{{1,{_LONGEST}}}$", "a description of a machine")]
     step: Annotated[int, whole(STEPS[0], STEPS[-1])]
 
 
 def row_step(folder: Path, measure: Callable[[Sequence[int]], Mapping[int, float]]) -> int:
     """What was measured on this machine before, or is now, by the seconds of passes over `STEPS` rows. `folder` is the
     converted model's; where it takes no file the next load measures again."""
-    path, machine = folder / _NAME, _machine()
+    path = folder / f"row-step.{hashlib.sha256(_machine().encode()).hexdigest()[:12]}.json"
     with suppress(SeeaheadError):  # damaged, or there is none
-        known = checked(_Measured, read_json(path, "it is measured again", ModelError), _NAME, ModelError)
-        if known.machine == machine and known.step in STEPS:
+        known = checked(_Measured, read_json(path, "it is measured again", ModelError), path.name, ModelError)
+        if known.step in STEPS:
             return known.step
-    found = _Measured(machine, best_step(measure(STEPS)))
+    found = _Measured(best_step(measure(STEPS)))
     with suppress(SeeaheadError, OSError):
         write_json(path, asdict(found))
     return found.step
@@ -53,4 +52,4 @@ def _machine() -> str:
     import openvino
 
     name = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
-    return repr((name, torch.get_num_threads(), dict(torch.cpu.get_capabilities())))[:_LONGEST]
+    return repr((name, torch.get_num_threads(), dict(torch.cpu.get_capabilities())))
