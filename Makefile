@@ -53,7 +53,7 @@ fix: $(STAMP)
 	$(BIN)/ruff format .
 
 results: $(STAMP)
-	$(BIN)/seeahead bench --peers --output out/bench
+	$(BIN)/seeahead bench --peers $(foreach drafter,none lookup language vision tabed msd auto,-d $(drafter)) --output out/bench
 	mkdir -p results && cp out/bench/bench.json results/bench-demo.json
 	$(BIN)/python benchmarks/render.py
 

@@ -22,9 +22,10 @@ NEEDS: Mapping[str, str] = {
 """What a user must have. Other methods of a record are settings of these."""
 
 AUTO = """\
-**Name none.** Where no drafter is named, [`auto`](methods/auto.md) takes every one that is there, puts what they
-propose into one tree, learns how often each is right while it answers, and drafts only as far as that pays on this
-machine. For a model that nobody made a drafter for that is `lookup` alone: prompt lookup, n-grams of prompt and answer.
+**Name none.** Where no drafter is named, [`auto`](methods/auto.md) takes `lookup` (prompt lookup, n-grams of prompt and
+answer) and every drafter that comes with the model, puts what they propose into one tree, learns how often each is
+right while it answers, and drafts only as far as that pays on this machine. Drafters come with the demo model; those of
+any other you name once: `-d auto:members=FOLDER_OR_HUB_ID+lookup`, several joined by `+`.
 What follows is for those who want to know. [What the words mean](glossary.md).
 """
 

@@ -62,7 +62,7 @@ STUDIES = {
     "exact": (executors.exact_documents, "Drafted answers in 16 bits: what `exact` is worth, and its price"),
     "gpu": (gpu.documents, "Executors on a GPU: exactness, and passes of a 7B model"),
     "probe": (probe.documents, "How often the probe of published heads finds a head's dialect"),
-    "growth": (growth.documents, "How passes grow with context, tree and batch, for every executor"),
+    "growth": (growth.documents, "How passes grow with context, tree and batch, by executor"),
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
     "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),
     "serve-load-openvino-bfloat16": (serving.documents, "The same in bfloat16, as the peer computes"),

@@ -22,7 +22,7 @@ from seeahead.errors import InputError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.base import Family
-from seeahead.families.choice import choose, put_executor
+from seeahead.families.choice import as_converted, choose, put_executor
 from seeahead.families.loading import load_model
 from seeahead.generation_config import Prepared, check_settings, prepare
 from seeahead.images import ImageSources
@@ -56,7 +56,9 @@ class Engine:
         self._pace = Pace(self.target.executor, [drafter])
 
     def with_drafter(self, drafter: str | Path | DrafterSpec | Drafter) -> Engine:
-        """The same target with another drafter; the target is not loaded again."""
+        """The same target with another drafter; the target is not loaded again.
+
+        Raises DrafterError for a drafter that is none, or is made for another target."""
         return Engine(self.family, bind(drafter, self.target, self.own_drafters), self.own_drafters, self.prover)
 
     def generate(self, prompt: PromptLike, images: ImageSources = None, **settings: Any) -> Reply:
@@ -85,12 +87,13 @@ class Engine:
     ) -> Iterator[Piece]:
         """The answer in pieces, as the target confirms them.
 
-        `prompt` is a text or chat messages; `images` are paths, bytes, PIL images or data: URLs (http(s) only with
-        `allow_urls`). Settings left out are those of the model's own generation config; `options` are further fields
-        of it (docs/options.md says what becomes of each). Without a seed answers differ from call to call; the reply
-        says which it had. A stop text ends the answer and is not part of its text. `captions`, one per image, are for
-        drafters that are shown words in its place; the target never reads them. `special_tokens` shows them in the
-        text. Raises InputError before the first token for wrong input.
+        `prompt` is a text or chat messages; `images` are paths, bytes, open files, PIL images, arrays of uint8 [height,
+        width, 3] or data: URLs (http(s) only with `allow_urls`). Settings left out are those of the model's own
+        generation config; `options` are further fields of it (docs/options.md says what becomes of each). Without a
+        seed answers differ from call to call; the reply says which it had. A stop text ends the answer and is not part
+        of its text. `captions`, one per image, are for drafters that are shown words in its place; the target never
+        reads them. `special_tokens` shows them in the text. Raises InputError before the first token for wrong input,
+        ModelError for a model that was changed and cannot be exact, DrafterError where the drafter cannot start.
         """
         options |= {"top_k": top_k, "top_p": top_p, "min_p": min_p, "temperature": temperature}
         options |= {"repetition_penalty": repetition_penalty, "max_new_tokens": max_new_tokens, "seed": seed}
@@ -228,8 +231,8 @@ def load(
 ) -> Engine:
     """An engine for a target: "demo" (built on first use), a hub id, a local folder, or a (model, processor) pair.
 
-    `drafter`: a kind (none, lookup, language, vision, tabed, msd), a folder or hub id (a smaller VLM of the target's
-    tokenizer will do), or an object; by default auto, all that there are for the target in one tree. `executor` runs
+    `drafter`: a kind (`drafters.KINDS`), a folder or hub id (a smaller VLM of the target's tokenizer will do),
+    module:Class, or an object; by default auto: lookup and, for "demo", those made for it, in one tree. `executor` runs
     the model: transformers, openvino (on a CPU; `dtype` may be int8 or int4), graphs, kernels, exact (16-bit answers
     are plain decoding's too), or auto, the fastest of the others here (docs/executors.md). `chat_template` replaces
     the checkpoint's own. `self_check`: a model that has not passed it here is proven on itself, in a few passes, before
@@ -249,6 +252,7 @@ def load(
     if isinstance(drafter, str | Path):
         drafter = spec_of(drafter, own)
     model, processor = target if isinstance(target, tuple) else load_model(target, choice.dtype, device)
+    model = model if is_given else as_converted(model, choice)
     family = family_for(model, processor)
     family.chat_template = chat_template
     put_executor(family, choice, is_given=is_given, report=progress)

@@ -119,6 +119,8 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
         (["--growth", "transformers", "graps"], "executor is 'graps'; allowed are auto, transformers"),
         (["--growth", "openvino:int3"], "dtype 'int3' is not supported by executor openvino"),
         (["--growth", "-d", "lookup"], "--growth measures passes, and asks no questions; leave --drafter out"),
+        (["--growth", "--executor", "exact"], "--growth names executors itself, such as --growth openvino:int8; leave"),
+        (["--growth", "--dtype", "float32"], "leave --dtype out"),
         (["-o", "pyproject.toml/out"], "cannot write into"),
         (["-d", "lokup"], "did you mean 'lookup'?"),
         (["--peers", "llama.cpp"], 'no peer \'llama.cpp\'; allowed: "transformers", "transformers lookup", '),

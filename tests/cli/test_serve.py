@@ -40,7 +40,10 @@ def test_keys_come_from_the_environment_and_a_file(monkeypatch, tmp_path):
     assert settings("--api-key-file", str(keys)).api_keys == ("one", "two", "three", "four")
 
 
-@pytest.mark.parametrize(("option", "value"), [("--port", "65536"), ("--timeout", "0"), ("--num-at-once", "0")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--port", "65536"), ("--timeout", "0"), ("--num-at-once", "0"), ("--served-model-name", "x" * 201)],
+)
 def test_a_refusal_names_the_option(option, value):
     with pytest.raises(InputError, match=f"^{option} is "):
         settings(option, value)

@@ -76,3 +76,44 @@ def test_auto_takes_openvino_where_it_keeps_the_precision(monkeypatch):
     assert choose("auto", "float32", "cpu", is_given=True).executor == "transformers"
     monkeypatch.setattr(choice, "is_installed", lambda: False)
     assert choose("auto", "float32", "cpu", is_given=False).executor == "transformers"
+
+
+class Converted:
+    def __init__(self, family, precision, report):
+        self.name, self.model_type = precision, family.dtype
+
+
+@pytest.mark.parametrize(
+    ("loaded", "dtype", "can", "expected"),
+    [
+        ("float32", "auto", True, ("float32", "float32")),
+        ("bfloat16", "auto", True, ("bfloat16", "bfloat16")),
+        ("float16", "auto", True, ("bfloat16", "bfloat16")),
+        ("float32", "auto", False, ("float32", "float32")),
+        ("float16", "auto", False, ("float32", "float32")),
+        ("bfloat16", "auto", False, ("float32", "float32")),
+        ("float32", "bfloat16", True, ("bfloat16", "float32")),
+        ("float32", "int8", True, ("int8", "float32")),
+    ],
+)
+def test_where_no_precision_is_named_a_checkpoint_keeps_its_own_on_openvino(loaded, dtype, can, expected, monkeypatch):
+    monkeypatch.setattr(choice, "check_installed", lambda precision: None)
+    monkeypatch.setattr(choice, "OpenVinoExecutor", Converted)
+    monkeypatch.setattr(choice, "_computes_in", lambda precision: can or precision == "float32")
+    model = tiny_model("llama").to(getattr(torch, loaded))
+    for is_given in (False, True) if dtype != "auto" else (False,):
+        chosen = choose("openvino", dtype, "cpu", is_given=is_given)
+        family = family_for(choice.as_converted(model, chosen))
+        choice.put_executor(family, chosen, is_given=is_given, report=None)
+        assert (family.executor.name, family.executor.model_type) == (expected[0], getattr(torch, expected[1]))
+
+
+@pytest.mark.parametrize("loaded", ["float32", "bfloat16"])
+def test_auto_keeps_the_precision_of_a_checkpoint_where_it_takes_openvino(loaded, monkeypatch):
+    monkeypatch.setattr(choice, "is_installed", lambda: True)
+    monkeypatch.setattr(choice, "OpenVinoExecutor", Converted)
+    monkeypatch.setattr(choice, "_computes_in", lambda precision: True)
+    monkeypatch.setattr(choice, "_LEAST", 0)
+    family = family_for(tiny_model("llama").to(getattr(torch, loaded)))
+    choice.put_executor(family, choose("auto", "auto", "cpu", is_given=False), is_given=False, report=None)
+    assert family.executor.name == loaded

@@ -29,7 +29,7 @@ SCHEMA = "seeahead-growth/1"
 CONTEXTS, SIZES, BATCHES = (128, 512, 2048, 8000), (1, 2, 4, 8, 16, 32), (1, 2, 4, 8)
 BATCH_CONTEXT = 512
 ROUNDS = 7
-ARMS = ("transformers auto", "openvino float32", "openvino int8", "graphs auto")
+ARMS = ("transformers auto", "openvino float32", "openvino int8", "graphs auto", "kernels auto")
 """Executor and precision; by default all of these that run here."""
 READ, PASSED, BATCHED = "prompts", "passes", "batches"
 _TOKENS_READ = 6144

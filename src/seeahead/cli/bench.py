@@ -19,6 +19,7 @@ from pathlib import Path
 
 from seeahead.bench.suites import SUITES
 from seeahead.cli import streams, terminal
+from seeahead.cli.defaults import defaults
 from seeahead.cli.options import add_target
 from seeahead.errors import InputError
 from seeahead.provenance import check_writable, write_json, write_text
@@ -52,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--growth",
         nargs="*",
         metavar="EXECUTOR[:DTYPE]",
-        help="instead: how passes grow with context, tree and batch, for all executors that run here or those named",
+        help="instead: how passes grow with context, tree and batch: of transformers, openvino in float32 and int8, "
+        "graphs and kernels, as far as they run here, or of those named",
     )
     folder, about = Path("out/bench"), "folder for record and report (default: out/bench)"
     add("-o", "--output", type=Path, default=folder, metavar="DIR", help=about)
@@ -116,6 +118,10 @@ def _growth(args: argparse.Namespace) -> int:
     for name in ("suite", "data", "folder", "count", "drafter", "peers", "temperature"):
         if getattr(args, name) is not None:
             raise InputError(f"--growth measures passes, and asks no questions; leave --{name} out")
+    own = defaults()
+    for name, known in (("executor", own.executor), ("dtype", own.dtype)):
+        if getattr(args, name) != (known or "auto"):
+            raise InputError(f"--growth names executors itself, such as --growth openvino:int8; leave --{name} out")
     paths = [args.output / name for name in ("growth.json", "growth.svg")]
     for path in paths:
         check_writable(path)

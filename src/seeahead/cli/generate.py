@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-i", "--image", **several, metavar="FILE", help="an image, '-' for one on stdin; repeat it for several")
     add("--caption", **several, metavar="TEXT", help="of each image, for drafters that read one")
     add("--allow-urls", action="store_true", help="images may also be web addresses")
-    add_target(parser, "a kind (`seeahead info`), a folder, or a hub id; default: auto, all that there are in one tree")
+    add_target(
+        parser, "a kind (`seeahead info`), a folder, or a hub id; default: auto, lookup and what comes with the model"
+    )
     add("--max-new-tokens", type=int, metavar="N", help="end the answer after N tokens")
     for name, (kind, letter, told) in _SAMPLING.items():
         add(f"--{name.replace('_', '-')}", type=kind, metavar=letter, help=told)

@@ -29,7 +29,7 @@ KINDS: dict[str, str] = {
     "tabed": "several views of the prompt as one batch of vision or vlm, weighted as the answer goes; no training",
     "msd": "one layer on the target's own features, images kept apart from text (a folder)",
     "head": "a published EAGLE-3, EAGLE, ViSpec or MSD head for this target (a folder or hub id)",
-    "auto": "all of these that are there, in one tree, as far as it pays (the default)",
+    "auto": "lookup and all that were made for the target, in one tree, as far as it pays (the default)",
     "merged": "the drafts of several drafters in one tree (members=lookup+msd)",
 }
 _SPECS = {
@@ -141,7 +141,8 @@ def _spec_at(name: str) -> type[DrafterSpec]:
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise DrafterError(f"drafter {shown(name)} cannot be imported: {escaped(str(error))}; check the name") from None
+        why = escaped(str(error))
+        raise DrafterError(f"drafter {shown(name)} cannot be imported: {why}; check the name and PYTHONPATH") from None
     if not isinstance(found, type) or not issubclass(found, DrafterSpec):
         raise DrafterError(
             f"{shown(name)} is not a drafter's spec; derive a class from seeahead.drafters.spec.DrafterSpec"

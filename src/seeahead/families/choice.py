@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from seeahead.executors.fuse import memory_bytes
 from seeahead.executors.graphs import GraphsExecutor, kernels_executor
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families.base import Family
-from seeahead.families.loading import pick_device, pick_dtype
+from seeahead.families.loading import DTYPES, pick_device, pick_dtype
 from seeahead.tree import ROOT
 
 _IN_TORCH: dict[str, Callable[[Family], ModelExecutor]] = {
@@ -36,8 +37,9 @@ _SHARE = 8
 
 @dataclass(frozen=True)
 class Choice:
-    """`executor`: one of those named, or auto, where the model itself decides. `precision`: that of OpenVINO's weights;
-    where it is empty, the model runs in torch. `dtype`: of the model as loaded."""
+    """`executor`: one of those named, or auto, where the model itself decides. `precision`: that of OpenVINO's weights,
+    or auto, as the model's own type says; where it is empty, the model runs in torch. `dtype`: of the model as
+    loaded."""
 
     executor: str
     precision: str
@@ -65,7 +67,7 @@ def choose(executor: str, dtype: str | torch.dtype, device: str, *, is_given: bo
     if executor == "auto" and not needs_openvino:
         can = precision in ("float32", "bfloat16") and _computes_in(precision) and is_installed()
         pick_dtype(dtype)
-        return Choice("auto" if can else "transformers", precision, dtype)
+        return Choice("auto" if can else "transformers", "auto" if dtype == "auto" else precision, dtype)
     if precision not in PRECISIONS:
         raise ModelError(
             f"dtype '{precision}' is not supported by executor openvino; allowed are auto, {', '.join(PRECISIONS)}"
@@ -75,6 +77,8 @@ def choose(executor: str, dtype: str | torch.dtype, device: str, *, is_given: bo
             f"executor openvino runs on the CPU, not on device {shown(device)}; give device cpu or another executor"
         )
     check_installed(precision)
+    if dtype == "auto":
+        return Choice("openvino", "auto", "auto")
     return Choice("openvino", precision, "auto" if is_given else _converted_from(precision))
 
 
@@ -93,6 +97,20 @@ def _computes_in(precision: str) -> bool:
 def _converted_from(precision: str) -> str:
     """The type of a model that is loaded to be converted: images are its own business, in that type."""
     return "bfloat16" if precision == "bfloat16" and _computes_in(precision) else "float32"
+
+
+def as_converted(model: Any, choice: Choice) -> Any:
+    """The model as OpenVINO takes it, where no type was named: one in 16 bits in those that the processor computes in,
+    if there are any."""
+    is_kept = (choice.executor, choice.precision) != ("openvino", "auto") or model.dtype == torch.float32
+    return model if is_kept else model.to(DTYPES[_precision("auto")])
+
+
+def _settled(choice: Choice, family: Family) -> str:
+    """The precision of OpenVINO's weights: where nobody named one, a model in 32 bits stays in these."""
+    if choice.precision != "auto":
+        return choice.precision
+    return "float32" if family.dtype == torch.float32 else _precision("auto")
 
 
 def beside(executor: Executor) -> Choice:
@@ -116,7 +134,7 @@ def put_executor(
                 return
     elif choice.executor == "openvino" or (choice.executor == "auto" and _pays(family)):
         try:
-            family.executor = OpenVinoExecutor(family, choice.precision, report)
+            family.executor = OpenVinoExecutor(family, _settled(choice, family), report)
             return
         except ModelError:
             if choice.executor == "openvino":

@@ -14,6 +14,8 @@ from seeahead.image_formats import MAX_PIXELS
 
 READERS = 4
 """Requests whose images are decoded at once."""
+_OPTIONS = {"model_name": "served-model-name"}
+"""That are called otherwise on the command line."""
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 _HOST = re.compile(r"[^/\s*@]+")
 
@@ -81,7 +83,8 @@ def settings_from(**values: Any) -> ServeSettings:
         settings = ServeSettings(**values)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        name, given = str(fault["loc"][0]).removesuffix("_seconds").replace("_", "-"), fault["input"]
+        field, given = str(fault["loc"][0]), fault["input"]
+        name = _OPTIONS.get(field, field.removesuffix("_seconds")).replace("_", "-")
         if isinstance(given, tuple):
             name, given = name.removesuffix("s"), ", ".join(map(str, given))
         raise InputError(f"--{name} is {shown(str(given))}; allowed: {allowed(fault['msg'])}") from None
