@@ -12,7 +12,7 @@ from seeahead.bench.summary import Summary, ranked
 from seeahead.bench.words import times
 
 NEEDS: Mapping[str, str] = {
-    "auto": "whatever is there",
+    "auto": "nothing; more where drafters come with the model or are named",
     "lookup": "nothing",
     "language": "a small language model that speaks the target's tokens",
     "vision": "a compact VLM trained for the target",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
+from sys import float_info
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ _CHECKS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     "top_k": (Integral, lambda value: value >= 0, "0 (off) or a whole number of tokens"),
     "top_p": (Real, lambda value: 0 < value <= 1, "a number above 0, at most 1"),
     "min_p": (Real, lambda value: 0 <= value < 1, "a number from 0 (off) to below 1"),
-    "repetition_penalty": (Real, lambda value: 0 < value < float("inf"), "a number above 0 (1 is off)"),
+    "repetition_penalty": (Real, lambda value: 0 < value <= float_info.max, "a number above 0 (1 is off)"),
     "seed": (Integral, lambda value: 0 <= value < 2**64, "a whole number from 0 to 2**64 - 1"),
 }
 

@@ -178,3 +178,17 @@ def test_the_probe_asks_what_the_targets_context_has_room_for(tmp_path, monkeypa
     target = Target.of(tiny_family("llava", num_hidden_layers=8, max_position_embeddings=longest))
     assert HeadSpec(source=write_head("msd llava", tmp_path / "head")).bind(target)
     assert len(read) == asked
+
+
+def test_heads_that_do_not_share_the_width_of_an_image_adaptor_are_one_line(tmp_path):
+    folder = write_head("vispec llava", tmp_path / "head", num_attention_heads=3, num_key_value_heads=3, head_dim=22)
+    sizes = {"q": (66, WIDTH), "k": (66, WIDTH), "v": (66, WIDTH), "o": (WIDTH, 66)}
+    change(folder, **{f"layers.0.self_attn.{name}_proj.weight": torch.ones(size) for name, size in sizes.items()})
+    change(folder, **{"imadpt.q": torch.ones(2, 3, 21)})
+    refused(folder, "num_attention_heads is 3; allowed: a divisor of hidden_size, 64", name="vispec llava")
+
+
+def test_no_layers_at_all_are_one_line(tmp_path):
+    folder = write_head(EAGLE3, tmp_path / "head", eagle_config={"eagle_aux_hidden_state_layer_ids": []})
+    change(folder, **{"fc.weight": torch.ones(WIDTH, 0)})
+    refused(folder, "made for features of width 0, the target has width 64")

@@ -206,6 +206,28 @@ def test_a_map_of_the_vocabulary_is_followed(tmp_path):
 
 
 @torch.inference_mode()
+def test_a_token_that_it_cannot_draft_is_read_as_itself(tmp_path):
+    """In one tree with others, who propose any token."""
+    name = "eagle3 specforge"
+    drafter, ref = drafter_of(write_head(name, tmp_path), name), begun(reference(name), name)
+    model, embed = drafter.model(sample(FAMILY_OF[name]).context), family(FAMILY_OF[name]).executor.embed
+    run_alone(model.read())
+    for number, token in enumerate((9, 10, 11)):
+        [draft] = model.ids.to_draft([token])
+        assert (draft < 0) == (token % 2 == 1)
+        assert model.ids.to_target([draft]) == [token]
+        logits = run_alone(model.expand([draft], [ROOT]))[0][0]
+        near(
+            logits.masked_fill(torch.isinf(logits), 0.0),
+            ref.logits([embed(torch.tensor(token))]).masked_fill(torch.isinf(logits), 0.0),
+        )
+        below = run_alone(model.expand(model.ids.to_draft([13]), [number * 2]))[0][0]
+        path = [embed(torch.tensor(one)) for one in (token, 13)]
+        near(below.masked_fill(torch.isinf(below), 0.0), ref.logits(path).masked_fill(torch.isinf(below), 0.0))
+    assert model.ids.known([9, 10]) == frozenset(model.ids.to_draft([10])), "the odd one is none that it drafts"
+
+
+@torch.inference_mode()
 def test_a_part_of_an_answer_is_read_as_one_pass_would(tmp_path):
     """The probe's one pass says what rounds say."""
     name = "eagle3 angelslim"

@@ -78,6 +78,14 @@ def test_auto_takes_openvino_where_it_keeps_the_precision(monkeypatch):
     assert choose("auto", "float32", "cpu", is_given=False).executor == "transformers"
 
 
+def in_type(model_type, name):
+    """As transformers loads a checkpoint: weights in a type, and no buffers."""
+    model = tiny_model(model_type)
+    for weight in model.parameters():
+        weight.data = weight.data.to(getattr(torch, name))
+    return model
+
+
 class Converted:
     def __init__(self, family, precision, report):
         self.name, self.model_type = precision, family.dtype
@@ -100,10 +108,14 @@ def test_where_no_precision_is_named_a_checkpoint_keeps_its_own_on_openvino(load
     monkeypatch.setattr(choice, "check_installed", lambda precision: None)
     monkeypatch.setattr(choice, "OpenVinoExecutor", Converted)
     monkeypatch.setattr(choice, "_computes_in", lambda precision: can or precision == "float32")
-    model = tiny_model("llama").to(getattr(torch, loaded))
+    model = in_type("llama", loaded)
     for is_given in (False, True) if dtype != "auto" else (False,):
         chosen = choose("openvino", dtype, "cpu", is_given=is_given)
+        frequencies = model.get_decoder().rotary_emb.inv_freq.clone()
         family = family_for(choice.as_converted(model, chosen))
+        kept = family.model.get_decoder().rotary_emb.inv_freq
+        assert torch.equal(kept, frequencies)
+        assert kept.dtype == torch.float32, "what positions are turned by has the bits that it was loaded with"
         choice.put_executor(family, chosen, is_given=is_given, report=None)
         assert (family.executor.name, family.executor.model_type) == (expected[0], getattr(torch, expected[1]))
 

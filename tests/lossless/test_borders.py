@@ -11,7 +11,6 @@ from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import InputError, ModelError
-from seeahead.executors.embedded import EmbeddedExecutor
 from seeahead.executors.exact import exact_executor
 from seeahead.executors.graphs import GraphsExecutor
 from seeahead.executors.openvino import OpenVinoExecutor
@@ -171,7 +170,7 @@ def test_answers_on_both_sides_of_a_border_do_not_share_factors(model_type, kind
 
 
 def test_a_prompt_over_the_border_is_read_at_once_by_every_executor(monkeypatch):
-    monkeypatch.setattr(EmbeddedExecutor, "most_read", 32)
+    monkeypatch.setattr(GraphsExecutor, "most_read", 32)
     model, inputs = scaled("llama", "longrope"), tiny_inputs("llama", num_words=ORIGINAL + 6)
     expected = [generate(model, inputs)]
     for name, executor in executors(family_for(model)):

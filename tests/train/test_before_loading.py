@@ -114,6 +114,9 @@ def test_nothing_to_learn_from_or_to_start_from_is_one_line(tmp_path) -> None:
     (tmp_path / "config.json").write_text('{"feature_drafter": {}}')
     with pytest.raises(ModelError, match="is msd, which language cannot start from"):
         train("chat-cpu.toml", [talk], tmp_path / "out", start=tmp_path)
+    (tmp_path / "config.json").write_text('{"unknown_draft_id": 0, "hidden_size": 96}')
+    with pytest.raises(ModelError, match="is 96 wide, the recipe's adapter is made for 320; give that width in its"):
+        train("vision-cpu.toml", [talk], tmp_path / "out", start=tmp_path)
     (tmp_path / "config.json").write_text("[")
     with pytest.raises(SeeaheadError, match="is not JSON"):
         train("chat-cpu.toml", [talk], tmp_path / "out", start=tmp_path)

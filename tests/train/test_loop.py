@@ -39,7 +39,7 @@ def test_a_stage_learns_saves_and_is_not_run_twice(tmp_path: Path) -> None:
 
 def test_an_interrupted_stage_goes_on_at_its_step(tmp_path: Path) -> None:
     weight, steps = torch.nn.Parameter(torch.ones(1)), []
-    stage(tmp_path, []).save({"weight": weight}, step=3, seconds=1.0, done=False)
+    stage(tmp_path, []).save({"weight": weight}, step=3, seconds=1.0, memory={})
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         steps.append(step)
@@ -52,7 +52,7 @@ def test_an_interrupted_stage_goes_on_at_its_step(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_and_names_the_checkpoint(tmp_path: Path) -> None:
     weight = torch.nn.Parameter(torch.ones(1))
     first = stage(tmp_path, [])
-    first.save({"weight": weight}, step=1, seconds=0.0, done=False)
+    first.save({"weight": weight}, step=1, seconds=0.0, memory={})
     with pytest.raises(
         TrainingStoppedError, match=r"loss is nan at step 1; last good checkpoint: .*words\.safetensors"
     ):
@@ -61,7 +61,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_checkpoint(tmp_path: Path)
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     weight = torch.nn.Parameter(torch.ones(1))
-    stage(tmp_path, []).save({"other": weight}, step=1, seconds=0.0, done=False)
+    stage(tmp_path, []).save({"other": weight}, step=1, seconds=0.0, memory={})
     with pytest.raises(SeeaheadError, match="holds other tensors than this recipe trains"):
         fit(stage(tmp_path, []), {"weight": weight}, lambda step: (weight.sum(), {}))
 
@@ -117,6 +117,35 @@ def test_a_stage_of_steps_is_the_same_wherever_it_was_cut_off(
     assert not list((tmp_path / "cut off").glob("*.optimizer.*"))
 
 
+@pytest.mark.parametrize("kept", ["line.safetensors", "line.optimizer.safetensors", "line.json"])
+def test_a_stage_is_the_same_though_it_was_cut_off_within_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """Killed once this file of the fifth checkpoint is in its place."""
+    limits = replace(LIMITS, minutes=math.inf, steps=12)
+    whole = line_fit(limits, tmp_path / "whole")
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    renamed, replaced = [], Path.replace
+
+    def killed(path: Path, target: Path) -> Path:
+        found = replaced(path, target)
+        renamed.append(Path(target).name)
+        if renamed.count(kept) == 5:
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            line_fit(limits, tmp_path / "cut off")
+    steps, gradient = [], loop.gradient
+    monkeypatch.setattr(loop, "gradient", lambda stage, step, *more: steps.append(step) or gradient(stage, step, *more))
+    found = line_fit(limits, tmp_path / "cut off")
+    assert steps[0] == 5, "no step is taken twice"
+    if kept != "line.safetensors":  # between two renames the optimizers' memory is the only thing to be lost
+        assert torch.equal(found, whole)
+
+
 def test_full_memory_names_the_setting_to_lower(tmp_path: Path) -> None:
     def loss_of(number: int) -> tuple[torch.Tensor, dict[str, float]]:
         raise RuntimeError(
@@ -129,15 +158,15 @@ def test_full_memory_names_the_setting_to_lower(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weight, kept = torch.nn.Parameter(torch.ones(1)), stage(tmp_path, [])
-    kept.save({"weight": weight}, step=1, seconds=0.0, done=False)
+    kept.save({"weight": weight}, step=1, seconds=0.0, memory={})
 
-    def full(tensors: object, path: Path) -> None:
+    def full(tensors: object, path: Path, told: object) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(kept_stage, "save_file", full)
     with pytest.raises(SeeaheadError, match=r"cannot write words\.safetensors: No space left on device; free space"):
-        kept.save({"weight": weight * 2}, step=2, seconds=0.0, done=False)
+        kept.save({"weight": weight * 2}, step=2, seconds=0.0, memory={})
     assert not list(tmp_path.glob("*.partial"))
     assert kept.load({"weight": weight}).step == 1
 
@@ -161,6 +190,43 @@ def test_two_processes_learn_what_one_learns_from_both_their_batches(tmp_path: P
     together = load_file(tmp_path / "out" / "line.safetensors")["weight"]
     alone = line_fit(replace(LIMITS, minutes=math.inf), tmp_path / "alone", count=2)
     torch.testing.assert_close(together, alone)
+
+
+def test_what_one_process_alone_has_asked_is_learned_by_both(tmp_path: Path) -> None:
+    """A batch without images asks nothing of what reads images."""
+    script = tmp_path / "learn.py"
+    script.write_text(NOW_AND_THEN)
+    source = Path(loop.__file__).parents[2]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29732"]
+    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+    runs = {"together": launch, "alone": [sys.executable]}
+    for name, before in runs.items():
+        command = [*before, str(script), str(tmp_path / name), str(len(runs) if name == "alone" else 1)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    together, alone = (load_file(tmp_path / name / "line.safetensors") for name in runs)
+    for name, value in alone.items():
+        assert value.any()
+        torch.testing.assert_close(together[name], value)
+
+
+NOW_AND_THEN = """
+import sys
+from pathlib import Path
+import torch
+from seeahead.train.loop import fit
+from seeahead.train.stage import Limits, Stage
+
+parts = {name: torch.nn.Parameter(torch.zeros(size)) for name, size in (("words", 4), ("image", 3), ("last", 5))}
+limits = Limits(steps=5, batch_size=2, learning_rate=0.1, accumulate=int(sys.argv[2]))
+stage = Stage("line", Path(sys.argv[1]), limits, lambda line: None)
+
+def loss_of(number):
+    asked = [parts["words"], parts["last"], *([parts["image"]] if number % 2 else [])]
+    return sum(((part - number % 3 - 1) ** 2).mean() for part in asked), {}
+
+fit(stage, parts, loss_of)
+"""
 
 
 TWO_PROCESSES = """

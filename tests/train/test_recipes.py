@@ -114,6 +114,12 @@ def test_a_loss_that_teaches_nothing_is_refused(tmp_path, loss) -> None:
     assert "loss" in refused(read_drafter_recipe, tmp_path, changed("chat-cpu.toml", "stages", "loss", loss))
 
 
+@pytest.mark.parametrize("data", ['"conversations"', '["text", "answers"]'])
+def test_data_that_a_feature_drafter_would_not_learn_from_is_refused(tmp_path, data) -> None:
+    told = refused(read_drafter_recipe, tmp_path, changed("msd-cpu.toml", "stages", "data", data))
+    assert "msd learns from the target's own answers alone" in told
+
+
 NAMES = ['"../../esc"', '"a/b"', '"/etc/x"', '".."', '"."', '""', '" "', r'"a\\b"', '"a.b"', r'"a\u0000"', r'"a\n"']
 
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from seeahead.data.suite import BUNDLED as PICTURES
+from seeahead.drafters.language import runs
 from seeahead.executor import FEATURES, Want
 from seeahead.families import family_for
 from seeahead.prompt import make_prompt
@@ -71,6 +72,17 @@ def test_a_drafter_of_words_is_shown_images_without_their_markers(family, tmp_pa
         words = [token for token in inputs.token_ids[0].tolist() if token not in family.image_token_ids]
         assert [token for token in view if token >= 0] == words
     assert all(line.visual is None and SLOT not in line.ids for line in own.examples())
+
+
+def test_images_and_tiles_stay_apart_that_have_markers_between_them(family, tmp_path):
+    """As they do when it drafts."""
+    own, rows = written(family, tmp_path, [PICTURES / "cow.jpg"] * 2, visual_tokens=4)
+    for line, (*_, inputs) in zip(own.examples(2), rows, strict=True):
+        shown = runs(inputs.token_ids[0].tolist(), family.image_token_ids)
+        places = [place for tokens, start, is_image in shown if is_image for place in range(start, start + len(tokens))]
+        num = sum(place - 1 not in places for place in places)
+        assert num > 0
+        assert line.ids[: line.start].count(SLOT) == len(line.visual) == 2 * num
 
 
 @pytest.mark.parametrize(("every", "seeds"), [(0, [None] * 4), (1, [0, 1, 2, 3]), (2, [None, 1, None, 3])])

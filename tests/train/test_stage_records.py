@@ -38,7 +38,7 @@ OTHERS = {
 @pytest.mark.parametrize("told", OTHERS)
 def test_a_finished_stage_of_another_recipe_is_refused(tmp_path, told) -> None:
     weight = {"weight": torch.ones(3)}
-    stage(tmp_path).save(weight, 5, 1.0, True)
+    stage(tmp_path).save(weight, 5, 1.0)
     assert stage(tmp_path).record().done
     with pytest.raises(SeeaheadError, match=rf"words was finished in .* otherwise: .*{told}.*delete .*words\.json"):
         stage(tmp_path, *OTHERS[told]).load(weight)
@@ -47,7 +47,7 @@ def test_a_finished_stage_of_another_recipe_is_refused(tmp_path, told) -> None:
 def test_a_stage_under_way_goes_on_with_other_limits_but_with_nothing_else(tmp_path) -> None:
     """Whoever is told to lower the rate or the batch does that."""
     weight = {"weight": torch.ones(3)}
-    stage(tmp_path).save(weight, 3, 1.0, False)
+    stage(tmp_path).save(weight, 3, 1.0, {})
     lower = replace(LIMITS_OF_STAGE, learning_rate=0.01, batch_size=1, accumulate=2, steps=50)
     assert stage(tmp_path, changed(limits=lower)).load(weight).step == 3
     for told, (recipe, given) in OTHERS.items():
@@ -60,7 +60,7 @@ def test_a_stage_under_way_goes_on_with_other_limits_but_with_nothing_else(tmp_p
 
 def test_a_finished_stage_after_another_one_is_refused(tmp_path) -> None:
     weight, second = {"weight": torch.ones(3)}, replace(STAGE, name="more")
-    stage(tmp_path, replace(RECIPE, stages=(STAGE, second)), place=1).save(weight, 5, 1.0, True)
+    stage(tmp_path, replace(RECIPE, stages=(STAGE, second)), place=1).save(weight, 5, 1.0)
     other = replace(RECIPE, stages=(replace(STAGE, loss={"tvd++": 1.0}), second))
     with pytest.raises(SeeaheadError, match=r"more was finished in .* otherwise: another stages before"):
         stage(tmp_path, other, place=1).load(weight)
@@ -72,15 +72,15 @@ def test_a_finished_stage_after_another_one_is_refused(tmp_path) -> None:
 def test_a_damaged_checkpoint_is_one_line(tmp_path, written) -> None:
     weight = {"weight": torch.ones(3)}
     made = stage(tmp_path)
-    made.save(weight, 3, 1.0, False)
+    made.save(weight, 3, 1.0, {})
     made.weights.write_bytes(written)
     with pytest.raises(SeeaheadError, match=r"words\.safetensors is damaged; delete it"):
         made.load(weight)
-    made.save(weight, 3, 1.0, False)
+    made.save(weight, 3, 1.0, {})
     if written != b"{}":  # nothing was done yet
         made.state.write_bytes(written)
         with pytest.raises(SeeaheadError, match=r"words\.json"):
             made.load(weight)
-    made.save({"weight": torch.ones(4)}, 3, 1.0, False)
+    made.save({"weight": torch.ones(4)}, 3, 1.0, {})
     with pytest.raises(SeeaheadError, match="other tensors"):
         made.load(weight)

@@ -1,4 +1,4 @@
-"""Every drafter that is there, in one tree, as far as it pays.
+"""Several drafters in one tree, as far as it pays.
 
 Drafters that cost nothing propose first. Of the draft models the one that promises the most tokens a second leads: it
 grows the tree where that is likeliest to pay. Another is asked beside it, over the whole tree, where its own tokens
@@ -102,7 +102,9 @@ class AutoSpec(DrafterSpec):
     """`members`: drafters by name; by default all that were made for the target, and lookup."""
 
     kind = "auto"
-    members: Annotated[tuple[str, ...], Joined, Field(description="drafters, joined by +; else all there are")] = ()
+    members: Annotated[
+        tuple[str, ...], Joined, Field(description="drafters, joined by +; else lookup and the target's own")
+    ] = ()
     depth: Annotated[int, Field(ge=1, le=100, description="levels of a tree at most")] = 16
     width: Annotated[int, Field(ge=1, le=100, description="nodes expanded per level at most")] = 2
     num_nodes: Annotated[int, Field(ge=1, le=10_000, description="nodes of a tree at most")] = 32

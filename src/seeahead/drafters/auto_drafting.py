@@ -1,4 +1,4 @@
-"""One answer drafted by all there are: who leads, how far it pays, and what is learned of it.
+"""One answer drafted by all members: who leads, how far it pays, and what is learned of it.
 
 `auto.py` tells of the method.
 """

@@ -30,11 +30,14 @@ class DraftIds:
         context: DraftContext,
         unknown: int = 0,
         own_images: frozenset[int] = frozenset(),
+        *,
+        reads_all: bool = False,
     ) -> None:
         """`unknown`: where there is no vocabulary, the draft id read for target tokens of `num_draft_ids` and above:
         those that a target added to its own vocabulary, and the drafter has no embedding for. `own_images`: draft ids
-        that stand for images to the drafter's own model."""
-        self._vocabulary, self._vocab_size = vocabulary, context.vocab_size
+        that stand for images to the drafter's own model. `reads_all`: whether the drafter reads tokens that it cannot
+        draft; they have ids below 0."""
+        self._vocabulary, self._vocab_size, self._reads_all = vocabulary, context.vocab_size, reads_all
         self._num_draft_ids, self._unknown = num_draft_ids, unknown
         images = context.image_token_ids | (own_images if vocabulary is None else frozenset())
         # Image placeholders, and padding the target has no embedding for, must not be proposed.
@@ -58,16 +61,23 @@ class DraftIds:
     def to_draft(self, tokens: Sequence[int]) -> list[int]:
         """One draft id for each token, so that what is read stays as long as the answer."""
         if self._vocabulary is not None:
-            return self._vocabulary.to_draft(tokens)
+            found = self._vocabulary.to_draft(tokens)
+            if not self._reads_all:
+                return found
+            own = self._vocabulary.to_target(found)
+            return [draft if token == read else ~token for token, read, draft in zip(tokens, own, found, strict=True)]
         return [token if token < self._num_draft_ids else self._unknown for token in tokens]
 
     def known(self, tokens: Iterable[int]) -> frozenset[int]:
         """Draft ids of those of the target's `tokens` that have one."""
         pairs = [(token, self.to_draft([token])[0]) for token in tokens]
-        return frozenset(draft for token, draft in pairs if self.to_target([draft]) == [token])
+        return frozenset(draft for token, draft in pairs if draft >= 0 and self.to_target([draft]) == [token])
 
     def to_target(self, tokens: Sequence[int]) -> list[int]:
-        return list(tokens) if self._vocabulary is None else self._vocabulary.to_target(tokens)
+        if self._vocabulary is None:
+            return list(tokens)
+        found = iter(self._vocabulary.to_target([token for token in tokens if token >= 0]))
+        return [~token if token < 0 else next(found) for token in tokens]
 
 
 class DraftModel(Protocol):

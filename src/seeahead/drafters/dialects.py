@@ -194,7 +194,7 @@ def _layers(told: _Eagle, where: str, num_states: int, writer: str, target: Targ
     ids = told.eagle_aux_hidden_state_layer_ids
     if ids is None:
         return default_layers(target.num_layers)
-    if len(ids) != num_states or max(ids) >= target.num_layers:
+    if not ids or len(ids) != num_states or max(ids) >= target.num_layers:
         raise ModelError(
             f"{where}: {_IDS} is {shown_value(list(ids))}; allowed: as many as fc reads, {num_states}, of the target's "
             f"{target.num_layers} layers"

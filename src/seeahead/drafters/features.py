@@ -197,7 +197,8 @@ class FeatureModel:
         self._most_drafted = depth * drafter.limits.width
         self._longest = self._layer.limits.max_length
         vocabulary = drafter.vocabulary
-        self.ids = DraftIds(vocabulary, context.vocab_size if vocabulary is None else len(vocabulary), context)
+        size = context.vocab_size if vocabulary is None else len(vocabulary)
+        self.ids = DraftIds(vocabulary, size, context, reads_all=True)
         self._inputs = context.inputs
         self._prompt: tuple[Tensor, Tensor] | None = drafter.seen(context)
         self._states = [context.features]  # of positions whose successor is not read yet

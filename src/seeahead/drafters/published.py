@@ -137,7 +137,7 @@ class _Reader:
         sizes, width, told = self.entries["fc.weight"].shape, self.target_width, self.values.get("target_hidden_size")
         if len(sizes) != 2:  # which is told with all other shapes
             return NUM_STATES
-        is_usual = ids is None or len(ids) == NUM_STATES
+        is_usual = not ids or len(ids) == NUM_STATES
         if told not in (None, width) or sizes[1] % width or (is_usual and sizes[1] != NUM_STATES * width):
             raise ModelError(
                 f"{self.where}: made for features of width {shown_value(told or sizes[1] // NUM_STATES)}, the target "
@@ -191,6 +191,11 @@ class _Reader:
         queries = found.shape[0] if found is not None and found.shape else 2
         if queries < 2:
             raise ModelError(f"{self.where}: {name} has {queries} queries; allowed: 2 or more, the last for the whole")
+        if shape.hidden_size % shape.num_attention_heads:
+            raise ModelError(
+                f"{self.where}: num_attention_heads is {shape.num_attention_heads}; allowed: a divisor of hidden_size, "
+                f"{shape.hidden_size}, which its image adaptor shares among them"
+            )
         own = name.partition(".")[0]
         has_bias = self._says("qkv_bias") or self._has(f"{own}.k_proj.bias", f"{own}.v_proj.bias")
         return ViSpecNetwork(decoder, ImageAdaptor(queries, shape.num_attention_heads, shape.hidden_size, has_bias))

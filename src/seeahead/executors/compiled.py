@@ -77,7 +77,8 @@ class Graphs:
         if size not in self._compiled:
             # A prompt and a step without drafts are part of every answer; who drafts soon has trees of all sizes.
             always = {0} | self._sizes & {1}
-            self._compile(always if size in always else self._sizes - always)
+            wanted = always if size in always else self._sizes - always
+            self._compile(wanted - self._compiled.keys())
         return self._compiled[size]
 
     def _compile(self, sizes: Collection[int]) -> None:

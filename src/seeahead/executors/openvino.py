@@ -33,6 +33,8 @@ from seeahead.tree import ROOT
 
 _CONVERTED_FROM = {"bfloat16": (torch.bfloat16, torch.float32)}
 """Types of models by precision of a graph's weights; where nothing is said, float32."""
+_ROUNDS = 4
+"""Of measuring what passes of some sizes take: it is kept, and a machine is busy now and then."""
 
 
 class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
@@ -79,7 +81,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
     def _seconds(self, sizes: Sequence[int]) -> dict[int, float]:
         """Of passes over so many tokens, in the graph for any number: of the quickest, each after one like it."""
         slot, found = self.open(max(sizes)), dict.fromkeys(sizes, float("inf"))
-        for size in (*sizes, *sizes):
+        for size in _ROUNDS * tuple(sizes):
             for _ in range(2):
                 started = perf_counter()
                 self.forward([TreeInputs(slot, [0] * size, range(ROOT, size - 1))], NOTHING)

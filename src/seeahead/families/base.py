@@ -126,7 +126,8 @@ class Family(PromptEncoder):
         return int(self.text_config.hidden_size)
 
     def check_length(self, length: int) -> None:
-        """Dynamic factors of a longer prompt depend on the prompts before it: no answer could be had twice."""
+        """Dynamic factors of a longer prompt are those of its length in transformers only if nothing longer was read
+        before: what its own `generate` says could not be had twice."""
         border = min(self._dynamic, default=None)
         if border is not None and length >= border:
             raise InputError(

@@ -102,8 +102,11 @@ def _converted_from(precision: str) -> str:
 def as_converted(model: Any, choice: Choice) -> Any:
     """The model as OpenVINO takes it, where no type was named: one in 16 bits in those that the processor computes in,
     if there are any."""
-    is_kept = (choice.executor, choice.precision) != ("openvino", "auto") or model.dtype == torch.float32
-    return model if is_kept else model.to(DTYPES[_precision("auto")])
+    kind = DTYPES[_precision("auto")]
+    if (choice.executor, choice.precision) == ("openvino", "auto") and model.dtype not in (torch.float32, kind):
+        for weight in model.parameters():  # and no buffers: rotary frequencies stay in 32 bits
+            weight.data = weight.data.to(kind)
+    return model
 
 
 def _settled(choice: Choice, family: Family) -> str:
@@ -128,7 +131,8 @@ def put_executor(
         family.executor = _IN_TORCH[choice.executor](family)
         return
     if choice.executor == "auto" and not choice.precision:
-        for make in (kernels_executor, GraphsExecutor):
+        # A prompt that is read in one pass has masks there that grow with the square of its length.
+        for make in () if family.passes_alone else (kernels_executor, GraphsExecutor):
             if runs := _tried(family, make):
                 family.executor = runs
                 return

@@ -14,13 +14,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from seeahead.errors import InputError, SeeaheadError, counted
-from seeahead.train.stage import Limits, Stage, load_tensors, save_tensors
+from seeahead.train.stage import Limits, Stage, load_tensors
 
 Loss = tuple[Tensor, dict[str, float]]
 """What is minimised, and values beside it that are averaged in reports; "tokens" is summed."""
@@ -58,7 +59,9 @@ class Processes:
                 from accelerate import PartialState, utils  # type: ignore[import-untyped]
             except ImportError:
                 raise InputError("training in several processes needs accelerate; pip install accelerate") from None
-            self._state, self._utils = PartialState(cpu=not torch.accelerator.is_available()), utils
+            # The others wait while the first one has the target write answers, which may take days.
+            given: dict[str, Any] = {"cpu": not torch.accelerator.is_available(), "timeout": timedelta(days=100)}
+            self._state, self._utils = PartialState(**given), utils
             atexit.register(self._state.destroy_process_group)  # threads that still talk would abort the process
             self.number, self.index = self._state.num_processes, self._state.process_index
         self.is_first = self.index == 0  # it writes the files
@@ -79,8 +82,9 @@ class Processes:
 
     def average_gradients(self, parameters: Mapping[str, Tensor]) -> None:
         for parameter in parameters.values() if self._state else ():
-            if parameter.grad is not None:
-                parameter.grad = self._utils.reduce(parameter.grad, "mean")
+            # One that no batch of this process has asked, such as what reads images, others may have asked.
+            own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = self._utils.reduce(own, "mean")
 
 
 # ---- how weights move
@@ -227,8 +231,7 @@ def fit(
         step += 1
         logger.add(step, share, values)
         if time.monotonic() - saved > CHECKPOINT_SECONDS and processes.is_first:
-            save_tensors(optimizers.memory(step), stage.memory)
-            stage.save(parameters, step, time.monotonic() - start, False)
+            stage.save(parameters, step, time.monotonic() - start, optimizers.memory(step))
             saved = time.monotonic()
         if watch and time.monotonic() - watched > 60 * watch_minutes:
             stage.report(f"{stage.name}: held out: {watch()}")
@@ -236,7 +239,7 @@ def fit(
     logger.log(step, 1.0)
     optimizers.use_averages()
     if processes.is_first:
-        stage.save(parameters, step, time.monotonic() - start, True)
+        stage.save(parameters, step, time.monotonic() - start)
         stage.memory.unlink(missing_ok=True)
     stage.report(f"{stage.name}: finished after {counted(step, 'step')}")
 

@@ -127,6 +127,11 @@ class StageRecipe:
                 raise InputError(f"stage {self.name}: loss is {name!r}; allowed: {', '.join(allowed)}")
         if not any(self.loss.values()):
             raise InputError(f"stage {self.name}: every loss has weight 0; give one of {', '.join(allowed)} more")
+        if kind in FEATURE_KINDS and self.data != ("answers",):
+            raise InputError(
+                f"stage {self.name}: data is {', '.join(self.data)}; {kind} learns from the target's own answers "
+                'alone: give data = "answers"'
+            )
         if kind in FEATURE_KINDS and self.mixture == "ramp" and math.isfinite(self.limits.minutes):
             raise InputError(f"stage {self.name}: a ramp is laid over the steps of its stage; leave minutes out")
 

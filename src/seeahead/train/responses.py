@@ -167,7 +167,7 @@ class TargetResponses:
             rows.append({"view": view, **trace.row()})
         seconds = round(time.monotonic() - started, 2)
         if stored:
-            save_tensors(stored, path.with_suffix(".safetensors"))
+            save_tensors({path.with_suffix(".safetensors"): stored})
         lines = [json.dumps({"seconds": seconds, "is_sampled": is_sampled, **row}) for row in rows]
         write_text(path, "\n".join(lines) + "\n")
         pace = sum(len(row["ids"]) for row in rows) / max(seconds, 0.01)
@@ -180,7 +180,7 @@ class TargetResponses:
         view: list[int] = []
         kept = [embeddings[:0]]
         ids, images, num_visual = inputs.token_ids[0].tolist(), self.family.image_token_ids, self.settings.num_visual
-        for tokens, start, is_image in runs(ids, images, markers=self.settings.features):
+        for tokens, start, is_image in runs(ids, images, markers=True):  # which keep images beside one another apart
             if not is_image:
                 view += tokens
             elif num_visual is not None:

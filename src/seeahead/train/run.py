@@ -16,6 +16,7 @@ import torch
 
 from seeahead.api import load
 from seeahead.cache_folder import default_cache
+from seeahead.checked import shown_value
 from seeahead.data.conversations import Conversation, conversations_from
 from seeahead.data.corpora import check_text
 from seeahead.drafters.folder import Folder
@@ -89,6 +90,12 @@ def check(recipe: DrafterRecipe, conversations: Sequence[Conversation], start: P
     theirs, ours = folder.method, recipe.method
     if theirs != ours and not {theirs, ours} <= {"language", "vision"}:
         raise ModelError(f"'{start}' is {theirs}, which {ours} cannot start from; give another --start")
+    width, wanted = folder.values.get("hidden_size"), recipe.network.width
+    if ours == "vision" and width not in (None, wanted):
+        raise ModelError(
+            f"'{start}' is {shown_value(width)} wide, the recipe's adapter is made for {wanted}; give that width in "
+            "its [network], or another --start"
+        )
 
 
 def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:

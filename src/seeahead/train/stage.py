@@ -9,12 +9,12 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -114,12 +114,18 @@ class Stage:
         with torch.no_grad():
             for name, value in parameters.items():
                 value.copy_(saved[name])
-        return record
+        step = step_of(self.weights)
+        # Of what was cut off between the two the state is the older one, and the stage is not finished.
+        return record if step in (None, record.step) else replace(record, step=step, done=0)
 
-    def save(self, parameters: Mapping[str, Tensor], step: int, seconds: float, done: bool) -> None:
-        """Each file is written beside and renamed; the state, written last, is what counts."""
-        save_tensors(parameters, self.weights)
-        record = StageRecord(step, round(seconds, 1), int(done), dict(self.origin))
+    def save(
+        self, parameters: Mapping[str, Tensor], step: int, seconds: float, memory: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """`memory`: the optimizers', without which the stage is finished. Files are written beside, then renamed one
+        after the other; weights know their step, so none are taken for those of another one."""
+        parts = {self.weights: dict(parameters)} | ({} if memory is None else {self.memory: dict(memory)})
+        save_tensors(parts, {"step": str(step)})
+        record = StageRecord(step, round(seconds, 1), int(memory is None), dict(self.origin))
         write_text(self.state, json.dumps(asdict(record)))
 
 
@@ -131,16 +137,27 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise SeeaheadError(f"{path} is damaged; delete it to train this stage anew") from None
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Written beside and renamed. Raises SeeaheadError where there is no room."""
-    partial = path.with_suffix(".partial")
+def save_tensors(parts: Mapping[Path, Mapping[str, Tensor]], told: dict[str, str] | None = None) -> None:
+    """Files of tensors, each of which says what is `told`: all are written beside, then renamed. Raises SeeaheadError
+    where there is no room."""
+    beside = {path: path.with_suffix(".partial") for path in parts}
     try:
-        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, partial)
-        partial.replace(path)
+        for path, tensors in parts.items():
+            save_file({name: value.detach().contiguous() for name, value in tensors.items()}, beside[path], told)
+        for path, partial in beside.items():
+            partial.replace(path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        for partial in beside.values():
+            partial.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or error
         raise SeeaheadError(f"cannot write {path.name}: {reason}; free space there and start again") from None
+
+
+def step_of(path: Path) -> int | None:
+    """The step that a file of weights was saved at, if it says so."""
+    with safe_open(path, "pt") as opened:
+        told = (opened.metadata() or {}).get("step", "")
+    return int(told) if told.isdecimal() else None
 
 
 def differences(found: Mapping[str, Any], wanted: Origin, may_differ: frozenset[str] = frozenset()) -> str:
