@@ -106,7 +106,7 @@ def _short(temperature: float, methods: Sequence[Sample]) -> list[str]:
     if free is not None:
         lines.append(f"Without any weights, {_when(temperature)}: lookup, {_beside(free)}.")
     safe = [name(entry) for entry in methods if _extremes(entry)[0][1] >= 1]
-    lines.append(f"Never slower than plain in any scenario, {_when(temperature)}: {', '.join(safe) or 'none'}.")
+    lines.append(f"Decoding slower in no scenario, on average, {_when(temperature)}: {', '.join(safe) or 'none'}.")
     return lines
 
 

@@ -30,10 +30,9 @@ for line in sys.stdin:
     lists = [asked["questions"][number :: asked["clients"]] for number in range(asked["clients"])]
     def ask(client):
         if lists[client]:
-            question = lists[client].pop(0)
+            question, now = lists[client].pop(0), perf_counter()
             images = [openvino.Tensor(np.array(Image.open(path).convert("RGB"))[None]) for path in question["images"]]
             config = genai.GenerationConfig(max_new_tokens=question["max_tokens"], do_sample=False)
-            now = perf_counter()
             handle = pipe.add_request(client, question["text"], images, config)
             under_way[client] = {"handle": handle, "asked": now, "tokens": 0, "first": 0.0}
     for client in range(asked["clients"]):

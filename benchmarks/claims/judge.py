@@ -149,9 +149,10 @@ def _outcome(rule: Bound, figure: Figure, found: Interval) -> Outcome:
         return Outcome.UNDECIDED
     least = -math.inf if rule.at_least is None else rule.at_least - _ROUNDING
     most = math.inf if rule.at_most is None else rule.at_most + _ROUNDING
-    if least <= low and high <= most:
+    above = -math.inf if rule.above is None else rule.above
+    if least <= low and above < low and high <= most:
         return Outcome.HOLDS
-    return Outcome.FAILS if high < least or low > most else Outcome.UNDECIDED
+    return Outcome.FAILS if high < least or high <= above or low > most else Outcome.UNDECIDED
 
 
 def _text(rule: Bound, parts: Sequence[_Part]) -> str:

@@ -73,7 +73,7 @@ def in_words(rule: Bound) -> str:
     if rule.questions:
         subject += f" on {rule.questions}"
     form = ".0%" if rule.kind == "identical" else "g"
-    limits = (("at least", rule.at_least), ("at most", rule.at_most))
+    limits = (("above", rule.above), ("at least", rule.at_least), ("at most", rule.at_most))
     bounds = [f"{name} {limit:{form}}" for name, limit in limits if limit is not None]
     text = f"{_OVER[rule.over]}{subject} {' and '.join(bounds)}"
     if rule.is_ratio:

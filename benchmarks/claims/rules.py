@@ -70,6 +70,7 @@ class Bound(Entry):
 
     kind: Kind
     method: str
+    above: float | None = None  # a figure that equals it is not
     at_least: float | None = None
     at_most: float | None = None
     against: tuple[str, ...] = ()
@@ -87,8 +88,8 @@ class Bound(Entry):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if self.at_least is None and self.at_most is None:
-            raise ValueError("the rule has no bound; give at_least, at_most or both")
+        if self.above is None and self.at_least is None and self.at_most is None:
+            raise ValueError("the rule has no bound; give above, at_least or at_most")
         if FIGURES[self.kind].is_relative and not self.is_ratio:
             raise ValueError(f"'{self.kind}' says something only against another method; give against")
         if self.against_questions and self.over != "together":

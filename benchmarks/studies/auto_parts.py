@@ -263,7 +263,7 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
         f"{settings['questions']} questions in {settings['scenarios']} scenarios, greedy, on {settings['executor']}; "
         "every question goes to all in turn. Tokens a second over those of plain decoding, with the 95 % bootstrap "
         "interval over questions: of decoding for one question at a time, of whole answers for eight at once (a "
-        "scenario's, side by side in one batch).",
+        "scenario's, side by side in one batch; there the interval is over batches).",
         "",
         table("", headings, [_row(name, found["one"][name], found["eight"][name]) for name in found["one"]]),
         "",

@@ -32,7 +32,7 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
         f"{settings['num_questions']} questions of the demo suite, shared by 1 to 16 clients that stream over HTTP; "
         f"{settings['num_at_once']} requests share passes. Seconds are medians, and 95th percentiles in brackets; of a "
         "repeated load the median is shown. An answer is identical that says what its question gets alone, plain. A "
-        "peer is asked without HTTP.",
+        "peer is asked without HTTP, and computes in 16 bits.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         "|---:|---|" + "---:|" * (len(_COLUMNS) - 2),

@@ -63,10 +63,13 @@ def test_the_cost_of_tokens_between_measured_numbers_is_interpolated():
     assert [costs.ratio(k) for k in (1, 4, 6, 8, 20)] == pytest.approx([1.0, 1.0, 1.25, 1.5, 1.5])
 
 
-def test_decode_seconds_are_those_of_the_steps_or_what_follows_the_first_token():
+def test_decoding_is_all_after_the_first_token_whoever_decodes():
+    """Also what lies between steps; of tokens those that did not come at once with the first one."""
     ours, peer = RECORD.runs[0], Run(0, "peer", 0, 0.0, (1, 2, 3), "", 0.25, 1.0)
-    assert ours.totals.seconds == pytest.approx(0.045)
+    assert ours.totals.seconds == pytest.approx(0.05)
+    assert sum(step.seconds for step in ours.generation.steps) == pytest.approx(0.045)
     assert (peer.totals.seconds, peer.totals.tokens) == (0.75, 2)
+    assert replace(peer, num_first=2).totals.tokens == 1
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def run(asked, method, per_step, temperature=0.0, tokens=None):
         depth = 0 if method == "none" else 5
         steps.append(Step(emitted, origins, depth, depth, len(emitted) - 1, drafting, 0.1, seconds))
     generation = Generation(10, tokens[0], tuple(steps), "end", drafter=method)
-    return Run(asked, method, 0, temperature, tokens, "text", 0.1, 0.1 + 12 * seconds, 0, generation)
+    return Run(asked, method, 0, temperature, tokens, "text", 0.1, 0.1 + len(steps) * seconds, 0, generation)
 
 
 def record(drop=(), gaps=(), other=(), count=COUNT, changed=None):
@@ -118,6 +118,9 @@ def test_figures_and_their_intervals_are_those_of_the_report(method, temperature
          "2.000 = 2.00 / 1.00"),
         (tau("vision", against=("language", "none"), of="mean", questions="follow-ups", at_least=1), Outcome.HOLDS,
          "1.000 = 2.00 / 2.00"),
+        (tau("vision", against=("language", "none"), of="mean", questions="follow-ups", above=1), Outcome.FAILS,
+         "1.000 = 2.00 / 2.00"),
+        (tau("language", above=1.9, questions="captions"), Outcome.HOLDS, "2.00"),
         (tau("vision", questions="stories", against_questions="captions", at_most=0.7), Outcome.HOLDS,
          "0.333 = 1.00 / 3.00"),
         (tau("vision", over="every", at_least=1.5), Outcome.FAILS,

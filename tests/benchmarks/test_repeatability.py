@@ -37,4 +37,5 @@ def test_a_run_agrees_with_itself_and_not_with_one_in_which_drafting_took_thrice
 
 def slowed(run):
     steps = tuple(replace(step, seconds=3 * step.seconds) for step in run.generation.steps)
-    return replace(run, generation=replace(run.generation, steps=steps))
+    total = run.seconds_first + 3 * (run.seconds_total - run.seconds_first)
+    return replace(run, seconds_total=total, generation=replace(run.generation, steps=steps))

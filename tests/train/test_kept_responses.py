@@ -16,7 +16,7 @@ from seeahead.errors import InputError
 from seeahead.families import family_for
 from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import responses
-from seeahead.train.data import FILE_NAME, Dataset
+from seeahead.train.data import FILE_NAME, Dataset, origin_of_answers
 from seeahead.train.recipe import DrafterRecipe, GenerationSettings, Network, StageRecipe
 from seeahead.train.responses import batches_in, read_batch
 from seeahead.train.stage import Limits
@@ -251,3 +251,19 @@ def test_given_answers_that_are_too_long_are_left_out_and_counted(tmp_path) -> N
     assert told == [
         "given answers: 1 left out: 1 since question and answer are longer than the target's context of 96 tokens"
     ]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings", "kept"),
+    [
+        ("qwen2_vl", {"visual_tokens": 4}, True),
+        ("qwen2_vl", {"visual_tokens": None}, False),
+        ("qwen2_vl", {"visual_tokens": 4, "features": True}, False),
+        ("llava", {"visual_tokens": 4}, False),
+    ],
+)
+def test_answers_whose_views_had_no_markers_are_not_gone_on_with(model_type, settings, kept):
+    """Where a target has any, and they were left out of what is kept."""
+    recipe = replace(RECIPE, writing=replace(WRITING, **settings))
+    family = family_for(tiny_model(model_type), tiny_processor(model_type))
+    assert ("markers" in origin_of_answers(family, (), recipe)) is kept

@@ -222,7 +222,7 @@ limits = Limits(steps=5, batch_size=2, learning_rate=0.1, accumulate=int(sys.arg
 stage = Stage("line", Path(sys.argv[1]), limits, lambda line: None)
 
 def loss_of(number):
-    asked = [parts["words"], parts["last"], *([parts["image"]] if number % 2 else [])]
+    asked = [parts["words"], parts["last"], *([parts["image"]] if number % 4 == 1 else [])]
     return sum(((part - number % 3 - 1) ** 2).mean() for part in asked), {}
 
 fit(stage, parts, loss_of)

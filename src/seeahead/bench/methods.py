@@ -136,13 +136,15 @@ def peak_bytes(device: torch.device) -> int:
 
 
 class _Clock(BaseStreamer):
-    """Notes when the first answer token came; the prompt is put first."""
+    """Notes when the first answer token came, and how many with it; the prompt is put first."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.counts: list[int] = []
 
     def put(self, value: torch.Tensor) -> None:
         self.times.append(perf_counter())
+        self.counts.append(value.numel())
 
     def end(self) -> None:
         return
@@ -180,8 +182,8 @@ class Transformers(Method):
         total = perf_counter() - started
         answer = tuple(ids[0, prompt.token_ids.shape[1] :].tolist())
         text = family.tokenizer.decode(list(answer), skip_special_tokens=True)
-        first = clock.times[1] - started if len(clock.times) > 1 else total
-        return replace(place, token_ids=answer, text=text, seconds_first=first, seconds_total=total)
+        first, num = (clock.times[1] - started, clock.counts[1]) if len(clock.times) > 1 else (total, 1)
+        return replace(place, token_ids=answer, text=text, seconds_first=first, num_first=num, seconds_total=total)
 
 
 class TrimmedAssistant(LlamaForCausalLM):

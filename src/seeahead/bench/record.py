@@ -66,6 +66,7 @@ class Run(_Strict):
     ] = None
     error: str = ""
     pieces: tuple[tuple[str, Origin], ...] = ()  # the text as it arrived, and who proposed it
+    num_first: Count = 1  # tokens that came at once with the first one
     arrivals: Annotated[tuple[float, ...], Field(exclude=True)] = ()  # of each piece, seconds after the first
 
     @property
@@ -75,11 +76,13 @@ class Run(_Strict):
 
     @property
     def totals(self) -> Totals:
-        """Counts and seconds, of which every figure is made. Without steps, all after the first token is decoding."""
-        num, first, total = len(self.token_ids), self.seconds_first, self.seconds_total
+        """Counts and seconds, of which every figure is made. All after the first token is decoding, whoever decodes:
+        also what lies between steps, which an engine that reports none does not tell apart."""
+        first, total, seconds = self.seconds_first, self.seconds_total, self.seconds_total - self.seconds_first
         if self.generation is None:
-            return Totals(tokens=max(0, num - 1), seconds=total - first, all_tokens=num, total=total, first=first)
-        return replace(Totals.of(self.generation), total=total, first=first)
+            num = len(self.token_ids)
+            return Totals(max(0, num - self.num_first), seconds, num, total=total, first=first)
+        return replace(Totals.of(self.generation), seconds=seconds, total=total, first=first)
 
     @property
     def as_stored(self) -> Run:

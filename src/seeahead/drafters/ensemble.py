@@ -68,7 +68,8 @@ class EnsembleModel:
 
     def __init__(self, drafter: EnsembleDrafter, context: DraftContext, depth: int) -> None:
         device, joint = context.inputs.token_ids.device, drafter.vocabulary
-        self.ids = DraftIds(joint, context.vocab_size if joint is None else len(joint), context)
+        size = context.vocab_size if joint is None else len(joint)
+        self.ids = DraftIds(joint, size, context, reads_all=True)
         self._chosen = None if joint is None else joint.target_ids.to(device)
         self._models = [member.model(context, depth) for member in drafter.members]
         self.reads_trees = all(model.reads_trees for model in self._models)

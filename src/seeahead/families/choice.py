@@ -102,10 +102,13 @@ def _converted_from(precision: str) -> str:
 def as_converted(model: Any, choice: Choice) -> Any:
     """The model as OpenVINO takes it, where no type was named: one in 16 bits in those that the processor computes in,
     if there are any."""
-    kind = DTYPES[_precision("auto")]
-    if (choice.executor, choice.precision) == ("openvino", "auto") and model.dtype not in (torch.float32, kind):
-        for weight in model.parameters():  # and no buffers: rotary frequencies stay in 32 bits
-            weight.data = weight.data.to(kind)
+    is_kept = (choice.executor, choice.precision) != ("openvino", "auto") or model.dtype == torch.float32
+    if is_kept or model.dtype == (kind := DTYPES[_precision("auto")]):
+        return model
+    if getattr(model, "hf_quantizer", None) is not None:
+        raise ModelError("executor openvino converts no quantised checkpoint; use executor transformers")
+    for weight in model.parameters():  # and no buffers: rotary frequencies stay in 32 bits
+        weight.data = weight.data.to(kind)
     return model
 
 

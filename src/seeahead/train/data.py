@@ -218,6 +218,7 @@ def origin_of_answers(family: Family, conversations: Sequence[Conversation], rec
     """Minutes are left out: given more of them, the target goes on writing."""
     model = family.model
     template = getattr(family.processor, "chat_template", None) or getattr(family.tokenizer, "chat_template", None)
+    keeps_visual = recipe.writing.num_visual is not None and not recipe.writing.features
     asked = [[entry.messages, [_identity(image) for image in entry.images]] for entry in conversations]
     return {
         "target": type(model).__name__,
@@ -228,6 +229,8 @@ def origin_of_answers(family: Family, conversations: Sequence[Conversation], rec
         "seed": str(recipe.seed),
         **{name: str(value) for name, value in asdict(recipe.writing).items() if name != "minutes"},
         **({INNER: str(inner_layers(family))} if recipe.kind == "eagle3" else {}),
+        # Views that were kept without them have joined images that stand beside one another.
+        **({"markers": "kept"} if keeps_visual and len(family.image_token_ids) > 1 else {}),
     }
 
 

@@ -81,10 +81,14 @@ class Processes:
         return float(self._utils.broadcast(torch.tensor([share], device=self._state.device))[0])
 
     def average_gradients(self, parameters: Mapping[str, Tensor]) -> None:
-        for parameter in parameters.values() if self._state else ():
-            # One that no batch of this process has asked, such as what reads images, others may have asked.
-            own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad = self._utils.reduce(own, "mean")
+        if not self._state:
+            return
+        # One that no batch of this process has asked, such as what reads images, others may have; or nobody has.
+        has = torch.tensor([float(one.grad is not None) for one in parameters.values()], device=self._state.device)
+        for parameter, count in zip(parameters.values(), self._utils.reduce(has, "sum").tolist(), strict=True):
+            if count:
+                own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = self._utils.reduce(own, "mean")
 
 
 # ---- how weights move
