@@ -3,6 +3,7 @@
 import pytest
 
 from seeahead import bench
+from seeahead.bench import benchmark
 from seeahead.bench.harness import Watch
 from seeahead.bench.record import PLAIN
 from seeahead.bench.suites import Item, Suite
@@ -120,3 +121,20 @@ def test_the_package_names_its_doors_and_nothing_else():
     assert {name for name in bench.__all__ if getattr(bench, name) is not None} == set(bench.__all__)
     with pytest.raises(AttributeError):
         _ = bench.walk
+
+
+@pytest.mark.parametrize("changed", ["commit", "versions", "hardware"])
+def test_a_run_that_was_cut_off_goes_on_where_it_began_alone(tiny, tmp_path, monkeypatch, changed):
+    class CutOff(Watch):
+        def finish(self, run):
+            raise KeyboardInterrupt
+
+    given = {"temperatures": [0.0], "out": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(tiny, ["lookup"], SUITE, watch=CutOff(), **given)
+    here = benchmark.provenance()
+    with monkeypatch.context() as patch:
+        patch.setattr(benchmark, "provenance", lambda seed=None: here | {changed: "another"})
+        with pytest.raises(InputError, match=changed):
+            bench.run(tiny, ["lookup"], SUITE, **given)
+    assert bench.run(tiny, ["lookup"], SUITE, **given).record.runs
