@@ -247,8 +247,7 @@ def load(
 
         paths = ensure(progress=progress)
         own, target = paths.drafters, paths.target
-    if drafter is None:
-        drafter = "auto"
+    drafter = "auto" if drafter is None else drafter
     if isinstance(drafter, str | Path):
         drafter = spec_of(drafter, own)
     model, processor = target if isinstance(target, tuple) else load_model(target, choice.dtype, device)

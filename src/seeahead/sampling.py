@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
-from sys import float_info
 from typing import Any
 
 import numpy as np
@@ -51,6 +50,9 @@ class SamplingParams:
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 1e-6, 1e6
 """Beyond these, logits divided by the temperature leave what float32 can tell apart."""
 
+_MOST = 1e30
+"""Well within float32."""
+
 _CHECKS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     "temperature": (
         Real,
@@ -60,7 +62,7 @@ _CHECKS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     "top_k": (Integral, lambda value: value >= 0, "0 (off) or a whole number of tokens"),
     "top_p": (Real, lambda value: 0 < value <= 1, "a number above 0, at most 1"),
     "min_p": (Real, lambda value: 0 <= value < 1, "a number from 0 (off) to below 1"),
-    "repetition_penalty": (Real, lambda value: 0 < value <= float_info.max, "a number above 0 (1 is off)"),
+    "repetition_penalty": (Real, lambda value: 0 < value <= _MOST, "a number above 0, at most 1e+30 (1 is off)"),
     "seed": (Integral, lambda value: 0 <= value < 2**64, "a whole number from 0 to 2**64 - 1"),
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate, pairwise
 from time import perf_counter
 from typing import Any
@@ -73,15 +74,17 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         self._pages = Pages(shapes, size, np.uint16 if kind == "bf16" else np.float32)
         self._widths, self._spare = Widths(self.limits), list[int]()
         self._window = max(own.window for own in self._graphs.facts)
-        self._step = row_step(path.parent, self._seconds)
+        self._step = row_step(path.parent, partial(self._seconds, progress))
         self._sizes = fixed_sizes(path, self._step)
         self._graphs.fix(self._sizes)
         self._widths = Widths(self.limits)
 
-    def _seconds(self, sizes: Sequence[int]) -> dict[int, float]:
+    def _seconds(self, progress: Callable[[str, float], None] | None, sizes: Sequence[int]) -> dict[int, float]:
         """Of passes over so many tokens, in the graph for any number: of the quickest, each after one like it."""
         slot, found = self.open(max(sizes)), dict.fromkeys(sizes, float("inf"))
-        for size in _ROUNDS * tuple(sizes):
+        for number, size in enumerate(order := _ROUNDS * tuple(sizes)):
+            if progress is not None:
+                progress("measuring what passes take here, once", number / len(order))
             for _ in range(2):
                 started = perf_counter()
                 self.forward([TreeInputs(slot, [0] * size, range(ROOT, size - 1))], NOTHING)
