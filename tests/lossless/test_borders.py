@@ -39,6 +39,15 @@ def scaled(model_type, kind, longest=256):
     return tiny_model(model_type, max_position_embeddings=longest, rope_parameters=rope)
 
 
+def side_by_side(ask, number):
+    """Calls `ask` with 0, 1, … in a thread each, and waits for all."""
+    threads = [Thread(target=ask, args=(index,)) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def generate(model, inputs, num_tokens=24):
     mask = torch.ones_like(inputs.token_ids)
     output = model.generate(inputs.token_ids, attention_mask=mask, max_new_tokens=num_tokens, do_sample=False)
@@ -111,11 +120,7 @@ def test_two_answers_at_once_do_not_share_positions(model_type):
             if answer(family, prompts[number], LookupDrafter(min_match=1)).token_ids != alone[number]:
                 wrong.append(number)
 
-    threads = [Thread(target=ask, args=(number,)) for number in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(ask, 2)
     assert not wrong
 
 
@@ -200,11 +205,7 @@ def test_answers_of_several_threads_keep_their_keys(make):
             except Exception as error:  # noqa: BLE001 - of a thread, which nobody would see
                 wrong.append(error)
 
-    threads = [Thread(target=ask, args=(number,)) for number in range(len(prompts))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(ask, len(prompts))
     assert not wrong
 
 

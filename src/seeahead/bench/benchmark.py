@@ -143,7 +143,8 @@ class _Bench:
                 self._leave_out_images()
             methods = self._methods(plain, held)
             described = self._describe(methods)
-            made = {name: provenance()[name] for name in ("commit", "versions", "hardware")}
+            here = provenance()
+            made = {name: here[name] for name in ("commit", "versions", "hardware")}
             log.begin({"target": described, "methods": list(methods), **made})
             for share in warm_up(methods, self.plan.suite):
                 self.progress("warming up", share)
