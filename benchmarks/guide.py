@@ -12,7 +12,7 @@ from seeahead.bench.summary import Summary, ranked
 from seeahead.bench.words import times
 
 NEEDS: Mapping[str, str] = {
-    "auto": "nothing; more where drafters come with the model or are named",
+    "auto": "nothing; more where drafters are there for the model, or named",
     "lookup": "nothing",
     "language": "a small language model that speaks the target's tokens",
     "vision": "a compact VLM trained for the target",
@@ -23,9 +23,10 @@ NEEDS: Mapping[str, str] = {
 
 AUTO = """\
 **Name none.** Where no drafter is named, [`auto`](methods/auto.md) takes `lookup` (prompt lookup, n-grams of prompt and
-answer) and every drafter that comes with the model, puts what they propose into one tree, learns how often each is
-right while it answers, and drafts only as far as that pays on this machine. Drafters come with the demo model; those of
-any other you name once: `-d auto:members=FOLDER_OR_HUB_ID+lookup`, several joined by `+`.
+answer) and every drafter that is there for the model, puts what they propose into one tree, learns how often each is
+right while it answers, and drafts only as far as that pays on this machine. There are the demo's own; those that you
+[trained](training.md) here for your model; and [published ones](published-drafters.md) for its hub id, once you fetched
+them. `-d auto:members=FOLDER_OR_HUB_ID+lookup`, several joined by `+`, takes others.
 What follows is for those who want to know. [What the words mean](glossary.md).
 """
 

@@ -43,6 +43,7 @@ def _proofs_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seeahead.proven.proofs_folder", lambda: folder)
         patch.setattr("seeahead.executors.converted.default_cache", lambda: shared)
+        patch.setattr("seeahead.drafters.at_hand.default_cache", lambda: folder)
         # What is measured on a busy machine is another thing each time.
         patch.setattr("seeahead.executors.openvino.row_step", lambda folder, measure: 8)
         # Tests that want OpenVINO name it: the first use of a model converts it, which takes a while.

@@ -14,15 +14,15 @@ import torch
 from seeahead.checked import shown_value
 from seeahead.decode import run
 from seeahead.detokenize import Detokenizer
-from seeahead.drafters import bind, spec_of
+from seeahead.drafters import bind, made_for, made_for_model, spec_of
 from seeahead.drafters.pace import Pace
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
-from seeahead.errors import InputError, SeeaheadError
+from seeahead.errors import FaultError, InputError, ModelError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
 from seeahead.families.base import Family
-from seeahead.families.choice import as_converted, choose, put_executor
+from seeahead.families.choice import as_converted, choose, choose_for, put_executor
 from seeahead.families.loading import load_model
 from seeahead.generation_config import Prepared, check_settings, prepare
 from seeahead.images import ImageSources
@@ -125,15 +125,17 @@ class Engine:
     def _batch(self, requests: Iterable[Mapping[str, Any]], num_at_once: int) -> Iterator[tuple[int, Piece]]:
         answers: dict[Request, tuple[int, Answer]] = {}
         failed: list[tuple[int, Piece]] = []
-        self.prover.before_batch()
+        if num_at_once > 1:
+            self.prover.before_batch()
         engines: dict[Any, tuple[Any, Engine]] = {}  # so that requests with the same drafter share its passes
 
         def joining() -> Iterator[Request]:
             for number, asked in enumerate(requests):
                 try:
                     answer = self._joined(asked, engines)
-                except SeeaheadError as error:
-                    failed.append((number, Piece("", reply=Reply("", None, error=error))))
+                except Exception as error:  # noqa: BLE001 - the others go on, whatever it is
+                    fault = error if isinstance(error, SeeaheadError) else FaultError(error)
+                    failed.append((number, Piece("", reply=Reply("", None, error=fault))))
                     continue
                 answers[answer.request] = number, answer
                 yield answer.request
@@ -203,6 +205,7 @@ class Engine:
                 del settings["temperature"]
         # Whole numbers and numpy's are numbers here; transformers takes its own floats alone.
         settings |= {name: float(settings[name]) for name in ("temperature", "repetition_penalty") if name in settings}
+        settings |= {name: int(settings[name]) for name in ("top_k",) if name in settings}
         read = prepare if self.prover.follows else self.prover.known.prepare
         return read(self.family.model, inputs.token_ids, self.family.tokenizer, settings)
 
@@ -216,6 +219,20 @@ class Engine:
         special = self.family.tokenizer.get_added_vocab()
         ends = rule.end_tokens | {special[text] for text in stop if text in special}
         return replace(rule, end_tokens=ends, is_over=(*rule.is_over, holds_text(stop, to_text)))
+
+
+def _with_drafters(
+    target: str | Path | tuple[Any, Any], progress: Callable[[str, float], None] | None
+) -> tuple[Mapping[str, Path], str | Path | tuple[Any, Any]]:
+    """Folders of the drafters that are there for a target, by kind; and the target, the demo as its folder."""
+    if isinstance(target, tuple):
+        return made_for_model(target[0]), target
+    if str(target) != "demo":
+        return made_for(target), target
+    from seeahead.demo.build import ensure
+
+    paths = ensure(progress=progress)
+    return paths.drafters, paths.target
 
 
 def load(
@@ -232,25 +249,26 @@ def load(
     """An engine for a target: "demo" (built on first use), a hub id, a local folder, or a (model, processor) pair.
 
     `drafter`: a kind (`drafters.KINDS`), a folder or hub id (a smaller VLM of the target's tokenizer will do),
-    module:Class, or an object; by default auto: lookup and, for "demo", those made for it, in one tree. `executor` runs
-    the model: transformers, openvino (on a CPU; `dtype` may be int8 or int4), graphs, kernels, exact (16-bit answers
-    are plain decoding's too), or auto, the fastest of the others here (docs/executors.md). `chat_template` replaces
-    the checkpoint's own. `self_check`: a model that has not passed it here is proven on itself, in a few passes, before
-    any answer (docs/losslessness.md). `progress` is told (what is done, share). Raises ModelError or DrafterError.
+    module:Class, or an object; by default auto: lookup and those made for the target, in one tree: the demo's, those
+    trained here, and published ones that were fetched before (docs/choosing-a-drafter.md). `executor` runs the model:
+    transformers, openvino (on a CPU; `dtype` may be int8 or int4), graphs, kernels, exact (16-bit answers are plain
+    decoding's too), or auto, the fastest of the others here (docs/executors.md). `chat_template` replaces the
+    checkpoint's own. `self_check`: a model that has not passed it here is proven on itself, in a few passes, before any
+    answer (docs/losslessness.md). `progress` is told (what is done, share). Raises ModelError or DrafterError.
     """
     # What is cheap comes first, so that a wrong name is told before weights are read.
-    own: Mapping[str, Path] = {}
     is_given = isinstance(target, tuple)
-    choice = choose(executor, dtype, device, is_given=is_given)
-    if isinstance(target, str) and target == "demo":
-        from seeahead.demo.build import ensure
-
-        paths = ensure(progress=progress)
-        own, target = paths.drafters, paths.target
+    if not is_given and not isinstance(target, str | Path):
+        raise ModelError("the target is neither a name nor a pair; give a hub id, a folder, or (model, processor)")
+    if isinstance(target, tuple):
+        choice = choose_for(target[0], executor, dtype, str(device))
+    else:
+        choice = choose(executor, dtype, str(device), is_given=False)
+    own, target = _with_drafters(target, progress)
     drafter = "auto" if drafter is None else drafter
     if isinstance(drafter, str | Path):
         drafter = spec_of(drafter, own)
-    model, processor = target if isinstance(target, tuple) else load_model(target, choice.dtype, device)
+    model, processor = target if isinstance(target, tuple) else load_model(target, choice.dtype, str(device))
     model = model if is_given else as_converted(model, choice)
     family = family_for(model, processor)
     family.chat_template = chat_template

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from benchmarks import render
-from benchmarks.published_drafters import registry
 from seeahead.bench.record import write_record
+from seeahead.drafters.at_hand import PublishedTable
 from tests.bench.made_record import made_record
 from tests.drafters.head_folders import DIALECTS
 
@@ -22,7 +22,7 @@ def test_results_stand_between_the_markers():
         render.rendered(f"{render.BEGIN} only", block)
 
 
-PAGES = {render.CLAIMS, render.GLOSSARY, render.OPTIONS, render.PUBLISHED, render.INDEX}
+PAGES = {render.CLAIMS, render.GLOSSARY, render.OPTIONS, render.PUBLISHED, render.COMMANDS, render.INDEX}
 """Of tables that are no results, and the list of those."""
 
 
@@ -31,6 +31,7 @@ def test_every_record_gets_its_documents(tmp_path):
     (tmp_path / "docs").mkdir()
     for name in (render.README, render.GLOSSARY):
         (tmp_path / name).write_text(f"{render.BEGIN}\n{render.END}\n")
+    (tmp_path / render.COMMANDS).write_text("\n".join(render.OF_COMMANDS))
     assert set(render.fresh_documents(tmp_path)) == {"README.md", *PAGES}
     write_record(tmp_path / "results" / "bench-demo.json", made_record())
     write_record(tmp_path / "results" / "bench-x.json", made_record())
@@ -60,8 +61,10 @@ def test_every_stored_result_is_on_a_page_or_has_a_script_that_makes_it_again():
 
 
 def test_every_published_drafter_has_a_format_and_every_format_dialects_that_tests_know():
-    formats, rows = registry()
+    table = PublishedTable.read()
+    formats, rows = table.formats, table.drafters
     assert {row.format for row in rows} == formats.keys()
+    assert table.targets.keys() <= {row.target for row in rows}
     assert len({row.id for row in rows}) == len(rows)
     named = [name for one in formats.values() for name in one.dialects]
     assert sorted(named) == sorted(DIALECTS)

@@ -23,10 +23,11 @@ from seeahead.bench.peers.table import OTHERS, spelled
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
-from seeahead.drafters import MEMBERS, check_names
+from seeahead.drafters import MEMBERS, check_names, made_for
 from seeahead.errors import ImageError, InputError
 from seeahead.images import load_image
 from seeahead.provenance import check_writable, provenance
+from seeahead.sampling import SamplingParams
 
 RECORD, PAGE, PARTIAL = "bench.json", "bench.html", "bench.partial.jsonl"
 ASKING = "asking"
@@ -86,10 +87,11 @@ def run(
 
 def _drafters(named: Sequence[str] | None, target: str) -> list[str]:
     """Refuses what is no drafter before images are opened and a model is loaded."""
+    own = made_for(target)
     if named is None:
-        return ["lookup", *sorted(MEMBERS), "auto"] if target == "demo" else ["lookup", "auto"]
+        return ["lookup", *sorted(set(MEMBERS).intersection(own)), "auto"]
     specs = [spec for spec in named if spec != PLAIN]
-    check_names(specs, target)
+    check_names(specs, own)
     return specs
 
 
@@ -112,9 +114,11 @@ def _check(counts: Mapping[str, int | None], temperatures: Sequence[float], seed
             raise InputError(f"{name} is {value}; allowed is 1 or more")
     if not 0 <= seed < 2**64:
         raise InputError(f"seed is {seed}; allowed is a whole number from 0 to 2**64 - 1")
-    if 0 not in temperatures or min(temperatures) < 0:
+    for temperature in temperatures:
+        SamplingParams(temperature=temperature)
+    if 0 not in temperatures:
         found = ", ".join(f"{temperature:g}" for temperature in temperatures)
-        raise InputError(f"temperatures are {found}; 0 must be the lowest: exactness is measured on greedy answers")
+        raise InputError(f"temperatures are {found}; 0 must be among them: exactness is measured on greedy answers")
     if out is not None:
         try:
             for name in (RECORD, PAGE):

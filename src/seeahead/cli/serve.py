@@ -66,12 +66,12 @@ def run(args: argparse.Namespace) -> int:
     settings = _settings(args)
     with terminal.Progress() as report:
         from seeahead.api import load
-        from seeahead.drafters import check_names
+        from seeahead.drafters import check_names, made_for
         from seeahead.serve.app import create_app, owner_of
         from seeahead.serve.run import listening, serve
 
         first, *others = args.drafter or [defaults().drafter or None]
-        check_names(others, args.model)
+        check_names(others, made_for(args.model))
         address = listening(settings.host, settings.port)  # what is taken already is said before a model is loaded
         template = read_template(args.chat_template)
         engine = load(
@@ -105,6 +105,8 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
         keys += read_text(args.api_key_file, "give a file with one key a line", InputError).split()
         if not keys:
             raise InputError(f"{args.api_key_file} holds no key; write one a line")
+    if not all(key.isascii() and key.isprintable() for key in keys):
+        raise InputError("an API key has signs that no header carries; make one of letters, digits and signs of ASCII")
     return settings_from(
         model_name=args.served_model_name or Path(args.model).name or args.model,
         api_keys=tuple(keys),

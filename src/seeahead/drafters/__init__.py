@@ -44,11 +44,9 @@ _SPECS = {
     "auto": "auto:AutoSpec",
     "merged": "merged:MergedSpec",
 }
-NEEDS_MODEL = ("language", "vision", "tabed", "msd")
-"""Kinds that need weights made for the target."""
-
-MEMBERS = ("msd", "vision", "language")
+MEMBERS = ("msd", "head", "vision", "vlm", "language")
 """Kinds of drafters made for a target that `auto` has as members where they are there."""
+_OF_DEMO = ("msd", "vision", "language")
 
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 """module:Class, a spec of the user's own."""
@@ -64,10 +62,26 @@ def bind(drafter: str | Path | DrafterSpec | Drafter, target: Target, own: Mappi
     return drafter.bind(target) if isinstance(drafter, DrafterSpec) else drafter
 
 
-def check_names(names: Iterable[str], target: str) -> None:
-    """Raises as `spec_of` does for a name that names no drafter for `target`, before anything is built or loaded."""
+def check_names(names: Iterable[str], own: Mapping[str, Path]) -> None:
+    """Raises as `spec_of` does for a name that names no drafter, before anything is built or loaded."""
     for name in names:
-        spec_of(name, dict.fromkeys(NEEDS_MODEL, Path()) if target == "demo" else None)
+        spec_of(name, own)
+
+
+def made_for(target: str | Path) -> dict[str, Path]:
+    """Folders of the drafters that are there for a target, by kind; of the demo, which may not be built yet, the kinds
+    alone."""
+    from seeahead.drafters.at_hand import at_hand
+
+    return dict.fromkeys(_OF_DEMO, Path()) if target == "demo" else at_hand(target)
+
+
+def made_for_model(model: Any) -> dict[str, Path]:
+    """The same of a model that is an object, by the name that it was loaded by."""
+    from seeahead.drafters.at_hand import at_hand
+
+    name = getattr(model, "name_or_path", None)
+    return at_hand(name) if isinstance(name, str) and name else {}
 
 
 def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterSpec:

@@ -12,6 +12,7 @@ candidates are fixed, and the target's own token is followed (`verify.py`).
 from __future__ import annotations
 
 import atexit
+import logging
 import sys
 from collections.abc import Sequence
 from functools import reduce
@@ -28,11 +29,13 @@ from seeahead.drafters.pass_times import PassTimes
 from seeahead.drafters.spec import DrafterSpec, Joined
 from seeahead.drafters.tree_growth import best_number
 from seeahead.drafting import DraftContext, Drafter
-from seeahead.errors import DrafterError, SeeaheadError
+from seeahead.errors import DrafterError, ModelError, SeeaheadError
 from seeahead.executor import Want
 from seeahead.provenance import check_writable
 from seeahead.target import Target
 from seeahead.tree import Draft
+
+_log = logging.getLogger(__name__)
 
 
 class AutoDrafter:
@@ -117,8 +120,14 @@ class AutoSpec(DrafterSpec):
         members: dict[str, Drafter] = {}
         experience = Experience(PassTimes(target.executor))
         for text in names:
-            spec = spec_of(text, self.own)
-            member = spec.bind(target)
+            try:
+                spec = spec_of(text, self.own)
+                member = spec.bind(target)
+            except (DrafterError, ModelError) as error:
+                if self.members:
+                    raise
+                _log.warning("auto goes on without %s: %s", text, error)  # nobody asked for it
+                continue
             name = member.name if member.name not in members else text
             if name in members:
                 raise DrafterError(f"drafter '{text}' is a member twice; name each once")

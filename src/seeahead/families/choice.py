@@ -82,6 +82,19 @@ def choose(executor: str, dtype: str | torch.dtype, device: str, *, is_given: bo
     return Choice("openvino", precision, "auto" if is_given else _converted_from(precision))
 
 
+def choose_for(model: Any, executor: str, dtype: str | torch.dtype, device: str) -> Choice:
+    """The same for a model that is an object of the user's. Raises ModelError also where it would have to become
+    another one: of another type, or elsewhere."""
+    place, kind = getattr(model, "device", None), getattr(model, "dtype", None)
+    lies_on = place.type if isinstance(place, torch.device) and place.type in ("cpu", "cuda") else "auto"
+    choice = choose(executor, dtype, lies_on if device == "auto" else device, is_given=True)
+    if not choice.precision and dtype != "auto" and pick_dtype(dtype) != kind:
+        raise ModelError(f"the model that was given is in {kind}, not in {dtype}; leave dtype out, or convert it first")
+    if device != "auto" and pick_device(device).type != lies_on:
+        raise ModelError(f"the model that was given is on {place}, not on {device}; leave device out, or move it there")
+    return choice
+
+
 def _precision(dtype: str | torch.dtype) -> str:
     """Of weights; `auto` is 16 bits on a processor that computes in these, else 32."""
     if dtype == "auto":
@@ -168,6 +181,8 @@ def _tried(family: Family, make: Callable[[Family], ModelExecutor]) -> ModelExec
 
 
 def _pays(family: Family) -> bool:
+    if getattr(family.model, "hf_quantizer", None) is not None:
+        return False
     number = sum(weight.numel() for weight in family.model.get_decoder().parameters())
     is_known = family.dtype in (torch.float32, torch.bfloat16)
     return is_known and number >= _LEAST and _SHARE * family.dtype.itemsize * number <= memory_bytes()

@@ -135,9 +135,10 @@ def borders_of(config: Any) -> tuple[list[int], list[int]]:
     """
     found: dict[Any, list[int]] = {"longrope": [], "dynamic": []}
     for rope in ropes_of(config):
-        stated = getattr(config, "original_max_position_embeddings", None)
-        original = rope.get("original_max_position_embeddings") or stated or config.max_position_embeddings
-        found.get(rope.get("rope_type"), []).append(int(original))
+        if (kind := rope.get("rope_type")) in found:
+            stated = getattr(config, "original_max_position_embeddings", None)
+            original = rope.get("original_max_position_embeddings") or stated or config.max_position_embeddings
+            found[kind].append(int(original))
     return found["longrope"], found["dynamic"]
 
 

@@ -14,7 +14,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from seeahead.checked import exists, is_folder, read_json, shown_value
-from seeahead.compat import set_attention, tied_weights
+from seeahead.compat import set_attention, takes_images, tied_weights
 from seeahead.errors import ModelError, escaped, shown
 from seeahead.executors.fuse import memory_bytes
 from seeahead.families import check_loadable
@@ -30,9 +30,11 @@ def pick_device(device: str) -> torch.device:
     """`auto` is CUDA where there is one, else the CPU. Raises ModelError for a device this machine lacks."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cpu" or (device.partition(":")[0] == "cuda" and torch.cuda.is_available()):
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
+    if device in known:
         return torch.device(device)
-    available = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+    available = ", ".join(known)
     raise ModelError(f"device '{device}' is not available here; available: {available} (or auto)")
 
 
@@ -61,7 +63,7 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
     # a model that has no other; but up to 5.17 it takes sdpa for Gemma2 too, which forgets to cap the scores.
     has_caps = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
     set_attention(config, "eager" if has_caps else None)
-    sees = getattr(config, "vision_config", None) is not None
+    sees = takes_images(config.model_type, has_tower=getattr(config, "vision_config", None) is not None)
     auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
     with _quiet(is_local=is_local):
         model, report = _call(
@@ -80,7 +82,7 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
     chosen = pick_device(device)
     if dtype == "auto" and chosen.type == "cpu" and _is_faster_in_32_bits(model):
         model = model.float()
-    return model.to(chosen), processor
+    return _call(source, model.to, chosen), processor
 
 
 def split_revision(source: str | Path) -> tuple[str | Path, str]:
@@ -124,6 +126,8 @@ def _is_faster_in_32_bits(model: Any) -> bool:
     """On a processor without products in 16 bits a pass over a tree takes several times as long in these; float32 holds
     the same weights exactly, where twice their size is at most a quarter of the memory."""
     if model.dtype not in (torch.bfloat16, torch.float16) or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    if getattr(model, "hf_quantizer", None) is not None:  # its weights have types of their own
         return False
     weights = sum(weight.numel() for weight in model.parameters())
     return bool(16 * weights <= memory_bytes())

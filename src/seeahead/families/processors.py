@@ -23,10 +23,12 @@ from seeahead.families import class_of
 def processor_class(model_type: str) -> Any:
     """The class whose `from_pretrained` gives a processor for texts and images."""
     theirs = processor_type(class_of(model_type).processor_type or model_type)
-    takes_videos = "video_processor" in inspect.signature(theirs.__init__).parameters
+    # Processors pass their parts on by their places; one with others in between is made as it is.
+    takes_videos = tuple(inspect.signature(theirs.__init__).parameters)[: len(_ORDER)] == _ORDER
     return _images_only(theirs) if takes_videos else theirs
 
 
+_ORDER = ("self", "image_processor", "tokenizer", "video_processor")
 _PARTS = {"self", "image_processor", "tokenizer"}
 
 

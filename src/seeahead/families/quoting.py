@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -43,7 +43,7 @@ class SpecialTokens:
         special |= {*words, *tokenizer.all_special_tokens, *(name for name in names if name in added)}
         spellings = {name for name in special if name.strip()}
         longest_first = sorted(spellings, key=lambda name: (-len(name), name))
-        self.pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self.pattern = re.compile(_one_of(longest_first))
         self.tokens = {name: added[name] for name in longest_first if name in added}
         self._copies: dict[int, Any] = {}
 
@@ -155,6 +155,25 @@ class LiteralTokenizer:
             if token in self._never and not is_added:
                 raise InputError(self._special.impossible(self._whole))
         return encoding
+
+
+def _one_of(words: Iterable[str]) -> str:
+    """A pattern for the longest of `words` that stands at a place. By their letters, as a tree: of a thousand that
+    begin alike, one after the other would be tried wherever that beginning stands."""
+    tree: dict[str, Any] = {}
+    for word in words:
+        node = tree
+        for letter in word:
+            node = node.setdefault(letter, {})
+        node[""] = {}  # a word ends here
+
+    def written(node: Mapping[str, Any]) -> str:
+        ways = [re.escape(letter) + written(below) for letter, below in node.items() if letter]
+        if len(ways) == 1 and "" not in node:
+            return ways[0]
+        return f"(?:{'|'.join(ways)}){'?' * ('' in node)}" if ways else ""
+
+    return written(tree) or "(?!)"
 
 
 def _marks_turns(name: str, turns: str) -> bool:

@@ -19,7 +19,10 @@ PLAIN = "{% for message in messages %}{% if not loop.first %}{{ '\n' }}{% endif 
 Render = Callable[[list[dict[str, Any]]], str]
 
 _PROBE = "quince"
-_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RuntimeError, TemplateError)
+_ERRORS = (
+    *(ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RuntimeError, TemplateError),
+    *(ImportError, OSError, AssertionError),
+)
 """What templates and processors raise for prompts and settings that they are not made for."""
 
 

@@ -19,8 +19,9 @@ from seeahead.cache_folder import default_cache
 from seeahead.checked import shown_value
 from seeahead.data.conversations import Conversation, conversations_from
 from seeahead.data.corpora import check_text
+from seeahead.drafters.at_hand import remember
 from seeahead.drafters.folder import Folder
-from seeahead.errors import InputError, ModelError
+from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.families.loading import pick_device, pick_dtype
 from seeahead.provenance import provenance, write_json
 from seeahead.train.data import Dataset, exchanges_of
@@ -73,7 +74,14 @@ def train_drafter(
     # On a GPU the target writes by a loop of its own (`together.py`), which graphs would only take memory from.
     executor = "auto" if place.type == "cpu" else "transformers"
     family = load(target, drafter="none", dtype=dtype, device=str(place), executor=executor).family
-    return train(Dataset(read, family, conversations, answers or out / "answers", report, texts), out, start)
+    folder = train(Dataset(read, family, conversations, answers or out / "answers", report, texts), out, start)
+    if Processes().is_first and target != "demo":
+        try:
+            remember(target, folder)
+            report(f"auto drafts with it from now on where {target} is loaded here, as long as its folder stays")
+        except (OSError, SeeaheadError) as error:
+            report(f"auto will not find it by itself, since that cannot be kept: {error}; name it with -d")
+    return folder
 
 
 def check(recipe: DrafterRecipe, conversations: Sequence[Conversation], start: Path | None) -> None:

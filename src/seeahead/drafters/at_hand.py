@@ -1,0 +1,116 @@
+"""Drafters that this machine has for a target: those trained here, and published ones that were fetched before.
+
+What is known by the target's name alone, so that a name is checked before any weights are read; a drafter's own folder
+says whether it fits. Nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from huggingface_hub import try_to_load_from_cache
+
+from seeahead.cache_folder import default_cache
+from seeahead.checked import AS_TUPLE, checked, is_folder, matching, read_json, several
+from seeahead.drafters.folder import Folder
+from seeahead.drafters.formats import weight_files
+from seeahead.errors import ModelError, SeeaheadError
+from seeahead.provenance import write_json
+
+PUBLISHED = Path(__file__).with_name("published.toml")
+_TEXT = matching(r"\S", "a text")
+
+
+@dataclass(frozen=True)
+class Format:
+    """`dialects`: those in which tests compare tiny checkpoints with an independent reading; `told` in their place.
+    `is_read`: whether a drafter of it can be loaded."""
+
+    title: Annotated[str, _TEXT]
+    dialects: Annotated[tuple[str, ...], AS_TUPLE, several("names", 0)] = ()
+    told: str = ""
+    is_read: bool = True
+
+
+@dataclass(frozen=True)
+class PublishedDrafter:
+    """One row; `licence` is empty where none was seen."""
+
+    target: Annotated[str, _TEXT]
+    id: Annotated[str, matching(r"^[\w.-]+/[\w.-]+$", "owner/name")]
+    format: str
+    licence: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """Hub ids of targets by what they are called, formats by name, and the drafters."""
+
+    targets: dict[str, str]
+    formats: dict[str, Format]
+    drafters: tuple[PublishedDrafter, ...]
+
+    @classmethod
+    def read(cls) -> PublishedTable:
+        given = tomllib.loads(PUBLISHED.read_text("utf-8"))
+        formats = {name: checked(Format, row, name) for name, row in given["formats"].items()}
+        rows = tuple(checked(PublishedDrafter, row, str(row["id"])) for row in given["drafters"])
+        return cls(given["targets"], formats, rows)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A drafter's folder, and the target it was trained for."""
+
+    target: Annotated[str, _TEXT]
+    folder: Annotated[str, _TEXT]
+
+
+def at_hand(target: str | Path) -> dict[str, Path]:
+    """Folders of the drafters for a target (a folder or a hub id), by kind. Of each the one trained last, else the
+    first published one of the table."""
+    found: dict[str, Path] = {}
+    for folder in (*_trained_for(target), *_fetched_for(target)):
+        with suppress(SeeaheadError):  # it was moved, or is no drafter's any more
+            found.setdefault(Folder.read(folder).kind, folder)
+    return found
+
+
+def remember(target: str, folder: Path) -> None:
+    """A drafter that was trained here: `at_hand` finds it as long as its folder stays."""
+    record = _Trained(_name_of(target), str(folder.absolute()))
+    write_json(_place(record.target) / f"{Folder.read(folder).kind}.json", asdict(record))
+
+
+def _trained_for(target: str | Path) -> Iterator[Path]:
+    with suppress(SeeaheadError, OSError):  # no home folder
+        for path in sorted(_place(_name_of(target)).glob("*.json")):
+            with suppress(SeeaheadError):  # damaged: the next training writes it again
+                yield Path(checked(_Trained, read_json(path, "train it again", ModelError), path.name).folder)
+
+
+def _fetched_for(target: str | Path) -> Iterator[Path]:
+    """What the hub's cache has, as it is."""
+    name, table = str(target).partition("@")[0], PublishedTable.read()
+    titles = {title for title, hub_id in table.targets.items() if hub_id == name}
+    for row in table.drafters:
+        if row.target in titles and table.formats[row.format].is_read:
+            config = try_to_load_from_cache(row.id, "config.json")
+            if isinstance(config, str) and weight_files(Path(config).parent)[0].is_file():
+                yield Path(config).parent
+
+
+def _place(name: str) -> Path:
+    return default_cache() / "drafters" / hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def _name_of(target: str | Path) -> str:
+    """A folder by where it is, a hub id as it is."""
+    return str(Path(target).resolve()) if is_folder(target) else str(target)
