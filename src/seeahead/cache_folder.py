@@ -17,7 +17,7 @@ def default_cache() -> Path:
     if _chosen is not None:
         return _chosen
     named = Path(os.path.expandvars("$XDG_CACHE_HOME"))  # stays as it is where nothing is set
-    return (named if named.is_absolute() else _home() / ".cache") / "seeahead"
+    return (named if named.is_absolute() else home() / ".cache") / "seeahead"
 
 
 @contextmanager
@@ -25,14 +25,22 @@ def kept_in(folder: Path | None) -> Iterator[None]:
     """Keep things in `folder`, for the whole process and as long as it is entered; None changes nothing."""
     global _chosen
     before = _chosen
-    _chosen = before if folder is None else folder.expanduser().absolute()
+    _chosen = before if folder is None else _expanded(folder).absolute()
     try:
         yield
     finally:
         _chosen = before
 
 
-def _home() -> Path:
+def _expanded(folder: Path) -> Path:
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise ModelError(f"the folder '{folder}' to keep things in is not known: {error}; give a path") from None
+
+
+def home() -> Path:
+    """Raises ModelError where no home folder is known."""
     try:
         if os.path.expandvars("$HOME"):
             return Path.home()

@@ -162,6 +162,16 @@ def decoder_types() -> frozenset[str]:
     return texts | frozenset(auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
 
 
+def takes_images(model_type: str, *, has_tower: bool) -> bool:
+    """Whether models of a type are loaded with what reads images; `has_tower`: whether a config has one, which decides
+    where transformers knows the type both ways, or not at all."""
+    from transformers.models.auto import modeling_auto as auto
+
+    maps = (auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    in_images, in_texts = (model_type in names for names in maps)
+    return has_tower if in_images == in_texts else in_images
+
+
 def known_types() -> frozenset[str]:
     from transformers.models.auto import configuration_auto
 

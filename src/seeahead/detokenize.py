@@ -59,9 +59,12 @@ class Detokenizer:
         if longer.endswith("\ufffd") and not is_end:
             return False
         self._waiting += longer[len(self._known) :]
-        del self._newest[: self._num_known]
+        new = self._newest[self._num_known :]
+        if text := self.to_text(new):
+            self._newest, self._known = new, text
+        else:  # hidden tokens: what follows is spelled by what is before them
+            self._known = longer
         self._num_known = len(self._newest)
-        self._known = self.to_text(self._newest)
         return True
 
     def _without_begun_stop(self) -> str:

@@ -58,6 +58,7 @@ def command_line(argv: list[str]) -> list[str]:
 def publishable(argument: str) -> str:
     """Words without paths of this machine and names of its users, and not endless."""
     shown = _PATH.sub(lambda match: _short_path(match.group()), _USER_IN_URL.sub("", argument))
+    shown = shown.encode("utf-8", "backslashreplace").decode()  # a name of bytes that are no text
     return shown if len(shown) <= _MAX_ARGUMENT_LENGTH else shown[:_MAX_ARGUMENT_LENGTH] + "…"
 
 

@@ -78,17 +78,29 @@ def test_captions_and_science_questions_become_questions_with_answers(tmp_path):
 
 
 def test_by_the_hub_name_images_come_decoded(monkeypatch):
-    said = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
-    rows = [
-        {"image": Image.new("L", (4, 4)), "conversations": said},
-        {"image": "a name is of no use.jpg", "conversations": said},
-    ]
+    rows = [{"image": Image.new("L", (4, 4)), "answer": ["A cat."]}]
     asked = []
     fake = SimpleNamespace(load_dataset=lambda *names, **settings: asked.append((names, settings)) or rows)
     monkeypatch.setitem(sys.modules, "datasets", fake)
-    (found,) = load("llava-instruct", None)
-    assert asked == [(("liuhaotian/LLaVA-Instruct-150K",), {"split": "train", "streaming": True})]
+    (found,) = load("coco-captions", None)
+    assert asked == [(("lmms-lab/COCO-Caption2017",), {"split": "val", "streaming": True})]
     assert found.images[0].mode == "RGB"
+    rows.append({"image": "no image", "answer": ["A dog."]})
+    with pytest.raises(InputError, match=r"cannot read row 2 of lmms-lab/.*; get it yourself and say coco-captions=FO"):
+        list(load("coco-captions", None))
+    for name in ("llava-instruct", "llava-mix665k"):
+        with pytest.raises(InputError, match=f"names images that lie elsewhere; get them too, and say {name}=FOLDER"):
+            list(load(name, None))
+
+
+@pytest.mark.parametrize(("year", "image"), [(2014, "COCO_train2014_000000000007.jpg"), (2017, "000000000007.jpg")])
+def test_captions_of_both_years_find_their_images(year, image, tmp_path):
+    rows = {"annotations": [{"image_id": 7, "caption": "A cat."}]}
+    write(tmp_path / f"captions_train{year}.json", rows)
+    (tmp_path / f"train{year}").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / f"train{year}" / image)
+    (found,) = load("coco-captions", tmp_path)
+    assert [path.name for path in found.images] == [image]
 
 
 def test_what_is_wrong_is_said(tmp_path, monkeypatch):

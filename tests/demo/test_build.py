@@ -172,15 +172,19 @@ def test_the_folder_of_a_killed_build_goes_at_the_next_start_and_that_of_a_livin
 def test_folders_of_other_builds_go_when_nobody_uses_them_and_others_are_left_alone(cache, counted):  # noqa: F811
     build.ensure(cache)
     whole = json.dumps({"files": {"x": "1"}})
-    for name in ("demo-000000000000", "demo-111111111111", "demo-222222222222", "packages", "demo-mine", "models"):
+    own = {"demo-000000000000", "download-photos", "demo-download.partial-photos00", "packages", "demo-mine", "models"}
+    for name in (*own, "demo-111111111111", "demo-222222222222"):
         (cache / name).mkdir()
         (cache / name / "x").write_text("x")
+        os.utime(cache / name, (time.time() - 8 * 86400,) * 2)
+    (cache / "demo-download.partial-empty000").mkdir()
+    os.utime(cache / "demo-download.partial-empty000", (time.time() - 8 * 86400,) * 2)
     (cache / "demo-111111111111" / "manifest.json").write_text(whole)
     (cache / "demo-222222222222" / "manifest.json").write_text(whole)
     os.utime(cache / "demo-222222222222" / "manifest.json", (time.time() - 8 * 86400,) * 2)
     build.ensure(cache)
     left = {path.name for path in cache.iterdir()}
-    assert left == {build.demo_folder(cache).name, "demo-111111111111", "packages", "demo-mine", "models"}
+    assert left == {build.demo_folder(cache).name, "demo-111111111111", *own}
 
 
 @pytest.mark.parametrize(

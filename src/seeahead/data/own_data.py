@@ -35,7 +35,8 @@ def load_own(path: Path, *, count: int | None, seed: int, max_new_tokens: int) -
     file = _questions_at(path)
     items = _from_images(path, max_new_tokens) if file is None else read_items(file, max_new_tokens)
     chosen = sampled(items, lambda item: item.scenario, count, f"{seed} bench own data")
-    return Suite(path.stem, f"own data: {path.name}", tuple(chosen))
+    named = path if path.name else path.resolve()
+    return Suite(named.stem, f"own data: {named.name}", tuple(chosen))
 
 
 def _questions_at(path: Path) -> Path | None:

@@ -52,7 +52,14 @@ def fetch(package: Package, cache: Path) -> Path:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _unpack(archive, partial)
+    if archive.suffix == ".deb" and shutil.which("dpkg-deb") is None:
+        raise InputError(f"{archive.name} needs dpkg-deb to unpack; install it, or unpack the file into {folder}")
+    try:
+        _unpack(archive, partial)
+    except (OSError, subprocess.CalledProcessError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise InputError(
+            f"{archive.name} cannot be unpacked: {error}; free space there, or delete the file and try again"
+        ) from None
     partial.rename(folder)
     return folder
 
@@ -123,7 +130,5 @@ def _unpack(archive: Path, folder: Path) -> None:
     elif archive.suffix == ".tgz":
         with tarfile.open(archive) as bundle:
             bundle.extractall(folder, filter="data")
-    elif shutil.which("dpkg-deb") is None:
-        raise InputError(f"{archive.name} needs dpkg-deb to unpack; install it or unpack the file into {folder}")
     else:
-        subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
+        subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True, stderr=subprocess.DEVNULL)

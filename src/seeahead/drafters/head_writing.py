@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from seeahead.drafters.feature_decoder import FeatureDecoder
@@ -20,6 +19,7 @@ from seeahead.drafters.formats import SPECFORGE, SPECULATORS
 from seeahead.drafters.head_networks import ViSpecNetwork
 from seeahead.drafters.head_tensors import Layout
 from seeahead.executors.checkpoint import WEIGHTS
+from seeahead.executors.tensor_files import write_tensors
 from seeahead.provenance import write_json
 
 LONGEST = 8192
@@ -93,7 +93,7 @@ def write_files(files: Files, folder: Path, dtype: torch.dtype = torch.bfloat16)
     tensors, values = files
     folder.mkdir(parents=True, exist_ok=True)
     kept = {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
-    save_file({name: value.contiguous() for name, value in kept.items()}, folder / WEIGHTS, {"format": "pt"})
+    write_tensors({folder / WEIGHTS: kept}, {"format": "pt"})
     write_json(folder / "config.json", values)
 
 

@@ -27,7 +27,7 @@ class LookupDrafter(DrafterSpec, Member):
     """Serves every target: it proposes the target's own ids."""
 
     kind = "lookup"
-    name: str = Field(default="lookup", alias="as")
+    name: str = Field(default="lookup", alias="as", description="what reports call it")
     max_match: Annotated[int, Field(ge=1, le=1000, description="longest run of tokens looked up")] = 8
     min_match: Annotated[int, Field(ge=1, le=1000, description="shortest run of tokens looked up")] = 2
     depth: Annotated[int, Field(ge=1, le=1000, description="tokens per continuation")] = 8

@@ -15,7 +15,6 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seeahead.checked import whole
@@ -25,7 +24,7 @@ from seeahead.drafters.language import LanguageDrafter, LanguageModel, LanguageS
 from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError, ModelError
 from seeahead.executor import Want
-from seeahead.executors.tensor_files import read_tensors
+from seeahead.executors.tensor_files import read_tensors, write_tensors
 from seeahead.target import Target
 
 
@@ -87,7 +86,7 @@ def pooled(visual: Tensor, num_tokens: int) -> Tensor:
 
 
 def save_adapter(adapter: ImageAdapter, folder: Path) -> None:
-    save_file({name: value.contiguous() for name, value in adapter.state_dict().items()}, folder / ADAPTER)
+    write_tensors({folder / ADAPTER: adapter.state_dict()})
 
 
 def load_adapter(folder: Path, config: AdapterConfig, dtype: torch.dtype, device: torch.device) -> ImageAdapter:

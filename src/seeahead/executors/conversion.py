@@ -34,6 +34,8 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
     """
     import openvino
 
+    if getattr(model, "hf_quantizer", None) is not None:
+        raise _refused(model, "its checkpoint is quantised")
     if model.dtype != torch.float32:  # what is converted computes in 32 bits; how it runs is for who compiles it
         model = copy.deepcopy(model).float()
     decoder = model.get_decoder()

@@ -1,4 +1,4 @@
-"""Files of tensors that anybody may have written: checked before a tensor is read, and never run.
+"""Files of tensors that anybody may have written: checked before a tensor is read, and never run; written whole.
 
 safetensors files say what they hold in their heads. Files of `torch.save` go through torch's restricted loader alone,
 mapped and not read, and must be a flat table of tensors.
@@ -14,11 +14,12 @@ from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import Parameter
 
 from seeahead.checked import placed
-from seeahead.errors import ModelError, shown
+from seeahead.errors import ModelError, SeeaheadError, shown
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 WHOLE = ("I64", "I32", "I16", "U16", "U32")
@@ -39,6 +40,23 @@ _KINDS = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+
+
+def write_tensors(parts: Mapping[Path, Mapping[str, Tensor]], told: dict[str, str] | None = None) -> None:
+    """Files of tensors, each of which says what is `told`: all are written beside, then renamed. Raises SeeaheadError
+    where there is no room."""
+    beside = {path: path.with_suffix(".partial") for path in parts}
+    try:
+        for path, tensors in parts.items():
+            save_file({name: value.detach().contiguous() for name, value in tensors.items()}, beside[path], told)
+        for path, partial in beside.items():
+            partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SeeaheadError(f"cannot write {path.name}: {reason}; free space there and start again") from None
+    finally:
+        for partial in beside.values():
+            partial.unlink(missing_ok=True)
 
 
 class Entry(NamedTuple):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from seeahead.drafters.feature_decoder import FeatureDecoder, FeatureLayer, Form, Rotation
@@ -34,6 +33,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError
 from seeahead.executors.checkpoint import unfuse
 from seeahead.executors.llama import LlamaShape
+from seeahead.executors.tensor_files import write_tensors
 from seeahead.families.base import Family
 from seeahead.target import Target
 from seeahead.train.data import inner_layers
@@ -137,7 +137,7 @@ def saved(learner: Learner, target: Target, folder: Path) -> None:
     told = {"target_vocab_size": target.vocab_size, "unknown_draft_id": vocabulary.unknown}
     write_files((tensors, {**values, **told, KEY: ours}), folder)
     if "d2t" not in tensors:
-        save_file({"d2t": vocabulary.offsets()}, folder / VOCABULARY_FILE)
+        write_tensors({folder / VOCABULARY_FILE: {"d2t": vocabulary.offsets()}})
 
 
 def to_train(folder: Path, family: Family) -> Learner:

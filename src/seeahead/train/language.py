@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -17,8 +18,9 @@ from seeahead.drafters.language import shape_of
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, load_adapter, save_adapter
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.errors import ModelError, escaped
+from seeahead.errors import ModelError, SeeaheadError, escaped
 from seeahead.executors.checkpoint import read_language
+from seeahead.executors.tensor_files import write_tensors
 from seeahead.target import Target
 from seeahead.train.data import Dataset, Kinds, Objective
 from seeahead.train.examples import Batch, Example, Sampler, collate, in_rounds
@@ -61,9 +63,16 @@ class DrafterNetwork(nn.Module):
         if self.adapter is not None:
             setattr(config, IMAGE_ADAPTER, self.adapter.config.to_json())
             save_adapter(self.adapter.to(torch.bfloat16), folder)
-        self.language.bfloat16().save_pretrained(folder)
-        (folder / "generation_config.json").unlink(missing_ok=True)
-        save_file({"d2t": self.vocabulary.offsets()}, folder / VOCABULARY_FILE)
+        try:
+            with TemporaryDirectory(dir=folder) as beside:
+                self.language.bfloat16().save_pretrained(beside)
+                for path in Path(beside).iterdir():
+                    if path.name != "generation_config.json":
+                        path.replace(folder / path.name)
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise SeeaheadError(f"cannot write {folder.name}: {reason}; free space there and start again") from None
+        write_tensors({folder / VOCABULARY_FILE: {"d2t": self.vocabulary.offsets()}})
         self.float()
 
 

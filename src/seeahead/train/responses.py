@@ -28,6 +28,7 @@ from seeahead.drafters.language import runs
 from seeahead.drafters.vision import pooled
 from seeahead.errors import InputError, counted, escaped
 from seeahead.executor import FEATURES, ModelInputs
+from seeahead.executors.tensor_files import write_tensors
 from seeahead.families.base import Family
 from seeahead.prompt import Prompt
 from seeahead.provenance import write_text
@@ -36,7 +37,7 @@ from seeahead.train.examples import MARK, SLOT, Example
 from seeahead.train.generation import written_by
 from seeahead.train.loop import room_for
 from seeahead.train.recipe import GenerationSettings
-from seeahead.train.stage import Report, save_tensors
+from seeahead.train.stage import Report
 
 _BATCH = re.compile(r"\d{5,}\.jsonl")
 _WINDOW = 8
@@ -167,7 +168,7 @@ class TargetResponses:
             rows.append({"view": view, **trace.row()})
         seconds = round(time.monotonic() - started, 2)
         if stored:
-            save_tensors({path.with_suffix(".safetensors"): stored})
+            write_tensors({path.with_suffix(".safetensors"): stored})
         lines = [json.dumps({"seconds": seconds, "is_sampled": is_sampled, **row}) for row in rows]
         write_text(path, "\n".join(lines) + "\n")
         pace = sum(len(row["ids"]) for row in rows) / max(seconds, 0.01)

@@ -15,11 +15,12 @@ from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from seeahead.checked import checked, read_json, real, several, whole
 from seeahead.errors import SeeaheadError, escaped
+from seeahead.executors.tensor_files import write_tensors
 from seeahead.provenance import write_text
 
 Report = Callable[[str], None]
@@ -124,7 +125,7 @@ class Stage:
         """`memory`: the optimizers', without which the stage is finished. Files are written beside, then renamed one
         after the other; weights know their step, so none are taken for those of another one."""
         parts = {self.weights: dict(parameters)} | ({} if memory is None else {self.memory: dict(memory)})
-        save_tensors(parts, {"step": str(step)})
+        write_tensors(parts, {"step": str(step)})
         record = StageRecord(step, round(seconds, 1), int(memory is None), dict(self.origin))
         write_text(self.state, json.dumps(asdict(record)))
 
@@ -135,22 +136,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError):
         raise SeeaheadError(f"{path} is damaged; delete it to train this stage anew") from None
-
-
-def save_tensors(parts: Mapping[Path, Mapping[str, Tensor]], told: dict[str, str] | None = None) -> None:
-    """Files of tensors, each of which says what is `told`: all are written beside, then renamed. Raises SeeaheadError
-    where there is no room."""
-    beside = {path: path.with_suffix(".partial") for path in parts}
-    try:
-        for path, tensors in parts.items():
-            save_file({name: value.detach().contiguous() for name, value in tensors.items()}, beside[path], told)
-        for path, partial in beside.items():
-            partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        for partial in beside.values():
-            partial.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or error
-        raise SeeaheadError(f"cannot write {path.name}: {reason}; free space there and start again") from None
 
 
 def step_of(path: Path) -> int | None:
