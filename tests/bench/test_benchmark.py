@@ -106,7 +106,7 @@ def test_progress_goes_from_loading_to_the_last_answer(result, told):
     ("given", "says"),
     [
         ({"repeats": 0}, "repeats is 0; allowed is 1 or more"),
-        ({"temperatures": [0.7]}, "temperatures are 0.7; 0 must be the lowest"),
+        ({"temperatures": [0.7]}, "temperatures are 0.7; 0 must be among them"),
         ({"peers": ["sglang"]}, "no peer 'sglang'"),
         ({"suite": "chartq"}, "did you mean chartqa"),
     ],

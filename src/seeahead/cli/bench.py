@@ -46,9 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--set-up-peers", action="store_true", help="install the engines of --peers (all, or those it names), and end")
     add("--temperature", type=float, action="append", metavar="T", help="repeat it for several (default: 0 and 1)")
-    add("--repeats", type=int, default=1, metavar="N", help="how often every question is asked (default: 1)")
-    add("--max-new-tokens", type=int, default=128, metavar="N", help="for your own questions (default: 128)")
-    add("--seed", type=int, default=0, metavar="S", help="of the sample of questions, their order, and sampled answers")
+    add("--repeats", type=int, metavar="N", help="how often every question is asked (default: 1)")
+    add("--max-new-tokens", type=int, metavar="N", help="for your own questions (default: 128)")
+    seed = "of the sample of questions, their order, and sampled answers (default: 0)"
+    add("--seed", type=int, metavar="S", help=seed)
     add(
         "--growth",
         nargs="*",
@@ -63,11 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.set_up_peers:
+        _refuse(args, ("growth", *_OF_QUESTIONS), "--set-up-peers installs engines, and ends")
         return _set_up_peers(args.model, args.peers or ())
-    if args.data is not None and args.suite is not None:
-        raise InputError(f"--suite {args.suite} and --data {args.data} are both questions; give one of them")
     if args.growth is not None:
+        _refuse(args, ("peers", *_OF_QUESTIONS), "--growth measures passes, and asks no questions")
         return _growth(args)
+    for name in ("suite", "folder") if args.data is not None else ():
+        if getattr(args, name) is not None:
+            raise InputError(f"--data {args.data} says what is asked; leave --{name} out")
     from seeahead import bench
     from seeahead.bench.benchmark import ASKING, PAGE, RECORD
     from seeahead.bench.harness import MEASURING, Watch
@@ -80,9 +84,12 @@ def run(args: argparse.Namespace) -> int:
             if len(reasons) > _MOST_NAMED:
                 streams.note(f"{len(reasons) - _MOST_NAMED} more are left out for images that cannot be read")
 
-    if args.quick:
-        args.repeats, args.count = 1, QUICK_COUNT if args.count is None else args.count
+    if args.quick and args.count is None:
+        args.count = QUICK_COUNT
     taken = ("peers", "repeats", "count", "folder", "max_new_tokens", "seed", "dtype", "device", "executor")
+    given = {name: getattr(args, name) for name in taken}
+    # What is left out is what `bench.run` takes for it.
+    given = {name: value for name, value in given.items() if value is not None}
     with terminal.Progress(timed=(MEASURING, ASKING)) as report:
         result = bench.run(
             args.model,
@@ -92,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             out=args.output,
             progress=report,
             watch=Notes(),
-            **{name: getattr(args, name) for name in taken},
+            **given,
         )
     if args.json:
         streams.print_json(result.record.to_json())
@@ -112,12 +119,22 @@ def _set_up_peers(target: str, names: Sequence[str]) -> int:
     return 0
 
 
+_OF_QUESTIONS = (
+    *("suite", "data", "folder", "count", "drafter"),
+    *("temperature", "repeats", "max_new_tokens", "seed"),
+)
+
+
+def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """Raises InputError for what was given and would have no effect."""
+    for name in names:
+        if getattr(args, name) is not None:
+            raise InputError(f"{why}; leave --{name.replace('_', '-')} out")
+
+
 def _growth(args: argparse.Namespace) -> int:
     from seeahead.bench import growth, growth_page
 
-    for name in ("suite", "data", "folder", "count", "drafter", "peers", "temperature"):
-        if getattr(args, name) is not None:
-            raise InputError(f"--growth measures passes, and asks no questions; leave --{name} out")
     own = defaults()
     for name, known in (("executor", own.executor), ("dtype", own.dtype)):
         if getattr(args, name) != (known or "auto"):

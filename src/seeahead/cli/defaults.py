@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
+from seeahead.cache_folder import home
 from seeahead.checked import checked, matching, placed, read_text
-from seeahead.errors import InputError
+from seeahead.errors import InputError, ModelError
 
 _Text = Annotated[str, matching(r"^[^\x00]{1,4096}$", "a text in quotes")]
 
@@ -48,7 +49,10 @@ def _of_file() -> Defaults:
     if named := os.environ.get("SEEAHEAD_CONFIG"):
         path = Path(named)
     else:
-        above = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
+        try:
+            above = Path(os.environ.get("XDG_CONFIG_HOME") or home() / ".config")
+        except ModelError:  # no home folder
+            return Defaults()
         path = above / "seeahead" / "config.toml"
         if not path.is_file():
             return Defaults()

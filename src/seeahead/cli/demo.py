@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     about = ABOUT if args.model == "demo" else ""
     # The demo model is small enough to run where drafts change no token at all.
     is_open = args.model == "demo" and args.dtype == args.executor == "auto"
-    with terminal.Progress(timed=(ASKING,)) as report, ExitStack() as stack:
+    # A board draws the asking itself: a bar beside it would be drawn over.
+    with terminal.Progress(timed=(ASKING,) if args.json else ()) as report, ExitStack() as stack:
         board = Watch() if args.json else stack.enter_context(closing(Board(console, report.stop, about)))
         result = bench.run(
             args.model,

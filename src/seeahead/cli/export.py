@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from seeahead.errors import InputError
+
 FORMS = {
     "eagle3": "EAGLE-3 as SpecForge writes it, for vLLM and SGLang",
     "speculators": "EAGLE-3 in the form of speculators, for vLLM",
@@ -30,5 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from seeahead.export import export
 
+    if args.model and args.form != "speculators":
+        raise InputError(f"the form {args.form} names no target; leave --model out")
     print(export(args.drafter, args.form, args.output, args.model))
     return 0

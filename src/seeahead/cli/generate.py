@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--caption", **several, metavar="TEXT", help="of each image, for drafters that read one")
     add("--allow-urls", action="store_true", help="images may also be web addresses")
     add_target(
-        parser, "a kind (`seeahead info`), a folder, or a hub id; default: auto, lookup and what comes with the model"
+        parser, "a kind (`seeahead info`), a folder, or a hub id; default: auto, lookup and what is there for the model"
     )
     add("--max-new-tokens", type=int, metavar="N", help="end the answer after N tokens")
     for name, (kind, letter, told) in _SAMPLING.items():
@@ -64,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if (args.prompt in (None, "-")) + args.image.count("-") > 1 or ("-" in args.image and sys.stdin is None):
         raise InputError("stdin can be read once: for the prompt or for one image; give the others as words and files")
+    if "-" in args.image and sys.stdin.isatty():
+        raise InputError("no image was given on stdin; pipe one in, or give a file")
     text, settings = read_prompt(args.prompt), read_settings(args)
     with terminal.Progress() as report:
         from seeahead.api import load

@@ -8,7 +8,6 @@ from time import monotonic
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -54,7 +53,7 @@ class Board(Watch):
         self._texts = {method: Text() for method in self._methods}
         images = f" · {', '.join(Path(name).name for name in question.images)}" if question.images else ""
         title = f"{self._number}/{self._total} {question.scenario}{images}"
-        self._console.print(Rule(escape(title), align="left", style="dim"))
+        self._console.print(Rule(Text(title), align="left", style="dim"))
         self._console.print(Text(streams.printable(question.text), style="bold"))
         if terminal.is_live(self._console):
             # Drawn by hand, between steps: a drawing thread would take time from the model.

@@ -28,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
     from seeahead.bench.record import read_record
     from seeahead.bench.summary import summarize
 
+    if not args.record.name:
+        raise InputError(f"'{args.record}' is a folder; give the JSON file that seeahead bench wrote")
     written = args.output or [args.record.with_suffix(".html")]
     # What cannot be written, and two texts in one file, are refused before anything is read.
     taken = {os.path.realpath(args.record): "the record"}

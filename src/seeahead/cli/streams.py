@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import unicodedata
 import warnings
 from contextlib import suppress
 from enum import Enum
@@ -24,6 +25,8 @@ _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
 """Read by the libraries when they are imported."""
+_TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Kinds of signs that set the direction of what follows."""
 _THREADS = {"GOMP_SPINCOUNT": "20000"}
 """Turns that a thread of torch waits busily after a product. By default these are as long as a pass of OpenVINO, whose
 threads then share the processor with it; between products of torch pass fewer than so many."""
@@ -116,5 +119,12 @@ def print_json(value: object) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` without control characters: what a model or a server says must not steer the terminal."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd" for sign in text)
+    """`text` without what steers a terminal or turns the direction of its lines; what a model or a server says must
+    not. Joiners and spaces of other scripts stay, and signs that this Python does not know yet."""
+    return "".join("\ufffd" if _steers(sign) else sign for sign in text)
+
+
+def _steers(sign: str) -> bool:
+    if sign.isascii():
+        return not (sign.isprintable() or sign in "\n\t")
+    return unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(sign) in _TURNS

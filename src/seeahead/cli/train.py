@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("no folder given for the results; add --output FOLDER")
     if args.recipe is None:
         raise InputError("no recipe given; add --recipe FILE, such as recipes/drafters/own-pictures.toml")
+    if args.answers is not None:
+        check_folder(args.answers, "--answers")
     with training_log(args.output) as report:
         from seeahead.train.run import train_drafter
 
@@ -55,23 +57,32 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def check_folder(path: Path, option: str) -> None:
+    """Raises InputError where `path` cannot become a folder."""
+    for place in (path, *path.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise InputError(f"'{path}' cannot be a folder, since a file is there; give another {option}")
+            return
+
+
 @contextmanager
 def training_log(out: Path) -> Iterator[Callable[[str], None]]:
-    """Lines go to `out`/train.log and to stderr. What the disk refuses is one line that says how to go on."""
-    try:
+    """Lines go to `out`/train.log, which the first one makes, and to stderr. What the disk refuses is one line that
+    says how to go on."""
+    check_folder(out, "--output")
+
+    def report(line: str) -> None:
+        stamped = f"{time.strftime('%H:%M:%S')} {line}"
         out.mkdir(parents=True, exist_ok=True)
         with (out / "train.log").open("a", encoding="utf-8") as log:
+            print(stamped, file=log)
+        streams.say(stamped)
 
-            def report(line: str) -> None:
-                stamped = f"{time.strftime('%H:%M:%S')} {line}"
-                print(stamped, file=log, flush=True)
-                streams.say(stamped)
-
-            yield report
+    try:
+        yield report
     except BrokenPipeError:  # nobody reads on
         raise
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"'{out}' cannot be a folder, since a file is there; give another --output") from None
     except OSError as error:  # a full disk, a folder that must not be written
         where = Path(error.filename).name if isinstance(error.filename, str) else out.name
         raise InputError(f"{where}: {error.strerror or error}; once that is mended the same command goes on") from None
