@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 import seeahead
 from seeahead.api import Engine
-from seeahead.errors import InputError, LengthError, SeeaheadError, shown
+from seeahead.errors import DrafterError, InputError, LengthError, SeeaheadError, shown
 from seeahead.executor import ModelInputs
 from seeahead.images import MAX_BYTES
 from seeahead.prompt import Prompt
@@ -53,8 +53,12 @@ _HEADERS = {
 def owner_of(engine: Engine, others: Sequence[str], settings: ServeSettings) -> Owner:
     """An owner of `engine` that offers the drafters `others` as well, and lookup, which needs nothing."""
     names = [*others, *(["lookup"] if engine.drafter.name != "lookup" and "lookup" not in others else [])]
-    engines = [engine, *(engine.with_drafter(name) for name in names)]
-    return Owner(engine, {one.drafter.name: one for one in engines}, settings)
+    engines: dict[str, Engine] = {}
+    for one in (engine, *(engine.with_drafter(name) for name in names)):
+        if (name := one.drafter.name) in engines:
+            raise DrafterError(f"two drafters are called {shown(name)}; name one apart, as in -d DRAFTER:as=mine")
+        engines[name] = one
+    return Owner(engine, engines, settings)
 
 
 def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
@@ -149,6 +153,8 @@ class _Server:
                 raise ApiError(400, f"{name} is {number}; at most {limit} are allowed here", param=name)
         given = {**body.settings(), "max_new_tokens": most}
         drafting, is_chat = body.drafting, isinstance(body, ChatBody)
+        with _about("speculative"):
+            self.owner.engine_of(drafting.drafter)
         seeds = [None if body.seed is None else (body.seed + index) % 2**63 for index in range(body.num_choices)]
         options = drafting.drafter, drafting.num_nodes, body.num_logprobs, drafting.details
         wanted = [Asked({**given, "seed": seed}, *options) for seed in seeds]
@@ -251,6 +257,7 @@ class _Server:
         assert isinstance(error, HTTPException)
         told = {404: f"there is no {shown(request.scope['path'])} here", 405: f"{request.method} is not done here"}
         message = told.get(error.status_code, str(error.detail))
+        self.metrics.refused(error.status_code)
         return ApiError(error.status_code, message, headers=dict(error.headers or {})).response()
 
     async def fail(self, request: Request, error: Exception) -> Response:

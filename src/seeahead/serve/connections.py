@@ -43,6 +43,14 @@ class Connection(H11Protocol):
         super().data_received(data)
         self._time()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()  # which begins with a request that came behind this one
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.conn.their_state is h11.SEND_BODY:
+            self._time()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._time()

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from seeahead.errors import LengthError, ModelError, SeeaheadError
+from seeahead.errors import DrafterError, LengthError, ModelError, SeeaheadError
 from seeahead.serve.ticket import BusyError, GoneError
 
 Headers = dict[str, str] | None
@@ -44,7 +44,8 @@ class ApiError(Exception):
         if isinstance(error, GoneError):
             return cls(499, str(error), code="gone")  # nobody reads it; the status is that of the counters
         code = "context_length_exceeded" if isinstance(error, LengthError) else None
-        return cls(500 if isinstance(error, ModelError) else 400, str(error), code=code, param=param)
+        is_ours = isinstance(error, ModelError | DrafterError)
+        return cls(500 if is_ours else 400, str(error), code=code, param=param)
 
     @classmethod
     def late(cls) -> ApiError:

@@ -178,12 +178,16 @@ class Owner:
                 self._waiting += tickets
                 self._changed.notify()
 
-    def _made(self, asked: Asked, inputs: ModelInputs, loop: asyncio.AbstractEventLoop) -> Ticket:
+    def engine_of(self, drafter: str | None) -> Engine:
+        """With the drafter of that name; None: the default one. Raises InputError for a name that is not here."""
         engines = {"auto": self.engine, **self._engines}
-        if asked.drafter is not None and asked.drafter not in engines:
-            raise InputError(f"there is no drafter {shown(asked.drafter)} here; allowed are {', '.join(engines)}")
+        if drafter is not None and drafter not in engines:
+            raise InputError(f"there is no drafter {shown(drafter)} here; allowed are {', '.join(engines)}")
+        return self.engine if drafter is None else engines[drafter]
+
+    def _made(self, asked: Asked, inputs: ModelInputs, loop: asyncio.AbstractEventLoop) -> Ticket:
+        engine = self.engine_of(asked.drafter)
         with self.encoding:
-            engine = self.engine if asked.drafter is None else engines[asked.drafter]
             answer = engine.answer({**asked.settings, "prompt": inputs})
         request, number = answer.request, asked.num_logprobs
         watcher = None if number is None else Watcher(self.engine.family.tokenizer, answer.detokenizer.to_text, number)

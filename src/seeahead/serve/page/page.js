@@ -1,7 +1,7 @@
 // The conversation: what was said so far, what is to be sent, and what runs.
 
 import { answer, imageOf, served } from "/page/stream.js";
-import { AnswerView, button, closeTip, counted, isTipOpen, made, question, thumbnail, verdict } from "/page/view.js";
+import { AnswerView, button, closeTip, copy, counted, isTipOpen, made, question, thumbnail, verdict } from "/page/view.js";
 
 const at = (id) => document.getElementById(id);
 const PLAIN = "none"; // the drafter that proposes nothing
@@ -21,16 +21,22 @@ async function begin() {
   const own = state.model.seeahead;
   at("served").textContent = `${state.model.id} · ${own.dtype} on ${own.device}`;
   at("served").title = at("served").textContent;
+  const chosen = at("drafter").value; // another key changes nothing about what was chosen
   at("drafter").replaceChildren(...own.drafters.map((name) => new Option(name)));
-  at("drafter").value = own.default_drafter;
+  at("drafter").value = own.drafters.includes(chosen) ? chosen : own.default_drafter;
   at("drafter").disabled = false;
   at("most").max = own.max_new_tokens ?? own.max_length;
-  at("most").value = Math.min(256, at("most").max);
+  at("most").value = usualMost(Number(at("most").value));
   at("rounding").hidden = own.dtype === "float32";
   at("choose").hidden = !own.takes_images;
   allow();
   settled();
   return true;
+}
+
+/** So many tokens as are wanted, or the usual number; as far as the server allows them. */
+function usualMost(wanted) {
+  return Math.min(wanted > 0 ? wanted : 256, at("most").max);
 }
 
 /** One sentence about what went wrong; nothing that was typed is lost. */
@@ -65,7 +71,7 @@ function asked() {
   return {
     model: state.model.id,
     messages: state.turns.map(({ role, content }) => ({ role, content })),
-    max_tokens: Number(at("most").value) || 256,
+    max_tokens: usualMost(Number(at("most").value)),
     temperature: Number(at("temperature").value) || 0,
     ...(seed === "" ? {} : { seed: Number(seed) }),
   };
@@ -194,31 +200,9 @@ function again(turn, wasTurn) {
   if (state.running || turn !== at("turns").lastElementChild) return;
   if (wasTurn) state.turns.pop();
   turn.remove();
+  speak([]);
+  settled();
   reply();
-}
-
-async function copy(text, pressed) {
-  const isDone = await writeClipboard(text);
-  pressed.textContent = isDone ? "Copied" : "Not copied";
-  setTimeout(() => (pressed.textContent = "Copy"), 2000);
-}
-
-/** The clipboard of today is there on this machine and under https only; elsewhere the old way does. */
-async function writeClipboard(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const box = made("textarea", "unseen");
-    box.value = text;
-    document.body.append(box);
-    const focused = document.activeElement;
-    box.select();
-    const isDone = document.execCommand("copy");
-    box.remove();
-    focused?.focus();
-    return isDone;
-  }
 }
 
 let isFollowing = true; // the page follows the answer unless the reader has scrolled up
@@ -240,14 +224,16 @@ function busy(isBusy) {
 
 // ---- a turn of the user
 
-let isSending = false; // a second Enter while the server is asked what it serves
+let adding = Promise.resolve(); // images that are still read and decoded, one after the other
+let isSending = false; // a second Enter while the server is asked what it serves, or images are read
 async function send() {
-  if (state.running || isSending || !isAnythingTyped()) return;
-  settled();
+  if (state.running || isSending) return;
   isSending = true;
-  const isReady = state.model || (await begin());
+  await adding;
+  const isReady = isAnythingTyped() && (state.model || (await begin()));
   isSending = false;
   if (!isReady || !isAnythingTyped()) return;
+  settled();
   const text = at("question").value.trim();
   const parts = state.images.map(({ url }) => ({ type: "image_url", image_url: { url } }));
   // A question whose answer failed is asked together with the next one.
@@ -268,7 +254,12 @@ async function send() {
 
 const isAnythingTyped = () => Boolean(at("question").value.trim() || state.images.length);
 
-async function add(files) {
+function add(files) {
+  adding = adding.then(() => addNow(files));
+  return adding;
+}
+
+async function addNow(files) {
   settled();
   const problems = [];
   const most = state.model?.seeahead.max_images ?? 8;
@@ -280,8 +271,8 @@ async function add(files) {
       break;
     }
     await imageOf(file).then((image) => state.images.push(image), (error) => problems.push(error.message));
+    showImages();
   }
-  showImages();
   if (problems.length) refuse(new Error(problems.join(" ")));
   return at("question").focus();
 }
@@ -345,7 +336,8 @@ at("form").addEventListener("submit", (event) => {
 at("options").addEventListener("submit", (event) => event.preventDefault());
 at("question").addEventListener("input", grow);
 at("question").addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  // Safari ends the composition before it tells of the Enter that did, whose code is then 229.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
   send();
 });
@@ -370,6 +362,9 @@ for (const example of document.querySelectorAll(".example")) {
 }
 addEventListener("paste", (event) => {
   if (!filesOf(event.clipboardData).length) return; // a text goes where the cursor is
+  // Offices put a picture of the cells or paragraphs beside their text.
+  const kinds = event.clipboardData.types;
+  if (kinds.includes("text/plain") && (kinds.includes("text/html") || kinds.includes("text/rtf"))) return;
   event.preventDefault();
   add(filesOf(event.clipboardData));
 });

@@ -1,11 +1,12 @@
 // What the page asks the server, and how images become parts of a question.
 
-const MOST_SIDE = 1600; // pixels; no model here reads more, and a photo of a phone is several megabytes
+const MOST_PIXELS = 16e6; // of an image; the processors of today's models read no more of one
 const AWAY = "The server cannot be reached. Is it running?";
 const BROKEN = "The server broke off before the answer was whole.";
 
 /** The served model; throws an Error whose message is one sentence. */
 export async function served(key) {
+  if (!/^[!-~]*$/.test(key)) throw unknownKey({ Authorization: key }); // which no header can carry
   const reply = await asked("/v1/models", { headers: headers(key) });
   const model = (await reply.json().catch(() => null))?.data?.[0];
   if (!model?.seeahead) throw new Error("What answers here is not a server of seeahead.");
@@ -103,7 +104,7 @@ const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1) + (/[
 export async function imageOf(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
   if (!bitmap) throw new Error(`${file.name || "What was pasted"} is not an image that this browser reads.`);
-  const scale = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
+  const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (bitmap.width * bitmap.height)));
   const isPlain = scale === 1 && /^image\/(png|jpeg|webp|gif)$/.test(file.type);
   const url = isPlain ? await dataUri(file) : redrawn(bitmap, scale, file.type);
   bitmap.close();

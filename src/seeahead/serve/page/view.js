@@ -92,6 +92,9 @@ export class AnswerView {
   /** Blanks at the ends stay outside of the mark: an underlined gap at a line's end is ugly. */
   addDrafted({ text, source }) {
     if (!text) return;
+    // What is held here is of an earlier step, whose own word is half a character that this text completes.
+    if (this.refused) this.text.append(refusal(this.refused, text));
+    this.refused = "";
     this.name(source);
     const [, before, words, after] = /^(\s*)([^]*?)(\s*)$/.exec(text);
     if (!words) return this.addBlank(before);
@@ -188,6 +191,11 @@ function refusal(refused, instead) {
   sign.tabIndex = 0;
   sign.setAttribute("aria-label", words);
   explain(sign, words);
+  sign.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    openTip(sign, words);
+  });
   return sign;
 }
 
@@ -207,7 +215,11 @@ function openTip(element, words) {
   tip.about = element;
   tip.setAttribute("aria-hidden", "true"); // a screen reader has the same words at the element itself
   document.body.append(tip);
-  const at = element.getBoundingClientRect();
+  place();
+}
+
+function place() {
+  const at = tip.about.getBoundingClientRect();
   const own = tip.getBoundingClientRect();
   tip.style.left = `${Math.max(8, Math.min(at.left, document.documentElement.clientWidth - own.width - 8))}px`;
   tip.style.top = `${at.top > own.height + 12 ? at.top - own.height - 6 : at.bottom + 6}px`;
@@ -224,7 +236,33 @@ function explain(element, words) {
 }
 
 addEventListener("pointerdown", closeTip);
-addEventListener("scroll", closeTip, { passive: true });
+// A browser scrolls to what is focused after it has focused it.
+addEventListener("scroll", () => (tip?.about === document.activeElement ? tip && place() : closeTip()), { passive: true });
+
+/** The text of an answer to the clipboard; the button says what became of it. */
+export async function copy(text, pressed) {
+  const isDone = await writeClipboard(text);
+  pressed.textContent = isDone ? "Copied" : "Not copied";
+  setTimeout(() => (pressed.textContent = "Copy"), 2000);
+}
+
+/** The clipboard of today is there on this machine and under https only; elsewhere the old way does. */
+async function writeClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const box = made("textarea", "unseen");
+    box.value = text;
+    document.body.append(box);
+    const focused = document.activeElement;
+    box.select();
+    const isDone = document.execCommand("copy");
+    box.remove();
+    focused?.focus();
+    return isDone;
+  }
+}
 
 /** Two answers side by side: whether they are the same, and how much sooner the drafted one was there.
  *
