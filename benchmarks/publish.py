@@ -22,7 +22,7 @@ EVIDENCE = [FIGURES[word] for word in ("end to end", "τ", "identical")]
 TITLES: Mapping[str, tuple[str, str]] = {
     "bench-demo": ("Main run: every drafter", "how fast each is on OpenVINO, greedy and at temperature 1"),
     "bench-demo-xeon": ("The main run on another processor", "a slower one, whose passes over trees cost more"),
-    "bench-transformers": ("Every drafter, on transformers", "the same by torch"),
+    "bench-transformers": ("Every drafter, on transformers", "the questions of the main run, by torch"),
     "bench-peers": ("Every drafter beside nine peers", "fewer questions, on transformers, other engines beside it"),
     "bench-openvino-int8": ("Drafters and a peer with weights of 8 bits", "int8 on OpenVINO, beside OpenVINO GenAI"),
     "bench-heads": ("Three heads trained for the same minutes", "which kind of head learns most in little time"),
@@ -38,7 +38,7 @@ _ENGINES = {"openvino": "OpenVINO", "openvino_genai": "OpenVINO GenAI", "vllm": 
 _GLOSSARY = "[What the words mean]({})."
 _FOLDERS = "Folders in its command are drafters trained by `recipes/drafters/*`; they are not in the repository."
 _OWN = (
-    "For a model of your own without a drafter only prompt lookup drafts{figure}. More needs a "
+    "Where no drafter is there for your own model only prompt lookup drafts{figure}. More needs a "
     "[published head](docs/published-drafters.md), a "
     "[smaller model of the same family](docs/choosing-a-drafter.md#a-smaller-model-of-the-same-family), or "
     "[training one](docs/training.md). No drafted speed-up has been measured on a GPU or a 7B model yet."

@@ -2,7 +2,7 @@
 
 python benchmarks/render.py            # README between its markers, docs/results/, docs/images/bench-*, docs/claims.md,
                                        # docs/choosing-a-drafter.md, docs/options.md, docs/published-drafters.md,
-                                       # docs/glossary.md
+                                       # docs/command-line.md between its markers, docs/glossary.md
 python benchmarks/render.py --check    # exit code 1 if a document is stale
 """
 
@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))  # a script finds its own folder there, not the re
 
 from benchmarks import guide, publish  # noqa: E402
 from benchmarks.claims.page import render_claims  # noqa: E402
-from benchmarks.options import options_page  # noqa: E402
+from benchmarks.options import command_options, options_page  # noqa: E402
 from benchmarks.published_drafters import published_page  # noqa: E402
 from benchmarks.repeatability import repeatability  # noqa: E402
 from benchmarks.studies import (  # noqa: E402
@@ -44,6 +44,7 @@ CLAIMS = "docs/claims.md"
 OPTIONS = "docs/options.md"
 PUBLISHED = "docs/published-drafters.md"
 GLOSSARY = "docs/glossary.md"
+COMMANDS, OF_COMMANDS = "docs/command-line.md", ("<!-- options:begin -->", "<!-- options:end -->")
 INDEX = "docs/results/README.md"
 MAIN = "bench-demo"
 """The run of everything, which the README shows; every run has a line in the index of results."""
@@ -92,9 +93,11 @@ def main() -> int:
 
 def fresh_documents(root: Path) -> dict[str, str]:
     """What every document that shows results should say, by its name."""
-    records = {path.name: read_record(path) for path in sorted((root / "results").glob("bench-*.json"))}
+    found = sorted((root / "results").glob("bench-*.json"), key=lambda path: path.stem)
+    records = {path.name: read_record(path) for path in found}
     documents = {CLAIMS: render_claims(records), OPTIONS: options_page(), PUBLISHED: published_page()}
     documents[GLOSSARY] = rendered((root / GLOSSARY).read_text(encoding="utf-8"), WORDS)
+    documents[COMMANDS] = rendered((root / COMMANDS).read_text(encoding="utf-8"), command_options(), OF_COMMANDS)
     block, whole, more = "", "", list[str]()
     for name, record in records.items():
         stem, summary = Path(name).stem, summarize(record)
