@@ -147,7 +147,7 @@ def test_a_device_whose_products_depend_on_a_rows_place_is_found_out(monkeypatch
         proof.require(proof.prove(family, proof.prompts_for(family)))
 
 
-@pytest.mark.parametrize(("model_type", "words"), [("qwen3_moe", "experts see"), ("gemma2", "caps scores")])
+@pytest.mark.parametrize(("model_type", "words"), [("qwen3_moe", "experts see"), ("gemma2", "may cap scores")])
 def test_models_whose_rows_depend_on_one_another_are_refused(model_type, words):
     assert "exact" in EXECUTORS
     with pytest.raises(ModelError, match=f"executor exact: .*{words}.*; use graphs or transformers"):

@@ -331,8 +331,3 @@ def test_no_room_is_told_in_one_line(monkeypatch, tmp_path):
 def test_a_model_in_16_bits_is_refused():
     with pytest.raises(ModelError, match="converts models in float32"):
         OpenVinoExecutor(family_for(tiny_model("llama").bfloat16()))
-
-
-def test_a_model_that_was_changed_is_refused():
-    with pytest.raises(ModelError, match="load it again"):
-        target("llava openvino").executor.follow()

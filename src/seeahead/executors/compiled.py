@@ -50,6 +50,8 @@ class Graphs:
     def __init__(self, path: Path, precision: str) -> None:
         """Raises ModelError for a broken file."""
         self.path, self._precision, self._sizes = path, precision, frozenset[int]()
+        # Graphs that are compiled later share pages, whose type stays, whatever becomes of torch's threads.
+        self._arithmetic, self._num_threads = arithmetic(precision), torch.get_num_threads()
         self._layers = frozenset[int]()
         self._read()
 
@@ -57,7 +59,7 @@ class Graphs:
         self._compiled: dict[int, Graph] = {}
         with _reading(self.path):
             self._graph, self.facts = _told(self.path, self._layers)
-            if arithmetic(self._precision) == torch.bfloat16:
+            if self._arithmetic == torch.bfloat16:
                 _keep_in_16_bits(self._graph)
 
     def fix(self, sizes: Collection[int]) -> None:
@@ -83,8 +85,18 @@ class Graphs:
 
     def _compile(self, sizes: Collection[int]) -> None:
         """Side by side: OpenVINO compiles each with one thread."""
-        with _reading(self.path), ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            models = pool.map(lambda size: _compiled(self._graph.clone(), self._precision, size), sizes)
+        kind = {torch.bfloat16: "bf16", torch.float32: "f32"}[self._arithmetic]
+        settings = {
+            "INFERENCE_PRECISION_HINT": kind,
+            "KV_CACHE_PRECISION": kind,
+            "INFERENCE_NUM_THREADS": self._num_threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+        }
+        if self._precision == "float32":
+            settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
+        with _reading(self.path), ThreadPoolExecutor(self._num_threads) as pool:
+            models = pool.map(lambda size: _compiled(self._graph.clone(), settings, size), sizes)
             self._compiled |= {size: Graph(model) for size, model in zip(sizes, models, strict=True)}
 
 
@@ -148,19 +160,10 @@ def _told(path: Path, layers: Collection[int]) -> tuple[Any, list[AttentionFacts
     return graph, with_attention(graph)
 
 
-def _compiled(graph: Any, precision: str, size: int) -> Any:
+def _compiled(graph: Any, settings: Mapping[str, Any], size: int) -> Any:
     """For passes over `size` tokens, all of which have logits; 0: over any number."""
     import openvino
 
-    kind = {torch.bfloat16: "bf16", torch.float32: "f32"}[arithmetic(precision)]
-    settings = {
-        "INFERENCE_PRECISION_HINT": kind,
-        "KV_CACHE_PRECISION": kind,
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
-    settings |= {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
-    if precision == "float32":
-        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
     if size:
         _fix(graph, size)
     return openvino.Core().compile_model(graph, "CPU", settings)

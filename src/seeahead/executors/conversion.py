@@ -44,6 +44,7 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
     ):
         raise _refused(model, "its decoder has other parts than layers and a norm, or something is hooked to it")
     example = _example(model, num_additions, num_axes)
+    trained = [part for part in model.modules() if part.training]
     module = Traceable(model, kinds).eval()
     try:
         with torch.inference_mode(False), torch.no_grad(), _quiet():
@@ -52,6 +53,9 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         told = [line for line in lines if "No conversion rule" in line or "unconverted" in line.lower()]
         raise _refused(model, module.refused or (told or lines)[-1][:200]) from error
+    finally:
+        for part in trained:  # a model that was given stays as it is
+            part.training = True
     inputs = ["embeddings", "positions", "rows", *(f"addition.{number}" for number in range(num_additions))]
     outputs = ["logits", "hidden.-1", *(f"hidden.{number}" for number in range(1, len(decoder.layers)))]
     are_all = len(graph.inputs) == len(inputs) and len(graph.outputs) == len(outputs)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
+from seeahead import compat
 from seeahead.cache_folder import OTHER_PLACE, default_cache
 from seeahead.checked import placed
 from seeahead.errors import ModelError
-from seeahead.executors import conversion, language, paged_attention, traceable
+from seeahead.executors import attending, conversion, language, paged_attention, traceable
 from seeahead.executors.conversion import compressed, traced
 
 Report = Callable[[str, float], None]
@@ -30,6 +33,7 @@ _PACKAGES = {
     "int8": ("openvino", "nncf"),
     "int4": ("openvino", "nncf"),
 }
+_MADE, _ABANDONED_SECONDS = ".making-", 24 * 3600
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.1, "int4": 0.7}
 """A weight takes on disk, scales included."""
 
@@ -75,31 +79,54 @@ def converted(
     if not _is_whole(folder):
         _check_room(folder, model, precision)
         doing = f"converting the model to OpenVINO in {precision}; the first time takes a while"
-        told(doing, 0.0)
-        graph = compressed(traced(model, kinds, num_additions, num_axes), precision)
-        told(doing, 0.8)
-        _write(graph, folder, precision)
-        told(doing, 1.0)
+        with _making(folder) as made:  # what cannot be written is told before the work is done
+            told(doing, 0.0)
+            graph = compressed(traced(model, kinds, num_additions, num_axes), precision)
+            told(doing, 0.8)
+            _write(graph, made, folder, precision)
+            told(doing, 1.0)
     return folder / _GRAPH
 
 
 def _key(model: PreTrainedModel, *settings: Any) -> str:
-    """Of what the graph says: weights, config, the code that traced it."""
+    """Of what the graph says: weights, buffers, config, what adapters are set to, the code that traced it."""
     versions = [metadata.version(name) for name in ("transformers", "torch", *_PACKAGES[settings[0]])]
     config = json.dumps(model.config.get_text_config().to_dict(), sort_keys=True, default=str)
-    kinds = sorted({str(type(module)) for module in model.get_decoder().modules()})
-    digest = hashlib.blake2b(repr((settings, versions, config, kinds, _own_code())).encode(), digest_size=16)
+    decoder: Any = model.get_decoder()
+    kinds = sorted({str(type(module)) for module in decoder.modules()})
+    facts = (settings, versions, config, kinds, _set_by_others(decoder), _own_code())
+    digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
     head: Any = model.get_output_embeddings()
-    for name, weight in (*model.get_decoder().named_parameters(), *head.named_parameters(prefix="head")):
+    tensors = (*decoder.named_parameters(), *decoder.named_buffers(), *head.named_parameters(prefix="head"))
+    for name, weight in tensors:
         if not name.startswith("embed_tokens"):
             digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
             digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
+def _set_by_others(decoder: nn.Module) -> list[tuple[str, str, str]]:
+    """What modules of other packages are set to, such as which adapter of several is active, and how strong."""
+    found = []
+    for name, module in decoder.named_modules():
+        if not type(module).__module__.startswith(("torch.", "transformers.")):
+            plain = ((key, value) for key, value in vars(module).items() if key != "training" and _is_plain(value))
+            found += [(name, key, repr(value)) for key, value in sorted(plain)]
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple | set):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 @cache
 def _own_code() -> str:
-    files = (Path(str(module.__file__)).read_bytes() for module in (conversion, traceable, language, paged_attention))
+    modules = (conversion, traceable, language, attending, compat, paged_attention)
+    files = (Path(str(module.__file__)).read_bytes() for module in modules)
     return hashlib.sha256(b"".join(files)).hexdigest()
 
 
@@ -125,10 +152,27 @@ def _check_room(folder: Path, model: PreTrainedModel, precision: str) -> None:
         raise _unwritable(folder, f"{needed >> 20:,} MiB are needed, {free >> 20:,} are free")
 
 
-def _write(graph: Any, folder: Path, precision: str) -> None:
+@contextmanager
+def _making(folder: Path) -> Iterator[Path]:
+    """A folder beside, which is gone afterwards; so are those that processes left which were killed."""
+    made = folder.with_name(f"{_MADE}{uuid.uuid4().hex}")
+    try:
+        made.mkdir()  # for all who share the cache, as files are made here
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or str(error)) from None
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        with suppress(OSError):
+            for other in list(folder.parent.glob(f"{_MADE}*")):
+                if time.time() - other.stat().st_mtime > _ABANDONED_SECONDS:
+                    shutil.rmtree(other, ignore_errors=True)
+
+
+def _write(graph: Any, made: Path, folder: Path, precision: str) -> None:
     import openvino
 
-    made = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     try:
         openvino.save_model(graph, made / _GRAPH, compress_to_fp16=precision == "bfloat16")
         sizes = {name: (made / name).stat().st_size for name in (_GRAPH, _WEIGHTS)}
@@ -139,8 +183,6 @@ def _write(graph: Any, folder: Path, precision: str) -> None:
             made.rename(folder)
     except (OSError, RuntimeError) as error:
         raise _unwritable(folder, str(error).strip().partition("\n")[0][:200]) from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     if not _is_whole(folder):
         raise _unwritable(folder, "it was damaged while it was written")
 

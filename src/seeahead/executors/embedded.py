@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, ClassVar, Generic, Protocol
@@ -43,6 +43,14 @@ class EmbeddedFamily(Reader, Protocol):
     def positions(self, positions: Tensor) -> Tensor: ...
     def visible_in(self, kind: str, visible: Tensor) -> Tensor: ...
     def additive_mask(self, visible: Tensor) -> Tensor: ...
+
+
+def obstacles_of(family: EmbeddedFamily) -> Iterator[str]:
+    """Why the language model of a family cannot run on embeddings alone."""
+    if family.reads_places:
+        yield "its layers read places off the cache"
+    if getattr(family.text_config, "hidden_size_per_layer_input", 0):
+        yield "its layers have inputs of their own beside embeddings"
 
 
 class EmbeddedExecutor(ABC, Generic[AnySlot]):

@@ -101,7 +101,7 @@ def exact_executor(family: EmbeddedFamily) -> GraphsExecutor:
     if any(getattr(config, name, None) for name in _EXPERTS):
         reason = "experts see as many rows as choose them"
     elif attention_of(config) == "eager":
-        reason = "it has an attention of its own, which caps scores or has sinks"
+        reason = "its attention is 'eager', which may cap scores or have sinks (if it has none, load it with 'sdpa')"
     if reason is not None:
         raise ModelError(
             f"{type(family.model).__name__} does not run on executor exact: {reason}; use graphs or transformers"

@@ -23,7 +23,7 @@ from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.attending import attention_by
 from seeahead.executors.capture import Captured
-from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
+from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily, obstacles_of
 from seeahead.executors.language import Language, state_shapes
 from seeahead.executors.layouts import ROWS, Layout, Rows, Shared, Sizes
 from seeahead.executors.parts import Part
@@ -270,8 +270,7 @@ def kernels_executor(family: EmbeddedFamily) -> GraphsExecutor:
 
 def _obstacles(family: EmbeddedFamily) -> Iterator[str]:
     decoder: Any = family.model.get_decoder()
-    if family.reads_places:
-        yield "its layers read places off the cache"
+    yield from obstacles_of(family)
     if not all(hasattr(decoder, name) for name in ("layers", "norm")):
         yield "its decoder has other parts than layers and a norm"
     if len({weight.device for weight in decoder.parameters()}) > 1:

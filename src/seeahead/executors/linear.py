@@ -138,10 +138,11 @@ def pack(module: nn.Module, *, may_round: bool = False) -> None:
 
 
 def share(*parts: nn.Linear) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of one linear layer of all rows; the parts' weights become views of it, so none is held twice."""
-    weight = _shared([part.weight for part in parts])
-    biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
-    return weight, torch.cat(biases) if biases else None
+    """Weight and bias of one linear layer of all rows; the parts' own become views of it, so none is held twice, and
+    who changes them changes it too. They stay what they were for who trains them."""
+    biases = [part.bias for part in parts if part.bias is not None]
+    with torch.inference_mode(False), torch.no_grad():
+        return _shared([part.weight for part in parts]), _shared(biases) if biases else None
 
 
 def _shared(weights: Sequence[Tensor]) -> Tensor:
@@ -149,7 +150,7 @@ def _shared(weights: Sequence[Tensor]) -> Tensor:
     ends = [weight.data_ptr() + weight.numel() * weight.element_size() for weight in weights]
     storages = {weight.untyped_storage().data_ptr() for weight in weights}
     if len(storages) == 1 and ends[:-1] == [weight.data_ptr() for weight in weights[1:]]:  # joined before
-        return first.as_strided((sum(sizes), first.shape[1]), first.stride())
+        return first.as_strided((sum(sizes), *first.shape[1:]), first.stride())
     joint = torch.cat([weight.data for weight in weights])
     for weight, view in zip(weights, joint.split(sizes), strict=True):
         weight.data = view

@@ -7,7 +7,7 @@ holds. What is dropped is given back, and an accepted path is moved into its col
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate, pairwise
@@ -22,7 +22,7 @@ from seeahead.errors import ModelError
 from seeahead.executor import NOTHING, Limits, PromptInputs, Scores, Slot, TreeInputs, Want, Widths, together
 from seeahead.executors.compiled import Graphs, arithmetic, fixed_sizes
 from seeahead.executors.converted import check_installed, converted
-from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily
+from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily, obstacles_of
 from seeahead.executors.language import StateShape
 from seeahead.executors.paged_attention import AttentionFacts
 from seeahead.executors.pages import PagedSlot, Pages
@@ -48,12 +48,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
 
         Raises ModelError for a model that does not convert, and where OpenVINO is missing."""
         check_installed(precision)
-        reasons = {
-            "its layers read places off the cache": family.reads_places,
-            "its rotary factors change along a text": family.passes_alone,
-            "it does not lie on the CPU": family.device.type != "cpu",
-        }
-        if reason := next((reason for reason, is_so in reasons.items() if is_so), None):
+        for reason in _obstacles(family):
             raise ModelError(
                 f"{type(family.model).__name__} does not run on OpenVINO: {reason}; use executor transformers"
             )
@@ -230,3 +225,13 @@ def _page_shapes(facts: AttentionFacts) -> tuple[StateShape, StateShape]:
     """Of a layer's keys and values."""
     heads = facts.num_key_heads
     return StateShape(heads, facts.key_width), StateShape(heads, facts.value_width)
+
+
+def _obstacles(family: EmbeddedFamily) -> Iterator[str]:
+    yield from obstacles_of(family)
+    if family.passes_alone:
+        yield "its rotary factors change along a text"
+    if family.device.type != "cpu":
+        yield "it does not lie on the CPU"
+    if getattr(family.model, "hf_quantizer", None) is not None:
+        yield "its checkpoint is quantised"

@@ -7,7 +7,7 @@ mapped and not read, and must be a flat table of tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import ZIP_STORED, ZipFile
@@ -48,15 +48,25 @@ def write_tensors(parts: Mapping[Path, Mapping[str, Tensor]], told: dict[str, st
     beside = {path: path.with_suffix(".partial") for path in parts}
     try:
         for path, tensors in parts.items():
-            save_file({name: value.detach().contiguous() for name, value in tensors.items()}, beside[path], told)
+            with full_disk_told(path.name):
+                save_file({name: value.detach().contiguous() for name, value in tensors.items()}, beside[path], told)
         for path, partial in beside.items():
-            partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SeeaheadError(f"cannot write {path.name}: {reason}; free space there and start again") from None
+            with full_disk_told(path.name):
+                partial.replace(path)
     finally:
         for partial in beside.values():
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that takes nothing refuses even this
+                partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk_told(name: str) -> Iterator[None]:
+    """Raises SeeaheadError, in one line, where `name` cannot be written inside."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SeeaheadError(f"cannot write {name}: {reason}; free space there and start again") from None
 
 
 class Entry(NamedTuple):

@@ -163,7 +163,7 @@ class TransformersExecutor:
         if slot.length:  # after the first part there are words alone, as in an answer
             words = TreeInputs(slot, inputs.token_ids[0].tolist(), range(ROOT, inputs.length - 1))
             row = packed([words], family.device)
-            scores = self._pass(row, slot.cache, want, **family.last_logits_only)
+            scores = self._pass(row, slot.cache, want, **self._last_logits(want))
             slot.commit(range(inputs.length))
             return replace(scores, logits=scores.logits[-1:])
         extras = dict(inputs.extras)
@@ -173,9 +173,15 @@ class TransformersExecutor:
             slot.shift = int(positions[-3:].max()) + 1 - inputs.length
             extras["position_ids"] = positions
         with family.faults_told():
-            scores = self._run(want, slot.cache, input_ids=inputs.token_ids, **extras, **family.last_logits_only)
+            scores = self._run(want, slot.cache, input_ids=inputs.token_ids, **extras, **self._last_logits(want))
         slot.length = inputs.length
         return Scores(scores.logits[-1:], scores.features, scores.embeddings)
+
+    def _last_logits(self, want: Want) -> Mapping[str, int]:
+        """What asks the model for the last logits alone. Layers that share keys then read the last token alone, where
+        their hidden states are wanted too."""
+        shares = bool(getattr(self.family.text_config, "num_kv_shared_layers", 0))
+        return {} if shares and want.layers else self.family.last_logits_only
 
     @torch.inference_mode()
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:

@@ -51,7 +51,9 @@ class Family(PromptEncoder):
 
     def _look(self) -> None:
         self.model = unwrapped(self.given)
-        check_model(self.model)
+        with _one_at_a_time(self.model):  # a pass in another thread gives the attention another name
+            check_model(self.model)
+            seen = fingerprint(self.model)
         self.text_config = self.model.config.get_text_config()
         self.vocab_size: int = self.text_config.vocab_size
         self.max_length: int | None = context_of(self.text_config)
@@ -64,7 +66,7 @@ class Family(PromptEncoder):
         self._reads_anew = prepares_on_its_own(self.model)
         forward = inspect.signature(self.model.forward).parameters
         self.last_logits_only: Mapping[str, int] = {"logits_to_keep": 1} if "logits_to_keep" in forward else {}
-        self.seen = fingerprint(self.model)
+        self.seen = seen
 
     def follow(self) -> bool:
         """Look at the model again before an answer; whether it has changed since the last look.
@@ -85,7 +87,9 @@ class Family(PromptEncoder):
                 "load it again where it is now"
             )
         self._look()
+        seen, self.seen = self.seen, ()  # an executor may refuse it too
         self.executor.follow()
+        self.seen = seen
         return True
 
     @cached_property
