@@ -10,7 +10,8 @@ from seeahead.decode import run, run_step, start, steps
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
-from seeahead.errors import DrafterError, InputError
+from seeahead.drafters.spec import DrafterSpec
+from seeahead.errors import DrafterError, FaultError, InputError
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
@@ -173,15 +174,22 @@ def test_replies_are_those_of_generate_in_the_order_asked(engine):
         assert reply.generation.drafter == alone.generation.drafter
 
 
+class Broken(DrafterSpec):
+    def bind(self, target):
+        raise ZeroDivisionError
+
+
 def test_what_is_wrong_with_one_request_is_in_its_reply(engine):
     wrong = [{"images": PICTURE}, 3, {"prompt": "hi", "temperature": -1}, {"prompt": "hi", "drafter": "lokup"}]
+    wrong += [{"prompt": "hi", "forced_bos_token_id": "5"}, {"prompt": "hi", "drafter": Broken()}]
     good = {"prompt": "What is 7?", "max_new_tokens": 4}
     replies = engine.generate_batch([good, *wrong, good], num_at_once=3)
-    assert [type(reply.error) for reply in replies[1:5]] == [InputError, InputError, InputError, DrafterError]
-    assert all("\n" not in str(reply.error) for reply in replies[1:5])
-    assert replies[0].token_ids == replies[5].token_ids
+    kinds = [InputError, InputError, InputError, DrafterError, InputError, FaultError]
+    assert [type(reply.error) for reply in replies[1:7]] == kinds
+    assert all("\n" not in str(reply.error) for reply in replies[1:7])
+    assert replies[0].token_ids == replies[7].token_ids
     assert len(replies[0].token_ids) == 4
-    assert all((reply.text, reply.token_ids, reply.steps) == ("", (), ()) for reply in replies[1:5])
+    assert all((reply.text, reply.token_ids, reply.steps) == ("", (), ()) for reply in replies[1:7])
     with pytest.raises(InputError, match="temperature"):
         _ = replies[3].generation
 
@@ -213,6 +221,12 @@ def test_a_request_is_read_when_it_joins(engine):
     assert read == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("requests", [None, 3, "what", {"prompt": "what"}])
+def test_what_is_no_list_of_requests_is_refused_at_the_call(engine, requests):
+    with pytest.raises(InputError, match="give a list of mappings with a prompt each"):
+        engine.stream_batch(requests)
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.5, True, "2", None])
 def test_a_wrong_number_at_once_is_refused_at_the_call(engine, number):
     with pytest.raises(InputError, match=r"num_at_once is .*; it must be a whole number of at least 1"):
@@ -227,3 +241,12 @@ def test_every_request_gets_the_drafter_it_names(engine):
     )
     replies = engine.generate_batch(requests, num_at_once=1)
     assert [reply.generation.drafter for reply in replies] == [f"lookup {number}" for number in range(40)]
+
+
+def test_one_at_a_time_no_shared_pass_is_proven(engine, monkeypatch):
+    proven = []
+    monkeypatch.setattr(engine.prover, "before_batch", lambda: proven.append(True))
+    engine.generate_batch([{"prompt": "hi", "max_new_tokens": 1}], num_at_once=1)
+    assert proven == []
+    engine.generate_batch([{"prompt": "hi", "max_new_tokens": 1}], num_at_once=2)
+    assert proven == [True]

@@ -44,6 +44,7 @@ def test_filters_of_a_draw_without_a_draw_are_told():
 def test_whole_numbers_and_numpys_are_numbers(number):
     settings = {"temperature": 2.0, "repetition_penalty": 3.0}
     given = {name: number(value) for name, value in settings.items()}
+    settings, given = {**settings, "top_k": 7}, {**given, "top_k": np.int64(7)}
     asked = {"max_new_tokens": 12, "seed": 5}
     assert (
         engine().generate(PROMPT, **asked, **given).token_ids
@@ -114,3 +115,17 @@ def test_logits_that_are_no_numbers_are_told(value, temperature):
 def test_suppressing_every_token_is_told():
     with pytest.raises(InputError, match="the settings leave no token to choose"):
         engine().generate(PROMPT, suppress_tokens=list(range(160)))
+
+
+def test_a_model_that_never_ends_answers_as_generate_does():
+    """Its config says -1, by which some switch the end off."""
+    own = seeahead.load((tiny_model("llama"), PROCESSOR), "none")
+    own.family.model.generation_config.eos_token_id = -1
+    assert own.generate(PROMPT, max_new_tokens=12).token_ids == plain()
+
+
+def test_a_stop_text_with_a_special_token_and_more_is_refused():
+    special = PROCESSOR.all_special_tokens[0]
+    with pytest.raises(InputError, match="which no text shows; give the token alone"):
+        engine().generate(PROMPT, stop=[f"{special} User"])
+    assert engine().generate(PROMPT, max_new_tokens=12, stop=f"{special} User", special_tokens=True).text

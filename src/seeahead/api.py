@@ -14,7 +14,7 @@ import torch
 from seeahead.checked import shown_value
 from seeahead.decode import run
 from seeahead.detokenize import Detokenizer
-from seeahead.drafters import bind, made_for, made_for_model, spec_of
+from seeahead.drafters import bind, check_is_drafter, folders_for, folders_for_model, spec_of
 from seeahead.drafters.pace import Pace
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
@@ -30,7 +30,7 @@ from seeahead.prompt import PromptLike, make_prompt
 from seeahead.proven import Prover
 from seeahead.reply import Answer, Piece, Reply
 from seeahead.request import Request
-from seeahead.stopping import StopRule, check_stop_texts, holds_text
+from seeahead.stopping import StopRule, check_is_shown, check_stop_texts, holds_text
 from seeahead.target import Target
 
 DEFAULT_MAX_NEW_TOKENS = 256
@@ -120,6 +120,8 @@ class Engine:
         A request is read when it joins: `requests` may be a generator."""
         if isinstance(num_at_once, bool) or not isinstance(num_at_once, int) or num_at_once < 1:
             raise InputError(f"num_at_once is {shown_value(num_at_once)}; it must be a whole number of at least 1")
+        if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
+            raise InputError(f"requests are {shown_value(requests)}; give a list of mappings with a prompt each")
         return self._batch(requests, num_at_once)
 
     def _batch(self, requests: Iterable[Mapping[str, Any]], num_at_once: int) -> Iterator[tuple[int, Piece]]:
@@ -174,6 +176,8 @@ class Engine:
         shows_special = settings.pop("special_tokens", False)
         check_settings(self.family.model.generation_config, settings, max_new_tokens, seed)
         stop_texts = check_stop_texts(stop)
+        if not shows_special:
+            check_is_shown(stop_texts, self.family.tokenizer.all_special_tokens)
         inputs = given if prompt is None else self.family.encode(prompt)
         self.prover.before(inputs)
         prepared = self._prepare(inputs, settings, max_new_tokens)
@@ -226,9 +230,9 @@ def _with_drafters(
 ) -> tuple[Mapping[str, Path], str | Path | tuple[Any, Any]]:
     """Folders of the drafters that are there for a target, by kind; and the target, the demo as its folder."""
     if isinstance(target, tuple):
-        return made_for_model(target[0]), target
-    if str(target) != "demo":
-        return made_for(target), target
+        return folders_for_model(target[0]), target
+    if target != "demo":
+        return folders_for(target), target
     from seeahead.demo.build import ensure
 
     paths = ensure(progress=progress)
@@ -258,7 +262,7 @@ def load(
     """
     # What is cheap comes first, so that a wrong name is told before weights are read.
     is_given = isinstance(target, tuple)
-    if not is_given and not isinstance(target, str | Path):
+    if len(target) != 2 if isinstance(target, tuple) else not isinstance(target, str | Path):
         raise ModelError("the target is neither a name nor a pair; give a hub id, a folder, or (model, processor)")
     if isinstance(target, tuple):
         choice = choose_for(target[0], executor, dtype, str(device))
@@ -266,6 +270,7 @@ def load(
         choice = choose(executor, dtype, str(device), is_given=False)
     own, target = _with_drafters(target, progress)
     drafter = "auto" if drafter is None else drafter
+    check_is_drafter(drafter)
     if isinstance(drafter, str | Path):
         drafter = spec_of(drafter, own)
     model, processor = target if isinstance(target, tuple) else load_model(target, choice.dtype, str(device))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -172,7 +173,7 @@ def _try(made: Prepared, prompt_ids: torch.Tensor, vocab_size: int) -> None:
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
         named = getattr(made.config, name)
         for token in named if isinstance(named, list | tuple) else [] if named is None else [named]:
-            if not isinstance(token, int) or not 0 <= token < vocab_size:
+            if not isinstance(token, Integral) or not 0 <= int(token) < vocab_size:
                 raise InputError(f"{name} names token {shown_value(token)}; the model has tokens 0 to {vocab_size - 1}")
     try:
         made.processors(prompt_ids, torch.zeros(1, vocab_size, device=prompt_ids.device))

@@ -10,14 +10,20 @@ from typing import Any
 import torch
 
 from seeahead.checked import check_letters, shown_value
-from seeahead.errors import InputError, shown
+from seeahead.errors import InputError, ModelError, shown
 from seeahead.records import FinishReason
 
 
 def end_tokens_of(config: Any) -> tuple[int, ...]:
-    """Tokens that end an answer, by a transformers generation config; it names none, one or several."""
+    """Tokens that end an answer, by a transformers generation config; it names none, one or several. One below 0 is
+    none: no answer has it. Raises ModelError for what names no tokens."""
     ends = config.eos_token_id
-    return () if ends is None else tuple(int(end) for end in torch.as_tensor(ends).flatten())
+    try:
+        named = [] if ends is None else [int(end) for end in torch.as_tensor(ends).flatten()]
+    except (TypeError, ValueError, RuntimeError):
+        told = f"eos_token_id of the model's generation config is {shown_value(ends)}; give ids of tokens, or none"
+        raise ModelError(told) from None
+    return tuple(end for end in named if end >= 0)
 
 
 def check_stop_texts(stop: Any) -> tuple[str, ...]:
@@ -30,6 +36,16 @@ def check_stop_texts(stop: Any) -> tuple[str, ...]:
     for text in texts:
         check_letters(text, f"the stop string {shown(text)}")
     return tuple(texts)
+
+
+def check_is_shown(stop: Sequence[str], hidden: Sequence[str]) -> None:
+    """Raises InputError for stop texts that hold one of the `hidden` tokens and more: no text of an answer does."""
+    for text in stop:
+        if found := next((token for token in hidden if token in text and token != text), None):
+            raise InputError(
+                f"the stop string {shown(text)} holds the special token {shown(found)}, which no text shows; give the "
+                "token alone"
+            )
 
 
 IsOver = Callable[[Sequence[int], Sequence[int]], bool]

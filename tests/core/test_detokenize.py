@@ -97,3 +97,18 @@ def test_a_step_costs_its_own_tokens_however_long_the_answer_is():
     for number in range(300):
         list(detokenizer.add([97 + number % 20], ["target"], is_last=False))
     assert max(lengths) <= 4
+
+
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_a_hidden_token_takes_no_blank_from_the_next_word(hidden):
+    """However the answer is cut into steps: a decoder strips the blank of what stands first."""
+
+    def to_text(tokens):
+        return of_words([token for token in tokens if token >= 0])
+
+    tokens = [1, 2, *[-1] * hidden, 3, 4]
+    for size in (1, 2, len(tokens)):
+        steps = [
+            (tokens[at : at + size], ["target"] * len(tokens[at : at + size])) for at in range(0, len(tokens), size)
+        ]
+        assert fragments(steps, to_text)[1] == "w1 w2 w3 w4"

@@ -1,12 +1,13 @@
 """Answers end at the right token, wherever in a block it falls."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 from transformers import GenerationConfig
 
-from seeahead.errors import InputError
-from seeahead.stopping import StopRule, check_stop_texts, end_tokens_of, holds_text
+from seeahead.errors import InputError, ModelError
+from seeahead.stopping import StopRule, check_is_shown, check_stop_texts, end_tokens_of, holds_text
 
 _WORDS = ["", "a", "b", "ab", " end", "é"]
 
@@ -63,3 +64,18 @@ def test_a_wrong_limit_is_refused(limit: object) -> None:
 def test_wrong_stop_texts_are_refused(stop: object) -> None:
     with pytest.raises(InputError):
         check_stop_texts(stop)
+
+
+def test_an_end_token_below_zero_is_none_and_what_is_no_token_is_one_line():
+    assert end_tokens_of(SimpleNamespace(eos_token_id=-1)) == ()
+    assert end_tokens_of(SimpleNamespace(eos_token_id=[5, -1])) == (5,)
+    for wrong in ("x", {}, [None], [[1], [2, 3]], object()):
+        with pytest.raises(ModelError, match="eos_token_id of the model's generation config is") as told:
+            end_tokens_of(SimpleNamespace(eos_token_id=wrong))
+        assert "\n" not in str(told.value)
+
+
+def test_a_stop_text_that_no_text_can_hold_is_refused():
+    check_is_shown(["</s>", "<s", "end"], ["</s>", "<s>"])
+    with pytest.raises(InputError, match="holds the special token '</s>', which no text shows; give the token alone"):
+        check_is_shown(["end", "</s>User:"], ["</s>", "<s>"])

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+import seeahead
 from seeahead.errors import ModelError
 from seeahead.executors import converted
 from seeahead.executors.graphs import GraphsExecutor
-from seeahead.families import choice, family_for
-from seeahead.families.choice import choose
-from seeahead.testing import tiny_model
+from seeahead.families import choice, family_for, loading
+from seeahead.families.choice import choose, choose_for
+from seeahead.testing import tiny_model, tiny_processor
 
 
 @pytest.mark.parametrize(
@@ -129,3 +130,48 @@ def test_auto_keeps_the_precision_of_a_checkpoint_where_it_takes_openvino(loaded
     family = family_for(tiny_model("llama").to(getattr(torch, loaded)))
     choice.put_executor(family, choose("auto", "auto", "cpu", is_given=False), is_given=False, report=None)
     assert family.executor.name == loaded
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"dtype": "bfloat16"}, "is in torch.float32, not in bfloat16; leave dtype out, or convert it first"),
+        ({"dtype": torch.float16, "executor": "exact"}, "is in torch.float32, not in torch.float16"),
+        ({"device": "cuda"}, "device 'cuda' is not available here|is on cpu, not on cuda"),
+        ({"dtype": "int8", "executor": "exact"}, "needs executor openvino"),
+    ],
+)
+def test_a_model_that_is_given_stays_what_and_where_it_is(given, words):
+    with pytest.raises(ModelError, match=words):
+        seeahead.load((tiny_model("llama"), tiny_processor("llama")), "none", **given)
+    chosen = choose_for(tiny_model("llama"), "auto", torch.float32, "cpu")
+    assert (chosen.executor, chosen.precision) == ("transformers", "")
+
+
+@pytest.mark.parametrize("target", [None, ["a", "b"], 3, (), (tiny_model("llama"),), (1, 2, 3)])
+def test_a_target_that_is_neither_a_name_nor_a_pair_is_one_line(target):
+    with pytest.raises(ModelError, match="give a hub id, a folder, or"):
+        seeahead.load(target)
+
+
+def test_a_quantised_checkpoint_is_left_to_transformers(monkeypatch):
+    """Its weights have types of their own, which neither 32 bits nor a conversion can be made of."""
+    monkeypatch.setattr(choice, "is_installed", lambda: True)
+    monkeypatch.setattr(choice, "_computes_in", lambda precision: True)
+    monkeypatch.setattr(choice, "_LEAST", 0)
+    model = tiny_model("llama").to(torch.bfloat16)
+    model.hf_quantizer = object()
+    family = family_for(model)
+    choice.put_executor(family, choose("auto", "auto", "cpu", is_given=False), is_given=True, report=None)
+    assert family.executor.name == "transformers"
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert not loading._is_faster_in_32_bits(model)
+
+
+@pytest.mark.parametrize("device", ["cuda:9", "cuda:x", "cuda:-1", "cuda:"])
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_loaded(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ModelError, match="available: cpu, cuda, cuda:0, cuda:1"):
+        loading.pick_device(device)
+    assert loading.pick_device("cuda:1") == torch.device("cuda:1")

@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +12,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import seeahead
+from seeahead.compat import processor_type, takes_images
 from seeahead.errors import ModelError
 from seeahead.families import TESTED, check_loadable, check_supported, class_of, family_for, register_family
 from seeahead.families.base import Family
+from seeahead.families.inspection import borders_of
 from seeahead.families.particular import CLASSES
+from seeahead.families.processors import processor_class
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_family, tiny_model
 from tests import own_family
 from tests.families.processors import processor_or_skip
@@ -303,3 +307,36 @@ def test_whatever_transformers_raises_about_a_folder_is_one_line(tmp_path, file,
     message = refusal(tmp_path)
     assert "cannot be loaded: " in message
     assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("model_type", "has_tower", "sees"),
+    [
+        ("llava", True, True), ("gemma3", True, True), ("gemma3", False, False), ("llama", False, False),
+        ("chameleon", False, True), ("phi4_multimodal", True, False), ("of_somebody", True, True),
+    ],
+)  # fmt: skip
+def test_what_a_model_is_loaded_as_is_what_transformers_knows_it_as(model_type, has_tower, sees):
+    assert takes_images(model_type, has_tower=has_tower) == sees
+
+
+def test_a_processor_with_its_parts_in_another_order_is_made_as_it_is():
+    for model_type in ("video_llava", "llava_next_video"):
+        assert processor_class(model_type) is processor_type(model_type)
+    assert processor_class("qwen2_vl") is not processor_type("qwen2_vl")
+
+
+def test_a_tokenizer_of_another_library_is_told_in_one_line():
+    with pytest.raises(ModelError, match="a object is no tokenizer of transformers"):
+        family_for(tiny_model("llama"), object())
+
+
+def test_a_config_that_does_not_say_its_context_has_no_borders():
+    config = SimpleNamespace(rope_parameters={"rope_type": "default"})
+    assert borders_of(config) == ([], [])
+
+
+def test_a_folder_that_holds_an_adapter_alone_is_told(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"holds an adapter \(PEFT\), not a model; .* or save the merged model"):
+        seeahead.load(tmp_path)

@@ -1,12 +1,15 @@
 """A text that spells a special token is read as text; what the template and the processor write stays special."""
 
+import random
+import re
+
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from seeahead.errors import InputError
 from seeahead.families import family_for
-from seeahead.families.quoting import SpecialTokens
+from seeahead.families.quoting import SpecialTokens, _one_of
 from seeahead.prompt import make_prompt
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model
 from tests.families.processors import SQUARE, WIDE, family_with, prefill
@@ -245,3 +248,12 @@ def test_a_tokenizer_that_can_read_it_only_as_the_token_says_so_in_one_line():
         ) as told:
             ids(family, f"see {name} \nhere")
         assert "\n" not in str(told.value)
+
+
+def test_special_tokens_are_found_as_by_trying_each_the_longest_first():
+    chosen = random.Random(0)
+    for _ in range(500):
+        words = {"".join(chosen.choices("ab<|.", k=chosen.randint(1, 5))) for _ in range(chosen.randint(0, 8))}
+        text = "".join(chosen.choices("ab<|.", k=60))
+        in_turn = "|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)"
+        assert re.findall(_one_of(words), text) == re.findall(in_turn, text)

@@ -1,5 +1,7 @@
 """The chat template that counts, the form of messages it takes, and what it may be without."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tokenizers import processors
@@ -46,6 +48,14 @@ def test_a_template_that_wants_strings_gets_strings(model_type, form):
     image = WRITTEN_OUT[model_type]
     parts = [{"type": "image"}, {"type": "text", "text": "One?"}, {"type": "image"}]
     assert read(family, [{"role": "user", "content": parts}], [SQUARE, WIDE]) == f"<u>{image}\nOne?{image}"
+
+
+@pytest.mark.parametrize("template", ["my_template.jinja", "{{ bos_token }}", 3, Path("my.jinja")])
+@pytest.mark.parametrize("model_type", ["llama", "llava"])
+def test_a_template_that_writes_no_question_is_refused(model_type, template):
+    """A file's name is a template too, which writes its name whatever is asked."""
+    with pytest.raises(InputError, match="the chat template writes no question; give the text of one"):
+        read(family_with(model_type, chat_template=template), chat())
 
 
 def test_a_template_in_capitals_gets_its_form():

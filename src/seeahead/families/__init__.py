@@ -91,6 +91,12 @@ def family_for(model: Any, processor: Any = None) -> Family:
     check_supported(model_type)
     if getattr(model.config, "alibi", False):
         raise _refusal(model_type, ENTRIES["refused"]["alibi"]["why"])
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if tokenizer is not None and not hasattr(tokenizer, "get_added_vocab"):
+        raise ModelError(
+            f"a {type(tokenizer).__name__} is no tokenizer of transformers; give one, or uninstall the package "
+            "(mistral-common) that puts its own in the place of it"
+        )
     return class_of(model_type)(model, processor)
 
 

@@ -86,11 +86,12 @@ def choose_for(model: Any, executor: str, dtype: str | torch.dtype, device: str)
     """The same for a model that is an object of the user's. Raises ModelError also where it would have to become
     another one: of another type, or elsewhere."""
     place, kind = getattr(model, "device", None), getattr(model, "dtype", None)
-    lies_on = place.type if isinstance(place, torch.device) and place.type in ("cpu", "cuda") else "auto"
+    lies_on = getattr(place, "type", "") if getattr(place, "type", "") in ("cpu", "cuda") else "auto"
     choice = choose(executor, dtype, lies_on if device == "auto" else device, is_given=True)
     if not choice.precision and dtype != "auto" and pick_dtype(dtype) != kind:
         raise ModelError(f"the model that was given is in {kind}, not in {dtype}; leave dtype out, or convert it first")
-    if device != "auto" and pick_device(device).type != lies_on:
+    wanted = None if device == "auto" else pick_device(device)
+    if wanted is not None and (wanted.type != lies_on or wanted.index not in (None, getattr(place, "index", None))):
         raise ModelError(f"the model that was given is on {place}, not on {device}; leave device out, or move it there")
     return choice
 

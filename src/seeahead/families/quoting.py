@@ -168,10 +168,12 @@ def _one_of(words: Iterable[str]) -> str:
         node[""] = {}  # a word ends here
 
     def written(node: Mapping[str, Any]) -> str:
+        run = ""
+        while len(node) == 1 and "" not in node:  # the only way on, which may be long
+            ((letter, node),) = node.items()
+            run += letter
         ways = [re.escape(letter) + written(below) for letter, below in node.items() if letter]
-        if len(ways) == 1 and "" not in node:
-            return ways[0]
-        return f"(?:{'|'.join(ways)}){'?' * ('' in node)}" if ways else ""
+        return re.escape(run) + (f"(?:{'|'.join(ways)}){'?' * ('' in node)}" if ways else "")
 
     return written(tree) or "(?!)"
 

@@ -62,21 +62,32 @@ def takes_parts(render: Render, placeholder: str | None, *, is_usual: bool) -> b
     """Whether messages are to be lists of parts, which templates of VLMs want, and else strings, which those of text
     models and older VLMs want. Tried out: a form is right if a text arrives as it is, and so does an image's
     `placeholder`. What is usual is tried first, and also what is used where neither arrives.
+
+    Raises InputError for a template that writes something, but no question in either form.
     """
     text = {"type": "text", "text": _PROBE}
     parts = [text] if placeholder is None else [{"type": "image"}, text]
-    usual, other = (parts, (placeholder or "") + _PROBE)[:: 1 if is_usual else -1]
-    return is_usual != (not _arrives(render, usual, placeholder) and _arrives(render, other, placeholder))
+    forms = (parts, (placeholder or "") + _PROBE)[:: 1 if is_usual else -1]
+    usual, other = (_written(render, form) for form in forms)
+    known = [one for one in (usual, other) if one is not None]
+    if known and not any(_PROBE in one.lower() for one in known):
+        raise InputError("the chat template writes no question; give the text of one, not the name of its file")
+    return is_usual != (not _arrives(usual, placeholder) and _arrives(other, placeholder))
 
 
-def _arrives(render: Render, content: Any, placeholder: str | None) -> bool:
+def _written(render: Render, content: Any) -> str | None:
+    """None: the template does not take this."""
     try:
-        written = render([{"role": "user", "content": content}])
+        return render([{"role": "user", "content": content}])
     except _ERRORS:
-        return False
+        return None
+
+
+def _arrives(written: str | None, placeholder: str | None) -> bool:
     # A list that is printed, or dumped as JSON, arrives too.
-    is_printed = any(key in written for key in ("'type'", '"type"'))
-    return not is_printed and _PROBE in written.lower() and (placeholder or "") in written
+    if written is None or any(key in written for key in ("'type'", '"type"')):
+        return False
+    return _PROBE in written.lower() and (placeholder or "") in written
 
 
 def as_parts(messages: Sequence[Message]) -> list[dict[str, Any]]:
