@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from seeahead.compat import Cache, prompt_arguments
 from seeahead.decode import start, steps
-from seeahead.drafters import bind, made_for_model
+from seeahead.drafters import bind, folders_for_model
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError
@@ -91,7 +91,7 @@ class _Loop:
                 if family.given is model and family.seen == fingerprint(family.model):
                     return last
         family = family_for(model)
-        own = made_for_model(family.given)
+        own = folders_for_model(family.given)
         bound = self._last = Prover(family, is_on=self._self_check), bind(self._drafter, Target.of(family), own)
         return bound
 

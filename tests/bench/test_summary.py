@@ -185,6 +185,12 @@ def test_a_peer_that_wins_is_named():
     assert found.warnings[-1].startswith(close)
 
 
+def test_a_peer_that_failed_on_a_question_is_not_named_for_the_others():
+    runs = (*TWO, peer(0, "other", 5, 2.0, 2.5), Run(1, "other", 0, 0.0, error=ERROR))
+    found = summarize(record(runs, methods=(PLAIN, "ours", "other"), peers=("other",)))
+    assert not [line for line in found.headline if line.startswith("A peer is faster")]
+
+
 def test_a_peer_that_wins_at_another_temperature_is_named_with_its_figures():
     sampled = [replace(one, temperature=1.0) for one in TWO]
     runs = (*TWO, *sampled, *(peer(place, "other", 5, 2.0, 9.0) for place in (0, 1)))

@@ -283,3 +283,10 @@ def test_a_report_says_where_it_cannot_write_before_it_reads(capsys, tmp_path):
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line, words
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("record", [".", "/", ".."])
+def test_a_report_of_a_folder_is_refused(record, capsys):
+    assert main(["report", record]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("seeahead: error: ")

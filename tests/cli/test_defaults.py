@@ -7,7 +7,7 @@ import pytest
 from seeahead.cli import main
 from seeahead.cli.defaults import Defaults, defaults
 from seeahead.cli.options import add_target
-from seeahead.errors import InputError
+from seeahead.errors import InputError, ModelError
 
 
 @pytest.fixture
@@ -54,6 +54,8 @@ def test_a_file_may_lie_anywhere(tmp_path, monkeypatch):
         ("model = 3", "model is 3; allowed: a text in quotes"),
         ("modell = 'x'", "unknown modell; allowed here: cache_dir, device, drafter, dtype, executor, model"),
         ("model = ", "is not TOML"),
+        (f"model = {'[' * 10_000}", "is not TOML: nested too deep"),
+        (f"model = {'1' * 5_000}", "is not TOML: Exceeds the limit"),
         ("[model]\nname = 'x'", "allowed: a text in quotes"),
     ],
 )
@@ -76,3 +78,16 @@ def test_the_overview_says_so_and_needs_no_file(file, capsys):
     file.write_text("broken")
     assert main([]) == 0
     assert "SEEAHEAD_MODEL" in capsys.readouterr().out
+
+
+def test_homes_that_nobody_knows_are_one_line_or_nothing(monkeypatch, capsys):
+    assert main(["info", "--cache-dir", "~nosuch-user/x"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "~nosuch-user" in line
+
+    def unknown():
+        raise ModelError("no home folder is known")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr("seeahead.cli.defaults.home", unknown)
+    assert defaults() == Defaults()

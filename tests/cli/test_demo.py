@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from seeahead import bench
-from seeahead.bench.benchmark import Result
+from seeahead.bench.benchmark import ASKING, Result
 from seeahead.bench.benchmark import _drafters as usual_drafters
 from seeahead.bench.figures import SHORT
 from seeahead.bench.record import PLAIN
@@ -183,3 +183,23 @@ def test_progress_is_a_line_per_stage_where_nobody_looks(capsys):
             report("building", share)
         report("saving", 0.0)
     assert capsys.readouterr().err.splitlines() == ["seeahead: building …", "seeahead: saving …"]
+
+
+def test_on_a_terminal_no_bar_is_drawn_beside_the_board(monkeypatch):
+    """It would move the lines that the board has drawn, and redraw."""
+    drawn, waits = io.StringIO(), "seconds of the loading"
+    how = {"file": drawn, "force_terminal": True, "color_system": None, "width": 100, "_environ": {"TERM": "xterm"}}
+    monkeypatch.setattr(terminal, "console", lambda **which: Console(**how))
+    monkeypatch.setattr(terminal, "is_live", lambda at: True)
+
+    def run(*given, progress, watch, **more):
+        progress(waits, 0.5)
+        watch.begin([PLAIN, "lookup"], 1)
+        drawn.truncate(0)
+        progress(ASKING, 0.0)
+        progress(ASKING, 0.5)
+        raise InputError("enough")
+
+    monkeypatch.setattr(bench, "run", run)
+    assert main(["demo"]) == 2
+    assert ASKING not in drawn.getvalue()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from seeahead import cli
-from seeahead.cli import terminal
+from seeahead.cli import streams, terminal
 
 full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 
@@ -188,3 +189,48 @@ def test_a_long_stage_is_a_line_per_twentieth_where_nobody_looks(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[:3] == ["seeahead: asking …", "seeahead: asking 5%", "seeahead: asking 10%"]
     assert len(lines) == 21
+
+
+@pytest.mark.parametrize(
+    "kept", ["1\u00a0000", "\u3042\u3000\u3044", "\u0645\u06cc\u200c\u062e", "\U0001f469\u200d\U0001f4bb", "a\n\tb"]
+)
+def test_letters_and_joiners_of_every_script_stay(kept):
+    assert streams.printable(kept) == kept
+
+
+@pytest.mark.parametrize("sign", ["\x1b", "\x07", "\r", "\x9b", "\u2028", "\u202e", "\u2066", "\ud800"])
+def test_what_steers_a_terminal_or_turns_its_lines_does_not(sign):
+    assert streams.printable(f"a{sign}b") == "a\ufffdb"
+
+
+@pytest.fixture
+def logs():
+    """As in a process that is all ours."""
+    own = logging.getLogger("seeahead")
+    before = own.level, list(own.handlers)
+    streams.set_up_logs()
+    streams.set_up_logs()  # nothing is told twice
+    yield logging.getLogger("seeahead.part")
+    own.setLevel(before[0])
+    own.handlers[:] = before[1]
+    streams.set_talk(streams.Talk.NORMAL)
+
+
+def test_what_our_own_code_logs_reaches_the_reader(logs, capsys):
+    logs.info("auto drafts with lookup")
+    logs.warning("auto goes on\nwithout msd")
+    assert capsys.readouterr().err == "seeahead: auto goes on without msd\n"
+    streams.set_talk(streams.Talk.VERBOSE)
+    logs.info("auto drafts with lookup")
+    assert capsys.readouterr().err == "seeahead: auto drafts with lookup\n"
+
+
+def test_a_server_s_log_has_what_an_answer_failed_of(logs, capsys):
+    streams.set_talk(streams.Talk.QUIET)
+    logs.warning("no matter")
+    try:
+        raise ZeroDivisionError("the reason")
+    except ZeroDivisionError as error:
+        logs.error("request 1234 failed", exc_info=error)
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert (first, last) == ("seeahead: request 1234 failed", "ZeroDivisionError: the reason")

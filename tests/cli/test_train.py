@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,3 +85,33 @@ def test_help_says_whose_model_is_trained_for(capsys):
     assert "for a model of yours" in line
     assert main(["train", "--help"]) == 0
     assert "shipped" not in capsys.readouterr().out
+
+
+def test_what_is_wrong_leaves_no_folder_behind_and_names_its_option(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["train", "drafter", "--recipe", str(tmp_path / "none.toml"), "-o", str(out)]) == 2
+    assert not out.exists()
+    (tmp_path / "file").write_text("")
+    given = ["train", "drafter", "--recipe", str(RECIPE), "-o", str(out), "--answers", str(tmp_path / "file" / "a")]
+    assert main(given) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("since a file is there; give another --answers")
+
+
+def test_a_drafter_that_cannot_be_remembered_is_there_all_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "seeahead.train.run.load", lambda *given, **more: SimpleNamespace(family=SimpleNamespace(end_token_ids=(3,)))
+    )
+    monkeypatch.setattr("seeahead.train.run.Dataset", lambda *given: given)
+    monkeypatch.setattr("seeahead.train.run.train", lambda dataset, out, start: out / "drafter")
+    monkeypatch.setattr("seeahead.train.run.check", lambda *given: None)
+    given = ["train", "drafter", "--recipe", str(RECIPE), "-m", "owner/name", "-o", str(tmp_path / "out")]
+
+    def refused(*given):
+        raise OSError(30, "Read-only file system")
+
+    for remember, told in ((refused, "name it with -d"), (lambda *given: None, "auto drafts with it from now on")):
+        monkeypatch.setattr("seeahead.train.run.remember", remember)
+        assert main(given) == 0
+        captured = capsys.readouterr()
+        assert captured.out.strip() == str(tmp_path / "out" / "drafter")
+        assert told in captured.err

@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -14,7 +15,8 @@ from seeahead.drafters import bind
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.probe import samples_of, surprise
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.errors import InputError, ModelError
+from seeahead.errors import InputError, ModelError, SeeaheadError
+from seeahead.executors import tensor_files
 from seeahead.export import ALLOWED, export
 from seeahead.target import Target
 from seeahead.testing import tiny_family, tiny_inputs
@@ -212,3 +214,24 @@ def test_the_command_writes_every_form(tmp_path, capsys):
     source = write("language", tmp_path / "own")
     assert cli.main(["export", str(source), "--as", "draft-model", "-o", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out")
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    folder = trained("eagle3", tmp_path / "drafter")
+
+    def full(tensors, path, told):
+        path.write_bytes(b"half")
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(tensor_files, "save_file", full)
+    with pytest.raises(SeeaheadError, match="No space left on device; free space there") as refused:
+        export(folder, "eagle3", tmp_path / "out")
+    assert "\n" not in str(refused.value)
+    assert list((tmp_path / "out").iterdir()) == []
+    monkeypatch.undo()
+    export(folder, "eagle3", tmp_path / "out")  # which the same command does then
+
+
+def test_a_target_for_a_form_that_names_none_is_refused(capsys):
+    assert cli.main(["export", "x", "--as", "eagle3", "-o", "out", "-m", "a/b"]) == 2
+    assert "names no target; leave --model out" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.target import Target
 from seeahead.testing import answer, assert_same_answer
 from tests.drafters.contexts import context, feedback, with_words
+from tests.lossless.cases import language, prompt, target, trimmed_language
 
 LIMITS = TreeLimits(depth=3, width=2, num_nodes=5, min_probability=0.0)
 
@@ -109,3 +110,11 @@ def test_another_vocabulary_is_refused_with_the_way_out() -> None:
     vocabulary = DraftVocabulary(torch.tensor([0, 99]), 0)
     with pytest.raises(DrafterError, match="reaches token 99"):
         LanguageDrafter(_language(vocab_size=2), vocabulary).check(_language())
+
+
+@pytest.mark.parametrize("drafter", [language, trimmed_language])
+def test_of_a_prompt_of_images_alone_the_answer_is_all_there_is_to_read(drafter):
+    family, inputs = target("llava"), prompt("llava", 1, 0)
+    drafted = answer(family, inputs, drafter(), max_new_tokens=12)
+    assert_same_answer(drafted, answer(family, inputs, max_new_tokens=12))
+    assert any(step.num_drafted for step in drafted.steps)

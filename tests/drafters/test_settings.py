@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import seeahead
 from seeahead.drafters import KINDS, bind, spec_class, spec_of, split_settings
 from seeahead.drafters.language import LanguageSpec
 from seeahead.drafters.lookup import LookupDrafter
@@ -146,3 +147,13 @@ def test_specs_and_drafters_are_taken_as_they_are():
     drafter = LookupDrafter(min_match=1)
     assert bind(drafter, TARGET) is drafter
     assert bind(LookupDrafter(min_match=1), TARGET) == drafter
+
+
+@pytest.mark.parametrize("thing", [None, 3, ["lookup", "msd"], {"a": 1}, LookupDrafter, object()])
+def test_what_is_no_drafter_is_told_in_one_line(thing):
+    with pytest.raises(DrafterError, match="give a name, a spec or a drafter, and several as") as told:
+        bind(thing, TARGET)
+    assert "\n" not in str(told.value)
+    if thing is not None:  # which is the default there
+        with pytest.raises(DrafterError, match="give a name, a spec or a drafter"):
+            seeahead.load("no/such/model", thing)

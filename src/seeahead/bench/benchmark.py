@@ -23,7 +23,7 @@ from seeahead.bench.peers.table import OTHERS, spelled
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
-from seeahead.drafters import MEMBERS, check_names, made_for
+from seeahead.drafters import check_names, folders_for
 from seeahead.errors import ImageError, InputError
 from seeahead.images import load_image
 from seeahead.provenance import check_writable, provenance
@@ -87,9 +87,9 @@ def run(
 
 def _drafters(named: Sequence[str] | None, target: str) -> list[str]:
     """Refuses what is no drafter before images are opened and a model is loaded."""
-    own = made_for(target)
-    if named is None:
-        return ["lookup", *sorted(set(MEMBERS).intersection(own)), "auto"]
+    own = folders_for(target)
+    if named is None:  # of the demo each alone too; those of another model are many, and large
+        return ["lookup", *sorted(own if target == "demo" else ()), "auto"]
     specs = [spec for spec in named if spec != PLAIN]
     check_names(specs, own)
     return specs
@@ -216,6 +216,9 @@ class _Bench:
         """What is run, in words that may be published: no path of this machine; drafters by a hash of their weights."""
         engine, (_, *names) = methods[PLAIN].engine, [name for name, method in methods.items() if not method.is_peer]
         folders = {name: weights_of(spec, engine.own_drafters) for name, spec in zip(names, self.drafters, strict=True)}
+        if "auto" in self.drafters:  # whose members are those that are there
+            own = engine.own_drafters.items()
+            folders |= {f"auto's {kind}": folder for kind, folder in own if folder not in folders.values()}
         family = engine.family
         others = {name: method.facts for name, method in methods.items() if isinstance(method, outside.Outside)}
         return {

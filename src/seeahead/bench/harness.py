@@ -158,7 +158,7 @@ def question_of(item: Item, earlier: tuple[tuple[str, str], ...]) -> Question:
 def _answer(method: Method, empty: Run, question: Question, seed: int, watch: Watch) -> Run:
     reset_peak()
     try:
-        own_seed = seed + 100_000 * empty.repeat + empty.asked
+        own_seed = (seed + 100_000 * empty.repeat + empty.asked) % 2**64
         found = method.answer(empty, question, own_seed, partial(watch.piece, empty.method))
     except Exception as error:
         # A peer that fails is shown with its error, not dropped; our own failures are bugs and stop the run.

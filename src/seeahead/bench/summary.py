@@ -55,7 +55,7 @@ class Summary:
         if best.num_identical is not None:
             sentences.append(_identity(best, best.num_identical))
         for temperature, methods in self.methods.items():
-            first = max(methods, key=_speed)
+            first = max(_whole(methods), key=_speed)
             if first.is_peer and (rival := first["end to end"]):
                 said = f"{first.method} answers {rival.value:.2f} times as fast as plain decoding{_range(rival)}"
                 sentences.append(
@@ -135,7 +135,12 @@ def ranked(methods: Sequence[Sample], *, is_peer: bool) -> list[Sample]:
 
 
 def fastest(methods: Sequence[Sample], *, is_peer: bool) -> Sample | None:
-    return next(iter(ranked(methods, is_peer=is_peer)), None)
+    return next(iter(ranked(_whole(methods), is_peer=is_peer)), None)
+
+
+def _whole(methods: Sequence[Sample]) -> list[Sample]:
+    """Those that answered as many questions as any: one that failed on the long ones is no faster for it."""
+    return [entry for entry in methods if entry.num_answers == max(other.num_answers for other in methods)]
 
 
 def relation(record: Record, peer: str) -> str:

@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         streams.prepare()
         streams.set_talk(streams.Talk.NORMAL)
+        if argv is None:
+            streams.set_up_logs()
         if not {"-v", "--verbose", "--debug"} & set(words):
             streams.set_up_libraries(is_whole_process=argv is None)
         code = _dispatch(words)

@@ -64,14 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.set_up_peers:
-        _refuse(args, ("growth", *_OF_QUESTIONS), "--set-up-peers installs engines, and ends")
+        _refuse(args, ("growth", "quick", "json", *_OF_QUESTIONS), "--set-up-peers installs engines, and ends")
         return _set_up_peers(args.model, args.peers or ())
     if args.growth is not None:
         _refuse(args, ("peers", *_OF_QUESTIONS), "--growth measures passes, and asks no questions")
         return _growth(args)
-    for name in ("suite", "folder") if args.data is not None else ():
-        if getattr(args, name) is not None:
-            raise InputError(f"--data {args.data} says what is asked; leave --{name} out")
+    if args.data is not None:
+        _refuse(args, ("suite", "folder"), f"--data {args.data} says what is asked")
+    else:
+        _refuse(args, ("max_new_tokens",), "a suite says how long its answers are")
     from seeahead import bench
     from seeahead.bench.benchmark import ASKING, PAGE, RECORD
     from seeahead.bench.harness import MEASURING, Watch
@@ -128,7 +129,7 @@ _OF_QUESTIONS = (
 def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
     """Raises InputError for what was given and would have no effect."""
     for name in names:
-        if getattr(args, name) is not None:
+        if getattr(args, name) not in (None, False):
             raise InputError(f"{why}; leave --{name.replace('_', '-')} out")
 
 

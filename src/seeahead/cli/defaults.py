@@ -58,6 +58,7 @@ def _of_file() -> Defaults:
             return Defaults()
     try:
         values = tomllib.loads(read_text(path, "give a TOML file of settings, or leave SEEAHEAD_CONFIG out"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f'{placed(path)} is not TOML: {error}; write lines such as model = "demo"') from None
+    except (RecursionError, ValueError) as error:  # the latter also for a number of more digits than Python reads
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise InputError(f'{placed(path)} is not TOML: {reason}; write lines such as model = "demo"') from None
     return checked(Defaults, values, placed(path))

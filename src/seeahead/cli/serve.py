@@ -66,12 +66,13 @@ def run(args: argparse.Namespace) -> int:
     settings = _settings(args)
     with terminal.Progress() as report:
         from seeahead.api import load
-        from seeahead.drafters import check_names, made_for
+        from seeahead.drafters import check_names, folders_for
         from seeahead.serve.app import create_app, owner_of
         from seeahead.serve.run import listening, serve
 
         first, *others = args.drafter or [defaults().drafter or None]
-        check_names(others, made_for(args.model))
+        others = [name for name in dict.fromkeys(others) if name != first]
+        check_names(others, folders_for(args.model))
         address = listening(settings.host, settings.port)  # what is taken already is said before a model is loaded
         template = read_template(args.chat_template)
         engine = load(

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 import unicodedata
 import warnings
 from contextlib import suppress
@@ -87,6 +88,25 @@ def set_up_libraries(*, is_whole_process: bool) -> None:
     if is_whole_process and not sys.warnoptions:
         warnings.simplefilter("ignore")
         logging.getLogger().addHandler(logging.NullHandler())  # else Python prints them to stderr
+
+
+class _Notes(logging.Handler):
+    """Log lines of ours among the notes, with what was raised where they tell of that."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING or _talk is Talk.VERBOSE:
+            is_error = record.levelno >= logging.ERROR
+            note(record.getMessage(), is_asked=is_error)
+            if record.exc_info:
+                say("".join(traceback.format_exception(*record.exc_info)).rstrip(), is_asked=is_error)
+
+
+def set_up_logs() -> None:
+    """What our own code logs is told, where the process is ours."""
+    own = logging.getLogger("seeahead")
+    if not any(isinstance(handler, _Notes) for handler in own.handlers):
+        own.addHandler(_Notes())
+        own.setLevel(logging.INFO)
 
 
 def say(line: str, *, is_asked: bool = False) -> None:

@@ -18,6 +18,7 @@ from seeahead.cli import streams
 from seeahead.cli.defaults import defaults
 from seeahead.cli.options import add_cache
 from seeahead.errors import InputError
+from seeahead.provenance import check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,12 +59,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_folder(path: Path, option: str) -> None:
-    """Raises InputError where `path` cannot become a folder."""
-    for place in (path, *path.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise InputError(f"'{path}' cannot be a folder, since a file is there; give another {option}")
-            return
+    """Raises InputError where nothing could be written into a folder `path`, which need not be there yet."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(f"'{path}' cannot be a folder, since a file is there; give another {option}")
+    check_writable(path / "train.log")
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def training_log(out: Path) -> Iterator[Callable[[str], None]]:
     def report(line: str) -> None:
         stamped = f"{time.strftime('%H:%M:%S')} {line}"
         out.mkdir(parents=True, exist_ok=True)
-        with (out / "train.log").open("a", encoding="utf-8") as log:
+        with (out / "train.log").open("a", encoding="utf-8", errors="backslashreplace") as log:
             print(stamped, file=log)
         streams.say(stamped)
 

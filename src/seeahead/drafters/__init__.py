@@ -57,9 +57,22 @@ def bind(drafter: str | Path | DrafterSpec | Drafter, target: Target, own: Mappi
     kind. Raises DrafterError or ModelError, in one line, if there is none."""
     from seeahead.drafters.spec import DrafterSpec
 
+    check_is_drafter(drafter)
     if isinstance(drafter, str | Path):
         drafter = spec_of(drafter, own)
     return drafter.bind(target) if isinstance(drafter, DrafterSpec) else drafter
+
+
+def check_is_drafter(drafter: object) -> None:
+    """Raises DrafterError for what is no name, no spec and no drafter, as far as that shows without a target."""
+    from seeahead.checked import shown_value
+    from seeahead.drafters.spec import DrafterSpec
+
+    is_one = not isinstance(drafter, type) and all(hasattr(drafter, name) for name in ("name", "want", "start"))
+    if not is_one and not isinstance(drafter, str | Path | DrafterSpec):
+        raise DrafterError(
+            f"drafter is {shown_value(drafter)}; give a name, a spec or a drafter, and several as 'auto:members=A+B'"
+        )
 
 
 def check_names(names: Iterable[str], own: Mapping[str, Path]) -> None:
@@ -68,7 +81,7 @@ def check_names(names: Iterable[str], own: Mapping[str, Path]) -> None:
         spec_of(name, own)
 
 
-def made_for(target: str | Path) -> dict[str, Path]:
+def folders_for(target: str | Path) -> dict[str, Path]:
     """Folders of the drafters that are there for a target, by kind; of the demo, which may not be built yet, the kinds
     alone."""
     from seeahead.drafters.at_hand import at_hand
@@ -76,7 +89,7 @@ def made_for(target: str | Path) -> dict[str, Path]:
     return dict.fromkeys(_OF_DEMO, Path()) if target == "demo" else at_hand(target)
 
 
-def made_for_model(model: Any) -> dict[str, Path]:
+def folders_for_model(model: Any) -> dict[str, Path]:
     """The same of a model that is an object, by the name that it was loaded by."""
     from seeahead.drafters.at_hand import at_hand
 

@@ -1,7 +1,7 @@
 """Drafters that this machine has for a target: those trained here, and published ones that were fetched before.
 
-What is known by the target's name alone, so that a name is checked before any weights are read; a drafter's own folder
-says whether it fits. Nothing is fetched.
+They are found by the target's name alone, so that the name of a drafter is checked before any weights are read; its own
+folder says later whether it fits. Nothing is fetched.
 """
 
 from __future__ import annotations
@@ -75,9 +75,10 @@ class _Trained:
 
 def at_hand(target: str | Path) -> dict[str, Path]:
     """Folders of the drafters for a target (a folder or a hub id), by kind. Of each the one trained last, else the
-    first published one of the table."""
+    published one fetched last."""
     found: dict[str, Path] = {}
-    for folder in (*_trained_for(target), *_fetched_for(target)):
+    fetched = sorted(_fetched_for(target), key=lambda folder: -folder.stat().st_mtime)
+    for folder in (*_trained_for(target), *fetched):
         with suppress(SeeaheadError):  # it was moved, or is no drafter's any more
             found.setdefault(Folder.read(folder).kind, folder)
     return found

@@ -29,7 +29,7 @@ from seeahead.drafters.pass_times import PassTimes
 from seeahead.drafters.spec import DrafterSpec, Joined
 from seeahead.drafters.tree_growth import best_number
 from seeahead.drafting import DraftContext, Drafter
-from seeahead.errors import DrafterError, ModelError, SeeaheadError
+from seeahead.errors import DrafterError, SeeaheadError
 from seeahead.executor import Want
 from seeahead.provenance import check_writable
 from seeahead.target import Target
@@ -123,17 +123,20 @@ class AutoSpec(DrafterSpec):
             try:
                 spec = spec_of(text, self.own)
                 member = spec.bind(target)
-            except (DrafterError, ModelError) as error:
+                name = member.name if member.name not in members else text
+                if name in members:
+                    raise DrafterError(f"drafter '{text}' is a member twice; name each once")
+                if (source := getattr(spec, "source", None)) is not None:
+                    experience.read_prior(Path(source), name)
+            except Exception as error:
                 if self.members:
                     raise
-                _log.warning("auto goes on without %s: %s", text, error)  # nobody asked for it
+                # Nobody asked for it, and whatever is wrong with it, or has no room, is nothing to an answer.
+                _log.warning("auto goes on without %s: %s", text, " ".join(str(error).split()) or type(error).__name__)
                 continue
-            name = member.name if member.name not in members else text
-            if name in members:
-                raise DrafterError(f"drafter '{text}' is a member twice; name each once")
             members[name] = member
-            if (source := getattr(spec, "source", None)) is not None:
-                experience.read_prior(Path(source), name)
+        if not self.members:
+            _log.info("auto drafts with %s", ", ".join(members))
         if self.state is not None:
             if self.state.exists():
                 experience.read(self.state)

@@ -150,11 +150,14 @@ class LanguageModel:
 
     def read(self) -> Plan[torch.Tensor | None]:
         if not self._sessions:  # not before: the answer's first token need not wait for it
-            self._read_anew(0)
+            self._read_anew(0 if all(self._views) else len(self._answer) - 1)
         if not self._has_room(len(self._answer) - self._num_read):
             self._read_anew(len(self._answer) - 1)
             if not self._has_room(1):
                 return None  # so deep a tree has no place in the model's context
+        if not all(session.length for session in self._sessions):
+            self._sessions = []  # an empty view (of nothing but images) begins with the answer's first tokens
+            return None
         unread = self.ids.to_draft(self._answer[self._num_read :])
         scores = yield Ask(self._executor, [session.chain(unread) for session in self._sessions])
         for session in self._sessions:
@@ -187,7 +190,7 @@ class LanguageModel:
         self._sessions = [Session(self._executor, prompt.length + room) for prompt in prompts]
         self._num_read = num_answer
         for number, (session, prompt) in enumerate(zip(self._sessions, prompts, strict=True)):
-            if prompt.length:  # an empty view (a prompt of nothing but images) starts with the first answer token
+            if prompt.length:
                 self._prefill(number, session, prompt)
 
     def _prefill(self, number: int, session: Session, prompt: ModelInputs) -> None:
