@@ -37,3 +37,18 @@ def test_images_of_all_turns_count(page, picture):  # noqa: F811
     page.wait_for_selector("#problem:not(:empty)")
     assert page.inner_text("#problem") == "A conversation can have at most 8 images."
     assert page.locator("#images li").count() == 3
+
+
+def test_a_question_takes_the_images_that_are_still_read_along(page, picture):  # noqa: F811
+    """Decoding takes a while, and a reader does not wait for it."""
+    page.evaluate("""() => {
+      const decode = createImageBitmap;
+      window.createImageBitmap = async (file) => {
+        await new Promise((done) => setTimeout(done, 200));
+        return decode(file);
+      };
+    }""")
+    page.set_input_files("#files", [picture] * 3)
+    (content,) = [one["content"] for one in ask(page, "What is it?", tokens=4).post_data_json["messages"]]
+    assert [part["type"] for part in content] == ["image_url"] * 3 + ["text"]
+    assert ended(page)[0]

@@ -20,6 +20,7 @@ from seeahead.testing import ScriptedDrafter, random_tree, tiny_model
 from tests.free_costs import auto
 from tests.lossless.cases import language
 from tests.serve.conftest import IMAGE, KEY, PATIENCE, chat, serving
+from tests.serve.test_refusals import sent
 from tests.serve.test_streams import counted
 
 
@@ -235,3 +236,16 @@ def test_models_and_monitoring(served, client):
         metrics = reply.read().decode()
     for name in ("spec_decode_num_drafts", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens"):
         assert f"vllm:{name}_total" in metrics
+
+
+@pytest.mark.parametrize("detail", ["auto", "low", "high", None])
+def test_the_detail_of_an_image_has_no_effect(served, detail):
+    body = chat(IMAGE, "what", max_tokens=4)
+    plain = sent(served, body)[1]["choices"]
+    body["messages"][0]["content"][0]["image_url"]["detail"] = detail
+    assert sent(served, body)[1]["choices"] == plain
+
+
+def test_a_seed_of_minus_one_is_none(served):
+    body = chat("what", temperature=1.5, seed=-1, max_tokens=30)
+    assert len({sent(served, body)[1]["choices"][0]["message"]["content"] for _ in range(4)}) > 1

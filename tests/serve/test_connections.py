@@ -76,6 +76,14 @@ def test_a_request_that_never_ends_is_refused(hasty, start, drip):
         assert is_refusal(told(opened, drip), 408)
 
 
+def test_the_body_of_a_request_behind_another_has_its_time_too(hasty):
+    with connected(hasty) as opened:
+        opened.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" + head(900) + b"{")
+        first, _, second = told(opened).partition(b'{"status":"alive"}')
+        assert first.startswith(b"HTTP/1.1 200")
+        assert is_refusal(second, 408)
+
+
 def test_a_connection_that_says_nothing_is_closed(hasty):
     with connected(hasty) as opened:
         assert is_refusal(told(opened), 408)

@@ -1,9 +1,11 @@
 """Exceptions that are no errors of ours while a step is taken: whose they are is told, and nobody else."""
 
 import json
+import threading
 
 import pytest
 
+from seeahead.serve.owner import OwnerLimits
 from tests.serve.conftest import chat, serving
 from tests.serve.test_refusals import refused, sent
 from tests.serve.test_streams import asking, events, eventually, slow  # noqa: F401
@@ -60,3 +62,15 @@ def test_a_slot_that_cannot_be_lent_or_kept_is_its_own_answers_alone(monkeypatch
         refused(served, chat("one"), 500, "ask again")
         monkeypatch.undo()
         assert sent(served, chat("one"))[1]["choices"] == whole
+
+
+def test_a_server_whose_step_hangs_is_not_ready(monkeypatch):
+    """What watches it starts it anew then."""
+    with serving(OwnerLimits(timeout_seconds=0.3)) as served:
+        go_on, step = threading.Event(), served.owner._batch.step
+        monkeypatch.setattr(served.owner._batch, "step", lambda **given: (go_on.wait(600), step(**given))[1])
+        assert sent(served, b"", path="/ready", method="GET")[0] == 200
+        with asking(served, chat("one", max_tokens=4)):
+            eventually(lambda: sent(served, b"", path="/ready", method="GET")[0] == 503)
+            go_on.set()
+            eventually(lambda: sent(served, b"", path="/ready", method="GET")[0] == 200)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from urllib.request import urlopen
 
 from tests.serve.conftest import PATIENCE, chat, serving
+from tests.serve.test_refusals import sent
 from tests.serve.test_streams import counted
 
 
@@ -43,3 +44,9 @@ def test_counters_are_there_before_they_count():
     named = {line.split()[2].removesuffix("_total") for line in lines if line.startswith("# TYPE")}
     there = {re.sub(r"(_total|_sum)?\{.*", "", line) for line in lines if 'model_name="tiny"' in line}
     assert named - there == {"vllm:spec_decode_num_accepted_tokens_per_pos", "seeahead:refused_requests"}
+
+
+def test_routes_that_are_not_there_are_counted(served):
+    before = counted(served, "seeahead:refused_requests_total", status="404")
+    assert sent(served, {}, path="/nowhere")[0] == 404
+    assert counted(served, "seeahead:refused_requests_total", status="404") == before + 1

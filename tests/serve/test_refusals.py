@@ -13,9 +13,12 @@ import openai
 import pytest
 from PIL import Image
 
-from seeahead.errors import ImageError, InputError
+from seeahead.cli import main
+from seeahead.errors import DrafterError, ImageError, InputError
 from seeahead.images import OpenedImage
 from seeahead.serve import prompts
+from seeahead.serve.app import owner_of
+from seeahead.serve.errors import ApiError
 from seeahead.serve.schema import ChatBody
 from seeahead.serve.settings import settings_from
 from tests.serve.conftest import IMAGE, KEY, PATIENCE, chat, data_uri, serving
@@ -111,6 +114,7 @@ def test_wrong_fields_are_named(served, changes, told):
          "messages.0.content.0.image_url.url"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages"),
         ({"model": "gpt"}, "model"),
+        ({"speculative": "nobody"}, "speculative"),
         ({"max_tokens": None, "max_completion_tokens": 201}, "max_completion_tokens"),
     ],
 )  # fmt: skip
@@ -270,3 +274,20 @@ def test_a_model_that_fails_is_asked_again_by_the_next(served, monkeypatch):
     refused(served, chat("another question"), 500, "ask again")
     monkeypatch.undo()
     assert sent(served, chat("another question"))[0] == 200
+
+
+def test_what_a_drafter_does_wrong_is_not_the_client_s_fault():
+    assert ApiError.of(DrafterError("view C needs a caption")).status == 500
+
+
+def test_two_drafters_of_one_name_are_refused(served):
+    names, settings = ["lookup:depth=3,as=lookup"], settings_from(model_name="x")
+    with pytest.raises(DrafterError, match="two drafters are called 'lookup'; name one apart"):
+        owner_of(served.owner.engine, names, settings)
+
+
+def test_a_key_that_no_header_carries_is_told_without_showing_it(tmp_path, capsys):
+    (tmp_path / "keys").write_text("schl\u00fcssel")
+    assert main(["serve", "--api-key-file", str(tmp_path / "keys")]) == 2
+    assert "of ASCII" in (told := capsys.readouterr().err)
+    assert "schl" not in told

@@ -155,7 +155,7 @@ class _Server:
         drafting, is_chat = body.drafting, isinstance(body, ChatBody)
         with _about("speculative"):
             self.owner.engine_of(drafting.drafter)
-        seeds = [None if body.seed is None else (body.seed + index) % 2**63 for index in range(body.num_choices)]
+        seeds = [None if body.seed in (None, -1) else (body.seed + index) % 2**63 for index in range(body.num_choices)]
         options = drafting.drafter, drafting.num_nodes, body.num_logprobs, drafting.details
         wanted = [Asked({**given, "seed": seed}, *options) for seed in seeds]
         async with in_time(request.receive, settings.timeout_seconds):

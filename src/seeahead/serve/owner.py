@@ -49,6 +49,7 @@ class Owner:
         self.default_drafter = engine.drafter.name
         self.drafters = tuple(self._engines)
         self._is_closing = False
+        self._began: float | None = None  # when the step under way did
         self._waiting: deque[Ticket] = deque()
         self._running: dict[Request, Ticket] = {}
         self.pace = Pace(engine.target.executor, [one.drafter for one in self._engines.values()])
@@ -69,8 +70,9 @@ class Owner:
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are answered."""
-        return self._thread.is_alive() and not self._is_closing
+        """Whether requests are answered: nothing hangs in a step that takes longer than an answer may."""
+        is_stuck = self._began is not None and monotonic() - self._began > self.limits.timeout_seconds
+        return self._thread.is_alive() and not self._is_closing and not is_stuck
 
     @property
     def num_running(self) -> int:
@@ -241,11 +243,13 @@ class Owner:
                         return
                     was_told = self._changed.wait(self._slots.quiet_seconds)
                     is_quiet = not was_told and self._num_reading == 0
+            self._began = monotonic()
             try:
                 self._round() if self._waiting or self._running else self._slots.read_ahead()
             except Exception:  # whatever it is, the next requests are to be answered
                 logger.exception("a step failed")
                 self._fail_all(ModelError(_FAILED))
+            self._began = None
             self.room.wake()
 
     def _round(self) -> None:

@@ -34,6 +34,7 @@ class OwnerLimits(BaseModel):
         ge=1 << 20,
         description="of decoded images of requests whose prompt is not read yet, and of bodies; others wait",
     )
+    timeout_seconds: float = Field(default=600.0, gt=0, description="that an answer may take")
     cache_tokens: int = Field(default=65_536, ge=256, description="of all slots together, also of those that are kept")
 
 
@@ -55,7 +56,6 @@ class ServeSettings(OwnerLimits):
     max_pixels: int = Field(MAX_PIXELS, ge=1, le=MAX_PIXELS, description="of one image")
     max_choices: int = Field(8, ge=1, le=128, description="the most `n` may be")
     max_new_tokens: int = Field(1024, ge=1)
-    timeout_seconds: float = Field(600.0, gt=0)
     request_timeout_seconds: float = Field(60.0, gt=0, description="that a request may take to come in")
     max_connections: int = Field(512, ge=1)
     allowed_origins: tuple[str, ...] = ()

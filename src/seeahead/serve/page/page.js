@@ -1,6 +1,6 @@
 // The conversation: what was said so far, what is to be sent, and what runs.
 
-import { answer, imageOf, served } from "/page/stream.js";
+import { answer, filesOf, imageOf, served } from "/page/stream.js";
 import { AnswerView, button, closeTip, copy, counted, isTipOpen, made, question, thumbnail, verdict } from "/page/view.js";
 
 const at = (id) => document.getElementById(id);
@@ -11,9 +11,11 @@ const state = { model: null, turns: [], images: [], running: null, session: Math
 
 // ---- the server
 
+const keyOf = () => at("key").value.trim();
+
 async function begin() {
   try {
-    state.model = await served(at("key").value);
+    state.model = await served(keyOf());
   } catch (error) {
     refuse(error, true);
     return false;
@@ -84,7 +86,7 @@ async function run(view, body, drafter, signal) {
   let metrics = null;
   try {
     const request = { ...body, speculative: { drafter, details: true } };
-    for await (const chunk of answer(request, at("key").value, state.session, signal)) {
+    for await (const chunk of answer(request, keyOf(), state.session, signal)) {
       const choice = chunk.choices[0];
       if (chunk.seeahead) {
         said.seconds = (performance.now() - started) / 1000;
@@ -224,14 +226,17 @@ function busy(isBusy) {
 
 // ---- a turn of the user
 
-let adding = Promise.resolve(); // images that are still read and decoded, one after the other
+let adding = Promise.resolve(true); // images that are still read and decoded, one after the other: whether all were
+let numAdding = 0;
 let isSending = false; // a second Enter while the server is asked what it serves, or images are read
 async function send() {
   if (state.running || isSending) return;
   isSending = true;
-  await adding;
+  const isWaiting = numAdding > 0;
+  const isWhole = await adding;
   const isReady = isAnythingTyped() && (state.model || (await begin()));
   isSending = false;
+  if (isWaiting && !isWhole) return; // what was wrong is said, and the reader decides
   if (!isReady || !isAnythingTyped()) return;
   settled();
   const text = at("question").value.trim();
@@ -255,7 +260,8 @@ async function send() {
 const isAnythingTyped = () => Boolean(at("question").value.trim() || state.images.length);
 
 function add(files) {
-  adding = adding.then(() => addNow(files));
+  numAdding += 1;
+  adding = adding.then(() => addNow(files)).catch(() => false).finally(() => (numAdding -= 1));
   return adding;
 }
 
@@ -263,7 +269,10 @@ async function addNow(files) {
   settled();
   const problems = [];
   const most = state.model?.seeahead.max_images ?? 8;
-  if (state.model && !state.model.seeahead.takes_images) return refuse(new Error("This model reads no images."));
+  if (state.model && !state.model.seeahead.takes_images) {
+    refuse(new Error("This model reads no images."));
+    return false;
+  }
   const numSent = state.turns.reduce((sum, { images }) => sum + (images?.length ?? 0), 0); // each question sends all
   for (const file of files) {
     if (numSent + state.images.length >= most) {
@@ -274,7 +283,8 @@ async function addNow(files) {
     showImages();
   }
   if (problems.length) refuse(new Error(problems.join(" ")));
-  return at("question").focus();
+  at("question").focus();
+  return !problems.length;
 }
 
 function showImages() {
@@ -315,7 +325,6 @@ function anew() {
 
 // ---- what the reader does
 
-const filesOf = (data) => [...(data?.files ?? [])];
 const hasFiles = (event) => Boolean(event.dataTransfer?.types.includes("Files"));
 
 /** Escape closes what lies on top; where nothing does, it stops the answer. */

@@ -1,6 +1,6 @@
 // What the page asks the server, and how images become parts of a question.
 
-const MOST_PIXELS = 16e6; // of an image; the processors of today's models read no more of one
+const MOST_PIXELS = 8e6; // of an image, and of bytes: each question of a conversation sends all of its images
 const AWAY = "The server cannot be reached. Is it running?";
 const BROKEN = "The server broke off before the answer was whole.";
 
@@ -100,12 +100,15 @@ function waitOf(reply) {
 
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1) + (/[.?!]$/.test(words) ? "" : ".");
 
+/** The files of what was pasted, dropped or chosen. */
+export const filesOf = (data) => [...(data?.files ?? [])];
+
 /** A file as a data: URI, made smaller where it is large; throws for what is no image. */
 export async function imageOf(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
   if (!bitmap) throw new Error(`${file.name || "What was pasted"} is not an image that this browser reads.`);
   const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (bitmap.width * bitmap.height)));
-  const isPlain = scale === 1 && /^image\/(png|jpeg|webp|gif)$/.test(file.type);
+  const isPlain = scale === 1 && file.size <= MOST_PIXELS && /^image\/(png|jpeg|webp|gif)$/.test(file.type);
   const url = isPlain ? await dataUri(file) : redrawn(bitmap, scale, file.type);
   bitmap.close();
   return { name: file.name, url };

@@ -225,7 +225,7 @@ function place() {
   tip.style.top = `${at.top > own.height + 12 ? at.top - own.height - 6 : at.bottom + 6}px`;
 }
 
-/** Words that appear on hover, focus and touch; Escape, scrolling and a touch elsewhere close them. */
+/** Words that appear on hover, focus and touch; Escape and a touch elsewhere close them, and so does scrolling, but of what is focused. */
 function explain(element, words) {
   for (const name of ["focus", "click"]) element.addEventListener(name, () => openTip(element, words));
   element.addEventListener("pointermove", (event) => {
