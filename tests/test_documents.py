@@ -13,7 +13,7 @@ from tools import docs_site
 
 from recipes.demo_model.__main__ import _parser
 from seeahead import cli
-from seeahead.drafters import KINDS, check_names, made_for
+from seeahead.drafters import KINDS, check_names, folders_for
 from seeahead.testing import tiny_model, tiny_processor
 from tests.documents import commands_in, fenced, typed
 from tests.sizes import ROOT
@@ -62,7 +62,7 @@ def test_every_drafter_that_a_document_names_is_one():
         named |= {after for word, after in pairwise(words) if word in ("-d", "--drafter") and ":" in after}
     assert len(named) > 5
     for spec in named - {"mine:RepeatSpec"}:  # of the reader's own
-        check_names([spec], made_for("demo"))
+        check_names([spec], folders_for("demo"))
 
 
 def test_every_command_of_recipes_is_one_that_is_taken():

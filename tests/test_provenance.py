@@ -142,3 +142,9 @@ def test_a_place_that_cannot_be_written_is_known_before(make, tmp_path):
 def test_asking_leaves_nothing_behind(tmp_path):
     check_writable(tmp_path / "new" / "deeper" / "x.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_that_are_no_text_are_told_in_letters_that_files_take():
+    (*_, told) = command_line(["seeahead", "-o", os.fsdecode(b"caf\xe9")])
+    assert told == "caf\\udce9"
+    told.encode()

@@ -1,10 +1,11 @@
 """Prose of packages, in the layouts those packages have; the packages themselves are not fetched."""
 
 import gzip
+import re
 
 import pytest
 
-from seeahead.data.corpora import PROSE, read_texts
+from seeahead.data.corpora import PROSE, check_text, read_texts
 from seeahead.errors import InputError
 
 ENTRY = """Lariat \\Lar"i*at\\ (l[a^]r"[i^]*[a^]t), n. [Sp. la reata the rope.]
@@ -48,3 +49,26 @@ def test_prose_of_a_package(tmp_path, package, file, data, says):
 def test_an_unknown_package_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(InputError, match="no text package 'kjv'; allowed: dict-gcide, dict-foldoc"):
         read_texts("package:kjv", tmp_path)
+
+
+def test_texts_of_one_s_own_are_read_as_other_lines_are(tmp_path):
+    lines = ['\ufeff{"text": "one\u2028still one"}', "", '{"text": "two"}']
+    (tmp_path / "own.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert read_texts(str(tmp_path), tmp_path) == ["one\u2028still one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ('{"text": "caf\u00e9"}'.encode("latin-1"), "own.jsonl"),
+        (b'{"text": "good"}\n{"text": null}', 'own.jsonl line 2: "text" is None; give a text'),
+        (b'{"texts": "x"}', 'own.jsonl line 1: "text" is None'),
+        (b"[" * 100_000, "own.jsonl line 1"),
+        (b"", "holds no text"),
+    ],
+)
+def test_what_is_no_text_is_told_before_a_model_is_loaded(tmp_path, data, says):
+    (tmp_path / "own.jsonl").write_bytes(data)
+    with pytest.raises(InputError, match=re.escape(says)) as refused:
+        check_text(str(tmp_path / "own.jsonl"))
+    assert "\n" not in str(refused.value)

@@ -296,3 +296,10 @@ def test_many_rows_and_a_line_of_many_megabytes_are_read_in_a_moment(tmp_path):
     suite = load(lines(tmp_path, *rows, {"id": "long", "turns": [long]}))
     assert len(suite.items) == 5001
     assert next(item for item in suite.items if item.id == "long").turns[0].text == long
+
+
+def test_the_folder_one_is_in_has_its_own_name(tmp_path, monkeypatch):
+    picture(tmp_path / "photos" / "a.png")
+    monkeypatch.chdir(tmp_path / "photos")
+    suite = load_own(Path(), count=None, seed=0, max_new_tokens=8)
+    assert (suite.name, suite.about) == ("photos", "own data: photos")

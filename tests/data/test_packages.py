@@ -23,3 +23,15 @@ def test_a_scoped_archive_is_not_mistaken_for_its_sibling(tmp_path) -> None:
         (tmp_path / name).touch()
     found = find_archive(Package("@scope/words", "npm", "1.0", "MIT", "", "words"), tmp_path)
     assert found == tmp_path / "scope-words-1.0.tgz"
+
+
+def test_what_cannot_be_unpacked_is_one_line_that_helps(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = Package("words", "apt", "1", "MIT", "", "words")
+    (tmp_path / "words_1.deb").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"words_1\.deb cannot be unpacked|needs dpkg-deb"):
+        fetch(words, tmp_path)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(InputError, match=r"needs dpkg-deb to unpack; install it, or unpack the file into .*words$"):
+        fetch(words, tmp_path)
+    (tmp_path / "unpacked" / "words").mkdir()  # as it says
+    assert fetch(words, tmp_path) == tmp_path / "unpacked" / "words"

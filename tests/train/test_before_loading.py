@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -158,3 +159,12 @@ def test_lines_that_an_interruption_broke_off_are_left_out_of_it(tmp_path) -> No
     lines = '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n{"step": 3, "lo\n[]\n{"step": 4}\n'
     plot_losses([stage_with(tmp_path, lines, [])], tmp_path / "losses.svg")
     assert (tmp_path / "losses.svg").stat().st_size > 0
+
+
+def test_a_target_without_an_end_is_refused_before_it_writes(tmp_path, monkeypatch) -> None:
+    family = SimpleNamespace(end_token_ids=())
+    monkeypatch.setattr(run, "load", lambda *given, **more: SimpleNamespace(family=family))
+    monkeypatch.setattr(run, "train", lambda *given: pytest.fail("it was trained for"))
+    talk = write_talk(tmp_path, None)
+    with pytest.raises(ModelError, match="has no end token for a drafter to learn; give its generation config an eos"):
+        train("own-pictures.toml", [talk], tmp_path / "out")

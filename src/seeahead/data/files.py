@@ -93,7 +93,7 @@ def _text_of(file: Path) -> str:
     return read_text(file, "give another file, saved as UTF-8", most_bytes=math.inf)
 
 
-def read_lines(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
+def read_lines(file: Path, example: str = EXAMPLE) -> list[tuple[int, Mapping[str, Any]]]:
     """(line number, object) of every line that is not blank. Raises InputError for a line that is no JSON object."""
     rows: list[tuple[int, Mapping[str, Any]]] = []
     # Not splitlines(): it also splits at characters that may stand inside a JSON string.
@@ -101,7 +101,7 @@ def read_lines(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
         # Some editors put a mark before the text; where files were joined it is in the middle.
         if line := line.strip().removeprefix("\ufeff").strip():
             where = f"{told(file)} line {number}"
-            rows.append((number, parsed(line, where, f"such as {EXAMPLE}", made_of=_without_repeats)))
+            rows.append((number, parsed(line, where, f"such as {example}", made_of=_without_repeats)))
             if "\\u" in line:  # else there is no way to write half a character
                 check_letters(json.dumps(rows[-1][1], ensure_ascii=False), where)
     return rows

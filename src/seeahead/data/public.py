@@ -57,7 +57,7 @@ class PublicSet:
     max_new_tokens: int = 64
     after_image: bool = False  # the question comes second, after a turn about a bundled image
     talk: str = ""
-    is_whole: bool = True  # whether the Hub's rows have their images
+    hub_has_images: bool = True  # whether the Hub's rows have their images
 
     def layout(self) -> str:
         """What the folder holds, in words."""
@@ -257,7 +257,7 @@ def read_public(name: str, folder: Path | None) -> Iterator[tuple[Talk, tuple[Im
     Raises InputError for a folder that does not hold it, a wrong row, or a missing package."""
     entry = TRAINING[name]
     if folder is None:
-        if not entry.is_whole:
+        if not entry.hub_has_images:
             raise InputError(f"{entry.hub} names images that lie elsewhere; get them too, and say {name}=FOLDER")
         yield from _from_hub(name, entry)
         return

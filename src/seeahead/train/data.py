@@ -161,7 +161,7 @@ class Dataset:
     @property
     def begin(self) -> int:
         first = self.family.model.generation_config.bos_token_id
-        return self.end if first is None else int(first)
+        return self.end if first is None or first < 0 else int(first)
 
     def vocabulary(self, data: Kinds) -> DraftVocabulary:
         """The tokens used most in the target's responses, or else in the other data; what is unknown, begin and end are
@@ -169,7 +169,7 @@ class Dataset:
         texts = next(filter(None, (data.get(kind) for kind in ("answers", "conversations", "text"))))
         counts = Counter(token for example in texts for token in example.ids if token >= 0)
         padding = self.family.model.generation_config.pad_token_id
-        special = [self.end if padding is None else padding, self.begin, self.end]
+        special = [self.end if padding is None or padding < 0 else padding, self.begin, self.end]
         return DraftVocabulary.most_frequent(counts, self.recipe.network.vocabulary, special, self.family.vocab_size)
 
 

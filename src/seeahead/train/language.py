@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -18,9 +17,9 @@ from seeahead.drafters.language import shape_of
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, load_adapter, save_adapter
 from seeahead.drafters.vocabulary import FILE_NAME as VOCABULARY_FILE
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.errors import ModelError, SeeaheadError, escaped
+from seeahead.errors import ModelError, escaped
 from seeahead.executors.checkpoint import read_language
-from seeahead.executors.tensor_files import write_tensors
+from seeahead.executors.tensor_files import full_disk_told, write_tensors
 from seeahead.target import Target
 from seeahead.train.data import Dataset, Kinds, Objective
 from seeahead.train.examples import Batch, Example, Sampler, collate, in_rounds
@@ -63,15 +62,11 @@ class DrafterNetwork(nn.Module):
         if self.adapter is not None:
             setattr(config, IMAGE_ADAPTER, self.adapter.config.to_json())
             save_adapter(self.adapter.to(torch.bfloat16), folder)
-        try:
-            with TemporaryDirectory(dir=folder) as beside:
-                self.language.bfloat16().save_pretrained(beside)
-                for path in Path(beside).iterdir():
-                    if path.name != "generation_config.json":
-                        path.replace(folder / path.name)
-        except (OSError, SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise SeeaheadError(f"cannot write {folder.name}: {reason}; free space there and start again") from None
+        with full_disk_told(folder.name), TemporaryDirectory(dir=folder) as beside:
+            self.language.bfloat16().save_pretrained(beside)
+            for path in Path(beside).iterdir():
+                if path.name != "generation_config.json":
+                    path.replace(folder / path.name)
         write_tensors({folder / VOCABULARY_FILE: {"d2t": self.vocabulary.offsets()}})
         self.float()
 

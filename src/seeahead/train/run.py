@@ -74,13 +74,18 @@ def train_drafter(
     # On a GPU the target writes by a loop of its own (`together.py`), which graphs would only take memory from.
     executor = "auto" if place.type == "cpu" else "transformers"
     family = load(target, drafter="none", dtype=dtype, device=str(place), executor=executor).family
+    if not family.end_token_ids:
+        raise ModelError(
+            "the target has no end token for a drafter to learn; give its generation config an eos_token_id"
+        )
     folder = train(Dataset(read, family, conversations, answers or out / "answers", report, texts), out, start)
     if Processes().is_first and target != "demo":
         try:
             remember(target, folder)
-            report(f"auto drafts with it from now on where {target} is loaded here, as long as its folder stays")
-        except (OSError, SeeaheadError) as error:
+        except (OSError, ValueError, SeeaheadError) as error:
             report(f"auto will not find it by itself, since that cannot be kept: {error}; name it with -d")
+        else:
+            report(f"auto drafts with it from now on where {target} is loaded here, as long as its folder stays")
     return folder
 
 
