@@ -64,5 +64,5 @@ What becomes of every field of transformers' `GenerationConfig`, whether a calle
 (`engine.generate(..., top_p=0.9)`) or the model's own `generation_config.json` does. The engine, `custom_generate` and
 the command line all let transformers read the settings: its defaults, its logits processors, its stopping criteria.
 `tests/test_options.py` holds every row against `generate`. A field that is not in this table is refused as soon as it
-has a value.
+has a value. A seed is taken with a greedy answer too, and has no effect there.
 """

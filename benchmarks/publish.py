@@ -49,10 +49,14 @@ def documents(stem: str, summary: Summary) -> dict[str, str]:
     """Texts by file name below the folder of documents; `stem` is the name of the record that `summary` is of."""
     images = {f"images/{stem}-{kind}.svg": image for kind, image in _images(summary)}
     drawn = (f"![{alt}](../{file})" for file, alt in zip(images, ALTS, strict=True))
-    page = f"As one page for a browser, answers included: `seeahead report results/{stem}.json -o page.html`."
+    title, purpose = _titled(stem, summary)
+    page = (
+        f"{purpose[:1].upper()}{purpose[1:]}. As one page for a browser, answers included: "
+        f"`seeahead report results/{stem}.json -o page.html`."
+    )
     command = summary.record.provenance.get("command") or []
     own = [_FOLDERS] if any(before == "-d" and "/" in word for before, word in pairwise(command)) else []
-    parts = [f"# {_titled(stem, summary)[0]}", page, whose_in(summary), *own, *drawn]
+    parts = [f"# {title}", page, whose_in(summary), *own, *drawn]
     parts.append(markdown(summary, _GLOSSARY.format("../glossary.md")))
     return {f"results/{stem}.md": "\n\n".join(parts), **images}
 
@@ -126,7 +130,8 @@ def _block(stem: str, summary: Summary) -> Iterator[str]:
     yield " ".join([f"**{first}**", *more])
     yield plain_words(summary.machine)
     yield _beside_peers(summary, chosen)
-    yield f"{_GLOSSARY.format('docs/glossary.md')} [All figures](docs/results/{stem}.md)."
+    model = " [The demo model](docs/demo-model.md)." if summary.record.settings.get("model") == "demo" else ""
+    yield f"{_GLOSSARY.format('docs/glossary.md')} [All figures](docs/results/{stem}.md).{model}"
     hidden = [f"{method} failed on" for method in summary.record.methods if method not in chosen]
     said = [line for line in summary.warnings if not line.startswith(tuple(hidden))]
     if said:

@@ -11,7 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a script finds its own folder there, not the repository
@@ -55,7 +58,7 @@ METHODS = {
     "bench-tabed": "docs/methods/tabed.md",
 }
 """Runs that are shown on the page of a method too."""
-STUDIES = {
+STUDIES: dict[str, tuple[Callable[[Any], dict[str, str]], str]] = {
     "pictures": (image_ablation.documents, "What the image gives the vision drafter"),
     "ensembles": (ensemble_weights.documents, "How `tabed` weighs its views, and what that costs"),
     "auto-parts": (auto_parts.documents, "What merging, calibration and the budget give `auto`"),
@@ -67,6 +70,10 @@ STUDIES = {
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
     "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),
     "serve-load-openvino-bfloat16": (serving.documents, "The same in bfloat16, as the peer computes"),
+    "serve-load-openvino-bfloat16-xeon": (
+        partial(serving.documents, where=", on a slower processor", elsewhere="-xeon"),
+        "The same on a slower processor",
+    ),
     "serve-crowd": (strain.crowd_documents, "A crowd at the server: some leave, some read slowly, and it is killed"),
     "serve-fuzz": (strain.fuzz_documents, "The server under an hour of requests that no client should send"),
 }
@@ -125,7 +132,8 @@ def fresh_documents(root: Path) -> dict[str, str]:
                 part, page = STUDY_METHODS[name]
                 before = documents.get(page) or (root / page).read_text(encoding="utf-8")
                 documents[page] = rendered(before, part(stored), STUDY)
-    documents[INDEX] = "\n\n".join(filter(None, [_HEAD, "\n".join(more), whole])).rstrip() + "\n"
+    chart = f"![{publish.ALTS[0]}](../images/{MAIN}-speed.svg)" if whole else ""
+    documents[INDEX] = "\n\n".join(filter(None, [_HEAD, chart, "\n".join(more), whole])).rstrip() + "\n"
     return {README: rendered((root / README).read_text(encoding="utf-8"), block), **documents}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from benchmarks.serve_load import by_images_and_pause
+from benchmarks.serve_load import METHODS, by_images_and_pause
 from benchmarks.studies import measured
 from seeahead.errors import counted
 
@@ -22,17 +22,17 @@ _COLUMNS = (
 )
 
 
-def documents(found: Mapping[str, Any]) -> dict[str, str]:
-    """Pages by name."""
+def documents(found: Mapping[str, Any], where: str = "", elsewhere: str = "") -> dict[str, str]:
+    """Pages by name, which `elsewhere` ends, as the title ends with `where`."""
     source, settings = found["provenance"], found["settings"]
     on_openvino, in_16 = settings.get("executor") == "openvino", settings["dtype"] == "bfloat16"
     lines = [
-        f"# The server under load{' on OpenVINO' if on_openvino else ''}{' in bfloat16' if in_16 else ''}",
+        f"# The server under load{' on OpenVINO' if on_openvino else ''}{' in bfloat16' if in_16 else ''}{where}",
         "",
         f"{settings['num_questions']} questions of the demo suite, shared by 1 to 16 clients that stream over HTTP; "
-        f"{settings['num_at_once']} requests share passes. Seconds are medians, and 95th percentiles in brackets; of a "
-        "repeated load the median is shown. An answer is identical that says what its question gets alone, plain. A "
-        "peer is asked without HTTP, and computes in 16 bits.",
+        f"{settings['num_at_once']} requests share passes. Seconds are medians, and 95th percentiles in brackets"
+        f"{_of_rounds(found)}. An answer is identical that says what its question gets alone, plain."
+        f"{_of_peers(found)}",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         "|---:|---|" + "---:|" * (len(_COLUMNS) - 2),
@@ -45,7 +45,17 @@ def documents(found: Mapping[str, Any]) -> dict[str, str]:
         "",
     ]
     further = ("-openvino" if on_openvino else "") + ("-bfloat16" if in_16 else "")
-    return {f"results/serve-load{further}.md": "\n".join(lines)}
+    return {f"results/serve-load{further}{elsewhere}.md": "\n".join(lines)}
+
+
+def _of_rounds(found: Mapping[str, Any]) -> str:
+    rounds = len(found["rows"]) // len({(row["clients"], row["method"]) for row in found["rows"]})
+    return f"; of {rounds} rounds the median is shown" if rounds > 1 else ""
+
+
+def _of_peers(found: Mapping[str, Any]) -> str:
+    is_any = not {row["method"] for row in found["rows"]} <= METHODS.keys()
+    return " A peer is asked without HTTP, and computes in 16 bits." if is_any else ""
 
 
 def _rows(found: Mapping[str, Any]) -> list[str]:
