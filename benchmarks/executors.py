@@ -48,12 +48,13 @@ engines = {name: plain.with_drafter(name) for name in drafters}
 print(json.dumps({"drafters": list(engines)}), flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
-    started = perf_counter()
-    reply = engines[asked["drafter"]].generate(
+    started, first = perf_counter(), None
+    for piece in engines[asked["drafter"]].stream(
         asked["prompt"], asked["images"], max_new_tokens=asked["max_new_tokens"], temperature=0
-    )
+    ):
+        first, reply = first or perf_counter(), piece.reply
     seconds = perf_counter() - started
-    decoding = sum(step.seconds for step in reply.steps)
+    decoding = started + seconds - first
     told = {"seconds": seconds, "decoding": decoding, "tokens": len(reply.token_ids), "steps": len(reply.steps)}
     print(json.dumps({**told, "text": reply.text}), flush=True)
 """
@@ -116,7 +117,7 @@ def _arms(*, with_peers: bool) -> tuple[dict[str, Arm], dict[str, str]]:
 def own_arms(executors: Sequence[tuple[str, str]], drafters: Sequence[str]) -> dict[str, Arm]:
     """Of the demo model, a process for each executor and precision."""
     arms: dict[str, Arm] = {}
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    env = {"GOMP_SPINCOUNT": "20000", **os.environ, "PYTHONPATH": str(ROOT / "src")}  # as the command line sets
     for executor, dtype in executors:
         worker = Worker([sys.executable, "-c", WORKER, executor, dtype, json.dumps(drafters)], env)
         worker.read(LOADING_SECONDS)  # one after the other: each measures its passes as it loads

@@ -80,16 +80,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("results/gpu.json"))
     args = parser.parse_args(arguments)
     started = perf_counter()
-    record = json.loads(args.output.read_text("utf-8")) if args.output.is_file() else {"stages": {}}
+    record = begun(args.output, args.device, is_tiny=args.tiny)
     for name, stage in stages(args.device, is_tiny=args.tiny):
-        if name in record["stages"] or not name.startswith(args.only):
+        done = record["stages"].get(name)
+        if (done is not None and "error" not in done) or not name.startswith(args.only):
             continue
         if perf_counter() - started > args.seconds:
             sys.stderr.write(f"{name} is left to another call\n")
             return 1
-        begun = perf_counter()
+        stage_started = perf_counter()
         found = stage()
-        found |= {"provenance": provenance(0), "stage_seconds": round(perf_counter() - begun, 1)}
+        found |= {"provenance": provenance(0), "stage_seconds": round(perf_counter() - stage_started, 1)}
         record["stages"][name] = found
         write_json(args.output, record)
         shown = {key: value for key, value in found.items() if key != "provenance"}
@@ -99,6 +100,23 @@ def main(arguments: list[str] | None = None) -> int:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return 0
+
+
+def begun(path: Path, device: str, *, is_tiny: bool) -> dict[str, Any]:
+    """The record at `path`, to go on with, or a new one. Raises SystemExit for one of another machine or size."""
+    hardware: Any = provenance(0)["hardware"]
+    ours = {"is_tiny": is_tiny, "device": device, "gpu": hardware["gpu"]}
+    if not path.is_file():
+        return {"run": ours, "stages": {}}
+    record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if "run" not in record:  # an older one
+        gpus = [stage["provenance"]["hardware"]["gpu"] for stage in record["stages"].values()]
+        record["run"] = {"is_tiny": False, "device": "cuda", "gpu": next(iter(gpus), None)}
+    if record["run"] != ours:
+        raise SystemExit(
+            f"{path.name} is of another run: {record['run']}, this one is {ours}; give another file with -o"
+        )
+    return record
 
 
 def stages(device: str, *, is_tiny: bool) -> Iterator[tuple[str, Stage]]:

@@ -14,13 +14,14 @@ import asyncio
 import base64
 import contextlib
 import json
+import random
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
@@ -38,6 +39,7 @@ CLIENTS = (1, 4, 8, 16)
 METHODS = {"plain": "none", "msd": "msd", "auto": "auto"}
 NUM_QUESTIONS, REPEATS = 48, 2
 FOLLOW_UP = "What colours are in the image?"
+Arm = Callable[[int], dict[str, Any]]
 PAUSES = (0.0, 0.5)
 """Seconds before each question of a conversation: a program asks at once, a person reads the answer first."""
 
@@ -60,18 +62,20 @@ def main() -> int:
     with ExitStack() as stack:
         url, _ = stack.enter_context(served([*options, "--num-kept", "0"]))
         alone = asyncio.run(answers_alone(url, questions))
-        arms: dict[str, Callable[[int], dict[str, Any]]] = {
+        arms: dict[str, Arm] = {
             name: lambda clients, drafter=drafter: asyncio.run(load(url, questions, clients, drafter, alone))  # type: ignore[misc]
             for name, drafter in METHODS.items()
         }
         if args.peer:
             other = stack.enter_context(peer(args.peer, questions))
             arms[f"OpenVINO GenAI {other.version.partition('-')[0]}"] = lambda clients: load_of(other, clients)
+        for arm in arms.values():  # first starts of drafters, and first shared passes, are nobody's round
+            arm(2)
         rows = [
             {"clients": clients, "method": name, **arm(clients)}
-            for _ in range(args.repeats)
+            for number in range(args.repeats)
             for clients in CLIENTS
-            for name, arm in arms.items()
+            for name, arm in shuffled(arms, clients + 100 * number)
         ]
     follow_ups = []
     for pause in PAUSES:
@@ -85,6 +89,11 @@ def main() -> int:
         whole = {"provenance": provenance(0), "settings": settings, "rows": rows, "follow_ups": follow_ups, **told}
         write_json(args.output, whole)
     return 0
+
+
+def shuffled(arms: Mapping[str, Arm], seed: int) -> list[tuple[str, Arm]]:
+    """In another order each time, since what comes first finds another machine than what comes last."""
+    return random.Random(seed).sample([*arms.items()], len(arms))
 
 
 def asked_questions() -> list[dict[str, Any]]:
@@ -114,7 +123,7 @@ def served(options: Sequence[str], log: IO[bytes] | None = None) -> Iterator[tup
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
-            if is_ready(url):
+            if is_ready(url) or process.poll() is not None:
                 break
             time.sleep(0.2)
         yield url, process

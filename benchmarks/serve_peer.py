@@ -72,7 +72,6 @@ class Peer:
     def __init__(self, worker: Worker, questions: list[dict[str, Any]]) -> None:
         self._worker, self._questions = worker, questions
         self.version: str = worker.read()["version"]
-        self.load(2)  # warms up
 
     def load(self, clients: int) -> dict[str, Any]:
         """Answers and seconds of so many clients at once."""

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.claims.word_classes import count_words
-from seeahead.bench.answers import Answers, Mask, answers_of, bootstrap_weights
+from seeahead.bench.answers import Answers, Mask, answers_of, bootstrap_weights, num_drawn
 from seeahead.bench.markdown import shown
 from seeahead.bench.record import PLAIN, Record, Run
 from seeahead.bench.statistics import Array, Interval, geometric_mean, ratio
@@ -79,8 +79,8 @@ class Sample:
     ties_up_to: float = 0.0
 
     @property
-    def num_questions(self) -> int:
-        return int(self.chosen.sum())
+    def num_drawn(self) -> int:
+        return num_drawn(self.run.record, self.chosen)
 
     @property
     def own(self) -> Totals:

@@ -136,7 +136,7 @@ def _part(rule: Bound, scenario: str, mine: Sample, theirs: Sample) -> _Part | N
         names = rule.against or (rule.method,)
         others = _OF[rule.of](np.stack([figure.draws(replace(theirs, method=name)) for name in names]))
         other, values = float(others[0]), ratio(own, others)
-    found = interval(values, min(mine.num_questions, theirs.num_questions))
+    found = interval(values, min(mine.num_drawn, theirs.num_drawn))
     if found is None:
         return None
     return _Part(scenario, found, float(own[0]), other, _outcome(rule, figure, found), figure.told(mine))

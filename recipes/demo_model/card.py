@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from recipes.demo_model.training import DemoTraining
     from seeahead.train.stage import StageRecord
 
-Figures = dict[str, Any]  # nested JSON, written by train/evaluate.py
+Figures = dict[str, Any]  # nested JSON, written by recipes/demo_model/evaluate.py
 
 
 def card_of(recipe: Recipe, training: DemoTraining, figures: Figures) -> dict[str, object]:

@@ -14,6 +14,7 @@ from recipes.demo_model.prompts import Prompt
 from seeahead.drafters.none import plain_answers
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
+from seeahead.provenance import write_text
 from seeahead.target import Target
 from seeahead.train.generation import written_by
 
@@ -54,8 +55,9 @@ def write_all(
     The time used so far is stored with each line, so that a restart goes on where the last run stopped."""
     rows: list[Row] = []
     if path.is_file():
-        lines = path.read_text("utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        lines = path.read_text("utf-8").split("\n")[:-1]  # what was cut off is behind the last end of a line
+        rows = [json.loads(line) for line in lines]
+        write_text(path, "".join(f"{line}\n" for line in lines))
     number = 1 + max((row["batch"] for row in rows), default=-1)
     before = max((row["seconds"] for row in rows), default=0.0)
     started = time.monotonic()

@@ -120,7 +120,8 @@ class Engine:
         A request is read when it joins: `requests` may be a generator."""
         if isinstance(num_at_once, bool) or not isinstance(num_at_once, int) or num_at_once < 1:
             raise InputError(f"num_at_once is {shown_value(num_at_once)}; it must be a whole number of at least 1")
-        if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
+        is_list = hasattr(requests, "__iter__") or hasattr(requests, "__getitem__")
+        if not is_list or isinstance(requests, str | Mapping):
             raise InputError(f"requests are {shown_value(requests)}; give a list of mappings with a prompt each")
         return self._batch(requests, num_at_once)
 
@@ -176,8 +177,9 @@ class Engine:
         shows_special = settings.pop("special_tokens", False)
         check_settings(self.family.model.generation_config, settings, max_new_tokens, seed)
         stop_texts = check_stop_texts(stop)
-        if not shows_special:
-            check_is_shown(stop_texts, self.family.tokenizer.all_special_tokens)
+        if stop_texts and not shows_special:
+            added = self.family.tokenizer.get_added_vocab()
+            check_is_shown(stop_texts, [one for one in self.family.tokenizer.all_special_tokens if one in added])
         inputs = given if prompt is None else self.family.encode(prompt)
         self.prover.before(inputs)
         prepared = self._prepare(inputs, settings, max_new_tokens)
@@ -268,9 +270,9 @@ def load(
         choice = choose_for(target[0], executor, dtype, str(device))
     else:
         choice = choose(executor, dtype, str(device), is_given=False)
-    own, target = _with_drafters(target, progress)
     drafter = "auto" if drafter is None else drafter
     check_is_drafter(drafter)
+    own, target = _with_drafters(target, progress)
     if isinstance(drafter, str | Path):
         drafter = spec_of(drafter, own)
     model, processor = target if isinstance(target, tuple) else load_model(target, choice.dtype, str(device))

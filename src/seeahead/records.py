@@ -17,7 +17,6 @@ TARGET = "target"
 Origin = str
 """Of a token: the drafter that proposed it first, by its name; TARGET where nobody did. Records before 2026-11-30 say
 "drafted" of any drafter."""
-"""Who said a token first: the drafter (and the target agreed), or the target itself."""
 
 FinishReason = Literal["end", "length", "stop", "context", "error"]
 """Why an answer ended: end token, max_new_tokens, stop string, the context was full, or an error (in a batch)."""

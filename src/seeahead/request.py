@@ -14,7 +14,7 @@ from seeahead.errors import DrafterError, FaultError, SeeaheadError
 from seeahead.executor import Executor, ModelInputs, PromptInputs, Scores, TreeInputs
 from seeahead.prompt import Prompt
 from seeahead.records import TARGET, FinishReason, Generation, Origin, Step
-from seeahead.sampling import Sampler, checked_choices, draw
+from seeahead.sampling import NO_TOKEN, Sampler, draw, no_token
 from seeahead.session import Kept, Session, check_fits
 from seeahead.stopping import StopRule
 from seeahead.tree import ROOT, Draft, Verdict
@@ -135,6 +135,8 @@ class Request:
             distribution = self.sampler.distribution(scores.logits[-1])
             chosen = [draw(distribution, self.sampler.stream(0).random())]
         [first] = chosen
+        if first == NO_TOKEN:
+            raise no_token(scores.logits[-1])
         prefilled = perf_counter()
         self._seconds_prefill = prefilled - self._opened
         _, self.finish_reason = self.stop.cut([], [first])
@@ -193,7 +195,7 @@ class Request:
         if choices is None:
             verdict = verify(self.draft, scores.logits, self.sampler, len(self.answer))
         else:
-            verdict = verify_greedy(self.draft, checked_choices(choices, scores.logits))
+            verdict = verify_greedy(self.draft, choices, scores.logits)
         rows = [0, *(node + 1 for node in verdict.path)]
         self.session.commit(rows)
         tokens = (*(tree.tokens[node] for node in verdict.path), verdict.bonus)

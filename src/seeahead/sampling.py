@@ -47,6 +47,7 @@ class SamplingParams:
         return self.temperature == 0
 
 
+NO_TOKEN = -1
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 1e-6, 1e6
 """Beyond these, logits divided by the temperature leave what float32 can tell apart."""
 
@@ -104,12 +105,13 @@ class Sampler:
             self._history.extend(tokens)
 
     def greedy_choices(self, logits: torch.Tensor) -> list[int] | None:
-        """Greedy token of each row of `logits` [nodes, vocabulary] in one copy; None if rows look back on tokens."""
+        """As `greedy_tokens`, in one copy from the device."""
         best = self.greedy_tokens(logits)
-        return None if best is None else checked_choices(best.tolist(), logits)
+        return None if best is None else best.tolist()
 
     def greedy_tokens(self, logits: torch.Tensor) -> torch.Tensor | None:
-        """The same, still on the device: -1 where the best is no number or nothing is left."""
+        """Greedy token of each row of `logits` [nodes, vocabulary]; NO_TOKEN where the best is no number or nothing is
+        left. None if rows look back on tokens."""
         if not self.params.is_greedy or self._looks_back:
             return None
         if self._filters is not None:
@@ -118,10 +120,11 @@ class Sampler:
             # In one thread: torch's others, once awake, spin and take the processor from an OpenVINO pass that follows.
             rows = logits.numpy()
             chosen = rows.argmax(-1)
-            return torch.from_numpy(np.where(np.take_along_axis(rows, chosen[:, None], 1)[:, 0] > -np.inf, chosen, -1))
+            best_of_rows = np.take_along_axis(rows, chosen[:, None], 1)[:, 0]
+            return torch.from_numpy(np.where(best_of_rows > -np.inf, chosen, NO_TOKEN))
         # On a CPU in bfloat16, `max` takes a third of argmax's time; of several alike both take the first.
         best = logits.max(-1)
-        return torch.where(best.values > -torch.inf, best.indices, -1)
+        return torch.where(best.values > -torch.inf, best.indices, NO_TOKEN)
 
     def distribution(self, logits: torch.Tensor, path_tokens: Sequence[int] = ()) -> torch.Tensor:
         """Probabilities [vocabulary] in float32 of the token after history + `path_tokens`, from its `logits`."""
@@ -131,7 +134,7 @@ class Sampler:
             shaped = self._filters(history.to(logits.device)[None], shaped[None])[0]
         best = shaped.max(-1)
         if not best.values > -torch.inf or (not self.params.is_greedy and best.values.isinf()):
-            raise _no_token(logits)
+            raise no_token(logits)
         if self.params.is_greedy:
             return torch.zeros_like(shaped).index_fill_(0, best.indices[None], 1.0)
         return shaped.softmax(-1)
@@ -141,17 +144,10 @@ class Sampler:
         return np.random.Generator(np.random.Philox(key=np.array([self.params.seed, position], dtype=np.uint64)))
 
 
-def checked_choices(choices: list[int], logits: torch.Tensor) -> list[int]:
-    """`choices` as they are. Raises where `greedy_tokens` found that a row of `logits` has none."""
-    if -1 in choices:
-        raise _no_token(logits)
-    return choices
-
-
 _NO_HISTORY = torch.zeros(1, dtype=torch.int64)
 
 
-def _no_token(logits: torch.Tensor) -> SeeaheadError:
+def no_token(logits: torch.Tensor) -> SeeaheadError:
     if bool(logits.isnan().any()) or bool(logits.isposinf().any()):
         return ModelError(
             f"the model's logits are not finite numbers in {str(logits.dtype).removeprefix('torch.')}; load it with "

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import torch
 
-from seeahead.sampling import Sampler, draw, residual
+from seeahead.sampling import NO_TOKEN, Sampler, draw, no_token, residual
 from seeahead.tree import ROOT, Draft, Verdict
 
 
@@ -22,7 +22,7 @@ def verify(draft: Draft, logits: torch.Tensor, sampler: Sampler, position: int) 
     """
     choices = sampler.greedy_choices(logits)
     if choices is not None:
-        return verify_greedy(draft, choices)
+        return verify_greedy(draft, choices, logits)
     tree, node = draft.tree, ROOT
     path: list[int] = []
     while True:
@@ -47,13 +47,16 @@ def verify(draft: Draft, logits: torch.Tensor, sampler: Sampler, position: int) 
         node = accepted
 
 
-def verify_greedy(draft: Draft, choices: list[int]) -> Verdict:
-    """The walk where every distribution is one-hot: `choices[1 + node]` is the target's token after `node`."""
+def verify_greedy(draft: Draft, choices: list[int], logits: torch.Tensor) -> Verdict:
+    """The walk where every distribution is one-hot: `choices[1 + node]` is the target's token after `node`. Raises
+    where there is none at a place that is walked to; what stands elsewhere plain decoding does not see."""
     path: list[int] = []
     node = ROOT
     while (child := _child_with(draft, node, choices[node + 1])) is not None:
         path.append(child)
         node = child
+    if choices[node + 1] == NO_TOKEN:
+        raise no_token(logits[node + 1])
     return Verdict(tuple(path), choices[node + 1])
 
 

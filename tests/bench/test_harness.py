@@ -148,3 +148,18 @@ def test_pictures_are_asked_about_by_full_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     question = question_of(Item("d", "one", (Path("cat.png"),), (Turn("What?", 4),)), ())
     assert question.messages()[0]["content"][0]["path"] == tmp_path / "cat.png"
+
+
+def test_a_run_about_other_images_is_another_run(tmp_path):
+    """Also where they have the same names."""
+    paths = [tmp_path / name / "1.jpg" for name in "ab"]
+    plans = []
+    for path, word in zip(paths, (b"one", b"two"), strict=True):
+        path.parent.mkdir()
+        path.write_bytes(word)
+        item = Item("1.jpg", "describe", (path,), (Turn("What?", 4),))
+        plans.append(Plan(Suite("own", "own data", (item,))))
+    first, second = (plan.fingerprint() for plan in plans)
+    assert first != second
+    paths[1].write_bytes(b"one")
+    assert plans[1].fingerprint() == first, "where it lies is no matter"

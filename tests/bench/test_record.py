@@ -226,3 +226,19 @@ def test_words_are_kept_once():
     assert said.as_stored == said
     assert replace(said, repeat=1).as_stored == replace(said, repeat=1, text="", pieces=())
     assert replace(said, temperature=1.0).as_stored == replace(said, temperature=1.0, pieces=())
+
+
+def test_a_record_of_any_seed_that_a_run_takes_and_without_costs_is_read_again(tmp_path):
+    settings = {**RECORD.settings, "seed": 2**64 - 1}
+    record = replace(RECORD, settings=settings, provenance={**RECORD.provenance, "seed": 2**64 - 1}, costs=Costs(0, {}))
+    write_record(tmp_path / "bench.json", record)
+    assert read_record(tmp_path / "bench.json") == record
+    assert markdown(summarize(record))
+
+
+@pytest.mark.parametrize("changes", [{"seconds_first": 5.0, "seconds_total": 1.0}, {"num_first": 9}])
+def test_an_answer_that_ends_before_its_first_token_is_refused(tmp_path, changes):
+    run = replace(RECORD.runs[0], **changes)
+    write_record(tmp_path / "bench.json", replace(RECORD, runs=(run, RECORD.runs[1])))
+    with pytest.raises(InputError, match="ends before its first token"):
+        read_record(tmp_path / "bench.json")

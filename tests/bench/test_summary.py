@@ -303,3 +303,11 @@ def test_a_table_that_cannot_be_true_is_said_to_be_disturbed():
     assert (calm.is_disturbed, disturbed.is_disturbed) == (False, True)
     assert summarize(made_record(costs=calm)).warnings == summarize(made_record()).warnings
     assert "ceilings below are not to be trusted" in summarize(made_record(costs=disturbed)).warnings[0]
+
+
+def test_the_turns_of_one_conversation_say_nothing_about_the_spread():
+    """Intervals draw conversations, of which there is one."""
+    asked = (Asked("a", "one", "Who?"), Asked("a#2", "one", "What?", (), (("Who?", "A cat."),)))
+    found = of(summarize(replace(record(TWO), asked=asked)), "ours")
+    assert found.num_questions == 2
+    assert found["speed-up"].low is None

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from benchmarks import gpu
 
 
@@ -22,6 +24,15 @@ def test_every_stage_runs_at_toy_sizes_and_is_not_run_again(tmp_path, capsys):
     capsys.readouterr()
     assert gpu.main(["--tiny", "--device", "cpu", "-o", str(output)]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_record_of_another_machine_or_size_is_left_alone(tmp_path):
+    output = tmp_path / "gpu.json"
+    for run in ({"is_tiny": False, "device": "cpu", "gpu": None}, {"is_tiny": True, "device": "cuda", "gpu": "H100"}):
+        output.write_text(json.dumps({"run": run, "stages": {}}))
+        with pytest.raises(SystemExit, match="is of another run"):
+            gpu.main(["--tiny", "--device", "cpu", "-o", str(output)])
+        assert json.loads(output.read_text())["stages"] == {}
 
 
 def test_a_stage_that_fails_says_why():

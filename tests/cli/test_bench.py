@@ -108,7 +108,7 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
         (["--data", "no/such/folder"], "does not exist"),
         (["--count", "0"], "count is 0; allowed is 1 or more"),
         (["--repeats", "0"], "repeats is 0; allowed is 1 or more"),
-        (["--max-new-tokens", "0"], "max_new_tokens is 0; allowed is 1 or more"),
+        (["--data", "photos", "--max-new-tokens", "0"], "max_new_tokens is 0; allowed is 1 or more"),
         (["--temperature", "0.7"], "temperatures are 0.7; 0 must be among them"),
         (["--seed", "-1"], "seed is -1; allowed is a whole number from 0"),
         (["--seed", str(2**64)], "allowed is a whole number from 0"),
@@ -122,6 +122,8 @@ def test_a_model_that_cannot_see_is_asked_in_words_only(tmp_path, capsys):
         (["--growth", "--executor", "exact"], "--growth names executors itself, such as --growth openvino:int8; leave"),
         (["--growth", "--dtype", "float32"], "leave --dtype out"),
         (["--growth", "--repeats", "3"], "leave --repeats out"),
+        (["--growth", "--seed", "0"], "leave --seed out"),
+        (["--max-new-tokens", "9"], "a suite says how long its answers are; leave --max-new-tokens out"),
         (["--data", "photos", "--folder", "x"], "--data photos says what is asked; leave --folder out"),
         (["--set-up-peers", "--seed", "3"], "--set-up-peers installs engines, and ends; leave --seed out"),
         (

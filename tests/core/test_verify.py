@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import RepetitionPenaltyLogitsProcessor
 
+from seeahead.errors import ModelError
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.tree import ROOT, Draft, TokenTree, Verdict
 from seeahead.verify import verify
@@ -131,3 +132,17 @@ def test_beside_drawn_and_fixed_children_the_first_token_has_the_targets_distrib
     # Five standard deviations.
     assert ((counts / number - p).abs() < 5 * (p * (1 - p) / number).sqrt()).all()
     assert num_accepted > number / 2
+
+
+def test_a_row_that_nobody_walks_to_ends_no_answer():
+    """Plain decoding never sees what follows a wrong token."""
+    draft = Draft(TokenTree((1, 2), (ROOT, ROOT)))
+    logits = torch.zeros(3, 4)
+    logits[0, 1] = 5.0
+    logits[1, 3] = 5.0
+    logits[2] = torch.nan
+    sampler = Sampler(SamplingParams(), [])
+    assert verify(draft, logits, sampler, 1) == Verdict((0,), 3)
+    logits[1] = torch.nan
+    with pytest.raises(ModelError, match="not finite"):
+        verify(draft, logits, sampler, 1)

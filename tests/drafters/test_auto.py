@@ -15,7 +15,7 @@ from seeahead.decode import run, run_step, start, steps
 from seeahead.drafters import spec_of
 from seeahead.drafters.calibration import Calibration, OwnCalibration, facts_of
 from seeahead.drafters.candidates import Candidates
-from seeahead.drafters.experience import Experience, OwnExperience
+from seeahead.drafters.experience import Experience, Learned, OwnExperience
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
@@ -249,3 +249,39 @@ def test_a_first_pass_that_is_held_up_does_not_speak_for_the_next_ones():
     for _ in range(60):
         experience.drafted("cold", 1, 0.5)
     assert experience.level("cold", 1) == pytest.approx(0.5, rel=0.05)
+
+
+class WithoutRoom(LanguageDrafter):
+    """As one whose context the answer has outgrown."""
+
+    def model(self, context, depth=0):
+        made = super().model(context, depth)
+
+        def read():
+            return None
+            yield
+
+        made.read = read
+        return made
+
+
+def test_a_model_without_room_leaves_the_lead_to_another_and_no_time_is_learned_of_it(monkeypatch):
+    timed, experience = [], TableExperience()
+    monkeypatch.setattr(experience, "drafted", lambda name, *given: timed.append(name))
+    monkeypatch.setattr(experience, "started", lambda name, *given: timed.append(name))
+    drafter = auto(WithoutRoom(Target(TARGET), name="full"), RIGHT, experience=experience)
+    experience.skills["full 0", (0, True)] = Learned(6.0, 60.0)
+    told, request = answered(drafter, 60)
+    assert request.answer[: len(PLAIN)] == PLAIN
+    assert sum(step.num_accepted for step in told) > 30
+    assert set(timed) == {"right 1"}
+
+
+def test_where_no_model_has_room_steps_are_plain():
+    for members in (
+        [WithoutRoom(Target(TARGET), name="full")],
+        [WithoutRoom(Target(TARGET), name="full"), LookupDrafter()],
+    ):
+        told, request = answered(auto(*members), 200)
+        assert request.answer[: len(PLAIN)] == PLAIN
+        assert len(told) > 50

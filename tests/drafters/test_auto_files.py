@@ -85,3 +85,31 @@ def test_a_state_that_cannot_be_kept_is_told_before_and_after(tmp_path, capfd):
     assert "\n" not in str(refused.value)
     keep(TableExperience(), tmp_path / "file" / "auto.json")  # what became of it meanwhile
     assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_what_two_drafters_of_a_process_learn_for_one_file_is_not_lost(tmp_path, monkeypatch):
+    """The later one begins with what the earlier has learned; and each file is written once, in the end."""
+    ends, path = [], tmp_path / "auto.json"
+    monkeypatch.setattr("atexit.register", ends.append)
+    text = f"auto:members=lookup,state={path}"
+    first = spec_of(text).bind(Target(TARGET))
+    first.experience.skills["lookup", (0, True)] = Learned(2.5, 60.0)
+    second = spec_of(text).bind(Target(TARGET))
+    assert second.experience.skills["lookup", (0, True)].value == 2.5
+    second.experience.skills["lookup", (0, True)] = Learned(3.5, 60.0)
+    for end in ends:
+        end()
+    assert len(ends) == 1
+    assert json.loads(path.read_text())["skills"][0]["log_odds"] == 3.5
+
+
+def test_what_is_learned_of_who_is_always_right_can_be_unlearned():
+    part = Learned(0.0, 4.0)
+    for _ in range(100_000):
+        part.learn(0.02, 0.02)
+    assert part.value == 8.0
+    num = 0
+    while part.value > 4.0:
+        part.learn(-0.98, 0.02)
+        num += 1
+    assert num < 500

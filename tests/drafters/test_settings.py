@@ -157,3 +157,16 @@ def test_what_is_no_drafter_is_told_in_one_line(thing):
     if thing is not None:  # which is the default there
         with pytest.raises(DrafterError, match="give a name, a spec or a drafter"):
             seeahead.load("no/such/model", thing)
+
+
+@pytest.mark.parametrize("text", ["merged:members=auto+lookup", "auto:members=lookup+auto"])
+def test_who_decides_over_all_requests_is_no_member_of_another(text):
+    with pytest.raises(DrafterError, match="drafter 'auto' cannot be a member of another; name its members there"):
+        bind(text, TARGET)
+
+
+@pytest.mark.parametrize("name", ["a/" + "x" * 300, "x" * 300 + ":B", "x" * 5000])
+def test_names_too_long_for_a_file_are_refused_as_others_are(name):
+    with pytest.raises(DrafterError) as told:
+        spec_of(name)
+    assert "\n" not in str(told.value)

@@ -54,7 +54,7 @@ def test_a_template_that_wants_strings_gets_strings(model_type, form):
 @pytest.mark.parametrize("model_type", ["llama", "llava"])
 def test_a_template_that_writes_no_question_is_refused(model_type, template):
     """A file's name is a template too, which writes its name whatever is asked."""
-    with pytest.raises(InputError, match="the chat template writes no question; give the text of one"):
+    with pytest.raises(InputError, match="the chat template writes no question; give another as chat_template"):
         read(family_with(model_type, chat_template=template), chat())
 
 

@@ -87,6 +87,12 @@ FIXED = {
     "random tree": scripted(random_tree(8, range(VOCAB))),
 }
 SHORT = TreeLimits(depth=3)  # further tokens than are looked at prove nothing
+
+
+def drawing():
+    return LanguageDrafter(Target(OTHER), draws=True, limits=SHORT)
+
+
 # Drafts drawn from a distribution:
 DRAWN = {
     "drawn chain": scripted(drawn_chain(Q)),
@@ -109,6 +115,9 @@ DRAWN = {
             LookupDrafter(),
         )
     ),
+    # Siblings of two that draw must be drawn independently of one another.
+    "drawn merged with one like it": lambda seed: MergedDrafter((drawing(), drawing()), num_nodes=12),
+    "merged with merged": lambda seed: MergedDrafter((MergedDrafter((drawing(), drawing())), drawing()), num_nodes=12),
     "language chain": lambda seed: LanguageDrafter(Target(OTHER), draws=True, limits=SHORT),
     "language chain, trimmed": lambda seed: LanguageDrafter(
         Target(TRIMMED), DraftVocabulary(torch.tensor([5, 1, 2, 0]), 0), draws=True, limits=SHORT

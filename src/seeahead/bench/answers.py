@@ -83,6 +83,15 @@ def answers_of(record: Record, method: str, temperature: float) -> Answers:
 def bootstrap_weights(record: Record) -> Array:
     """[1 + draws, questions]: conversations are drawn, and their turns stay together."""
     openings = [entry.scenario for entry in record.asked if not entry.earlier]
-    conversations = np.cumsum([not entry.earlier for entry in record.asked], dtype=np.intp) - 1
     drawn = resample(openings, seed=int(record.settings.get("seed") or 0))
-    return np.asarray(drawn[:, conversations], dtype=np.float64)
+    return np.asarray(drawn[:, conversations(record)], dtype=np.float64)
+
+
+def conversations(record: Record) -> npt.NDArray[np.intp]:
+    """[questions]: the number of the conversation that each is a turn of."""
+    return np.cumsum([not entry.earlier for entry in record.asked]).astype(np.intp) - 1
+
+
+def num_drawn(record: Record, chosen: Mask) -> int:
+    """How many conversations the `chosen` questions are of, which are what intervals draw from."""
+    return len(np.unique(conversations(record)[chosen]))

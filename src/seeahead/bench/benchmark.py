@@ -158,8 +158,8 @@ class _Bench:
             record = self._record(methods, log, settings, costs)
             if out is not None:
                 write_record(out / RECORD, record)
-                log.finish()
                 record = read_record(out / RECORD)  # rounded as stored, so that the page can be rendered again
+                log.finish()
                 write_report(out / PAGE, record)
         return Result(record, summarize(record))
 
@@ -220,7 +220,7 @@ class _Bench:
             own = engine.own_drafters.items()
             folders |= {f"auto's {kind}": folder for kind, folder in own if folder not in folders.values()}
         family = engine.family
-        others = {name: method.facts for name, method in methods.items() if isinstance(method, outside.Outside)}
+        others = {name: method.facts for name, method in methods.items() if method.facts}
         return {
             "model_type": family.model.config.model_type,
             "num_parameters": sum(map(torch.numel, family.model.parameters())),

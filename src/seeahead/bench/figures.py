@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from seeahead import metrics
-from seeahead.bench.answers import KINDS, LENGTHS, Answers, Mask
+from seeahead.bench.answers import KINDS, LENGTHS, Answers, Mask, num_drawn
 from seeahead.bench.record import Gap, Record, Run
 from seeahead.bench.statistics import Array, Interval, geometric_mean, interval, mean, percentile
 from seeahead.bench.words import Cell, number
@@ -66,6 +66,11 @@ class Sample:
         return int(self.chosen.sum())
 
     @property
+    def num_drawn(self) -> int:
+        """Conversations that intervals draw from: the turns of one are drawn together."""
+        return num_drawn(self.record, self.chosen)
+
+    @property
     def num_answers(self) -> int:
         return len(self.own.runs)
 
@@ -89,26 +94,27 @@ class Sample:
         }
 
     def drawn(self, figure: Callable[[Sample], Array]) -> Interval | None:
-        return interval(figure(self), self.num_questions)
+        return interval(figure(self), self.num_drawn)
 
     def of_sums(self, figure: OfTotals) -> Interval | None:
-        return interval(figure(*self.sums), self.num_questions)
+        return interval(figure(*self.sums), self.num_drawn)
 
     def over_scenarios(self, figure: OfTotals) -> Interval | None:
         """The geometric mean of the figure of sums over every scenario by itself."""
         parts = [part for part in self.groups["scenario"].values() if part.num_questions]
-        return interval(geometric_mean([figure(*part.sums) for part in parts]), self.num_questions)
+        return interval(geometric_mean([figure(*part.sums) for part in parts]), self.num_drawn)
 
     def averaged(self, figure: OfTotals) -> Interval | None:
         """The mean of every question's own figure."""
         values = np.where(self.chosen, figure(self.own.each, self.other.each), np.nan)
-        return interval(mean(values, self.weights), self.num_questions)
+        return interval(mean(values, self.weights), self.num_drawn)
 
     def p95(self, seconds_of: Callable[[Run], float]) -> Interval | None:
         """Of all answers."""
         seconds = np.array([seconds_of(run) for run in self.own.runs], dtype=np.float64)
         questions = [run.asked for run in self.own.runs]
-        return interval(percentile(seconds, self.weights[:, questions], 0.95), len(set(questions)))
+        asked = np.isin(np.arange(len(self.record.asked)), questions)
+        return interval(percentile(seconds, self.weights[:, questions], 0.95), num_drawn(self.record, asked))
 
     def known(self, figure: Callable[[Sample], float | None]) -> Interval | None:
         """What is counted and not estimated."""

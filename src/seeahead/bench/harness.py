@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from seeahead.bench.log import Log
-from seeahead.bench.methods import Method, peak_bytes, reset_peak
+from seeahead.bench.methods import Method, file_digest, peak_bytes, reset_peak
 from seeahead.bench.record import PLAIN, Asked, Costs, Gap, Run
 from seeahead.bench.suites import Item, Suite
 from seeahead.data.suite import Question
@@ -59,7 +59,10 @@ class Plan:
 
     def fingerprint(self, **given: object) -> dict[str, Any]:
         """What must be equal for an interrupted run to be continued, and more settings that are `given`."""
-        items = [[item.id, item.scenario, [asdict(turn) for turn in item.turns]] for item in self.suite.items]
+        items = [
+            [item.id, item.scenario, [asdict(turn) for turn in item.turns], [file_digest(path) for path in item.images]]
+            for item in self.suite.items
+        ]
         own = {"temperatures": list(self.temperatures), "num_repeats": self.num_repeats, "seed": self.seed}
         return {**given, "items": items, **own}
 
@@ -156,7 +159,7 @@ def question_of(item: Item, earlier: tuple[tuple[str, str], ...]) -> Question:
 
 
 def _answer(method: Method, empty: Run, question: Question, seed: int, watch: Watch) -> Run:
-    reset_peak()
+    reset_peak(method.engine.family.device)
     try:
         own_seed = (seed + 100_000 * empty.repeat + empty.asked) % 2**64
         found = method.answer(empty, question, own_seed, partial(watch.piece, empty.method))

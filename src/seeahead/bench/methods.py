@@ -52,6 +52,11 @@ class Method:
         return True
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What a record keeps of another engine, or of other weights."""
+        return {}
+
+    @property
     def num_weights(self) -> int:
         """Those that the drafter reads per draft step."""
         modules: Iterable[Any] = getattr(self.engine.drafter, "modules", ())
@@ -100,8 +105,19 @@ def weights_of(spec: str, own: Mapping[str, Path]) -> Path | None:
         return own[name]
     if Path(name).is_dir():
         return Path(name)
-    found = try_to_load_from_cache(name, "config.json") if name.count("/") == 1 else None
+    return in_hub_cache(name)
+
+
+def in_hub_cache(name: str) -> Path | None:
+    """The folder of a hub id, with `@` and a revision behind it or without, where the hub's cache here has it."""
+    owner, _, revision = name.partition("@")
+    found = try_to_load_from_cache(owner, "config.json", revision=revision or None) if owner.count("/") == 1 else None
     return Path(found).parent if isinstance(found, str) else None
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:_NUM_LETTERS]
 
 
 def digest(folder: Path) -> str:
@@ -114,8 +130,11 @@ def digest(folder: Path) -> str:
     return whole.hexdigest()[:_NUM_LETTERS]
 
 
-def reset_peak() -> None:
-    """Start counting peak memory anew, where the system can (Linux)."""
+def reset_peak(device: torch.device) -> None:
+    """Start counting peak memory anew: the device's on CUDA, else where the system can (Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -125,9 +144,7 @@ def reset_peak() -> None:
 def peak_bytes(device: torch.device) -> int:
     """Highest memory since `reset_peak`: the device's on CUDA, else resident memory of this process; 0 if unknown."""
     if device.type == "cuda":
-        peak = int(torch.cuda.max_memory_allocated(device))
-        torch.cuda.reset_peak_memory_stats(device)
-        return peak
+        return int(torch.cuda.max_memory_allocated(device))
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -158,6 +175,21 @@ class Transformers(Method):
 
     arguments: Mapping[str, Any]
 
+    @property
+    def _precision(self) -> str:
+        return str(self.engine.family.dtype).removeprefix("torch.")
+
+    @property
+    def has_weights_of_target(self) -> bool:
+        """Not where the target runs with rounded ones: `generate` has the model that these were made of."""
+        return self._precision == self.engine.family.executor.precision
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        if self.has_weights_of_target:
+            return {}
+        return {"precision": self._precision, "has_weights_of_target": False}
+
     def answer(self, place: Run, question: Question, seed: int, on_piece: OnPiece | None = None) -> Run:
         family, clock = self.engine.family, _Clock()
         started = perf_counter()
@@ -168,7 +200,7 @@ class Transformers(Method):
         # Their loop draws from the global generator, which is put back as it was.
         devices = [family.device] if family.device.type == "cuda" else []
         with torch.inference_mode(), torch.random.fork_rng(devices=devices):
-            torch.default_generator.manual_seed(seed)
+            torch.manual_seed(seed)  # of the device too
             generate: Any = family.model.generate
             ids = generate(
                 input_ids=prompt.token_ids,

@@ -21,6 +21,7 @@ _COUNTS = ("num_drafted", "depth", "num_accepted")
 _SECONDS = {"micros_draft": "seconds_draft", "micros_target": "seconds_target", "micros": "seconds"}
 """Column -> field of a step."""
 
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
 Nodes = Annotated[int, Field(ge=0, le=10_000)]
 Micros = Annotated[int, Field(ge=0, le=10**15)]
 Temperature = Annotated[float, Field(ge=0, le=10**6)]
@@ -117,7 +118,7 @@ class Origins(Shown):
     commit: str | None = None
     has_local_changes: bool | None = None
     date: str | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     versions: dict[str, str | None] | None = None
     hardware: Hardware | None = None
 
@@ -145,7 +146,7 @@ class Settings(Shown):
     num_questions: Count | None = None
     num_repeats: Annotated[int, Field(ge=1)] = 1
     temperatures: list[Temperature] | None = None
-    seed: Count | None = None
+    seed: Seed | None = None
     harness_share: Annotated[float, Field(ge=-1, le=1)] | None = None
     drafters: dict[str, str] | None = None
     left_out: list[str] | None = None
@@ -165,6 +166,8 @@ def faults(record: Record) -> Iterator[str]:
             yield f"runs.{number} is there twice"
         if run.error and (run.token_ids or run.generation):
             yield f"runs.{number}.error: it failed and has an answer"
+        if run.seconds_first > run.seconds_total or run.num_first > max(len(run.token_ids), 1):
+            yield f"runs.{number} ends before its first token"
         if run.generation is not None:
             yield from (f"runs.{number}.{fault}" for fault in run.generation.faults())
         known.add(key)
@@ -188,7 +191,7 @@ def _of_whole(record: Record) -> dict[str, bool]:
         "its plain loop is named as a peer": "none" in peers,
         "its first question follows another one": not record.asked or bool(record.asked[0].earlier),
         "its sizes lack that of the target": "target" not in record.num_parameters,
-        "its costs lack those of one token": 1 not in record.costs.seconds,
+        "its costs lack those of one token": bool(record.costs.seconds) and 1 not in record.costs.seconds,
         "it holds no answers": not runs,
         "its number of questions is not that of its settings": given.get("num_questions", len(record.asked))
         != len(record.asked),

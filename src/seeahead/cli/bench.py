@@ -129,7 +129,7 @@ _OF_QUESTIONS = (
 def _refuse(args: argparse.Namespace, names: Sequence[str], why: str) -> None:
     """Raises InputError for what was given and would have no effect."""
     for name in names:
-        if getattr(args, name) not in (None, False):
+        if (given := getattr(args, name)) is not None and given is not False:
             raise InputError(f"{why}; leave --{name.replace('_', '-')} out")
 
 

@@ -101,6 +101,8 @@ def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterS
     """The spec that `text` names: a kind, a folder, a hub id, or module:Class; settings may follow, as in
     `language:chain=5` or `out/mine/drafter:as=mine`. Raises DrafterError or ModelError, in one line, if there is none.
     """
+    from seeahead.checked import exists
+
     name, settings = split_settings(str(text))
     if settings:  # it is called by what was written, unless `as` says how
         settings.setdefault("as", str(text))
@@ -113,7 +115,7 @@ def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterS
                     f"the {name} drafter needs a model made for this target; give its folder or hub id as drafter"
                 )
             settings["source"] = own[name]
-    elif _OWN.fullmatch(name) and not Path(name).exists():
+    elif _OWN.fullmatch(name) and not exists(Path(name)):
         spec = _spec_at(name)
     else:
         spec = spec_class(_kind_of(name))

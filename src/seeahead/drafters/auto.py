@@ -28,7 +28,7 @@ from seeahead.drafters.experience import Experience
 from seeahead.drafters.pass_times import PassTimes
 from seeahead.drafters.spec import DrafterSpec, Joined
 from seeahead.drafters.tree_growth import best_number
-from seeahead.drafting import DraftContext, Drafter
+from seeahead.drafting import DraftContext, Drafter, check_members
 from seeahead.errors import DrafterError, SeeaheadError
 from seeahead.executor import Want
 from seeahead.provenance import check_writable
@@ -36,6 +36,8 @@ from seeahead.target import Target
 from seeahead.tree import Draft
 
 _log = logging.getLogger(__name__)
+_kept: dict[Path, Experience] = {}
+"""What goes into files at the end of the process."""
 
 
 class AutoDrafter:
@@ -68,10 +70,11 @@ class AutoDrafter:
 
     def shares(self) -> list[float]:
         """A request's share of the seconds of a step, by how many nodes all of its requests have."""
-        if not self._shares:
+        found = self._shares  # another thread may begin a step meanwhile
+        if not found:
             num, times = self.num_requests, self.experience.times
-            self._shares = [seconds / num for seconds in times.by_nodes(num, self.limits.num_nodes)]
-        return self._shares
+            found = self._shares = [seconds / num for seconds in times.by_nodes(num, self.limits.num_nodes)]
+        return found
 
     def allot(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The best nodes over all drafts, as many as pay in one pass; of a single one those that it chose."""
@@ -123,6 +126,7 @@ class AutoSpec(DrafterSpec):
             try:
                 spec = spec_of(text, self.own)
                 member = spec.bind(target)
+                check_members([member])
                 name = member.name if member.name not in members else text
                 if name in members:
                     raise DrafterError(f"drafter '{text}' is a member twice; name each once")
@@ -138,8 +142,18 @@ class AutoSpec(DrafterSpec):
         if not self.members:
             _log.info("auto drafts with %s", ", ".join(members))
         if self.state is not None:
-            if self.state.exists():
-                experience.read(self.state)
             check_writable(self.state)
-            atexit.register(keep, experience, self.state)
+            self._go_on(experience, self.state.absolute())
         return AutoDrafter(members, experience, self, self.title)
+
+    @staticmethod
+    def _go_on(experience: Experience, path: Path) -> None:
+        """From what the file has, which is written at the end of the process; what an earlier drafter of this process
+        has learned for it is written before, and what that goes on to learn is not."""
+        if (before := _kept.get(path)) is not None:
+            keep(before, path)
+        if path.exists():
+            experience.read(path)
+        if before is None:
+            atexit.register(lambda: keep(_kept[path], path))
+        _kept[path] = experience

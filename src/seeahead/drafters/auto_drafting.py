@@ -36,6 +36,8 @@ _LOOK = 64
 now."""
 _LASTS = 4
 """Steps of a single request for which the promises of models that do not lead are good."""
+_FULL_STEPS = 16
+"""In which a model is not asked that had no room for the answer."""
 _NAP = 3
 """Steps at most after some in which nothing paid, in which no model is thought of: little has changed since."""
 
@@ -64,7 +66,11 @@ class AutoDrafting(PlannedDrafting):
         }
         self._models = self.models(drafter, context, self._own.kind)
         others = {name: member for name, member in drafter.members.items() if name not in self._models.names}
-        self._draftings: dict[str, Drafting] = {name: member.start(context) for name, member in others.items()}
+        self._draftings: dict[str, Drafting] = {
+            name: member.start(context.of_member(number)) for number, (name, member) in enumerate(others.items())
+        }
+        self._full: dict[str, int] = {}
+        """Models that had no room, and in how many steps they are thought of again."""
         self._led = ""
         self._pool = self._empty()
         self._rate, self._looks, self._rests, self._rested, self._naps = 0.0, False, True, 0, 0
@@ -78,7 +84,7 @@ class AutoDrafting(PlannedDrafting):
         # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
         if drafter.num_requests == 1 and drafter.experience.has_credit:
             lead, promise = self._promising()
-            if promise.rate > 1 / self._seconds[0]:
+            if lead and promise.rate > 1 / self._seconds[0]:
                 self._models.start(lead)
 
     def plan(self, budget: int) -> Plan[Draft]:
@@ -86,6 +92,7 @@ class AutoDrafting(PlannedDrafting):
             self._take(feedback)
         self._untold, self._has_plan = [], True
         self._models.spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
+        self._full = {name: left - 1 for name, left in self._full.items() if left > 1}
         self._looks, pool = False, self._pool  # empty: each step leaves it so
         for name, drafting in self._draftings.items():
             if self._pays(name):
@@ -169,6 +176,8 @@ class AutoDrafting(PlannedDrafting):
         if self._drafter.num_requests > 1:
             least *= MARGIN
         name, promise = self._promising()
+        if not name:  # none has room
+            return None
         pays = promise.rate > least or (self._pool.nodes and self._doubts(name, promise, least))
         if not pays:
             each = 1 + self._nap()
@@ -195,7 +204,8 @@ class AutoDrafting(PlannedDrafting):
         elif self._led:  # of which most was learned
             self._promises[self._led] = self._promise(self._led)
         self._age += 1
-        return max(self._promises.items(), key=lambda item: item[1], default=("", _Promise()))
+        known = (item for item in self._promises.items() if item[0] not in self._full)
+        return max(known, key=lambda item: item[1], default=("", _Promise()))
 
     def _doubts(self, name: str, promise: _Promise, rate: float) -> bool:
         """Whether it pays to ask what a model says in the place of the pool's first tokens: where these are wrong, it
@@ -214,7 +224,7 @@ class AutoDrafting(PlannedDrafting):
     def _second(self, lead: str) -> str | None:
         """A model to be asked beside the leading one: one whose tokens pay, or one that might lead instead."""
         rate = self._rate
-        others = [name for name in self._models.names if name != lead]
+        others = [name for name in self._models.names if name != lead and name not in self._full]
         for name in others:
             costs = 2 * self._level(name) + self._own.start_seconds(name, self._models.has_started(name))
             if self._own.extra(lead, name) > rate * costs:
@@ -284,7 +294,9 @@ class AutoDrafting(PlannedDrafting):
 
     def _read(self, name: str, num_children: int) -> Plan[DraftModel | None]:
         model = yield from self._models.read(name, self._pool, num_children)
-        if model is not None and name != self._led:  # what it would have said meanwhile
+        if model is None:
+            self._full[name] = _FULL_STEPS
+        elif name != self._led:  # what it would have said meanwhile
             for was_right in model.were_right:
                 self._own.saw(name, was_right)
         return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -37,12 +37,14 @@ class AutoModels:
         return name in self._started
 
     @contextmanager
-    def timed(self, name: str, *, starts: bool = False) -> Iterator[None]:
-        """Inside, a member drafts, whether it is a model or not."""
-        started = perf_counter()
-        yield
+    def timed(self, name: str, *, starts: bool = False) -> Iterator[Callable[[], None]]:
+        """Inside, a member drafts, whether it is a model or not; what is called there says that it did not."""
+        started, drafted = perf_counter(), [True]
+        yield drafted.clear
         seconds, num = perf_counter() - started, self._drafter.num_requests
         self.spent += seconds / num
+        if not drafted:
+            return
         if starts:
             self._drafter.experience.started(name, self._kind, seconds / num)
         else:
@@ -57,7 +59,7 @@ class AutoModels:
     def read(self, name: str, pool: Candidates, num_children: int) -> Plan[DraftModel | None]:
         """The model, with what it says of the answer so far in the pool; None where it has no room."""
         self._drafter.asked.add(name)
-        with self.timed(name, starts=name not in self._have_read):
+        with self.timed(name, starts=name not in self._have_read) as did_not:
             self._have_read.add(name)
             self._asked.add(name)
             model = self._started[name] if name in self._started else self.start(name)
@@ -66,6 +68,8 @@ class AutoModels:
             self._untold[name].clear()
             logits = yield from model.read()
             if logits is None:
+                did_not()
+                self._have_read.discard(name)
                 return None
             _add(pool, name, [ROOT], logits, model, num_children)
         return model

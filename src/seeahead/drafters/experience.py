@@ -45,6 +45,10 @@ _STEPS, _ANSWERS = 12.0, 1.0
 steps tell, weigh as much as that."""
 
 
+_MOST_PART = 8.0
+"""Of log odds that one part may have: beyond it nothing is more certain, and it would take long to come back."""
+
+
 def _within(value: float, most: float) -> float:
     return max(-most, min(most, value))
 
@@ -58,7 +62,7 @@ class Learned:
     def learn(self, error: float, information: float) -> None:
         """One Newton step; beyond `_MOST_SURE` older steps fade."""
         self.sure = min(self.sure + information, _MOST_SURE)
-        self.value += error / self.sure
+        self.value = _within(self.value + error / self.sure, _MOST_PART)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError
 
-from seeahead.checked import as_table, checked, placed, read_json
+from seeahead.checked import as_table, checked, is_folder, placed, read_json
 from seeahead.drafters.formats import SAFE, SAVED, check_is_read, is_published, may_be
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import DrafterError, ModelError, SeeaheadError, escaped, shown
@@ -80,8 +80,7 @@ class Folder:
         certain one is meant; of any other model its config alone.
 
         Raises DrafterError for an id that the hub, or its copy here, does not have."""
-        path = Path(source)
-        return cls.read(path) if path.is_dir() else cls._fetched(str(source))
+        return cls.read(Path(source)) if is_folder(source) else cls._fetched(str(source))
 
     @classmethod
     def _fetched(cls, name: str) -> Folder:

@@ -20,7 +20,7 @@ from seeahead.drafters.folder import Folder
 from seeahead.drafters.spec import FolderSpec
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Ask, DraftContext, Feedback, Plan
-from seeahead.errors import DrafterError, ModelError, shown
+from seeahead.errors import DrafterError, InputError, ModelError, shown
 from seeahead.executor import ModelInputs
 from seeahead.executors.checkpoint import load_llama
 from seeahead.executors.llama import Llama, LlamaShape
@@ -147,16 +147,17 @@ class LanguageModel:
         self._num_expected = context.max_new_tokens
         self._answer, self._num_read = [context.first_token], 0
         self._sessions: list[Session] = []
+        self._cannot_read = False
 
     def read(self) -> Plan[torch.Tensor | None]:
-        if not self._sessions:  # not before: the answer's first token need not wait for it
-            self._read_anew(0 if all(self._views) else len(self._answer) - 1)
-        if not self._has_room(len(self._answer) - self._num_read):
-            self._read_anew(len(self._answer) - 1)
-            if not self._has_room(1):
-                return None  # so deep a tree has no place in the model's context
-        if not all(session.length for session in self._sessions):
-            self._sessions = []  # an empty view (of nothing but images) begins with the answer's first tokens
+        if self._cannot_read:
+            return None
+        try:
+            has_room = self._makes_room()
+        except InputError:  # its positions change where the target's do not: it drafts no more
+            self._cannot_read, self._sessions = True, []
+            return None
+        if not has_room:
             return None
         unread = self.ids.to_draft(self._answer[self._num_read :])
         scores = yield Ask(self._executor, [session.chain(unread) for session in self._sessions])
@@ -165,6 +166,19 @@ class LanguageModel:
         self._num_read = len(self._answer)
         self.were_right = were_right(scores[0].logits, unread)
         return self.ids.allowed(_rows([one.logits[-1] for one in scores]))
+
+    def _makes_room(self) -> bool:
+        """Whether the sessions hold what comes before the newest tokens, and have room for these and a tree."""
+        if not self._sessions:  # not before: the answer's first token need not wait for it
+            self._read_anew(0 if all(self._views) else len(self._answer) - 1)
+        if not self._has_room(len(self._answer) - self._num_read):
+            self._read_anew(len(self._answer) - 1)
+            if not self._has_room(1):
+                return False  # so deep a tree has no place in the model's context
+        if not all(session.length for session in self._sessions):
+            self._sessions = []  # an empty view (of nothing but images) begins with the answer's first tokens
+            return False
+        return True
 
     def expand(self, tokens: Sequence[int], parents: Sequence[int]) -> Plan[torch.Tensor]:
         scores = yield Ask(self._executor, [session.tree(tokens, parents) for session in self._sessions])

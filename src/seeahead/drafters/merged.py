@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from seeahead.drafters.spec import DrafterSpec, Joined
-from seeahead.drafting import DraftContext, Drafter, Drafting, Feedback, Plan, PlannedDrafting, plan_of
+from seeahead.drafting import DraftContext, Drafter, Drafting, Feedback, Plan, PlannedDrafting, check_members, plan_of
 from seeahead.errors import DrafterError
 from seeahead.executor import Want
 from seeahead.target import Target
@@ -30,7 +30,8 @@ class MergedDrafter:
         return reduce(or_, (member.want for member in self.members), Want())
 
     def start(self, context: DraftContext) -> _Merged:
-        return _Merged([member.start(context) for member in self.members], self.num_nodes)
+        started = [member.start(context.of_member(number)) for number, member in enumerate(self.members)]
+        return _Merged(started, self.num_nodes)
 
 
 class _Merged(PlannedDrafting):
@@ -66,4 +67,6 @@ class MergedSpec(DrafterSpec):
 
         if not self.members:
             raise DrafterError("a merged drafter needs members; give them as members=lookup+msd")
-        return MergedDrafter(tuple(bind(name, target, self.own) for name in self.members), self.num_nodes, self.title)
+        members = tuple(bind(name, target, self.own) for name in self.members)
+        check_members(members)
+        return MergedDrafter(members, self.num_nodes, self.title)

@@ -120,10 +120,11 @@ class PassTimes:
 
     def plain(self, num_requests: int = 1) -> float:
         """Seconds of a plain step after one like it: how fast the machine is just now."""
-        if num_requests not in self._plain:
+        found = self._plain.get(num_requests)  # another thread may forget all meanwhile
+        if found is None:
             load, width = num_requests.bit_length(), self._limits.filled(num_requests)
-            self._plain[num_requests] = self._seconds(load, width, changes=False)
-        return self._plain[num_requests]
+            found = self._plain[num_requests] = self._seconds(load, width, changes=False)
+        return found
 
     def by_nodes(self, num_requests: int, most: int) -> list[float]:
         """Seconds of a step by how many nodes each of its requests has: none, 1, … `most`."""
@@ -159,10 +160,11 @@ class PassTimes:
     def _seconds(self, load: int, width: int, *, changes: bool) -> float:
         """Of a pass as wide as that, and of the change to it."""
         key = load, width, changes
-        if key not in self._said:
+        found = self._said.get(key)
+        if found is None:
             now, of_size = self._correction(load).factors(width)
-            self._said[key] = (self._of_width(width) * of_size + changes * self._change) * now
-        return self._said[key]
+            found = self._said[key] = (self._of_width(width) * of_size + changes * self._change) * now
+        return found
 
     def _of_width(self, rows: int) -> float:
         known = self._measured

@@ -110,15 +110,20 @@ def _set_by_others(decoder: nn.Module) -> list[tuple[str, str, str]]:
     found = []
     for name, module in decoder.named_modules():
         if not type(module).__module__.startswith(("torch.", "transformers.")):
-            plain = ((key, value) for key, value in vars(module).items() if key != "training" and _is_plain(value))
-            found += [(name, key, repr(value)) for key, value in sorted(plain)]
+            own = {
+                key: value for key, value in vars(module).items() if key not in _OF_EVERY_MODULE and _is_plain(value)
+            }
+            found += [(name, key, repr(value)) for key, value in sorted(own.items())]
     return found
+
+
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
 def _is_plain(value: object) -> bool:
     if isinstance(value, dict):
         return all(map(_is_plain, value.values()))
-    if isinstance(value, list | tuple | set):
+    if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
 

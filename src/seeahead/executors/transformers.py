@@ -236,8 +236,9 @@ class TransformersExecutor:
             outputs = family.model(use_cache=True, output_hidden_states=asked != want, **arguments)
         if asked != want:
             kept = dict(enumerate(outputs.hidden_states)) | {-1: outputs.hidden_states[-1]}
-        features = {layer: kept[layer][0] for layer in want.layers}
-        return Scores(outputs.logits[0], features, kept[0][0] if want.embeddings else None)
+        # Of a model on several devices each layer has its own; drafters are where the first one is.
+        features = {layer: kept[layer][0].to(family.device) for layer in want.layers}
+        return Scores(outputs.logits[0], features, kept[0][0].to(family.device) if want.embeddings else None)
 
 
 @contextmanager

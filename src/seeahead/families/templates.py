@@ -63,7 +63,7 @@ def takes_parts(render: Render, placeholder: str | None, *, is_usual: bool) -> b
     models and older VLMs want. Tried out: a form is right if a text arrives as it is, and so does an image's
     `placeholder`. What is usual is tried first, and also what is used where neither arrives.
 
-    Raises InputError for a template that writes something, but no question in either form.
+    Raises InputError for a template that is rendered, but writes no question in either form.
     """
     text = {"type": "text", "text": _PROBE}
     parts = [text] if placeholder is None else [{"type": "image"}, text]
@@ -71,7 +71,9 @@ def takes_parts(render: Render, placeholder: str | None, *, is_usual: bool) -> b
     usual, other = (_written(render, form) for form in forms)
     known = [one for one in (usual, other) if one is not None]
     if known and not any(_PROBE in one.lower() for one in known):
-        raise InputError("the chat template writes no question; give the text of one, not the name of its file")
+        raise InputError(
+            "the chat template writes no question; give another as chat_template, its text and not the name of its file"
+        )
     return is_usual != (not _arrives(usual, placeholder) and _arrives(other, placeholder))
 
 

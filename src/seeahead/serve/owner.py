@@ -71,7 +71,8 @@ class Owner:
     @property
     def is_ready(self) -> bool:
         """Whether requests are answered: nothing hangs in a step that takes longer than an answer may."""
-        is_stuck = self._began is not None and monotonic() - self._began > self.limits.timeout_seconds
+        began = self._began  # which the other thread may change
+        is_stuck = began is not None and monotonic() - began > self.limits.timeout_seconds
         return self._thread.is_alive() and not self._is_closing and not is_stuck
 
     @property

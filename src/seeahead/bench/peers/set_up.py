@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
-
+from seeahead.bench.methods import in_hub_cache
 from seeahead.bench.peers.table import OTHERS, OtherEngine, Peer, spelled
 from seeahead.cache_folder import default_cache
 from seeahead.checked import read_json
@@ -99,8 +98,7 @@ def converted(engine: OtherEngine, kind: str, target: Path) -> Path:
 
 def folder_of(target: str) -> Path:
     """Of a model that is on this machine. Raises InputError for another one."""
-    found = try_to_load_from_cache(target, "config.json") if target.count("/") == 1 else None
-    folder = Path(found).parent if isinstance(found, str) else Path(target)
+    folder = in_hub_cache(target) or Path(target)
     if not (folder / "config.json").is_file():
         raise InputError(f"model {shown(target)} is not on this machine; give a folder, or load the hub's model once")
     return folder

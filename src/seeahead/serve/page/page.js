@@ -233,10 +233,9 @@ async function send() {
   if (state.running || isSending) return;
   isSending = true;
   const isWaiting = numAdding > 0;
-  const isWhole = await adding;
-  const isReady = isAnythingTyped() && (state.model || (await begin()));
+  const isWhole = (await adding) || !isWaiting; // else what was wrong is said, and the reader decides
+  const isReady = isWhole && isAnythingTyped() && (state.model || (await begin()));
   isSending = false;
-  if (isWaiting && !isWhole) return; // what was wrong is said, and the reader decides
   if (!isReady || !isAnythingTyped()) return;
   settled();
   const text = at("question").value.trim();
@@ -260,13 +259,14 @@ async function send() {
 const isAnythingTyped = () => Boolean(at("question").value.trim() || state.images.length);
 
 function add(files) {
+  const before = numAdding ? adding : Promise.resolve(true);
+  if (!numAdding) settled();
   numAdding += 1;
-  adding = adding.then(() => addNow(files)).catch(() => false).finally(() => (numAdding -= 1));
+  adding = before.then(async (wasWhole) => (await addNow(files)) && wasWhole).catch(() => false).finally(() => (numAdding -= 1));
   return adding;
 }
 
 async function addNow(files) {
-  settled();
   const problems = [];
   const most = state.model?.seeahead.max_images ?? 8;
   if (state.model && !state.model.seeahead.takes_images) {

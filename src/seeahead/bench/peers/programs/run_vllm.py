@@ -58,7 +58,7 @@ class Engine:
         self.versions = {"vllm": vllm.__version__}
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        from PIL import Image
+        from PIL import Image, ImageOps
 
         if self._uses_lookup and asked["temperature"] > 0:
             raise ValueError(f"vLLM {self._vllm.__version__} draws wrongly with drafts on a CPU (its issue 55005)")
@@ -68,14 +68,17 @@ class Engine:
         started = perf_counter()
         messages = []
         for message in asked["messages"]:
-            images = [{"type": "image_pil", "image_pil": Image.open(path).convert("RGB")} for path in message["images"]]
+            images = [
+                {"type": "image_pil", "image_pil": ImageOps.exif_transpose(Image.open(path)).convert("RGB")}
+                for path in message["images"]
+            ]
             messages.append({"role": message["role"], "content": [*images, {"type": "text", "text": message["text"]}]})
         given = self._vllm.SamplingParams(**settings)
         (found,) = self._llm.chat(messages, given, use_tqdm=False, chat_template_content_format="openai")
         total = perf_counter() - started
         times, answer = found.metrics, found.outputs[0]
         decoding = times.last_token_ts - times.first_token_ts
-        told = {"token_ids": list(answer.token_ids), "text": answer.text, "num_prompt": len(found.prompt_token_ids)}
+        told = {"token_ids": list(answer.token_ids), "text": answer.text}
         return {**told, "seconds_first": total - decoding, "seconds_total": total}
 
 
