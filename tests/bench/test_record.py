@@ -160,7 +160,7 @@ def test_whatever_is_spoiled_in_a_record_is_one_line_or_can_be_shown(place, monk
         (("peers",), ["none"], "its plain loop is named as a peer"),
         (("asked", 1, "earlier"), [["Who?"]], "it lacks asked.1.earlier.0.1"),
         (("asked", 0, "earlier"), [["Who?", "A cat."]], "its first question follows another one"),
-        (("costs", "seconds"), {}, "lack those of one token"),
+        (("costs", "seconds"), {"2": 0.1}, "lack those of one token"),
         (("costs", "seconds"), {"1": 0.0}, "costs.seconds.1: Input should be greater than 0"),
         (("costs", "seconds"), {"one": 1.0}, "costs.seconds.one"),
         (("gaps", 0, "position"), 5, "gaps.0 lies beyond its answer"),

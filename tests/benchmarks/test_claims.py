@@ -90,7 +90,7 @@ def test_figures_and_their_intervals_are_those_of_the_report(method, temperature
 
     def figure(kind, part=sample, over=None):
         draws = FIGURES[kind].draws(part)
-        return interval(draws if over is None else ratio(draws, over), part.num_questions)
+        return interval(draws if over is None else ratio(draws, over), part.num_drawn)
 
     assert figure("block_efficiency") == entry["τ"]
     assert figure("speed_up") == entry["speed-up"]

@@ -11,6 +11,7 @@ from seeahead.executor import NOTHING, Want
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.tree import ROOT, Draft, TokenTree, merge
 from seeahead.verify import verify
+from tests.drafters.contexts import context
 
 Q = torch.full((10,), 0.1)
 OTHER_Q = torch.full((10,), 0.1)
@@ -163,7 +164,7 @@ def test_a_merged_drafter_among_the_members_of_another_fits_into_every_budget(bu
     """Fixed nodes above drawn ones must stay as well: they count."""
     below = Draft(TokenTree.chain([1, 2, 3]), [None, None, Q])
     inner = MergedDrafter((_Says(below), _Says(drawn(4, 5))))
-    drafting = MergedDrafter((inner, _Says(drawn(6, 7))), num_nodes=8).start(None)
+    drafting = MergedDrafter((inner, _Says(drawn(6, 7))), num_nodes=8).start(context([1], 2))
     draft = drafting.propose(budget)
     assert len(draft.tree) <= budget
     num_drawn = sum(proposal is not None for proposal in draft.proposals)

@@ -200,7 +200,10 @@ class Transformers(Method):
         # Their loop draws from the global generator, which is put back as it was.
         devices = [family.device] if family.device.type == "cuda" else []
         with torch.inference_mode(), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)  # of the device too
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                with torch.cuda.device(family.device):
+                    torch.cuda.manual_seed(seed)
             generate: Any = family.model.generate
             ids = generate(
                 input_ids=prompt.token_ids,
