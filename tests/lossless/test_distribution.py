@@ -33,7 +33,7 @@ from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, random_tree
-from seeahead.tree import Draft, TokenTree
+from seeahead.tree import ROOT, Draft, TokenTree
 from tests.free_costs import auto
 from tests.scripts import drawn_chain, drawn_mixture, drawn_tree, random_chain
 from tests.table_executor import TableExecutor
@@ -286,3 +286,20 @@ def test_the_check_itself_can_fail():
     with pytest.raises(AssertionError, match="chi-square"):
         assert_distributed(samples, probabilities)
     assert chi_square_limit(35, z=3.0902) == pytest.approx(66.62, abs=0.1), "the tabled quantile of one in a thousand"
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_members_that_draw_do_so_independently_of_one_another(nested):
+    """Drawn with the same numbers, siblings of like drafters are the same: one that is refused refuses the other, and
+    what is left of the target's distribution is not what it should be."""
+    merged = MergedDrafter((drawing(), drawing()), num_nodes=12)
+    merged = MergedDrafter((merged, drawing()), num_nodes=12) if nested else merged
+    num_unlike = 0
+    for seed in range(40):
+        params = SamplingParams(temperature=1.0, seed=seed)
+        request = Request(TARGET, merged, Sampler(params, PROMPT), StopRule(24))
+        start(request, ModelInputs(torch.tensor([PROMPT])))
+        tree = request.drafting.propose(12).tree
+        drawn = [tree.tokens[node] for node in tree.children(ROOT)]
+        num_unlike += len(set(drawn)) > (2 if nested else 1)
+    assert num_unlike > (3 if nested else 10)
