@@ -29,7 +29,7 @@ def opening(request):
 
 @pytest.mark.parametrize("part", [watcher, late_watcher, processor, opening])
 def test_what_one_request_has_part_in_fails_alone(served, slow, monkeypatch, caplog, part):  # noqa: F811
-    alone = sent(served, chat("one", max_tokens=100))[1]["choices"]
+    alone = sent(served, chat("one", max_tokens=40))[1]["choices"]
     made = served.owner._made
 
     def broken(asked, *given):
@@ -39,7 +39,7 @@ def test_what_one_request_has_part_in_fails_alone(served, slow, monkeypatch, cap
         return ticket
 
     monkeypatch.setattr(served.owner, "_made", broken)
-    with asking(served, chat("one", max_tokens=100)) as other:
+    with asking(served, chat("one", max_tokens=40)) as other:
         eventually(lambda: served.owner.num_running == 1)
         status, reply = sent(served, chat("two", max_tokens=7))
         assert (status, reply["error"]["message"]) == (500, "the model failed while it answered; ask again")
