@@ -229,7 +229,7 @@ def test_no_module_has_a_vague_name():
 
 # Lines of Python that a folder may have. They go down as folders shrink; what is to grow takes it from another.
 BUDGETS = {
-    "": 5117, "bench": 3971, "cli": 1790, "data": 1168, "demo": 422, "drafters": 6071, "executors": 4837,
+    "": 5117, "bench": 3964, "cli": 1790, "data": 1168, "demo": 422, "drafters": 6078, "executors": 4837,
     "families": 1894, "images": 372, "serve": 2638, "testing": 393, "train": 3033,
 }  # fmt: skip
 

@@ -211,7 +211,7 @@ class Engine:
                 del settings["temperature"]
         # Whole numbers and numpy's are numbers here; transformers takes its own floats alone.
         settings |= {name: float(settings[name]) for name in ("temperature", "repetition_penalty") if name in settings}
-        settings |= {name: int(settings[name]) for name in ("top_k",) if name in settings}
+        settings |= {"top_k": int(settings["top_k"])} if "top_k" in settings else {}
         read = prepare if self.prover.follows else self.prover.known.prepare
         return read(self.family.model, inputs.token_ids, self.family.tokenizer, settings)
 

@@ -14,9 +14,9 @@ from seeahead.drafters import at_hand as module
 from seeahead.drafters import check_names, folders_for
 from seeahead.drafters.at_hand import PublishedTable, at_hand, remember
 from seeahead.errors import DrafterError, ModelError
-from seeahead.testing import tiny_model, tiny_processor
+from seeahead.testing import tiny_processor
 from tests.drafters.head_folders import write_head
-from tests.drafters.tiny_folders import write
+from tests.drafters.tiny_folders import write, write_whole
 
 HEADS, VLM = ("lucylyn/MSD-LLaVA1.5-7B", "JLKang/ViSpec-llava-1.5-7b-hf"), "mjbooo/lvlm68m"
 
@@ -29,10 +29,7 @@ def _cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A tiny model's folder: target and drafter at once."""
-    place = tmp_path_factory.mktemp("models") / "vlm"
-    tiny_model("llava").save_pretrained(place)
-    tiny_processor("llava").save_pretrained(place)
-    return place
+    return write_whole(tmp_path_factory.mktemp("models") / "vlm")
 
 
 def members_of(engine):
@@ -94,7 +91,7 @@ def test_a_damaged_record_is_none(tmp_path, damage):
 
 def test_published_ones_are_taken_once_the_hub_s_cache_has_them(model, tmp_path, monkeypatch):
     fetched = {}
-    monkeypatch.setattr(module, "try_to_load_from_cache", lambda name, file: fetched.get(name))
+    monkeypatch.setattr(module, "try_to_load_from_cache", lambda name, file, revision: fetched.get(name))
     target = PublishedTable.read().targets["LLaVA-1.5 7B"]
     assert at_hand(target) == {}
     whole = shutil.copytree(model, tmp_path / "whole")
@@ -123,7 +120,7 @@ def test_of_each_kind_one_is_taken_the_trained_before_the_fetched_and_the_last_b
     for age, folder in enumerate(reversed(folders.values())):
         os.utime(folder, (1000 - age, 1000 - age))
     found = {name: str(folder / "config.json") for name, folder in folders.items()}
-    monkeypatch.setattr(module, "try_to_load_from_cache", lambda name, file: found.get(name))
+    monkeypatch.setattr(module, "try_to_load_from_cache", lambda name, file, revision: found.get(name))
     target = PublishedTable.read().targets["LLaVA-1.5 7B"]
     assert at_hand(target) == {"head": folders[HEADS[1]]}
     trained = write_head("msd llava", tmp_path / "trained")
@@ -133,7 +130,7 @@ def test_of_each_kind_one_is_taken_the_trained_before_the_fetched_and_the_last_b
 
 def test_what_is_not_read_here_is_not_taken(model, tmp_path, monkeypatch):
     table, whole = PublishedTable.read(), shutil.copytree(model, tmp_path / "whole")
-    monkeypatch.setattr(module, "try_to_load_from_cache", lambda name, file: str(whole / file))
+    monkeypatch.setattr(module, "try_to_load_from_cache", lambda name, file, revision: str(whole / file))
     target = table.targets["LLaVA-1.5 7B"]
     assert at_hand(target) == {"vlm": whole}
     unread = {name: replace(one, is_read=False) for name, one in table.formats.items()}

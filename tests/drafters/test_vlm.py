@@ -22,6 +22,7 @@ from seeahead.request import Request
 from seeahead.target import Target
 from seeahead.testing import answer, assert_same_answer, tiny_family, tiny_inputs, tiny_model, tiny_processor
 from tests.drafters.contexts import context
+from tests.drafters.tiny_folders import write_whole
 
 CHAIN = TreeLimits(4, 1, 4, 0.0)
 WIDE = TreeLimits(3, 8, 30, 0.0)
@@ -37,10 +38,7 @@ def target():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The checkpoint of a model that is the target itself."""
-    place = tmp_path_factory.mktemp("models") / "vlm"
-    tiny_model("llava").save_pretrained(place)
-    tiny_processor("llava").save_pretrained(place)
-    return place
+    return write_whole(tmp_path_factory.mktemp("models") / "vlm")
 
 
 def accepted_and_drafted(generation):

@@ -15,6 +15,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.executors.checkpoint import WEIGHTS, unfuse
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.target import Target
+from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train.feature_networks import Learner, saved
 
 NUM_TARGET, NUM_OWN = 160, 60
@@ -55,3 +56,10 @@ def write(kind: str, folder: Path, width: int = 16, heads: int = 2) -> Path:
 def change_config(folder: Path, **changes: Any) -> None:
     values = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps({name: v for name, v in {**values, **changes}.items() if v is not ...}))
+
+
+def write_whole(folder: Path) -> Path:
+    """A whole tiny vision-language model's checkpoint: a target and its own drafter at once."""
+    tiny_model("llava").save_pretrained(folder)
+    tiny_processor("llava").save_pretrained(folder)
+    return folder

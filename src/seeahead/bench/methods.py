@@ -15,7 +15,6 @@ from time import perf_counter
 from typing import Any, ClassVar
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from seeahead.api import Engine
@@ -23,6 +22,7 @@ from seeahead.bench.record import Run
 from seeahead.compat import BaseStreamer
 from seeahead.data.suite import Question
 from seeahead.drafters import KINDS, split_settings
+from seeahead.drafters.at_hand import in_hub_cache
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import InputError
@@ -106,13 +106,6 @@ def weights_of(spec: str, own: Mapping[str, Path]) -> Path | None:
     if Path(name).is_dir():
         return Path(name)
     return in_hub_cache(name)
-
-
-def in_hub_cache(name: str) -> Path | None:
-    """The folder of a hub id, with `@` and a revision behind it or without, where the hub's cache here has it."""
-    owner, _, revision = name.partition("@")
-    found = try_to_load_from_cache(owner, "config.json", revision=revision or None) if owner.count("/") == 1 else None
-    return Path(found).parent if isinstance(found, str) else None
 
 
 def file_digest(path: Path) -> str:

@@ -103,9 +103,16 @@ def _fetched_for(target: str | Path) -> Iterator[Path]:
     titles = {title for title, hub_id in table.targets.items() if hub_id == name}
     for row in table.drafters:
         if row.target in titles and table.formats[row.format].is_read:
-            config = try_to_load_from_cache(row.id, "config.json")
-            if isinstance(config, str) and weight_files(Path(config).parent)[0].is_file():
-                yield Path(config).parent
+            folder = in_hub_cache(row.id)
+            if folder is not None and weight_files(folder)[0].is_file():
+                yield folder
+
+
+def in_hub_cache(name: str) -> Path | None:
+    """The folder of a hub id, with `@` and a revision behind it or without, where the hub's cache here has it."""
+    owner, _, revision = name.partition("@")
+    found = try_to_load_from_cache(owner, "config.json", revision=revision or None) if owner.count("/") == 1 else None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _place(name: str) -> Path:

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from seeahead.bench.methods import in_hub_cache
 from seeahead.bench.peers.table import OTHERS, OtherEngine, Peer, spelled
 from seeahead.cache_folder import default_cache
 from seeahead.checked import read_json
 from seeahead.data.packages import Progress
 from seeahead.demo import cached
 from seeahead.demo.build import demo_folder, ensure
+from seeahead.drafters.at_hand import in_hub_cache
 from seeahead.errors import InputError, ModelError, escaped, shown
 from seeahead.provenance import try_lock, write_json
 
