@@ -12,8 +12,8 @@ from seeahead.bench import bar_charts, charts
 from seeahead.bench.chart_grid import grid
 from seeahead.bench.figures import FIGURES, Sample
 from seeahead.bench.markdown import figures, markdown, name, plain_words, shown, table, warnings
-from seeahead.bench.record import PLAIN, Record
-from seeahead.bench.summary import Summary, fastest, ranked, temperature_title
+from seeahead.bench.record import Record
+from seeahead.bench.summary import Summary, ranked, temperature_title
 from seeahead.bench.words import SPELLED, times
 
 DRAFTERS = Path(__file__).resolve().parents[1] / "src/seeahead/demo/weights/drafters"
@@ -99,7 +99,7 @@ def _shipped() -> list[Path]:
 
 
 def block(stem: str, summary: Summary) -> str:
-    """What a README says of a run: headline, machine, the best of ours beside the best peers, caveats, chart."""
+    """What a README says of a run: headline, machine, ours beside the best peers, caveats, chart."""
     return "\n\n".join(_block(stem, summary))
 
 
@@ -143,12 +143,9 @@ def _block(stem: str, summary: Summary) -> Iterator[str]:
 
 
 def _chosen(summary: Summary) -> set[str]:
-    """Plain, lookup, auto, and at each temperature the fastest other drafter and the two fastest peers."""
-    found = {PLAIN, "lookup", "auto"}
-    for methods in summary.methods.values():
-        single = fastest([entry for entry in methods if entry.method not in found], is_peer=False)
-        found |= {entry.method for entry in (single, *ranked(methods, is_peer=True)[:2]) if entry}
-    return found
+    """All of ours, and at each temperature the two fastest peers."""
+    found = set(summary.record.methods) - set(summary.record.peers)
+    return found | {entry.method for methods in summary.methods.values() for entry in ranked(methods, is_peer=True)[:2]}
 
 
 def _beside_peers(summary: Summary, chosen: set[str]) -> str:

@@ -180,7 +180,8 @@ def _can(kind: type, *methods: str) -> bool:
 def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | Exception]:
     """The results of all plans, in order; plans that wait for the same executor share a pass.
 
-    A plan that fails leaves what it raised in the place of its result, and the others go on.
+    A plan that fails leaves what it raised in the place of its result, and the others go on; a pass that fails does so
+    for all that waited for it.
     """
     results: dict[int, Result | Exception] = {}
     waiting: dict[int, Ask] = {}
@@ -200,7 +201,13 @@ def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | Exception]:
         for numbers in _alike(waiting):
             executor, _, want = waiting[numbers[0]]
             trees = [tree for number in numbers for tree in waiting[number].trees]
-            scores = run_pass(executor, trees, want)
+            try:
+                scores = run_pass(executor, trees, want)
+            except Exception as error:  # noqa: BLE001
+                results |= dict.fromkeys(numbers, error)
+                for number in numbers:
+                    del waiting[number]
+                continue
             for number in numbers:
                 size = len(waiting[number].trees)
                 own, scores = scores[:size], scores[size:]

@@ -5,6 +5,7 @@ a user name or a host name. Knows nothing of the rest of the package but its err
 """
 
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -97,6 +98,12 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as `write_bytes` does, in UTF-8."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of what is in a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(path: str | Path, value: object) -> None:

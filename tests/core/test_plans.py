@@ -98,13 +98,21 @@ def test_plans_that_ask_for_nothing_need_no_pass():
     assert run_plans([]) == []
 
 
-def test_an_error_of_the_pass_itself_is_nobodys_own(executor):
+def test_a_pass_that_fails_fails_those_who_waited_for_it(executor):
     def failing(trees, want):
         raise ModelError("the model is gone")
 
+    other = Counting(executor.table)
+    expected = run_alone(greedy(started(other, 1), 1, 3))
     executor.forward = failing
+    first, going_on, second = run_plans(
+        [greedy(started(executor, 1), 1, 1), greedy(started(other, 1), 1, 3), greedy(started(executor, 2), 2, 1)]
+    )
+    assert isinstance(first, ModelError)
+    assert first is second
+    assert going_on == expected
     with pytest.raises(ModelError, match="the model is gone"):
-        run_plans([greedy(started(executor, 1), 1, 1)])
+        run_alone(greedy(started(executor, 1), 1, 1))
 
 
 def test_scores_are_split_where_their_parts_begin():

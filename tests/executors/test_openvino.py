@@ -295,7 +295,14 @@ def test_a_broken_file_is_made_anew_and_one_that_does_not_run_is_told(monkeypatc
     (folder / "graph.bin").write_bytes(b"short")
     assert OpenVinoExecutor(family)._graphs.path == executor._graphs.path
     assert (folder / "graph.bin").stat().st_size > 5
-    (folder / "graph.xml").write_bytes(b"x" * json.loads((folder / "sizes.json").read_text())["graph.xml"])
+    for name in ("graph.xml", "graph.bin"):  # of the size that it had
+        whole = (folder / name).read_bytes()
+        middle = len(whole) // 2
+        (folder / name).write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
+        OpenVinoExecutor(family)
+        assert (folder / name).read_bytes() == whole
+    (folder / "graph.xml").write_bytes(b"x" * 100)
+    (folder / "digests.json").write_text(json.dumps(converted._digests(folder)))
     with pytest.raises(ModelError, match="delete the folder"):
         OpenVinoExecutor(family)
     assert [one.name for one in (tmp_path / "openvino").iterdir()] == [folder.name], "nothing half-made is left"

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from seeahead.bench.log import Log
-from seeahead.bench.methods import Method, file_digest, peak_bytes, reset_peak
+from seeahead.bench.methods import Method, peak_bytes, reset_peak
 from seeahead.bench.record import PLAIN, Asked, Costs, Gap, Run
 from seeahead.bench.suites import Item, Suite
 from seeahead.data.suite import Question
@@ -24,7 +24,7 @@ from seeahead.errors import InputError
 from seeahead.families.base import Family
 from seeahead.prompt import make_prompt
 from seeahead.proof import logit_gap, parting
-from seeahead.provenance import publishable
+from seeahead.provenance import file_digest, publishable
 from seeahead.records import Origin
 
 Progress = Callable[[str, float], None]

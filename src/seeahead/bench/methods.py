@@ -22,11 +22,12 @@ from seeahead.bench.record import Run
 from seeahead.compat import BaseStreamer
 from seeahead.data.suite import Question
 from seeahead.drafters import KINDS, split_settings
-from seeahead.drafters.at_hand import in_hub_cache
+from seeahead.drafters.at_hand import here
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import InputError
 from seeahead.prompt import make_prompt
+from seeahead.provenance import file_digest
 from seeahead.records import Origin
 
 OnPiece = Callable[[str, Origin], None]
@@ -103,14 +104,7 @@ def weights_of(spec: str, own: Mapping[str, Path]) -> Path | None:
         name = split_settings(options.get("vision", "vision"))[0]
     if name in own:
         return own[name]
-    if Path(name).is_dir():
-        return Path(name)
-    return in_hub_cache(name)
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:_NUM_LETTERS]
+    return here(name)
 
 
 def digest(folder: Path) -> str:
@@ -118,8 +112,7 @@ def digest(folder: Path) -> str:
     whole = hashlib.sha256()
     for path in sorted(folder.glob("*")):
         if path.suffix in (".safetensors", ".bin") or path.name == "config.json":
-            with path.open("rb") as stream:
-                whole.update(f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            whole.update(f"{path.name} {file_digest(path)}\n".encode())
     return whole.hexdigest()[:_NUM_LETTERS]
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from seeahead.checked import read_text
 from seeahead.cli import streams, terminal
@@ -68,33 +69,41 @@ def run(args: argparse.Namespace) -> int:
         from seeahead.api import load
         from seeahead.drafters import check_names, folders_for
         from seeahead.serve.app import create_app, owner_of
+        from seeahead.serve.loading import told_to_wait
         from seeahead.serve.run import listening, serve
 
+        signal.signal(signal.SIGTERM, _ended)
         first, *others = args.drafter or [defaults().drafter or None]
         others = [name for name in dict.fromkeys(others) if name != first]
         check_names(others, folders_for(args.model))
         address = listening(settings.host, settings.port)  # what is taken already is said before a model is loaded
         template = read_template(args.chat_template)
-        engine = load(
-            args.model,
-            first,
-            dtype=args.dtype,
-            device=args.device,
-            executor=args.executor,
-            chat_template=template,
-            self_check=not args.no_check,
-            progress=report,
-        )
-        report("measuring what passes cost here", 0.0)
-        owner = owner_of(engine, others, settings)
-        owner.start()
-        app = create_app(owner, settings)
+        with told_to_wait(address):
+            engine = load(
+                args.model,
+                first,
+                dtype=args.dtype,
+                device=args.device,
+                executor=args.executor,
+                chat_template=template,
+                self_check=not args.no_check,
+                progress=report,
+            )
+            report("measuring what passes cost here", 0.0)
+            owner = owner_of(engine, others, settings)
+            owner.start()
+            app = create_app(owner, settings)
     name, port = settings.host, address.getsockname()[1]
     shown = f"[{name}]" if ":" in name else name
     where = f"http://{shown}:{port} (Ctrl-C ends it)"
     streams.note(f"{settings.model_name} with {', '.join(owner.drafters)}: {where}", is_asked=True)
     serve(app, owner, address, settings)
     return 0
+
+
+def _ended(number: int, frame: object) -> NoReturn:
+    """As Ctrl-C does: what was begun is put away, and what drafters have learned is kept."""
+    raise SystemExit(128 + number)
 
 
 def _settings(args: argparse.Namespace) -> ServeSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seeahead.errors import InputError
+from seeahead.provenance import file_digest
 
 Progress = Callable[[str, float], None]
 # pip with its temporary files in a folder that can be watched; the environment is left alone.
@@ -74,7 +74,7 @@ def archive_of(package: Package, folder: Path, otherwise: str, watch: Callable[[
         archive = find_archive(package, folder)
         if problem is not None or archive is None:
             raise InputError(f"could not fetch {package.name}: {problem}; try again, or {otherwise}")
-    found = file_sha256(archive)
+    found = file_digest(archive)
     if package.sha256 and found != package.sha256:
         raise InputError(
             f"{archive.name} has sha256 {found}, expected {package.sha256}; it was not used: delete it, try again"
@@ -116,11 +116,6 @@ def _download(package: Package, folder: Path, watch: Callable[[], None]) -> str 
         log.seek(0)
         last = (log.read().strip().splitlines() or ["no output"])[-1]
     return last[:200] if process.returncode else None
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _unpack(archive: Path, folder: Path) -> None:

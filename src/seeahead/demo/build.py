@@ -15,9 +15,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from seeahead.cache_folder import OTHER_PLACE, default_cache
-from seeahead.data.packages import Progress, archive_of, file_sha256, listed
+from seeahead.data.packages import Progress, archive_of, listed
 from seeahead.demo import cached
 from seeahead.errors import InputError, ModelError
+from seeahead.provenance import file_digest
 
 WEIGHTS = Path(__file__).parent / "weights"
 NEEDED_PACKAGES = ("accelerate", "gguf")
@@ -128,7 +129,7 @@ def find_gguf(cache: Path, tell: Progress) -> Path:
     installed = [Path(place) for place in (spec and spec.submodule_search_locations) or []]
     for folder in (*installed, cache):
         path = folder / GGUF_NAME
-        if path.is_file() and file_sha256(path) == GGUF_SHA256:
+        if path.is_file() and file_digest(path) == GGUF_SHA256:
             return path
     return download_gguf(cache / GGUF_NAME, tell)
 

@@ -108,6 +108,11 @@ def _fetched_for(target: str | Path) -> Iterator[Path]:
                 yield folder
 
 
+def here(source: str | Path) -> Path | None:
+    """The folder of a drafter or a model that was loaded before."""
+    return Path(source) if is_folder(source) else in_hub_cache(str(source))
+
+
 def in_hub_cache(name: str) -> Path | None:
     """The folder of a hub id, with `@` and a revision behind it or without, where the hub's cache here has it."""
     owner, _, revision = name.partition("@")

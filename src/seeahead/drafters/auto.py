@@ -23,6 +23,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
+from seeahead.drafters.at_hand import here
 from seeahead.drafters.auto_drafting import AutoDrafting
 from seeahead.drafters.experience import Experience
 from seeahead.drafters.pass_times import PassTimes
@@ -130,8 +131,9 @@ class AutoSpec(DrafterSpec):
                 name = member.name if member.name not in members else text
                 if name in members:
                     raise DrafterError(f"drafter '{text}' is a member twice; name each once")
-                if (source := getattr(spec, "source", None)) is not None:
-                    experience.read_prior(Path(source), name)
+                source = getattr(spec, "source", None)
+                if source is not None and (folder := here(source)) is not None:
+                    experience.read_prior(folder, name)
             except Exception as error:
                 if self.members:
                     raise

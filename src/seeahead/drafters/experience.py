@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 from seeahead.checked import checked, flag, matching, read_json, real, rows, several, whole
 from seeahead.drafters.calibration import LARGEST, Calibration, Weight
+from seeahead.drafters.folder import PRIOR
 from seeahead.drafters.pass_times import PassTimes, mixed
 from seeahead.errors import DrafterError
 from seeahead.provenance import write_json
 
-PRIOR = "auto.json"
 """In a drafter's folder: what its training learned of it."""
 Kind = tuple[int, bool]
 """Of questions: how many images (0, 1, or more), and whether the answer is greedy."""

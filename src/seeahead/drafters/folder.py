@@ -29,7 +29,9 @@ from seeahead.executors.checkpoint import WEIGHTS
 from seeahead.target import Target
 
 ADAPTER = "adapter.safetensors"
-FILES = ("config.json", WEIGHTS, FILE_NAME, ADAPTER)
+PRIOR = "auto.json"
+"""What training learned of when the drafter is right; a drafter may be without."""
+FILES = ("config.json", WEIGHTS, FILE_NAME, ADAPTER, PRIOR)
 KEY = "drafter"
 HEAD = "head"
 """The kind of what others published."""

@@ -57,7 +57,7 @@ def server_of(app: FastAPI, owner: Owner, settings: ServeSettings) -> uvicorn.Se
 
 
 def serve(app: FastAPI, owner: Owner, address: socket.socket, settings: ServeSettings) -> None:
-    """Until Ctrl-C, which is how it ends well, or SIGTERM."""
+    """Until Ctrl-C, which is how it ends well, or SIGTERM, which uvicorn sends on once it has shut down."""
     gc.collect()
     gc.freeze()  # what is loaded stays: else a full search for garbage waits until a quarter as much is new
     gc.collect()

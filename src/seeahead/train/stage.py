@@ -21,7 +21,7 @@ from torch import Tensor
 from seeahead.checked import checked, read_json, real, several, whole
 from seeahead.errors import SeeaheadError, escaped
 from seeahead.executors.tensor_files import write_tensors
-from seeahead.provenance import write_text
+from seeahead.provenance import file_digest, write_text
 
 Report = Callable[[str], None]
 Origin = Mapping[str, str]
@@ -166,5 +166,4 @@ def digest_of_file(path: Path) -> str:
     """Of what is in a file; the same for all that are not there."""
     if not path.is_file():
         return "none"
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:_DIGEST]
+    return file_digest(path)[:_DIGEST]

@@ -1,0 +1,66 @@
+"""From the first line of `seeahead serve` to its end: what is told while a model is loaded, and what a signal leaves."""
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from seeahead.serve.loading import told_to_wait
+from seeahead.serve.run import listening
+
+SERVING = """
+import sys
+import seeahead.api
+from seeahead.cli import main
+from seeahead.testing import tiny_model, tiny_processor
+
+load = seeahead.api.load
+
+def tiny(model, drafter, **given):
+    return load((tiny_model("llama"), tiny_processor("llama")), drafter, executor="transformers")
+
+seeahead.api.load = tiny
+sys.exit(main(["serve", "--port", "0", "-d", sys.argv[1], "--no-check"]))
+"""
+
+
+def told(address, method, path):
+    with closing(http.client.HTTPConnection(*address.getsockname(), timeout=60)) as connection:
+        connection.request(method, path, b"{}" if method == "POST" else None)
+        with connection.getresponse() as response:
+            return response.status, response.getheader("Retry-After"), response.read()
+
+
+def test_who_comes_while_a_model_is_loaded_is_told_so():
+    with closing(listening("127.0.0.1", 0)) as address:
+        with told_to_wait(address):
+            status, wait, body = told(address, "GET", "/health")
+            assert (status, wait, json.loads(body)) == (200, None, {"status": "alive"})
+            assert told(address, "GET", "/ready")[:2] == (503, "5")
+            status, wait, body = told(address, "POST", "/v1/chat/completions")
+            error = json.loads(body)["error"]
+            assert (status, wait, error["type"], error["code"]) == (503, "5", "server_error", "loading")
+            assert told(address, "HEAD", "/v1/models") == (503, "5", b"")
+        with closing(http.client.HTTPConnection(*address.getsockname(), timeout=0.2)) as late:
+            late.request("GET", "/health")  # left to the server that comes
+            with pytest.raises(TimeoutError):
+                late.getresponse()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_what_auto_learned_is_kept_when_the_server_is_told_to_end(tmp_path):
+    state = tmp_path / "state.json"
+    words = [sys.executable, "-c", SERVING, f"auto:members=lookup,state={state}"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "http://" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM
+        assert "Traceback" not in process.stderr.read()
+    assert state.exists()
