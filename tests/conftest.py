@@ -45,7 +45,10 @@ def _proofs_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         patch.setattr("seeahead.executors.converted.default_cache", lambda: shared)
         patch.setattr("seeahead.drafters.at_hand.default_cache", lambda: folder)
         # What is measured on a busy machine is another thing each time.
-        patch.setattr("seeahead.executors.openvino.row_step", lambda folder, measure: 8)
+        from seeahead.executors.row_steps import RowSteps
+
+        known = RowSteps(8, long_in_32_bits=False)
+        patch.setattr("seeahead.executors.openvino.row_steps", lambda folder, measure, has_choice: known)
         # Tests that want OpenVINO name it: the first use of a model converts it, which takes a while.
         patch.setattr("seeahead.families.choice.is_installed", lambda: False)
         yield

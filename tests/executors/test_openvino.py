@@ -20,7 +20,7 @@ from seeahead.executors import compiled, converted, openvino
 from seeahead.executors.language import StateShape
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.executors.pages import PagedSlot, Pages
-from seeahead.executors.row_steps import STEPS
+from seeahead.executors.row_steps import STEPS, RowSteps
 from seeahead.families import choice, family_for, loading
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
@@ -225,7 +225,10 @@ def test_a_drafter_on_openvino_that_is_its_target_is_always_right(monkeypatch, t
     ("precision", "loaded"),
     [("bfloat16", "float32"), ("bfloat16", "bfloat16"), ("int8", "float32"), ("int4", "float32")],
 )
-def test_rounded_weights_are_a_target_of_their_own_drafted_exactly(precision, loaded):
+@pytest.mark.parametrize("long_in_32_bits", [False, True])
+def test_rounded_weights_are_a_target_of_their_own_drafted_exactly(precision, loaded, long_in_32_bits, monkeypatch):
+    known = RowSteps(8, long_in_32_bits)
+    monkeypatch.setattr(openvino, "row_steps", lambda folder, measure, has_choice: known)
     family = family_for(tiny_model("qwen2_5_vl").to(getattr(torch, loaded)))
     family.executor = OpenVinoExecutor(family, precision)
     for num_images in (0, 1):
@@ -241,7 +244,13 @@ def test_rounded_weights_are_a_target_of_their_own_drafted_exactly(precision, lo
 @pytest.mark.parametrize(("model_type", "step"), [("llava", 4), ("llava", 8), ("gemma3", 8), ("qwen2_vl", 16)])
 def test_graphs_for_one_number_of_tokens_say_what_the_general_one_says(model_type, step, monkeypatch):
     asked = []
-    monkeypatch.setattr(openvino, "row_step", lambda folder, measure: asked.append(measure(STEPS)) or step)
+
+    def measured(folder, measure, has_choice):
+        assert not has_choice, "32 bits have no others beside them"
+        asked.append(measure(STEPS, False))
+        return RowSteps(step, long_in_32_bits=False)
+
+    monkeypatch.setattr(openvino, "row_steps", measured)
     fixed = on_openvino(model_type)
     assert fixed.executor.limits.fixed_rows == (1, step, 2 * step, 4 * step)
     assert [set(seconds) for seconds in asked] == [set(STEPS)]
@@ -299,8 +308,9 @@ def test_a_broken_file_is_made_anew_and_one_that_does_not_run_is_told(monkeypatc
         whole = (folder / name).read_bytes()
         middle = len(whole) // 2
         (folder / name).write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
+        assert not converted._is_whole(folder)
         OpenVinoExecutor(family)
-        assert (folder / name).read_bytes() == whole
+        assert converted._is_whole(folder)
     (folder / "graph.xml").write_bytes(b"x" * 100)
     (folder / "digests.json").write_text(json.dumps(converted._digests(folder)))
     with pytest.raises(ModelError, match="delete the folder"):

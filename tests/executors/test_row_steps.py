@@ -1,11 +1,11 @@
-"""The step between sizes of passes: chosen by what was measured, kept for this machine, measured again if damaged."""
+"""How a machine takes passes: chosen by what was measured, kept for this machine, measured again if damaged."""
 
 import json
 
 import pytest
 
-from seeahead.executors import row_steps
-from seeahead.executors.row_steps import STEPS, best_step, row_step
+from seeahead.executors import row_steps as module
+from seeahead.executors.row_steps import LONG, STEPS, RowSteps, best_step, row_steps
 
 
 @pytest.mark.parametrize(
@@ -23,43 +23,64 @@ def test_the_largest_step_of_which_no_smaller_one_takes_clearly_less(seconds, ex
 
 
 class Clock:
-    """Passes on a machine that reads eight rows as quickly as four."""
+    """Passes on a machine that reads eight rows as quickly as four, and 32 bits in `share` of the time of 16."""
 
-    def __init__(self):
-        self.num_asked = 0
+    def __init__(self, share=1.0):
+        self.num_asked, self.share = 0, share
 
-    def __call__(self, sizes):
-        self.num_asked += 1
-        return {size: max(size, 8.0) for size in sizes}
+    def __call__(self, sizes, in_32_bits):
+        self.num_asked += not in_32_bits
+        return {size: max(size, 8.0) * (self.share if in_32_bits else 1.0) for size in sizes}
+
+
+def read(folder, clock, *, has_choice=True):
+    return row_steps(folder, clock, has_choice=has_choice)
 
 
 def test_a_machine_is_measured_once(tmp_path):
     clock = Clock()
-    assert [row_step(tmp_path, clock) for _ in range(3)] == [8, 8, 8]
+    assert [read(tmp_path, clock) for _ in range(3)] == 3 * [RowSteps(8, long_in_32_bits=False)]
     assert clock.num_asked == 1
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.7, True), (0.95, False), (1.3, False)])
+def test_long_passes_are_in_32_bits_where_these_take_clearly_less(share, expected, tmp_path):
+    clock = Clock(share)
+    assert [read(tmp_path, clock).long_in_32_bits for _ in range(2)] == [expected, expected]
+    assert not read(tmp_path, clock, has_choice=False).long_in_32_bits, "whatever was measured before"
+
+
+def test_what_has_no_choice_is_not_measured_in_32_bits(tmp_path):
+    def measure(sizes, in_32_bits):
+        assert not in_32_bits
+        assert LONG not in sizes
+        return dict.fromkeys(sizes, 1.0)
+
+    assert read(tmp_path, measure, has_choice=False) == RowSteps(16, long_in_32_bits=False)
 
 
 def test_another_machine_is_measured_for_itself(tmp_path, monkeypatch):
     clock = Clock()
-    row_step(tmp_path, clock)
+    read(tmp_path, clock)
     with monkeypatch.context() as patch:
-        patch.setattr(row_steps, "_machine", lambda: "another one")
-        row_step(tmp_path, clock)
+        patch.setattr(module, "_machine", lambda: "another one")
+        read(tmp_path, clock)
     assert clock.num_asked == 2
-    row_step(tmp_path, clock)
+    read(tmp_path, clock)
     assert clock.num_asked == 2, "both are kept: one folder may be of several machines"
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[]", "null", "{}", '{"step": "8"}', '{"step": 5}', '{"step": 8, "more": 1}']
+    "damage",
+    ["", "{", "[]", "null", "{}", '{"step": "8", "long_in_32_bits": false}', '{"step": 5, "long_in_32_bits": false}'],
 )
 def test_what_is_damaged_is_measured_again(damage, tmp_path):
     clock = Clock()
-    row_step(tmp_path, clock)
+    read(tmp_path, clock)
     [path] = tmp_path.iterdir()
     kept = json.loads(path.read_text())
     path.write_text(damage)
-    assert row_step(tmp_path, clock) == row_step(tmp_path, clock) == 8
+    assert read(tmp_path, clock).step == read(tmp_path, clock).step == 8
     assert clock.num_asked == 2
     assert json.loads(path.read_text()) == kept
 
@@ -68,5 +89,5 @@ def test_a_folder_that_takes_no_file_costs_a_measuring_at_each_load(tmp_path):
     clock = Clock()
     folder = tmp_path / "file"
     folder.write_text("no folder")
-    assert [row_step(folder, clock) for _ in range(2)] == [8, 8]
+    assert [read(folder, clock).step for _ in range(2)] == [8, 8]
     assert clock.num_asked == 2

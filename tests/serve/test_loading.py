@@ -1,4 +1,4 @@
-"""From the first line of `seeahead serve` to its end: what is told while a model is loaded, and what a signal leaves."""
+"""`seeahead serve` from its first line to its last: what is told while a model loads, and what a signal leaves."""
 
 import http.client
 import json

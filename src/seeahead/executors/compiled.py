@@ -3,7 +3,8 @@
 OpenVINO infers the shapes of all operations anew, and prepares these, where a pass has another number of tokens than
 the one before, which takes a small model as long as half of a pass. Where the number belongs to the graph nothing is
 left to infer. Each such graph has the weights once more in memory, so large models, whose passes take long anyway, have
-none.
+none. The graph for any number, which is for prompts then, may multiply in 32 bits where that is quicker
+(`row_steps`); what it hands on, keys and values among it, has 16 as before.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
@@ -26,6 +28,10 @@ _SMALL = 64
 """Numbers of an input that are compared with those of the pass before."""
 _MOST_BYTES = 1 << 30
 """Of all graphs for one number of tokens together."""
+_BLOCK = 64
+"""Rows that oneDNN multiplies at once in 16 bits. It divides more into equal parts, and a prime number into none."""
+_IN_32_BITS = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
+"""OpenVINO's mark of an operation that keeps the 32 bits that it was converted with."""
 
 
 def arithmetic(precision: str) -> torch.dtype:
@@ -44,6 +50,13 @@ def fixed_sizes(path: Path, step: int) -> tuple[int, ...]:
     return (1, step, 2 * step, 4 * step)[:number]
 
 
+def has_choice(path: Path, precision: str) -> bool:
+    """Whether the graph for any number of tokens may multiply in 32 bits: where there is room for such weights, and
+    steps, which 16 bits are quicker for, have graphs of their own."""
+    fits = 2 * path.with_suffix(".bin").stat().st_size <= _MOST_BYTES
+    return fits and arithmetic(precision) == torch.bfloat16
+
+
 class Graphs:
     """The graphs of one file, compiled when they are first asked for. `facts`: of their layers' attention."""
 
@@ -52,7 +65,7 @@ class Graphs:
         self.path, self._precision, self._sizes = path, precision, frozenset[int]()
         # Graphs that are compiled later share pages, whose type stays, whatever becomes of torch's threads.
         self._arithmetic, self._num_threads = arithmetic(precision), torch.get_num_threads()
-        self._layers = frozenset[int]()
+        self._layers, self._long_in_32_bits = frozenset[int](), False
         self._read()
 
     def _read(self) -> None:
@@ -62,9 +75,16 @@ class Graphs:
             if self._arithmetic == torch.bfloat16:
                 _keep_in_16_bits(self._graph)
 
-    def fix(self, sizes: Collection[int]) -> None:
-        """From now on these numbers of tokens have a graph of their own."""
-        self._sizes = frozenset(sizes)
+    def fix(self, sizes: Collection[int], *, long_in_32_bits: bool = False) -> None:
+        """From now on these numbers of tokens have a graph of their own; the one for any number multiplies so."""
+        if long_in_32_bits != self._long_in_32_bits:
+            self._compiled.pop(0, None)
+        self._sizes, self._long_in_32_bits = frozenset(sizes), long_in_32_bits
+
+    def even(self, number: int) -> int:
+        """How many rows a prompt of so many tokens had better have."""
+        is_slow = self._arithmetic == torch.bfloat16 and not self._long_in_32_bits
+        return number + number % 2 if is_slow and number > _BLOCK else number
 
     def tell(self, layers: Collection[int]) -> None:
         """The hidden states before these layers as well, from now on."""
@@ -96,8 +116,15 @@ class Graphs:
         if self._precision == "float32":
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
         with _reading(self.path), ThreadPoolExecutor(self._num_threads) as pool:
-            models = pool.map(lambda size: _compiled(self._graph.clone(), settings, size), sizes)
+            models = pool.map(lambda size: _compiled(self._graph_for(size), settings, size), sizes)
             self._compiled |= {size: Graph(model) for size, model in zip(sizes, models, strict=True)}
+
+    def _graph_for(self, size: int) -> Any:
+        if size or not self._long_in_32_bits:
+            return self._graph.clone()
+        graph, _ = _told(self.path, self._layers, in_32_bits=True)
+        _keep_in_16_bits(graph)
+        return graph
 
 
 class Graph:
@@ -148,16 +175,32 @@ def _reading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _told(path: Path, layers: Collection[int]) -> tuple[Any, list[AttentionFacts]]:
+def _told(path: Path, layers: Collection[int], *, in_32_bits: bool = False) -> tuple[Any, list[AttentionFacts]]:
     """The graph in the file, with attention, which tells logits, the last hidden states and those before `layers`."""
     import openvino
 
-    graph = openvino.Core().read_model(path)
+    graph = _marked(path) if in_32_bits else openvino.Core().read_model(path)
     kept = {"logits", "hidden.-1", *(f"hidden.{layer}" for layer in layers)}
     for result in graph.get_results():
         if not kept & result.input_value(0).get_names():
             graph.remove_result(result)
     return graph, with_attention(graph)
+
+
+def _marked(path: Path) -> Any:
+    """The graph in the file, whose products keep 32 bits. Python has no other way to mark them than in its text."""
+    import openvino
+
+    root = ElementTree.fromstring(path.read_text())
+    for layer in root.iter("layer"):
+        if layer.get("type") == "MatMul":
+            known = layer.find("rt_info")
+            if known is None:
+                known = ElementTree.Element("rt_info")
+                layer.insert(int(layer.find("data") is not None), known)
+            ElementTree.SubElement(known, "attribute", _IN_32_BITS)
+    weights = openvino.Tensor(np.memmap(path.with_suffix(".bin"), np.uint8, "r"))
+    return openvino.Core().read_model(ElementTree.tostring(root, "unicode"), weights)
 
 
 def _compiled(graph: Any, settings: Mapping[str, Any], size: int) -> Any:

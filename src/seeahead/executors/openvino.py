@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seeahead.errors import ModelError
 from seeahead.executor import NOTHING, Limits, PromptInputs, Scores, Slot, TreeInputs, Want, Widths, together
-from seeahead.executors.compiled import Graphs, arithmetic, fixed_sizes
+from seeahead.executors.compiled import Graphs, arithmetic, fixed_sizes, has_choice
 from seeahead.executors.converted import check_installed, converted
 from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily, obstacles_of
 from seeahead.executors.language import StateShape
@@ -28,7 +28,7 @@ from seeahead.executors.paged_attention import AttentionFacts
 from seeahead.executors.pages import PagedSlot, Pages
 from seeahead.executors.parts import Part
 from seeahead.executors.reading import as_read, looked_up
-from seeahead.executors.row_steps import row_step
+from seeahead.executors.row_steps import row_steps
 from seeahead.executors.sequences import Fed, Run, fed_prompt, fed_tree, filler, tables
 from seeahead.tree import ROOT
 
@@ -69,13 +69,17 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         self._pages = Pages(shapes, size, np.uint16 if kind == "bf16" else np.float32)
         self._widths, self._spare = Widths(self.limits), list[int]()
         self._window = max(own.window for own in self._graphs.facts)
-        self._step = row_step(path.parent, partial(self._seconds, progress))
-        self._sizes = fixed_sizes(path, self._step)
-        self._graphs.fix(self._sizes)
+        may = has_choice(path, precision)
+        known = row_steps(path.parent, partial(self._seconds, progress), has_choice=may)
+        self._step, self._sizes = known.step, fixed_sizes(path, known.step)
+        self._graphs.fix(self._sizes, long_in_32_bits=known.long_in_32_bits)
         self._widths = Widths(self.limits)
 
-    def _seconds(self, progress: Callable[[str, float], None] | None, sizes: Sequence[int]) -> dict[int, float]:
+    def _seconds(
+        self, progress: Callable[[str, float], None] | None, sizes: Sequence[int], in_32_bits: bool
+    ) -> dict[int, float]:
         """Of passes over so many tokens, in the graph for any number: of the quickest, each after one like it."""
+        self._graphs.fix((), long_in_32_bits=in_32_bits)
         slot, found = self.open(max(sizes)), dict.fromkeys(sizes, float("inf"))
         for number, size in enumerate(order := _ROUNDS * tuple(sizes)):
             if progress is not None:
@@ -182,10 +186,10 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         firsts = [0, *accumulate(sum(len(run.embeddings) for run in one.runs) for one in fed)]
         rows = [first + row for first, one in zip(firsts[:-1], fed, strict=True) for row in one.rows]
         runs = [run for one in fed for run in one.runs]
+        width = self._widths.width(firsts[-1])[0] if told is None else self._graphs.even(firsts[-1])
+        if width > firsts[-1]:
+            runs.append(filler(self._pages, self._spare, runs[0], width - firsts[-1]))
         if told is None:
-            width, _ = self._widths.width(firsts[-1])
-            if width > firsts[-1]:
-                runs.append(filler(self._pages, self._spare, runs[0], width - firsts[-1]))
             told = [*rows, *[0] * (width - len(rows))]
         embeddings = torch.cat([run.embeddings for run in runs])[:, None].float()
         graph = self._graphs.of(len(told) if len(told) == len(embeddings) else 0)

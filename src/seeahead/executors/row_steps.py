@@ -1,7 +1,9 @@
-"""How far apart the sizes of passes lie that are worth a graph of their own: measured once on each machine.
+"""How a machine takes passes of many sizes: measured once, since it is the processor's and its library's own.
 
-Products go by blocks of rows, whose number is the processor's and its library's: on one machine four rows take as long
-as eight, on another two thirds of it. Kept beside the converted model, so that it runs the same way each time.
+Products go by blocks of rows: on one machine four rows take as long as eight, on another two thirds of it. So sizes
+that are worth a graph of their own lie that far apart. And 16 bits save memory's time, not always the processor's: one
+that has no units of its own for them multiplies long prompts sooner in 32. Kept beside the converted model, so that it
+runs the same way each time.
 """
 
 from __future__ import annotations
@@ -15,32 +17,41 @@ from typing import Annotated
 
 import torch
 
-from seeahead.checked import checked, read_json, whole
+from seeahead.checked import checked, flag, read_json, whole
 from seeahead.errors import ModelError, SeeaheadError
 from seeahead.provenance import write_json
 
 STEPS = (4, 8, 16)
+LONG = 96
+"""Tokens of a prompt, more or less."""
 _WORTH = 0.9
-"""Of a larger pass: a smaller one that takes less pays for a size of its own."""
+"""Of a larger pass, or of one in 16 bits: what takes less is worth a graph of its own."""
+Measure = Callable[[Sequence[int], bool], Mapping[int, float]]
+"""The seconds of passes over so many rows; whether their products are of 32 bits."""
 
 
 @dataclass(frozen=True)
-class _Measured:
+class RowSteps:
+    """`step`: how far apart sizes lie. `long_in_32_bits`: whether passes over many rows take less in these."""
+
     step: Annotated[int, whole(STEPS[0], STEPS[-1])]
+    long_in_32_bits: Annotated[bool, flag]
 
 
-def row_step(folder: Path, measure: Callable[[Sequence[int]], Mapping[int, float]]) -> int:
-    """What was measured on this machine before, or is now, by the seconds of passes over `STEPS` rows. `folder` is the
+def row_steps(folder: Path, measure: Measure, *, has_choice: bool) -> RowSteps:
+    """What was measured on this machine before, or is now. `has_choice`: between 16 bits and 32. `folder` is the
     converted model's; where it takes no file the next load measures again."""
-    path = folder / f"row-step.{hashlib.sha256(_machine().encode()).hexdigest()[:12]}.json"
+    path = folder / f"row-steps.{hashlib.sha256(_machine().encode()).hexdigest()[:12]}.json"
     with suppress(SeeaheadError):  # damaged, or there is none
-        known = checked(_Measured, read_json(path, "it is measured again", ModelError), path.name, ModelError)
-        if known.step in STEPS:
-            return known.step
-    found = _Measured(best_step(measure(STEPS)))
+        known = checked(RowSteps, read_json(path, "it is measured again", ModelError), path.name, ModelError)
+        if known.step in STEPS and has_choice >= known.long_in_32_bits:
+            return known
+    seconds = measure((*STEPS, LONG) if has_choice else STEPS, False)
+    in_32_bits = has_choice and measure((LONG,), True)[LONG] < _WORTH * seconds[LONG]
+    found = RowSteps(best_step(seconds), in_32_bits)
     with suppress(SeeaheadError, OSError):
         write_json(path, asdict(found))
-    return found.step
+    return found
 
 
 def best_step(seconds: Mapping[int, float]) -> int:
@@ -52,4 +63,4 @@ def _machine() -> str:
     import openvino
 
     name = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
-    return repr((name, torch.get_num_threads(), dict(torch.cpu.get_capabilities())))
+    return repr((name, openvino.__version__, torch.get_num_threads(), dict(torch.cpu.get_capabilities())))

@@ -1,4 +1,4 @@
-"""What clients are told while the model is loaded, which takes up to minutes: that the process lives, and to come back."""
+"""What clients are told while the model is loaded: that the process lives, and to come back."""
 
 from __future__ import annotations
 
