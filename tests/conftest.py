@@ -48,7 +48,7 @@ def _proofs_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         from seeahead.executors.row_steps import RowSteps
 
         known = RowSteps(8, long_in_32_bits=False)
-        patch.setattr("seeahead.executors.openvino.row_steps", lambda folder, measure, has_choice: known)
+        patch.setattr("seeahead.executors.openvino.row_steps", lambda *given, **settings: known)
         # Tests that want OpenVINO name it: the first use of a model converts it, which takes a while.
         patch.setattr("seeahead.families.choice.is_installed", lambda: False)
         yield

@@ -13,6 +13,9 @@ class TableTimes:
     def __init__(self, per_row: float = 0.0) -> None:
         self.per_row = per_row
 
+    def at(self, length: int) -> None:
+        """As dear after any text."""
+
     def seconds(self, rows: int, num_requests: int = 1) -> float:
         return 1.0 + self.per_row * (rows - 1)
 

@@ -22,7 +22,7 @@ from seeahead.checked import (
     whole,
 )
 from seeahead.errors import InputError, escaped
-from seeahead.train.recipe import HIGHEST_SEED, NAME_OF_FILES, check_names, read_toml
+from seeahead.train.recipe import HIGHEST_SEED, NAME_OF_FILES, check_names, tables_of
 from seeahead.train.stage import Limits
 
 STAGES = ("features", "soft-words", "answers")
@@ -139,6 +139,6 @@ class Recipe:
 
 def read_recipe(path: Path) -> Recipe:
     """Raises InputError, naming what is allowed, for a recipe that cannot be followed."""
-    given = read_toml(path, "recipes/demo.toml")
+    given = tables_of(path, "recipes/demo.toml")
     refuse_unknown(given, [name for name in allowed_in(Recipe) if name != "folder"], str(path))
     return replace(checked(Recipe, {"stages": {}, **given}, str(path)), folder=path.parent)

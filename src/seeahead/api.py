@@ -177,14 +177,11 @@ class Engine:
         shows_special = settings.pop("special_tokens", False)
         check_settings(self.family.model.generation_config, settings, max_new_tokens, seed)
         stop_texts = check_stop_texts(stop)
-        if stop_texts and not shows_special:
-            added = self.family.tokenizer.get_added_vocab()
-            check_is_shown(stop_texts, [one for one in self.family.tokenizer.all_special_tokens if one in added])
         inputs = given if prompt is None else self.family.encode(prompt)
         self.prover.before(inputs)
         prepared = self._prepare(inputs, settings, max_new_tokens)
         to_text = partial(self.family.tokenizer.decode, skip_special_tokens=not shows_special)
-        rule = self._stop_rule(prepared, stop_texts, to_text)
+        rule = self._stop_rule(prepared, stop_texts, to_text, shows_special)
         if seed is None:
             seed = secrets.randbits(63) if prepared.config.do_sample else 0
         request = Request(self.target.executor, self.drafter, prepared.sampler(seed), rule, self.target.image_token_ids)
@@ -216,13 +213,17 @@ class Engine:
         return read(self.family.model, inputs.token_ids, self.family.tokenizer, settings)
 
     def _stop_rule(
-        self, prepared: Prepared, stop: tuple[str, ...], to_text: Callable[[Sequence[int]], str]
+        self, prepared: Prepared, stop: tuple[str, ...], to_text: Callable[[Sequence[int]], str], shows_special: bool
     ) -> StopRule:
         rule = prepared.stop_rule(self.family.longest_after(prepared.prompt_ids.shape[1]))
         if not stop:
             return rule
         # A special token is not part of the text that stop texts are looked for in.
         special = self.family.tokenizer.get_added_vocab()
+        if not shows_special:  # nothing comes after one that ends the answer, so texts that go on there never do
+            ends = rule.end_tokens
+            names = self.family.tokenizer.all_special_tokens
+            check_is_shown(stop, [one for one in names if one in special and special[one] not in ends])
         ends = rule.end_tokens | {special[text] for text in stop if text in special}
         return replace(rule, end_tokens=ends, is_over=(*rule.is_over, holds_text(stop, to_text)))
 

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import reprlib
+import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from functools import cache
@@ -141,6 +142,16 @@ def refuse_unknown(
 def read_json(path: Path, what: str, error: type[SeeaheadError]) -> dict[str, Any]:
     """The object in a JSON file. Raises `error`, naming the file and `what` it should be, where there is none."""
     return parsed(read_text(path, what, error), placed(path), what, error)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables in a TOML file. Raises InputError as `read_json` does."""
+    written = read_text(path, what, InputError)
+    try:
+        return tomllib.loads(written)
+    except (RecursionError, ValueError) as error:  # the latter also for a number of more digits than Python reads
+        reason = "nested too deep" if isinstance(error, RecursionError) else escaped(str(error))
+        raise InputError(f"{placed(path)} is not TOML: {reason}; {what}") from None
 
 
 def parsed(

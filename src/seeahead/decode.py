@@ -155,7 +155,7 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
     """
     started, joint = perf_counter(), _joint_drafters(requests)
     for drafter in joint:
-        drafter.before(len(requests))
+        drafter.before(len(requests), max(request.num_held for request in requests))
     _draft(requests)
     for drafter, its_requests in joint.items():
         drafts = drafter.allot([request.draft for request in its_requests])

@@ -146,8 +146,8 @@ class Drafter(Protocol):
 class JointDrafter(Drafter, Protocol):
     """A drafter that decides over the drafts of all its requests in a step together."""
 
-    def before(self, num_requests: int) -> None:
-        """A step of so many requests, whoever drafts for them, begins."""
+    def before(self, num_requests: int, longest: int) -> None:
+        """A step of so many requests, whoever drafts for them, begins; the longest of them has so many tokens."""
         ...
 
     def allot(self, drafts: Sequence[Draft]) -> list[Draft]:

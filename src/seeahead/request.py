@@ -168,6 +168,11 @@ class Request:
         self.drafting = self.drafter.start(context)
 
     @property
+    def num_held(self) -> int:
+        """Tokens in its slot."""
+        return self.session.length if hasattr(self, "session") else 0
+
+    @property
     def budget(self) -> int:
         """Nodes that the next draft may have: the target adds a token to whatever is accepted, so drafting up to the
         limit itself is waste."""

@@ -70,7 +70,7 @@ def test_a_wrong_file_is_one_line_that_names_it(file, text, told, capsys):
 
 def test_a_file_that_is_not_there_is_told_where_it_was_named(monkeypatch, tmp_path):
     monkeypatch.setenv("SEEAHEAD_CONFIG", str(tmp_path / "none.toml"))
-    with pytest.raises(InputError, match="is missing; give a TOML file of settings"):
+    with pytest.raises(InputError, match="is missing; give a file of lines"):
         defaults()
 
 

@@ -142,8 +142,8 @@ def test_what_is_wrong_with_what_nobody_asked_for_is_nothing_to_an_answer(model,
     trained = shutil.copytree(model, tmp_path / "trained")
     (trained / "auto.json").write_text("{")  # cut off
     remember(str(model), trained)
-    assert members_of(seeahead.load(model)) == ["lookup"]
-    assert [line for line in caplog.messages if line.startswith("auto goes on without vlm: ")]
+    assert members_of(seeahead.load(model)) == ["vlm", "lookup"]
+    assert [line for line in caplog.messages if line.startswith("auto learns anew what vlm is good at: ")]
     with pytest.raises(DrafterError):
         seeahead.load(model, f"auto:members={trained}+lookup")
 

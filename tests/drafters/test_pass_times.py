@@ -143,6 +143,31 @@ def test_what_is_known_of_single_requests_is_where_several_begin(monkeypatch):
     assert times.seconds(16, 4) == pytest.approx(2.0, rel=0.1)
 
 
+@pytest.mark.parametrize("num_requests", [1, 4])
+def test_after_long_prompts_rows_have_costs_of_their_own(num_requests, monkeypatch):
+    """As attention over 8,000 tokens makes eight rows twice as dear; short answers in between do not confuse that."""
+    monkeypatch.setattr(pass_times, "_measured", lambda executor: (1.0,) * 32)
+    times = PassTimes(TARGET)
+
+    def step(length, rows):
+        times.at(length)
+        times.learn(rows, num_requests, (1.0 if length < 1024 else 1.5) * (2.0 if length >= 1024 and rows > 1 else 1.0))
+
+    for number in range(400):
+        step(100, 1 + 7 * (number % 2))
+    for number in range(60):
+        step(9000, 1 + 7 * (number // 2 % 2))
+        step(100, 1 + 7 * (number % 2))
+    for length, expected in ((200, 1.0), (8500, 2.0), (900, 1.0)):
+        times.at(length)
+        assert times.seconds(8, num_requests) / times.seconds(1, num_requests) == pytest.approx(expected, rel=0.1)
+    times.at(40_000)
+    ratio = times.seconds(8) / times.seconds(1)
+    assert (ratio > 1.5) is (num_requests == 1), (
+        "they begin with what a shorter context has shown"
+    )
+
+
 def test_a_shorter_pass_never_costs_more_than_a_longer_one():
     assert passes_between({1: 3.0, 4: 1.5, 8: 2.0}, TARGET) == pytest.approx((1.5,) * 4 + (1.625, 1.75, 1.875, 2.0))
 

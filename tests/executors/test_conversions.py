@@ -57,12 +57,14 @@ def test_everything_that_a_graph_says_is_part_of_its_key():
 def test_a_model_that_was_changed_is_refused_at_every_answer():
     engine = seeahead.load((tiny_model("llama"), tiny_processor("llama")), "none", executor="openvino", dtype="int8")
     engine.generate("one two", max_new_tokens=2)
-    engine.family.model.get_decoder().layers[0].register_forward_hook(lambda *given: None)
+    hook = engine.family.model.get_decoder().layers[0].register_forward_hook(lambda *given: None)
     for _ in range(2):
         with pytest.raises(ModelError, match="changed after it was converted to OpenVINO; load it again"):
             engine.generate("one two", max_new_tokens=2)
     replies = engine.generate_batch([{"prompt": "one"}, {"prompt": "two"}], num_at_once=1)
     assert all(isinstance(reply.error, ModelError) for reply in replies)
+    hook.remove()
+    engine.generate("one two", max_new_tokens=2)  # it is again what was converted
 
 
 def test_a_cache_that_takes_nothing_is_told_before_the_work_is_done(monkeypatch, tmp_path):

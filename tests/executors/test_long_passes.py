@@ -6,7 +6,7 @@ import torch
 from seeahead.executor import ModelInputs
 from seeahead.executors import compiled, openvino
 from seeahead.executors.openvino import OpenVinoExecutor
-from seeahead.executors.row_steps import RowSteps
+from seeahead.executors.row_steps import LONG, RowSteps
 from seeahead.families import family_for
 from seeahead.session import Session
 from seeahead.testing import tiny_model
@@ -20,10 +20,12 @@ def _in_16_bits(monkeypatch):
         pytest.skip("this processor has no products in 16 bits")
 
 
-def loaded(monkeypatch, *, long_in_32_bits, most_bytes=1 << 30):
-    known = RowSteps(8, long_in_32_bits)
-    monkeypatch.setattr(openvino, "row_steps", lambda folder, measure, has_choice: known)
-    monkeypatch.setattr(compiled, "_MOST_BYTES", most_bytes)
+def known(*, long_in_32_bits):
+    return lambda *given, **settings: RowSteps(8, long_in_32_bits)
+
+
+def loaded(monkeypatch, measured):
+    monkeypatch.setattr(openvino, "row_steps", measured)
     family = family_for(tiny_model("llava"))
     family.executor = OpenVinoExecutor(family, "bfloat16")
     return family
@@ -39,13 +41,27 @@ def test_products_in_32_bits_are_nearer_to_the_model_s_own(monkeypatch):
     with torch.no_grad():
         expected = tiny_model("llava")(inputs.token_ids).logits[0, -1]
     for in_32_bits in (False, True):
-        session = Session(loaded(monkeypatch, long_in_32_bits=in_32_bits).executor, inputs.length)
+        session = Session(loaded(monkeypatch, known(long_in_32_bits=in_32_bits)).executor, inputs.length)
         errors.append((session.prefill(inputs).logits[0] - expected).norm())
     assert errors[1] < errors[0]
 
 
+def test_measuring_tries_both_and_keeps_one(monkeypatch):
+    seconds = []
+
+    def measured(folder, measure, *, has_choice, progress):
+        assert has_choice
+        seconds.extend((measure(LONG, False), measure(LONG, True), measure(LONG, False)))
+        return RowSteps(8, long_in_32_bits=len(seconds) > 3)
+
+    for expected in (False, True):
+        family = loaded(monkeypatch, measured)
+        assert (compiled._LONG in family.executor._graphs._compiled) is expected
+    assert all(0 < one < 60 for one in seconds)
+
+
 def test_passes_over_odd_numbers_of_rows_are_filled_up_where_that_is_quicker(monkeypatch):
-    family, sizes = loaded(monkeypatch, long_in_32_bits=False), []
+    sizes = []
     infer = compiled.Graph.infer
 
     def counted(self, inputs, pages):
@@ -53,13 +69,12 @@ def test_passes_over_odd_numbers_of_rows_are_filled_up_where_that_is_quicker(mon
         return infer(self, inputs, pages)
 
     monkeypatch.setattr(compiled.Graph, "infer", counted)
-    for number in (61, 67, 68, 131):
-        Session(family.executor, number).prefill(words(number))
-    assert sizes == [61, 68, 68, 132]
-    graphs = family.executor._graphs
-    assert [graphs.even(number) for number in (1, 63, 64, 65, 66)] == [1, 63, 64, 66, 66]
-    graphs.fix((1,), long_in_32_bits=True)
-    assert graphs.even(67) == 67
+    for in_32_bits, expected in ((False, [61, 68, 68, 132]), (True, [61, 67, 68, 131])):
+        executor = loaded(monkeypatch, known(long_in_32_bits=in_32_bits)).executor
+        sizes.clear()
+        for number in (61, 67, 68, 131):
+            Session(executor, number).prefill(words(number))
+        assert sizes == expected
 
 
 def test_large_models_have_no_second_set_of_weights(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -24,13 +25,14 @@ from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_recor
 from seeahead.bench.suites import Suite, load_own, load_suite
 from seeahead.bench.summary import Summary, summarize
 from seeahead.drafters import check_names, folders_for
-from seeahead.errors import ImageError, InputError
+from seeahead.errors import ImageError, InputError, SeeaheadError
 from seeahead.images import load_image
 from seeahead.provenance import check_writable, provenance
 from seeahead.sampling import SamplingParams
 
 RECORD, PAGE, PARTIAL = "bench.json", "bench.html", "bench.partial.jsonl"
 ASKING = "asking"
+_log = logging.getLogger(__name__)
 _MANY_IMAGES = 100
 """So many take a while to open."""
 
@@ -202,8 +204,15 @@ class _Bench:
             folder = assistant_of(self.drafters, plain.own_drafters.get("language"))
             for name in self.peers or self._at_hand(plain, folder):
                 self.progress(f"loading the peer {name}", 0.0)
-                methods[name] = PEERS[name](plain, folder) if name in PEERS else outside.start(name, plain, self.target)
-                held.callback(methods[name].close)
+                try:
+                    found = PEERS[name](plain, folder) if name in PEERS else outside.start(name, plain, self.target)
+                except SeeaheadError as error:
+                    if self.peers:
+                        raise
+                    _log.warning("the peer %s is left out: %s", name, error)
+                    continue
+                methods[name] = found
+                held.callback(found.close)
         return methods
 
     def _at_hand(self, plain: Engine, assistant: Path | None) -> list[str]:
@@ -216,9 +225,9 @@ class _Bench:
         """What is run, in words that may be published: no path of this machine; drafters by a hash of their weights."""
         engine, (_, *names) = methods[PLAIN].engine, [name for name, method in methods.items() if not method.is_peer]
         folders = {name: weights_of(spec, engine.own_drafters) for name, spec in zip(names, self.drafters, strict=True)}
-        if "auto" in self.drafters:  # whose members are those that are there
-            own = engine.own_drafters.items()
-            folders |= {f"auto's {kind}": folder for kind, folder in own if folder not in folders.values()}
+        for name in names:  # members of auto
+            its = getattr(methods[name].engine.drafter, "folders", {})
+            folders |= {f"{name}'s {kind}": path for kind, path in its.items() if path not in folders.values()}
         family = engine.family
         others = {name: method.facts for name, method in methods.items() if method.facts}
         return {

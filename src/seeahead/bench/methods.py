@@ -19,13 +19,14 @@ from transformers import LlamaForCausalLM, PreTrainedModel
 
 from seeahead.api import Engine
 from seeahead.bench.record import Run
+from seeahead.checked import placed
 from seeahead.compat import BaseStreamer
 from seeahead.data.suite import Question
 from seeahead.drafters import KINDS, split_settings
 from seeahead.drafters.at_hand import here
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
-from seeahead.errors import InputError
+from seeahead.errors import InputError, ModelError
 from seeahead.prompt import make_prompt
 from seeahead.provenance import file_digest
 from seeahead.records import Origin
@@ -111,7 +112,7 @@ def digest(folder: Path) -> str:
     """Of all weights and settings in a folder: equal only for equal files."""
     whole = hashlib.sha256()
     for path in sorted(folder.glob("*")):
-        if path.suffix in (".safetensors", ".bin") or path.name == "config.json":
+        if (path.suffix in (".safetensors", ".bin") or path.name == "config.json") and path.is_file():
             whole.update(f"{path.name} {file_digest(path)}\n".encode())
     return whole.hexdigest()[:_NUM_LETTERS]
 
@@ -225,15 +226,19 @@ class TrimmedAssistant(LlamaForCausalLM):
 
 
 def assistant(folder: Path, engine: Engine) -> PreTrainedModel:
-    """The drafter in `folder` as transformers wants an assistant."""
+    """The drafter in `folder` as transformers wants an assistant. Raises ModelError where it cannot be one."""
     family = engine.family
     wrapped = (folder / FILE_NAME).is_file()
     kind = TrimmedAssistant if wrapped else LlamaForCausalLM
-    model: Any = kind.from_pretrained(folder, dtype=family.dtype)
-    lent: PreTrainedModel = model.to(family.device).eval()
-    model.generation_config.update(eos_token_id=family.model.generation_config.eos_token_id, pad_token_id=0)
-    if wrapped:
-        model.adopt(Folder.read(folder).vocabulary(), family.vocab_size)
+    try:
+        model: Any = kind.from_pretrained(folder, dtype=family.dtype)
+        lent: PreTrainedModel = model.to(family.device).eval()
+        model.generation_config.update(eos_token_id=family.model.generation_config.eos_token_id, pad_token_id=0)
+        if wrapped:
+            model.adopt(Folder.read(folder).vocabulary(), family.vocab_size)
+    except (OSError, ValueError, IndexError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{placed(folder)} is no assistant for this model: {reason}; leave that peer out") from None
     return lent
 
 

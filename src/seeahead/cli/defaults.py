@@ -12,14 +12,13 @@ What the command line says wins, then the environment, then the file.
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from seeahead.cache_folder import home
-from seeahead.checked import checked, matching, placed, read_text
-from seeahead.errors import InputError, ModelError
+from seeahead.checked import checked, matching, placed, read_toml
+from seeahead.errors import ModelError
 
 _Text = Annotated[str, matching(r"^[^\x00]{1,4096}$", "a text in quotes")]
 
@@ -56,9 +55,5 @@ def _of_file() -> Defaults:
         path = above / "seeahead" / "config.toml"
         if not path.is_file():
             return Defaults()
-    try:
-        values = tomllib.loads(read_text(path, "give a TOML file of settings, or leave SEEAHEAD_CONFIG out"))
-    except (RecursionError, ValueError) as error:  # the latter also for a number of more digits than Python reads
-        reason = "nested too deep" if isinstance(error, RecursionError) else error
-        raise InputError(f'{placed(path)} is not TOML: {reason}; write lines such as model = "demo"') from None
+    values = read_toml(path, 'give a file of lines such as model = "demo", or leave SEEAHEAD_CONFIG out')
     return checked(Defaults, values, placed(path))

@@ -26,6 +26,11 @@ _COLUMN_WIDTH = 26
 _SECONDS_PER_FRAME = 0.05
 
 
+def _place(method: str) -> int:
+    """Plain decoding stands beside what is to be used, and the others after them."""
+    return (PLAIN, "auto").index(method) if method in (PLAIN, "auto") else 2
+
+
 class Board(Watch):
     """A column per method, filled as words are confirmed. Where nothing can be drawn: the answers to a question when
     all are complete, a repeated one in a word."""
@@ -41,7 +46,7 @@ class Board(Watch):
         self._drawn = 0.0
 
     def begin(self, methods: Sequence[str], num_questions: int) -> None:
-        self._methods, self._total = methods, num_questions
+        self._methods, self._total = sorted(methods, key=_place), num_questions
         self._before()
         if self._about:
             self._console.print(self._about)

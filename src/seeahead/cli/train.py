@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("no folder given for the results; add --output FOLDER")
     if args.recipe is None:
         raise InputError("no recipe given; add --recipe FILE, such as recipes/drafters/own-pictures.toml")
-    if args.answers is not None:
+    if args.answers is not None and not (args.answers / "origin.json").is_file():  # else they may be whole
         check_folder(args.answers, "--answers")
     with training_log(args.output) as report:
         from seeahead.train.run import train_drafter

@@ -94,7 +94,9 @@ def _trained_for(target: str | Path) -> Iterator[Path]:
     with suppress(SeeaheadError, OSError):  # no home folder
         for path in sorted(_place(_name_of(target)).glob("*.json")):
             with suppress(SeeaheadError):  # damaged: the next training writes it again
-                yield Path(checked(_Trained, read_json(path, "train it again", ModelError), path.name).folder)
+                folder = Path(checked(_Trained, read_json(path, "train it again", ModelError), path.name).folder)
+                if weight_files(folder)[0].is_file():
+                    yield folder
 
 
 def _fetched_for(target: str | Path) -> Iterator[Path]:
@@ -116,7 +118,9 @@ def here(source: str | Path) -> Path | None:
 def in_hub_cache(name: str) -> Path | None:
     """The folder of a hub id, with `@` and a revision behind it or without, where the hub's cache here has it."""
     owner, _, revision = name.partition("@")
-    found = try_to_load_from_cache(owner, "config.json", revision=revision or None) if owner.count("/") == 1 else None
+    found: object = None
+    with suppress(ValueError):  # it is no id that the hub could have
+        found = try_to_load_from_cache(owner, "config.json", revision=revision or None)
     return Path(found).parent if isinstance(found, str) else None
 
 
@@ -125,5 +129,5 @@ def _place(name: str) -> Path:
 
 
 def _name_of(target: str | Path) -> str:
-    """A folder by where it is, a hub id as it is."""
-    return str(Path(target).resolve()) if is_folder(target) else str(target)
+    """A folder by where it is, a hub id whatever its revision."""
+    return str(Path(target).resolve()) if is_folder(target) else str(target).partition("@")[0]

@@ -14,10 +14,11 @@ from __future__ import annotations
 import atexit
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_, sub
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import torch
@@ -42,10 +43,19 @@ _kept: dict[Path, Experience] = {}
 
 
 class AutoDrafter:
-    """`members` by name. Decides over all requests of a step together (`drafting.JointDrafter`)."""
+    """`members` by name, and the `folders` of those that have one. Decides over all requests of a step together
+    (`drafting.JointDrafter`)."""
 
-    def __init__(self, members: dict[str, Drafter], experience: Experience, limits: AutoSpec, name: str) -> None:
+    def __init__(
+        self,
+        members: dict[str, Drafter],
+        experience: Experience,
+        limits: AutoSpec,
+        name: str,
+        folders: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
         self.members, self.experience, self.limits, self.name = members, experience, limits, name
+        self.folders = folders
         self.num_requests = 1
         self.rates: list[float] = []
         """Tokens a second of the answers of a step, as far as they go just now."""
@@ -63,8 +73,9 @@ class AutoDrafter:
     def start(self, context: DraftContext) -> AutoDrafting:
         return AutoDrafting(self, context)
 
-    def before(self, num_requests: int) -> None:
+    def before(self, num_requests: int, longest: int) -> None:
         self.num_requests = num_requests
+        self.experience.times.at(longest)
         self.rates.clear()
         self.asked.clear()
         self._shares = []  # those of a step before may still be asked for
@@ -121,7 +132,7 @@ class AutoSpec(DrafterSpec):
         from seeahead.drafters import MEMBERS, spec_of
 
         names = self.members or (*(kind for kind in MEMBERS if kind in self.own), "lookup")
-        members: dict[str, Drafter] = {}
+        members, folders = dict[str, Drafter](), dict[str, Path]()
         experience = Experience(PassTimes(target.executor))
         for text in names:
             try:
@@ -131,22 +142,31 @@ class AutoSpec(DrafterSpec):
                 name = member.name if member.name not in members else text
                 if name in members:
                     raise DrafterError(f"drafter '{text}' is a member twice; name each once")
-                source = getattr(spec, "source", None)
-                if source is not None and (folder := here(source)) is not None:
-                    experience.read_prior(folder, name)
             except Exception as error:
                 if self.members:
                     raise
                 # Nobody asked for it, and whatever is wrong with it, or has no room, is nothing to an answer.
                 _log.warning("auto goes on without %s: %s", text, " ".join(str(error).split()) or type(error).__name__)
                 continue
-            members[name] = member
+            members[name], source = member, getattr(spec, "source", None)
+            if source is not None and (folder := here(source)) is not None:
+                folders[name] = folder
+                self._read_prior(experience, folder, name)
         if not self.members:
             _log.info("auto drafts with %s", ", ".join(members))
         if self.state is not None:
             check_writable(self.state)
             self._go_on(experience, self.state.absolute())
-        return AutoDrafter(members, experience, self, self.title)
+        return AutoDrafter(members, experience, self, self.title, folders)
+
+    def _read_prior(self, experience: Experience, folder: Path, name: str) -> None:
+        """What is damaged is said, and where nobody asked for its drafter no more."""
+        try:
+            experience.read_prior(folder, name)
+        except DrafterError as error:
+            if self.members:
+                raise
+            _log.warning("auto learns anew what %s is good at: %s", name, error)
 
     @staticmethod
     def _go_on(experience: Experience, path: Path) -> None:

@@ -15,8 +15,8 @@ from typing import Annotated
 
 from seeahead.checked import real
 
-FACTS = ("one", "log odds", "not the first choice", "depth", "also proposed by", "not proposed by")
-"""What a probability is made of, in the order of the weights; the last two count the other drafters that were asked."""
+# Of one, log odds, not the first choice, depth, also proposed by, not proposed by: the last two count the other
+# drafters that were asked.
 _PRIOR = (0.0, 1.0, 0.0, 0.0, 0.5, -0.3)
 _PRECISION = (10.0, 40.0, 20.0, 20.0, 10.0, 10.0)
 _MOST_PRECISION = 2000.0

@@ -139,16 +139,17 @@ class Experience:
 
     def _write(self, path: Path, names: Mapping[str, str]) -> None:
         """With `names`, of those members alone, called so."""
-        stored = {name: names.get(name, name) for name, _ in (*self.skills, *self._calibrations)}
+        known_skills, calibrations = dict(self.skills), dict(self._calibrations)  # others may answer meanwhile
+        stored = {name: names.get(name, name) for name, _ in (*known_skills, *calibrations)}
         stored = {name: to for name, to in stored.items() if (name in names or not names) and len(to) <= _LONGEST_NAME}
         skills = [
             _Skill(stored[name], *kind, _within(one.value, _MOST_ODDS), one.sure)
-            for (name, kind), one in self.skills.items()
+            for (name, kind), one in known_skills.items()
             if name in stored
         ]
         known = [
             _Calibration(stored[name], is_greedy, tuple(_within(weight, LARGEST) for weight in one.weights))
-            for (name, is_greedy), one in self._calibrations.items()
+            for (name, is_greedy), one in calibrations.items()
             if name in stored
         ]
         write_json(path, asdict(_Stored(tuple(skills), tuple(known))))

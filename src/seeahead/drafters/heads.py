@@ -28,6 +28,7 @@ from seeahead.drafters.vocabulary import FILE_NAME as MAP
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import DrafterError, ModelError, shown
 from seeahead.executors.linear import pack, packed_linear
+from seeahead.families.loading import check_room
 from seeahead.target import Target
 
 _PADDING = 512
@@ -55,6 +56,8 @@ class HeadSpec(FolderSpec):
             raise DrafterError(f"{shown(str(self.source))} is no published drafter; give the folder or hub id of one")
         check_made_for(folder, target)
         limits = target.executor.limits
+        if target.family is not None:
+            check_room(folder.path, folder.values, limits.dtype, target.family)
         found = read_published(folder.path, folder.values, facts_of(target), limits.width)
         has_map = (folder.path / MAP).is_file()  # beside tensors that others read without one
         vocabulary = folder.vocabulary() if has_map else _vocabulary(found, target)

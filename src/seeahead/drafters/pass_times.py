@@ -31,6 +31,8 @@ _NOW, _SIZE = 1.0, 0.25**2
 measuring may have been disturbed."""
 _NOW_DRIFT, _SIZE_DRIFT = 0.03**2, 0.003**2
 """What is added to them at each step."""
+_CONTEXT, _MOST_CONTEXTS = 1024, 8
+"""Tokens, and as many times two, up to which costs are learned together."""
 _LEAST, _OUTLIER = 1e-3, 2.0
 """Of what was expected, that a step takes at least; and standard deviations beyond which one was held up, or the
 machine has another speed: the next one tells."""
@@ -42,15 +44,16 @@ class Correction:
     sizes cost beside one another is known better than how fast the machine is at a time, and each step says of both as
     much as they are in doubt."""
 
-    def __init__(self, known: Correction | None = None) -> None:
-        """`known`: of another load."""
+    def __init__(self, known: Correction | None = None, *, is_sure: bool = True) -> None:
+        """`known`: of another load, of which sizes cost as much; where that is not `is_sure`, it is where to begin."""
         sizes = np.minimum.outer(np.arange(1, _NUM_SIZES + 1), np.arange(1, _NUM_SIZES + 1))
         self._drift = np.zeros((1 + _NUM_SIZES, 1 + _NUM_SIZES))
         self._drift[1:, 1:] = _SIZE_DRIFT * sizes
         self._mean: npt.NDArray[np.float64] = np.zeros(1 + _NUM_SIZES)
         self._variance: npt.NDArray[np.float64] = self._drift * (_SIZE / _SIZE_DRIFT)
         if known is not None:
-            self._mean, self._variance = known._mean.copy(), known._variance.copy()
+            self._mean = known._mean.copy()
+            self._variance = known._variance.copy() if is_sure else self._variance
         self._variance[0], self._variance[:, 0] = 0.0, 0.0
         self._variance[0, 0] = _NOW
         self._drift[0, 0] = _NOW_DRIFT
@@ -95,8 +98,9 @@ class PassTimes:
         self._measured = _measured(executor)
         self._change = _change_seconds(executor, self._measured[0])
         self._limits, self._widths = executor.limits, Widths(executor.limits)
-        self._corrections: dict[int, Correction] = {}
-        """By load: single requests first, and of what is known of these begin the others."""
+        self._corrections: dict[tuple[int, int], Correction] = {}
+        """By context and load; see `_correction`."""
+        self._context = 0
         self._said: dict[tuple[int, int, bool], float] = {}
         self._plain: dict[int, float] = {}
         """Since the last step: they are asked for many times in each."""
@@ -107,6 +111,13 @@ class PassTimes:
         if sizes and self._measured[0] <= _SLOW_SECONDS:
             known = {len(self._measured): self._measured[-1]}
             self._measured += passes_between(known | _timed(executor, sizes, 1), executor)[1:]
+            self._forget()
+
+    def at(self, length: int) -> None:
+        """What follows is about passes after so many tokens: attention makes rows dearer beside one another."""
+        context = min((length // _CONTEXT).bit_length(), _MOST_CONTEXTS)
+        if context != self._context:
+            self._context = context
             self._forget()
 
     def begin(self) -> None:
@@ -153,9 +164,13 @@ class PassTimes:
         self._plain.clear()
 
     def _correction(self, load: int) -> Correction:
-        if load not in self._corrections:
-            self._corrections[load] = Correction(self._corrections.get(1))
-        return self._corrections[load]
+        """Begins with what is known of single requests, else of the next shorter context."""
+        key = self._context, load
+        if key not in self._corrections:
+            context = next((one for one in range(self._context, -1, -1) if (one, 1) in self._corrections), 0)
+            known = self._corrections.get((context, 1))
+            self._corrections[key] = Correction(known, is_sure=context == self._context)
+        return self._corrections[key]
 
     def _seconds(self, load: int, width: int, *, changes: bool) -> float:
         """Of a pass as wide as that, and of the change to it."""

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from seeahead.session import Session
 from seeahead.target import Target
 
 _log = logging.getLogger(__name__)
-_log_once = cache(_log.warning)
+_log_once = lru_cache(100)(_log.warning)
 
 _PIXELS = "pixel_values"
 """Inside `generate` transformers takes them away before a loop is called: it has encoded them for its own model."""
@@ -93,7 +93,7 @@ class VlmDrafter(LanguageDrafter):
                 own = family.encode(prompt if shown.words is None else _with_words(prompt, shown))
                 return self._pooled(own, shown.pooled)
             except InputError as error:
-                _log.warning("the drafter does not read this prompt, and drafts from its text: %s", error)
+                _log_once(f"the drafter does not read all prompts, and drafts from the text of some: {error}")
         elif shown.words is None and self.takes_inputs and _PIXELS in context.inputs.extras:
             token_ids = context.inputs.token_ids
             token_ids = token_ids.new_tensor([ids.to_draft(token_ids[0].tolist())])
@@ -133,7 +133,7 @@ class _VlmModel(LanguageModel):
         except InputError as error:
             if self._is_blind:
                 raise
-            _log.warning("the drafter cannot read the images of this prompt, and drafts from its text: %s", error)
+            _log_once(f"the drafter cannot read the images of all prompts, and drafts from the text of some: {error}")
             self._is_blind = True
             super()._read_anew(num_answer)
 

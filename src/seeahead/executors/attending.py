@@ -12,13 +12,42 @@ import torch
 from torch import nn
 from transformers import AttentionInterface
 
-from seeahead.compat import attention_of, mask_functions, set_attention
+from seeahead.compat import CacheLayerMixin, attention_of, mask_functions, set_attention
 
 Attention = Callable[..., tuple[torch.Tensor, None]]
 """Of (module, query, key, value [1, heads, tokens, width], mask, **settings): ([1, tokens, heads, width], None)."""
 
 _NAME = "seeahead"
 _given: ContextVar[Attention | None] = ContextVar("seeahead_attention", default=None)
+
+
+class PassLayer(CacheLayerMixin):
+    """A layer of a cache that itself remembers nothing: it hands a pass its own states."""
+
+    is_sliding = False
+    is_compileable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Nothing to do."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States [1, heads, new, width]; returns what the pass looks at."""
+        return key_states, value_states
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_max_length(self) -> int:
+        return -1
 
 
 @contextmanager

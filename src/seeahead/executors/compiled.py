@@ -3,8 +3,8 @@
 OpenVINO infers the shapes of all operations anew, and prepares these, where a pass has another number of tokens than
 the one before, which takes a small model as long as half of a pass. Where the number belongs to the graph nothing is
 left to infer. Each such graph has the weights once more in memory, so large models, whose passes take long anyway, have
-none. The graph for any number, which is for prompts then, may multiply in 32 bits where that is quicker
-(`row_steps`); what it hands on, keys and values among it, has 16 as before.
+none. One more graph for any number, for long prompts, may multiply in 32 bits where that is quicker (`row_steps`); what
+it hands on, keys and values among it, has 16 as before.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ _SMALL = 64
 """Numbers of an input that are compared with those of the pass before."""
 _MOST_BYTES = 1 << 30
 """Of all graphs for one number of tokens together."""
-_BLOCK = 64
+BLOCK = 64
 """Rows that oneDNN multiplies at once in 16 bits. It divides more into equal parts, and a prime number into none."""
+_ANY, _LONG = 0, -1
+"""The graphs for any number of tokens, and for any beyond a block in 32 bits, among the numbers of the others."""
 _IN_32_BITS = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
 """OpenVINO's mark of an operation that keeps the 32 bits that it was converted with."""
 
@@ -51,8 +53,7 @@ def fixed_sizes(path: Path, step: int) -> tuple[int, ...]:
 
 
 def has_choice(path: Path, precision: str) -> bool:
-    """Whether the graph for any number of tokens may multiply in 32 bits: where there is room for such weights, and
-    steps, which 16 bits are quicker for, have graphs of their own."""
+    """Whether long prompts may be multiplied in 32 bits: where there is room for such weights as well."""
     fits = 2 * path.with_suffix(".bin").stat().st_size <= _MOST_BYTES
     return fits and arithmetic(precision) == torch.bfloat16
 
@@ -76,15 +77,19 @@ class Graphs:
                 _keep_in_16_bits(self._graph)
 
     def fix(self, sizes: Collection[int], *, long_in_32_bits: bool = False) -> None:
-        """From now on these numbers of tokens have a graph of their own; the one for any number multiplies so."""
-        if long_in_32_bits != self._long_in_32_bits:
-            self._compiled.pop(0, None)
-        self._sizes, self._long_in_32_bits = frozenset(sizes), long_in_32_bits
+        """From now on these numbers of tokens have a graph of their own, and long prompts that of 32 bits or none."""
+        self._sizes = frozenset(sizes)
+        self.choose(long_in_32_bits=long_in_32_bits)
+        if not long_in_32_bits:
+            self._compiled.pop(_LONG, None)
+
+    def choose(self, *, long_in_32_bits: bool) -> None:
+        self._long_in_32_bits = long_in_32_bits
 
     def even(self, number: int) -> int:
         """How many rows a prompt of so many tokens had better have."""
         is_slow = self._arithmetic == torch.bfloat16 and not self._long_in_32_bits
-        return number + number % 2 if is_slow and number > _BLOCK else number
+        return number + number % 2 if is_slow and number > BLOCK else number
 
     def tell(self, layers: Collection[int]) -> None:
         """The hidden states before these layers as well, from now on."""
@@ -93,12 +98,13 @@ class Graphs:
             self._layers |= further
             self._read()
 
-    def of(self, size: int) -> Graph:
-        """For passes over so many tokens; 0: over any number."""
-        size = size if size in self._sizes else 0
+    def of(self, number: int, *, all_told: bool = True) -> Graph:
+        """For passes over so many tokens, which have logits all or in part."""
+        is_long = self._long_in_32_bits and number > BLOCK
+        size = number if all_told and number in self._sizes else _LONG if is_long else _ANY
         if size not in self._compiled:
             # A prompt and a step without drafts are part of every answer; who drafts soon has trees of all sizes.
-            always = {0} | self._sizes & {1}
+            always = {_ANY} | self._sizes & {1} | ({_LONG} if self._long_in_32_bits else set())
             wanted = always if size in always else self._sizes - always
             self._compile(wanted - self._compiled.keys())
         return self._compiled[size]
@@ -120,7 +126,7 @@ class Graphs:
             self._compiled |= {size: Graph(model) for size, model in zip(sizes, models, strict=True)}
 
     def _graph_for(self, size: int) -> Any:
-        if size or not self._long_in_32_bits:
+        if size != _LONG:
             return self._graph.clone()
         graph, _ = _told(self.path, self._layers, in_32_bits=True)
         _keep_in_16_bits(graph)
@@ -204,10 +210,10 @@ def _marked(path: Path) -> Any:
 
 
 def _compiled(graph: Any, settings: Mapping[str, Any], size: int) -> Any:
-    """For passes over `size` tokens, all of which have logits; 0: over any number."""
+    """For passes over `size` tokens, all of which have logits; else over any number."""
     import openvino
 
-    if size:
+    if size > 0:
         _fix(graph, size)
     return openvino.Core().compile_model(graph, "CPU", settings)
 

@@ -6,46 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, ClassVar, Generic, Protocol
+from typing import Any, ClassVar, Generic
 
 import torch
 from torch import Tensor
 
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, Want
 from seeahead.executors.parts import ALL, AnySlot, Part
-from seeahead.executors.reading import Reader, as_read, language_inputs, looked_up
+from seeahead.executors.reading import FamilyLike, as_read, language_inputs, looked_up
 
 _VISIBLE = "visible."
 
 
-class EmbeddedFamily(Reader, Protocol):
-    """What is asked of a family."""
-
-    text_config: Any
-    vocab_size: int
-    max_length: int | None
-    can_cut: bool
-    reads_places: ClassVar[bool]
-    device: torch.device
-    dtype: torch.dtype
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def layer_types(self) -> tuple[str, ...]: ...
-    def check_length(self, length: int) -> None: ...
-    def indivisible(self, inputs: ModelInputs) -> int: ...
-    def crosses_border(self, length: int, num_more: int) -> bool: ...
-    @property
-    def passes_alone(self) -> bool: ...
-    def most_nodes(self, position: int) -> int | None: ...
-    def prompt_positions(self, inputs: ModelInputs) -> Tensor | None: ...
-    def positions(self, positions: Tensor) -> Tensor: ...
-    def visible_in(self, kind: str, visible: Tensor) -> Tensor: ...
-    def additive_mask(self, visible: Tensor) -> Tensor: ...
-
-
-def obstacles_of(family: EmbeddedFamily) -> Iterator[str]:
+def obstacles_of(family: FamilyLike) -> Iterator[str]:
     """Why the language model of a family cannot run on embeddings alone."""
     if family.reads_places:
         yield "its layers read places off the cache"
@@ -59,7 +32,7 @@ class EmbeddedExecutor(ABC, Generic[AnySlot]):
     most_read: ClassVar[int] = 512
     """Tokens of a prompt in one pass, where it may be cut: a mask grows with their number times all tokens."""
 
-    def __init__(self, family: EmbeddedFamily, computes_in: torch.dtype) -> None:
+    def __init__(self, family: FamilyLike, computes_in: torch.dtype) -> None:
         self.family = family
         self._computes_in = computes_in
         visual = getattr(family.model.config, "vision_config", None)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from seeahead.compat import attention_of
 from seeahead.errors import ModelError
-from seeahead.executors.embedded import EmbeddedFamily
 from seeahead.executors.graphs import GraphsExecutor
 from seeahead.executors.layouts import Rows, Sizes
+from seeahead.executors.reading import FamilyLike
 from seeahead.executors.regions import RegionCache, RegionSlot, power_of_two
 
 ROWS = 16
@@ -94,7 +94,7 @@ class Exact:
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
-def exact_executor(family: EmbeddedFamily) -> GraphsExecutor:
+def exact_executor(family: FamilyLike) -> GraphsExecutor:
     """Raises ModelError for models in which other rows, or an attention of their own, have a say in a row's bits."""
     config = family.text_config
     reason = None

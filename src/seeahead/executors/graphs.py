@@ -23,11 +23,11 @@ from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.attending import attention_by
 from seeahead.executors.capture import Captured
-from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily, obstacles_of
+from seeahead.executors.embedded import EmbeddedExecutor, obstacles_of
 from seeahead.executors.language import Language, state_shapes
 from seeahead.executors.layouts import ROWS, Layout, Rows, Shared, Sizes
 from seeahead.executors.parts import Part
-from seeahead.executors.reading import looked_up
+from seeahead.executors.reading import FamilyLike, looked_up
 from seeahead.executors.regions import RegionCache, Regions, RegionSlot
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
 
     def __init__(
         self,
-        family: EmbeddedFamily,
+        family: FamilyLike,
         layout: Layout | None = None,
         make_parts: Callable[[Language], KernelParts] | None = None,
     ) -> None:
@@ -253,7 +253,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         return attention_by(config, partial(self._layout.attend, cache, lines))
 
 
-def kernels_executor(family: EmbeddedFamily) -> GraphsExecutor:
+def kernels_executor(family: FamilyLike) -> GraphsExecutor:
     """Captured passes whose linear layers, norms, rotary positions and attention are Triton kernels.
 
     Raises ModelError where these do not compile."""
@@ -268,7 +268,7 @@ def kernels_executor(family: EmbeddedFamily) -> GraphsExecutor:
     )
 
 
-def _obstacles(family: EmbeddedFamily) -> Iterator[str]:
+def _obstacles(family: FamilyLike) -> Iterator[str]:
     decoder: Any = family.model.get_decoder()
     yield from obstacles_of(family)
     if not all(hasattr(decoder, name) for name in ("layers", "norm")):

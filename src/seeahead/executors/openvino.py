@@ -22,27 +22,25 @@ from seeahead.errors import ModelError
 from seeahead.executor import NOTHING, Limits, PromptInputs, Scores, Slot, TreeInputs, Want, Widths, together
 from seeahead.executors.compiled import Graphs, arithmetic, fixed_sizes, has_choice
 from seeahead.executors.converted import check_installed, converted
-from seeahead.executors.embedded import EmbeddedExecutor, EmbeddedFamily, obstacles_of
+from seeahead.executors.embedded import EmbeddedExecutor, obstacles_of
 from seeahead.executors.language import StateShape
 from seeahead.executors.paged_attention import AttentionFacts
 from seeahead.executors.pages import PagedSlot, Pages
 from seeahead.executors.parts import Part
-from seeahead.executors.reading import as_read, looked_up
-from seeahead.executors.row_steps import row_steps
+from seeahead.executors.reading import FamilyLike, as_read, looked_up
+from seeahead.executors.row_steps import LONG, row_steps
 from seeahead.executors.sequences import Fed, Run, fed_prompt, fed_tree, filler, tables
 from seeahead.tree import ROOT
 
 _CONVERTED_FROM = {"bfloat16": (torch.bfloat16, torch.float32)}
 """Types of models by precision of a graph's weights; where nothing is said, float32."""
-_ROUNDS = 4
-"""Of measuring what passes of some sizes take: it is kept, and a machine is busy now and then."""
 
 
 class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
     """The language model of a family as an `Executor`."""
 
     def __init__(
-        self, family: EmbeddedFamily, precision: str = "float32", progress: Callable[[str, float], None] | None = None
+        self, family: FamilyLike, precision: str = "float32", progress: Callable[[str, float], None] | None = None
     ) -> None:
         """`precision` of the weights (`conversion.PRECISIONS`). Converts the model, or finds it converted.
 
@@ -63,35 +61,27 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         self._step, self._sizes = 1, tuple[int, ...]()
         self._lock = threading.RLock()
         self._graphs = Graphs(path, precision)
-        kind, size = self._graphs.of(0).page
+        kind, size = self._graphs.of(0).page  # of any number
         shapes = [shape for own in self._graphs.facts for shape in _page_shapes(own)]
         # numpy has no bfloat16.
         self._pages = Pages(shapes, size, np.uint16 if kind == "bf16" else np.float32)
         self._widths, self._spare = Widths(self.limits), list[int]()
         self._window = max(own.window for own in self._graphs.facts)
-        may = has_choice(path, precision)
-        known = row_steps(path.parent, partial(self._seconds, progress), has_choice=may)
+        may, slot = has_choice(path, precision), self.open(LONG)
+        known = row_steps(path.parent, partial(self._seconds, slot), has_choice=may, progress=progress)
+        self.close(slot)
         self._step, self._sizes = known.step, fixed_sizes(path, known.step)
         self._graphs.fix(self._sizes, long_in_32_bits=known.long_in_32_bits)
         self._widths = Widths(self.limits)
 
-    def _seconds(
-        self, progress: Callable[[str, float], None] | None, sizes: Sequence[int], in_32_bits: bool
-    ) -> dict[int, float]:
-        """Of passes over so many tokens, in the graph for any number: of the quickest, each after one like it."""
-        self._graphs.fix((), long_in_32_bits=in_32_bits)
-        slot, found = self.open(max(sizes)), dict.fromkeys(sizes, float("inf"))
-        for number, size in enumerate(order := _ROUNDS * tuple(sizes)):
-            if progress is not None:
-                progress("measuring what passes take here, once", number / len(order))
-            for _ in range(2):
-                started = perf_counter()
-                self.forward([TreeInputs(slot, [0] * size, range(ROOT, size - 1))], NOTHING)
-                seconds = perf_counter() - started
-                self.commit(slot, ())
-            found[size] = min(found[size], seconds)
-        self.close(slot)
-        return found
+    def _seconds(self, slot: PagedSlot, size: int, in_32_bits: bool) -> float:
+        """Of a pass over so many tokens, in a graph for any number."""
+        self._graphs.choose(long_in_32_bits=in_32_bits)
+        started = perf_counter()
+        self.forward([TreeInputs(slot, [0] * size, range(ROOT, size - 1))], NOTHING)
+        seconds = perf_counter() - started
+        self.commit(slot, ())
+        return seconds
 
     @property
     def limits(self) -> Limits:
@@ -192,7 +182,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         if told is None:
             told = [*rows, *[0] * (width - len(rows))]
         embeddings = torch.cat([run.embeddings for run in runs])[:, None].float()
-        graph = self._graphs.of(len(told) if len(told) == len(embeddings) else 0)
+        graph = self._graphs.of(len(embeddings), all_told=len(told) == len(embeddings))
         try:
             results = graph.infer({**self._inputs(runs, embeddings, told), **tables(runs)}, self._pages)
             for one in fed:
@@ -231,7 +221,7 @@ def _page_shapes(facts: AttentionFacts) -> tuple[StateShape, StateShape]:
     return StateShape(heads, facts.key_width), StateShape(heads, facts.value_width)
 
 
-def _obstacles(family: EmbeddedFamily) -> Iterator[str]:
+def _obstacles(family: FamilyLike) -> Iterator[str]:
     yield from obstacles_of(family)
     if family.passes_alone:
         yield "its rotary factors change along a text"

@@ -10,38 +10,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from seeahead.compat import Cache, CacheLayerMixin, attention_of
-from seeahead.executors.attending import attention_by, attention_function
+from seeahead.compat import Cache, attention_of
+from seeahead.executors.attending import PassLayer, attention_by, attention_function
 from seeahead.executors.rows import Packed
 
 
-class _PackedLayer(CacheLayerMixin):
+class _PackedLayer(PassLayer):
     """Appends the tokens of each slot to that slot; what attends over them is `_attend`."""
-
-    is_sliding = False
-    is_compileable = False
 
     def __init__(self, cache: PackedCache, index: int) -> None:
         super().__init__()
         self._cache, self._index = cache, index
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self._cache.append(self._index, key_states, value_states)
         return key_states, value_states
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return query_length, 0
-
-    def get_seq_length(self) -> int:
-        return 0
-
-    def get_max_length(self) -> int:
-        return -1
 
 
 class PackedCache(Cache):

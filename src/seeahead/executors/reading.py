@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -19,13 +19,37 @@ from transformers import PreTrainedModel
 from seeahead.executor import ModelInputs
 
 
-class Reader(Protocol):
-    """What is asked of a family here."""
+class FamilyLike(Protocol):
+    """A model and what is particular about it: a family (`families/base.py`), as executors know it."""
 
     model: PreTrainedModel
+    text_config: Any
+    vocab_size: int
+    max_length: int | None
+    device: torch.device
+    dtype: torch.dtype
+    cache_argument: str
+    last_logits_only: Mapping[str, int]
+    can_cut: bool
+    reads_places: ClassVar[bool]
 
-    def alone(self) -> Any: ...
-    def faults_told(self) -> Any: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def layer_types(self) -> tuple[str, ...]: ...
+    @property
+    def passes_alone(self) -> bool: ...
+    def alone(self) -> AbstractContextManager[Any]: ...
+    def faults_told(self) -> AbstractContextManager[None]: ...
+    def check_length(self, length: int) -> None: ...
+    def indivisible(self, inputs: ModelInputs) -> int: ...
+    def crosses_border(self, length: int, num_more: int) -> bool: ...
+    def most_nodes(self, position: int) -> int | None: ...
+    def prompt_positions(self, inputs: ModelInputs) -> torch.Tensor | None: ...
+    def positions(self, positions: torch.Tensor) -> torch.Tensor: ...
+    def masks(self, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]: ...
+    def visible_in(self, kind: str, visible: torch.Tensor) -> torch.Tensor: ...
+    def additive_mask(self, visible: torch.Tensor) -> torch.Tensor: ...
 
 
 class _Reached(Exception):  # noqa: N818
@@ -46,7 +70,7 @@ class LanguageInputs:
 
 
 @torch.inference_mode()
-def language_inputs(family: Reader, inputs: ModelInputs) -> LanguageInputs:
+def language_inputs(family: FamilyLike, inputs: ModelInputs) -> LanguageInputs:
     """Runs the family's model up to its language model. Raises InputError for what it finds wrong with images."""
     found: list[dict[str, Any]] = []
     own = threading.get_ident()

@@ -13,7 +13,8 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from seeahead.compat import Cache, CacheLayerMixin
+from seeahead.compat import Cache
+from seeahead.executors.attending import PassLayer
 from seeahead.executors.language import StateShape
 from seeahead.executors.slots import TreeSlot
 
@@ -131,32 +132,19 @@ class Regions:
         slot.first, slot.room = first, room
 
 
-class RegionLayer(CacheLayerMixin):
+class RegionLayer(PassLayer):
     """One layer's states as the model's attention is shown them in one pass."""
-
-    is_sliding = False
-    is_compileable = False
 
     def __init__(self, cache: RegionCache, index: int) -> None:
         super().__init__()
         self._cache, self._index = cache, index
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to do."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Writes states [1, heads, new, width] to the columns of the pass; returns what the pass looks at."""
+        """Writes them to the columns of the pass."""
         return self._cache.write(self._index, key_states, value_states)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self._cache.span[1] - self._cache.span[0], 0
-
-    def get_seq_length(self) -> int:
-        return 0
-
-    def get_max_length(self) -> int:
-        return -1
 
 
 class RegionCache(Cache):

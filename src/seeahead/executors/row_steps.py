@@ -9,7 +9,8 @@ runs the same way each time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,8 +27,10 @@ LONG = 96
 """Tokens of a prompt, more or less."""
 _WORTH = 0.9
 """Of a larger pass, or of one in 16 bits: what takes less is worth a graph of its own."""
-Measure = Callable[[Sequence[int], bool], Mapping[int, float]]
-"""The seconds of passes over so many rows; whether their products are of 32 bits."""
+_ROUNDS = 4
+"""Of measuring: what is found is kept, and a machine is busy now and then."""
+Measure = Callable[[int, bool], float]
+"""The seconds of a pass over so many rows; whether its products are of 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class RowSteps:
     long_in_32_bits: Annotated[bool, flag]
 
 
-def row_steps(folder: Path, measure: Measure, *, has_choice: bool) -> RowSteps:
+def row_steps(
+    folder: Path, measure: Measure, *, has_choice: bool, progress: Callable[[str, float], None] | None = None
+) -> RowSteps:
     """What was measured on this machine before, or is now. `has_choice`: between 16 bits and 32. `folder` is the
     converted model's; where it takes no file the next load measures again."""
     path = folder / f"row-steps.{hashlib.sha256(_machine().encode()).hexdigest()[:12]}.json"
@@ -46,12 +51,27 @@ def row_steps(folder: Path, measure: Measure, *, has_choice: bool) -> RowSteps:
         known = checked(RowSteps, read_json(path, "it is measured again", ModelError), path.name, ModelError)
         if known.step in STEPS and has_choice >= known.long_in_32_bits:
             return known
-    seconds = measure((*STEPS, LONG) if has_choice else STEPS, False)
-    in_32_bits = has_choice and measure((LONG,), True)[LONG] < _WORTH * seconds[LONG]
-    found = RowSteps(best_step(seconds), in_32_bits)
+    if progress is not None:
+        progress("measuring what passes take here, once", 0.0)
+    found = RowSteps(best_step(_of_steps(measure)), has_choice and _is_worth_32_bits(measure))
     with suppress(SeeaheadError, OSError):
         write_json(path, asdict(found))
     return found
+
+
+def _of_steps(measure: Measure) -> dict[int, float]:
+    """Of the quickest, each after one like it."""
+    seconds = dict.fromkeys(STEPS, math.inf)
+    for step in _ROUNDS * STEPS:
+        measure(step, False)
+        seconds[step] = min(seconds[step], measure(step, False))
+    return seconds
+
+
+def _is_worth_32_bits(measure: Measure) -> bool:
+    """In turns, so that each finds its weights where a prompt does: somewhere else than in the processor."""
+    pairs = [(measure(LONG, False), measure(LONG, True)) for _ in range(_ROUNDS)]
+    return min(in_32 for _, in_32 in pairs) < _WORTH * min(in_16 for in_16, _ in pairs)
 
 
 def best_step(seconds: Mapping[int, float]) -> int:

@@ -6,6 +6,8 @@ mapped and not read, and must be a flat table of tensors.
 
 from __future__ import annotations
 
+import errno
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -45,7 +47,7 @@ _KINDS = {
 def write_tensors(parts: Mapping[Path, Mapping[str, Tensor]], told: dict[str, str] | None = None) -> None:
     """Files of tensors, each of which says what is `told`: all are written beside, then renamed. Raises SeeaheadError
     where there is no room."""
-    beside = {path: path.with_suffix(".partial") for path in parts}
+    beside = {path: path.with_name(f".{uuid.uuid4().hex}.tmp") for path in parts}
     try:
         for path, tensors in parts.items():
             with full_disk_told(path.name):
@@ -65,8 +67,10 @@ def full_disk_told(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SeeaheadError(f"cannot write {name}: {reason}; free space there and start again") from None
+        reason, number = getattr(error, "strerror", None) or str(error), getattr(error, "errno", None)
+        is_full = number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in reason
+        mend = "free space there and start again" if is_full else "choose another folder, or one that you may write to"
+        raise SeeaheadError(f"cannot write {name}: {reason}; {mend}") from None
 
 
 class Entry(NamedTuple):

@@ -9,38 +9,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from seeahead.compat import Cache, CacheLayerMixin
-from seeahead.executors.attending import attention_by
+from seeahead.compat import Cache
+from seeahead.executors.attending import PassLayer, attention_by
 from seeahead.executors.language import Language
 from seeahead.executors.paged_attention import AttentionFacts, PagedAttention
-
-
-class _Layer(CacheLayerMixin):
-    """A layer that remembers nothing: what was read before lies in pages, which are attention's business."""
-
-    is_sliding = False
-    is_compileable = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to do."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return key_states, value_states
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return query_length, 0
-
-    def get_seq_length(self) -> int:
-        return 0
-
-    def get_max_length(self) -> int:
-        return -1
 
 
 class Traceable(Language):
@@ -91,7 +63,7 @@ class Traceable(Language):
         """
         self.facts.clear()
         masks = [embeddings.new_zeros(1, 1, 1, 1)] * len(self._kinds)  # attention has tables of its own
-        layers = [_Layer() for _ in self._layer_kinds]
+        layers = [PassLayer() for _ in self._layer_kinds]
         with attention_by(self._config, self.attend):
             last, before = self.states(embeddings, positions, masks, additions, Cache(layers=list(layers)))
         return self.logits(last.index_select(0, rows)), last, *before[1:]

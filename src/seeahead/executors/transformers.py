@@ -7,19 +7,18 @@ layers see one long text, and its attention, called per slot, sees each slot's o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.fuse import FusedDecoder, fused_decoder
 from seeahead.executors.llama import Llama
 from seeahead.executors.packing import PackedCache, per_slot_attention
-from seeahead.executors.reading import as_read, language_inputs, looked_up
+from seeahead.executors.reading import FamilyLike, as_read, language_inputs, looked_up
 from seeahead.executors.rows import Packed, packed
 from seeahead.executors.slots import TorchSlot
 from seeahead.tree import ROOT
@@ -28,38 +27,10 @@ SlotLike = Any
 """A `SlotCache` or a `PackedCache`: caches of transformers with `places`."""
 
 
-class Quirks(Protocol):
-    """A model and what is particular about it: a family (`families/base.py`)."""
-
-    model: PreTrainedModel
-    text_config: Any
-    vocab_size: int
-    max_length: int | None
-    device: torch.device
-    dtype: torch.dtype
-    cache_argument: str
-    last_logits_only: Mapping[str, int]
-    can_cut: bool
-    reads_places: ClassVar[bool]
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def passes_alone(self) -> bool: ...
-    def alone(self) -> AbstractContextManager[Any]: ...
-    def faults_told(self) -> AbstractContextManager[None]: ...
-    def check_length(self, length: int) -> None: ...
-    def indivisible(self, inputs: ModelInputs) -> int: ...
-    def most_nodes(self, position: int) -> int | None: ...
-    def prompt_positions(self, inputs: ModelInputs) -> torch.Tensor | None: ...
-    def positions(self, positions: torch.Tensor) -> torch.Tensor: ...
-    def masks(self, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]: ...
-
-
 class TransformersExecutor:
     """The model of a family as an `Executor`."""
 
-    def __init__(self, family: Quirks) -> None:
+    def __init__(self, family: FamilyLike) -> None:
         self.family = family
         self._fused: FusedDecoder | None = None
         self._wants_fused = False
@@ -175,7 +146,8 @@ class TransformersExecutor:
         with family.faults_told():
             scores = self._run(want, slot.cache, input_ids=inputs.token_ids, **extras, **self._last_logits(want))
         slot.length = inputs.length
-        return Scores(scores.logits[-1:], scores.features, scores.embeddings)
+        # A view would keep all of them for as long as the answer goes on.
+        return Scores(scores.logits[-1:].clone(), scores.features, scores.embeddings)
 
     def _last_logits(self, want: Want) -> Mapping[str, int]:
         """What asks the model for the last logits alone. Layers that share keys then read the last token alone, where

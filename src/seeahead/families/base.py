@@ -48,6 +48,7 @@ class Family(PromptEncoder):
         self.given = model
         self.processor = processor
         self._look()
+        self._followed = self.seen  # by the executor
 
     def _look(self) -> None:
         self.model = unwrapped(self.given)
@@ -88,8 +89,9 @@ class Family(PromptEncoder):
             )
         self._look()
         seen, self.seen = self.seen, ()  # an executor may refuse it too
-        self.executor.follow()
-        self.seen = seen
+        if seen != self._followed or not self.executor.is_current():
+            self.executor.follow()
+        self.seen = self._followed = seen
         return True
 
     @cached_property

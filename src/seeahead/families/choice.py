@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from seeahead.errors import ModelError, shown
 from seeahead.executor import NOTHING, Executor, ModelExecutor, ModelInputs, PromptInputs, TreeInputs
@@ -18,6 +19,7 @@ from seeahead.executors.fuse import memory_bytes
 from seeahead.executors.graphs import GraphsExecutor, kernels_executor
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families.base import Family
+from seeahead.families.inspection import place_of
 from seeahead.families.loading import DTYPES, pick_device, pick_dtype
 from seeahead.tree import ROOT
 
@@ -85,7 +87,8 @@ def choose(executor: str, dtype: str | torch.dtype, device: str, *, is_given: bo
 def choose_for(model: Any, executor: str, dtype: str | torch.dtype, device: str) -> Choice:
     """The same for a model that is an object of the user's. Raises ModelError also where it would have to become
     another one: of another type, or elsewhere."""
-    place, kind = getattr(model, "device", None), getattr(model, "dtype", None)
+    place = place_of(model) if isinstance(model, PreTrainedModel) else getattr(model, "device", None)
+    kind = getattr(model, "dtype", None)
     lies_on = getattr(place, "type", "") if getattr(place, "type", "") in ("cpu", "cuda") else "auto"
     choice = choose(executor, dtype, lies_on if device == "auto" else device, is_given=True)
     if not choice.precision and dtype != "auto" and pick_dtype(dtype) != kind:

@@ -53,7 +53,8 @@ def deployed(
         import seeahead
         from seeahead.serve.app import create_app, owner_of
 
-        owner = owner_of(seeahead.load(**load), drafters, checked)
+        others = [name for name in dict.fromkeys(drafters) if name != load.get("drafter")]
+        owner = owner_of(seeahead.load(**load), others, checked)
         owner.start()
         return create_app(owner, checked)
 

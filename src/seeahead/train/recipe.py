@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from seeahead.checked import (
     flag,
     matching,
     one_of,
-    read_text,
+    read_toml,
     real,
     refuse_unknown,
     rows,
@@ -215,16 +214,11 @@ def origin_of_stage(recipe: DrafterRecipe, entry: StageRecipe, given: Origin) ->
     }
 
 
-def read_toml(path: Path, example: str) -> dict[str, Any]:
+def tables_of(path: Path, example: str) -> dict[str, Any]:
     """The recipe's tables. Raises InputError, naming an `example`, where there are none to read."""
     if not (exists(path) and path.is_file()):
         raise InputError(f"no recipe at {escaped(str(path))}; give a TOML file such as {example}")
-    written = read_text(path, f"give a TOML file such as {example}", InputError)
-    try:
-        return tomllib.loads(written)
-    except (RecursionError, ValueError) as error:  # the latter also for a number of more digits than Python reads
-        reason = "nested too deep" if isinstance(error, RecursionError) else escaped(str(error))
-        raise InputError(f"{path} is not valid TOML ({reason}); correct it") from None
+    return read_toml(path, f"give a TOML file such as {example}")
 
 
 def check_names(names: list[str], what: str) -> None:
@@ -235,7 +229,7 @@ def check_names(names: list[str], what: str) -> None:
 
 def read_drafter_recipe(path: Path) -> DrafterRecipe:
     """Raises InputError, naming what is allowed, for a recipe that cannot be followed."""
-    given = read_toml(path, "recipes/drafters/own-pictures.toml")
+    given = tables_of(path, "recipes/drafters/own-pictures.toml")
     refuse_unknown(given, [name for name in allowed_in(DrafterRecipe) if name != "source"], str(path))
     kind = given.get("kind")
     loss = FEATURE_LOSS.get(kind, "cross-entropy") if isinstance(kind, str) else "cross-entropy"

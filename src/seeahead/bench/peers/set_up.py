@@ -20,7 +20,7 @@ from seeahead.checked import read_json
 from seeahead.data.packages import Progress
 from seeahead.demo import cached
 from seeahead.demo.build import demo_folder, ensure
-from seeahead.drafters.at_hand import in_hub_cache
+from seeahead.drafters.at_hand import here
 from seeahead.errors import InputError, ModelError, escaped, shown
 from seeahead.provenance import try_lock, write_json
 
@@ -98,7 +98,7 @@ def converted(engine: OtherEngine, kind: str, target: Path) -> Path:
 
 def folder_of(target: str) -> Path:
     """Of a model that is on this machine. Raises InputError for another one."""
-    folder = in_hub_cache(target) or Path(target)
+    folder = here(target) or Path(target)
     if not (folder / "config.json").is_file():
         raise InputError(f"model {shown(target)} is not on this machine; give a folder, or load the hub's model once")
     return folder

@@ -1,6 +1,8 @@
 // What the page asks the server, and how images become parts of a question.
 
-const MOST_PIXELS = 8e6; // of an image, and of bytes: each question of a conversation sends all of its images
+// Of an image: each question of a conversation sends all of its images, and models read them by their pixels.
+const MOST_PIXELS = 4e6;
+const MOST_BYTES = 4e6;
 const AWAY = "The server cannot be reached. Is it running?";
 const BROKEN = "The server broke off before the answer was whole.";
 
@@ -108,7 +110,7 @@ export async function imageOf(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
   if (!bitmap) throw new Error(`${file.name || "What was pasted"} is not an image that this browser reads.`);
   const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (bitmap.width * bitmap.height)));
-  const isPlain = scale === 1 && file.size <= MOST_PIXELS && /^image\/(png|jpeg|webp|gif)$/.test(file.type);
+  const isPlain = scale === 1 && file.size <= MOST_BYTES && /^image\/(png|jpeg|webp|gif)$/.test(file.type);
   const url = isPlain ? await dataUri(file) : redrawn(bitmap, scale, file.type);
   bitmap.close();
   return { name: file.name, url };
@@ -121,8 +123,13 @@ function redrawn(bitmap, scale, type) {
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  // A photo stays a JPEG, which is a tenth of its PNG; what may be transparent or drawn becomes a PNG.
-  return type === "image/jpeg" ? canvas.toDataURL("image/jpeg", 0.92) : canvas.toDataURL("image/png");
+  // A photo becomes a JPEG, which is a tenth of its PNG; what may be transparent or drawn stays a PNG.
+  const png = type === "image/jpeg" ? "" : canvas.toDataURL("image/png");
+  if (png && png.length <= MOST_BYTES) return png;
+  context.globalCompositeOperation = "destination-over"; // white below what is transparent
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  return canvas.toDataURL("image/jpeg", 0.92);
 }
 
 const dataUri = (file) =>
