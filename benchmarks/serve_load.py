@@ -37,6 +37,8 @@ from seeahead.serve.settings import OwnerLimits
 
 CLIENTS = (1, 4, 8, 16)
 METHODS = {"plain": "none", "msd": "msd", "auto": "auto"}
+PATIENCE = 720
+"""Seconds that a server may take to load, and to convert its model."""
 NUM_QUESTIONS, REPEATS = 48, 2
 FOLLOW_UP = "What colours are in the image?"
 Arm = Callable[[int], dict[str, Any]]
@@ -122,9 +124,10 @@ def served(options: Sequence[str], log: IO[bytes] | None = None) -> Iterator[tup
     process = subprocess.Popen(command, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
-            if is_ready(url) or process.poll() is not None:
-                break
+        ends = time.monotonic() + PATIENCE
+        while not is_ready(url):
+            if process.poll() is not None or time.monotonic() > ends:
+                raise SystemExit(f"the server is not ready after {PATIENCE} seconds, or has ended; see its log")
             time.sleep(0.2)
         yield url, process
     finally:

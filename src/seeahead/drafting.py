@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from traceback import clear_frames
 from typing import NamedTuple, Protocol, TypeGuard, TypeVar, cast
 
 import torch
@@ -186,10 +187,13 @@ def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | Exception]:
     results: dict[int, Result | Exception] = {}
     waiting: dict[int, Ask] = {}
 
-    def advance(number: int, scores: list[Scores] | None) -> None:
+    def advance(number: int, scores: list[Scores] | Exception | None) -> None:
         waiting.pop(number, None)
         try:
-            waiting[number] = next(plans[number]) if scores is None else plans[number].send(scores)
+            if isinstance(scores, Exception):
+                waiting[number] = plans[number].throw(scores)
+            else:
+                waiting[number] = next(plans[number]) if scores is None else plans[number].send(scores)
         except StopIteration as end:
             results[number] = end.value
         except Exception as error:  # noqa: BLE001  (whoever wants the result is given it)
@@ -204,9 +208,9 @@ def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | Exception]:
             try:
                 scores = run_pass(executor, trees, want)
             except Exception as error:  # noqa: BLE001
-                results |= dict.fromkeys(numbers, error)
                 for number in numbers:
-                    del waiting[number]
+                    advance(number, error)
+                clear_frames(error.__traceback__)  # what the pass held may have been too much
                 continue
             for number in numbers:
                 size = len(waiting[number].trees)

@@ -27,7 +27,7 @@ from seeahead.bench.summary import Summary, summarize
 from seeahead.drafters import check_names, folders_for
 from seeahead.errors import ImageError, InputError, SeeaheadError
 from seeahead.images import load_image
-from seeahead.provenance import check_writable, provenance
+from seeahead.provenance import check_writable, provenance, publishable
 from seeahead.sampling import SamplingParams
 
 RECORD, PAGE, PARTIAL = "bench.json", "bench.html", "bench.partial.jsonl"
@@ -206,7 +206,7 @@ class _Bench:
                 self.progress(f"loading the peer {name}", 0.0)
                 try:
                     found = PEERS[name](plain, folder) if name in PEERS else outside.start(name, plain, self.target)
-                except SeeaheadError as error:
+                except (SeeaheadError, OSError) as error:
                     if self.peers:
                         raise
                     _log.warning("the peer %s is left out: %s", name, error)
@@ -227,7 +227,8 @@ class _Bench:
         folders = {name: weights_of(spec, engine.own_drafters) for name, spec in zip(names, self.drafters, strict=True)}
         for name in names:  # members of auto
             its = getattr(methods[name].engine.drafter, "folders", {})
-            folders |= {f"{name}'s {kind}": path for kind, path in its.items() if path not in folders.values()}
+            new = {kind: path for kind, path in its.items() if path not in folders.values()}
+            folders |= {f"{name}'s {publishable(kind)}": path for kind, path in new.items()}
         family = engine.family
         others = {name: method.facts for name, method in methods.items() if method.facts}
         return {

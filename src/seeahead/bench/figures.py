@@ -218,7 +218,6 @@ DRAFTS = (
     Figure("MBSU (parameters)", Sample.drawn, _memory_bound),
     Figure("MBSU (measured)", Sample.of_sums, _memory_bound_as_measured),
     Figure("ceiling", Sample.of_sums, lambda own, _: per(own.tokens, own.passes)),
-    Figure("ceiling, V = 1", Sample.of_sums, lambda own, _: own.block_efficiency),
     Figure("draft", Sample.of_sums, lambda own, _: own.draft_share, *PERCENT),
     Figure("host", Sample.of_sums, lambda own, _: own.host_share, *PERCENT),
 )

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from rich.table import Table
 
 from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target
+from seeahead.cli.options import add_target, loaded
 from seeahead.provenance import provenance
 
 
@@ -26,19 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 if everything holds, 1 if something does not."""
     with terminal.Progress() as report:
-        from seeahead.api import load
         from seeahead.self_check import check
 
         given = args.drafter or "none"  # so that a wrong name is told before weights are read
-        engine = load(
-            args.model,
-            given,
-            dtype=args.dtype,
-            device=args.device,
-            executor=args.executor,
-            self_check=False,
-            progress=report,
-        )
+        engine = loaded(args, given, report, self_check=False)
         rows = list(check(engine, args.drafter, report))
     failed = sum(not row.holds for row in rows)
     if args.json:

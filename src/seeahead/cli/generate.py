@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seeahead.cli import streams, terminal
-from seeahead.cli.options import add_target, read_template
+from seeahead.cli.options import add_target, loaded, read_template
 from seeahead.errors import InputError, counted, escaped
 from seeahead.provenance import provenance
 
@@ -68,20 +68,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("no image was given on stdin; pipe one in, or give a file")
     text, settings = read_prompt(args.prompt), read_settings(args)
     with terminal.Progress() as report:
-        from seeahead.api import load
-
         template = read_template(args.chat_template)
         prompt = check(args, text, settings)
-        engine = load(
-            args.model,
-            args.drafter,
-            dtype=args.dtype,
-            device=args.device,
-            executor=args.executor,
-            chat_template=template,
-            self_check=not args.no_check,
-            progress=report,
-        )
+        engine = loaded(args, args.drafter, report, chat_template=template, self_check=not args.no_check)
     settings |= {"max_new_tokens": args.max_new_tokens, "stop": args.stop, "special_tokens": args.special_tokens}
     if args.json:
         reply = engine.generate(prompt, **settings)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from seeahead.checked import read_text
 from seeahead.cli.defaults import Defaults, defaults
 from seeahead.errors import InputError, escaped
+
+if TYPE_CHECKING:
+    from seeahead.api import Engine
 
 
 def path(given: str) -> Path:
@@ -32,6 +37,14 @@ def read_template(file: Path | None) -> str | None:
             where = f"{file} line {error.lineno}"
             raise InputError(f"{where} is no chat template: {escaped(str(error))}; correct it") from None
     return text
+
+
+def loaded(args: argparse.Namespace, drafter: str | None, report: Callable[[str, float], None], **more: Any) -> Engine:
+    """The model that the options of `add_target` name; `more` for `seeahead.load`."""
+    from seeahead.api import load
+
+    where = {"dtype": args.dtype, "device": args.device, "executor": args.executor}
+    return load(args.model, drafter, **where, progress=report, **more)
 
 
 def add_manners(parser: argparse.ArgumentParser) -> None:

@@ -11,13 +11,16 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from seeahead.checked import read_text
 from seeahead.cli import streams, terminal
 from seeahead.cli.defaults import defaults
-from seeahead.cli.options import add_target, read_template
+from seeahead.cli.options import add_target, loaded, read_template
 from seeahead.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,31 +67,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    settings = _settings(args)
+    with _ends_well():
+        return _run(args, _settings(args))
+
+
+def _run(args: argparse.Namespace, settings: ServeSettings) -> int:
     with terminal.Progress() as report:
-        from seeahead.api import load
         from seeahead.drafters import check_names, folders_for
         from seeahead.serve.app import create_app, owner_of
         from seeahead.serve.loading import told_to_wait
         from seeahead.serve.run import listening, serve
 
-        signal.signal(signal.SIGTERM, _ended)
         first, *others = args.drafter or [defaults().drafter or None]
         others = [name for name in dict.fromkeys(others) if name != first]
         check_names(others, folders_for(args.model))
         address = listening(settings.host, settings.port)  # what is taken already is said before a model is loaded
         template = read_template(args.chat_template)
         with told_to_wait(address):
-            engine = load(
-                args.model,
-                first,
-                dtype=args.dtype,
-                device=args.device,
-                executor=args.executor,
-                chat_template=template,
-                self_check=not args.no_check,
-                progress=report,
-            )
+            engine = loaded(args, first, report, chat_template=template, self_check=not args.no_check)
             report("measuring what passes cost here", 0.0)
             owner = owner_of(engine, others, settings)
             owner.start()
@@ -101,8 +97,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def _ends_well() -> Iterator[None]:
+    """Inside, SIGTERM ends the process as Ctrl-C does: what was begun is put away, and what was learned is kept."""
+    if threading.current_thread() is not threading.main_thread():  # which alone is told of signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _ended)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _ended(number: int, frame: object) -> NoReturn:
-    """As Ctrl-C does: what was begun is put away, and what drafters have learned is kept."""
     raise SystemExit(128 + number)
 
 

@@ -92,7 +92,8 @@ def remember(target: str, folder: Path) -> None:
 
 def _trained_for(target: str | Path) -> Iterator[Path]:
     with suppress(SeeaheadError, OSError):  # no home folder
-        for path in sorted(_place(_name_of(target)).glob("*.json")):
+        names = dict.fromkeys((_name_of(target), _name_of(target).partition("@")[0]))  # for this revision, or for any
+        for path in (path for name in names for path in sorted(_place(name).glob("*.json"))):
             with suppress(SeeaheadError):  # damaged: the next training writes it again
                 folder = Path(checked(_Trained, read_json(path, "train it again", ModelError), path.name).folder)
                 if weight_files(folder)[0].is_file():
@@ -129,5 +130,5 @@ def _place(name: str) -> Path:
 
 
 def _name_of(target: str | Path) -> str:
-    """A folder by where it is, a hub id whatever its revision."""
-    return str(Path(target).resolve()) if is_folder(target) else str(target).partition("@")[0]
+    """A folder by where it is, a hub id as it is."""
+    return str(Path(target).resolve()) if is_folder(target) else str(target)

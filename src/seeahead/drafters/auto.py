@@ -102,8 +102,15 @@ class AutoDrafter:
         self.experience.times.learn(num_rows, num_requests, seconds)
 
 
+@atexit.register
+def keep_all() -> None:
+    """What has been learned goes into the files that were named for it."""
+    for path, experience in _kept.items():
+        keep(experience, path)
+
+
 def keep(experience: Experience, path: Path) -> None:
-    """At the end of the process, where nobody can catch an error any more."""
+    """Also at the end of the process, where nobody can catch an error any more."""
     try:
         experience.save(path)
     except (OSError, SeeaheadError) as error:
@@ -176,6 +183,4 @@ class AutoSpec(DrafterSpec):
             keep(before, path)
         if path.exists():
             experience.read(path)
-        if before is None:
-            atexit.register(lambda: keep(_kept[path], path))
         _kept[path] = experience

@@ -17,7 +17,6 @@ from seeahead.drafters.pass_times import PassTimes, mixed
 from seeahead.errors import DrafterError
 from seeahead.provenance import write_json
 
-"""In a drafter's folder: what its training learned of it."""
 Kind = tuple[int, bool]
 """Of questions: how many images (0, 1, or more), and whether the answer is greedy."""
 

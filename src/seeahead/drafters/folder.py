@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from seeahead.checked import as_table, checked, is_folder, placed, read_json
 from seeahead.drafters.formats import SAFE, SAVED, check_is_read, is_published, may_be
@@ -99,6 +99,11 @@ class Folder:
         except SeeaheadError:
             raise
         except (OSError, ValueError, EntryNotFoundError) as error:
+            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+                raise DrafterError(
+                    f"drafter {shown(name)} has no config.json on the hub; put the config that it was trained with "
+                    "beside its weights, and give the folder"
+                ) from None
             reason = escaped(str(error).strip().partition("\n")[0]) or type(error).__name__
             raise DrafterError(
                 f"drafter {shown(name)} is no folder here, and the hub does not give it: {reason}; check the id, or "

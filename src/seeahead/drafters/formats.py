@@ -49,6 +49,8 @@ def check_is_read(values: Mapping[str, Any], where: str) -> None:
     """Raises ModelError where a config says that it is a drafter's of another format."""
     kind = values.get("speculators_model_type", "eagle3")
     found = [f"speculators model type {shown_value(kind)}"] if kind != "eagle3" else []
+    if str(values.get("model_type", "")).endswith("_assistant"):
+        found += [f"model type {shown_value(values['model_type'])}"]
     found += [f"architecture {shown_value(one)}" for one in named(values) if _OTHERS.fullmatch(one)]
     if found:
         raise ModelError(f"{where}: {found[0]} is not read here; read are {', '.join(FORMATS)}: take one of these")
@@ -98,8 +100,9 @@ def format_of(names: Collection[str]) -> str | None:
 
 
 def stripped(entries: Entries) -> Entries:
-    """Without the "module." or "model." that all names begin with in some files, and without tables of rotations, which
-    older trainers kept beside the weights and their engines do not read."""
+    """Without the "module." or "model." that all names begin with in some files, and without what older trainers kept
+    beside the weights and their engines do not read: tables of rotations, and the target's head as a bare "weight"."""
+    entries = {name: entry for name, entry in entries.items() if name != "weight"}
     for prefix in ("module.", "model."):
         if entries and all(name.startswith(prefix) for name in entries):
             entries = {name.removeprefix(prefix): entry for name, entry in entries.items()}

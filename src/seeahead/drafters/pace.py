@@ -107,7 +107,9 @@ class Pace:
 
     def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
         if not all(isinstance(request.drafter, EmptyDrafter) for request in requests):
-            self.measure().at(max(request.num_held for request in requests))
+            self.measure()
+        if self._times is not None:
+            self._times.at(max(request.num_held for request in requests))
         number, self._waits = next(self._numbers), somebody_waits
         is_plain = somebody_waits or self._looks_at_plain(number, len(requests))
         arms = dict[Arm, list[Request]]()

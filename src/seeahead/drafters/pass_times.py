@@ -164,12 +164,12 @@ class PassTimes:
         self._plain.clear()
 
     def _correction(self, load: int) -> Correction:
-        """Begins with what is known of single requests, else of the next shorter context."""
-        key = self._context, load
+        """Begins with what is known of single requests after as much, else of as many or single ones after less."""
+        key, single = (self._context, load), (self._context, 1)
         if key not in self._corrections:
-            context = next((one for one in range(self._context, -1, -1) if (one, 1) in self._corrections), 0)
-            known = self._corrections.get((context, 1))
-            self._corrections[key] = Correction(known, is_sure=context == self._context)
+            less = [(context, own) for own in (load, 1) for context in range(self._context - 1, -1, -1)]
+            known = next((one for one in (single, *less) if one in self._corrections), single)
+            self._corrections[key] = Correction(self._corrections.get(known), is_sure=known == single)
         return self._corrections[key]
 
     def _seconds(self, load: int, width: int, *, changes: bool) -> float:

@@ -88,6 +88,7 @@ def best_dialect(
     longest, asked = target.executor.limits.max_length, own_prompts(target) if prompts is None else prompts
     prompts = [inputs for inputs in asked if longest is None or inputs.length + num_tokens <= longest]
     if not prompts:
+        _log.info("what a drafter's files leave open cannot be tried here, so %s is taken", choice.first)
         return choice.first
     layers = tuple(sorted({layer for one in known for layer in made(one).want.layers}))
     samples = samples_of(target, prompts, layers, num_tokens)
@@ -232,5 +233,6 @@ def own_prompts(target: Target) -> Iterable[ModelInputs]:
 
 
 def _key(choice: Choice, weights: str, target: Target) -> str:
-    """Of the drafter's weights, of what may be meant, and of the target."""
-    return hashlib.sha256(json.dumps([weights, repr(choice), fingerprint_of(target)]).encode()).hexdigest()[:32]
+    """Of the drafter's weights, of what may be meant, and of the target, also where it is known without a tokenizer."""
+    known = {name: value for name, value in fingerprint_of(target).items() if name != "tokenizer"}
+    return hashlib.sha256(json.dumps([weights, repr(choice), known]).encode()).hexdigest()[:32]

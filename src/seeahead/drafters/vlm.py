@@ -25,6 +25,7 @@ from seeahead.drafters.vision import pooled
 from seeahead.drafting import DraftContext
 from seeahead.errors import DrafterError, InputError, shown
 from seeahead.executor import ModelInputs
+from seeahead.families.templates import has_template, template_of
 from seeahead.prompt import Prompt
 from seeahead.session import Session
 from seeahead.target import Target
@@ -206,6 +207,9 @@ class VlmSpec(LanguageSpec):
             )
         language = loaded(self.source, target)
         ours, theirs = language.family, target.family
-        if ours is not None and theirs is not None and ours.model.config.model_type == theirs.model.config.model_type:
-            ours.chat_template = theirs.chat_template
+        if ours is not None and theirs is not None:
+            if ours.model.config.model_type == theirs.model.config.model_type:
+                ours.chat_template = theirs.chat_template
+            if ours.chat_template is None and not has_template(ours.processor, ours.tokenizer):
+                ours.chat_template = template_of(theirs.processor, theirs.tokenizer, theirs.chat_template)
         return VlmDrafter.beside(language, target, **self.drafting)

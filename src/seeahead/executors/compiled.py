@@ -3,8 +3,8 @@
 OpenVINO infers the shapes of all operations anew, and prepares these, where a pass has another number of tokens than
 the one before, which takes a small model as long as half of a pass. Where the number belongs to the graph nothing is
 left to infer. Each such graph has the weights once more in memory, so large models, whose passes take long anyway, have
-none. One more graph for any number, for long prompts, may multiply in 32 bits where that is quicker (`row_steps`); what
-it hands on, keys and values among it, has 16 as before.
+none. One more graph for any number, for passes over many tokens, may multiply in 32 bits where that is quicker
+(`row_steps`); what it hands on, keys and values among it, has 16 as before.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -27,9 +28,10 @@ from seeahead.executors.pages import Pages
 _SMALL = 64
 """Numbers of an input that are compared with those of the pass before."""
 _MOST_BYTES = 1 << 30
-"""Of all graphs for one number of tokens together."""
-BLOCK = 64
-"""Rows that oneDNN multiplies at once in 16 bits. It divides more into equal parts, and a prime number into none."""
+"""Of all graphs for one number of tokens together, and of the one in 32 bits."""
+BLOCK, _LEAST_BLOCK = 64, 16
+"""Rows that oneDNN multiplies at once in 16 bits at most. It divides more of them into equal parts; a number without
+parts of some size, such as a prime, into the largest and a rest, which takes as long as another."""
 _ANY, _LONG = 0, -1
 """The graphs for any number of tokens, and for any beyond a block in 32 bits, among the numbers of the others."""
 _IN_32_BITS = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
@@ -53,8 +55,8 @@ def fixed_sizes(path: Path, step: int) -> tuple[int, ...]:
 
 
 def has_choice(path: Path, precision: str) -> bool:
-    """Whether long prompts may be multiplied in 32 bits: where there is room for such weights as well."""
-    fits = 2 * path.with_suffix(".bin").stat().st_size <= _MOST_BYTES
+    """Whether long passes may multiply in 32 bits: where weights have 16, and there is room for 32 as well."""
+    fits = precision == "bfloat16" and 2 * path.with_suffix(".bin").stat().st_size <= _MOST_BYTES
     return fits and arithmetic(precision) == torch.bfloat16
 
 
@@ -86,10 +88,11 @@ class Graphs:
     def choose(self, *, long_in_32_bits: bool) -> None:
         self._long_in_32_bits = long_in_32_bits
 
-    def even(self, number: int) -> int:
-        """How many rows a prompt of so many tokens had better have."""
-        is_slow = self._arithmetic == torch.bfloat16 and not self._long_in_32_bits
-        return number + number % 2 if is_slow and number > BLOCK else number
+    def divisible(self, number: int) -> int:
+        """How many rows a prompt of so many tokens had better have: as many, or the next number with equal parts."""
+        if number <= BLOCK or self._arithmetic != torch.bfloat16 or self._long_in_32_bits:
+            return number
+        return next(one for one in count(number) if any(one % part == 0 for part in range(_LEAST_BLOCK, BLOCK + 1)))
 
     def tell(self, layers: Collection[int]) -> None:
         """The hidden states before these layers as well, from now on."""
@@ -173,8 +176,8 @@ def _is_same(given: Any, value: Any) -> bool:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[-1][:200]
+    except (RuntimeError, KeyError, OSError, ElementTree.ParseError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
         raise ModelError(
             f"OpenVINO cannot run the converted model in {placed(path.parent)}: {reason}; delete the folder, and it is "
             "converted again"
@@ -197,7 +200,7 @@ def _marked(path: Path) -> Any:
     """The graph in the file, whose products keep 32 bits. Python has no other way to mark them than in its text."""
     import openvino
 
-    root = ElementTree.fromstring(path.read_text())
+    root = ElementTree.fromstring(path.read_text("utf-8"))
     for layer in root.iter("layer"):
         if layer.get("type") == "MatMul":
             known = layer.find("rt_info")

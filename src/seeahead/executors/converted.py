@@ -77,6 +77,7 @@ def converted(
     told("reading the model's weights", 0.0)
     key = _key(model, precision, kinds, num_additions, num_axes)
     folder = default_cache() / "openvino" / key
+    told("reading the converted model", 0.5)
     if not _is_whole(folder):
         _check_room(folder, model, precision)
         doing = f"converting the model to OpenVINO in {precision}; the first time takes a while"

@@ -75,10 +75,13 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         self._widths = Widths(self.limits)
 
     def _seconds(self, slot: PagedSlot, size: int, in_32_bits: bool) -> float:
-        """Of a pass over so many tokens, in a graph for any number."""
+        """Of a pass over so many tokens, in a graph for any number; of a long one as of a prompt's."""
         self._graphs.choose(long_in_32_bits=in_32_bits)
+        tree = TreeInputs(slot, [0] * size, range(ROOT, size - 1))
         started = perf_counter()
-        self.forward([TreeInputs(slot, [0] * size, range(ROOT, size - 1))], NOTHING)
+        with torch.inference_mode():
+            fed = self._fed(tree, *self._embeddings([tree]))
+            self._pass([fed], NOTHING, told=[size - 1] if size == LONG else None)
         seconds = perf_counter() - started
         self.commit(slot, ())
         return seconds
@@ -176,7 +179,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         firsts = [0, *accumulate(sum(len(run.embeddings) for run in one.runs) for one in fed)]
         rows = [first + row for first, one in zip(firsts[:-1], fed, strict=True) for row in one.rows]
         runs = [run for one in fed for run in one.runs]
-        width = self._widths.width(firsts[-1])[0] if told is None else self._graphs.even(firsts[-1])
+        width = self._widths.width(firsts[-1])[0] if told is None else self._graphs.divisible(firsts[-1])
         if width > firsts[-1]:
             runs.append(filler(self._pages, self._spare, runs[0], width - firsts[-1]))
         if told is None:

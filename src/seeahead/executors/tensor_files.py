@@ -7,7 +7,6 @@ mapped and not read, and must be a flat table of tensors.
 from __future__ import annotations
 
 import errno
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -47,7 +46,7 @@ _KINDS = {
 def write_tensors(parts: Mapping[Path, Mapping[str, Tensor]], told: dict[str, str] | None = None) -> None:
     """Files of tensors, each of which says what is `told`: all are written beside, then renamed. Raises SeeaheadError
     where there is no room."""
-    beside = {path: path.with_name(f".{uuid.uuid4().hex}.tmp") for path in parts}
+    beside = {path: path.with_name(f".{path.name}.tmp") for path in parts}
     try:
         for path, tensors in parts.items():
             with full_disk_told(path.name):

@@ -136,7 +136,7 @@ class TransformersExecutor:
             row = packed([words], family.device)
             scores = self._pass(row, slot.cache, want, **self._last_logits(want))
             slot.commit(range(inputs.length))
-            return replace(scores, logits=scores.logits[-1:])
+            return replace(scores, logits=scores.logits[-1:].clone())  # a view would keep all of them with the answer
         extras = dict(inputs.extras)
         positions = family.prompt_positions(inputs)
         if positions is not None:
@@ -146,7 +146,6 @@ class TransformersExecutor:
         with family.faults_told():
             scores = self._run(want, slot.cache, input_ids=inputs.token_ids, **extras, **self._last_logits(want))
         slot.length = inputs.length
-        # A view would keep all of them for as long as the answer goes on.
         return Scores(scores.logits[-1:].clone(), scores.features, scores.embeddings)
 
     def _last_logits(self, want: Want) -> Mapping[str, int]:

@@ -45,6 +45,10 @@ def refusals_told() -> Iterator[None]:
         raise InputError(f"the model's processor refuses this prompt: {reason}") from error
 
 
+def has_template(processor: Any, tokenizer: Any) -> bool:
+    return any(getattr(one, "chat_template", None) is not None for one in (processor, tokenizer))
+
+
 def template_of(processor: Any, tokenizer: Any, given: str | None) -> str:
     """The template given, or the processor's, or its tokenizer's, or the plain one."""
     theirs = (getattr(one, "chat_template", None) for one in (processor, tokenizer))

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from seeahead.serve.errors import ApiError
 
 _POLL_SECONDS = 0.05
+_MOST_BYTES = 64 << 20
+"""Of a body, that are read and thrown away."""
 _LOADING = ApiError(503, "the model is being loaded; ask again in a moment", code="loading")
 _STATUS = {"/health": (200, {"status": "alive"}), "/ready": (503, {"status": "not ready"})}
 
@@ -20,7 +22,9 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 5  # seconds that a request may take to come in
 
     def _tell(self) -> None:
-        status, body = _STATUS.get(self.path, (_LOADING.status, _LOADING.body))
+        size = self.headers.get("Content-Length", "")
+        self.rfile.read(min(int(size), _MOST_BYTES) if size.isdecimal() else 0)  # else the client's sending fails
+        status, body = _STATUS.get(self.path.partition("?")[0], (_LOADING.status, _LOADING.body))
         told = json.dumps(body).encode()
         self.send_response(status)
         for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(told)))):
@@ -31,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(told)
 
-    do_GET = do_HEAD = do_POST = do_OPTIONS = _tell  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = _tell  # noqa: N815
 
     def version_string(self) -> str:
         return "seeahead"

@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from seeahead.drafters.auto import keep_all
 from seeahead.errors import InputError, shown
 from seeahead.serve.connections import Connection
 from seeahead.serve.owner import Owner
@@ -69,3 +70,4 @@ def serve(app: FastAPI, owner: Owner, address: socket.socket, settings: ServeSet
             raise
     finally:
         owner.stop(1.0)
+        keep_all()  # threads that fetch images may hold up the end of the process
