@@ -7,7 +7,7 @@ import json
 import pytest
 
 from seeahead.drafters import spec_of
-from seeahead.drafters.auto import keep
+from seeahead.drafters.auto import keep, keep_all
 from seeahead.drafters.experience import PRIOR, Learned
 from seeahead.errors import DrafterError, InputError
 from seeahead.target import Target
@@ -87,19 +87,16 @@ def test_a_state_that_cannot_be_kept_is_told_before_and_after(tmp_path, capfd):
     assert capfd.readouterr().err.count("\n") == 1
 
 
-def test_what_two_drafters_of_a_process_learn_for_one_file_is_not_lost(tmp_path, monkeypatch):
+def test_what_two_drafters_of_a_process_learn_for_one_file_is_not_lost(tmp_path):
     """The later one begins with what the earlier has learned; and each file is written once, in the end."""
-    ends, path = [], tmp_path / "auto.json"
-    monkeypatch.setattr("atexit.register", ends.append)
+    path = tmp_path / "auto.json"
     text = f"auto:members=lookup,state={path}"
     first = spec_of(text).bind(Target(TARGET))
     first.experience.skills["lookup", (0, True)] = Learned(2.5, 60.0)
     second = spec_of(text).bind(Target(TARGET))
     assert second.experience.skills["lookup", (0, True)].value == 2.5
     second.experience.skills["lookup", (0, True)] = Learned(3.5, 60.0)
-    for end in ends:
-        end()
-    assert len(ends) == 1
+    keep_all()
     assert json.loads(path.read_text())["skills"][0]["log_odds"] == 3.5
 
 

@@ -104,8 +104,9 @@ class AutoDrafter:
 
 @atexit.register
 def keep_all() -> None:
-    """What has been learned goes into the files that were named for it."""
-    for path, experience in _kept.items():
+    """What has been learned goes into the files that were named for it; what is learned later does not."""
+    while _kept:
+        path, experience = _kept.popitem()
         keep(experience, path)
 
 
