@@ -210,7 +210,8 @@ def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | Exception]:
             except Exception as error:  # noqa: BLE001
                 for number in numbers:
                     advance(number, error)
-                clear_frames(error.__traceback__)  # what the pass held may have been too much
+                if not waiting.keys() & set(numbers):  # else frames of plans that go on are among them
+                    clear_frames(error.__traceback__)  # what the pass held may have been too much
                 continue
             for number in numbers:
                 size = len(waiting[number].trees)

@@ -18,7 +18,7 @@ from seeahead.bench.suites import Item, Suite
 from seeahead.data.suite import BUNDLED as IMAGES
 from seeahead.data.suite import Turn
 from seeahead.demo import cached
-from seeahead.errors import InputError
+from seeahead.errors import InputError, ModelError
 
 PROGRAM = """
 import json, os, sys
@@ -209,6 +209,21 @@ def test_without_names_all_that_are_at_hand_are_asked(others, commands, tiny):
     set_up.set_up(tiny, ["made up"])
     found = bench.run(tiny, ["lookup"], SUITE, peers=[], temperatures=[0.0], count=1, measures_costs=False)
     assert found.record.peers == ("transformers", "transformers lookup", "made up")
+
+
+def test_a_peer_that_nobody_named_and_that_does_not_start_is_left_out(others, commands, tiny, monkeypatch, caplog):
+    set_up.set_up(tiny, ["made up"])
+
+    def start(*given):
+        raise ModelError("it does not start")
+
+    monkeypatch.setattr("seeahead.bench.peers.outside.start", start)
+    asked = {"temperatures": [0.0], "count": 1, "measures_costs": False}
+    found = bench.run(tiny, ["lookup"], SUITE, peers=[], **asked)
+    assert found.record.peers == ("transformers", "transformers lookup")
+    assert "the peer made up is left out: it does not start" in caplog.text
+    with pytest.raises(ModelError, match="it does not start"):
+        bench.run(tiny, ["lookup"], SUITE, peers=["made up"], **asked)
 
 
 def test_one_that_is_not_set_up_is_refused_before_a_model_is_loaded(others, tiny, monkeypatch):

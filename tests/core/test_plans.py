@@ -115,6 +115,24 @@ def test_a_pass_that_fails_fails_those_who_waited_for_it(executor):
         run_alone(greedy(started(executor, 1), 1, 1))
 
 
+def test_a_plan_may_go_on_without_a_pass_that_failed(executor):
+    """It is told where it waits, and may ask for another."""
+    other = Counting(executor.table)
+
+    def careful():
+        try:
+            yield Ask(executor, [started(executor, 1).chain([1])])
+        except MemoryError:
+            return (yield from greedy(started(other, 1), 1, 2))
+
+    def failing(trees, want):
+        raise MemoryError
+
+    expected = run_alone(greedy(started(other, 1), 1, 2))
+    executor.forward = failing
+    assert run_plans([careful(), greedy(started(executor, 2), 2, 1)])[0] == expected
+
+
 def test_scores_are_split_where_their_parts_begin():
     scores = Scores(torch.arange(10.0).view(5, 2), {-1: torch.arange(5.0)[:, None]})
     parts = scores.split((0, 2, 5))

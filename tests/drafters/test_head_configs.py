@@ -96,6 +96,7 @@ def test_architectures_may_be_anything(tmp_path, named):
         ({"architectures": ["DFlashDraftModel"]}, "architecture 'DFlashDraftModel' is not read here"),
         ({"architectures": ["PEagleDraftModel"]}, "architecture 'PEagleDraftModel' is not read here"),
         ({"architectures": ["DSparkSpeculator"]}, "architecture 'DSparkSpeculator' is not read here"),
+        ({"model_type": "gemma4_assistant"}, "model type 'gemma4_assistant' is not read here"),
     ],
 )
 def test_drafters_of_other_formats_are_told_by_name(tmp_path, changes, told):

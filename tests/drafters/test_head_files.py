@@ -117,6 +117,18 @@ def test_files_of_torch_may_hold_parameters_bytes_for_flags_and_a_table_of_rotat
     torch.testing.assert_close(made(folder).network.fc.weight, wanted)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_targets_head_that_a_trainer_kept_beside_is_passed_over(tmp_path, prefix):
+    """accelerate writes what it prepared second to `model_1.safetensors`: there the frozen head, as a bare weight."""
+    folder = write_head(EAGLE3, tmp_path / "head")
+    wanted = made(folder).network.fc.weight
+    if prefix:
+        tensors = {prefix + name: value for name, value in load_file(folder / "model.safetensors").items()}
+        save_file(tensors, folder / "model.safetensors")
+    save_file({"weight": torch.ones(VOCAB, WIDTH)}, folder / "model_1.safetensors")
+    torch.testing.assert_close(made(folder).network.fc.weight, wanted)
+
+
 def test_a_compressed_file_of_torch_is_refused_before_it_grows(tmp_path):
     folder = write_head("msd llava", tmp_path / "head")
     file = folder / "pytorch_model.bin"

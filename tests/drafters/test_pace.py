@@ -50,6 +50,18 @@ def test_those_who_share_a_drafter_measure_once(passes):
     assert len(engine.drafter.experience.times._measured) == 128
 
 
+def test_steps_are_learned_from_for_texts_as_long_as_theirs(monkeypatch):
+    """Also where nobody drafts any more."""
+    engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")
+    pace, seen = Pace(engine.target.executor, [engine.drafter]), []
+    times = pace.measure()
+    monkeypatch.setattr(times, "at", seen.append)
+    for one, longest in ((engine, 900), (engine.with_drafter("none"), 30)):
+        requests = [SimpleNamespace(drafter=one.drafter, num_held=held, has_image=False) for held in (longest, 20)]
+        pace.set(requests, somebody_waits=True)
+    assert seen == [900, 30]
+
+
 @pytest.mark.parametrize("with_auto", [False, True])
 def test_each_step_is_learned_from_once(monkeypatch, with_auto):
     engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")
