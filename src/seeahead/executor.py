@@ -135,6 +135,7 @@ class Limits:
     `row_step`: a pass over trees of more than one token takes as long as one over the next multiple of it.
     `fixed_rows`, ascending: passes over so many tokens take the same whatever the one before them was, so trees of
     fewer are filled up to these.
+    `long_rows`: passes over more rows are computed in another way (0: none are).
     `whole_prompts`: a prompt is read in one pass: its bits would be others after what another answer left in a slot."""
 
     vocab_size: int
@@ -145,6 +146,7 @@ class Limits:
     max_rows: int | None = None
     row_step: int = 1
     fixed_rows: tuple[int, ...] = ()
+    long_rows: int = 0
     whole_prompts: bool = False
 
     def filled(self, rows: int) -> int:

@@ -88,11 +88,14 @@ MOST_WORK = 2e12
 
 
 def prompts_for(family: Family, *, is_long: bool = False) -> list[tuple[str, ModelInputs]]:
-    """Prompts of made-up tokens: a short text, and one longer than the model's window or chunk where there is one.
+    """Prompts of made-up tokens: a short text, one longer than the model's window or chunk where there is one, and one
+    that the executor takes for long, where that is another way.
 
     A window so long that passes over it take minutes on a CPU is left to the long form (`is_long`).
     """
-    prompts = [("text", _words(family, NUM_WORDS))]
+    prompts, long = [("text", _words(family, NUM_WORDS))], family.executor.limits.long_rows
+    if long > 0 and (family.max_length is None or long + 2 * NUM_WORDS <= family.max_length):
+        prompts.append((f"a text of more than {long} tokens", _words(family, long + NUM_WORDS)))
     windows = [getattr(family.text_config, WINDOWS[kind], None) for kind in family.layer_types if kind in WINDOWS]
     window = min((one for one in windows if one is not None), default=None)
     if window is None or (family.max_length is not None and window + 2 * NUM_WORDS > family.max_length):

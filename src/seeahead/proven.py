@@ -132,7 +132,8 @@ def _identity(family: Family, kind: str) -> tuple[Any, ...]:
     kinds = Counter(str(type(one)) for one in (family, *model.modules()))
     versions = torch.__version__, _own_code(), *map(version_of, _PACKAGES)
     machine = torch.cuda.get_device_name(family.device) if device == "cuda" else platform.machine()
-    types = family.dtype, family.executor.limits.dtype  # of its weights, and in which it computes
+    limits = family.executor.limits
+    types = family.dtype, limits.dtype, limits.long_rows  # of its weights, in which it computes, and what else
     place = str(types), device, machine, attention_of(family.text_config), family.executor.name
     return kind, json.dumps(config, sort_keys=True, default=str), sorted(kinds.items()), versions, place
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText
 import seeahead
 from seeahead.bench.benchmark import _drafters
 from seeahead.drafters import at_hand as module
-from seeahead.drafters import check_names, folders_for
+from seeahead.drafters import check_names, folders_for, spec_of
 from seeahead.drafters.at_hand import PublishedTable, at_hand, remember
 from seeahead.errors import DrafterError, ModelError
 from seeahead.testing import tiny_processor
@@ -102,6 +102,12 @@ def test_published_ones_are_taken_once_the_hub_s_cache_has_them(model, tmp_path,
     shutil.copy(whole / "config.json", config_alone)
     fetched[VLM] = str(config_alone / "config.json")  # as a look at it leaves it
     assert at_hand(target) == {}
+
+
+@pytest.mark.parametrize("name", ["Cloudriver/EAGLE3-LLaVA1.5-7B", "Irisssme/HiViS-Qwen2.5-VL-7B-Instruct@main"])
+def test_a_published_one_of_a_form_that_is_not_read_is_told_by_its_id(name):
+    with pytest.raises(DrafterError, match=r"has a form of its own \(.*\), which is not read here; docs/"):
+        spec_of(name)
 
 
 def test_what_does_not_fit_is_left_out_with_one_line_unless_it_was_asked_for(model, tmp_path, caplog):

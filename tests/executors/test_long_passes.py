@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from seeahead import proof
 from seeahead.executor import ModelInputs
 from seeahead.executors import compiled, openvino
 from seeahead.executors.openvino import OpenVinoExecutor
@@ -75,6 +76,14 @@ def test_passes_over_rows_without_equal_parts_are_filled_up_where_that_is_quicke
         for number in (61, 67, 68, 131, 134 - in_32_bits):
             Session(executor, number).prefill(words(number))
         assert sizes == expected
+
+
+def test_what_is_computed_in_another_way_is_proven(monkeypatch):
+    parts = []
+    for in_32_bits in (False, True):
+        family = loaded(monkeypatch, known(long_in_32_bits=in_32_bits))
+        parts.append([finding.part for finding in proof.require(proof.prove(family, proof.prompts_for(family)))])
+    assert set(parts[1]) - set(parts[0]) >= {"the prefill of a text of more than 64 tokens"}
 
 
 def test_large_models_have_no_second_set_of_weights(tmp_path, monkeypatch):

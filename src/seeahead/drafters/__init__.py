@@ -155,8 +155,11 @@ def _kind_of(name: str) -> str:
         hint = f"did you mean '{near[0]}'? " if near else ""
         allowed = f"{', '.join(KINDS)}, a folder, a hub id or module:Class"
         raise DrafterError(f"unknown drafter {shown(name)}; {hint}allowed are {allowed}")
+    from seeahead.drafters.at_hand import check_published
     from seeahead.drafters.folder import Folder
 
+    if not is_folder(name):
+        check_published(name)
     kind = Folder.at(name).kind
     if kind not in _SPECS:
         raise DrafterError(f"drafter {shown(name)} is of the unknown kind {shown(kind)}; known are {', '.join(_SPECS)}")

@@ -20,7 +20,7 @@ from seeahead.cache_folder import default_cache
 from seeahead.checked import AS_TUPLE, checked, is_folder, matching, read_json, several
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.formats import weight_files
-from seeahead.errors import ModelError, SeeaheadError
+from seeahead.errors import DrafterError, ModelError, SeeaheadError, shown
 from seeahead.provenance import write_json
 
 PUBLISHED = Path(__file__).with_name("published.toml")
@@ -109,6 +109,18 @@ def _fetched_for(target: str | Path) -> Iterator[Path]:
             folder = in_hub_cache(row.id)
             if folder is not None and weight_files(folder)[0].is_file():
                 yield folder
+
+
+def check_published(name: str) -> None:
+    """Raises DrafterError for a hub id that is known for a drafter of a form that is not read here."""
+    table = PublishedTable.read()
+    for row in table.drafters:
+        if row.id == name.partition("@")[0] and not table.formats[row.format].is_read:
+            about = row.note or table.formats[row.format].title
+            raise DrafterError(
+                f"drafter {shown(name)} has a form of its own ({about}), which is not read here; "
+                "docs/published-drafters.md lists those that are"
+            )
 
 
 def here(source: str | Path) -> Path | None:

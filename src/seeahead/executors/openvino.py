@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seeahead.errors import ModelError
 from seeahead.executor import NOTHING, Limits, PromptInputs, Scores, Slot, TreeInputs, Want, Widths, together
-from seeahead.executors.compiled import Graphs, arithmetic, fixed_sizes, has_choice
+from seeahead.executors.compiled import BLOCK, Graphs, arithmetic, fixed_sizes, has_choice
 from seeahead.executors.converted import check_installed, converted
 from seeahead.executors.embedded import EmbeddedExecutor, obstacles_of
 from seeahead.executors.language import StateShape
@@ -58,7 +58,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         self.precision = precision
         self.name = f"openvino {precision}"
         path = converted(family.model, precision, self._kinds, self._num_additions, self._num_axes, progress)
-        self._step, self._sizes = 1, tuple[int, ...]()
+        self._step, self._sizes, self._is_long = 1, tuple[int, ...](), False
         self._lock = threading.RLock()
         self._graphs = Graphs(path, precision)
         kind, size = self._graphs.of(0).page  # of any number
@@ -70,7 +70,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         may, slot = has_choice(path, precision), self.open(LONG)
         known = row_steps(path.parent, partial(self._seconds, slot), has_choice=may, progress=progress)
         self.close(slot)
-        self._step, self._sizes = known.step, fixed_sizes(path, known.step)
+        self._step, self._sizes, self._is_long = known.step, fixed_sizes(path, known.step), known.long_in_32_bits
         self._graphs.fix(self._sizes, long_in_32_bits=known.long_in_32_bits)
         self._widths = Widths(self.limits)
 
@@ -88,7 +88,9 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
 
     @property
     def limits(self) -> Limits:
-        return replace(super().limits, row_step=self._step, fixed_rows=self._sizes)
+        return replace(
+            super().limits, row_step=self._step, fixed_rows=self._sizes, long_rows=BLOCK if self._is_long else 0
+        )
 
     def follow(self) -> None:
         raise ModelError("the model was changed after it was converted to OpenVINO; load it again")
