@@ -1,1 +1,1 @@
-"""Trains the demo model: vision tower, soft words, answers, drafter; each stage resumes from its last checkpoint."""
+"""Trains drafters by recipe; each stage resumes from its last checkpoint."""
