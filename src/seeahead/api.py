@@ -220,10 +220,9 @@ class Engine:
             return rule
         # A special token is not part of the text that stop texts are looked for in.
         special = self.family.tokenizer.get_added_vocab()
-        if not shows_special:  # nothing comes after one that ends the answer, so texts that go on there never do
-            ends = rule.end_tokens
-            names = self.family.tokenizer.all_special_tokens
-            check_is_shown(stop, [one for one in names if one in special and special[one] not in ends])
+        if not shows_special:
+            names = [one for one in self.family.tokenizer.all_special_tokens if one in special]
+            check_is_shown(stop, names, [one for one in names if special[one] in rule.end_tokens])
         ends = rule.end_tokens | {special[text] for text in stop if text in special}
         return replace(rule, end_tokens=ends, is_over=(*rule.is_over, holds_text(stop, to_text)))
 

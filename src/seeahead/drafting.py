@@ -181,8 +181,8 @@ def _can(kind: type, *methods: str) -> bool:
 def run_plans(plans: Sequence[Plan[Result]]) -> list[Result | Exception]:
     """The results of all plans, in order; plans that wait for the same executor share a pass.
 
-    A plan that fails leaves what it raised in the place of its result, and the others go on; a pass that fails does so
-    for all that waited for it.
+    A plan that fails leaves what it raised in the place of its result, and the others go on. What a pass that fails has
+    raised is thrown into all that waited for it.
     """
     results: dict[int, Result | Exception] = {}
     waiting: dict[int, Ask] = {}

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from seeahead.errors import InputError, ModelError
-from seeahead.executor import NOTHING, ModelInputs, PromptInputs
+from seeahead.executor import NOTHING, ModelInputs, PromptInputs, TreeInputs
 from seeahead.executors.exact import Exact
 from seeahead.families.base import Family
 from seeahead.families.inspection import WINDOWS
@@ -168,11 +168,14 @@ def _bits_error(family: Family, inputs: ModelInputs) -> float:
 
 
 def packed_error(family: Family) -> float:
-    """Largest difference between two texts' trees in one pass and each in a pass of its own, as in `Finding`."""
-    trees, alone = [], []
-    for number, (tokens, (_, parents, *_)) in enumerate(zip(_drafts(family), _TREES)):
+    """Largest difference between texts' trees in one pass and each in a pass of its own, as in `Finding`; of two, or of
+    as many as make a pass that the executor computes in another way."""
+    trees, alone = list[tuple[Session, TreeInputs]](), []
+    pairs = [(tokens, parents) for tokens, (_, parents, *_) in zip(_drafts(family), _TREES)]
+    long, num_nodes = family.executor.limits.long_rows, sum(len(tokens) for tokens, _ in pairs)
+    for number, (tokens, parents) in enumerate((1 + long // num_nodes) * pairs):
         session = Session(family.executor, capacity=4)
-        session.prefill(_words(family, NUM_WORDS + 5 * number))
+        session.prefill(_words(family, NUM_WORDS + 5 * (number % 2)))
         alone.append(session.score(tokens, parents).logits)
         session.commit(())
         trees.append((session, session.tree(tokens, parents)))

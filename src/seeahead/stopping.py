@@ -38,9 +38,12 @@ def check_stop_texts(stop: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def check_is_shown(stop: Sequence[str], hidden: Sequence[str]) -> None:
-    """Raises InputError for stop texts that hold one of the `hidden` tokens and more: no text of an answer does."""
+def check_is_shown(stop: Sequence[str], hidden: Sequence[str], ends: Sequence[str] = ()) -> None:
+    """Raises InputError for stop texts that hold one of the `hidden` tokens and more: no text of an answer does. Those
+    that begin with one of `ends` are let through: an answer is over before they could come."""
     for text in stop:
+        if text.startswith(tuple(ends)):
+            continue
         if found := next((token for token in hidden if token in text and token != text), None):
             raise InputError(
                 f"the stop string {shown(text)} holds the special token {shown(found)}, which no text shows; give the "

@@ -79,3 +79,10 @@ def test_a_stop_text_that_no_text_can_hold_is_refused():
     check_is_shown(["</s>", "<s", "end"], ["</s>", "<s>"])
     with pytest.raises(InputError, match="holds the special token '</s>', which no text shows; give the token alone"):
         check_is_shown(["end", "</s>User:"], ["</s>", "<s>"])
+
+
+def test_a_stop_text_behind_a_token_that_ends_answers_never_comes_and_does_no_harm():
+    check_is_shown(["</s>", "</s>\n<s>user"], ["</s>", "<s>"], ["</s>"])
+    for refused in ("then</s>", "<s>user</s>"):
+        with pytest.raises(InputError, match="give the token alone"):
+            check_is_shown([refused], ["</s>", "<s>"], ["</s>"])

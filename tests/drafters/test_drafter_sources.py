@@ -6,6 +6,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from huggingface_hub.errors import EntryNotFoundError
 
 from seeahead.drafters import bind
 from seeahead.errors import DrafterError, SeeaheadError
@@ -92,11 +93,19 @@ def test_a_whole_model_is_loaded_by_its_hub_id_and_revision(
         bind("somebody/model@gone", target)
 
 
+def absent(*given: object, **settings: object) -> None:
+    raise EntryNotFoundError("404 Client Error")
+
+
 def test_what_the_hub_does_not_give_is_one_line(hub: Path, whole: dict[str, Path], copy_of) -> None:
     with pytest.raises(DrafterError, match="'no/such' is no folder here, and the hub does not give it"):
         make("no/such")
     with pytest.raises(DrafterError, match="check the id, or give a folder"):
         make("no/such thing")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seeahead.drafters.folder.hf_hub_download", absent)
+        with pytest.raises(DrafterError, match="'some/head' has no config.json on the hub; put the config"):
+            make("some/head")
     folder = copy_of("language")
     (folder / CONFIG).write_text("[]")
     put(hub, "somebody/damaged", folder)

@@ -61,15 +61,20 @@ def test_measuring_tries_both_and_keeps_one(monkeypatch):
     assert all(0 < one < 60 for one in seconds)
 
 
-def test_passes_over_rows_without_equal_parts_are_filled_up_where_that_is_quicker(monkeypatch):
-    sizes = []
-    infer = compiled.Graph.infer
+def counted(monkeypatch):
+    """Rows of passes from now on."""
+    sizes, infer = [], compiled.Graph.infer
 
-    def counted(self, inputs, pages):
+    def noted(self, inputs, pages):
         sizes.append(len(inputs["embeddings"]))
         return infer(self, inputs, pages)
 
-    monkeypatch.setattr(compiled.Graph, "infer", counted)
+    monkeypatch.setattr(compiled.Graph, "infer", noted)
+    return sizes
+
+
+def test_passes_over_rows_without_equal_parts_are_filled_up_where_that_is_quicker(monkeypatch):
+    sizes = counted(monkeypatch)
     for in_32_bits, expected in ((False, [61, 68, 68, 132, 135]), (True, [61, 67, 68, 131, 133])):
         executor = loaded(monkeypatch, known(long_in_32_bits=in_32_bits)).executor
         sizes.clear()
@@ -84,6 +89,9 @@ def test_what_is_computed_in_another_way_is_proven(monkeypatch):
         family = loaded(monkeypatch, known(long_in_32_bits=in_32_bits))
         parts.append([finding.part for finding in proof.require(proof.prove(family, proof.prompts_for(family)))])
     assert set(parts[1]) - set(parts[0]) >= {"the prefill of a text of more than 64 tokens"}
+    sizes = counted(monkeypatch)
+    assert proof.packed_error(family) < proof.bound_of(family)
+    assert max(sizes) > 64
 
 
 def test_large_models_have_no_second_set_of_weights(tmp_path, monkeypatch):
@@ -91,4 +99,4 @@ def test_large_models_have_no_second_set_of_weights(tmp_path, monkeypatch):
     for most, expected in ((199, False), (200, True)):
         monkeypatch.setattr(compiled, "_MOST_BYTES", most)
         assert compiled.has_choice(tmp_path / "graph.xml", "bfloat16") is expected
-        assert not compiled.has_choice(tmp_path / "graph.xml", "float32")
+        assert not any(compiled.has_choice(tmp_path / "graph.xml", other) for other in ("float32", "int8", "int4"))

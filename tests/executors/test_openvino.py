@@ -222,10 +222,14 @@ def test_a_drafter_on_openvino_that_is_its_target_is_always_right(monkeypatch, t
 
 
 @pytest.mark.parametrize(
-    ("precision", "loaded"),
-    [("bfloat16", "float32"), ("bfloat16", "bfloat16"), ("int8", "float32"), ("int4", "float32")],
+    ("precision", "loaded", "long_in_32_bits"),
+    [
+        ("bfloat16", "float32", False),
+        ("bfloat16", "bfloat16", True),
+        ("int8", "float32", False),
+        ("int4", "float32", False),
+    ],
 )
-@pytest.mark.parametrize("long_in_32_bits", [False, True])
 def test_rounded_weights_are_a_target_of_their_own_drafted_exactly(precision, loaded, long_in_32_bits, monkeypatch):
     known = RowSteps(8, long_in_32_bits)
     monkeypatch.setattr(openvino, "row_steps", lambda *given, **settings: known)

@@ -198,7 +198,7 @@ class _Bench:
         methods = {PLAIN: Method(plain)}
         for spec in self.drafters:
             engine = plain.with_drafter(spec)
-            name = engine.drafter.name
+            name = publishable(engine.drafter.name)
             methods[name if name not in methods else f"{name} {len(methods)}"] = Method(engine)
         if self.peers is not None:
             folder = assistant_of(self.drafters, plain.own_drafters.get("language"))
@@ -228,7 +228,9 @@ class _Bench:
         for name in names:  # members of auto
             its = getattr(methods[name].engine.drafter, "folders", {})
             new = {kind: path for kind, path in its.items() if path not in folders.values()}
-            folders |= {f"{name}'s {publishable(kind)}": path for kind, path in new.items()}
+            for kind, path in new.items():
+                key = f"{name}'s {publishable(kind)}"
+                folders[key if key not in folders else f"{key} {len(folders)}"] = path
         family = engine.family
         others = {name: method.facts for name, method in methods.items() if method.facts}
         return {

@@ -92,7 +92,8 @@ def remember(target: str, folder: Path) -> None:
 
 def _trained_for(target: str | Path) -> Iterator[Path]:
     with suppress(SeeaheadError, OSError):  # no home folder
-        names = dict.fromkeys((_name_of(target), _name_of(target).partition("@")[0]))  # for this revision, or for any
+        name = _name_of(target)
+        names = (name,) if is_folder(target) else dict.fromkeys((name, name.partition("@")[0]))  # of any revision, too
         for path in (path for name in names for path in sorted(_place(name).glob("*.json"))):
             with suppress(SeeaheadError):  # damaged: the next training writes it again
                 folder = Path(checked(_Trained, read_json(path, "train it again", ModelError), path.name).folder)
@@ -142,5 +143,5 @@ def _place(name: str) -> Path:
 
 
 def _name_of(target: str | Path) -> str:
-    """A folder by where it is, a hub id as it is."""
-    return str(Path(target).resolve()) if is_folder(target) else str(target)
+    """A folder by where it is, a hub id without the revision that is the hub's own."""
+    return str(Path(target).resolve()) if is_folder(target) else str(target).removesuffix("@").removesuffix("@main")

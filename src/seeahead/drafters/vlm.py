@@ -207,7 +207,7 @@ class VlmSpec(LanguageSpec):
             )
         language = loaded(self.source, target)
         ours, theirs = language.family, target.family
-        if ours is not None and theirs is not None:
+        if ours is not None and theirs is not None and theirs.processor is not None:
             if ours.model.config.model_type == theirs.model.config.model_type:
                 ours.chat_template = theirs.chat_template
             if ours.chat_template is None and not has_template(ours.processor, ours.tokenizer):

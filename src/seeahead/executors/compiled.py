@@ -79,7 +79,7 @@ class Graphs:
                 _keep_in_16_bits(self._graph)
 
     def fix(self, sizes: Collection[int], *, long_in_32_bits: bool = False) -> None:
-        """From now on these numbers of tokens have a graph of their own, and long prompts that of 32 bits or none."""
+        """From now on these numbers of tokens have a graph of their own, and long passes that of 32 bits or none."""
         self._sizes = frozenset(sizes)
         self.choose(long_in_32_bits=long_in_32_bits)
         if not long_in_32_bits:

@@ -7,6 +7,7 @@ mapped and not read, and must be a flat table of tensors.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -46,7 +47,7 @@ _KINDS = {
 def write_tensors(parts: Mapping[Path, Mapping[str, Tensor]], told: dict[str, str] | None = None) -> None:
     """Files of tensors, each of which says what is `told`: all are written beside, then renamed. Raises SeeaheadError
     where there is no room."""
-    beside = {path: path.with_name(f".{path.name}.tmp") for path in parts}
+    beside = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in parts}
     try:
         for path, tensors in parts.items():
             with full_disk_told(path.name):

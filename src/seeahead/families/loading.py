@@ -113,7 +113,8 @@ def check_room(source: str | Path, values: Mapping[str, Any], dtype: str | torch
 def _stored_bytes(source: str | Path) -> int:
     """Of a checkpoint's weights; of one on the hub by its index, which a large one has, else 0."""
     if is_folder(source):
-        found = [*Path(source).glob("*.safetensors")] or [*Path(source).glob("*.bin")]
+        saved = [path for pattern in ("model*.bin", "pytorch_model*.bin") for path in Path(source).glob(pattern)]
+        found = [*Path(source).glob("*.safetensors")] or saved
         return sum(path.stat().st_size for path in found)
     try:
         name, revision = split_revision(source)

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from seeahead.serve.errors import ApiError
 
 _POLL_SECONDS = 0.05
-_MOST_BYTES = 64 << 20
+_MOST_BYTES, _PART_BYTES = 256 << 20, 1 << 16
 """Of a body, that are read and thrown away."""
 _LOADING = ApiError(503, "the model is being loaded; ask again in a moment", code="loading")
 _STATUS = {"/health": (200, {"status": "alive"}), "/ready": (503, {"status": "not ready"})}
@@ -23,7 +23,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _tell(self) -> None:
         size = self.headers.get("Content-Length", "")
-        self.rfile.read(min(int(size), _MOST_BYTES) if size.isdecimal() else 0)  # else the client's sending fails
+        left = min(int(size), _MOST_BYTES) if size.isdecimal() else 0
+        while left > 0 and (part := self.rfile.read(min(left, _PART_BYTES))):  # else the client's sending fails
+            left -= len(part)
         status, body = _STATUS.get(self.path.partition("?")[0], (_LOADING.status, _LOADING.body))
         told = json.dumps(body).encode()
         self.send_response(status)
