@@ -104,7 +104,7 @@ def test_what_the_hub_does_not_give_is_one_line(hub: Path, whole: dict[str, Path
         make("no/such thing")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seeahead.drafters.folder.hf_hub_download", absent)
-        with pytest.raises(DrafterError, match="'some/head' has no config.json on the hub; put the config"):
+        with pytest.raises(DrafterError, match=r"'some/head' has no config\.json on the hub; put the config"):
             make("some/head")
     folder = copy_of("language")
     (folder / CONFIG).write_text("[]")
