@@ -21,7 +21,8 @@ def test_mutated_inputs_end_in_a_value_or_in_one_line(tmp_path, name):
     # Otherwise the inputs are all of one kind, and what is behind the first check is never reached.
     assert result.num_values >= COUNT // 20
     assert result.num_refused >= COUNT // 20
-    assert not result.grows
+    # What is loaded at first use, or by another test's thread, is not loaded again.
+    assert not result.grows or not fuzz(PARSERS[name], tmp_path, count=COUNT, shrinks=False).grows
 
 
 @pytest.mark.parametrize("name", PARSERS)
