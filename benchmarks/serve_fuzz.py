@@ -85,10 +85,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3600.0, help="the least time that the requests take")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="NUMBER", help="send this request alone and show the reply")
+    parser.add_argument(
+        "--num-kept", default="8", metavar="N", help="the server's option; with 0 no image is kept either"
+    )
     parser.add_argument("--log", type=Path, help="where the server's own messages go (default: a file that is removed)")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    with running(args.log) as (url, pid, log):
+    with running(args.log, args.num_kept) as (url, pid, log):
         if args.only is not None:
             sent = made(args.seed, args.only)
             reply = asyncio.run(exchange(url, sent))
@@ -102,6 +105,7 @@ def main() -> int:
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
     if args.output is not None:
         settings = {"requests": args.requests, "seconds": args.seconds, "num_at_once": NUM_AT_ONCE}
+        settings |= {"num_kept": int(args.num_kept)}
         memory = [{"seconds": round(at), "mib": round(mib, 1)} for at, mib in found.memory]
         whole = {"provenance": provenance(args.seed), "settings": settings, **told, "memory": memory}
         write_json(args.output, {**whole, "faults": found.faults})
@@ -109,7 +113,7 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def running(log: Path | None) -> Iterator[tuple[str, int, Path]]:
+def running(log: Path | None, num_kept: str) -> Iterator[tuple[str, int, Path]]:
     """A server with a key, that reads web addresses and files of an empty folder: where it is, its process and log."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -118,6 +122,7 @@ def running(log: Path | None) -> Iterator[tuple[str, int, Path]]:
         (folder / "keys").write_text(f"{KEY}\n", encoding="utf-8")
         (folder / "images").mkdir()
         options = ["-m", str(folder / "model"), "-d", "lookup", "--served-model-name", "fuzz", "--allow-urls"]
+        options += ["--num-kept", num_kept]
         options += ["--api-key-file", str(folder / "keys"), "--image-folder", str(folder / "images")]
         log = log or folder / "log"
         with log.open("wb") as stream, served(options, stream) as (url, process):

@@ -89,7 +89,8 @@ def fuzz_documents(found: Found) -> dict[str, str]:
         "# Requests that no client should send",
         f"{found['requests']:,} requests in {found['took_seconds'] / 60:.0f} minutes, {settings['num_at_once']} at "
         "once: fields, bytes, heads, images and connections as they must not be, and ordinary requests among them, "
-        "which must be answered as at the start. `left` is a client that goes away or sends half a request.",
+        "which must be answered as at the start. `left` is a client that goes away or sends half a request."
+        + ("" if settings.get("num_kept", 1) else " Nothing is kept for next turns (`--num-kept 0`), images neither."),
         _statuses(found),
         f"Faults (5xx that is no limit, a wrong answer, silence): {faults}. Tracebacks in the server's log: "
         f"{found['tracebacks']}. Limits told (429, 503, 504): {limits}. Refusals in another form than OpenAI's: "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
@@ -59,7 +59,7 @@ class ModelInputs:
         more = self.token_ids.new_tensor([list(tokens)])
         extras = {
             name: torch.cat([value, torch.full_like(more, type_id, dtype=value.dtype)], 1)
-            if getattr(value, "shape", None) == self.token_ids.shape
+            if runs_along(name, value, self.token_ids)
             else value
             for name, value in self.extras.items()
         }
@@ -67,13 +67,23 @@ class ModelInputs:
 
     def part(self, first: int, end: int) -> ModelInputs:
         """Tokens `first` to `end`, which is beyond the indivisible ones; what an image is goes with the first part."""
-        shape = self.token_ids.shape
         extras = {
-            name: value[:, first:end] if value.shape[:2] == shape else value
+            name: value[:, first:end] if runs_along(name, value, self.token_ids) else value
             for name, value in self.extras.items()
-            if value.shape[:2] == shape or first == 0
+            if first == 0 or runs_along(name, value, self.token_ids)
         }
         return ModelInputs(self.token_ids[:, first:end], extras)
+
+
+_WIDE = ("inputs_embeds", "positions", "additions", "visible")
+"""Beginnings of the names of what executors make ready, which has several numbers for each token."""
+
+
+def runs_along(name: str, value: object, token_ids: torch.Tensor) -> bool:
+    """Whether an extra is about the tokens. What a processor gives is if it has one number for each: patches of an
+    image may be as many, of some width."""
+    shape: Any = getattr(value, "shape", None)
+    return shape == token_ids.shape or (name.startswith(_WIDE) and shape[:2] == token_ids.shape)
 
 
 @dataclass(frozen=True)

@@ -181,11 +181,17 @@ class Request:
         return min([left, *(one for one in most if one is not None)])
 
     def plan(self, draft: Draft) -> TreeInputs:
-        """What a step asks of the target's pass, to check `draft`. Raises DrafterError for one over the budget."""
+        """What a step asks of the target's pass, to check `draft`. Raises DrafterError for one over the budget, or with
+        a token that the target does not have."""
         if len(draft.tree) > max(self.budget, 0):
             raise DrafterError(
                 f"drafter '{self.drafter.name}' drafted {len(draft.tree)} nodes, its budget was {max(self.budget, 0)}; "
                 "a draft has at most as many nodes as `propose` is given"
+            )
+        wrong = [token for token in draft.tree.tokens if not 0 <= token < self.executor.limits.vocab_size]
+        if wrong:  # before it fails all that share the pass
+            raise DrafterError(
+                f"drafter '{self.drafter.name}' drafted token {wrong[0]}, which the target does not have"
             )
         self.draft = draft
         parents = (ROOT, *(parent + 1 for parent in draft.tree.parents))

@@ -22,7 +22,9 @@ def check_fits(length: int, limit: int | None) -> None:
         raise InputError("the prompt has no tokens; give at least one word or an image")
     if limit is not None and length > limit:
         raise LengthError(
-            f"the prompt has {length} tokens, the model's context holds {limit}; shorten the prompt or use fewer images"
+            # In words that other programs know, which then shorten it themselves.
+            f"the prompt has {length} tokens, this model's maximum context length is {limit}; shorten the prompt or "
+            "use fewer images"
         )
 
 

@@ -80,7 +80,7 @@ def test_printed_text_is_the_text_of_the_json(llava, capsys):
 
 def test_a_prompt_beyond_the_context_says_both_numbers(llava, capsys):
     line = refused(["-m", llava, "a" * 300], capsys)
-    assert f"the model's context holds {CONTEXT}" in line
+    assert f"maximum context length is {CONTEXT}" in line
     assert "the prompt has 3" in line
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from seeahead.serve import bodies
 from seeahead.serve.bodies import _parsed
 from seeahead.serve.errors import ApiError
 from seeahead.serve.schema import ChatBody
@@ -51,3 +52,18 @@ def test_of_very_many_faults_few_are_looked_at(turn):
 )
 def test_bodies_that_are_none(served, body, status, told):
     refused(served, body, status, told)
+
+
+def test_a_large_body_of_wide_letters_is_refused_before_it_is_read(monkeypatch):
+    """One such letter makes a whole text four times as large."""
+    monkeypatch.setattr(bodies, "_MOST_WIDE", 1000)
+    told = "a body with letters outside of ASCII may have 1,000 bytes; write images as base64"
+    with pytest.raises(ApiError, match=told):
+        _parsed(b'{"x": "' + b"a" * 1000 + "😀".encode() + b'"}')
+    assert _parsed(b'{"x": "' + b"a" * 2000 + b'"}') == {"x": "a" * 2000}
+
+
+def test_what_wide_texts_take_counts():
+    """Escapes in ASCII make a text as wide."""
+    wide = {"a": ["x" * 100_000 + "😀"], "b": "x" * 100_000, "c": "😀"}
+    assert 300_000 < bodies._further_bytes(wide) < 301_000

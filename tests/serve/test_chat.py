@@ -92,9 +92,9 @@ def test_log_probabilities_are_those_of_the_target(client):
     assert len(said) == 12
     for token in said:
         assert token.logprob == pytest.approx(token.top_logprobs[0].logprob)
-        assert bytes(token.bytes).decode() == token.token
+        assert bytes(token.bytes).decode() == token.token or (not token.bytes and token.token.startswith("<"))
         assert len(token.top_logprobs) == 3
-    assert "".join(token.token for token in said) == reply.choices[0].message.content
+    assert b"".join(bytes(token.bytes) for token in said).decode() == reply.choices[0].message.content
 
 
 def test_a_text_is_continued_as_it_is(client):

@@ -14,7 +14,7 @@ from seeahead.serve.settings import settings_from
 from tests.serve.conftest import PATIENCE, chat, serving
 from tests.serve.test_page import Nobody
 
-PATHS = ("/", "/health", "/v1/models/tiny/none", "/openapi.json", "/nowhere")
+PATHS = ("/", "/version", "/v1/models/tiny/none", "/openapi.json", "/nowhere")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def local():
         yield found
 
 
-def status(settings, path="/health", host="127.0.0.1:8000", origin=None):
+def status(settings, path="/version", host="127.0.0.1:8000", origin=None):
     """Of a request under the name `host`."""
     app = create_app(Nobody(), settings_from(model_name="tiny", **settings))
     headers = {"host": host, **({} if origin is None else {"origin": origin})}
@@ -166,3 +166,8 @@ def said(place, data):
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as opened:
         opened.sendall(data)
         return int(opened.makefile("rb").readline().split()[1])
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_orchestrators_ask_under_any_name(path):
+    assert status({"host": "0.0.0.0", "allowed_hosts": ("my.test",)}, path, host="10.0.0.5:8000") != 403

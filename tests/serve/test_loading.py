@@ -5,10 +5,12 @@ import json
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
+from socket import create_connection
 
 import pytest
 
+from seeahead.serve import loading
 from seeahead.serve.loading import told_to_wait
 from seeahead.serve.run import listening
 
@@ -49,6 +51,19 @@ def test_who_comes_while_a_model_is_loaded_is_told_so():
             late.request("GET", "/health")  # left to the server that comes
             with pytest.raises(TimeoutError):
                 late.getresponse()
+
+
+def test_who_is_slow_or_one_of_many_while_a_model_is_loaded_is_left(monkeypatch):
+    """Files of the model want places among those that may be open, too."""
+    monkeypatch.setattr(loading, "_MOST_OPEN", 3)
+    with closing(listening("127.0.0.1", 0)) as address, ExitStack() as opened, told_to_wait(address):
+        waiting = [opened.enter_context(create_connection(address.getsockname(), 60)) for _ in range(6)]
+        for one in waiting[:3]:
+            assert one.recv(1) == b""
+        assert told(address, "GET", "/health")[0] == 200
+        monkeypatch.setattr(loading, "_SECONDS", 0.0)
+        for one in waiting[3:]:
+            assert one.recv(1) == b""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -1,12 +1,13 @@
 """What is counted for those who monitor a server."""
 
 import re
+import time
 from types import SimpleNamespace
 from urllib.request import urlopen
 
 from tests.serve.conftest import PATIENCE, chat, serving
 from tests.serve.test_refusals import sent
-from tests.serve.test_streams import counted
+from tests.serve.test_streams import asking, counted, eventually
 
 
 def test_counters_add_up(served, client):
@@ -31,7 +32,8 @@ def test_counters_add_up(served, client):
     assert accepted == by_place == details.accepted_prediction_tokens
     assert drafted - accepted == details.rejected_prediction_tokens
     assert counted(served, "vllm:request_success_total", finished_reason="length") > 0
-    assert counted(served, "vllm:e2e_request_latency_seconds_count") == after.request_success
+    left = counted(served, "vllm:request_success_total", finished_reason="abort")
+    assert counted(served, "vllm:e2e_request_latency_seconds_count") == after.request_success - left
     between = "vllm:request_time_per_output_token_seconds_count"  # an answer of one token has nothing between
     assert 0 < counted(served, between) <= after.request_success
     assert steps() - steps_before == usage.completion_tokens - 1 - accepted
@@ -50,3 +52,32 @@ def test_routes_that_are_not_there_are_counted(served):
     before = counted(served, "seeahead:refused_requests_total", status="404")
     assert sent(served, {}, path="/nowhere")[0] == 404
     assert counted(served, "seeahead:refused_requests_total", status="404") == before + 1
+
+
+def test_what_scales_servers_sees_all_that_wait(served, monkeypatch):
+    """Those whose prompts are read count where no more can wait."""
+    monkeypatch.setattr(served.owner, "_num_reading", 3)
+    assert counted(served, "vllm:num_requests_waiting") == 3
+
+
+def test_lengths_and_the_time_before_an_answer_are_told(served, client):
+    names = ("request_prompt_tokens", "request_generation_tokens", "request_queue_time_seconds")
+
+    def told():
+        return [counted(served, f"vllm:{name}_{part}") for name in names for part in ("count", "sum")]
+
+    before = told()
+    usage = client.chat.completions.create(**chat("one two")).usage
+    changes = [after - value for value, after in zip(before, told(), strict=True)]
+    assert changes[:5] == [1, usage.prompt_tokens, 1, usage.completion_tokens, 1]
+    assert changes[5] > 0
+    assert counted(served, "vllm:kv_cache_usage_perc") == 0
+
+
+def test_who_leaves_is_counted_as_one_who_did(served, monkeypatch):
+    before = counted(served, "vllm:request_success_total", finished_reason="abort")
+    step = served.owner._batch.step
+    monkeypatch.setattr(served.owner._batch, "step", lambda **given: (time.sleep(0.05), step(**given))[1])
+    with asking(served, chat("one two three", max_tokens=200)):
+        eventually(lambda: served.owner.num_running == 1)
+    eventually(lambda: counted(served, "vllm:request_success_total", finished_reason="abort") == before + 1)

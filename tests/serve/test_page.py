@@ -123,7 +123,7 @@ def test_files_are_short():
 class Nobody:
     """An owner that nobody asks."""
 
-    num_running = num_waiting = 0
+    num_running = num_waiting = cache_usage = 0
 
 
 @pytest.mark.parametrize("path", ["/", *(f"/page/{name}" for name in (*PAGE, *SHARED))])

@@ -122,7 +122,7 @@ def test_a_refusal_says_which_field_it_is_about(served, changes, param):
     assert sent(served, {**chat("x"), **changes})[1]["error"]["param"] == param
 
 
-@pytest.mark.parametrize("prompt", [[1, 2, 3], [[1]], ["a", "b"], "", "\x00<image>", None, {}])
+@pytest.mark.parametrize("prompt", [[[1], [2]], ["a", "b"], "", "\x00<image>", None, {}])
 def test_only_one_text_is_continued(served, prompt):
     refused(served, {"model": "tiny", "prompt": prompt, "max_tokens": 2}, 400, "prompt", path="/v1/completions")
 
@@ -239,7 +239,7 @@ def test_a_prompt_beyond_the_context_is_refused_before_it_waits(served, path, st
     status, reply = sent(served, {**body, "stream": stream}, path=path)
     assert (status, reply["error"]["code"]) == (400, "context_length_exceeded")
     assert reply["error"]["param"] == ("messages" if path == CHAT else "prompt")
-    assert f"the model's context holds {longest}" in reply["error"]["message"]
+    assert f"maximum context length is {longest}" in reply["error"]["message"]
 
 
 def test_an_answer_that_takes_too_long_ends():
@@ -291,3 +291,7 @@ def test_a_key_that_no_header_carries_is_told_without_showing_it(tmp_path, capsy
     assert main(["serve", "--api-key-file", str(tmp_path / "keys")]) == 2
     assert "of ASCII" in (told := capsys.readouterr().err)
     assert "schl" not in told
+
+
+def test_an_answer_that_took_too_long_is_not_asked_for_again_by_itself():
+    assert ApiError.late().response().headers["x-should-retry"] == "false"

@@ -1,12 +1,13 @@
 """The page and who may ask from where: nothing of it comes from elsewhere, and nothing else can be had by its name."""
 
+import json
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.serve.conftest import PATIENCE, serving
+from tests.serve.conftest import KEY, PATIENCE, chat, serving
 from tests.serve.test_page import Parts
 
 
@@ -85,3 +86,23 @@ def test_monitors_may_ask_for_the_head_alone(served, path):
     status, headers, text = answer(served, path, "HEAD")
     assert (status, text) == (200, "")
     assert headers["content-type"] == answer(served, path)[1]["content-type"]
+
+
+def test_a_page_elsewhere_reads_that_the_server_failed(monkeypatch):
+    with serving(allowed_origins=("https://good.example",)) as other:
+        monkeypatch.setattr(other.owner, "_made", None)
+        asked = {"Origin": "https://good.example", "content-type": "application/json"}
+        connection = HTTPConnection(urlsplit(other.url).netloc, timeout=PATIENCE)
+        connection.request("POST", "/v1/chat/completions", json.dumps(chat("one")), asked)
+        with connection.getresponse() as reply:
+            assert (reply.status, reply.headers["access-control-allow-origin"]) == (500, "https://good.example")
+            assert "its log has the reason under" in json.load(reply)["error"]["message"]
+        connection.close()
+
+
+def test_models_are_told_as_other_servers_have_them(served):
+    for path in ("/v1/models", "/v1/models/"):
+        [told] = json.loads(answer(served, path, authorization=f"Bearer {KEY}")[2])["data"]
+        assert (told["root"], told["parent"]) == ("tiny", None)
+        assert told["max_model_len"] == told["seeahead"]["max_length"]
+        assert told["created"] > 1e9

@@ -22,8 +22,10 @@ from seeahead.serve.answers import EventStream
 from seeahead.serve.metrics import Metrics
 from seeahead.serve.owner import OwnerLimits
 from seeahead.serve.replies import Choice, Shape
+from seeahead.serve.schema import StreamOptions
 from seeahead.serve.ticket import Event
 from tests.serve.conftest import IMAGE, KEY, PATIENCE, chat, serving
+from tests.serve.test_page import Nobody
 from tests.serve.test_refusals import CHAT, sent
 
 
@@ -190,8 +192,8 @@ def streamed(ticket, seconds, send):
     async def receive():
         await asyncio.sleep(60)
 
-    metrics = Metrics("tiny", lambda: 0, lambda: 0)
-    stream = EventStream([Choice(0, ticket)], Shape("tiny", is_chat=True), seconds, metrics, tells_usage=True)
+    shape = Shape("tiny", is_chat=True, options=StreamOptions(include_usage=True))
+    stream = EventStream([Choice(0, ticket)], shape, seconds, Metrics("tiny", Nobody()))
 
     async def both():
         await asyncio.wait_for(asyncio.gather(ticket.say(), stream({}, receive, send)), 20)
@@ -278,3 +280,10 @@ def test_an_answer_leaves_nothing_behind_in_a_cycle(served, slow, monkeypatch):
 def kept(tickets, ticket):
     tickets.append(weakref.ref(ticket))
     return ticket
+
+
+def test_signs_at_which_readers_end_lines_are_escaped():
+    text = "a\u2028b\u2029c\x85d"
+    event = answers._event({"text": text}).decode()
+    assert event.splitlines()[1:] == [""]
+    assert json.loads(event.removeprefix("data: ")) == {"text": text}

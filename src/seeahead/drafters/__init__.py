@@ -161,8 +161,10 @@ def _kind_of(name: str) -> str:
     if not is_folder(name):
         check_published(name)
     kind = Folder.at(name).kind
-    if kind not in _SPECS:
-        raise DrafterError(f"drafter {shown(name)} is of the unknown kind {shown(kind)}; known are {', '.join(_SPECS)}")
+    if kind not in MEMBERS:
+        raise DrafterError(
+            f"drafter {shown(name)} is of the unknown kind {shown(kind)}; known are {', '.join(MEMBERS)}"
+        )
     return kind
 
 

@@ -185,6 +185,7 @@ class TransformersExecutor:
         return self.forward(trees, want)
 
     def _pass(self, row: Packed, cache: SlotLike, want: Want, **further: Any) -> Scores:
+        assert row.embeddings is None, "the model itself looks tokens up"
         family = self.family
         if family.reads_places and row.visible is not None:
             # Such layers add this to the columns of their tokens.

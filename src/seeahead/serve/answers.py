@@ -59,13 +59,10 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self, choices: Sequence[Choice], shape: Shape, seconds: float, metrics: Metrics, *, tells_usage: bool
-    ) -> None:
+    def __init__(self, choices: Sequence[Choice], shape: Shape, seconds: float, metrics: Metrics) -> None:
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._choices, self._shape, self._tells_usage = choices, shape, tells_usage
-        self._seconds, self._metrics = seconds, metrics
+        self._choices, self._shape, self._seconds, self._metrics = choices, shape, seconds, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def write(data: bytes, *, more: bool = True) -> None:
@@ -102,12 +99,16 @@ class EventStream(Response):
             self._metrics.refused(status)
             await write(_event(body))
             return
-        if self._tells_usage:
+        if shape.options.include_usage:
             await write(_event(shape.end(choices)))
 
 
+_LINE_ENDS = {ord(letter): f"\\u{ord(letter):04x}" for letter in "\x85\u2028\u2029"}
+"""That JSON may hold as they are, and at which many clients' readers of lines end one."""
+
+
 def _event(body: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n".encode()
+    return f"data: {json.dumps(body, ensure_ascii=False).translate(_LINE_ENDS)}\n\n".encode()
 
 
 @asynccontextmanager

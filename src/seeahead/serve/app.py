@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
+from time import time
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from seeahead.prompt import Prompt
 from seeahead.serve.answers import EventStream, in_time, whole
 from seeahead.serve.bodies import Bodies, Body
 from seeahead.serve.errors import ApiError
+from seeahead.serve.failing import Failing
 from seeahead.serve.hosts import HostCheck, checks_hosts
 from seeahead.serve.metrics import Metrics
 from seeahead.serve.openapi import add_schemas, described, page_of
@@ -31,8 +33,8 @@ from seeahead.serve.owner import Owner
 from seeahead.serve.prompts import chat_prompt
 from seeahead.serve.replies import Choice, Shape
 from seeahead.serve.room import Hold
-from seeahead.serve.schema import ChatBody, TextBody
-from seeahead.serve.settings import ServeSettings
+from seeahead.serve.schema import ChatBody, StreamOptions, TextBody
+from seeahead.serve.settings import UNSAID_TOKENS, ServeSettings
 from seeahead.serve.ticket import Asked
 
 PAGE = {"page.css": "text/css", **dict.fromkeys(("page.js", "stream.js", "view.js"), "text/javascript")}
@@ -63,10 +65,11 @@ def owner_of(engine: Engine, others: Sequence[str], settings: ServeSettings) -> 
 
 def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     """The application that answers with `owner`, which the caller starts and stops."""
-    app = FastAPI(title="seeahead", version=seeahead.__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="seeahead", version=seeahead.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     server = _Server(owner, settings)
     server.add_to(app)
     add_schemas(app, ChatBody, TextBody)
+    app.add_middleware(Failing, failed=server.failed)
     if checks_hosts(settings):
         app.add_middleware(HostCheck, settings=settings, refused=server.metrics.refused)
     if settings.allowed_origins:
@@ -78,15 +81,19 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
 
 class _Server:
     def __init__(self, owner: Owner, settings: ServeSettings) -> None:
-        self.owner, self.settings = owner, settings
+        self.owner, self.settings, self.started = owner, settings, int(time())
         self.bodies = Bodies(settings.max_body_bytes, settings.image_bytes)
-        self.metrics = Metrics(settings.model_name, lambda: owner.num_running, lambda: owner.num_waiting)
+        self.metrics = Metrics(settings.model_name, owner)
 
     def add_to(self, app: FastAPI) -> None:
         guarded: Any = {"dependencies": [Depends(self._check_key)]}
         app.post("/v1/chat/completions", **described(ChatBody), **guarded)(self.chat)
         app.post("/v1/completions", **described(TextBody), **guarded)(self.text)
         app.get("/v1/models", **guarded)(self.models)
+        # A redirect to the usual spelling would name an address that is not the one of a proxy before this server.
+        app.post("/v1/chat/completions/", include_in_schema=False, **guarded)(self.chat)
+        app.post("/v1/completions/", include_in_schema=False, **guarded)(self.text)
+        app.get("/v1/models/", include_in_schema=False, **guarded)(self.models)
         app.get("/v1/models/{name:path}", **guarded)(self.model)
         app.get("/health")(self.health)
         app.get("/ready")(self.ready)
@@ -99,7 +106,6 @@ class _Server:
         app.get("/page/{name}", include_in_schema=False)(self.page_part)
         app.exception_handler(ApiError)(self.refuse)
         app.exception_handler(HTTPException)(self.refuse_route)
-        app.exception_handler(Exception)(self.fail)
 
     # ---- answers
 
@@ -127,17 +133,22 @@ class _Server:
             return prompt
 
     def _continued(self, body: TextBody, _: Hold) -> ModelInputs:
-        family, text = self.owner.engine.family, body.text
+        family, given = self.owner.engine.family, body.given
         with _about("prompt"):
-            self.owner.check_length(text)
-            with self.owner.encoding:
-                ids = family.tokenizer(text)["input_ids"]
+            ids = self._read(given) if isinstance(given, str) else given
             if not ids:
                 raise InputError("the prompt has no tokens; give at least one word")
+            if max(ids) >= family.vocab_size:
+                raise InputError(f"token {max(ids)} is none of this model's, which has {family.vocab_size:,}")
             if family.image_token_ids.intersection(ids):
                 told = "the prompt holds a token that stands for an image; ask /v1/chat/completions for images"
                 raise InputError(told)
         return family.text_inputs(torch.tensor([ids], dtype=torch.int64, device=family.device))
+
+    def _read(self, text: str) -> list[int]:
+        self.owner.check_length(text)
+        with self.owner.encoding:
+            return list(self.owner.engine.family.tokenizer(text)["input_ids"])
 
     async def _answer(
         self, request: Request, body: ChatBody | TextBody, read: Callable[[Hold], Prompt | ModelInputs]
@@ -146,11 +157,13 @@ class _Server:
         if body.model != settings.model_name:
             raise _no_model(body.model, settings.model_name)
         field, given_most = body.most_tokens
-        most = given_most or settings.max_new_tokens
-        limits = {"n": (body.num_choices, settings.max_choices), field: (most, settings.max_new_tokens)}
-        for name, (number, limit) in limits.items():
-            if number > limit:
-                raise ApiError(400, f"{name} is {number}; at most {limit} are allowed here", param=name)
+        most = given_most or min(UNSAID_TOKENS, settings.max_new_tokens)
+        limits = {"n": "max_choices", field: "max_new_tokens"}
+        for name, number in (("n", body.num_choices), (field, most)):
+            if number > (limit := getattr(settings, limits[name])):
+                option = limits[name].replace("_", "-")
+                told = f"{name} is {number}; at most {limit} are allowed here; the server's --{option} allows more"
+                raise ApiError(400, told, param=name)
         given = {**body.settings(), "max_new_tokens": most}
         drafting, is_chat = body.drafting, isinstance(body, ChatBody)
         with _about("speculative"):
@@ -167,12 +180,12 @@ class _Server:
         choices = [Choice(index, ticket) for index, ticket in enumerate(tickets)]
         shape = Shape(settings.model_name, is_chat, drafting.details, body.num_logprobs is not None)
         if body.stream:
-            tells_usage = body.stream_options is not None and body.stream_options.include_usage
-            return partial(self._streamed, choices, shape, tells_usage=tells_usage)
+            shape.options = body.stream_options or StreamOptions()
+            return partial(self._streamed, choices, shape)
         return partial(self._whole, choices, shape, request)
 
-    async def _streamed(self, choices: list[Choice], shape: Shape, *, tells_usage: bool) -> Response:
-        return EventStream(choices, shape, self.settings.timeout_seconds, self.metrics, tells_usage=tells_usage)
+    async def _streamed(self, choices: list[Choice], shape: Shape) -> Response:
+        return EventStream(choices, shape, self.settings.timeout_seconds, self.metrics)
 
     async def _whole(self, choices: list[Choice], shape: Shape, request: Request) -> Response:
         return JSONResponse(await whole(choices, shape, request.receive, self.settings.timeout_seconds, self.metrics))
@@ -203,7 +216,9 @@ class _Server:
             "device": str(limits.device),
             "version": seeahead.__version__,
         }
-        return {"id": settings.model_name, "object": "model", "created": 0, "owned_by": "seeahead", "seeahead": own}
+        name = settings.model_name
+        made: dict[str, Any] = {"id": name, "object": "model", "created": self.started, "owned_by": "seeahead"}
+        return {**made, "root": name, "parent": None, "max_model_len": limits.max_length, "seeahead": own}
 
     async def health(self) -> dict[str, str]:
         """Whether the process is alive."""
@@ -260,7 +275,7 @@ class _Server:
         self.metrics.refused(error.status_code)
         return ApiError(error.status_code, message, headers=dict(error.headers or {})).response()
 
-    async def fail(self, request: Request, error: Exception) -> Response:
+    def failed(self, error: Exception) -> Response:
         self.metrics.refused(500)
         return ApiError.unforeseen(error).response()
 

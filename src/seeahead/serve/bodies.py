@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import zip_longest
+from sys import getsizeof
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
@@ -19,6 +20,9 @@ from seeahead.serve.ticket import BusyError
 
 Body = TypeVar("Body", ChatBody, TextBody)
 _MOST_DEPTH = 64
+_LONG = 1 << 16
+_MOST_WIDE = 32 << 20
+"""Of bytes, some of which are no ASCII: decoded they take four times as much."""
 _MOST_VALUES = 100_000  # to check so many holds up everybody else for a part of a second
 
 
@@ -42,9 +46,13 @@ class Bodies:
                     self._check(num_bytes)
             except ClientDisconnect:
                 raise ApiError(400, "the body ended before it was whole") from None
-            body = _checked(_parsed(bytes(data)), kind)
+            value = _parsed(bytes(data))
             data.clear()  # the body has texts of its own
-            yield body
+            further = _further_bytes(value)
+            num_bytes += further
+            self._held += further
+            self._check(num_bytes - further)
+            yield _checked(value, kind)
         finally:
             self._held -= num_bytes
 
@@ -65,6 +73,9 @@ def _check_head(request: Request) -> None:
 
 
 def _parsed(data: bytes) -> Any:
+    if len(data) > _MOST_WIDE and not data.isascii():
+        told = f"a body with letters outside of ASCII may have {_MOST_WIDE:,} bytes; write images as base64"
+        raise ApiError(413, told)
     if _has_many_values(data):
         raise ApiError(400, f"the body holds more than {_MOST_VALUES:,} values, the limit; send less")
     try:
@@ -92,6 +103,16 @@ def _has_many_values(data: bytes) -> bool:
     plain = data.replace(rb"\\", b"").replace(rb"\"", b"")
     # A value and its key have four quotes at most.
     return plain.count(b'"') > 4 * _MOST_VALUES or is_many(b"".join(plain.split(b'"')[::2]))
+
+
+def _further_bytes(value: dict[str, Any]) -> int:
+    """That long texts take beyond one for each letter: a single letter may make all of a text's wider."""
+    level, further = list[Any]([value]), 0
+    while level:
+        inner = [one for table in level for one in (table.values() if isinstance(table, dict) else table)]
+        further += sum(getsizeof(one) - len(one) for one in inner if isinstance(one, str) and len(one) > _LONG)
+        level = [one for one in inner if isinstance(one, dict | list)]
+    return further
 
 
 def _check_depth(value: dict[str, Any]) -> None:

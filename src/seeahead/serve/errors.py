@@ -15,6 +15,8 @@ from seeahead.serve.ticket import BusyError, GoneError
 Headers = dict[str, str] | None
 logger = logging.getLogger(__name__)
 
+GONE = 499
+"""The client has gone away: nobody reads it, it is counted."""
 _KINDS = {
     401: "authentication_error",
     403: "permission_error",
@@ -42,14 +44,15 @@ class ApiError(Exception):
                 return cls(503, str(error), code="closing", headers=wait)
             return cls(429, str(error), code="rate_limit_exceeded", headers=wait)
         if isinstance(error, GoneError):
-            return cls(499, str(error), code="gone")  # nobody reads it; the status is that of the counters
+            return cls(GONE, str(error), code="gone")
         code = "context_length_exceeded" if isinstance(error, LengthError) else None
         is_ours = isinstance(error, ModelError | DrafterError)
         return cls(500 if is_ours else 400, str(error), code=code, param=param)
 
     @classmethod
     def late(cls) -> ApiError:
-        return cls(504, "the answer took longer than this server allows; ask for fewer tokens", code="timeout")
+        told = "the answer took longer than this server allows; ask for fewer tokens"
+        return cls(504, told, code="timeout", headers={"x-should-retry": "false"})  # else OpenAI's clients ask again
 
     @classmethod
     def unforeseen(cls, error: Exception) -> ApiError:

@@ -18,6 +18,9 @@ from seeahead.errors import shown
 from seeahead.serve.errors import ApiError
 from seeahead.serve.settings import ServeSettings
 
+_FOR_ALL = ("/health", "/ready")
+"""What orchestrators ask by the address that they gave the machine, and which tells nothing else."""
+
 
 def checks_hosts(settings: ServeSettings) -> bool:
     """Whether requests are checked: where names are given, or where anybody of this machine alone may ask."""
@@ -37,7 +40,8 @@ class HostCheck:
         self._origins = {*settings.allowed_origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        why = self._why_not(Headers(scope=scope)) if scope["type"] == "http" else None
+        is_asked = scope["type"] == "http" and scope["path"] not in _FOR_ALL
+        why = self._why_not(Headers(scope=scope)) if is_asked else None
         if why is None:
             await self._app(scope, receive, send)
         else:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from operator import itemgetter
+from time import monotonic
+from typing import Any
 
 from seeahead.serve.errors import ApiError
 
 _POLL_SECONDS = 0.05
+_SECONDS, _MOST_OPEN = 30.0, 64
+"""That a connection may take, and how many of them are left open: who came first goes first."""
 _MOST_BYTES, _PART_BYTES = 256 << 20, 1 << 16
 """Of a body, that are read and thrown away."""
 _LOADING = ApiError(503, "the model is being loaded; ask again in a moment", code="loading")
@@ -19,7 +24,7 @@ _STATUS = {"/health": (200, {"status": "alive"}), "/ready": (503, {"status": "no
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = 5  # seconds that a request may take to come in
+    timeout = 5  # seconds without a byte
 
     def _tell(self) -> None:
         size = self.headers.get("Content-Length", "")
@@ -47,8 +52,31 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    _began: dict[Any, float]
+    """When each connection that is open did."""
+
     def handle_error(self, *given: object) -> None:
         """Nothing: a client went away."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._began[request] = monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._began.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called all the time: the model's files want places among those that may be open, too."""
+        began = sorted(self._began.copy().items(), key=itemgetter(1))
+        late = [one for one, since in began if monotonic() - since > _SECONDS]
+        self.end({*late, *(one for one, _ in began[: max(0, len(began) - _MOST_OPEN)])})
+
+    def end(self, connections: Iterable[Any] | None = None) -> None:
+        """Of these, or all: what they still send is read by nobody."""
+        for one in self._began.copy() if connections is None else connections:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
@@ -56,11 +84,12 @@ def told_to_wait(address: socket.socket) -> Iterator[None]:
     """Inside, whoever connects to the listening `address` is told to come back; who has not been told is left there."""
     server = _Server(address.getsockname()[:2], _Handler, bind_and_activate=False)
     server.socket.close()
-    server.socket = address.dup()
+    server.socket, server._began = address.dup(), {}
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="seeahead-loading", daemon=True)
     thread.start()
     try:
         yield
     finally:
         server.shutdown()
+        server.end()
         server.server_close()

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from seeahead.executor import ModelInputs
+from seeahead.executor import ModelInputs, runs_along
 from seeahead.families.base import Family
 from seeahead.prompt import Message, Prompt
 from seeahead.request import Request
@@ -154,10 +154,14 @@ def turn_between(family: Family) -> tuple[int, ...]:
 def images_of(inputs: ModelInputs) -> bytes:
     """What tells a prompt's images apart, as the model gets them."""
     digest = hashlib.blake2b(digest_size=32)
-    for name, value in sorted(inputs.extras.items()):
-        if value.shape[:2] != inputs.token_ids.shape:  # what runs along the tokens grows with the text
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    for name, value in sorted(dict[str, Any](inputs.extras).items()):
+        if runs_along(name, value, inputs.token_ids):  # which grows with the text
+            continue
+        if not isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value!r}".encode())
+            continue
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.digest()
 
 

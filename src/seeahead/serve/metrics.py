@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from seeahead.records import Generation
+from seeahead.serve.errors import GONE
 from seeahead.serve.replies import REASONS
 from seeahead.serve.ticket import Ticket
 
+_TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class Load(Protocol):
+    """What there is to do at this moment. `cache_usage`: from 0 to 1."""
+
+    @property
+    def num_running(self) -> int: ...
+    @property
+    def num_waiting(self) -> int: ...
+    @property
+    def cache_usage(self) -> float: ...
 
 
 class Metrics:
     """Of one server."""
 
-    def __init__(self, model_name: str, num_running: Callable[[], int], num_waiting: Callable[[], int]) -> None:
+    def __init__(self, model_name: str, load: Load) -> None:
         self.registry, self._model = CollectorRegistry(), model_name
         self._drafts = self._counter("vllm:spec_decode_num_drafts", "steps with drafted tokens")
         self._drafted = self._counter("vllm:spec_decode_num_draft_tokens", "drafted tokens")
@@ -34,18 +48,24 @@ class Metrics:
             "vllm:request_time_per_output_token_seconds", "between tokens after the first, on average of an answer"
         )
         self._whole = self._histogram("vllm:e2e_request_latency_seconds", "from the request to its last token")
-        for name, told, value in (("running", "under way", num_running), ("waiting", "that wait", num_waiting)):
-            gauge = Gauge(f"vllm:num_requests_{name}", f"requests {told}", ["model_name"], registry=self.registry)
-            gauge.labels(model_name).set_function(value)
-        for reason in {*REASONS.values()}:  # what is not there before its first time has no rate when it comes
+        self._asked = self._histogram("vllm:request_prompt_tokens", "tokens of a prompt", _TOKENS)
+        self._answer = self._histogram("vllm:request_generation_tokens", "tokens of an answer", _TOKENS)
+        self._queued = self._histogram("vllm:request_queue_time_seconds", "until the model has begun with it")
+        self._gauge("vllm:num_requests_running", "requests under way", lambda: load.num_running)
+        self._gauge("vllm:num_requests_waiting", "requests that wait, or are read", lambda: load.num_waiting)
+        self._gauge("vllm:kv_cache_usage_perc", "share of the cache that is taken", lambda: load.cache_usage)
+        for reason in {*REASONS.values(), "abort"}:  # what is not there before its first time has no rate when it comes
             self._ended.labels(model_name, reason)
 
     def _counter(self, name: str, told: str, *labels: str) -> Counter:
         made = Counter(name, told, ["model_name", *labels], registry=self.registry)
         return made if labels else made.labels(self._model)
 
-    def _histogram(self, name: str, told: str) -> Histogram:
-        return Histogram(name, told, ["model_name"], registry=self.registry, buckets=_SECONDS).labels(self._model)
+    def _histogram(self, name: str, told: str, buckets: Sequence[float] = _SECONDS) -> Histogram:
+        return Histogram(name, told, ["model_name"], registry=self.registry, buckets=buckets).labels(self._model)
+
+    def _gauge(self, name: str, told: str, value: Callable[[], float]) -> None:
+        Gauge(name, told, ["model_name"], registry=self.registry).labels(self._model).set_function(value)
 
     def answered(self, ticket: Ticket, record: Generation) -> None:
         for step in record.steps:
@@ -58,6 +78,9 @@ class Metrics:
         self._prompt.inc(record.num_prompt_tokens)
         self._said.inc(len(record.token_ids))
         self._ended.labels(self._model, REASONS[record.finish_reason]).inc()
+        self._asked.observe(record.num_prompt_tokens)
+        self._answer.observe(len(record.token_ids))
+        self._queued.observe(ticket.seconds_queued)
         self._whole.observe(ticket.seconds)
         if ticket.seconds_to_first_token is not None:
             self._first.observe(ticket.seconds_to_first_token)
@@ -67,6 +90,8 @@ class Metrics:
                 self._each.observe(sum(ticket.gaps) / num_after)
 
     def refused(self, status: int) -> None:
+        if status == GONE:
+            self._ended.labels(self._model, "abort").inc()
         self._refused.labels(self._model, str(status)).inc()
 
     def page(self) -> bytes:

@@ -81,7 +81,13 @@ class Owner:
 
     @property
     def num_waiting(self) -> int:
-        return len(self._waiting)
+        """Those whose prompts are read as well: they count where no more can wait."""
+        return len(self._waiting) + self._num_reading
+
+    @property
+    def cache_usage(self) -> float:
+        """The share of the cache's tokens that answers under way may take."""
+        return sum(one.num_tokens for one in list(self._running.values())) / self.limits.cache_tokens
 
     def start(self) -> None:
         """Measure what passes cost, then answer. Raises ModelError where requests must not share passes."""
@@ -223,7 +229,7 @@ class Owner:
         """For a request that is to be read."""
         if self._is_closing or (self._thread.ident is not None and not self._thread.is_alive()):
             raise BusyError.closing()
-        limits, num_waiting = self.limits, len(self._waiting) + self._num_reading
+        limits, num_waiting = self.limits, self.num_waiting
         if len(self._running) + num_waiting >= limits.num_at_once + limits.max_waiting:
             seconds = max(1.0, self._seconds_per_answer * num_waiting / limits.num_at_once)
             raise BusyError(f"{counted(num_waiting, 'request')} waiting already; ask again later", seconds)
@@ -298,7 +304,7 @@ class Owner:
                 return
             with self._changed:
                 ticket = self._waiting.popleft()
-            request = ticket.request
+            request, ticket.seconds_queued = ticket.request, monotonic() - ticket.started
             self._running[request] = ticket
             self._batch.join(request)
             with request.failing():

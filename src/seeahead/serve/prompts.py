@@ -94,6 +94,8 @@ def _opened(sources: Sequence[str | Path], settings: ServeSettings) -> list[Open
         fetchers.shutdown(cancel_futures=True)
 
 
+_MOST_LETTERS = 8192
+"""Of an address that is none of data."""
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "user"}
 
 
@@ -129,6 +131,8 @@ def _source(url: str, settings: ServeSettings) -> str | Path:
     """The address as it may be read; a path of this machine never is one, but below the allowed folder."""
     found = _KIND.match(url[:40])
     kind = found.group(1).lower() if found else ""
+    if kind != "data" and len(url) > _MOST_LETTERS:
+        raise ImageError(f"an image's address has {len(url):,} letters; at most {_MOST_LETTERS:,} are read here")
     if kind == "data" or (kind in ("http", "https") and settings.allow_urls):
         return url.strip()
     if kind in ("http", "https"):

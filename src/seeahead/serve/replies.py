@@ -14,6 +14,7 @@ from typing import Any
 from seeahead.metrics import Totals
 from seeahead.records import Generation
 from seeahead.serve.logprobs import Spelling, TokenLogprob
+from seeahead.serve.schema import StreamOptions
 from seeahead.serve.ticket import Event, Ticket
 
 REASONS = {"end": "stop", "stop": "stop", "length": "length", "context": "length"}
@@ -35,8 +36,11 @@ class Choice:
     _bytes: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
     _letters: int = 0
 
+    num_tokens: int = 0
+
     def add(self, event: Event) -> None:
         self.text += event.text
+        self.num_tokens += sum(len(piece.token_ids) for piece in event.pieces)
         self.logprobs += event.logprobs
         for one in event.logprobs:
             self.offsets.append(self._letters)
@@ -58,6 +62,7 @@ class Shape:
     is_chat: bool
     details: bool = False
     wants_logprobs: bool = False
+    options: StreamOptions = field(default_factory=StreamOptions)
     made: int = field(default_factory=lambda: int(time()))
     name: str = field(default_factory=lambda: secrets.token_hex(12))
 
@@ -83,7 +88,7 @@ class Shape:
         return {"index": choice.index, **said, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 
     def first(self, choice: Choice) -> Json | None:
-        """The chunk that opens an answer of a chat."""
+        """The chunk that opens an answer of a chat; OpenAI's clients wait for its role."""
         return self._chunk(choice, {"role": "assistant", "content": ""}) if self.is_chat else None
 
     def chunk(self, choice: Choice, event: Event) -> Json:
@@ -110,7 +115,10 @@ class Shape:
     ) -> Json:
         said = {"delta": delta} if self.is_chat else {"text": delta.get("content", "")}
         told = {"index": choice.index, **said, "logprobs": logprobs, "finish_reason": finish_reason}
-        return {**self._head(is_chunk=True), "choices": [told]}
+        chunk = {**self._head(is_chunk=True), "choices": [told]}
+        if self.options.continuous_usage_stats:
+            chunk["usage"] = counts(choice.ticket.request.inputs.length, choice.num_tokens)
+        return chunk
 
     def _logprobs(self, said: Sequence[TokenLogprob], offsets: Sequence[int]) -> Json | None:
         if not self.wants_logprobs:
@@ -120,8 +128,11 @@ class Shape:
         return {
             "tokens": [one.said.text for one in said],
             "token_logprobs": [_finite(one.logprob) for one in said],
-            # Of tokens with the same text the likelier one counts.
-            "top_logprobs": [{other.text: _finite(value) for other, value in reversed(one.top)} for one in said],
+            # Of tokens with the same text the likelier one counts; the one that was said is always among them.
+            "top_logprobs": [
+                {other.text: _finite(value) for other, value in ((one.said, one.logprob), *reversed(one.top))}
+                for one in said
+            ],
             "text_offset": [*offsets],
         }
 
@@ -139,6 +150,10 @@ def _finite(value: float) -> float:
     return value if math.isfinite(value) else -9999.0
 
 
+def counts(prompt: int, said: int) -> Json:
+    return {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
+
+
 def usage(choices: Iterable[Choice]) -> Json:
     """Tokens of prompt and answers; of several answers the prompt counts once."""
     listed = list(choices)
@@ -149,9 +164,7 @@ def usage(choices: Iterable[Choice]) -> Json:
     accepted, drafted = sum(step.num_accepted for step in steps), sum(step.num_drafted for step in steps)
     told = {"accepted_prediction_tokens": accepted, "rejected_prediction_tokens": drafted - accepted}
     return {
-        "prompt_tokens": prompt,
-        "completion_tokens": said,
-        "total_tokens": prompt + said,
+        **counts(prompt, said),
         "prompt_tokens_details": {"cached_tokens": max((one.ticket.request.num_resumed for one in listed), default=0)},
         "completion_tokens_details": told,
     }

@@ -17,12 +17,14 @@ from seeahead.serve.connections import Connection
 from seeahead.serve.owner import Owner
 from seeahead.serve.settings import ServeSettings
 
+_IDLE_SECONDS = 75  # that a connection waits for another request: more than proxies before it keep theirs
 _GRACE_SECONDS = 30  # that answers under way have once the server is asked to end
 _TELLING_SECONDS = 2  # of these, in which those that are not whole are told
 
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises InputError for an address that cannot be had."""
+    opened: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.socket(family, kind, protocol)
@@ -30,6 +32,8 @@ def listening(host: str, port: int) -> socket.socket:
         opened.bind(address)
         opened.listen(1024)
     except (OSError, UnicodeError) as error:
+        if opened is not None:
+            opened.close()
         reason = "it is no name of a host" if isinstance(error, UnicodeError) else error.strerror or str(error)
         raise InputError(
             f"{shown(host)} port {port} cannot be listened on: {reason}; choose another --host or --port"
@@ -51,8 +55,9 @@ class _Server(uvicorn.Server):
 
 def server_of(app: FastAPI, owner: Owner, settings: ServeSettings) -> uvicorn.Server:
     kind: Any = partial(Connection, settings)
-    told: dict[str, Any] = {"log_level": "warning", "ws": "none", "access_log": False, "server_header": False}
-    server = _Server(uvicorn.Config(app, http=kind, timeout_graceful_shutdown=_GRACE_SECONDS, **told))
+    told: dict[str, Any] = {"log_level": "error", "ws": "none", "access_log": False, "server_header": False}
+    waits: dict[str, Any] = {"timeout_graceful_shutdown": _GRACE_SECONDS, "timeout_keep_alive": _IDLE_SECONDS}
+    server = _Server(uvicorn.Config(app, http=kind, **waits, **told))
     server.owner = owner
     return server
 

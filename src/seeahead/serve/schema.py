@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator, model_validator
 
 MOST_STOPS = 16
 MOST_LOGPROBS = 20
+_LEAST_TEMPERATURE = 1e-5
+"""What is asked for below it is none: clients that must not say 0 say 1e-8."""
 Text = Annotated[str, Field(max_length=4 << 20)]
+_T = TypeVar("_T")
 _Stop = Annotated[str, Field(max_length=1000)]
 _Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 # Of untrusted lists the first fault is told: to collect all of them takes seconds.
 _List = Field(max_length=1000, fail_fast=True)
+_DEPTH = 4
+"""Of lists and objects that may hold nothing: clients send `{"refusal": null}` and the like."""
+
+
+def asks_for_nothing(value: Any, depth: int = _DEPTH) -> bool:
+    """Whether it is null, empty, or an object or a list that holds nothing else."""
+    if isinstance(value, dict | list) and depth > 0:
+        return all(asks_for_nothing(one, depth - 1) for one in (value.values() if isinstance(value, dict) else value))
+    return value is None or value in ([], {})
 
 
 class _Closed(BaseModel):
@@ -27,19 +39,33 @@ class _Closed(BaseModel):
         something is enough to refuse them all."""
         if not isinstance(value, dict):
             return value
-        unknown = (name for name, one in value.items() if name not in cls.model_fields and one not in (None, [], {}))
+        given = {name: one for name, one in value.items() if one is not None}
+        unknown = (name for name, one in given.items() if name not in cls.model_fields and not asks_for_nothing(one))
         names = {*cls.model_fields, *islice(unknown, 1)}
-        return {name: one for name, one in value.items() if name in names}
+        return {name: one for name, one in given.items() if name in names}
+
+
+class CacheHint(BaseModel):
+    """For how long a provider is to keep a prompt: what is kept here needs no telling."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class ImageAddress(_Closed):
-    """`detail` is accepted and means nothing: a model reads images in the one way that it has."""
+    """`detail` is accepted and means nothing: a model reads images in the one way that it has. So is `format`, since
+    the bytes themselves tell it."""
 
     url: str
     detail: Literal["auto", "low", "high", "original"] | None = None
+    format: Annotated[str, Field(max_length=100)] | None = None
 
 
-class TextPart(_Closed):
+class _Part(_Closed):
+    cache_control: CacheHint | None = None
+    prompt_cache_breakpoint: CacheHint | None = None
+
+
+class TextPart(_Part):
     """Words."""
 
     type: Literal["text", "input_text", "refusal"]
@@ -58,7 +84,7 @@ def is_web(address: str) -> bool:
     return address.lstrip()[:4].lower() == "http"
 
 
-class ImagePart(_Closed):
+class ImagePart(_Part):
     """An image: a data: URI, or an address that this server allows."""
 
     type: Literal["image_url"]
@@ -76,6 +102,7 @@ class ChatMessage(_Closed):
     """One turn. An assistant's may call tools and say nothing; a tool's names the call that it answers."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
+    type: Literal["message", "text"] | None = None
     content: Text | Annotated[list[Part], _List] | None = None
     name: Annotated[str, Field(max_length=200)] | None = None
     tool_calls: Annotated[list[dict[str, Any]], Field(max_length=100)] | None = None
@@ -102,6 +129,7 @@ class StreamOptions(_Closed):
 
     include_usage: StrictBool = False
     include_obfuscation: StrictBool = False
+    continuous_usage_stats: StrictBool = False
 
 
 class RequestBody(BaseModel):
@@ -109,15 +137,25 @@ class RequestBody(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    # Fields of OpenAI's that change nothing here, and those that would and are not done, unless they ask for nothing.
+    # Fields of OpenAI's that change nothing here, and those that would and are not done, unless they say what is done.
     harmless: ClassVar[frozenset[str]] = frozenset(
-        ("user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
+        (
+            *("user", "metadata", "service_tier", "safety_identifier", "parallel_tool_calls"),
+            *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+        )
     )
-    asks_for_nothing: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+    as_done: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "frequency_penalty": (0, 0.0),
         "presence_penalty": (0, 0.0),
-        "logit_bias": ({},),
         "store": (False,),
+        "logit_bias": ({},),
+        # vLLM's, at what they are where nobody gives them
+        "min_tokens": (0,),
+        "skip_special_tokens": (True,),
+        "spaces_between_special_tokens": (True,),
+        "length_penalty": (1, 1.0),
+        "use_beam_search": (False,),
+        "include_stop_str_in_output": (False,),
     }
 
     model: Annotated[str, Field(max_length=500)]
@@ -129,6 +167,7 @@ class RequestBody(BaseModel):
     repetition_penalty: Annotated[StrictFloat, Field(gt=0, le=100)] | None = None
     stop: _Stop | Annotated[list[_Stop], Field(max_length=MOST_STOPS, fail_fast=True)] | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
+    ignore_eos: StrictBool | None = None
     n: _Count | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
@@ -148,8 +187,8 @@ class RequestBody(BaseModel):
     def refused(self) -> Iterator[str]:
         """Names of further fields that ask for something."""
         for name, value in (self.model_extra or {}).items():
-            nothing = map(repr, (None, *self.asks_for_nothing.get(name, ())))  # by their texts: False is no 0
-            if name not in self.harmless and repr(value) not in nothing:
+            done = map(repr, (None, *self.as_done.get(name, ([], {}))))  # by their texts: False is no 0
+            if name not in self.harmless and repr(value) not in done:
                 yield name
 
     @property
@@ -172,14 +211,22 @@ class RequestBody(BaseModel):
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         if given.get("top_k") == -1:  # vLLM's way to say: all
             given["top_k"] = 0
+        if given.get("temperature", 1.0) < _LEAST_TEMPERATURE:
+            given["temperature"] = 0.0
+        if self.ignore_eos:
+            given["eos_token_id"] = -1  # no answer has it
         return given
 
 
 class ChatBody(RequestBody):
     """Of POST /v1/chat/completions."""
 
-    asks_for_nothing: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        **RequestBody.asks_for_nothing,
+    as_done: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **RequestBody.as_done,
+        "best_of": (1,),
+        "echo": (False,),
+        "add_generation_prompt": (True,),
+        "continue_final_message": (False,),
         "tools": ([],),
         "functions": ([],),
         "tool_choice": ("none", "auto"),
@@ -220,24 +267,30 @@ class ChatBody(RequestBody):
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
-class TextBody(RequestBody):
-    """Of POST /v1/completions: one text, which the model continues."""
+_Tokens = Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1, max_length=1 << 20, fail_fast=True)]
+_One = Annotated[list[_T], Field(min_length=1, max_length=1)]
 
-    asks_for_nothing: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        **RequestBody.asks_for_nothing,
+
+class TextBody(RequestBody):
+    """Of POST /v1/completions: one text or its tokens, which the model continues."""
+
+    as_done: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **RequestBody.as_done,
         "best_of": (1,),
         "echo": (False,),
+        "add_special_tokens": (True,),
         "suffix": ("",),
     }
 
     num_images: ClassVar[int] = 0
     is_far: ClassVar[bool] = False
-    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
+    prompt: Text | _One[Text] | _Tokens | _One[_Tokens]
     logprobs: Annotated[StrictInt, Field(ge=0, le=MOST_LOGPROBS)] | None = None
 
     @property
-    def text(self) -> str:
-        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+    def given(self) -> str | list[int]:
+        """A text or its tokens."""
+        return self.prompt[0] if isinstance(self.prompt, list) and not isinstance(self.prompt[0], int) else self.prompt
 
     @property
     def num_logprobs(self) -> int | None:

@@ -14,6 +14,8 @@ from seeahead.image_formats import MAX_PIXELS
 
 READERS = 4
 """Requests whose images are decoded at once."""
+UNSAID_TOKENS = 1024
+"""Of an answer at most, where its request says nothing: each has room kept for all that it may say."""
 _OPTIONS = {"model_name": "served-model-name"}
 """That are called otherwise on the command line."""
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s*]+")
@@ -55,7 +57,7 @@ class ServeSettings(OwnerLimits):
     max_images: int = Field(16, ge=0, le=1000)
     max_pixels: int = Field(MAX_PIXELS, ge=1, le=MAX_PIXELS, description="of one image")
     max_choices: int = Field(8, ge=1, le=128, description="the most `n` may be")
-    max_new_tokens: int = Field(1024, ge=1)
+    max_new_tokens: int = Field(4096, ge=1)
     request_timeout_seconds: float = Field(60.0, gt=0, description="that a request may take to come in")
     max_connections: int = Field(512, ge=1)
     allowed_origins: tuple[str, ...] = ()

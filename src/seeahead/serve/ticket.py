@@ -89,6 +89,7 @@ class Ticket:
     started: float = field(default_factory=monotonic)
     is_cancelled: bool = False
     why: SeeaheadError = field(default_factory=lambda: GoneError("the client has gone away"))
+    seconds_queued: float = 0.0
     seconds_to_first_token: float | None = None
     seconds: float = 0.0
     gaps: list[float] = field(default_factory=list)
@@ -111,7 +112,7 @@ class Ticket:
         """Of its images, as they were given and as the model gets them."""
         prompt = self.request.prompt
         given = 0 if prompt is None else sum(PIXEL_BYTES * image.width * image.height for image in prompt.images)
-        return given + sum(value.nbytes for value in self.request.inputs.extras.values())
+        return given + sum(getattr(value, "nbytes", 0) for value in self.request.inputs.extras.values())
 
     def cancel(self, why: SeeaheadError | None = None) -> None:
         """The answer is dropped at the next step; its client is told `why`, if it is still there."""

@@ -38,7 +38,7 @@ async function begin() {
 
 /** So many tokens as are wanted, or the usual number; as far as the server allows them. */
 function usualMost(wanted) {
-  return Math.min(wanted > 0 ? wanted : 256, at("most").max);
+  return Math.min(wanted >= 1 ? Math.floor(wanted) : 256, at("most").max);
 }
 
 /** One sentence about what went wrong; nothing that was typed is lost. */
@@ -75,7 +75,7 @@ function asked() {
     messages: state.turns.map(({ role, content }) => ({ role, content })),
     max_tokens: usualMost(Number(at("most").value)),
     temperature: Number(at("temperature").value) || 0,
-    ...(seed === "" ? {} : { seed: Number(seed) }),
+    ...(seed === "" ? {} : { seed: Math.trunc(Number(seed)) }),
   };
 }
 
