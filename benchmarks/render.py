@@ -58,6 +58,7 @@ METHODS = {
     "bench-tabed": "docs/methods/tabed.md",
 }
 """Runs that are shown on the page of a method too."""
+_XEON = partial(serving.documents, where=", on a slower processor", elsewhere="-xeon")
 STUDIES: dict[str, tuple[Callable[[Any], dict[str, str]], str]] = {
     "pictures": (image_ablation.documents, "What the image gives the vision drafter"),
     "ensembles": (ensemble_weights.documents, "How `tabed` weighs its views, and what that costs"),
@@ -70,10 +71,8 @@ STUDIES: dict[str, tuple[Callable[[Any], dict[str, str]], str]] = {
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
     "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),
     "serve-load-openvino-bfloat16": (serving.documents, "The same in bfloat16, as the peer computes"),
-    "serve-load-openvino-bfloat16-xeon": (
-        partial(serving.documents, where=", on a slower processor", elsewhere="-xeon"),
-        "The same on a slower processor",
-    ),
+    "serve-load-openvino-xeon": (_XEON, "In float32 on a slower processor"),
+    "serve-load-openvino-bfloat16-xeon": (_XEON, "The same in bfloat16"),
     "serve-crowd": (strain.crowd_documents, "A crowd at the server: some leave, some read slowly, and it is killed"),
     "serve-fuzz": (strain.fuzz_documents, "The server under an hour of requests that no client should send"),
 }

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -20,6 +19,7 @@ from seeahead.errors import ModelError
 from seeahead.executors.hooks import num_hooks
 from seeahead.executors.paged_attention import extensions, with_stand_ins
 from seeahead.executors.traceable import Traceable
+from seeahead.hidden_warnings import hidden
 
 PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 """Of weights. All but float32 make another target than the checkpoint, whose answers are measured against itself."""
@@ -125,8 +125,7 @@ def _quiet() -> Iterator[None]:
     level = log.get_verbosity()
     log.set_verbosity_error()
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
+        with hidden(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             yield
     finally:
         OptInChecker.check = check
