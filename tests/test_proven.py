@@ -131,3 +131,21 @@ def test_another_version_of_what_runs_models_proves_them_anew(proofs, package, m
     monkeypatch.setattr(proven, "version_of", lambda name: "99.0" if name == package else known(name))
     seeahead.load(pair())
     assert proofs == ["text", "an image"]
+
+
+def test_passes_that_requests_share_are_proven_anew_once_the_model_was_another(monkeypatch):
+    """What was found of them is the executor's, which begins anew with every change, also one that is undone."""
+    calls, packed_error = [], proof.packed_error
+    monkeypatch.setattr(proof, "packed_error", lambda family: (calls.append(1), packed_error(family))[1])
+    engine = seeahead.load(pair("llama"))
+    asked = [{"prompt": text, "max_new_tokens": 2} for text in ("one", "two")]
+    for attention in ("sdpa", "sdpa", "eager", "sdpa"):
+        engine.family.model.set_attn_implementation(attention)
+        engine.generate("one two", max_new_tokens=2)
+    engine.generate_batch(asked)
+    assert len(calls) == 1
+    for attention in ("eager", "sdpa"):
+        engine.family.model.set_attn_implementation(attention)
+        engine.generate("one two", max_new_tokens=2)
+    engine.generate_batch(asked)
+    assert len(calls) == 2
