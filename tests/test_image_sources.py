@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 import tracemalloc
 from pathlib import Path, PurePath
 from urllib.parse import unquote_to_bytes
@@ -182,7 +183,27 @@ def test_escapes_are_read_in_pieces(monkeypatch):
         "ä%e4%C3%A4ab",
         "",
     ):
-        assert sources._unquoted(text) == unquote_to_bytes(text)
+        assert sources._unquoted(text, 0, len(text)) == unquote_to_bytes(text)
+        assert sources._unquoted(f"%4{text}1", 2, 2 + len(text)) == unquote_to_bytes(text)
+
+
+def test_a_data_url_with_letters_outside_of_ascii_is_refused_before_it_is_copied():
+    url = "data:image/png;base64," + "A" * 1_000_000 + "\U0001f408"
+    tracemalloc.start()
+    try:
+        assert "not valid base64, which is ASCII alone" in refusal(url)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_data_url_of_very_many_escapes_is_refused_before_they_are_read(monkeypatch):
+    monkeypatch.setattr(sources, "_unquoted", lambda *given: b"read")
+    for head in ("data:image/png;base64,", "data:image/png,"):
+        assert "has more than 1,000,000 letters as %XX; write data:" in refusal(head + "%41" * 1_000_001)
+        assert "not an image" in refusal(f"{head}{'%41' * 1_000_000}#{'%41' * 9}")
+    monkeypatch.undo()
+    assert load_image("data:image/bmp;base64," + "".join(f"%{ord(letter):x}" for letter in TEXT)).size == (7, 5)
 
 
 @pytest.mark.parametrize("body", ["%41" * 500_000, "%" * 1_500_000, "aa " * 500_000])
@@ -206,6 +227,12 @@ def test_a_path_may_hold_what_looks_like_an_address(tmp_path, monkeypatch):
 def test_paths_that_cannot_be_are_said_on_one_short_line(name):
     for source in (name, Path(name)):
         assert len(refusal(source)) < 300
+
+
+def test_a_path_that_is_too_long_is_refused_before_it_is_taken_apart(monkeypatch):
+    monkeypatch.setattr(sources, "Path", lambda name: pytest.fail("it was taken apart"))
+    for source in ("a/" * 5000, Named("a/" * 5000), "\n" + "a/" * 5000):
+        assert re.search(r" has 10,00[01] letters, a path at most 8,192; give the path of an image$", refusal(source))
 
 
 def test_one_image_several_or_none():

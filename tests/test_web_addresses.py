@@ -1,10 +1,13 @@
 """Web addresses before anything is sent: what is public, how a host is written, what is malformed. No network."""
 
+import re
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from seeahead import fetch as fetching
 from seeahead.fetch import is_public
 from tests.web import answer_with, refusal
 
@@ -102,9 +105,25 @@ def test_a_host_is_looked_up_in_the_letters_of_the_name_system(typed, asked, mon
     assert names == [asked]
 
 
-def test_a_long_host_makes_a_short_message(monkeypatch):
+@pytest.mark.parametrize("letter", ["x", "ü", "㋿"])
+def test_a_long_host_is_refused_before_it_is_folded(letter, monkeypatch):
+    """The letters of the name system take time with the square of a host's length."""
     monkeypatch.setattr(socket, "getaddrinfo", answer_with(["10.0.0.1"]))
-    assert len(refusal("http://" + "x" * 60_000 + "/a.png")) < 250
+    assert "not on the public internet" in refusal(f"http://{'x' * 253}/a.png")
+    folded = []
+    fold = fetching._ascii_host
+    monkeypatch.setattr(fetching, "_ascii_host", lambda host: folded.append(len(host)) or fold(host))
+    for num in (254, 8000):
+        told = f"the web address has a host of {num:,} letters; allowed: up to 253; download the image, give its path"
+        assert refusal(f"http://{letter * num}/a.png") == told
+    assert max(folded) == 254
+
+
+@pytest.mark.parametrize("place", ["{}.example/a.png", "host.example/{}", "host.example/a.png?{}", "[{}"])
+def test_a_long_address_is_refused_before_it_is_read(place, monkeypatch):
+    monkeypatch.setattr(fetching, "urlsplit", lambda url: pytest.fail("it was read"))
+    message = refusal("https://" + place.format("ü" * 1_000_000))
+    assert re.fullmatch("the web address has 1,000,0.. letters; allowed: up to 8,192; download the .*", message)
 
 
 def test_a_name_system_that_never_answers_is_left_in_time(monkeypatch):
@@ -117,3 +136,26 @@ def test_a_name_system_that_never_answers_is_left_in_time(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     assert "no answer within 0.2 seconds" in refusal("http://slow.example/a.png", timeout_seconds=0.2)
     released.set()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "near"),
+    [
+        ("203.0.114.7", "203.0.114.7", True),
+        ("203.0.114.7", "203.0.114.8", False),
+        ("2a00:1450:4001:a::7", "2a00:1450:4001:a::7", True),
+        ("2a00:1450:4001:a::7", "2a00:1450:4001:a:ffff::8", True),
+        ("2a00:1450:4001:a::7%eth0", "2a00:1450:4001:a::8%eth0", True),
+        ("2a00:1450:4001:a::7", "2a00:1450:4001:b::7", False),
+        ("::ffff:203.0.114.7", "::ffff:203.0.114.7", True),
+        ("::ffff:203.0.114.7", "::ffff:8.8.8.8", False),
+    ],
+)
+def test_what_is_this_machine_or_next_to_it(ours, theirs, near):
+    opened = SimpleNamespace(getsockname=lambda: (ours, 1), getpeername=lambda: (theirs, 443))
+    assert fetching._is_near(opened) is near
+
+
+def test_a_connection_that_has_ended_is_not_near():
+    with socket.socket() as opened:
+        assert fetching._is_near(opened) is False

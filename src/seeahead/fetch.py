@@ -26,11 +26,13 @@ from seeahead.errors import ImageError, escaped, shown
 
 MAX_REDIRECTS = 3
 MAX_ADDRESSES = 4  # of one name are tried
+MAX_LETTERS = 8192  # of an address; servers and browsers take no longer ones
 TIMEOUT_SECONDS = 15.0
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _HEADERS = {"Accept": "image/*", "Connection": "close", "User-Agent": f"seeahead/{__version__} (image fetcher)"}
 _INSTEAD = "download the image, give its path"
+_MAX_HOST_LETTERS = 253  # by the rules of the name system
 
 # Written out, since `ipaddress` knows them only in part and each version of Python another part.
 _NOT_PUBLIC = [
@@ -96,13 +98,19 @@ def is_public(address: str) -> bool:
 def _parse(url: str, before: _Place | None = None) -> _Place:
     """The place of an address as typed, or of the redirect that `before` answered with."""
     what = "the web address" if before is None else f"the address that {before} redirects to"
+    url = url.strip()
+    # Before anything is made of it: what follows takes time with its length, or its square, or keeps a copy.
+    if len(url) > MAX_LETTERS:
+        raise ImageError(f"{what} has {len(url):,} letters; allowed: up to {MAX_LETTERS:,}; {_INSTEAD}")
     try:
-        target = urlsplit(url.strip() if before is None else urljoin(before.url, url.strip()))
-        port = target.port
-        host = _ascii_host(target.hostname or "")
+        target = urlsplit(url if before is None else urljoin(before.url, url))
+        port, typed = target.port, target.hostname or ""
+        host = _ascii_host(typed[: _MAX_HOST_LETTERS + 1])
         path = _encoded(target)
     except ValueError:
         raise ImageError(f"{what} is malformed; write https://host/path") from None
+    if len(typed) > _MAX_HOST_LETTERS:
+        raise ImageError(f"{what} has a host of {len(typed):,} letters; allowed: up to {_MAX_HOST_LETTERS}; {_INSTEAD}")
     if target.username is not None or target.password is not None:
         raise ImageError(f"{what} carries a user name; {_INSTEAD}")
     if target.scheme not in ("http", "https") or not host or port == 0:
@@ -200,9 +208,24 @@ def _opened(place: _Place, addresses: Sequence[str], deadline: float) -> socket.
     else:
         _remaining(deadline)
         raise ImageError(f"{place} cannot be reached: {reason}; {_INSTEAD}")
+    if _is_near(opened):
+        opened.close()
+        raise ImageError(f"the host {place} is not on the public internet; {_INSTEAD}")
     opened.settimeout(_remaining(deadline))
     # The greeting as a whole is within this time, however slowly it drips.
     return ssl.create_default_context().wrap_socket(opened, server_hostname=place.host) if place.is_secure else opened
+
+
+def _is_near(opened: socket.socket) -> bool:
+    """Whether the other end is this machine, or next to it in its network, under an address that is a public one."""
+    try:
+        names = (opened.getsockname()[0], opened.getpeername()[0])
+    except OSError:  # ended already
+        return False
+    ours, theirs = (ipaddress.ip_address(name.partition("%")[0]) for name in names)
+    if isinstance(ours, ipaddress.IPv6Address) and ours.ipv4_mapped is None:
+        return int(ours) >> 64 == int(theirs) >> 64
+    return ours == theirs
 
 
 def _end(opened: socket.socket) -> None:

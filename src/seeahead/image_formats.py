@@ -5,6 +5,8 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
+from typing import Literal
 
 from seeahead.errors import ImageError
 
@@ -72,23 +74,135 @@ def has_negative_width(data: bytes) -> bool:
     return format_of(data) == "BMP" and data[14:18] > b"\x0c\0\0\0" and struct.unpack("<i", data[18:22])[0] < 0
 
 
-def check_scans(data: bytes, name: str) -> None:
-    """Raises ImageError for a JPEG with very many scans: a few bytes each go over all pixels once more."""
-    num_scans, place = 0, 2 if format_of(data) == "JPEG" else len(data)
+def check_structure(data: bytes, name: str) -> None:
+    """Raises ImageError for a file that Pillow would take minutes, or all memory, to open or to decode."""
+    for check in (_check_jpeg, _check_ppm, _check_bmp, check_tables):
+        check(data, name)
+
+
+def _check_jpeg(data: bytes, name: str) -> None:
+    """Very many scans: a few bytes each go over all pixels once more. Very many parts of Exif: each makes a copy of
+    those before. And much between segments, which Pillow reads byte by byte."""
+    if format_of(data) != "JPEG":
+        return
+    if _has_more(_EXIF, data, _MOST_EXIF):
+        raise ImageError(f"{name} is a JPEG of too many parts, at most {_MOST_EXIF} of Exif are read; save it again")
+    num_scans, num_between, place = 0, 0, 2
     for _ in range(_MOST_SEGMENTS):
         found = _MARKER.search(data, place)
-        if found is None or found[0] == b"\xff\xd9" or found.end() + 2 > len(data):
-            return
-        num_scans += found[0] == b"\xff\xda"
-        if num_scans > _MOST_SCANS:
+        start, end = found.span() if found else (len(data), len(data))
+        kind = data[start:end]
+        num_between += 0 if num_scans else start - place
+        num_scans += kind == b"\xff\xda"
+        if num_scans > _MOST_SCANS or num_between > _MOST_BETWEEN:
             break
-        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+        if kind == b"\xff\xd9" and num_scans == 0:  # Pillow reads on
+            place = end
+        elif kind == b"\xff\xd9" or end + 2 > len(data):
+            return
+        else:
+            place = end + max(2, int.from_bytes(data[end : end + 2]))
     raise ImageError(f"{name} is a JPEG of too many parts, at most {_MOST_SCANS} scans are read; save it again")
 
 
-_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
-"""Of a JPEG: the beginning of a segment, which says its length next. In a scan's data it stands only at its end."""
+_MARKER = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xd9-\xef\xfe]")
+"""Of a JPEG: its end, or the beginning of a segment, which says its length next. In a scan's data it stands only at the
+scan's end."""
+_EXIF = re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL)
 _MOST_SCANS, _MOST_SEGMENTS = 100, 100_000  # cameras and editors write about ten, of segments some hundred
+_MOST_EXIF, _MOST_BETWEEN = 64, 256 * 1024  # one or two, and next to nothing
+
+
+def _has_more(pattern: re.Pattern[bytes], data: bytes, most: int) -> bool:
+    return next(islice(pattern.finditer(data), most, None), None) is not None
+
+
+def _check_ppm(data: bytes, name: str) -> None:
+    """A long head, which Pillow reads byte by byte, and very many comments: each is cut out of a copy of the rest."""
+    if not _PPM.match(data):
+        return
+    kind, head = data[1:2], _COMMENT.sub(b"", data[:_MOST_HEAD])
+    words = rb"(\S+\s+){3}" if kind in b"14" else rb"(\S+\s+){4}"
+    is_long = len(data) > _MOST_HEAD and not re.match(words, head)
+    if is_long or (kind in b"123" and _has_more(_COMMENT, data, _MOST_COMMENTS)):
+        raise ImageError(
+            f"{name} is a PPM of too long a head or too many comments, at most {_MOST_HEAD:,} bytes and "
+            f"{_MOST_COMMENTS:,} comments are read; save it as PNG"
+        )
+
+
+_PPM = re.compile(rb"P[0-6fy]")
+_COMMENT = re.compile(rb"#[^\r\n]*[\r\n]?")
+_MOST_HEAD, _MOST_COMMENTS = 64 * 1024, 1000  # programs write some twenty bytes, and one
+
+
+def _check_bmp(data: bytes, name: str) -> None:
+    """Many pixels as run lengths: Pillow decodes them in Python, and older ones make up to 255 rows more than there
+    are."""
+    if format_of(data) != "BMP" or len(data) < 34 or data[14] < 40:  # the oldest head knows no run lengths
+        return
+    width, height, _, packing = struct.unpack_from("<iiII", data, 18)
+    if packing in (1, 2) and (abs(width * height) > _MOST_IN_RUNS or abs(width) > _WIDEST_IN_RUNS):
+        raise ImageError(
+            f"{name} is a BMP in run lengths of {width}x{height} pixels, at most {_MOST_IN_RUNS:,} are read, and "
+            f"{_WIDEST_IN_RUNS:,} in a row; save it as PNG"
+        )
+
+
+_MOST_IN_RUNS, _WIDEST_IN_RUNS = 1 << 22, 1 << 16
+
+
+def check_tables(data: bytes, name: str) -> None:
+    """Raises ImageError for the tables of a TIFF, or of Exif, with very many values: each becomes an object of Python.
+    And for tiles of many more pixels than the image: they are decoded whole."""
+    if not _TIFF.match(data):
+        return
+    # Pillow takes the last kind for an older one, libtiff takes it for what it is.
+    for is_big in {b"+\0": (True,), b"\0+": (False, True)}.get(data[2:4], (False,)):
+        num_values, num_bytes, sizes = 0, 0, dict.fromkeys((*_IMAGE_SIZE, *_TILE_SIZE), 0)
+        for tag, kind, num, first in _entries(data, name, is_big=is_big):
+            num_values += 0 if kind in _KEPT_AS_BYTES else num
+            num_bytes += num * _UNITS[kind]
+            if num_values > _MOST_VALUES or num_bytes > MAX_BYTES:
+                raise ImageError(f"{name} has tables of more than {_MOST_VALUES:,} values, the limit; {_PLAINER}")
+            if tag in sizes:
+                sizes[tag] = max(sizes[tag], first)
+        pixels, tile = (sizes[width] * sizes[height] for width, height in (_IMAGE_SIZE, _TILE_SIZE))
+        if tile > (most := max(_MOST_IN_TILE, 2 * min(pixels, MAX_PIXELS))):
+            raise ImageError(f"{name} is a TIFF with tiles of {tile:,} pixels, the limit is {most:,}; save it as PNG")
+
+
+def _entries(data: bytes, name: str, *, is_big: bool) -> Iterator[tuple[int, int, int, int]]:
+    """(tag, kind, number of values, the first as a whole number) of every entry whose values are in the file: of its
+    first image, which alone is read, and of the tables inside."""
+    order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
+    wide, layout = (8, "HHQ8s") if is_big else (4, "HHL4s")
+    entry, left = struct.Struct((">" if order == "big" else "<") + layout), _MOST_ENTRIES
+    places = [int.from_bytes(data[wide : 2 * wide], order)]
+    for place in places:
+        start = place + (8 if is_big else 2)
+        num_entries = min(int.from_bytes(data[place:start], order), max(len(data) - start, 0) // entry.size)
+        left -= num_entries
+        if left < 0:
+            raise ImageError(f"{name} has tables of more than {_MOST_ENTRIES:,} entries, the limit; {_PLAINER}")
+        for tag, kind, num, field in entry.iter_unpack(data[start : start + num_entries * entry.size]):
+            unit = _UNITS.get(kind, 0)
+            end = (at := int.from_bytes(field, order)) + num * unit
+            is_inside = num * unit <= wide
+            if unit and num and (is_inside or end <= len(data)):
+                first = int.from_bytes(field[:unit] if is_inside else data[at : at + unit], order)
+                yield tag, kind, num, first
+                if tag in _INNER_TABLES:
+                    places.append(first)
+
+
+_PLAINER = "save it without its metadata, or as PNG"
+_TIFF = re.compile(rb"II(\*\0|\+\0|\0\*)|MM(\0\*|\0\+|\*\0)")
+_UNITS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of a value, by its kind."""
+_KEPT_AS_BYTES = (1, 2, 7)
+_IMAGE_SIZE, _TILE_SIZE, _INNER_TABLES = (256, 257), (322, 323), (34665, 34853, 40965)  # tags
+_MOST_VALUES, _MOST_ENTRIES, _MOST_IN_TILE = 200_000, 65_535, 1 << 22
 
 
 def without_large_texts(data: bytes, name: str) -> bytes:

@@ -54,6 +54,38 @@ def test_code_that_a_folder_brings_is_not_run(folder, tmp_path):
     assert not canary.exists()
 
 
+OWN_PARTS = [
+    ("llama", "tokenizer_config.json", {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}),
+    (
+        "llava",
+        "processor_config.json",
+        {"image_processor": {"image_processor_type": "Own", "auto_map": {"AutoImageProcessor": "own.Own"}}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("model_type", "file", "changes"), OWN_PARTS, ids=[part[1] for part in OWN_PARTS])
+def test_nobody_is_asked_whether_code_of_a_folder_may_run(tmp_path, monkeypatch, model_type, file, changes):
+    for part in (tiny_model(model_type), processor_or_skip(model_type)):
+        part.save_pretrained(tmp_path)
+    (tmp_path / file).write_text(json.dumps(json.loads((tmp_path / file).read_text()) | changes))
+    (tmp_path / "own.py").write_text("raise SystemExit\n")
+    monkeypatch.setattr("builtins.input", lambda *said: pytest.fail("somebody was asked"))
+    with pytest.raises(ModelError, match=r"cannot be loaded: The repository .* contains custom code"):
+        seeahead.load(tmp_path, device="cpu")
+
+
+def test_a_type_that_a_hub_id_brings_is_refused_before_anything_is_built(monkeypatch):
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
+    monkeypatch.setattr(transformers.PretrainedConfig, "get_config_dict", lambda *given, **more: (config, {}))
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda *given, **more: pytest.fail("it was built"))
+    with pytest.raises(ModelError, match="'own' is not known to transformers"):
+        seeahead.load("owner/name")
+    config["model_type"] = "mamba"
+    with pytest.raises(ModelError, match="'mamba' has recurrent layers"):
+        seeahead.load("owner/name@main")
+
+
 def test_a_pickle_in_a_folder_is_not_opened(folder, tmp_path):
     canary = tmp_path / "canary"
     (folder / "model.safetensors").unlink()
@@ -133,3 +165,28 @@ def test_sizes_of_models_that_there_are_pass(tmp_path):
     check_sizes(tmp_path, {**big, "head_dims": [128, 128], "hidden_act": "silu", "num_layers": None})
     with pytest.raises(ModelError, match="has depths 2000; allowed: up to 1,024"):
         check_sizes(tmp_path, {"parts": {"depths": [2, 2000]}})
+
+
+IMAGE_SIZES = [
+    ("llava", "size", {"shortest_edge": 100_001}, "has shortest_edge 100001; allowed: up to 100,000; get the"),
+    ("llava", "size", {"height": 16, "width": 1e12}, "has width 1000000000000.0; allowed: up to 100,000"),
+    ("llava", "crop_size", {"height": 10**9, "width": 16}, "has height 1000000000; allowed: up to 100,000"),
+    ("qwen2_vl", "size", {"shortest_edge": 10**12, "longest_edge": 10**12}, "has longest_edge 1000000000000; allowed"),
+    ("qwen2_vl", "size", {"shortest_edge": 3136, "longest_edge": 12_845_056}, None),
+]
+
+
+@pytest.mark.parametrize(("model_type", "name", "value", "said"), IMAGE_SIZES)
+def test_a_processor_of_sizes_that_no_model_reads_is_refused(tmp_path, model_type, name, value, said):
+    for part in (tiny_model(model_type), processor_or_skip(model_type)):
+        part.save_pretrained(tmp_path)
+    path = tmp_path / "processor_config.json"
+    config = json.loads(path.read_text())
+    config["image_processor"][name] = value
+    path.write_text(json.dumps(config))
+    if said is None:
+        assert is_loaded(tmp_path)
+        return
+    with pytest.raises(ModelError) as caught:
+        seeahead.load(tmp_path, device="cpu")
+    assert said in str(caught.value)

@@ -58,6 +58,16 @@ def test_a_template_that_writes_no_question_is_refused(model_type, template):
         read(family_with(model_type, chat_template=template), chat())
 
 
+@pytest.mark.parametrize("question", ["", "{{ messages[0]['content'] }}"])
+@pytest.mark.parametrize("model_type", ["llama", "llava"])
+def test_a_template_that_wants_more_memory_than_there_is_is_refused(model_type, question):
+    """Also one that does so only for long chats, which its first trial does not show."""
+    whole = "{{ 'a' * 1000000000000000000 }}"
+    for template in (question + whole, "{% if messages | length > 2 %}" + whole + "{% endif %}" + STRINGS["joined"]):
+        with pytest.raises(InputError, match="the model's processor refuses this prompt: MemoryError"):
+            read(family_with(model_type, chat_template=template), chat())
+
+
 def test_a_template_in_capitals_gets_its_form():
     family = family_with("qwen2_vl", chat_template=LOOP.replace("CONTENT", "{{ m['content'].upper() }}"))
     assert read(family, chat()) == "<u>ONE?<u>TWO<u>THREE?"

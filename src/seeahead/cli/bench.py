@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         streams.print_json(result.record.to_json())
     else:
-        terminal.console().print(short(result.summary), soft_wrap=True)
+        terminal.console().print(streams.printable(short(result.summary)), soft_wrap=True)
     for name in (RECORD, PAGE):
         streams.say(f"written: {args.output / name}")
     return 0
@@ -152,7 +152,7 @@ def _growth(args: argparse.Namespace) -> int:
     if args.json:
         streams.print_json(found)
     else:
-        terminal.console().print(growth_page.tables(found), soft_wrap=True)
+        terminal.console().print(streams.printable(growth_page.tables(found)), soft_wrap=True)
     for path in paths:
         streams.say(f"written: {path}")
     return 0

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -111,8 +112,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object, refused where a key stands twice: one of the two values would be lost without a word."""
     made = dict(pairs)
     if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, num in Counter(key for key, _ in pairs).items() if num > 1)
         raise InputError(f"the key {shown(twice)} stands twice; keep one of them")
     return made
 

@@ -56,8 +56,13 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
         raise ModelError(f"{shown(str(source))} is neither a folder nor a hub id (owner/name); check the path")
     check_model_type(source)
     _check_inside(source)
-    check_sizes(source, _call(source, transformers.PretrainedConfig.get_config_dict, place, revision=revision)[0])
-    config = _call(source, transformers.AutoConfig.from_pretrained, place, revision=revision)
+    # False: unasked, transformers asks on the terminal whether code of the checkpoint's is to be run.
+    given: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    values, _ = _call(source, transformers.PretrainedConfig.get_config_dict, place, revision=revision)
+    if "model_type" in values:
+        check_loadable(escaped(str(values["model_type"])))
+    check_sizes(source, values)
+    config = _call(source, transformers.AutoConfig.from_pretrained, place, **given)
     check_loadable(config.model_type)
     # A checkpoint may ask for flash attention, which takes no tree mask. Unasked, transformers takes sdpa, or eager for
     # a model that has no other; but up to 5.17 it takes sdpa for Gemma2 too, which forgets to cap the scores.
@@ -70,7 +75,7 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
             source,
             auto.from_pretrained,
             place,
-            revision=revision,
+            **given,
             config=config,
             dtype=pick_dtype(dtype),
             output_loading_info=True,
@@ -78,7 +83,8 @@ def load_model(source: str | Path, dtype: str | torch.dtype, device: str) -> tup
         )
         _check_complete(source, model, report)
         reader = processor_class(config.model_type) if sees else transformers.AutoTokenizer
-        processor = _call(source, reader.from_pretrained, place, revision=revision)
+        processor = _call(source, reader.from_pretrained, place, **given)
+    _check_image_sizes(source, processor)
     chosen = pick_device(device)
     if dtype == "auto" and chosen.type == "cpu" and _is_faster_in_32_bits(model):
         model = model.float()
@@ -187,6 +193,26 @@ def check_sizes(source: str | Path, values: Mapping[str, Any]) -> None:
                 f"the config of {shown(str(source))} has {sizes}, for which its {num_bits // 8:,} bytes of weights are "
                 "too few; get the model again"
             )
+
+
+_MOST_EDGE, _MOST_PIXELS = 100_000, 1 << 28
+
+
+def _check_image_sizes(source: str | Path, processor: Any) -> None:
+    """Raises ModelError for a processor that makes images of sizes that no model reads, until no memory is left."""
+    reader: Any = getattr(processor, "image_processor", None)
+    values = reader.to_dict() if hasattr(reader, "to_dict") else {}
+    for table in _tables(values):
+        for name, value in table.items():
+            # One that merges patches counts an image's pixels under the names of its edges.
+            is_in_pixels = name.endswith("pixels") or (name.endswith("edge") and "merge_size" in values)
+            most = _MOST_PIXELS if is_in_pixels else _MOST_EDGE
+            is_size = name.endswith(("height", "width", "size", "edge", "pixels")) and isinstance(value, int | float)
+            if is_size and not value <= most:
+                raise ModelError(
+                    f"the processor of {shown(str(source))} has {name} {shown_value(value)}; allowed: up to {most:,}; "
+                    "get the model again"
+                )
 
 
 def _tables(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

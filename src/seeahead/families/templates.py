@@ -21,7 +21,7 @@ Render = Callable[[list[dict[str, Any]]], str]
 _PROBE = "quince"
 _ERRORS = (
     *(ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RuntimeError, TemplateError),
-    *(ImportError, OSError, AssertionError),
+    *(ImportError, OSError, AssertionError, MemoryError),
 )
 """What templates and processors raise for prompts and settings that they are not made for."""
 

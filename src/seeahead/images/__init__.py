@@ -10,7 +10,7 @@ import hashlib
 import io
 import struct
 import zlib
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -26,7 +26,8 @@ from seeahead.image_formats import (
     MAX_BYTES,
     MAX_PIXELS,
     SUFFIXES,
-    check_scans,
+    check_structure,
+    check_tables,
     format_of,
     has_negative_width,
     why_unreadable,
@@ -119,10 +120,10 @@ class OpenedImage:
 
 def _opened(data: bytes, name: str) -> Image.Image:
     """The image by its header; nothing is decoded yet."""
-    check_scans(data, name)
+    check_structure(data, name)
     data = without_large_texts(data, name)
     if "HEIF" in FORMATS and format_of(data) == "HEIF":
-        import_module("pillow_heif").register_heif_opener(thumbnails=False)
+        _register_heif()
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except _BOMB_ERRORS:
@@ -131,6 +132,13 @@ def _opened(data: bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} has more than {MAX_PIXELS:,} pixels, the limit; make it smaller first") from None
     except _DECODER_ERRORS:
         raise ImageError(f"{name} {why_unreadable(data, FORMATS)}") from None
+
+
+def _register_heif() -> None:
+    """Of a HEIC the image alone is opened, as far as the installed release can leave out what is beside it."""
+    package = import_module("pillow_heif")
+    beside = ("thumbnails", "depth_images", "aux_images")
+    package.register_heif_opener(**{name: False for name in beside if hasattr(package.options, name.upper())})
 
 
 def _from_array(values: np.ndarray[Any, Any]) -> Image.Image:
@@ -160,10 +168,21 @@ def _to_rgb(image: Image.Image, name: str, damaged: str = _DAMAGED, *, is_own: b
         image.load()
     except (*_DECODER_ERRORS, *_BOMB_ERRORS):
         raise ImageError(f"{name} {damaged}") from None
+    _check_exif(image, name)
     try:
         return _composite(_upright(image, is_own))
     except (*_DECODER_ERRORS, *_BOMB_ERRORS):
         raise ImageError(f"{name} has pixels of kind {image.mode}, which cannot become RGB; convert it") from None
+
+
+def _check_exif(image: Image.Image, name: str) -> None:
+    """Raises ImageError for tables that turning the image would make objects of without end."""
+    exif = image.info.get("exif")
+    if exif is None and isinstance(written := image.info.get("Raw profile type exif"), str):
+        with suppress(ValueError):  # of what is damaged Pillow reads nothing either
+            exif = bytes.fromhex("".join(written.split("\n")[3:]))
+    if isinstance(exif, bytes):
+        check_tables(exif.lstrip(b"Exif\0"), name)
 
 
 def _upright(image: Image.Image, is_own: bool) -> Image.Image:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from seeahead.errors import ImageError, InputError, shown
-from seeahead.fetch import fetch
+from seeahead.fetch import MAX_LETTERS, fetch
 
 ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray[Any, Any] | IO[bytes]
 """What an image may be given as: a path, a `data:` or web address, the bytes of a file or an open binary file, a PIL
@@ -35,6 +35,7 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):")
 _IS_BASE64 = re.compile(r"; *base64 *\Z", re.IGNORECASE)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _PIECE = 1 << 14
+_MOST_ESCAPES = 1_000_000  # each takes a step of Python; in base64 few letters need one
 
 
 def as_sources(images: ImageSources) -> list[ImageSource]:
@@ -107,6 +108,10 @@ def _is_stream(source: object) -> TypeGuard[IO[bytes]]:
 
 
 def _of_file(name: str, most: int) -> bytes:
+    if len(name) > MAX_LETTERS:  # a list would be made of its parts
+        raise ImageError(
+            f"{shown(name)} has {len(name):,} letters, a path at most {MAX_LETTERS:,}; give the path of an image"
+        )
     try:
         path = Path(name)
         mode = path.stat().st_mode
@@ -145,14 +150,20 @@ def _of_data_url(url: str, max_bytes: int) -> bytes:
     """As browsers do: white space does not matter, padding may be missing, a fragment is no data.
 
     The alphabet of URLs is read too."""
-    head, comma, body = url.partition("#")[0].partition(",")
-    if not comma:
+    end = len(url) if (end := url.find("#")) < 0 else end
+    comma = url.find(",", 0, end)
+    if comma < 0:
         raise ImageError("the data: URL has no comma; write data:image/png;base64,…")
-    if len(body) > 3 * max_bytes:  # %XX is the widest spelling of a byte
+    if end - comma - 1 > 3 * max_bytes:  # %XX is the widest spelling of a byte
         raise ImageError(f"the data: URL is longer than {max_bytes:,} bytes, the limit; make the image smaller first")
+    if url.count("%", comma, end) > _MOST_ESCAPES:
+        raise ImageError(f"the data: URL has more than {_MOST_ESCAPES:,} letters as %XX; write data:image/png;base64,…")
+    is_base64 = _IS_BASE64.search(url, 0, comma)
+    if is_base64 and not url.isascii():  # a text with such letters takes up to four times its length, and so its copies
+        raise ImageError("the data: URL is not valid base64, which is ASCII alone; write data:image/png;base64,…")
     try:
-        data = _unquoted(body)
-        if _IS_BASE64.search(head):
+        data = _unquoted(url, comma + 1, end)
+        if is_base64:
             digits = data.translate(_URL_SAFE, string.whitespace.encode()).rstrip(b"=")
             data = base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, UnicodeError):
@@ -160,13 +171,13 @@ def _of_data_url(url: str, max_bytes: int) -> bytes:
     return data
 
 
-def _unquoted(text: str) -> bytes:
-    """In pieces, since for each a list is made of all its parts."""
-    made, start = bytearray(), 0
-    while start < len(text):
-        end = start + _PIECE
-        if end < len(text) and (cut := text.rfind("%", end - 2, end)) > start:
-            end = cut  # two digits belong to it
-        made += unquote_to_bytes(text[start:end])
-        start = end
+def _unquoted(text: str, start: int, end: int) -> bytes:
+    """Of a part of the text, in pieces, since for each a list is made of all its parts."""
+    made = bytearray()
+    while start < end:
+        stop = min(start + _PIECE, end)
+        if stop < end and (cut := text.rfind("%", stop - 2, stop)) > start:
+            stop = cut  # two digits belong to it
+        made += unquote_to_bytes(text[start:stop])
+        start = stop
     return bytes(made)
