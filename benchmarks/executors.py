@@ -22,6 +22,7 @@ import numpy as np
 from seeahead.bench.peers import outside, set_up
 from seeahead.bench.peers.table import OTHERS
 from seeahead.bench.peers.worker import LOADING_SECONDS, Worker
+from seeahead.bench.statistics import Array, interval, ratio, resample
 from seeahead.provenance import provenance, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -171,8 +172,8 @@ def figures(rows: Sequence[Mapping[str, Any]], name: str, base: str, plain_name:
     told["tokens_per_pass"] = sum(row["tokens"] - 1 for row in own) / steps if steps else 0.0
     for what, less in (("decoding", 1), ("seconds", 0)):
         told[f"{what}_rate"] = _rate(own, what, less)
-        ratio, low, high = _ratio(own, rival, what, less)
-        told |= {f"{what}_ratio": ratio, f"{what}_low": low, f"{what}_high": high}
+        names = (f"{what}_ratio", f"{what}_low", f"{what}_high")
+        told |= dict(zip(names, _ratio(own, rival, what, less), strict=True))
     return told
 
 
@@ -185,20 +186,16 @@ def _ratio(
 ) -> tuple[float, float, float]:
     """Of rates, since peers say other answers, and its interval."""
     numbers = sorted({row["question"] for row in own})
+    weights = resample([what] * len(numbers))
 
-    def sums(rows: Sequence[Mapping[str, Any]]) -> Any:
+    def rates(rows: Sequence[Mapping[str, Any]]) -> Array:
         parts = [[row for row in rows if row["question"] == number] for number in numbers]
-        return np.array([(sum(row["tokens"] - less for row in part), sum(row[what] for row in part)) for part in parts])
+        sums = [(sum(row["tokens"] - less for row in part), sum(row[what] for row in part)) for part in parts]
+        return ratio(*(weights @ np.array(sums)).T)
 
-    ours, theirs = sums(own), sums(base)
-    draws = np.random.default_rng(0).integers(0, len(numbers), (2000, len(numbers)))
-
-    def ratio(chosen: Any) -> Any:
-        one, other = ours[chosen].sum(-2), theirs[chosen].sum(-2)
-        return (one[..., 0] / one[..., 1]) / (other[..., 0] / other[..., 1])
-
-    low, high = np.percentile(ratio(draws), [2.5, 97.5])
-    return float(ratio(np.arange(len(numbers)))), float(low), float(high)
+    found = interval(ratio(rates(own), rates(base)), len(numbers))
+    assert found is not None
+    return found.value, *(found.ends or (found.value, found.value))
 
 
 if __name__ == "__main__":

@@ -23,13 +23,8 @@ def overlap(one: Interval | None, other: Interval | None) -> bool:
     """Whether two figures agree within their intervals; one that only one run has agrees with nothing."""
     if one is None or other is None:
         return one is other
-    (low, high), (other_low, other_high) = _ends(one), _ends(other)
+    (low, high), (other_low, other_high) = (figure.ends or (figure.value, figure.value) for figure in (one, other))
     return low <= other_high and other_low <= high
-
-
-def _ends(figure: Interval) -> tuple[float, float]:
-    low, high = figure.low, figure.high
-    return figure.value if low is None else low, figure.value if high is None else high
 
 
 def _parts(first: Summary, again: Summary) -> Iterator[str]:

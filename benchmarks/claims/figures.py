@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from benchmarks.claims.word_classes import count_words
-from seeahead.bench.answers import Answers, Mask, answers_of, bootstrap_weights, num_drawn
+from seeahead import metrics
+from seeahead.bench.answers import Answers, Mask, answers_of, bootstrap_weights
+from seeahead.bench.figures import Sample
 from seeahead.bench.markdown import shown
 from seeahead.bench.record import PLAIN, Record, Run
 from seeahead.bench.statistics import Array, Interval, geometric_mean, ratio
 from seeahead.bench.words import number
-from seeahead.metrics import Totals
 
 Kind = Literal[
     "block_efficiency",
@@ -67,126 +68,119 @@ class StoredRun:
             self._answers[key] = answers_of(self.record, method, temperature)
         return self._answers[key]
 
+    def sample(self, method: str, temperature: float, chosen: Mask) -> Sample:
+        """The method's answers to `chosen` questions, and the plain answers to the same."""
+        own, plain = (self.answers(name, temperature) for name in (method, PLAIN))
+        return Sample(self.record, own, plain, self.weights, chosen)
 
-@dataclass(frozen=True)
-class Sample:
-    """One method's answers to `chosen` questions, and the plain answers to the same."""
 
-    run: StoredRun
-    method: str
-    temperature: float
-    chosen: Mask
-    ties_up_to: float = 0.0
-
-    @property
-    def num_drawn(self) -> int:
-        return num_drawn(self.run.record, self.chosen)
-
-    @property
-    def own(self) -> Totals:
-        return self._sums(self.method)
-
-    @property
-    def plain(self) -> Totals:
-        return self._sums(PLAIN)
-
-    def answers(self, method: str) -> list[Run]:
-        return [run for run in self.run.answers(method, self.temperature).runs if self.chosen[run.asked]]
-
-    def by_scenario(self) -> dict[str, Sample]:
-        names = np.array([asked.scenario for asked in self.run.record.asked], dtype=object)
-        masks = {name: self.chosen & (names == name) for name in dict.fromkeys(names.tolist())}
-        return {name: replace(self, chosen=mask) for name, mask in masks.items() if mask.any()}
-
-    def size(self, name: str) -> float:
-        return self.run.record.num_parameters.get(name, math.nan)
-
-    def _sums(self, method: str) -> Totals:
-        return self.run.answers(method, self.temperature).totals(self.run.weights, self.chosen)
+def by_scenario(sample: Sample) -> dict[str, Sample]:
+    return {name: part for name, part in sample.groups["scenario"].items() if part.num_questions}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """How a figure is called, made and written."""
+    """How a figure is called, made and written. `of` a sample, and of the logit gap up to which an answer that leaves
+    the plain one at a tie is as good as identical."""
 
     name: str
-    draws: Callable[[Sample], Array]  # row 0 is the figure itself
+    of: Callable[[Sample, float], Any]
     digits: int = 2
     unit: str = ""
     scale: float = 1.0
     is_relative: bool = False  # says something only against another method
     is_count: bool = False  # counted and not estimated: it has no interval
-    told: Callable[[Sample], str] = lambda sample: ""  # goes on from the figure
+    told: Callable[[Sample, float], str] = lambda sample, ties: ""  # goes on from the figure
+
+    def draws(self, sample: Sample, ties: float = 0.0) -> Array:
+        """Of every bootstrap row; row 0 is the figure itself."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.of(sample, ties), dtype=np.float64)
 
     def cell(self, figure: Interval) -> str:
         return shown(number(figure, self.digits, self.unit, self.scale))
 
 
-def block_efficiency(sample: Sample) -> Array:
-    own = sample.own
-    return ratio(own.tokens, own.steps)
-
-
-def speed_up(sample: Sample) -> Array:
+def speed_up(sample: Sample, ties: float) -> Array:
     """Geometric mean over scenarios of the ratio of token rates."""
-    parts = [(part.own, part.plain) for part in sample.by_scenario().values()]
-    return geometric_mean([ratio(_token_rate(own), _token_rate(plain)) for own, plain in parts])
+    return geometric_mean([metrics.speed_up(*part.sums) for part in by_scenario(sample).values()])
 
 
-def memory_bound_speed_up(sample: Sample) -> Array:
+def memory_bound_speed_up(sample: Sample, ties: float) -> Any:
     """With γ the mean drafted depth, and c the drafter's parameters over the target's."""
-    own, cost = sample.own, sample.size(sample.method) / sample.size("target")
-    return ratio(block_efficiency(sample), 1 + ratio(own.levels, own.steps) * cost)
+    own, cost = sample.sums[0], _size(sample, sample.method) / _size(sample, "target")
+    return metrics.memory_bound_speed_up(own.block_efficiency, own.depth, cost)
 
 
-def identical(sample: Sample) -> Array:
+def _size(sample: Sample, name: str) -> float:
+    return sample.record.num_parameters.get(name, math.nan)
+
+
+def identical(sample: Sample, ties: float) -> list[float]:
     """Share of answers that are the plain ones, or leave them where two tokens tied."""
     plain = _plain_tokens(sample)
-    gaps = {(gap.asked, gap.method, gap.repeat): gap.logit_gap for gap in sample.run.record.gaps}
+    gaps = {(gap.asked, gap.method, gap.repeat): gap.logit_gap for gap in sample.record.gaps}
 
     def sameness(run: Run) -> float:
         if plain.get((run.asked, run.repeat)) == run.token_ids:
             return 1.0
         gap = gaps.get((run.asked, run.method, run.repeat), math.nan)
-        if gap is None or sample.ties_up_to == 0:
+        if gap is None or ties == 0:
             return 0.0
         # Not stored: it may have been a tie.
-        return math.nan if math.isnan(gap) else float(abs(gap) <= sample.ties_up_to)
+        return math.nan if math.isnan(gap) else float(abs(gap) <= ties)
 
-    return np.array([fmean(map(sameness, sample.answers(sample.method)))])
+    return [fmean(map(sameness, _runs(sample, sample.own)))]
 
 
-def token_identical(sample: Sample) -> str:
+def token_identical(sample: Sample, ties: float) -> str:
     """How many answers are the plain ones, where ties count as well."""
-    plain, runs = _plain_tokens(sample), sample.answers(sample.method)
+    plain, runs = _plain_tokens(sample), _runs(sample, sample.own)
     num = sum(plain.get((run.asked, run.repeat)) == run.token_ids for run in runs)
-    return f" ({num} of {len(runs)} token-identical)" if sample.ties_up_to else ""
+    return f" ({num} of {len(runs)} token-identical)" if ties else ""
 
 
 def _plain_tokens(sample: Sample) -> dict[tuple[int, int], tuple[int, ...]]:
-    return {(run.asked, run.repeat): run.token_ids for run in sample.answers(PLAIN)}
+    return {(run.asked, run.repeat): run.token_ids for run in _runs(sample, sample.other)}
 
 
-def draft_seconds(sample: Sample) -> Array:
-    own = sample.own
-    return ratio(own.draft, own.levels)
+def _runs(sample: Sample, answers: Answers) -> list[Run]:
+    return [run for run in answers.runs if sample.chosen[run.asked]]
 
 
-def step_seconds(sample: Sample) -> Array:
-    own = sample.own
-    return ratio(own.seconds, own.steps)
+def block_efficiency(sample: Sample, ties: float) -> Any:
+    return sample.sums[0].block_efficiency
 
 
-def function_words(sample: Sample) -> Array:
+def draft_seconds(sample: Sample, ties: float) -> Any:
+    own = sample.sums[0]
+    return metrics.per(own.draft, own.levels)
+
+
+def step_seconds(sample: Sample, ties: float) -> Any:
+    own = sample.sums[0]
+    return metrics.per(own.seconds, own.steps)
+
+
+def function_words(sample: Sample, ties: float) -> Array:
     return _share_drafted(sample, "drafted_function", "num_function")
 
 
-def other_words(sample: Sample) -> Array:
+def other_words(sample: Sample, ties: float) -> Array:
     return _share_drafted(sample, "drafted_others", "num_others")
 
 
-def num_parameters(sample: Sample) -> Array:
-    return np.array([sample.size(sample.method)])
+def _share_drafted(sample: Sample, drafted: str, of: str) -> Array:
+    counts = np.zeros((len(sample.chosen), 2))
+    for run in _runs(sample, sample.own):
+        words = count_words(run.pieces)
+        counts[run.asked] += getattr(words, drafted), getattr(words, of)
+    sums = sample.weights @ counts
+    return ratio(sums[:, 0], sums[:, 1])
+
+
+def num_parameters(sample: Sample, ties: float) -> list[float]:
+    return [_size(sample, sample.method)]
 
 
 FIGURES: Mapping[Kind, Figure] = {
@@ -201,16 +195,3 @@ FIGURES: Mapping[Kind, Figure] = {
     "num_parameters": Figure("drafter parameters", num_parameters, 2, " M", 1e-6, is_relative=True, is_count=True),
 }
 """By the kind a rule names."""
-
-
-def _token_rate(sums: Totals) -> Array:
-    return ratio(sums.tokens, sums.seconds)
-
-
-def _share_drafted(sample: Sample, drafted: str, of: str) -> Array:
-    counts = np.zeros((len(sample.chosen), 2))
-    for run in sample.answers(sample.method):
-        words = count_words(run.pieces)
-        counts[run.asked] += getattr(words, drafted), getattr(words, of)
-    sums = sample.run.weights @ counts
-    return ratio(sums[:, 0], sums[:, 1])

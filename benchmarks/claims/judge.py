@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from benchmarks.claims.figures import FIGURES, Figure, Sample, StoredRun
+from benchmarks.claims.figures import FIGURES, Figure, StoredRun, by_scenario
 from benchmarks.claims.rules import Bound, Cannot, Group, Needs, Rule
 from seeahead.bench.answers import Mask
+from seeahead.bench.figures import Sample
 from seeahead.bench.markdown import shown
 from seeahead.bench.record import PLAIN
 from seeahead.bench.statistics import Array, Interval, interval, ratio
@@ -100,9 +101,9 @@ def _parts(rule: Bound, run: StoredRun, groups: Mapping[str, Group]) -> list[_Pa
     mine = _sample(rule, run, groups, rule.questions)
     theirs = _sample(rule, run, groups, rule.against_questions) if rule.against_questions else mine
     if rule.over == "together":
-        found = [_part(rule, "", mine, theirs)]
+        found = [_part(rule, run, "", mine, theirs)]
     else:
-        found = [_part(rule, scenario, part, part) for scenario, part in mine.by_scenario().items()]
+        found = [_part(rule, run, scenario, part, part) for scenario, part in by_scenario(mine).items()]
     parts = [part for part in found if part is not None]
     if not parts:
         raise NotMeasuredError(f"a stored run that gives the {FIGURES[rule.kind].name} of {_names(rule)}")
@@ -125,28 +126,30 @@ def _sample(rule: Bound, run: StoredRun, groups: Mapping[str, Group], questions:
             raise NotMeasuredError(f"a stored run with {_names(rule)} on {questions}")
     if any((mask != answered[0]).any() for mask in answered):
         raise NotMeasuredError(f"a stored run in which {_names(rule)} and plain decoding answered the same questions")
-    return Sample(run, rule.method, rule.temperature, answered[0], rule.ties_up_to)
+    return run.sample(rule.method, rule.temperature, answered[0])
 
 
-def _part(rule: Bound, scenario: str, mine: Sample, theirs: Sample) -> _Part | None:
-    figure = FIGURES[rule.kind]
-    own = values = figure.draws(mine)
+def _part(rule: Bound, run: StoredRun, scenario: str, mine: Sample, theirs: Sample) -> _Part | None:
+    figure, ties = FIGURES[rule.kind], rule.ties_up_to
+    own = values = figure.draws(mine, ties)
     other: float | None = None
     if rule.is_ratio:
         names = rule.against or (rule.method,)
-        others = _OF[rule.of](np.stack([figure.draws(replace(theirs, method=name)) for name in names]))
+        samples = [run.sample(name, rule.temperature, theirs.chosen) for name in names]
+        others = _OF[rule.of](np.stack([figure.draws(sample, ties) for sample in samples]))
         other, values = float(others[0]), ratio(own, others)
     found = interval(values, min(mine.num_drawn, theirs.num_drawn))
     if found is None:
         return None
-    return _Part(scenario, found, float(own[0]), other, _outcome(rule, figure, found), figure.told(mine))
+    return _Part(scenario, found, float(own[0]), other, _outcome(rule, figure, found), figure.told(mine, ties))
 
 
 def _outcome(rule: Bound, figure: Figure, found: Interval) -> Outcome:
     """By where the interval lies; a count is its own interval, and an estimate without one decides nothing."""
-    low, high = (found.value, found.value) if figure.is_count else (found.low, found.high)
-    if low is None or high is None:
+    ends = (found.value, found.value) if figure.is_count else found.ends
+    if ends is None:
         return Outcome.UNDECIDED
+    low, high = ends
     least = -math.inf if rule.at_least is None else rule.at_least - _ROUNDING
     most = math.inf if rule.at_most is None else rule.at_most + _ROUNDING
     above = -math.inf if rule.above is None else rule.above

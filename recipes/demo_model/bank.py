@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from PIL import Image, ImageFont
 
 from recipes.demo_model.categories import EMOJI_RUNS, STAMP_KINDS, clipart_kind
 from seeahead.errors import InputError
+from seeahead.provenance import write_text
 
 SIZE = 128
 HELD_OUT_PERCENT = 15
@@ -240,10 +242,17 @@ def build_bank(folders: dict[str, Path], words: set[str], cache: Path) -> Bank:
         kept.append(card)
         arrays.append(np.asarray(drawn))
     bank = drop_near_duplicates(Bank(tuple(kept), np.stack(arrays)))
-    np.save(cache / "bank.npy", bank.pixels)
-    rows = [asdict(card) for card in bank.cards]
-    (cache / "bank.json").write_text(json.dumps(rows, ensure_ascii=False, indent=0), "utf-8")
+    keep(bank, cache)
     return bank
+
+
+def keep(bank: Bank, cache: Path) -> None:
+    """In files that are whole once they are there."""
+    partial = cache / f".bank.{os.getpid()}.npy"
+    np.save(partial, bank.pixels)
+    partial.replace(cache / "bank.npy")
+    rows = [asdict(card) for card in bank.cards]
+    write_text(cache / "bank.json", json.dumps(rows, ensure_ascii=False, indent=0))
 
 
 def drop_near_duplicates(bank: Bank) -> Bank:

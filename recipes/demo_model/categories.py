@@ -137,11 +137,13 @@ def clipart_kind(folder: str) -> tuple[str, str, int]:
     return folder, "", 0
 
 
+def is_plural(noun: str) -> bool:
+    return noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
+
+
 def with_article(noun: str) -> str:
     """ "an owl", "grapes", "the letter A"; names that bring their own article or are plural stay as they are."""
     lowered = noun.lower()
-    if lowered.startswith(("a ", "an ", "the ", "some ")) or (
-        noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
-    ):
+    if lowered.startswith(("a ", "an ", "the ", "some ")) or is_plural(noun):
         return noun
     return ("an " if lowered[0] in "aeiou" and not lowered.startswith(("uni", "eur", "one")) else "a ") + noun

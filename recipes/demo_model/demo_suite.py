@@ -14,10 +14,11 @@ from pathlib import Path
 from PIL.Image import Image
 
 from recipes.demo_model import scenes
+from recipes.demo_model.dialogues import DETAIL
 from recipes.demo_model.scene_dialogues import scene_example, shape_pair_example
 from recipes.demo_model.stories import story
 from recipes.demo_model.texts import HELD_OUT_NOUNS, text_questions
-from seeahead.data.suite import BUNDLED, DESCRIBE, Turn, photographs
+from seeahead.data.suite import BUNDLED, Turn, photographs
 
 NUM_PROMPTS = 30
 """Questions per scenario; a conversation of two turns counts as two."""
@@ -31,7 +32,6 @@ CAPTIONS = (
     "Give a short caption.",
     "Say in one sentence what this is.",
 )
-DETAILS = (DESCRIBE, "Describe this image in detail.", "Please give a detailed description.")
 ABOUT_A_PHOTOGRAPH = (
     "What kind of thing is this?",
     "What color is it?",
@@ -97,12 +97,12 @@ def captions(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
 
 def _details(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:
     for photograph in photographs():
-        for question in rng.sample(DETAILS, 2):
+        for question in rng.sample(DETAIL, 2):
             yield Sketch(name, (photograph,), (Turn(question, LONGEST),))
     kinds = spread(("shapes", "chart", "sign", "receipt"), rng)
     for kind, _ in zip(kinds, range(NUM_PROMPTS - 2 * len(photographs()))):
         image, _ = made(kind, rng, ("detail",))
-        yield Sketch(name, (image,), (Turn(rng.choice(DETAILS), LONGEST),))
+        yield Sketch(name, (image,), (Turn(rng.choice(DETAIL), LONGEST),))
 
 
 def _questions(name: str, rng: random.Random, seed: int) -> Iterator[Sketch]:

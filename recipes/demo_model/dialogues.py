@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from recipes.demo_model.bank import Bank, Card
-from recipes.demo_model.categories import STAMP_KINDS, with_article
+from recipes.demo_model.categories import STAMP_KINDS, is_plural, with_article
 from recipes.demo_model.scenes import PALE, SIZE, Thing, backdrop
 
 KIND_WORDS = (*STAMP_KINDS.values(), "flag")
@@ -188,14 +188,11 @@ def detail_of(noun: str, kind: str, colour: str, placed: Placed) -> str:
     small = f"It is small and sits {placed.place} of the picture"
     size = "It fills most of the picture" if placed.scale == "large" else small
     what = f"{kind}, {with_article(noun)}," if noun not in KIND_WORDS else kind
+    verb = "are" if is_plural(noun) else "is"
     return (
         f"The picture shows {what} on a {placed.background} background. "
-        f"{subject} {verb_for(noun)} mostly {colour}. {size}. There is nothing else to see around it."
+        f"{subject} {verb} mostly {colour}. {size}. There is nothing else to see around it."
     )
-
-
-def verb_for(noun: str) -> str:
-    return "are" if noun.endswith("s") and not noun.endswith(("ss", "us", "is")) else "is"
 
 
 def kind_phrase(kind: str) -> str:

@@ -32,60 +32,12 @@ PALE: dict[str, tuple[int, int, int]] = {
 }
 SHAPES = ("circle", "square", "triangle", "rectangle", "star", "heart", "diamond")
 ROWS, COLUMNS = ("upper", "middle", "lower"), ("left", "center", "right")
-SIGN_WORDS = [
-    "STOP",
-    "EXIT",
-    "OPEN",
-    "SALE",
-    "MILK",
-    "TEA",
-    "PARK",
-    "TAXI",
-    "BUS",
-    "ZOO",
-    "HOTEL",
-    "BANK",
-    "FOOD",
-    "CAFE",
-    "BOOK",
-    "SHOP",
-    "SCHOOL",
-    "SLOW",
-    "HELP",
-    "FREE",
-    "PIZZA",
-    "FISH",
-    "WATER",
-    "DANGER",
-    "BEACH",
-    "HOME",
-    "PUSH",
-    "PULL",
-    "LEFT",
-    "RIGHT",
-    "EAST",
-    "WEST",
-    "NORTH",
-    "SOUTH",
-    "NEW",
-    "HOT",
-    "COLD",
-    "ICE",
-    "BREAD",
-    "CAKE",
-    "RICE",
-    "SOUP",
-    "EGGS",
-    "APPLES",
-    "JUICE",
-    "COFFEE",
-    "MUSIC",
-    "ART",
-    "FILM",
-    "CLUB",
-    "GYM",
-    "POOL",
-]
+_ON_SIGNS = """
+STOP EXIT OPEN SALE MILK TEA PARK TAXI BUS ZOO HOTEL BANK FOOD CAFE BOOK SHOP SCHOOL SLOW HELP FREE PIZZA FISH WATER
+DANGER BEACH HOME PUSH PULL LEFT RIGHT EAST WEST NORTH SOUTH NEW HOT COLD ICE BREAD CAKE RICE SOUP EGGS APPLES JUICE
+COFFEE MUSIC ART FILM CLUB GYM POOL
+"""
+SIGN_WORDS = _ON_SIGNS.split()
 GOODS = ("TEA", "MILK", "BREAD", "CAKE", "SOUP", "RICE", "EGGS", "FISH", "JUICE", "PIZZA", "COFFEE", "WATER")
 
 

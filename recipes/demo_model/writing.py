@@ -57,7 +57,10 @@ def write_all(
     if path.is_file():
         lines = path.read_text("utf-8").split("\n")[:-1]  # what was cut off is behind the last end of a line
         rows = [json.loads(line) for line in lines]
-        write_text(path, "".join(f"{line}\n" for line in lines))
+        last = rows[-1]["batch"] if rows else 0
+        if sum(row["batch"] == last for row in rows) < len(draw(last)):  # it was cut off between two lines
+            rows = [row for row in rows if row["batch"] != last]
+        write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
     number = 1 + max((row["batch"] for row in rows), default=-1)
     before = max((row["seconds"] for row in rows), default=0.0)
     started = time.monotonic()

@@ -1,15 +1,19 @@
 """`seeahead.bench.run` in Python, on a tiny LLaVA: everybody is asked the same, and nothing is written unasked."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from seeahead import bench
 from seeahead.bench import benchmark
 from seeahead.bench.harness import Watch
 from seeahead.bench.record import PLAIN
-from seeahead.bench.suites import Item, Suite
+from seeahead.bench.suites import Item, Suite, suite_of
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.data.suite import Turn
 from seeahead.errors import InputError
+from seeahead.testing import tiny_model, tiny_processor
 
 SUITE = Suite(
     "tiny",
@@ -109,12 +113,51 @@ def test_progress_goes_from_loading_to_the_last_answer(result, told):
         ({"temperatures": [0.7]}, "temperatures are 0.7; 0 must be among them"),
         ({"peers": ["sglang"]}, "no peer 'sglang'"),
         ({"suite": "chartq"}, "did you mean chartqa"),
+        ({"suite": "no/such.jsonl"}, r"no/such\.jsonl does not exist; give a folder with images"),
+        ({"folder": PICTURES}, "folder is .*; leave it out, or name their suite"),
+        ({"suite": PICTURES, "folder": PICTURES}, "folder is .*; leave it out, or name their suite"),
+        ({"max_new_tokens": 9}, "max_new_tokens is 9, but a suite says how long its answers are; leave it out"),
+        ({"suite": "demo", "max_new_tokens": 9}, "max_new_tokens is 9, but a suite says"),
+        ({"count": 0}, "count is 0; allowed is 1 or more"),
     ],
 )
 def test_wrong_input_is_refused_before_a_model_is_loaded(given, says, monkeypatch):
     monkeypatch.setattr("seeahead.api.load", None)
     with pytest.raises(InputError, match=says):
         bench.run("demo", ["lookup"], **{"suite": SUITE, **given})
+
+
+def test_so_many_of_each_scenario_are_asked_of_any_suite():
+    two = replace(SUITE, items=(*SUITE.items, replace(SUITE.items[2], id="d")))
+    found = suite_of(two, 1, 0, None, Path("nowhere"), None)
+    assert [item.scenario for item in found.items] == ["describe", "two", "text only"]
+    assert suite_of(two, None, 0, None, Path("nowhere"), None) == two
+
+
+@pytest.mark.parametrize(("given", "tokens"), [({}, 128), ({"max_new_tokens": 7}, 7)])
+def test_ones_own_questions_are_found_by_a_path_in_words(tmp_path, given, tokens):
+    (tmp_path / "asked.jsonl").write_text('{"turns": ["What?"]}')
+    for path in (tmp_path / "asked.jsonl", tmp_path):
+        found = suite_of(str(path), None, 0, None, tmp_path, given.get("max_new_tokens"))
+        assert [item.turns for item in found.items] == [(Turn("What?", tokens),)]
+
+
+def test_what_a_model_without_eyes_is_not_asked_is_named(tmp_path):
+    tiny_model("llama", max_position_embeddings=1024).save_pretrained(tmp_path)
+    tiny_processor("llama").save_pretrained(tmp_path)
+    told = {}
+
+    class Notes(Watch):
+        def leave_out(self, reasons):
+            told.update(reasons)
+
+    result = bench.run(str(tmp_path), [], SUITE, temperatures=[0.0], measures_costs=False, watch=Notes())
+    assert told == dict.fromkeys("ab", "the model reads text only")
+    assert result.record.settings["left_out"] == ["a", "b"]
+    assert result.summary.warnings[0] == "2 questions were left out, because the model reads text only: a, b."
+    seen = replace(SUITE, items=SUITE.items[:2])
+    with pytest.raises(InputError, match="every question of tiny shows images: the model reads text only"):
+        bench.run(str(tmp_path), [], seen, temperatures=[0.0], measures_costs=False)
 
 
 def test_the_package_names_its_doors_and_nothing_else():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_costs_are_ratios_within_a_round():
     ]
     known = growth_page.costs({PASSED: rows}, "a", 8)
     assert known[1].value == 1
-    assert (known[4].value, known[4].low, known[4].high) == (1.5, 1.5, 2.0)
+    assert (known[4].value, known[4].ends) == (1.5, (1.5, 2.0))
 
 
 def test_rates_count_every_request():
@@ -71,6 +72,15 @@ def test_the_page_of_the_documents_says_what_was_cut(found):
 def test_an_executor_that_is_named_must_run_here(tiny):
     with pytest.raises((InputError, ModelError), match="executor"):
         growth.measure(tiny, ["transformers", "no-such-one"], contexts=(8,), rounds=2)
+
+
+@pytest.mark.parametrize("holds", [16, 32])
+def test_a_model_too_short_for_the_largest_pass_is_refused(tiny, monkeypatch, holds):
+    limits = SimpleNamespace(max_length=holds)
+    engine = SimpleNamespace(target=SimpleNamespace(executor=SimpleNamespace(limits=limits)))
+    monkeypatch.setattr(growth, "_loaded", lambda *given: {"a": engine})
+    with pytest.raises(InputError, match=f"the model's context is {holds} tokens, the largest pass has 32; give a"):
+        growth.measure(tiny)
 
 
 @pytest.mark.parametrize(("given", "says"), [({"rounds": 1}, "rounds is 1; allowed is 2 or more")])

@@ -120,6 +120,31 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_written(path, monkeypatch):
         assert list(log.runs.values()) == [RUN]
 
 
+def test_a_run_that_begins_where_another_ends_keeps_its_file(path):
+    others = []
+
+    class Ending:
+        """The stream of a run that ends; the other one begins as soon as it is closed."""
+
+        def __init__(self, stream):
+            self.stream = stream
+
+        def close(self):
+            self.stream.close()
+            if not others:
+                others.append(Log(path, ASKED))
+                others[0].begin(FOUND)
+
+    with Log(path, ASKED) as log:
+        log.begin(FOUND)
+        log._stream = Ending(log._stream)
+        log.finish()
+    with others[0] as other:
+        other.add(RUN)
+    with Log(path, ASKED) as log:
+        assert list(log.runs.values()) == [RUN]
+
+
 HOLDING = """
 import sys
 from pathlib import Path

@@ -129,6 +129,16 @@ def test_a_failed_set_up_says_why_now_and_later(others, tiny, monkeypatch):
         set_up.check(["made up"], tiny)
 
 
+def test_an_engine_that_somebody_else_sets_up_does_not_end_the_others(others, commands, tiny, monkeypatch):
+    busy = OtherEngine("busy", "Busy", others["made up"].engine.program, ("busy==1",), ())
+    monkeypatch.setitem(OTHERS, "busy", Peer("busy", busy, "float32"))
+    with set_up._locked(set_up.environment(busy)), pytest.raises(InputError) as refused:
+        set_up.set_up(tiny, ["busy", "made up"])
+    reason = f"another process is setting up {set_up.environment(busy).name}; wait for its end"
+    assert str(refused.value) == f"Busy cannot be set up: {reason}"
+    set_up.check(["made up"], tiny)
+
+
 @pytest.mark.parametrize(
     ("names", "says"),
     [(["transformers"], "'transformers' needs no setting up"), (["vlm"], "'vlm' needs no setting up, or is none")],

@@ -75,7 +75,7 @@ def test_speed_ups_by_their_definitions(two):
         {"one": 2.0, "two": 4.0}
     )
     assert [part.num_questions for part in ours.groups["scenario"].values()] == [1, 1]
-    assert ours.groups["scenario"]["one"]["ratio of sums"].low is None, "one question says nothing about the spread"
+    assert ours.groups["scenario"]["one"]["ratio of sums"].ends is None, "one question says nothing about the spread"
 
 
 def test_efficiency_is_averaged_over_scenarios_and_told_by_what_is_seen():
@@ -310,4 +310,5 @@ def test_the_turns_of_one_conversation_say_nothing_about_the_spread():
     asked = (Asked("a", "one", "Who?"), Asked("a#2", "one", "What?", (), (("Who?", "A cat."),)))
     found = of(summarize(replace(record(TWO), asked=asked)), "ours")
     assert found.num_questions == 2
-    assert found["speed-up"].low is None
+    assert found["speed-up"].ends is None
+    assert [share.ends for share in found.acceptance_by_depth] == [None] * 4

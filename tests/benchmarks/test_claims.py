@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks.claims.figures import FIGURES, Sample, StoredRun
+from benchmarks.claims.figures import FIGURES, StoredRun, by_scenario
 from benchmarks.claims.judge import Finding, Outcome, judge, overall
 from benchmarks.claims.page import in_words, render_claims
 from benchmarks.claims.rules import Bound, Cannot, Group, Needs, read_claims
@@ -86,7 +86,8 @@ def test_figures_and_their_intervals_are_those_of_the_report(method, temperature
     value = made_record()
     entry = next(entry for entry in summarize(value).methods[temperature] if entry.method == method)
     everything = np.ones(len(value.asked), dtype=np.bool_)
-    sample = Sample(StoredRun("bench-x.json", value), method, temperature, everything)
+    stored = StoredRun("bench-x.json", value)
+    sample = stored.sample(method, temperature, everything)
 
     def figure(kind, part=sample, over=None):
         draws = FIGURES[kind].draws(part)
@@ -97,9 +98,9 @@ def test_figures_and_their_intervals_are_those_of_the_report(method, temperature
     if method == "language":  # the other has no parameters
         found, known = figure("memory_bound_speed_up"), entry["MBSU (parameters)"]
         assert vars(found) == pytest.approx(vars(known))
-    plain = FIGURES["step_seconds"].draws(Sample(sample.run, "none", temperature, everything))
+    plain = FIGURES["step_seconds"].draws(stored.sample("none", temperature, everything))
     assert vars(figure("draft_seconds", over=plain)) == pytest.approx(vars(entry["c (measured)"]))
-    for scenario, part in sample.by_scenario().items():
+    for scenario, part in by_scenario(sample).items():
         assert figure("block_efficiency", part) == entry.groups["scenario"][scenario]["τ"]
     if temperature == 0:
         assert figure("identical").value == entry.num_identical / entry.num_answers

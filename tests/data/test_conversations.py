@@ -54,6 +54,16 @@ def test_a_folder_of_images_is_asked_the_default_question(folder):
     assert (len(prompt.images), answer) == (1, None)
 
 
+@pytest.mark.parametrize(("image", "number"), [(None, 0), ("cow.jpg", 1), (["cow.jpg", "bus.jpg"], 2)])
+def test_what_one_asks_about_the_marker_itself_stays_as_it_is_written(folder, image, number):
+    asked = "What does the <image> tag do, and <image>?"
+    (found,) = read_conversations(written(folder, {"turns": [asked], **({"image": image} if image else {})}))
+    ((prompt, _),) = found.exchanges()
+    *shown, text = prompt.messages[0].parts
+    assert (len(shown), text) == (number, asked)
+    assert not any(isinstance(one, str) for one in shown)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -65,6 +65,7 @@ def test_texts_of_one_s_own_are_read_as_other_lines_are(tmp_path):
         (b'{"texts": "x"}', 'own.jsonl line 1: "text" is None'),
         (b"[" * 100_000, "own.jsonl line 1"),
         (b"", "holds no text"),
+        (b'{"text": " "}', "holds no text"),
     ],
 )
 def test_what_is_no_text_is_told_before_a_model_is_loaded(tmp_path, data, says):
@@ -72,3 +73,11 @@ def test_what_is_no_text_is_told_before_a_model_is_loaded(tmp_path, data, says):
     with pytest.raises(InputError, match=re.escape(says)) as refused:
         check_text(str(tmp_path / "own.jsonl"))
     assert "\n" not in str(refused.value)
+
+
+def test_an_empty_file_is_no_text(tmp_path):
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(InputError, match=r"empty\.txt holds no text; it takes \.txt, \.md and \.jsonl files"):
+        check_text(str(tmp_path / "empty.txt"))
+    (tmp_path / "words.txt").write_text("one")
+    assert read_texts(str(tmp_path), tmp_path) == ["", "one"]

@@ -1,7 +1,10 @@
 """Packages that cannot be fetched, or are not what they were."""
 
+import tarfile
+
 import pytest
 
+from seeahead.data import packages
 from seeahead.data.packages import Package, fetch, find_archive
 from seeahead.errors import InputError
 
@@ -35,3 +38,27 @@ def test_what_cannot_be_unpacked_is_one_line_that_helps(tmp_path, monkeypatch: p
         fetch(words, tmp_path)
     (tmp_path / "unpacked" / "words").mkdir()  # as it says
     assert fetch(words, tmp_path) == tmp_path / "unpacked" / "words"
+
+
+def test_two_that_unpack_the_same_package_do_not_disturb_each_other(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second begins and ends while the first is half done."""
+    words, unpacked = Package("words", "npm", "1", "MIT", "", "words"), []
+    with tarfile.open(tmp_path / "words-1.tgz", "w:gz") as bundle:
+        for name in ("first", "last"):
+            bundle.addfile(tarfile.TarInfo(name))
+    unpack = packages._unpack
+
+    def interrupted(archive, folder) -> None:
+        unpacked.append(folder)
+        if len(unpacked) == 1:
+            folder.mkdir(exist_ok=True)
+            (folder / "first").touch()
+            assert fetch(words, tmp_path) == tmp_path / "unpacked" / "words"
+            (folder / "first").unlink()
+            folder.rmdir()
+        unpack(archive, folder)
+
+    monkeypatch.setattr(packages, "_unpack", interrupted)
+    assert sorted(path.name for path in fetch(words, tmp_path).iterdir()) == ["first", "last"]
+    assert len(set(unpacked)) == 2
+    assert [path.name for path in (tmp_path / "unpacked").iterdir()] == ["words"]

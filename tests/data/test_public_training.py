@@ -65,6 +65,16 @@ def test_text_and_images_may_be_mixed(tmp_path):
     assert [len(conversation.images) for conversation in load("llava-mix665k", tmp_path)] == [1, 0]
 
 
+def test_an_assistant_shows_no_image(tmp_path):
+    said = [{"from": "human", "value": "Is it red?"}, {"from": "gpt", "value": "<image>\nNo."}]
+    write(tmp_path / "llava_v1_5_mix665k.json", [{"id": "1", "image": "7.jpg", "conversations": said}])
+    picture(tmp_path / "7.jpg")
+    (found,) = load("llava-mix665k", tmp_path)
+    ((prompt, answer),) = found.exchanges()
+    assert [isinstance(part, str) for part in prompt.messages[0].parts] == [False, True]
+    assert answer == "No."
+
+
 def test_captions_and_science_questions_become_questions_with_answers(tmp_path):
     coco(tmp_path / "coco")
     (caption,) = load("coco-captions", tmp_path / "coco")

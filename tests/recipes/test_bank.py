@@ -1,6 +1,7 @@
 """Images and their split: names, sides, near-duplicates."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from recipes.demo_model.bank import (
     fit,
     icon_cards,
     is_held_out,
+    keep,
+    read_bank,
     stamp_cards,
     stem,
 )
@@ -133,3 +136,24 @@ def test_what_looks_like_a_held_out_image_leaves_training_also_when_mirrored() -
     bank = drop_near_duplicates(Bank(tuple(cards), np.stack([seen, seen, seen[:, ::-1], other])))
     assert [card.key for card in bank.cards] == ["seen", "other"]
     assert len(bank.pixels) == 2
+
+
+@pytest.mark.parametrize("name", ["bank.npy", "bank.json"])
+def test_a_bank_that_was_cut_off_while_it_was_written_is_none(tmp_path, monkeypatch, name) -> None:
+    bank = Bank((Card("a", "owl", "animal", "stamp", False),), np.zeros((1, 8, 8, 4), dtype=np.uint8))
+    replaced = Path.replace
+
+    def killed(path: Path, target: Path) -> Path:
+        if Path(target).name == name:
+            raise KeyboardInterrupt
+        return replaced(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            keep(bank, tmp_path)
+    assert read_bank(tmp_path) is None
+    keep(bank, tmp_path)
+    found = read_bank(tmp_path)
+    assert found.cards == bank.cards
+    assert (found.pixels == bank.pixels).all()

@@ -12,6 +12,7 @@ from seeahead.data.conversations import Conversation, read_conversations
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.train import run
+from seeahead.train.loop import Processes
 from seeahead.train.run import plot_losses, train_drafter
 from seeahead.train.stage import Limits, Stage
 
@@ -137,7 +138,8 @@ def test_without_matplotlib_the_image_of_the_losses_is_left_out(tmp_path, monkey
     assert not (tmp_path / "losses.svg").exists()
 
 
-def test_a_missing_matplotlib_is_told_before_anything_is_done(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_missing_matplotlib_is_told_once_before_anything_is_done(tmp_path, monkeypatch, is_first) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     told: list[str] = []
 
@@ -145,14 +147,23 @@ def test_a_missing_matplotlib_is_told_before_anything_is_done(tmp_path, monkeypa
         pass
 
     def responses(dataset: run.Dataset) -> None:
+        dataset.report("gathered")
         raise CutOffError
+
+    class OneOfTwo(Processes):
+        def __init__(self) -> None:
+            super().__init__()
+            self.is_first = is_first
+
+    monkeypatch.setattr(run, "Processes", OneOfTwo)
 
     monkeypatch.setattr(run.Dataset, "gather", responses)
     recipe = run.read_drafter_recipe(RECIPES / "chat-cpu.toml")
     data = run.Dataset(recipe, None, [Conversation((("user", "Why?"),))], tmp_path, told.append, tmp_path)
     with pytest.raises(CutOffError):
         run.train(data, tmp_path)
-    assert told == ["losses.svg will be left out, since matplotlib is not installed: pip install '.[train]'"]
+    first = "losses.svg will be left out, since matplotlib is not installed: pip install '.[train]'"
+    assert told == ([first, "gathered"] if is_first else [])
 
 
 def test_lines_that_an_interruption_broke_off_are_left_out_of_it(tmp_path) -> None:

@@ -17,7 +17,9 @@ from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import features, generation, language
 from seeahead.train.data import Dataset
 from seeahead.train.encoding import encoded
+from seeahead.train.examples import TOP, Example, collate
 from seeahead.train.features import FeatureObjective
+from seeahead.train.gathered import GatheredExamples
 from seeahead.train.language import LanguageObjective
 from seeahead.train.recipe import GenerationSettings, Network, read_drafter_recipe
 from seeahead.train.run import agreement
@@ -125,6 +127,25 @@ def test_gathered_examples_are_the_batches_made_one_by_one(family, conversations
     single, _ = objective.read(examples)
     monkeypatch.setattr(language, "gathers", lambda device: True)
     del objective.gathered
-    for name, value in vars(objective.read(examples)[0]).items():
-        assert (value is None) == (getattr(single, name) is None)
-        assert value is None or torch.equal(value, getattr(single, name))
+    same(objective.read(examples)[0], single)
+
+
+def same(found, known):
+    for name, value in vars(found).items():
+        assert (value is None) == (getattr(known, name) is None)
+        assert value is None or (value.dtype == getattr(known, name).dtype and torch.equal(value, getattr(known, name)))
+
+
+def test_text_holds_no_room_for_what_it_lacks():
+    table, cpu = torch.arange(50).where(torch.arange(50) % 3 > 0, -1), torch.device("cpu")
+    text = [Example(tuple(range(start, start + 20))) for start in range(20)]
+    top = tuple(tuple(range(first, first + TOP)) for first in (1, 7))
+    answers = [Example((5, 6, 9, 11), 2, top, ((0.25,) * TOP, (0.125,) * TOP)), Example((0, 8, 9), 1)]
+    mixed = [*text[:9], *answers, *text[9:]]
+    gathered = GatheredExamples(mixed, table, 1, cpu)
+    for chosen in ([mixed[3], mixed[9], mixed[10]], mixed[9:10], mixed[:2], mixed[::-1]):
+        same(gathered.batch(chosen), collate(chosen, table, 1))
+    held = GatheredExamples(text, table, 1, cpu)
+    same(held.batch(text[3:5]), collate(text[3:5], table, 1))
+    tensors = [value for value in vars(held).values() if isinstance(value, torch.Tensor)]
+    assert sum(value.nbytes for value in tensors) < 10 * 20 * len(text)

@@ -14,6 +14,7 @@ from seeahead.data.conversations import Conversation
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.errors import InputError
 from seeahead.families import family_for
+from seeahead.images import load_image
 from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import responses
 from seeahead.train.data import FILE_NAME, Dataset, origin_of_answers
@@ -122,6 +123,22 @@ def test_the_same_run_with_more_minutes_uses_them_again(family, answers) -> None
     more = replace(RECIPE, writing=replace(WRITING, minutes=90.0))
     assert len(gather(family_of(), answers, recipe=more)) == 6
     assert {path.name: path.stat().st_mtime_ns for path in answers.iterdir()} == before
+
+
+def test_no_image_is_opened_again_once_every_question_is_answered(family, answers, monkeypatch) -> None:
+    opened = []
+    monkeypatch.setattr("seeahead.data.conversations.load_image", lambda path: opened.append(path) or load_image(path))
+    assert len(gather(family, answers)) == 6
+    assert opened == []
+    (answers / "00001.jsonl").unlink()
+    assert len(gather(family, answers)) == 6
+    assert len(opened) == 6
+
+
+def test_what_the_minutes_did_not_suffice_for_is_asked_next_time(family, tmp_path) -> None:
+    few = replace(RECIPE, writing=replace(WRITING, minutes=1e-9))
+    assert 0 < len(gather(family, tmp_path, recipe=few)) < 6
+    assert len(gather(family, tmp_path)) == 6
 
 
 @pytest.mark.parametrize("name", ["00000.jsonl", "mine.jsonl"])

@@ -190,6 +190,9 @@ def test_two_processes_learn_what_one_learns_from_both_their_batches(tmp_path: P
     together = load_file(tmp_path / "out" / "line.safetensors")["weight"]
     alone = line_fit(replace(LIMITS, minutes=math.inf), tmp_path / "alone", count=2)
     torch.testing.assert_close(together, alone)
+    one, two = ((tmp_path / name / "line.losses.jsonl").read_text() for name in ("alone", "out"))
+    assert two.count("\n") == one.count("\n") == 1
+    assert done.stdout.count("finished after 5 steps") == 1, "what both have to tell is told once"
 
 
 def test_what_one_process_alone_has_asked_is_learned_by_both(tmp_path: Path) -> None:
@@ -239,7 +242,7 @@ from seeahead.train.stage import Limits, Stage
 weight = torch.nn.Parameter(torch.zeros(4))
 examples = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
 limits = Limits(steps=5, batch_size=2, learning_rate=0.1)
-stage = Stage("line", Path(sys.argv[1]), limits, lambda line: None)
+stage = Stage("line", Path(sys.argv[1]), limits, print)
 fit(stage, {"weight": weight}, lambda number: (((weight - examples[[number % 8]]) ** 2).mean(), {}))
 """
 

@@ -22,7 +22,7 @@ from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest
 from seeahead.bench.peers import outside, set_up
 from seeahead.bench.peers.table import OTHERS, spelled
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
-from seeahead.bench.suites import Suite, load_own, load_suite
+from seeahead.bench.suites import Suite, suite_of
 from seeahead.bench.summary import Summary, summarize
 from seeahead.drafters import check_names, folders_for
 from seeahead.errors import ImageError, InputError, SeeaheadError
@@ -55,7 +55,7 @@ def run(
     repeats: int = 1,
     count: int | None = None,
     folder: Path | None = None,
-    max_new_tokens: int = 128,
+    max_new_tokens: int | None = None,
     seed: int = 0,
     dtype: str = "auto",
     device: str = "auto",
@@ -69,19 +69,17 @@ def run(
     """Ask every question of every method, interleaved. Raises InputError, ModelError or DrafterError.
 
     `methods` are drafters as `load` takes them (default: the target's usual ones); plain decoding is always measured.
-    `suite`: a name (with `folder` for public data), a path to your own questions, or a Suite; at most `count` questions
-    per scenario, answers of your own up to `max_new_tokens`. `peers`: transformers' modes and other engines by name, an
-    empty list for all at hand. `out`: a folder for record and page, where an interrupted run goes on; default none.
+    `suite`: a name (with `folder` for public data), a path to your own questions (answers up to `max_new_tokens`, by
+    default 128), or a Suite; at most `count` questions per scenario. `peers`: transformers' modes and other engines by
+    name, an empty list for all at hand. `out`: a folder for record and page, where an interrupted run goes on; default
+    none.
     """
     _check({"count": count, "repeats": repeats, "max_new_tokens": max_new_tokens}, temperatures, seed, out)
     peers, specs = _peers(peers, target), _drafters(methods, target)
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()) if out is None else out)
-        if isinstance(suite, Path):
-            suite = load_own(suite, count=count, seed=seed, max_new_tokens=max_new_tokens)
-        elif isinstance(suite, str):
-            suite = load_suite(suite, count=count, seed=seed, folder=folder, workspace=place / "pictures")
-        plan = Plan(suite, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
+        asked = suite_of(suite, count, seed, folder, place / "pictures", max_new_tokens)
+        plan = Plan(asked, tuple(sorted(set(temperatures))), repeats, seed, is_shuffled)
         bench = _Bench(target, specs, peers, plan, progress or (lambda what, share: None), watch or Watch())
         runs_on = {"dtype": dtype, "device": device, "executor": executor}
         return bench.run(None if out is None else place, runs_on, measures_costs=measures_costs)
@@ -145,8 +143,8 @@ class _Bench:
         given = {"drafters": self.drafters, "model": self.target, "peers": self.peers, **runs_on}
         with ExitStack() as held, Log(None if out is None else out / PARTIAL, self.plan.fingerprint(**given)) as log:
             plain = api.load(self.target, PLAIN, **runs_on, progress=self.progress)
-            if not plain.family.can_see:
-                self._leave_out_images()
+            if is_blind := not plain.family.can_see:
+                left_out += self._leave_out_images()
             methods = self._methods(plain, held)
             described = self._describe(methods)
             here = provenance()
@@ -157,6 +155,7 @@ class _Bench:
             costs = measure_costs(plain.family, self.progress) if measures_costs else Costs(0, {})
             outside = self._ask(methods, log)
             settings = {**described, "harness_share": outside, **({"left_out": left_out} if left_out else {})}
+            settings |= {"reads_text_only": True} if is_blind else {}
             record = self._record(methods, log, settings, costs)
             if out is not None:
                 write_record(out / RECORD, record)
@@ -178,20 +177,22 @@ class _Bench:
             if len(paths) > _MANY_IMAGES:
                 self.progress("opening images", number / len(paths))
         left_out = {item.id: wrong[path] for item in suite.items for path in item.images if path in wrong}
-        items = tuple(item for item in suite.items if item.id not in left_out)
-        if left_out and not items:
-            raise InputError(f"no image of {suite.name} can be read: {next(iter(left_out.values()))}")
-        self.plan = replace(self.plan, suite=replace(suite, items=items))
-        self.watch.leave_out(left_out)
-        return list(left_out)
+        return self._leave_out(left_out, f"no image of {suite.name} can be read")
 
-    def _leave_out_images(self) -> None:
-        """For a model that reads text only. Raises InputError when nothing is left."""
+    def _leave_out_images(self) -> list[str]:
+        """The items with any, for a model that reads text only. Raises InputError when nothing is left."""
+        suite, reason = self.plan.suite, "the model reads text only"
+        shown = {item.id: reason for item in suite.items if item.images}
+        return self._leave_out(shown, f"every question of {suite.name} shows images")
+
+    def _leave_out(self, reasons: Mapping[str, str], nothing_left: str) -> list[str]:
         suite = self.plan.suite
-        items = tuple(item for item in suite.items if not item.images)
-        if not items:
-            raise InputError(f"every question of {suite.name} shows images, and the model reads text only")
+        items = tuple(item for item in suite.items if item.id not in reasons)
+        if reasons and not items:
+            raise InputError(f"{nothing_left}: {next(iter(reasons.values()))}")
         self.plan = replace(self.plan, suite=replace(suite, items=items))
+        self.watch.leave_out(reasons)
+        return list(reasons)
 
     def _methods(self, plain: Engine, held: ExitStack) -> dict[str, Method]:
         """Plain first, then one per drafter, then the peers, all on one target; `held` closes them."""

@@ -111,7 +111,7 @@ def colour(methods: Methods, method: str) -> str:
 
 def ends_of(entry: Sample, figure: Interval) -> list[tuple[float, float]]:
     """The ends of the interval, if any. Plain is 1 against itself, and has no spread."""
-    return [] if entry.method == PLAIN or figure.low is None or figure.high is None else [(figure.low, figure.high)]
+    return [] if entry.method == PLAIN or figure.ends is None else [figure.ends]
 
 
 def speed_against_efficiency(ident: str, methods: Methods, costs: Costs) -> str:

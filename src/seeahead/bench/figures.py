@@ -143,7 +143,9 @@ class Sample:
             accepted[question, : min(step.num_accepted, step.depth)] += self.chosen[question]
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = per(self.weights @ accepted, self.weights @ reached)
-        return tuple(interval(share, int((num > 0).sum())) for share, num in zip(shares.T, reached.T, strict=True))
+        return tuple(
+            interval(share, num_drawn(self.record, num > 0)) for share, num in zip(shares.T, reached.T, strict=True)
+        )
 
     @cached_property
     def reliability(self) -> tuple[tuple[float, float, int], ...]:

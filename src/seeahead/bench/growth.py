@@ -107,6 +107,10 @@ def _loaded(target: str, arms: Sequence[str], device: str, tell: Progress) -> di
 def _that_fit(contexts: Sequence[int], executors: Mapping[str, Executor]) -> list[int]:
     """Each once; longer ones as long as the model allows before the largest pass."""
     longest = min((executor.limits.max_length or max(contexts) + max(SIZES)) for executor in executors.values())
+    if longest <= max(SIZES):
+        raise InputError(
+            f"the model's context is {longest} tokens, the largest pass has {max(SIZES)}; give a model of a longer one"
+        )
     return sorted({min(length, longest - max(SIZES)) for length in contexts})
 
 

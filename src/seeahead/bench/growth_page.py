@@ -94,10 +94,7 @@ def _chart(ident: str, found: Found, figures: _Figures, name: str, *, are_times:
 
 def _line(label: str, colour: str, known: Mapping[int, Interval]) -> charts.Line:
     points = tuple((float(place), figure.value) for place, figure in known.items())
-    ends = tuple(
-        [] if figure.low is None or figure.high is None else [(figure.low, figure.high)] for figure in known.values()
-    )
-    return charts.Line(label, colour, points, ends)
+    return charts.Line(label, colour, points, tuple([figure.ends] if figure.ends else [] for figure in known.values()))
 
 
 def _first_tokens(found: Found, arm: str) -> dict[int, Interval]:

@@ -71,7 +71,7 @@ class Watch:
     """Called as a run goes on, never while something is timed. Does nothing by itself."""
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
-        """Items, by id, whose images cannot be read."""
+        """Items, by id, whose images cannot be read, by their file or by a model that reads text only."""
 
     def begin(self, methods: Sequence[str], num_questions: int) -> None:
         """Everything is loaded and warm."""

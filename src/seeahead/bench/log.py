@@ -48,16 +48,18 @@ class Log:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._stream is not None:
-            self._stream.close()
         if self._found is None:  # nothing was begun, so there is nothing to keep
             self.finish()
+        elif self._stream is not None:
+            self._stream.close()
 
     def finish(self) -> None:
-        """The run is over and stored elsewhere: the file goes."""
+        """The run is over and stored elsewhere: the file goes, while it is locked. Closed, it may be another run's."""
         if self._stream is not None and self.path is not None:
-            self._stream.close()
+            if os.name == "nt":  # where nothing is locked, and what is open stays
+                self._stream.close()
             self.path.unlink(missing_ok=True)
+            self._stream.close()
 
     def _opened(self, path: Path) -> FileIO:
         try:

@@ -150,6 +150,7 @@ class Settings(Shown):
     harness_share: Annotated[float, Field(ge=-1, le=1)] | None = None
     drafters: dict[str, str] | None = None
     left_out: list[str] | None = None
+    reads_text_only: bool = False
     others: dict[str, Other] | None = None  # by method
 
 

@@ -21,11 +21,19 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the ends of its interval, None where a single question says nothing about the spread."""
+    """A figure with the `ends` of its interval, None where a single question says nothing about the spread."""
 
     value: float
     low: float | None = None
     high: float | None = None
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies between the ends."""
+        return self.ends is not None and self.ends[0] <= value <= self.ends[1]
 
 
 def resample(strata: Sequence[Hashable], num_draws: int = NUM_DRAWS, seed: int = 0) -> Array:

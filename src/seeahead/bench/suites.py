@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from seeahead.checked import exists
 from seeahead.data.files import read_lines
-from seeahead.data.own_data import load_own as load_own
-from seeahead.data.own_data import read_items
+from seeahead.data.own_data import load_own, read_items
 from seeahead.data.public import SUITES as PUBLIC
 from seeahead.data.public import load_public
 from seeahead.data.suite import BUNDLED, sampled
@@ -23,6 +24,8 @@ PACKAGED = BUNDLED.parent / "suite"
 """A .jsonl file for each packaged suite, and the images that were drawn for them; `recipes.demo_model` writes it."""
 
 DEMO, THREE_TASKS = "demo", "three-tasks"
+_MOST_TOKENS = 128
+"""Of an answer to somebody's own question, by default."""
 _QUICK = ("caption-07", "read-text-03", "text-only-short-01")
 
 SUITES: Mapping[str, str] = {
@@ -49,6 +52,25 @@ def load_suite(name: str, *, count: int | None, seed: int, folder: Path | None, 
     homes = (PACKAGED / "images", BUNDLED)
     items = read_items(PACKAGED / f"{name}.jsonl", 1, homes, folder=BUNDLED.parent)
     return Suite(name, SUITES[name], tuple(sampled(items, lambda item: item.scenario, count, f"{seed} bench {name}")))
+
+
+def suite_of(
+    asked: str | Path | Suite, count: int | None, seed: int, folder: Path | None, workspace: Path, most: int | None
+) -> Suite:
+    """What may be asked for: a suite, one by name, or the path of somebody's own. Raises InputError for a `folder` or
+    a limit of answers (`most`) that would have no effect."""
+    if isinstance(asked, str) and asked not in SUITES and (asked.endswith(".jsonl") or exists(asked)):
+        asked = Path(asked)
+    if folder is not None and not isinstance(asked, str):
+        raise InputError(f"folder is {folder}, where public data lie; leave it out, or name their suite")
+    if isinstance(asked, Path):
+        return load_own(asked, count=count, seed=seed, max_new_tokens=_MOST_TOKENS if most is None else most)
+    if most is not None:
+        raise InputError(f"max_new_tokens is {most}, but a suite says how long its answers are; leave it out")
+    if isinstance(asked, str):
+        return load_suite(asked, count=count, seed=seed, folder=folder, workspace=workspace)
+    chosen = sampled(asked.items, lambda item: item.scenario, count, f"{seed} bench {asked.name}")
+    return replace(asked, items=tuple(chosen))
 
 
 def demo_questions(*, quick: bool) -> Suite:

@@ -172,7 +172,7 @@ def at_temperature(temperature: float) -> str:
 def _how_fast(method: str, whole: Interval, decoding: Interval | None) -> str:
     said = f"{whole.value:.2f} times as fast as plain decoding{_range(whole)}"
     said += f", decoding alone {decoding.value:.2f} times{_range(decoding)}." if decoding else "."
-    if whole.low is not None and whole.high is not None and whole.low <= 1 <= whole.high:
+    if whole.holds(1):
         return f"No drafter is clearly faster than plain decoding: the best, {method}, answers {said}"
     if whole.value < 1:
         return f"No drafter pays off here: the best, {method}, answers {said}"
@@ -196,7 +196,7 @@ def _limit(dtype: str) -> float:
 
 
 def _range(figure: Interval) -> str:
-    return "" if figure.low is None else f" ({figure.low:.2f} to {figure.high:.2f})"
+    return "" if figure.ends is None else " ({:.2f} to {:.2f})".format(*figure.ends)
 
 
 def _warnings(summary: Summary) -> Iterator[str]:
@@ -209,7 +209,8 @@ def _warnings(summary: Summary) -> Iterator[str]:
     if left_out := record.settings.get("left_out"):
         names = ", ".join(left_out[:_MOST_NAMED]) + (", …" if len(left_out) > _MOST_NAMED else "")
         num = "1 question was" if len(left_out) == 1 else f"{len(left_out)} questions were"
-        yield f"{num} left out, because an image could not be read: {names}."
+        why = "the model reads text only" if record.settings.get("reads_text_only") else "an image could not be read"
+        yield f"{num} left out, because {why}: {names}."
     yield from _failures(summary)
     for temperature, entries in summary.methods.items():
         for entry in entries:
@@ -256,8 +257,7 @@ def verdict(entry: Sample) -> str:
     """Who answers faster end to end, ours or the peer, and on which weights and questions."""
     if (ratio := entry["end to end"]) is None:
         return "peer failed or lacks answers"
-    is_open = ratio.low is not None and ratio.high is not None and ratio.low <= 1 <= ratio.high
-    found = "no clear winner" if is_open else "ours is faster" if ratio.value > 1 else "the peer is faster"
+    found = "no clear winner" if ratio.holds(1) else "ours is faster" if ratio.value > 1 else "the peer is faster"
     return found + aside(entry.record, entry.other.method) + coverage(entry)
 
 
@@ -289,8 +289,7 @@ def kept(run: Run) -> str:
     """How long an answer was, and how many drafted tokens are in it; goes on from its pace."""
     found = f" · {counted(len(run.token_ids), 'token')}"
     if run.generation is not None and (drafted := run.totals.drafted):
-        accepted = sum(step.num_accepted for step in run.generation.steps)
-        found += f", {accepted} of {drafted} drafted tokens kept"
+        found += f", {sum(run.generation.num_by_drafter.values())} of {drafted} drafted tokens kept"
     return found
 
 

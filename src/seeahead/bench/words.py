@@ -37,9 +37,9 @@ def number(figure: Interval | None, digits: int = 2, unit: str = "", scale: floa
     if figure is None:
         return Cell(MISSING)
     shown = f"{figure.value * scale:.{digits}f}{unit}"
-    if figure.low is None or figure.high is None:
+    if figure.ends is None:
         return Cell(shown)
-    low, high = (f"{end * scale:.{digits}f}" for end in (figure.low, figure.high))
+    low, high = (f"{end * scale:.{digits}f}" for end in figure.ends)
     # Ends that round to the figure itself say nothing.
     return Cell(shown, "" if shown == low + unit == high + unit else f"{low}–{high}")
 

@@ -8,7 +8,6 @@ Answers may be left out: the target writes its own. `<image>` says where an imag
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +31,8 @@ EXAMPLE = '{"messages": [{"role": "user", "content": "What is this?"}], "images"
 
 @dataclass(frozen=True)
 class Conversation:
-    """Texts by (role, content), and the images that their markers stand for, in order."""
+    """Texts by (role, content), and the images that the first markers in them stand for, in order. Markers beyond
+    these, and those of the assistant, are words that somebody wrote."""
 
     messages: tuple[tuple[str, str], ...]
     images: tuple[ImageSource, ...] = ()
@@ -40,21 +40,20 @@ class Conversation:
     def exchanges(self) -> Iterator[tuple[Prompt, str | None]]:
         """(everything up to a user message, the answer to it or None), one after the other."""
         ends = [number for number, (role, _) in enumerate(self.messages, 1) if role == "user"]
-        loaded = iter([load_image(path) for path in self.images])
+        loaded = [load_image(path) for path in self.images]
         read = tuple(_message(role, content, loaded) for role, content in self.messages)
         for end in ends:
             following = self.messages[end : end + 1]
             yield Prompt(read[:end]), following[0][1] if following else None
 
 
-def _message(role: str, content: str, images: Iterator[Any]) -> Message:
+def _message(role: str, content: str, images: list[Any]) -> Message:
+    """Takes the images that it shows from the front of `images`."""
     parts: list[Any] = []
-    for part in re.split(f"({MARKER})", content):
-        if part == MARKER:
-            parts.append(next(images))
-        elif text := part.strip("\n"):
-            parts.append(text)
-    return Message(role, tuple(parts))
+    while images and MARKER in content and role != "assistant":
+        before, _, content = content.partition(MARKER)
+        parts += [before.strip("\n"), images.pop(0)]
+    return Message(role, tuple(part for part in (*parts, content.strip("\n")) if part != ""))
 
 
 def conversations_from(source: Path | str, count: int) -> list[Conversation]:
@@ -74,12 +73,18 @@ def conversations_from(source: Path | str, count: int) -> list[Conversation]:
 
 
 def _marked(talk: Talk, num_images: int) -> tuple[tuple[str, str], ...]:
-    """As many markers as images: those that are there, or else all of them before the user's first words."""
+    """As many markers as images, none of them the assistant's: those that are there, or else all of them before the
+    user's first words."""
+    talk = [(role, _unmarked(text) if role == "assistant" else text) for role, text in talk]
     if sum(text.count(MARKER) for _, text in talk) != num_images:
-        talk = [(role, text.replace(MARKER, "").strip() if MARKER in text else text) for role, text in talk]
+        talk = [(role, _unmarked(text)) for role, text in talk]
         first = next(place for place, (role, _) in enumerate(talk) if role == "user")
         talk[first] = ("user", MARKER * num_images + talk[first][1])
     return tuple(talk)
+
+
+def _unmarked(text: str) -> str:
+    return text.replace(MARKER, "").strip() if MARKER in text else text
 
 
 def read_conversations(path: Path, count: int | None = None) -> list[Conversation]:

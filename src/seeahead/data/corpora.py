@@ -52,7 +52,7 @@ def _own_texts(name: str) -> list[str]:
         raise InputError(f"{escaped(name)} does not exist; give a text file, a folder of them, or package:NAME")
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     texts = [text for file in files if file.is_file() for text in _of_file(file)]
-    if not texts:
+    if not any(map(str.strip, texts)):
         told = 'it takes .txt, .md and .jsonl files (one object with "text" a line)'
         raise InputError(f"{escaped(name)} holds no text; {told}")
     return texts

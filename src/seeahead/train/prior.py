@@ -30,15 +30,15 @@ def learn_prior(family: Family, folder: Path, exchanges: Iterable[Exchange], see
     name, experience = folder.name, Experience(PassTimes(target.executor))
     drafter = AutoDrafter({name: bind(folder, target)}, experience, AutoSpec(), "auto")
     engine = Engine(family, drafter, {}, Prover(family, is_on=False))
-    for prompt, _ in islice(exchanges, NUM_PROMPTS):
-        for temperature in (0.0, 1.0):
-            if time.monotonic() > ends:
-                break
-            try:
-                engine.generate(prompt, temperature=temperature, max_new_tokens=_MAX_NEW_TOKENS, seed=seed)
-            except InputError:  # one that the target does not take
-                continue
-            number += 1
+    asked = ((prompt, temperature) for prompt, _ in islice(exchanges, NUM_PROMPTS) for temperature in (0.0, 1.0))
+    for prompt, temperature in asked:  # each prompt's images are opened when its turn comes
+        if time.monotonic() > ends:
+            break
+        try:
+            engine.generate(prompt, temperature=temperature, max_new_tokens=_MAX_NEW_TOKENS, seed=seed)
+        except InputError:  # one that the target does not take
+            continue
+        number += 1
     if number:
         experience.save_prior(folder, name)
     return number

@@ -40,6 +40,8 @@ from seeahead.train.recipe import GenerationSettings
 from seeahead.train.stage import Report
 
 _BATCH = re.compile(r"\d{5,}\.jsonl")
+_ALL = "all.txt"
+"""Says, once every question is asked, how many batches that were."""
 _WINDOW = 8
 """Batches whose prompts are sorted together."""
 Exchange = tuple[Prompt, str | None]
@@ -99,12 +101,19 @@ class TargetResponses:
 
         Questions that the target does not take are left out; how many is reported at the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        spent = sum(row.seconds for _, rows in self.sound_batches() for row in rows[:1])  # every line has its batch's
-        batches = self._batches(exchanges)
+        # Every line has its batch's.
+        seconds = [sum(row.seconds for row in rows[:1]) for _, rows in self.sound_batches()]
+        told = self.folder / _ALL
+        if told.is_file() and told.read_text("utf-8", "replace") == str(len(seconds)):  # no image needs to be opened
+            return
+        spent, batches = sum(seconds), self._batches(exchanges)
         # Encoding a window takes seconds: only while there is time to answer it.
         for number in count():
-            batch = next(batches, None) if spent < 60 * self.settings.minutes else None
-            if batch is None:
+            if spent >= 60 * self.settings.minutes:
+                break
+            if (batch := next(batches, None)) is None:
+                if number:  # else the reason is to be told again
+                    write_text(told, str(number))
                 break
             path = self.folder / f"{number:05d}.jsonl"
             if not path.is_file():

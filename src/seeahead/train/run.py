@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -114,7 +115,9 @@ def check(recipe: DrafterRecipe, conversations: Sequence[Conversation], start: P
 def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
     """Trains in the folder `out`, from `start` (another drafter's folder) or from scratch; returns the folder of the
     finished drafter. Raises SeeaheadError for what cannot be followed or gone on with."""
-    recipe, report, processes = dataset.recipe, dataset.report, Processes()
+    recipe, processes = dataset.recipe, Processes()
+    report = processes.once(dataset.report)
+    dataset = replace(dataset, report=report)
     check(recipe, dataset.conversations, start)
     out.mkdir(parents=True, exist_ok=True)
     if recipe.stages and not can_plot():

@@ -47,7 +47,7 @@ def set_up(target: str = "demo", names: Sequence[str] = (), progress: Progress |
             for kind in dict.fromkeys(peer.converts_to for peer in peers if peer.engine is engine):
                 if kind:
                     _convert(engine, kind, folder, tell)
-        except (_CommandError, OSError) as error:
+        except (_CommandError, InputError, OSError) as error:
             failures[engine.title] = str(error)
     if failures:
         raise InputError("; ".join(f"{title} cannot be set up: {reason}" for title, reason in failures.items()))
