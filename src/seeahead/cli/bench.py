@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             for name, reason in list(reasons.items())[:_MOST_NAMED]:
                 streams.note(f"'{name}' is left out: {reason}")
             if len(reasons) > _MOST_NAMED:
-                streams.note(f"{len(reasons) - _MOST_NAMED} more are left out for images that cannot be read")
+                streams.note(f"{len(reasons) - _MOST_NAMED} more are left out for such reasons")
 
     if args.quick and args.count is None:
         args.count = QUICK_COUNT
