@@ -1,6 +1,7 @@
 """Many answers at a time: each is what its request alone gets, whoever drafts, whenever it joins, whoever fails."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, answer, random_tree, tiny_model, tiny_processor
 from seeahead.tree import Draft, TokenTree
-from tests.lossless.cases import image_counts, language, msd, prompt, tabed, target
+from tests.lossless.cases import DRAFTERS, WIDE, image_counts, language, msd, prompt, tabed, target
 from tests.scripts import sometimes_right
 
 PICTURE = Image.new("RGB", (30, 30), "red")
@@ -83,6 +84,23 @@ def test_drafts_that_are_planned_share_the_passes_of_their_model(monkeypatch):
         start(one, one.inputs)
     run_step(requests)
     assert passes[0] == 3
+
+
+@pytest.mark.parametrize("drafter", ["language", "vision", "msd", "eagle", "tabed"])
+@pytest.mark.parametrize("model_type", ["llava", "llava fused", "llava openvino", "llava graphs"])
+def test_a_drafter_proposes_in_a_batch_the_trees_that_it_proposes_alone(model_type, drafter):
+    """Answers would be the same with others: drafts of a slot that holds somebody else's tokens are only worse."""
+    family, trees = target(model_type), []
+    drafting = language(limits=WIDE) if drafter == "language" else DRAFTERS[drafter](family, ())
+    for num_at_once in (1, 4):
+        requests = [request(family, *one) for one in zip(inputs_of("llava"), [drafting] * 6, LENGTHS, strict=True)]
+        told = {one: [] for one in requests}
+        for one, step in run(iter(requests), num_at_once):
+            if step is not None:
+                told[one].append(one.draft.tree)
+        trees.append(list(told.values()))
+    assert trees[0] == trees[1]
+    assert sum(len(tree) for own in trees[0] for tree in own) > 300
 
 
 def test_short_prompts_that_join_at_once_are_read_in_one_pass(monkeypatch):
@@ -192,6 +210,30 @@ def test_what_is_wrong_with_one_request_is_in_its_reply(engine):
     assert all((reply.text, reply.token_ids, reply.steps) == ("", (), ()) for reply in replies[1:7])
     with pytest.raises(InputError, match="temperature"):
         _ = replies[3].generation
+
+
+def test_a_pass_that_fails_ends_those_that_share_it_and_those_that_wait_are_answered(engine, monkeypatch):
+    plain, passes = engine.with_drafter("none"), count(1)
+    requests = [{"prompt": f"What is {number}?", "max_new_tokens": 6} for number in range(4)]
+    alone = [plain.generate(**one) for one in requests]
+    plain.prover.before_batch()
+    executor = plain.target.executor
+    forward = executor.forward
+
+    def failing(trees, want):
+        if next(passes) == 3:
+            raise RuntimeError("out of memory")
+        return forward(trees, want)
+
+    monkeypatch.setattr(executor, "forward", failing)
+    replies = plain.generate_batch(requests, num_at_once=2)
+    assert [type(reply.error) for reply in replies] == [FaultError, FaultError, type(None), type(None)]
+    assert [str(reply.error.raised) for reply in replies[:2]] == ["out of memory"] * 2
+    assert [reply.token_ids for reply in replies[:2]] == [one.token_ids[:3] for one in alone[:2]]
+    assert [(one.text, one.token_ids) for one in replies[2:]] == [(one.text, one.token_ids) for one in alone[2:]]
+    passes = count(3)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        plain.generate(**requests[0])
 
 
 def test_pieces_carry_the_number_of_their_request_and_add_up(engine):

@@ -1,5 +1,7 @@
 """Every field of transformers' GenerationConfig, through every door: honoured as `generate` does, or refused."""
 
+import random
+
 import pytest
 import torch
 from transformers import (
@@ -195,6 +197,25 @@ def test_what_is_drawn_from_is_what_generate_draws_from(name):
     drawn = {ENGINE.generate(PROMPT, max_new_tokens=8, seed=3, **settings).token_ids for _ in range(2)}
     tree = ENGINE.with_drafter(ScriptedDrafter("tree", random_tree()))
     assert drawn == {tree.generate(PROMPT, max_new_tokens=8, seed=3, **settings).token_ids}
+
+
+@pytest.mark.parametrize("num_at_once", [3, 16])
+def test_requests_of_one_batch_have_settings_of_their_own(num_at_once):
+    greedy = [{"do_sample": False, "max_new_tokens": 12, **GREEDY[name]} for name in here(GREEDY)]
+    drawn = [{"do_sample": True, "max_new_tokens": 12, **SAMPLED[name]} for name in here(SAMPLED)]
+    for one in greedy:
+        if "max_length" in one:
+            del one["max_new_tokens"]
+    asked = [{"prompt": PROMPT, "seed": number, **one} for number, one in enumerate([*greedy, *drawn])]
+    random.Random(0).shuffle(asked)
+    plain = ENGINE.with_drafter("none")
+    alone = [plain.generate(**one).token_ids for one in asked]
+    for number, (one, truth) in enumerate(zip(asked, alone, strict=True)):
+        one["drafter"] = drafters(truth)[number % 4]
+    replies = ENGINE.generate_batch(asked, num_at_once=num_at_once)
+    assert [reply.error for reply in replies] == [None] * len(asked)
+    assert [reply.token_ids for reply in replies] == alone
+    assert any(step.num_accepted for reply in replies for step in reply.steps)
 
 
 @pytest.mark.parametrize(("table", "name"), [(table, name) for table in (GREEDY, SAMPLED) for name in here(table)])

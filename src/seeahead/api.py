@@ -106,7 +106,8 @@ class Engine:
         """The answers to many requests, in their order, `num_at_once` at a time through one pass of the target.
 
         A request is a mapping with `prompt`, and `images`, `drafter` and settings of `stream` where wanted. Each answer
-        is what the request alone would get. One that fails has its `error` in its reply; the others go on.
+        is what the request alone would get. One that fails has its `error` in its reply, as have all that share a pass
+        of the target that fails; the others go on.
         """
         pieces = self.stream_batch(requests, num_at_once=num_at_once)
         replies = {number: piece.reply for number, piece in pieces if piece.reply is not None}

@@ -5,11 +5,12 @@ Plain decoding is an empty draft. Requests join and leave between steps; what on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import islice
 from operator import or_
 from time import perf_counter
+from traceback import clear_frames
 from typing import Protocol
 
 import torch
@@ -151,16 +152,10 @@ def steps(request: Request) -> Iterator[Step]:
 def run_step(requests: Sequence[Request]) -> list[Step | None]:
     """One step of every request: their drafts, one pass of the target for all, their verdicts.
 
-    A request that fails ends with its error (`Request.fail`) and has no step; the others go on.
+    A request that fails ends with its error (`Request.fail`) and has no step; the others go on. A pass fails for all.
     """
     started, joint = perf_counter(), _joint_drafters(requests)
-    for drafter in joint:
-        drafter.before(len(requests), max(request.num_held for request in requests))
-    _draft(requests)
-    for drafter, its_requests in joint.items():
-        drafts = drafter.allot([request.draft for request in its_requests])
-        for request, draft in zip(its_requests, drafts, strict=True):
-            request.draft = draft
+    _draft(requests, joint)
     drafted = perf_counter()
     asked: list[tuple[Request, TreeInputs]] = []
     for request in requests:
@@ -170,8 +165,14 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
     if not asked:
         return [None for _ in requests]
     want = reduce(or_, (request.drafter.want for request, _ in asked))
-    scored = run_pass(asked[0][0].executor, [tree for _, tree in asked], want)
-    choices = _choices([request for request, _ in asked], scored)
+    try:
+        scored = run_pass(asked[0][0].executor, [tree for _, tree in asked], want)
+        choices = _choices([request for request, _ in asked], scored)
+    except Exception as error:  # noqa: BLE001  (`Request.check` raises it)
+        for request, _ in asked:
+            request.fail(error)
+        clear_frames(error.__traceback__)  # what the pass held may have been too much, and others wait
+        return [None for _ in requests]
     forwarded = perf_counter()
     for (request, _), scores, own in zip(asked, scored, choices, strict=True):
         if request.error is None:
@@ -200,8 +201,10 @@ def _joint_drafters(requests: Sequence[Request]) -> dict[JointDrafter, list[Requ
     return found
 
 
-def _draft(requests: Sequence[Request]) -> None:
-    """Drafts of all requests; those that are planned share passes."""
+def _draft(requests: Sequence[Request], joint: Mapping[JointDrafter, Sequence[Request]]) -> None:
+    """Drafts of all requests; those that are planned share passes, and `joint` drafters decide over all of theirs."""
+    for drafter in joint:
+        drafter.before(len(requests), max(request.num_held for request in requests))
     for request in requests:
         request.draft = Draft()
     able = [request for request in requests if request.budget > 0]
@@ -211,6 +214,10 @@ def _draft(requests: Sequence[Request]) -> None:
             request.fail(result)
         else:
             request.draft = result
+    for drafter, its_requests in joint.items():
+        drafts = drafter.allot([request.draft for request in its_requests])
+        for request, draft in zip(its_requests, drafts, strict=True):
+            request.draft = draft
 
 
 def _choices(requests: Sequence[Request], scored: Sequence[Scores]) -> list[list[int] | None]:

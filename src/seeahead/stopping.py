@@ -93,11 +93,14 @@ class StopRule:
 
 def holds_text(texts: Sequence[str], to_text: Callable[[Sequence[int]], str]) -> IsOver:
     """A rule that ends an answer with the token that completes one of `texts`."""
-    # A token is at least one byte; what lies further back than the longest text cannot be part of it.
+    # A letter is at least one byte; what lies further back than the longest text cannot be part of it.
     reach = max(len(text.encode()) for text in texts)
 
     def is_over(answer: Sequence[int], new: Sequence[int]) -> bool:
-        tail = to_text([*answer[-reach:], *new])
+        number = reach
+        while number < len(answer) and len(to_text(answer[-number:])) < reach:  # hidden tokens have no letters
+            number *= 2
+        tail = to_text([*answer[-number:], *new])
         return any(text in tail for text in texts)
 
     return is_over

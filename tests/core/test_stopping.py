@@ -50,6 +50,18 @@ def test_a_stop_string_ends_with_the_token_that_completes_it() -> None:
     assert rule.cut([], [3, 3, 1]) == (2, "stop"), "completed inside a token"
 
 
+@pytest.mark.parametrize("stop", ["ab", "aab", "\u00e9ab"])
+@pytest.mark.parametrize("num_hidden", [1, 2, 7])
+def test_a_stop_string_may_have_hidden_tokens_inside(stop: str, num_hidden: int) -> None:
+    """They have no letters, however many they are."""
+    rule = StopRule(99, is_over=(holds_text((stop,), _text),))
+    said = [_WORDS.index(letter) for letter in stop[:-1]]
+    inside = [token for letter in said for token in (letter, *[0] * num_hidden)]
+    assert rule.cut([1, *inside], [2]) == (1, "stop")
+    assert rule.cut([1, *inside], [0, 2, 1]) == (2, "stop")
+    assert rule.cut([1, *inside, 1], [4]) == (1, None)
+
+
 def test_an_end_token_before_the_stop_string_wins() -> None:
     assert StopRule(10, frozenset([5]), is_over=(holds_text(("ab",), _text),)).cut([], [5, 3]) == (1, "end")
 

@@ -78,11 +78,14 @@ def test_a_step_without_a_plan_says_nothing_of_what_was_proposed_before():
     start(request, request.inputs)
     run_step([request])
     known = drafter.experience.calibration("right 0", True)
-    request.most_nodes, before = 0, list(known.weights)
+    request.most_nodes, before, num_said = 0, list(known.weights), len(request.answer)
     for _ in range(8):
         run_step([request])
-    assert len(request.answer) == 10 or request.finish_reason is None
+    assert request.answer == PLAIN[: num_said + 8]
     assert known.weights == before
+    request.most_nodes = None
+    run_step([request])
+    assert known.weights != before
 
 
 def test_nothing_is_asked_after_a_token_that_ends_the_answer(monkeypatch):
@@ -277,11 +280,11 @@ def test_a_model_without_room_leaves_the_lead_to_another_and_no_time_is_learned_
     assert set(timed) == {"right 1"}
 
 
-def test_where_no_model_has_room_steps_are_plain():
-    for members in (
-        [WithoutRoom(Target(TARGET), name="full")],
-        [WithoutRoom(Target(TARGET), name="full"), LookupDrafter()],
-    ):
-        told, request = answered(auto(*members), 200)
-        assert request.answer[: len(PLAIN)] == PLAIN
-        assert len(told) > 20
+@pytest.mark.parametrize("others", [[], [LookupDrafter(min_match=1)]])
+def test_where_no_model_has_room_steps_are_plain_or_drafted_by_others(others):
+    request = ask(auto(WithoutRoom(Target(TARGET), name="full"), *others), 200)
+    start(request, request.inputs)
+    sources = [set(request.draft.sources) for _ in steps(request)]
+    assert request.answer[: len(PLAIN)] == PLAIN
+    assert len(sources) > 20
+    assert set().union(*sources) == {f"lookup {number}" for number, _ in enumerate(others, 1)}

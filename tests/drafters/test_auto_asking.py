@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import pytest
+import gc
+import weakref
 
-from seeahead.decode import run_step, start
+import pytest
+import torch
+
+from seeahead.decode import run, run_step, start
 from seeahead.drafters.auto_drafting import AutoDrafting
 from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.experience import Experience, OwnExperience
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
+from seeahead.drafters.none import EmptyDrafter
+from seeahead.errors import FaultError
+from seeahead.executor import ModelInputs
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter
 from seeahead.tree import Draft, TokenTree
-from tests.drafters.test_auto import PLAIN, RIGHT, TARGET, WRONG, answered, ask
+from tests.drafters.test_auto import PLAIN, PROMPT, RIGHT, TARGET, WRONG, answered, ask
 from tests.free_costs import TableExperience, TableTimes, auto
 
 
@@ -213,3 +220,65 @@ def test_a_start_is_paid_over_the_steps_that_answers_of_its_kind_have():
     experience.begins(text)
     assert experience.length(text) == 12.0
     assert experience.start_seconds("one", text) == 3 * experience.level("one", 1), "nothing is known of it"
+
+
+def breaking(place):
+    """A model that is right, and of which one part fails in answers of 39 tokens."""
+
+    class Breaking(LanguageDrafter):
+        def model(self, context, depth=0):
+            made = super().model(context, depth)
+            if context.max_new_tokens == 39:
+                setattr(made, place, lambda *_: {}[place])
+                _ = {}[place] if place == "model" else None
+            return made
+
+    return Breaking(Target(TARGET), name="breaking")
+
+
+@pytest.mark.parametrize("num_at_once", [1, 4])
+@pytest.mark.parametrize("place", ["model", "read", "expand", "accept"])
+def test_a_member_that_fails_ends_its_own_answer_and_no_other(place, num_at_once):
+    drafter = auto(breaking(place), LookupDrafter(min_match=1))
+    requests = [ask(drafter, length) for length in (40, 39, 40, 40)]
+    for _ in run(iter(requests), num_at_once):
+        pass
+    failed = requests.pop(1)
+    assert [request.answer for request in requests] == [PLAIN] * 3
+    assert sum(step.num_accepted for request in requests for step in request.records) > 60
+    assert failed.answer == PLAIN[: len(failed.answer)]
+    assert (type(failed.error), type(failed.error.raised)) == (FaultError, KeyError)
+    draftings = [vars(request).get("drafting") for request in (*requests, failed)]  # one may never have begun
+    left = [weakref.ref(drafting) for drafting in draftings if drafting is not None]
+    del requests, failed, draftings, _
+    gc.collect()
+    assert {drafting() for drafting in left} == {None}, "nothing stays with the drafter"
+    assert answered(drafter)[1].answer == PLAIN
+
+
+class DearAfter(TableTimes):
+    """Rows cost more than they can bring, behind a text of more than so many tokens."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.told = most, list[int]()
+
+    def at(self, length: int) -> None:
+        self.told.append(length)
+        self.per_row = 9.0 if length > self.most else 0.0
+
+
+def test_costs_are_those_after_the_longest_text_of_a_step():
+    """Also where another drafter has it: one pass reads them all."""
+    experience = TableExperience()
+    experience.times = times = DearAfter(len(PROMPT) + 39)
+    drafter = auto(RIGHT, experience=experience)
+    one, other, long = ask(drafter), ask(drafter), ask(EmptyDrafter()).ask(ModelInputs(torch.tensor([9 * PROMPT])))
+    for request in (one, other, long):
+        start(request, request.inputs)
+    for taken in ([one, long, other], [one, long, other], [one, other]):
+        held = max(request.inputs.length + len(request.answer) - 1 for request in taken)
+        run_step(taken)
+        assert times.told.pop() == held
+        assert times.told == []
+        assert any(request.records[-1].num_drafted for request in (one, other)) == (long not in taken)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from seeahead import proof
+from seeahead.decode import run
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs, Want
@@ -12,10 +13,13 @@ from seeahead.executors.exact import exact_executor
 from seeahead.executors.graphs import GraphsExecutor
 from seeahead.families import family_for
 from seeahead.families.choice import EXECUTORS, Choice, put_executor
+from seeahead.request import Request
+from seeahead.sampling import Sampler, SamplingParams
 from seeahead.session import Session
+from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, answer, assert_same_answer, random_tree, tiny_inputs, tiny_model
-from seeahead.tree import ROOT
+from seeahead.tree import ROOT, Draft
 from tests.lossless.cases import NUM_TOKENS, plain, prompt
 from tests.scripts import all_right, sometimes_right
 
@@ -56,6 +60,23 @@ def test_chains_and_trees_change_no_token_in_16_bits(model_type, dtype):
             assert_same_answer(answer(family, inputs, ScriptedDrafter(name, script), max_new_tokens=NUM_TOKENS), truth)
         itself = LanguageDrafter(Target.of(family))
         assert_same_answer(answer(family, inputs, itself, max_new_tokens=NUM_TOKENS), truth)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_answers_side_by_side_are_those_alone_in_16_bits(model_type):
+    """Greedy and drawn, with drafts and without; one joins as another ends."""
+    family, requests, alone = exactly(model_type), [], []
+    for number, (num_images, num_words) in enumerate([(0, 60), (1, 8), (0, 9), (1, 30), (0, 21)]):
+        inputs, params = asked(model_type, num_images, num_words), SamplingParams(number % 2 * 0.9, seed=number)
+        alone.append(answer(family, inputs, max_new_tokens=NUM_TOKENS - 2 * number, params=params).token_ids)
+        scripts = sometimes_right(alone[-1]), random_tree(), lambda *_: Draft()
+        sampler = Sampler(params, inputs.token_ids[0].tolist())
+        rule, drafter = StopRule(len(alone[-1])), ScriptedDrafter("script", scripts[number % 3])
+        requests.append(Request(family.executor, drafter, sampler, rule, family.image_token_ids).ask(inputs))
+    for _ in run(iter(requests), 4):
+        pass
+    assert [tuple(request.answer) for request in requests] == alone
+    assert any(step.num_accepted for request in requests for step in request.records)
 
 
 # A binary tree; of a path that skips columns every row has other columns than in plain decoding.

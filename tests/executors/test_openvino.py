@@ -31,6 +31,7 @@ from seeahead.testing import ScriptedDrafter, answer, assert_same_answer, tiny_i
 from seeahead.testing.models import TEXT_FAMILIES, VISION_FAMILIES
 from seeahead.tree import ROOT
 from tests.executors.agreement import assert_family_agrees
+from tests.executors.test_transformers import assert_packed_is_alone
 from tests.lossless.cases import CONVERTED, NUM_TOKENS, plain, plain_type, prompt, target
 from tests.scripts import sometimes_right
 
@@ -297,6 +298,38 @@ def test_prompts_of_several_requests_are_read_in_one_pass(model_type, monkeypatc
     for ours, session in zip(executor.forward(trees, Want()), sessions, strict=True):
         expected = session.score([11, 12], [ROOT, ROOT]).logits
         torch.testing.assert_close(ours.logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("model_type", ["llava", "gemma3"])
+def test_hidden_states_of_trees_side_by_side_are_those_of_each_alone(model_type):
+    prompts = [prompt(model_type, images, words) for images, words in ((2, 8), (0, 3), (1, 11), (0, 20))]
+    assert_packed_is_alone(target(f"{model_type} openvino").executor, prompts, Want((0, 1, -1)))
+
+
+def test_steps_of_many_requests_go_through_the_graph_for_long_passes(monkeypatch):
+    """Ten trees have more rows than a block, and each answer is the one that the model alone gives."""
+    monkeypatch.setattr(openvino, "row_steps", lambda *given, **settings: RowSteps(8, long_in_32_bits=True))
+    family, requests, sizes = on_openvino("llava"), [], []
+    asked = [prompt("llava", number % 3, 8 + number) for number in range(10)]
+    truths = [answer(target("llava"), inputs, max_new_tokens=NUM_TOKENS).token_ids for inputs in asked]
+    for inputs, truth in zip(asked, truths, strict=True):
+        sampler, rule = Sampler(SamplingParams(), inputs.token_ids[0].tolist()), StopRule(NUM_TOKENS)
+        drafter = ScriptedDrafter("sometimes right", sometimes_right(truth))
+        requests.append(Request(family.executor, drafter, sampler, rule, family.image_token_ids).ask(inputs))
+    infer = compiled.Graph.infer
+
+    def noted(graph, inputs, pages):
+        if graph is family.executor._graphs._compiled.get(compiled._LONG):
+            sizes.append((len(inputs["embeddings"]), len(inputs["rows"])))
+        return infer(graph, inputs, pages)
+
+    monkeypatch.setattr(compiled.Graph, "infer", noted)
+    for _ in run(iter(requests), 10):
+        pass
+    assert [tuple(request.answer) for request in requests] == truths
+    told_all = [size for size, told in sizes if size == told]  # which prompts' passes do not
+    assert len(told_all) > 2
+    assert min(told_all) > compiled.BLOCK
 
 
 def test_a_broken_file_is_made_anew_and_one_that_does_not_run_is_told(monkeypatch, tmp_path):

@@ -75,7 +75,11 @@ def test_another_machine_is_measured_for_itself(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "{", "[]", "null", "{}", '{"step": "8", "long_in_32_bits": false}', '{"step": 5, "long_in_32_bits": false}'],
+    [
+        *("", "{", "[]", "null", "{}", '{"step": "8", "long_in_32_bits": false}'),
+        *('{"step": 5, "long_in_32_bits": false}', '{"step": 8, "long_in_32_bits": 1}'),
+        '{"step": 8, "long_in_32_bits": "yes"}',
+    ],
 )
 def test_what_is_damaged_is_measured_again(damage, tmp_path):
     clock = Clock()

@@ -1,15 +1,16 @@
 """Several requests at once, joining and leaving at different steps: each answer is the one that it gets alone."""
 
 from functools import cache
+from itertools import zip_longest
 
 import pytest
 import torch
 from PIL import Image
 
 from seeahead.api import Engine
-from seeahead.decode import run, start, steps
+from seeahead.decode import Batch, run, start, steps
 from seeahead.drafters.none import EmptyDrafter
-from seeahead.errors import ModelError
+from seeahead.errors import InputError, ModelError
 from seeahead.executor import ModelInputs
 from seeahead.executors import packing
 from seeahead.families import family_for
@@ -84,6 +85,29 @@ def test_each_request_of_a_batch_says_what_it_says_alone(family, num_at_once):
     for number, request in zip(order, requests, strict=True):
         assert (tuple(request.answer), request.finish_reason) == alone(family, number), f"request {number}"
     assert len(set(sizes.values())) > 2, "all requests had as many steps: nobody left early"
+    assert getattr(target(family).executor, "can_pack", True) is not False, "the requests did not share passes"
+
+
+@pytest.mark.parametrize("family", ["llava", "llava fused", "llava openvino", "gemma3 openvino", "gemma3 graphs"])
+def test_requests_that_are_dropped_or_come_late_change_no_other_answer(family):
+    """Dropped while they answer, and while their prompts are read; the places of their tokens go to others."""
+    stay = [asked(family, number) for number in range(len(REQUESTS))]
+    leave = [asked(family, number) for number in (2, 1, 7, 3, 5, 1)]
+    coming = [one for pair in zip_longest(leave, stay) for one in pair if one is not None]
+    batch, had = Batch(48, cuts=True), []
+    while coming or batch.requests:
+        for one in coming[:2]:
+            batch.join(one)
+        del coming[:2]
+        list(batch.step())
+        going = [one for one in batch.requests if one in leave and (len(had) % 2 == 0 or len(one.answer) > 1)]
+        for one in going[:1]:
+            had.append(len(one.answer))
+            one.fail(InputError("the client has gone away"))
+    for number, request in enumerate(stay):
+        assert (tuple(request.answer), request.finish_reason) == alone(family, number), f"request {number}"
+    assert {request.finish_reason for request in leave} == {"error"}
+    assert min(had) == 0 < max(had)
     assert getattr(target(family).executor, "can_pack", True) is not False, "the requests did not share passes"
 
 

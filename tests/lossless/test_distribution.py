@@ -18,7 +18,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from seeahead.decode import start, steps
+from seeahead.decode import run, start, steps
 from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
@@ -266,6 +266,21 @@ def test_fixed_drafts_change_no_token(name, drafter):
     for seed in range(30):
         assert first_tokens(FIXED[drafter](seed), SETTINGS[name], seed, 12) == alone(name, seed)
         assert first_tokens(FIXED[drafter](seed + 1), SETTINGS[name], seed, 12) == alone(name, seed)
+
+
+@pytest.mark.parametrize("drafter", ["auto", "auto, three", "auto, five"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_one_that_decides_over_eight_requests_changes_no_token_of_them(name, drafter):
+    shared, requests = FIXED[drafter](0), []
+    for seed in range(24):
+        params = SamplingParams(**{**vars(SETTINGS[name]), "seed": seed})
+        request = Request(TARGET, shared, Sampler(params, PROMPT), StopRule(12 + seed % 5))
+        requests.append(request.ask(ModelInputs(torch.tensor([PROMPT]))))
+    for _ in run(iter(requests), 8):
+        pass
+    for seed, request in enumerate(requests):
+        assert tuple(request.answer[:12]) == alone(name, seed)
+    assert sum(step.num_accepted for request in requests for step in request.records) > 24
 
 
 def test_drafts_do_get_accepted():

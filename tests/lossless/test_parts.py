@@ -10,8 +10,10 @@ from seeahead.executor import ModelInputs
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
-from tests.lossless.cases import DRAFTERS, FAMILIES, image_counts, prompt, target
+from seeahead.testing import ScriptedDrafter, answer
+from tests.lossless.cases import CONVERTED, DRAFTERS, FAMILIES, image_counts, prompt, target
 from tests.lossless.test_batch import REQUESTS, alone, asked
+from tests.scripts import all_right
 
 
 def run_in_parts(requests, prompt_tokens):
@@ -47,6 +49,9 @@ WAYS = (
     "llama",
     "llama fused",
     "gemma2",
+    *CONVERTED,
+    "qwen3_vl graphs",
+    "gemma3 graphs",
 )
 
 
@@ -62,8 +67,8 @@ def test_prompts_read_in_parts_between_steps_of_others_change_no_answer(family):
 
 
 # Drafters that read nothing of the target's prompt, its features, its embeddings, and both text and image views.
-@pytest.mark.parametrize("drafter", ["none", "lookup", "msd", "vision", "tabed", "random tree"])
-@pytest.mark.parametrize("family", ["llava", "llava fused", "qwen2_vl", "gemma3", "llama"])
+@pytest.mark.parametrize("drafter", ["none", "lookup", "language", "msd", "vision", "tabed", "random tree"])
+@pytest.mark.parametrize("family", [*WAYS[:4], "llama", *CONVERTED, "gemma3 graphs"])
 @pytest.mark.parametrize("is_read_ahead", [False, True])
 def test_a_further_turn_in_a_kept_slot_is_answered_as_in_a_new_one(family, drafter, is_read_ahead):
     model, sees = target(family), max(image_counts(family)) > 0
@@ -106,6 +111,28 @@ def test_a_slot_is_cut_to_what_two_conversations_share():
     anew = request_for(model, other, "msd", 12)
     run_in_parts([anew], 512)
     assert again.answer == anew.answer
+
+
+@pytest.mark.parametrize("family", ["llava", "llava fused", "llava openvino", "gemma3 openvino", "gemma3 graphs"])
+def test_a_slot_that_holds_more_than_its_answer_goes_on_from_where_this_ended(family):
+    """The answer ends inside a draft that was accepted beyond it."""
+    model, inputs = target(family), prompt(family, 1, 30)
+    truth = answer(model, inputs, max_new_tokens=12).token_ids
+    end = next(place for place in range(3, 8) if truth[place] not in truth[:place])
+    drafter = ScriptedDrafter("right", all_right(truth, 9))
+    sampler, rule = Sampler(SamplingParams(), inputs.token_ids[0].tolist()), StopRule(12, frozenset({truth[end]}))
+    first = Request(model.executor, drafter, sampler, rule, model.image_token_ids).ask(inputs)
+    first.keeps = True
+    run_in_parts([first], 512)
+    kept, said = first.kept, truth[: end + 1]
+    assert tuple(first.answer) == said
+    assert kept.tokens[inputs.length :] == truth[: len(kept.tokens) - inputs.length]
+    assert kept.session.length == len(kept.tokens) > inputs.length + len(said)
+    longer = inputs.extended([*said, 11, 12, 13], model.answer_type)
+    again = request_for(model, longer, "none", 12)
+    again.resume(kept, inputs.length + len(said))
+    run_in_parts([again], 512)
+    assert tuple(again.answer) == answer(model, longer, max_new_tokens=12).token_ids
 
 
 def test_what_must_be_read_at_once_is_not_cut():

@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import threading
+from _thread import start_new_thread
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from time import sleep
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from seeahead.checked import read_text
 from seeahead.cli import streams, terminal
@@ -103,15 +106,30 @@ def _ends_well() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # which alone is told of signals
         yield
         return
-    before = signal.signal(signal.SIGTERM, _ended)
+    before, told = signal.signal(signal.SIGTERM, _ended), sys.unraisablehook
+
+    def lost(what: Any) -> None:
+        # Python goes on after what is raised while something is given up, such as in a search for garbage.
+        if what.exc_type is SystemExit:
+            start_new_thread(_ended_again, ())  # which takes no lock that may be held just now
+        else:
+            told(what)
+
+    sys.unraisablehook = lost
     try:
         yield
     finally:
+        sys.unraisablehook = told
         signal.signal(signal.SIGTERM, before)
 
 
 def _ended(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
+
+
+def _ended_again() -> None:
+    sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)  # the main thread is told, which may wait for something
 
 
 def _settings(args: argparse.Namespace) -> ServeSettings:

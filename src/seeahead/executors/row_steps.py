@@ -38,7 +38,7 @@ class RowSteps:
     """`step`: how far apart sizes lie. `long_in_32_bits`: whether passes over many rows take less in these."""
 
     step: Annotated[int, whole(STEPS[0], STEPS[-1])]
-    long_in_32_bits: Annotated[bool, flag]
+    long_in_32_bits: Annotated[bool, flag()]
 
 
 def row_steps(
