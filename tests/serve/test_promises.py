@@ -114,7 +114,6 @@ def test_requests_wait_for_room_in_the_cache_and_what_never_fits_is_refused():
     assert any(num_waiting for _, _, num_waiting in held)
 
 
-@pytest.mark.xfail(strict=True, reason="Owner._run: what is read ahead is not counted; Slots.shrink is to follow it")
 def test_slots_that_are_kept_take_no_more_than_there_is():
     """Nor with the tokens of a next turn: four of 65 are too many then."""
     with serving(OwnerLimits(cache_tokens=256)) as served:

@@ -252,12 +252,16 @@ class Owner:
                     is_quiet = not was_told and self._num_reading == 0
             self._began = monotonic()
             try:
-                self._round() if self._waiting or self._running else self._slots.read_ahead()
+                self._round() if self._waiting or self._running else self._read_ahead()
             except Exception:  # whatever it is, the next requests are to be answered
                 logger.exception("a step failed")
                 self._fail_all(ModelError(_FAILED))
             self._began = None
             self.room.wake()
+
+    def _read_ahead(self) -> None:
+        self._slots.read_ahead()
+        self._slots.shrink(self.limits.cache_tokens)
 
     def _round(self) -> None:
         self._drop()
