@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -248,7 +247,7 @@ def build_bank(folders: dict[str, Path], words: set[str], cache: Path) -> Bank:
 
 def keep(bank: Bank, cache: Path) -> None:
     """In files that are whole once they are there."""
-    partial = cache / f".bank.{os.getpid()}.npy"
+    partial = cache / ".bank.partial.npy"
     np.save(partial, bank.pixels)
     partial.replace(cache / "bank.npy")
     rows = [asdict(card) for card in bank.cards]

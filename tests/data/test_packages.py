@@ -1,6 +1,8 @@
 """Packages that cannot be fetched, or are not what they were."""
 
+import os
 import tarfile
+import time
 
 import pytest
 
@@ -62,3 +64,14 @@ def test_two_that_unpack_the_same_package_do_not_disturb_each_other(tmp_path, mo
     assert sorted(path.name for path in fetch(words, tmp_path).iterdir()) == ["first", "last"]
     assert len(set(unpacked)) == 2
     assert [path.name for path in (tmp_path / "unpacked").iterdir()] == ["words"]
+
+
+def test_what_a_killed_process_left_goes_after_a_day(tmp_path, monkeypatch):
+    unpacked = tmp_path / "unpacked"
+    for name, age in (("thing.partial-old", 2 * 86_400), ("thing.partial-new", 60)):
+        (unpacked / name).mkdir(parents=True)
+        os.utime(unpacked / name, (time.time() - age,) * 2)
+    monkeypatch.setattr(packages, "archive_of", lambda *given: tmp_path / "thing.whl")
+    monkeypatch.setattr(packages, "_unpack", lambda archive, folder: folder.mkdir())
+    fetch(Package("thing", "pip", "1", "MIT", "", "tests"), tmp_path)
+    assert sorted(one.name for one in unpacked.iterdir()) == ["thing", "thing.partial-new"]

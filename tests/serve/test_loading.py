@@ -56,6 +56,7 @@ def test_who_comes_while_a_model_is_loaded_is_told_so():
 def test_who_is_slow_or_one_of_many_while_a_model_is_loaded_is_left(monkeypatch):
     """Files of the model want places among those that may be open, too."""
     monkeypatch.setattr(loading, "_MOST_OPEN", 3)
+    monkeypatch.setattr(loading._Handler, "timeout", None)
     with closing(listening("127.0.0.1", 0)) as address, ExitStack() as opened, told_to_wait(address):
         waiting = [opened.enter_context(create_connection(address.getsockname(), 60)) for _ in range(6)]
         for one in waiting[:3]:

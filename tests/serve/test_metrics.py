@@ -1,11 +1,11 @@
 """What is counted for those who monitor a server."""
 
 import re
-import time
 from types import SimpleNamespace
 from urllib.request import urlopen
 
 from tests.serve.conftest import PATIENCE, chat, serving
+from tests.serve.test_promises import gated
 from tests.serve.test_refusals import sent
 from tests.serve.test_streams import asking, counted, eventually
 
@@ -32,8 +32,8 @@ def test_counters_add_up(served, client):
     assert accepted == by_place == details.accepted_prediction_tokens
     assert drafted - accepted == details.rejected_prediction_tokens
     assert counted(served, "vllm:request_success_total", finished_reason="length") > 0
-    left = counted(served, "vllm:request_success_total", finished_reason="abort")
-    assert counted(served, "vllm:e2e_request_latency_seconds_count") == after.request_success - left
+    ended = [counted(served, "vllm:request_success_total", finished_reason=one) for one in ("stop", "length")]
+    assert counted(served, "vllm:e2e_request_latency_seconds_count") == sum(ended)
     between = "vllm:request_time_per_output_token_seconds_count"  # an answer of one token has nothing between
     assert 0 < counted(served, between) <= after.request_success
     assert steps() - steps_before == usage.completion_tokens - 1 - accepted
@@ -71,13 +71,17 @@ def test_lengths_and_the_time_before_an_answer_are_told(served, client):
     changes = [after - value for value, after in zip(before, told(), strict=True)]
     assert changes[:5] == [1, usage.prompt_tokens, 1, usage.completion_tokens, 1]
     assert changes[5] > 0
-    assert counted(served, "vllm:kv_cache_usage_perc") == 0
 
 
-def test_who_leaves_is_counted_as_one_who_did(served, monkeypatch):
-    before = counted(served, "vllm:request_success_total", finished_reason="abort")
-    step = served.owner._batch.step
-    monkeypatch.setattr(served.owner._batch, "step", lambda **given: (time.sleep(0.05), step(**given))[1])
-    with asking(served, chat("one two three", max_tokens=200)):
-        eventually(lambda: served.owner.num_running == 1)
-    eventually(lambda: counted(served, "vllm:request_success_total", finished_reason="abort") == before + 1)
+def test_who_leaves_is_counted_as_one_who_did_and_the_cache_is_taken_while_he_is_there():
+    with serving() as fresh:
+        with gated(fresh) as (steps, _):
+            with asking(fresh, chat("one two three", max_tokens=200)):
+                steps.release()
+                eventually(lambda: fresh.owner.num_running == 1)
+                [ticket] = fresh.owner._running.values()
+                share = ticket.num_tokens / fresh.owner.limits.cache_tokens
+                assert counted(fresh, "vllm:kv_cache_usage_perc") == share > 0
+            eventually(lambda: ticket.is_cancelled)
+        eventually(lambda: counted(fresh, "vllm:request_success_total", finished_reason="abort") == 1)
+        eventually(lambda: counted(fresh, "vllm:kv_cache_usage_perc") == 0)

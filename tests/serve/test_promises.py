@@ -214,7 +214,7 @@ import time
 from seeahead.decode import Batch
 
 step = Batch.step
-Batch.step = lambda batch, **given: (time.sleep(0.02), step(batch, **given))[1]
+Batch.step = lambda batch, **given: (time.sleep(0.1), step(batch, **given))[1]
 """
 LOADS = """def tiny(model, drafter, **given):
     print("loads", file=sys.stderr, flush=True)
@@ -265,7 +265,7 @@ def test_an_answer_that_is_streamed_when_the_server_is_told_to_end_is_whole(tmp_
     with started(SLOW + SERVING, f"auto:members=lookup,state={state}") as (process, told):
         where = next(found for line in told if (found := re.search("http://([^ ]+)", line)))[1]
         with closing(http.client.HTTPConnection(where, timeout=PATIENCE)) as connection:
-            body = json.dumps(chat("one two", max_tokens=60, stream=True, model="demo"))
+            body = json.dumps(chat("one two", max_tokens=30, stream=True, model="demo"))
             connection.request("POST", CHAT, body, {"content-type": "application/json"})
             with connection.getresponse() as reply:
                 first = [reply.readline() for _ in range(4)]
@@ -275,7 +275,7 @@ def test_an_answer_that_is_streamed_when_the_server_is_told_to_end_is_whole(tmp_
         assert "Traceback" not in told.read()
     assert all(json.loads(line[6:])["choices"][0]["finish_reason"] is None for line in first if line.strip())
     chunks = [one.removeprefix("data: ") for one in rest.split("\n\n") if one.strip()]
-    assert len(chunks) > 9
+    assert any(json.loads(one)["choices"][0]["finish_reason"] is None for one in chunks[:-2])
     assert chunks[-1] == "[DONE]"
     assert json.loads(chunks[-2])["choices"][0]["finish_reason"] == "length"
     assert state.exists()

@@ -1,5 +1,6 @@
 """The training loop: limits, resume, a stop at a bad loss."""
 
+import json
 import math
 import os
 import subprocess
@@ -191,7 +192,10 @@ def test_two_processes_learn_what_one_learns_from_both_their_batches(tmp_path: P
     alone = line_fit(replace(LIMITS, minutes=math.inf), tmp_path / "alone", count=2)
     torch.testing.assert_close(together, alone)
     one, two = ((tmp_path / name / "line.losses.jsonl").read_text() for name in ("alone", "out"))
-    assert two.count("\n") == one.count("\n") == 1
+    steps = [[json.loads(line)["step"] for line in lines.splitlines()] for lines in (one, two)]
+    assert steps[0][-1] == 5
+    assert steps[1][-1] == 5
+    assert len(set(steps[1])) == len(steps[1])
     assert done.stdout.count("finished after 5 steps") == 1, "what both have to tell is told once"
 
 

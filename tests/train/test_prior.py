@@ -1,5 +1,7 @@
 """What a training learns for `auto`: with an end, and no image is opened after it."""
 
+from types import SimpleNamespace
+
 from seeahead.data.conversations import Conversation
 from seeahead.train import prior
 from seeahead.train.data import exchanges_of
@@ -20,7 +22,7 @@ def test_nothing_is_opened_once_the_time_is_over(family, tmp_path, monkeypatch):
     monkeypatch.setattr(prior, "AutoDrafter", lambda *given: None)
     monkeypatch.setattr(prior.Experience, "save_prior", lambda *given: None)
     ticks = iter([0.0, 0.0, 0.0, 0.0, *[1000.0] * 99])
-    monkeypatch.setattr(prior.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(prior, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     exchanges = (drawn.append(number) or one for number, one in enumerate(exchanges_of(conversations, LeftOut())))
     assert prior.learn_prior(family, tmp_path, exchanges) == 3
     assert asked == [0.0, 1.0, 0.0]

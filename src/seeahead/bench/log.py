@@ -58,8 +58,10 @@ class Log:
         if self._stream is not None and self.path is not None:
             if os.name == "nt":  # where nothing is locked, and what is open stays
                 self._stream.close()
-            self.path.unlink(missing_ok=True)
-            self._stream.close()
+            try:
+                self.path.unlink(missing_ok=True)
+            finally:
+                self._stream.close()
 
     def _opened(self, path: Path) -> FileIO:
         try:

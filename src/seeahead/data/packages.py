@@ -11,6 +11,7 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from seeahead.errors import InputError
 from seeahead.provenance import file_digest
 
 Progress = Callable[[str, float], None]
+_DAY = 86_400
 # pip with its temporary files in a folder that can be watched; the environment is left alone.
 RUN_PIP = (
     "import runpy, sys, tempfile; tempfile.tempdir = sys.argv.pop(1); sys.argv[0] = 'pip'; "
@@ -52,6 +54,10 @@ def fetch(package: Package, cache: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     if archive.suffix == ".deb" and shutil.which("dpkg-deb") is None:
         raise InputError(f"{archive.name} needs dpkg-deb to unpack; install it, or unpack the file into {folder}")
+    for left in folder.parent.glob(f"{folder.name}.partial*"):  # by a process that was killed
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _DAY:
+                shutil.rmtree(left)
     # Every process unpacks in a place of its own; what the first that is done has unpacked serves all.
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.partial-", dir=folder.parent) as beside:
         try:

@@ -1,7 +1,7 @@
 """The target's own responses, which a drafter learns best from: a folder of batches, each written whole or not at all.
 
-A batch is `00000.jsonl`, a line per response, and `00000.safetensors` with what is kept beside. Files of other names
-are left alone. A batch is sound or it is not there: what a full disk or a copy broke off is found when the folder is
+A batch is `00000.jsonl`, a line per response, and `00000.safetensors` with what is kept beside; `all.txt` says that
+there are no more. Files of other names are left alone. A batch is sound or it is not there: what a full disk or a copy broke off is found when the folder is
 opened, not in the middle of a training; a run that was cut off goes on with the next batch.
 """
 
@@ -13,6 +13,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count, groupby, islice
@@ -26,7 +27,7 @@ from torch import Tensor
 from seeahead.checked import checked, flag, real, several
 from seeahead.drafters.language import runs
 from seeahead.drafters.vision import pooled
-from seeahead.errors import InputError, counted, escaped
+from seeahead.errors import InputError, SeeaheadError, counted, escaped
 from seeahead.executor import FEATURES, ModelInputs
 from seeahead.executors.tensor_files import write_tensors
 from seeahead.families.base import Family
@@ -41,7 +42,7 @@ from seeahead.train.stage import Report
 
 _BATCH = re.compile(r"\d{5,}\.jsonl")
 _ALL = "all.txt"
-"""Says, once every question is asked, how many batches that were."""
+"""Says, once every question is asked, how many batches that were, and what was left out."""
 _WINDOW = 8
 """Batches whose prompts are sorted together."""
 Exchange = tuple[Prompt, str | None]
@@ -104,7 +105,10 @@ class TargetResponses:
         # Every line has its batch's.
         seconds = [sum(row.seconds for row in rows[:1]) for _, rows in self.sound_batches()]
         told = self.folder / _ALL
-        if told.is_file() and told.read_text("utf-8", "replace") == str(len(seconds)):  # no image needs to be opened
+        number, _, line = (told.read_text("utf-8", "replace") if told.is_file() else "").partition("\n")
+        if number == str(len(seconds)):  # no image needs to be opened
+            if line:
+                self.report(f"own answers: {line}")
             return
         spent, batches = sum(seconds), self._batches(exchanges)
         # Encoding a window takes seconds: only while there is time to answer it.
@@ -113,7 +117,8 @@ class TargetResponses:
                 break
             if (batch := next(batches, None)) is None:
                 if number:  # else the reason is to be told again
-                    write_text(told, str(number))
+                    with suppress(OSError, SeeaheadError):  # a folder that others read may be no place to write to
+                        write_text(told, f"{number}\n{self.left_out}")
                 break
             path = self.folder / f"{number:05d}.jsonl"
             if not path.is_file():
