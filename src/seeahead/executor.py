@@ -59,7 +59,7 @@ class ModelInputs:
         more = self.token_ids.new_tensor([list(tokens)])
         extras = {
             name: torch.cat([value, torch.full_like(more, type_id, dtype=value.dtype)], 1)
-            if runs_along(name, value, self.token_ids)
+            if getattr(value, "shape", None) == self.token_ids.shape
             else value
             for name, value in self.extras.items()
         }

@@ -76,8 +76,9 @@ def has_negative_width(data: bytes) -> bool:
 
 def check_structure(data: bytes, name: str) -> None:
     """Raises ImageError for a file that Pillow would take minutes, or all memory, to open or to decode."""
-    for check in (_check_jpeg, _check_ppm, _check_bmp, check_tables):
+    for check in (_check_jpeg, _check_ppm, _check_bmp):
         check(data, name)
+    check_tables(data, name, has_pixels=True)
 
 
 def _check_jpeg(data: bytes, name: str) -> None:
@@ -152,9 +153,9 @@ def _check_bmp(data: bytes, name: str) -> None:
 _MOST_IN_RUNS, _WIDEST_IN_RUNS = 1 << 22, 1 << 16
 
 
-def check_tables(data: bytes, name: str) -> None:
+def check_tables(data: bytes, name: str, *, has_pixels: bool = False) -> None:
     """Raises ImageError for the tables of a TIFF, or of Exif, with very many values: each becomes an object of Python.
-    And for tiles of many more pixels than the image: they are decoded whole."""
+    And, where the pixels are its own, for tiles of many more than the image has: they are decoded whole."""
     if not _TIFF.match(data):
         return
     # Pillow takes the last kind for an older one, libtiff takes it for what it is.
@@ -168,7 +169,7 @@ def check_tables(data: bytes, name: str) -> None:
             if tag in sizes:
                 sizes[tag] = max(sizes[tag], first)
         pixels, tile = (sizes[width] * sizes[height] for width, height in (_IMAGE_SIZE, _TILE_SIZE))
-        if tile > (most := max(_MOST_IN_TILE, 2 * min(pixels, MAX_PIXELS))):
+        if has_pixels and tile > (most := max(_MOST_IN_TILE, 2 * min(pixels, MAX_PIXELS))):
             raise ImageError(f"{name} is a TIFF with tiles of {tile:,} pixels, the limit is {most:,}; save it as PNG")
 
 

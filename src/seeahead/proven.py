@@ -67,7 +67,8 @@ class Prover:
         """Before an answer to `inputs`: what changed about the model is followed and proven. Raises ModelError."""
         if self.follows and self.family.follow():
             # Whether passes and prompts may be shared and cut is the executor's to know, which has begun anew.
-            self._held = {key for key in self._held if key[0] != "batch"}
+            with self._lock:
+                self._held = {key for key in self._held if key[0] != "batch"}
         self._require("text")
         # Which tokens stand for images is asked last: it takes longer than all else here.
         if not self._is_held("image") and inputs.has_any(self.family.image_token_ids):

@@ -45,7 +45,7 @@ class Request:
         """`drafter` is bound to the target that `executor` runs."""
         self.executor, self.drafter, self.sampler, self.stop = executor, drafter, sampler, stop
         self.image_token_ids = image_token_ids
-        self._max_rows = executor.limits.max_rows
+        self._max_rows, self._vocab_size = executor.limits.max_rows, executor.limits.vocab_size
         self.answer: list[int] = []
         self.records: list[Step] = []
         self.finish_reason: FinishReason | None = None
@@ -188,7 +188,7 @@ class Request:
                 f"drafter '{self.drafter.name}' drafted {len(draft.tree)} nodes, its budget was {max(self.budget, 0)}; "
                 "a draft has at most as many nodes as `propose` is given"
             )
-        wrong = [token for token in draft.tree.tokens if not 0 <= token < self.executor.limits.vocab_size]
+        wrong = [token for token in draft.tree.tokens if not 0 <= token < self._vocab_size]
         if wrong:  # before it fails all that share the pass
             raise DrafterError(
                 f"drafter '{self.drafter.name}' drafted token {wrong[0]}, which the target does not have"

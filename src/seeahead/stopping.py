@@ -91,6 +91,10 @@ class StopRule:
         return len(new), None
 
 
+_FURTHEST = 1024
+"""Tokens before the newest one in which a stop text is looked for, where the text itself is shorter."""
+
+
 def holds_text(texts: Sequence[str], to_text: Callable[[Sequence[int]], str]) -> IsOver:
     """A rule that ends an answer with the token that completes one of `texts`."""
     # A letter is at least one byte; what lies further back than the longest text cannot be part of it.
@@ -98,7 +102,8 @@ def holds_text(texts: Sequence[str], to_text: Callable[[Sequence[int]], str]) ->
 
     def is_over(answer: Sequence[int], new: Sequence[int]) -> bool:
         number = reach
-        while number < len(answer) and len(to_text(answer[-number:])) < reach:  # hidden tokens have no letters
+        # Hidden tokens have no letters; where they are all that comes, looking further back finds nothing.
+        while number < min(len(answer), _FURTHEST) and len(to_text(answer[-number:])) < reach:
             number *= 2
         tail = to_text([*answer[-number:], *new])
         return any(text in tail for text in texts)

@@ -8,8 +8,10 @@ from pydantic import ValidationError
 from seeahead.serve import bodies
 from seeahead.serve.bodies import _parsed
 from seeahead.serve.errors import ApiError
+from seeahead.serve.owner import OwnerLimits
 from seeahead.serve.schema import ChatBody
-from tests.serve.test_refusals import refused
+from tests.serve.conftest import chat, serving
+from tests.serve.test_refusals import refused, sent
 
 
 def test_a_body_of_very_many_values_is_refused_before_it_is_read():
@@ -54,16 +56,29 @@ def test_bodies_that_are_none(served, body, status, told):
     refused(served, body, status, told)
 
 
-def test_a_large_body_of_wide_letters_is_refused_before_it_is_read(monkeypatch):
-    """One such letter makes a whole text four times as large."""
-    monkeypatch.setattr(bodies, "_MOST_WIDE", 1000)
-    told = "a body with letters outside of ASCII may have 1,000 bytes; write images as base64"
-    with pytest.raises(ApiError, match=told):
-        _parsed(b'{"x": "' + b"a" * 1000 + "😀".encode() + b'"}')
-    assert _parsed(b'{"x": "' + b"a" * 2000 + b'"}') == {"x": "a" * 2000}
+def test_a_large_body_is_read_without_its_wide_letters(monkeypatch):
+    """One of them, decoded as it is, makes all of it four times as large; images beside a question are ASCII."""
+    monkeypatch.setattr(bodies, "_LARGE", 1000)
+    monkeypatch.setattr(bodies, "_MOST_WIDE", 12)
+    for text in ("ü😀", 'a"ü\\', "\u2028é😀"):
+        body = {"x": "a" * 2000, "y": [text, {text: 1}]}
+        data = json.dumps(body, ensure_ascii=False).encode()
+        assert _parsed(data) == body
+    with pytest.raises(ApiError, match="a body of more than 1,000 bytes may have 12 bytes of letters outside of ASCII"):
+        _parsed(json.dumps({"x": "a" * 2000 + "😀" * 4}, ensure_ascii=False).encode())
+    with pytest.raises(ApiError, match="not UTF-8"):
+        _parsed(b'{"x": "' + b"a" * 2000 + b"\xff" + b'"}')
+
+
+def test_one_body_alone_may_take_any_room_however_wide_it_is():
+    with serving(OwnerLimits(image_bytes=1 << 20), max_body_bytes=8 << 20) as served:
+        body = {**chat("one"), "metadata": {"x": "a" * (1 << 20) + "😀"}}
+        assert sent(served, body)[0] == 200
+        assert sent(served, body)[0] == 200  # what the first took is given up
 
 
 def test_what_wide_texts_take_counts():
     """Escapes in ASCII make a text as wide."""
-    wide = {"a": ["x" * 100_000 + "😀"], "b": "x" * 100_000, "c": "😀"}
-    assert 300_000 < bodies._further_bytes(wide) < 301_000
+    long = "x" * 100_000
+    assert 300_000 < bodies._further_bytes({"a": [f"{long}😀"], "b": long, "c": "😀"}) < 301_000
+    assert 300_000 < bodies._further_bytes({"a": {f"{long}😀": 1}}) < 301_000

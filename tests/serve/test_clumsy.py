@@ -1,11 +1,12 @@
 """What usual clients send beside what they mean: values that ask for nothing, and answers that are sent back."""
 
 from unittest.mock import ANY
+from urllib.request import urlopen
 
 import pytest
 
 from seeahead.serve.schema import ChatBody
-from tests.serve.conftest import IMAGE, chat
+from tests.serve.conftest import IMAGE, PATIENCE, chat
 from tests.serve.test_refusals import refused, sent
 
 
@@ -30,7 +31,7 @@ def test_an_answer_may_be_sent_back_as_it_came(client, back):
         {"ignore_eos": False, "min_tokens": 0, "skip_special_tokens": True, "length_penalty": 1.0, "echo": False,
          "use_beam_search": False, "include_stop_str_in_output": False, "add_generation_prompt": True, "best_of": 1},
         {"prompt_cache_key": "a", "prompt_cache_retention": "24h", "prompt_cache_options": {"ttl": "1h"}},
-        {"temperature": 1e-8},
+        {"temperature": 1e-8}, {"reasoning": {"effort": None}, "cache_control": {"type": "ephemeral"}},
     ],
 )  # fmt: skip
 def test_a_value_that_asks_for_nothing_changes_nothing(client, served, nothing):
@@ -68,7 +69,8 @@ def test_a_text_that_is_far_too_long_is_refused_unread(served, path, monkeypatch
 @pytest.mark.parametrize(
     "message",
     [
-        {"type": "text"}, {"type": "message"}, {"provider_specific_fields": {"refusal": None}},
+        {"type": "text"}, {"type": "message"}, {"cache_control": {"type": "ephemeral"}},
+        {"provider_specific_fields": {"refusal": None}},
         {"metadata": {"title": None, "tags": [None, {}]}},
     ],
 )  # fmt: skip
@@ -111,7 +113,9 @@ def test_a_text_may_come_as_its_tokens(served):
     assert told == [told[0]] * 4
     most = served.owner.engine.family.vocab_size
     refused(served, {**wanted, "prompt": [most]}, 400, f"token {most} is none of this model's", path="/v1/completions")
-    for wrong in ([], [[]], [1, "a"], [[1], [2]], [-1], [True], [1.5]):
+    for several in (["a", "b"], [[1], [2]]):
+        refused(served, {**wanted, "prompt": several}, 400, "2 prompts are given", path="/v1/completions")
+    for wrong in ([], [[]], [1, "a"], [-1], [True], [1.5], [2**31]):
         assert sent(served, {**wanted, "prompt": wrong}, path="/v1/completions")[0] == 400
 
 
@@ -123,6 +127,12 @@ def test_every_chunk_tells_what_was_used_so_far_where_that_is_asked_for(client):
     assert (said[0], said[-1]) == (0, 12)
     assert {chunk.usage.prompt_tokens for chunk in chunks} == {chunks[-1].usage.prompt_tokens}
     assert all(chunk.usage.total_tokens == chunk.usage.prompt_tokens + said[n] for n, chunk in enumerate(chunks))
+
+
+@pytest.mark.parametrize("path", ["/health/", "/ready/", "/metrics/", "/version/", "/docs/"])
+def test_a_slash_at_the_end_of_what_monitors_ask_changes_nothing(served, path):
+    with urlopen(served.url + path, timeout=PATIENCE) as reply:
+        assert (reply.status, reply.url) == (200, served.url + path)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "/v1/completions/"])

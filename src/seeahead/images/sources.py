@@ -35,6 +35,7 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):")
 _IS_BASE64 = re.compile(r"; *base64 *\Z", re.IGNORECASE)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _PIECE = 1 << 14
+_LONG = 1 << 20
 _MOST_ESCAPES = 1_000_000  # each takes a step of Python; in base64 few letters need one
 
 
@@ -159,8 +160,9 @@ def _of_data_url(url: str, max_bytes: int) -> bytes:
     if url.count("%", comma, end) > _MOST_ESCAPES:
         raise ImageError(f"the data: URL has more than {_MOST_ESCAPES:,} letters as %XX; write data:image/png;base64,…")
     is_base64 = _IS_BASE64.search(url, 0, comma)
-    if is_base64 and not url.isascii():  # a text with such letters takes up to four times its length, and so its copies
-        raise ImageError("the data: URL is not valid base64, which is ASCII alone; write data:image/png;base64,…")
+    if is_base64 and len(url) > _LONG and not url.isascii():
+        # Such a text takes up to four times its length, and so do its copies.
+        raise ImageError("the data: URL has letters outside of ASCII; write data:image/png;base64,…")
     try:
         data = _unquoted(url, comma + 1, end)
         if is_base64:

@@ -48,7 +48,7 @@ async def whole(
     choices: Sequence[Choice], shape: Shape, receive: Receive, seconds: float, metrics: Metrics
 ) -> dict[str, Any]:
     """The reply when all of it is there. Raises ApiError."""
-    async with _held(receive, choices):
+    async with _held(receive, choices, metrics):
         async for _ in said(choices, seconds, metrics):
             pass
     return shape.whole(choices)
@@ -69,7 +69,7 @@ class EventStream(Response):
             async with asyncio.timeout(self._seconds):  # of a client that stays and reads nothing
                 await send({"type": "http.response.body", "body": data, "more_body": more})
 
-        async with _held(receive, self._choices):
+        async with _held(receive, self._choices, self._metrics):
             with suppress(OSError):  # the client has gone, which its tickets are told as well
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 await self._write_all(write)
@@ -124,7 +124,7 @@ async def in_time(receive: Receive, seconds: float) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _held(receive: Receive, choices: Sequence[Choice]) -> AsyncIterator[None]:
+async def _held(receive: Receive, choices: Sequence[Choice], metrics: Metrics) -> AsyncIterator[None]:
     """Inside, answers are dropped as soon as the client goes; in the end, however it comes, what is left of them is."""
 
     def drop() -> None:
@@ -136,6 +136,7 @@ async def _held(receive: Receive, choices: Sequence[Choice]) -> AsyncIterator[No
             yield
     finally:
         drop()
+        metrics.dropped(sum(choice.record is None for choice in choices))
 
 
 @asynccontextmanager

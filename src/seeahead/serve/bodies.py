@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from sys import getsizeof
 from typing import Any, NoReturn, TypeVar
 
@@ -21,8 +22,10 @@ from seeahead.serve.ticket import BusyError
 Body = TypeVar("Body", ChatBody, TextBody)
 _MOST_DEPTH = 64
 _LONG = 1 << 16
-_MOST_WIDE = 32 << 20
-"""Of bytes, some of which are no ASCII: decoded they take four times as much."""
+_LARGE, _MOST_WIDE = 32 << 20, 1 << 20
+"""Bytes of a body from which on it is not decoded as it is, since a single letter outside of ASCII makes all of it four
+times as large, and bytes of such letters that it may have."""
+_WIDE = re.compile(rb"[\x80-\xff]+")
 _MOST_VALUES = 100_000  # to check so many holds up everybody else for a part of a second
 
 
@@ -51,7 +54,7 @@ class Bodies:
             further = _further_bytes(value)
             num_bytes += further
             self._held += further
-            self._check(num_bytes - further)
+            self._check_together(num_bytes)
             yield _checked(value, kind)
         finally:
             self._held -= num_bytes
@@ -59,6 +62,10 @@ class Bodies:
     def _check(self, num_bytes: int) -> None:
         if num_bytes > self._most_bytes:
             raise ApiError(413, f"the body is larger than {self._most_bytes:,} bytes, the limit; send less")
+        self._check_together(num_bytes)
+
+    def _check_together(self, num_bytes: int) -> None:
+        """One alone may take any room."""
         if self._held > max(num_bytes, self._most_together):
             told = "the bodies of other requests fill this server's memory; ask again later"
             raise ApiError.of(BusyError(told, 1.0))
@@ -73,12 +80,10 @@ def _check_head(request: Request) -> None:
 
 
 def _parsed(data: bytes) -> Any:
-    if len(data) > _MOST_WIDE and not data.isascii():
-        told = f"a body with letters outside of ASCII may have {_MOST_WIDE:,} bytes; write images as base64"
-        raise ApiError(413, told)
     if _has_many_values(data):
         raise ApiError(400, f"the body holds more than {_MOST_VALUES:,} values, the limit; send less")
     try:
+        data = _in_ascii(data) if len(data) > _LARGE and not data.isascii() else data
         value = json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_table)
     except UnicodeDecodeError as error:
         raise ApiError(400, f"the body is not UTF-8 (byte {error.start}); send JSON") from None
@@ -105,11 +110,19 @@ def _has_many_values(data: bytes) -> bool:
     return plain.count(b'"') > 4 * _MOST_VALUES or is_many(b"".join(plain.split(b'"')[::2]))
 
 
+def _in_ascii(data: bytes) -> bytes:
+    """The same JSON, with letters outside of ASCII as their escapes: texts without any stay small."""
+    if len(data) - len(data.translate(None, bytes(range(0x80, 0x100)))) > _MOST_WIDE:
+        told = f"a body of more than {_LARGE:,} bytes may have {_MOST_WIDE:,} bytes of letters outside of ASCII"
+        raise ApiError(413, told)
+    return _WIDE.sub(lambda found: json.dumps(found[0].decode())[1:-1].encode(), data)
+
+
 def _further_bytes(value: dict[str, Any]) -> int:
     """That long texts take beyond one for each letter: a single letter may make all of a text's wider."""
     level, further = list[Any]([value]), 0
     while level:
-        inner = [one for table in level for one in (table.values() if isinstance(table, dict) else table)]
+        inner = [one for table in level for one in (chain(*table.items()) if isinstance(table, dict) else table)]
         further += sum(getsizeof(one) - len(one) for one in inner if isinstance(one, str) and len(one) > _LONG)
         level = [one for one in inner if isinstance(one, dict | list)]
     return further

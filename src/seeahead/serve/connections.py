@@ -56,7 +56,7 @@ class Connection(H11Protocol):
         self._time()
 
     def _time(self) -> None:
-        """The time runs while a request is not whole; a connection that waits for another one ends sooner."""
+        """The time runs while a request is not whole; a connection that waits for another one has uvicorn's."""
         if not self.transport.is_closing() and self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
             self._timer = self._timer or self.loop.call_later(self._seconds, self._late)
         elif self._timer is not None:

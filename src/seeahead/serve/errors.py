@@ -15,8 +15,6 @@ from seeahead.serve.ticket import BusyError, GoneError
 Headers = dict[str, str] | None
 logger = logging.getLogger(__name__)
 
-GONE = 499
-"""The client has gone away: nobody reads it, it is counted."""
 _KINDS = {
     401: "authentication_error",
     403: "permission_error",
@@ -44,7 +42,7 @@ class ApiError(Exception):
                 return cls(503, str(error), code="closing", headers=wait)
             return cls(429, str(error), code="rate_limit_exceeded", headers=wait)
         if isinstance(error, GoneError):
-            return cls(GONE, str(error), code="gone")
+            return cls(499, str(error), code="gone")  # nobody reads it; the status is that of the counters
         code = "context_length_exceeded" if isinstance(error, LengthError) else None
         is_ours = isinstance(error, ModelError | DrafterError)
         return cls(500 if is_ours else 400, str(error), code=code, param=param)

@@ -40,7 +40,7 @@ class HostCheck:
         self._origins = {*settings.allowed_origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_asked = scope["type"] == "http" and scope["path"] not in _FOR_ALL
+        is_asked = scope["type"] == "http" and scope["path"].rstrip("/") not in _FOR_ALL
         why = self._why_not(Headers(scope=scope)) if is_asked else None
         if why is None:
             await self._app(scope, receive, send)

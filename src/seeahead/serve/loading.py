@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from operator import itemgetter
@@ -31,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
         left = min(int(size), _MOST_BYTES) if size.isdecimal() else 0
         while left > 0 and (part := self.rfile.read(min(left, _PART_BYTES))):  # else the client's sending fails
             left -= len(part)
-        status, body = _STATUS.get(self.path.partition("?")[0], (_LOADING.status, _LOADING.body))
+        status, body = _STATUS.get(self.path.partition("?")[0].rstrip("/"), (_LOADING.status, _LOADING.body))
         told = json.dumps(body).encode()
         self.send_response(status)
         for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(told)))):
@@ -70,13 +70,15 @@ class _Server(ThreadingHTTPServer):
         """Called all the time: the model's files want places among those that may be open, too."""
         began = sorted(self._began.copy().items(), key=itemgetter(1))
         late = [one for one, since in began if monotonic() - since > _SECONDS]
-        self.end({*late, *(one for one, _ in began[: max(0, len(began) - _MOST_OPEN)])})
-
-    def end(self, connections: Iterable[Any] | None = None) -> None:
-        """Of these, or all: what they still send is read by nobody."""
-        for one in self._began.copy() if connections is None else connections:
+        for one in {*late, *(one for one, _ in began[: max(0, len(began) - _MOST_OPEN)])}:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+    def end_reading(self) -> None:
+        """What is still sent is read by nobody; who is just told something hears it."""
+        for one in self._began.copy():
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RD)
 
 
 @contextmanager
@@ -91,5 +93,5 @@ def told_to_wait(address: socket.socket) -> Iterator[None]:
         yield
     finally:
         server.shutdown()
-        server.end()
+        server.end_reading()
         server.server_close()

@@ -42,7 +42,8 @@ class TokenLogprob:
 def spelled(tokenizer: Any, to_text: Callable[[Sequence[int]], str], token: int, before: int | None) -> Spelling:
     """`before`: the token that it follows in the answer. Alone, many tokenizers leave out a leading blank."""
     text = to_text([token])
-    if not text and token in tokenizer.all_special_ids:  # hidden in answers: it has a name, and no bytes of these
+    added = tokenizer.added_tokens_decoder.get(token)
+    if not text and added is not None and added.special:  # hidden in answers: it has a name, and no bytes of these
         return Spelling(str(tokenizer.convert_ids_to_tokens(token)), b"")
     if _HALF in text:
         return Spelling(text, _bytes_of_half(str(tokenizer.convert_ids_to_tokens(token)), text))

@@ -8,7 +8,6 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from seeahead.records import Generation
-from seeahead.serve.errors import GONE
 from seeahead.serve.replies import REASONS
 from seeahead.serve.ticket import Ticket
 
@@ -89,9 +88,11 @@ class Metrics:
             if num_after := len(record.token_ids) - 1:
                 self._each.observe(sum(ticket.gaps) / num_after)
 
+    def dropped(self, number: int) -> None:
+        """Answers that ended before their end."""
+        self._ended.labels(self._model, "abort").inc(number)
+
     def refused(self, status: int) -> None:
-        if status == GONE:
-            self._ended.labels(self._model, "abort").inc()
         self._refused.labels(self._model, str(status)).inc()
 
     def page(self) -> bytes:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from PIL.Image import Image
 
 from seeahead.errors import ImageError, InputError, counted, shown
+from seeahead.fetch import MAX_LETTERS
 from seeahead.images import MAX_PIXELS, PIXEL_BYTES, OpenedImage, open_image
 from seeahead.prompt import Message, Prompt, make_prompt
 from seeahead.serve.recent import decoded_images
@@ -94,8 +95,6 @@ def _opened(sources: Sequence[str | Path], settings: ServeSettings) -> list[Open
         fetchers.shutdown(cancel_futures=True)
 
 
-_MOST_LETTERS = 8192
-"""Of an address that is none of data."""
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "user"}
 
 
@@ -131,8 +130,8 @@ def _source(url: str, settings: ServeSettings) -> str | Path:
     """The address as it may be read; a path of this machine never is one, but below the allowed folder."""
     found = _KIND.match(url[:40])
     kind = found.group(1).lower() if found else ""
-    if kind != "data" and len(url) > _MOST_LETTERS:
-        raise ImageError(f"an image's address has {len(url):,} letters; at most {_MOST_LETTERS:,} are read here")
+    if kind != "data" and len(url) > MAX_LETTERS:
+        raise ImageError(f"an image's address has {len(url):,} letters; at most {MAX_LETTERS:,} are read here")
     if kind == "data" or (kind in ("http", "https") and settings.allow_urls):
         return url.strip()
     if kind in ("http", "https"):

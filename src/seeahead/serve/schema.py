@@ -51,6 +51,11 @@ class CacheHint(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+class _Hinted(_Closed):
+    cache_control: CacheHint | None = None
+    prompt_cache_breakpoint: CacheHint | None = None
+
+
 class ImageAddress(_Closed):
     """`detail` is accepted and means nothing: a model reads images in the one way that it has. So is `format`, since
     the bytes themselves tell it."""
@@ -60,12 +65,7 @@ class ImageAddress(_Closed):
     format: Annotated[str, Field(max_length=100)] | None = None
 
 
-class _Part(_Closed):
-    cache_control: CacheHint | None = None
-    prompt_cache_breakpoint: CacheHint | None = None
-
-
-class TextPart(_Part):
+class TextPart(_Hinted):
     """Words."""
 
     type: Literal["text", "input_text", "refusal"]
@@ -84,7 +84,7 @@ def is_web(address: str) -> bool:
     return address.lstrip()[:4].lower() == "http"
 
 
-class ImagePart(_Part):
+class ImagePart(_Hinted):
     """An image: a data: URI, or an address that this server allows."""
 
     type: Literal["image_url"]
@@ -98,7 +98,7 @@ class ImagePart(_Part):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-class ChatMessage(_Closed):
+class ChatMessage(_Hinted):
     """One turn. An assistant's may call tools and say nothing; a tool's names the call that it answers."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -141,7 +141,7 @@ class RequestBody(BaseModel):
     harmless: ClassVar[frozenset[str]] = frozenset(
         (
             *("user", "metadata", "service_tier", "safety_identifier", "parallel_tool_calls"),
-            *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+            *("cache_control", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
         )
     )
     as_done: ClassVar[Mapping[str, tuple[Any, ...]]] = {
@@ -187,8 +187,9 @@ class RequestBody(BaseModel):
     def refused(self) -> Iterator[str]:
         """Names of further fields that ask for something."""
         for name, value in (self.model_extra or {}).items():
-            done = map(repr, (None, *self.as_done.get(name, ([], {}))))  # by their texts: False is no 0
-            if name not in self.harmless and repr(value) not in done:
+            done = [repr(one) for one in (None, *self.as_done.get(name, ()))]  # by their texts: False is no 0
+            is_nothing = repr(value) in done or (name not in self.as_done and asks_for_nothing(value))
+            if name not in self.harmless and not is_nothing:
                 yield name
 
     @property
@@ -267,7 +268,8 @@ class ChatBody(RequestBody):
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
-_Tokens = Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1, max_length=1 << 20, fail_fast=True)]
+_Token = Annotated[StrictInt, Field(ge=0, lt=2**31)]
+_Tokens = Annotated[list[_Token], Field(min_length=1, max_length=100_000, fail_fast=True)]
 _One = Annotated[list[_T], Field(min_length=1, max_length=1)]
 
 
@@ -286,6 +288,13 @@ class TextBody(RequestBody):
     is_far: ClassVar[bool] = False
     prompt: Text | _One[Text] | _Tokens | _One[_Tokens]
     logprobs: Annotated[StrictInt, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _is_one(cls, value: object) -> object:
+        if isinstance(value, list) and len(value) > 1 and all(isinstance(one, str | list) for one in value):
+            raise ValueError(f"{len(value)} prompts are given; send a request for each")
+        return value
 
     @property
     def given(self) -> str | list[int]:

@@ -1,8 +1,9 @@
 """The target's own responses, which a drafter learns best from: a folder of batches, each written whole or not at all.
 
 A batch is `00000.jsonl`, a line per response, and `00000.safetensors` with what is kept beside; `all.txt` says that
-there are no more. Files of other names are left alone. A batch is sound or it is not there: what a full disk or a copy broke off is found when the folder is
-opened, not in the middle of a training; a run that was cut off goes on with the next batch.
+there are no more. Files of other names are left alone. A batch is sound or it is not there: what a full disk or a copy
+broke off is found when the folder is opened, not in the middle of a training; a run that was cut off goes on with the
+next batch.
 """
 
 from __future__ import annotations
