@@ -62,9 +62,7 @@ class Detokenizer:
         new = self._newest[self._num_known :]
         if text := self.to_text(new):
             self._newest, self._known = new, text
-        elif longer == self._known:  # hidden tokens: what follows is spelled by what is before them
-            del self._newest[self._num_known :]
-        else:
+        else:  # hidden tokens: what follows is spelled by what is before them
             self._known = longer
         self._num_known = len(self._newest)
         return True

@@ -42,8 +42,7 @@ class TokenLogprob:
 def spelled(tokenizer: Any, to_text: Callable[[Sequence[int]], str], token: int, before: int | None) -> Spelling:
     """`before`: the token that it follows in the answer. Alone, many tokenizers leave out a leading blank."""
     text = to_text([token])
-    added = tokenizer.added_tokens_decoder.get(token)
-    if not text and added is not None and added.special:  # hidden in answers: it has a name, and no bytes of these
+    if not text and _is_special(tokenizer, token):  # hidden in answers: it has a name, and no bytes of these
         return Spelling(str(tokenizer.convert_ids_to_tokens(token)), b"")
     if _HALF in text:
         return Spelling(text, _bytes_of_half(str(tokenizer.convert_ids_to_tokens(token)), text))
@@ -51,6 +50,11 @@ def spelled(tokenizer: Any, to_text: Callable[[Sequence[int]], str], token: int,
         start, both = to_text([before]), to_text([before, token])
         text = both[len(start) :] if both.startswith(start) else text
     return Spelling(text, text.encode())
+
+
+def _is_special(tokenizer: Any, token: int) -> bool:
+    added = tokenizer.added_tokens_decoder.get(token)  # more of them than the tokenizer has names for, such as reserved
+    return added is not None and bool(added.special)
 
 
 def _bytes_of_half(name: str, text: str) -> bytes | None:
