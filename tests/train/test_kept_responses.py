@@ -210,9 +210,12 @@ def test_a_batch_of_empty_answers_is_written_once(family, tmp_path, monkeypatch)
     found = [line.ids for line in gather(family, tmp_path, lines=told)]
     assert 0 < len(found) < 6
     assert f"{6 - len(found)} since the target's answer is empty" in told[-1]
+    said = told[-1]
     told.clear()
+    num_written = next(numbers)
     assert [line.ids for line in gather(family, tmp_path, lines=told)] == found
-    assert told == []
+    assert told == [said], "said again, though nothing is written again"
+    assert next(numbers) == num_written + 1
 
 
 # ---- questions that cannot be asked

@@ -95,8 +95,9 @@ class _Server:
         app.post("/v1/completions/", include_in_schema=False, **guarded)(self.text)
         app.get("/v1/models/", include_in_schema=False, **guarded)(self.models)
         app.get("/v1/models/{name:path}", **guarded)(self.model)
-        for path, handler in (("/health", self.health), ("/ready", self.ready), ("/version", self.version)):
-            app.get(path + "/", include_in_schema=False)(handler)
+        app.get("/health/", include_in_schema=False)(self.health)
+        app.get("/ready/", include_in_schema=False)(self.ready)
+        app.get("/version/", include_in_schema=False)(self.version)
         app.get("/metrics/", include_in_schema=False)(self.show_metrics)
         app.get("/docs/", include_in_schema=False)(self.docs)
         app.get("/health")(self.health)

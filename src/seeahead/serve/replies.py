@@ -46,7 +46,7 @@ class Choice:
             self.offsets.append(self._letters)
             data = one.said.data
             self._letters += len(one.said.text if data is None else self._bytes.decode(data))
-        if event.reply is not None:
+        if event.reply is not None and event.reply.error is None:
             self.record = event.reply.record
 
     @property

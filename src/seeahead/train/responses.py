@@ -106,8 +106,8 @@ class TargetResponses:
         # Every line has its batch's.
         seconds = [sum(row.seconds for row in rows[:1]) for _, rows in self.sound_batches()]
         told = self.folder / _ALL
-        number, _, line = (told.read_text("utf-8", "replace") if told.is_file() else "").partition("\n")
-        if number == str(len(seconds)):  # no image needs to be opened
+        all_told, _, line = (told.read_text("utf-8", "replace") if told.is_file() else "").partition("\n")
+        if all_told == str(len(seconds)):  # no image needs to be opened
             if line:
                 self.report(f"own answers: {line}")
             return
