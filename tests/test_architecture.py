@@ -229,8 +229,8 @@ def test_no_module_has_a_vague_name():
 
 # Lines of Python that a folder may have. They go down as folders shrink; what is to grow takes it from another.
 BUDGETS = {
-    "": 5338, "bench": 4011, "cli": 1818, "data": 1176, "demo": 423, "drafters": 6170, "executors": 4870,
-    "families": 1931, "images": 404, "serve": 2962, "testing": 393, "train": 3054,
+    "": 5341, "bench": 4011, "cli": 1818, "data": 1176, "demo": 423, "drafters": 6170, "executors": 4870,
+    "families": 1931, "images": 404, "serve": 2951, "testing": 393, "train": 3054,
 }  # fmt: skip
 
 

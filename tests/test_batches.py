@@ -145,12 +145,21 @@ def too_many(answer, budget, random):
     return Draft(TokenTree.chain([50] * (budget + 1)))
 
 
+def unknown(answer, budget, random):
+    return Draft(TokenTree.chain([10**6]))
+
+
 def failing(answer, budget, random):
     raise DrafterError("it fails here; try another")
 
 
 @pytest.mark.parametrize(
-    ("script", "told"), [(too_many, "drafted 16 nodes, its budget was 15"), (failing, "it fails here")]
+    ("script", "told"),
+    [
+        (too_many, "drafted 16 nodes, its budget was 15"),
+        (unknown, "drafted token 1000000, which"),
+        (failing, "it fails here"),
+    ],
 )
 def test_a_request_that_fails_ends_with_its_error_and_the_others_go_on(script, told):
     family, inputs = target("llava"), prompt("llava", 1)

@@ -59,7 +59,7 @@ class ModelInputs:
         more = self.token_ids.new_tensor([list(tokens)])
         extras = {
             name: torch.cat([value, torch.full_like(more, type_id, dtype=value.dtype)], 1)
-            if getattr(value, "shape", None) == self.token_ids.shape
+            if _has_one_each(value, self.token_ids)
             else value
             for name, value in self.extras.items()
         }
@@ -79,11 +79,14 @@ _WIDE = ("inputs_embeds", "positions", "additions", "visible")
 """Beginnings of the names of what executors make ready, which has several numbers for each token."""
 
 
-def runs_along(name: str, value: object, token_ids: torch.Tensor) -> bool:
+def runs_along(name: str, value: Any, token_ids: torch.Tensor) -> bool:
     """Whether an extra is about the tokens. What a processor gives is if it has one number for each: patches of an
     image may be as many, of some width."""
-    shape: Any = getattr(value, "shape", None)
-    return shape == token_ids.shape or (name.startswith(_WIDE) and shape[:2] == token_ids.shape)
+    return _has_one_each(value, token_ids) or (name.startswith(_WIDE) and value.shape[:2] == token_ids.shape)
+
+
+def _has_one_each(value: object, token_ids: torch.Tensor) -> bool:
+    return getattr(value, "shape", None) == token_ids.shape
 
 
 @dataclass(frozen=True)

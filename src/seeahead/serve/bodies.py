@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from sys import getsizeof
 from typing import Any, NoReturn, TypeVar
 
@@ -118,24 +118,24 @@ def _in_ascii(data: bytes) -> bytes:
     return _WIDE.sub(lambda found: json.dumps(found[0].decode())[1:-1].encode(), data)
 
 
-def _further_bytes(value: dict[str, Any]) -> int:
-    """That long texts take beyond one for each letter: a single letter may make all of a text's wider."""
-    level, further = list[Any]([value]), 0
+def _levels(value: dict[str, Any]) -> Iterator[list[Any]]:
+    """What the body holds, by how deep it lies: keys, values and items of lists."""
+    level: list[Any] = [value]
     while level:
         inner = [one for table in level for one in (chain(*table.items()) if isinstance(table, dict) else table)]
-        further += sum(getsizeof(one) - len(one) for one in inner if isinstance(one, str) and len(one) > _LONG)
+        yield inner
         level = [one for one in inner if isinstance(one, dict | list)]
-    return further
+
+
+def _further_bytes(value: dict[str, Any]) -> int:
+    """That long texts take beyond one for each letter: a single letter may make all of a text's wider."""
+    texts = (one for level in _levels(value) for one in level if isinstance(one, str) and len(one) > _LONG)
+    return sum(getsizeof(text) - len(text) for text in texts)
 
 
 def _check_depth(value: dict[str, Any]) -> None:
-    level: list[Any] = [value]
-    for _ in range(_MOST_DEPTH):
-        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
-        level = [inner for inner in level if isinstance(inner, dict | list)]
-        if not level:
-            return
-    raise ApiError(400, "the body is nested too deeply; send less of it")
+    if any(True for _ in islice(_levels(value), _MOST_DEPTH, None)):
+        raise ApiError(400, "the body is nested too deeply; send less of it")
 
 
 def _no_number(name: str) -> NoReturn:

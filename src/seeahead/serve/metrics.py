@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from seeahead.records import Generation
+from seeahead.serve.owner import Owner
 from seeahead.serve.replies import REASONS
 from seeahead.serve.ticket import Ticket
 
@@ -15,21 +15,10 @@ _TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000,
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
-class Load(Protocol):
-    """What there is to do at this moment. `cache_usage`: from 0 to 1."""
-
-    @property
-    def num_running(self) -> int: ...
-    @property
-    def num_waiting(self) -> int: ...
-    @property
-    def cache_usage(self) -> float: ...
-
-
 class Metrics:
     """Of one server."""
 
-    def __init__(self, model_name: str, load: Load) -> None:
+    def __init__(self, model_name: str, owner: Owner) -> None:
         self.registry, self._model = CollectorRegistry(), model_name
         self._drafts = self._counter("vllm:spec_decode_num_drafts", "steps with drafted tokens")
         self._drafted = self._counter("vllm:spec_decode_num_draft_tokens", "drafted tokens")
@@ -50,9 +39,9 @@ class Metrics:
         self._asked = self._histogram("vllm:request_prompt_tokens", "tokens of a prompt", _TOKENS)
         self._answer = self._histogram("vllm:request_generation_tokens", "tokens of an answer", _TOKENS)
         self._queued = self._histogram("vllm:request_queue_time_seconds", "until the model has begun with it")
-        self._gauge("vllm:num_requests_running", "requests under way", lambda: load.num_running)
-        self._gauge("vllm:num_requests_waiting", "requests that wait, or are read", lambda: load.num_waiting)
-        self._gauge("vllm:kv_cache_usage_perc", "share of the cache that is taken", lambda: load.cache_usage)
+        self._gauge("vllm:num_requests_running", "requests under way", lambda: owner.num_running)
+        self._gauge("vllm:num_requests_waiting", "requests that wait, or are read", lambda: owner.num_waiting)
+        self._gauge("vllm:kv_cache_usage_perc", "share of the cache that is taken", lambda: owner.cache_usage)
         for reason in {*REASONS.values(), "abort"}:  # what is not there before its first time has no rate when it comes
             self._ended.labels(model_name, reason)
 

@@ -88,7 +88,7 @@ class Shape:
         return {"index": choice.index, **said, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 
     def first(self, choice: Choice) -> Json | None:
-        """The chunk that opens an answer of a chat; OpenAI's clients wait for its role."""
+        """The chunk that opens an answer of a chat."""
         return self._chunk(choice, {"role": "assistant", "content": ""}) if self.is_chat else None
 
     def chunk(self, choice: Choice, event: Event) -> Json:
