@@ -29,6 +29,7 @@ MANY = 1 << 20
 @contextmanager
 def gated(served):
     """As many steps are taken as are released; the requests that take part in each are noted."""
+    eventually(lambda: served.owner.num_running == 0)  # an answer is told before its request has left
     steps, batch, taken = threading.Semaphore(0), served.owner._batch, []
     step = batch.step
 

@@ -45,7 +45,7 @@ def stopped(**limits):
 def full():
     """One whose memory for images holds one large one that waits."""
     with stopped(image_bytes=1 << 20) as (served, may_go), asking(served, chat(LARGE, "two", max_tokens=1)):
-        eventually(lambda: served.owner.num_waiting == 1)
+        eventually(lambda: len(served.owner._waiting) == 1)
         yield served, may_go
 
 
@@ -56,7 +56,7 @@ def test_images_wait_for_memory_before_they_are_decoded(monkeypatch):
     with full() as (served, may_go), asking(served, chat(LARGE, "three", max_tokens=1)) as third:
         eventually(lambda: served.owner.room._queue)
         with asking(served, chat("four", max_tokens=1)):  # has no images
-            eventually(lambda: served.owner.num_waiting == 2)
+            eventually(lambda: len(served.owner._waiting) == 2)
             assert len(decoded) == 1
             may_go.set()
             with third.getresponse() as reply:
