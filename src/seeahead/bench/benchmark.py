@@ -26,6 +26,7 @@ from seeahead.bench.suites import Suite, suite_of
 from seeahead.bench.summary import Summary, summarize
 from seeahead.drafters import check_names, folders_for
 from seeahead.errors import ImageError, InputError, SeeaheadError
+from seeahead.garbage import loaded_is_none
 from seeahead.images import load_image
 from seeahead.provenance import check_writable, provenance, publishable
 from seeahead.sampling import SamplingParams
@@ -152,6 +153,7 @@ class _Bench:
             log.begin({"target": described, "methods": list(methods), **made})
             for share in warm_up(methods, self.plan.suite):
                 self.progress("warming up", share)
+            held.enter_context(loaded_is_none())
             costs = measure_costs(plain.family, self.progress) if measures_costs else Costs(0, {})
             outside = self._ask(methods, log)
             settings = {**described, "harness_share": outside, **({"left_out": left_out} if left_out else {})}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import nlargest
 from operator import sub, truediv
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -254,15 +255,13 @@ class AutoDrafting(PlannedDrafting):
         """The leading model expands the likeliest nodes of the pool, whoever proposed them, while that pays."""
         model = yield from self._read(name, _NUM_CHILDREN)
         pool, places, limits = self._pool, {ROOT: ROOT}, self._drafter.limits
-        chosen, ready = [ROOT], list[int]()
+        chosen, gains = [ROOT], dict[int, float]()  # of nodes that are not expanded while their parents are
         for left in range(min(limits.depth, budget) - 1 if model is not None else 0, 0, -1):
-            # Nodes that are not expanded while their parents are, after which the answer may go on.
-            ready = [node for node in ready if node not in places]
-            ready += [node for parent in chosen for node in pool.children(parent).values() if pool.may_follow(node)]
-            # What others have said of a node's children is worth no second time.
-            gains = {node: pool.nodes[node].score * (1.0 - pool.covered(node)) for node in ready}
-            chosen = sorted(sorted(ready, key=gains.__getitem__, reverse=True)[: limits.width])
-            if not self._goes_on(name, [gains[node] for node in chosen], min(left, _MOST_AHEAD), budget):
+            for node in filter(pool.may_follow, [node for parent in chosen for node in pool.children(parent).values()]):
+                # What others have said of a node's children is worth no second time.
+                gains[node] = pool.nodes[node].score * (1.0 - pool.covered(node))
+            chosen = sorted(nlargest(limits.width, gains, gains.__getitem__))
+            if not self._goes_on(name, [gains.pop(node) for node in chosen], min(left, _MOST_AHEAD), budget):
                 return
             yield from self._models.expand(name, pool, chosen, places, _NUM_CHILDREN)
 

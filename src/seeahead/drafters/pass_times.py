@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain, count, islice
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from seeahead.drafters.costs import apart, passes_between, prompted, settled_seconds, time_passes
-from seeahead.executor import Executor, Widths
+from seeahead.executor import Executor, Limits, Widths
 
 MARGIN = 1.1
 """Over passes that requests share drafts have to promise so many times the tokens a second of none: what is expected of
@@ -140,7 +140,7 @@ class PassTimes:
     def by_nodes(self, num_requests: int, most: int) -> list[float]:
         """Seconds of a step by how many nodes each of its requests has: none, 1, … `most`."""
         load, found = num_requests.bit_length(), dict[int, float]()
-        widths = [self._limits.filled(num_requests * (1 + number)) for number in range(most + 1)]
+        widths = _widths(self._limits, num_requests, most)
         for width in dict.fromkeys(widths):
             found[width] = self._seconds(load, width, changes=self._widths.changes(width))
         return [found[width] for width in widths]
@@ -187,6 +187,12 @@ class PassTimes:
             return known[rows - 1]
         slope = (known[-1] - known[0]) / max(len(known) - 1, 1)
         return known[-1] + (rows - len(known)) * slope
+
+
+@lru_cache(1024)
+def _widths(limits: Limits, num_requests: int, most: int) -> tuple[int, ...]:
+    """How many rows a pass has where each request has none, 1, … `most` nodes."""
+    return tuple(limits.filled(num_requests * (1 + number)) for number in range(most + 1))
 
 
 def mixed(known: float | None, new: float, memory: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from fastapi import FastAPI
 
 from seeahead.drafters.auto import keep_all
 from seeahead.errors import InputError, shown
+from seeahead.garbage import loaded_is_none
 from seeahead.serve.connections import Connection
 from seeahead.serve.owner import Owner
 from seeahead.serve.settings import ServeSettings
@@ -64,12 +64,10 @@ def server_of(app: FastAPI, owner: Owner, settings: ServeSettings) -> uvicorn.Se
 
 def serve(app: FastAPI, owner: Owner, address: socket.socket, settings: ServeSettings) -> None:
     """Until Ctrl-C, which is how it ends well, or SIGTERM, which uvicorn sends on once it has shut down."""
-    gc.collect()
-    gc.freeze()  # what is loaded stays: else a full search for garbage waits until a quarter as much is new
-    gc.collect()
     server = server_of(app, owner, settings)
     try:
-        server.run(sockets=[address])
+        with loaded_is_none():
+            server.run(sockets=[address])
     except KeyboardInterrupt:  # uvicorn raises it anew once it has shut down
         if not server.started:
             raise
