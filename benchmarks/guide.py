@@ -12,7 +12,7 @@ from seeahead.bench.summary import Summary, ranked
 from seeahead.bench.words import times
 
 NEEDS: Mapping[str, str] = {
-    "auto": "nothing; more where drafters are there for the model, or named",
+    "auto": "nothing, but then it is `lookup` alone; here it had the demo's own drafters",
     "lookup": "nothing",
     "language": "a small language model that speaks the target's tokens",
     "vision": "a compact VLM trained for the target",
@@ -37,7 +37,7 @@ SETTINGS = """\
   on this machine.
 - `min_probability` is the probability that a path must have, by the drafter, to be drafted. Lower it on a GPU, where a
   pass over a whole tree costs little more than one over a token.
-- A drafter trained on what you ask beats every setting ([training](training.md)):
+- Training a drafter on what you ask usually gains more than settings do ([training](training.md)):
   `seeahead train drafter --recipe recipes/drafters/own-pictures.toml -m YOUR_MODEL --data photos/ -o out/mine`.
 - Answers stay the same with any of them. `seeahead bench --data YOURS` measures how long they take.
 """
@@ -46,7 +46,7 @@ WHOLE_MODELS = """\
 ## A smaller model of the same family
 
 A folder or hub id of any vision-language model drafts for a larger one of the same tokenizer:
-`-m Qwen/Qwen2.5-VL-7B-Instruct -d Qwen/Qwen2.5-VL-3B-Instruct`.
+`-m Qwen/Qwen3-VL-8B-Instruct -d Qwen/Qwen3-VL-2B-Instruct`.
 
 - It sees the images, in every turn: each prompt is encoded anew by its own processor, read by its own tower and
   numbered by its own positions, on the executor and in the precision of the target. Image tokens may differ in number

@@ -37,11 +37,12 @@ TITLES: Mapping[str, tuple[str, str]] = {
 _ENGINES = {"openvino": "OpenVINO", "openvino_genai": "OpenVINO GenAI", "vllm": "vLLM"}
 _GLOSSARY = "[What the words mean]({})."
 _FOLDERS = "Folders in its command are drafters trained by `recipes/drafters/*`; they are not in the repository."
+_TRAINED = "All drafters but `lookup` were trained for this model."
 _OWN = (
-    "Where no drafter is there for your own model only prompt lookup drafts{figure}. More needs a "
-    "[published head](docs/published-drafters.md), a "
+    "**With your own model** you begin with prompt lookup alone{figure}, which copies from prompt and answer. "
+    "For more, add a [published head](docs/published-drafters.md) or a "
     "[smaller model of the same family](docs/choosing-a-drafter.md#a-smaller-model-of-the-same-family), or "
-    "[training one](docs/training.md). No drafted speed-up has been measured on a GPU or a 7B model yet."
+    "[train a drafter](docs/training.md). No drafted speed-up has been measured on a GPU or a 7B model yet."
 )
 
 
@@ -128,7 +129,7 @@ def _block(stem: str, summary: Summary) -> Iterator[str]:
     chosen = _chosen(summary)
     first, *more = map(plain_words, summary.headline)
     yield " ".join([f"**{first}**", *more])
-    yield plain_words(summary.machine)
+    yield f"{plain_words(summary.machine)}. {_TRAINED}"
     yield _beside_peers(summary, chosen)
     model = " [The demo model](docs/demo-model.md)." if summary.record.settings.get("model") == "demo" else ""
     yield f"{_GLOSSARY.format('docs/glossary.md')} [All figures](docs/results/{stem}.md).{model}"

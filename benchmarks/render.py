@@ -2,7 +2,8 @@
 
 python benchmarks/render.py            # README between its markers, docs/results/, docs/images/bench-*, docs/claims.md,
                                        # docs/choosing-a-drafter.md, docs/options.md, docs/published-drafters.md,
-                                       # docs/command-line.md between its markers, docs/glossary.md
+                                       # docs/command-line.md and docs/gpu.md between their markers,
+                                       # docs/glossary.md
 python benchmarks/render.py --check    # exit code 1 if a document is stale
 """
 
@@ -69,16 +70,22 @@ STUDIES: dict[str, tuple[Callable[[Any], dict[str, str]], str]] = {
     "probe": (probe.documents, "How often the probe of published heads finds a head's dialect"),
     "growth": (growth.documents, "How passes grow with context, tree and batch, by executor"),
     "serve-load": (serving.documents, "The server under load: 1 to 16 clients, drafted beside plain"),
-    "serve-load-openvino": (serving.documents, "The same on OpenVINO, beside a peer's continuous batching"),
-    "serve-load-openvino-bfloat16": (serving.documents, "The same in bfloat16, as the peer computes"),
-    "serve-load-openvino-xeon": (_XEON, "In float32 on a slower processor"),
-    "serve-load-openvino-bfloat16-xeon": (_XEON, "The same in bfloat16"),
+    "serve-load-openvino": (
+        serving.documents,
+        "The server on OpenVINO in float32, beside a peer's continuous batching",
+    ),
+    "serve-load-openvino-bfloat16": (serving.documents, "The server on OpenVINO in bfloat16, as the peer computes"),
+    "serve-load-openvino-xeon": (_XEON, "The server on OpenVINO in float32, on a slower processor"),
+    "serve-load-openvino-bfloat16-xeon": (_XEON, "The server on OpenVINO in bfloat16, on a slower processor"),
     "serve-crowd": (strain.crowd_documents, "A crowd at the server: some leave, some read slowly, and it is killed"),
     "serve-fuzz": (strain.fuzz_documents, "The server under an hour of requests that no client should send"),
 }
 """Stored results of other kinds than benchmarks."""
-STUDY_METHODS = {"probe": (probe.evidence, "docs/methods/published-heads.md")}
-"""Those of which the page of a method shows a part."""
+STUDY_METHODS = {
+    "probe": (probe.evidence, "docs/methods/published-heads.md"),
+    "gpu": (gpu.evidence, "docs/gpu.md"),
+}
+"""Those of which another page shows a part."""
 
 
 def main() -> int:
@@ -120,7 +127,7 @@ def fresh_documents(root: Path) -> dict[str, str]:
         first = root / "results" / again.name.replace("-again", "")
         page = f"docs/results/{again.stem}.md"
         documents[page] = repeatability(*(summarize(read_record(path)) for path in (first, again)))
-        more.append(f"- [The same run twice]({again.stem}.md): do its figures agree?")
+        more.append(f"- [{publish.TITLES[first.stem][0]}, a second time]({again.stem}.md): do its figures agree?")
     for name, (pages, words) in STUDIES.items():
         path = root / "results" / f"{name}.json"
         if path.is_file():

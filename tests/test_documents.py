@@ -68,8 +68,8 @@ def test_every_drafter_that_a_document_names_is_one():
 def test_every_command_of_recipes_is_one_that_is_taken():
     found = [words for _, line in LINES for words in commands_in(line, "python -m recipes.demo_model")]
     start = "python -m recipes.demo_model drafter -m demo --data demo --answers out/answers"
-    assert f'A="{start}"' in TEXTS["docs/training.md"]
-    written = [line.replace("$A", start) for _, line in LINES if line.startswith("$A")]
+    assert f'A() {{ {start} "$@"; }}' in TEXTS["docs/training.md"]
+    written = [line.replace("A", start, 1) for _, line in LINES if line.startswith("A --")]
     found += [words for line in written for words in commands_in(line, "python -m recipes.demo_model")]
     assert len(found) > 6
     for words in found:

@@ -13,6 +13,7 @@ from seeahead.bench.markdown import table
 PAGE = "results/gpu.md"
 SPEED = "speed/"
 SHOWN = ("1", "2", "8", "16", "32", "64")
+_RATES = "tokens/s", "× `generate`"
 WORDS = {
     "generate": "transformers' `generate`",
     "generate, compiled": "transformers' `generate`, static cache, compiled",
@@ -23,6 +24,26 @@ def documents(record: Mapping[str, Any]) -> dict[str, str]:
     stages: Mapping[str, Mapping[str, Any]] = record["stages"]
     parts = ["# Executors on a GPU", _where(record), *_speeds(record), _exactness(stages), _again()]
     return {PAGE: "\n\n".join(part for part in parts if part) + "\n"}
+
+
+def evidence(record: Mapping[str, Any]) -> str:
+    """What the page for those who have a GPU shows of it."""
+    rows = [
+        [shape, _name(name), *_cells(stage, own["generate"]["rate"])[:2], f"{stage['peak_gigabytes']:.1f}"]
+        for shape, own in _by_shape(record).items()
+        for name, stage in own.items()
+    ]
+    return f"{_where(record)}\n\n{table('', ['shape of', 'run by', *_RATES, 'GB at most'], rows)}"
+
+
+def _by_shape(record: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Stages that measured speed and did not fail, by shape of model and by what ran it."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for name, stage in record["stages"].items():
+        if name.startswith(SPEED) and "error" not in stage:
+            _, shape, executor = name.split("/")
+            found.setdefault(shape, {})[executor] = stage
+    return found
 
 
 def _where(record: Mapping[str, Any]) -> str:
@@ -37,18 +58,11 @@ def _where(record: Mapping[str, Any]) -> str:
 
 
 def _speeds(record: Mapping[str, Any]) -> list[str]:
-    stages = record["stages"]
-    shapes = dict.fromkeys(name.split("/")[1] for name in stages if name.startswith(SPEED))
     found = ["## Speed"]
-    for shape in shapes:
-        own = {
-            name.split("/")[2]: stage
-            for name, stage in stages.items()
-            if name.startswith(f"{SPEED}{shape}/") and "error" not in stage
-        }
+    for shape, own in _by_shape(record).items():
         base = own["generate"]["rate"]
         rows = [[_name(name), *_cells(stage, base)] for name, stage in own.items()]
-        heads = ["run by", "tokens/s", "× `generate`", *(f"{size} tokens" for size in SHOWN), "V(32)", "GB"]
+        heads = ["run by", *_RATES, *(f"{size} tokens" for size in SHOWN), "V(32)", "GB"]
         found += [f"### {shape}", _bound(record, own), table("", heads, rows)]
     found.append(
         "Tokens per second of an answer of 64 tokens to 1,024, prompt included; milliseconds of a pass over so many "

@@ -51,6 +51,12 @@ class ModelInputs:
     def length(self) -> int:
         return self.token_ids.shape[1]
 
+    @property
+    def shows_images(self) -> bool:
+        """Whether something of an image is there, and not tokens alone that may stand for one."""
+        others = ((name, value) for name, value in self.extras.items() if name != "position_ids")
+        return any(not runs_along(name, value, self.token_ids) for name, value in others)
+
     def has_any(self, tokens: frozenset[int]) -> bool:
         return not tokens.isdisjoint(self.token_ids.flatten().tolist())
 

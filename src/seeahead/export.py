@@ -7,6 +7,7 @@ the target's tokens, which transformers takes as `assistant_model` and vLLM as `
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -67,8 +68,17 @@ def export(source: Path | str, form: str, out: Path, verifier: str = "") -> Path
         "vispec": _as_vispec,
         "draft-model": _as_draft_model,
     }[form]
-    # A full-vocabulary model's norms would not survive 16 bits as they are.
-    write_files(write(folder, verifier), out, torch.float32 if form == "draft-model" else torch.bfloat16)
+    files, was_there = write(folder, verifier), out.is_dir()
+    try:
+        # A full-vocabulary model's norms would not survive 16 bits as they are.
+        write_files(files, out, torch.float32 if form == "draft-model" else torch.bfloat16)
+    except BaseException:  # half of it would have the same command refused
+        for path in out.glob("*"):
+            path.unlink()
+        if not was_there:
+            with suppress(OSError):
+                out.rmdir()
+        raise
     return out
 
 

@@ -108,6 +108,10 @@ class Prepared:
         )
 
 
+_REFUSALS = (
+    *(ValueError, TypeError, AttributeError, LookupError, NotImplementedError, ImportError),
+    *(RuntimeError, ArithmeticError),  # of tensors: numbers too large for them
+)
 _SMALLEST = 1e-6
 _LOOK_AT_LOGITS_ALONE = (
     *(f"{name}LogitsWarper" for name in ("Temperature", "TopK", "TopP", "MinP", "TopH", "Typical", "Epsilon", "Eta")),
@@ -136,7 +140,7 @@ def prepare(model: Any, prompt_ids: torch.Tensor, tokenizer: Any, settings: Mapp
         own |= {"attention_mask": torch.ones_like(prompt_ids), "custom_generate": catch}
         model.generate(prompt_ids, **dict(settings) | own)
         more = (StopStringCriteria(tokenizer, list(stop_texts)),) if stop_texts else ()
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError, ImportError) as error:
+    except _REFUSALS as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"transformers refuses these settings: {_in_line(error)}") from error
@@ -177,7 +181,9 @@ def _try(made: Prepared, prompt_ids: torch.Tensor, vocab_size: int) -> None:
                 raise InputError(f"{name} names token {shown_value(token)}; the model has tokens 0 to {vocab_size - 1}")
     try:
         made.processors(prompt_ids, torch.zeros(1, vocab_size, device=prompt_ids.device))
-    except (IndexError, ValueError, RuntimeError) as error:
+        for criterion in made.criteria:
+            criterion(prompt_ids, None)
+    except (IndexError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"these settings do not fit the model's {vocab_size} tokens: {_in_line(error)}") from error
 
 
@@ -224,6 +230,7 @@ def check_settings(config: Any, settings: Mapping[str, Any], max_new_tokens: int
             )
         if name in OPTIONS and name != "penalty_alpha":  # which counts only beside another one
             _check_allowed(name, settings[name])
+        _check_type(name, settings[name])
     own = {name: settings[name] for name in _SAMPLING if name in settings}
     SamplingParams(**own, **({} if seed is None else {"seed": seed}))
     StopRule(1 if max_new_tokens is None else max_new_tokens)
@@ -236,6 +243,19 @@ def check_settings(config: Any, settings: Mapping[str, Any], max_new_tokens: int
 _FILTERS = {"top_k": 0, "top_p": 1, "min_p": 0, "typical_p": 1, "epsilon_cutoff": 0, "eta_cutoff": 0, "top_h": None}
 """Of what is drawn, by the value with which all tokens may be."""
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
+
+_FLAGS = ("do_sample", "renormalize_logits", "remove_invalid_values")
+
+
+def _check_type(name: str, value: Any) -> None:
+    """Of those that nothing else checks before they are used."""
+    if name in _FLAGS and not isinstance(value, bool | None):
+        raise InputError(f"{name} is {shown_value(value)}; allowed: true or false")
+    if name == "exponential_decay_length_penalty" and value is not None:
+        numbers = [one for one in value if type(one) in (int, float)] if isinstance(value, list | tuple) else []
+        if len(numbers) != 2:
+            raise InputError(f"{name} is {shown_value(value)}; allowed: two numbers, its start and its factor")
 
 
 def _check_allowed(name: str, value: Any) -> None:

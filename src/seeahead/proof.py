@@ -232,7 +232,8 @@ def whole_pass(family: Family, inputs: ModelInputs, tokens: Sequence[int], num_l
         positions = _continued(given, len(tokens))
     if positions is not None:
         longer.extras["position_ids"] = positions
-    outputs = family.model(input_ids=longer.token_ids, use_cache=False, **longer.extras)
+    with family.faults_told():
+        outputs = family.model(input_ids=longer.token_ids, use_cache=False, **longer.extras)
     logits: torch.Tensor = outputs.logits[0, -num_last:]
     return logits
 

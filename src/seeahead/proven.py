@@ -17,8 +17,9 @@ import torch
 
 from seeahead import proof
 from seeahead.cache_folder import default_cache
+from seeahead.checked import is_file
 from seeahead.compat import attention_of
-from seeahead.errors import ModelError, SeeaheadError
+from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.executor import ModelInputs
 from seeahead.families.base import Family
 from seeahead.families.inspection import is_customised
@@ -61,7 +62,8 @@ class Prover:
         self._require("text", progress=progress if size > _SMALL else None)
         inputs = proof.image_prompt(self.family)
         if inputs is not None:
-            self._require("image", inputs)
+            with suppress(InputError):  # wrong settings of its processor: who sends an image is told of them
+                self._require("image", inputs)
 
     def before(self, inputs: ModelInputs) -> None:
         """Before an answer to `inputs`: what changed about the model is followed and proven. Raises ModelError."""
@@ -71,7 +73,7 @@ class Prover:
                 self._held = {key for key in self._held if key[0] != "batch"}
         self._require("text")
         # Which tokens stand for images is asked last: it takes longer than all else here.
-        if not self._is_held("image") and inputs.has_any(self.family.image_token_ids):
+        if not self._is_held("image") and inputs.has_any(self.family.image_token_ids) and inputs.shows_images:
             self._require("image", inputs)
 
     def before_batch(self) -> None:
@@ -104,7 +106,7 @@ class Prover:
             return
         with self._lock:
             path = _path(self.family, kind)
-            if path is None or not path.is_file():
+            if path is None or not is_file(path):
                 if progress is not None:
                     progress("checking the model on itself", 0.0)
                 prompts = proof.prompts_for(self.family) if inputs is None else [(proof.IMAGE, inputs)]
@@ -136,7 +138,8 @@ def _identity(family: Family, kind: str) -> tuple[Any, ...]:
     machine = torch.cuda.get_device_name(family.device) if device == "cuda" else platform.machine()
     limits = family.executor.limits
     types = family.dtype, limits.dtype, limits.long_rows  # of its weights, in which it computes, and what else
-    place = str(types), device, machine, attention_of(family.text_config), family.executor.name
+    is_training = any(module.training for module in model.modules())  # where passes may be random
+    place = str(types), device, machine, attention_of(family.text_config), family.executor.name, is_training
     return kind, json.dumps(config, sort_keys=True, default=str), sorted(kinds.items()), versions, place
 
 

@@ -160,6 +160,26 @@ def test_what_a_model_without_eyes_is_not_asked_is_named(tmp_path):
         bench.run(str(tmp_path), [], seen, temperatures=[0.0], measures_costs=False)
 
 
+def test_a_question_that_the_model_does_not_take_is_left_out_before_any_is_asked(tiny, tmp_path):
+    long = '{"turns": ["' + "two " * 3000 + '"]}\n'
+    (tmp_path / "q.jsonl").write_text('{"turns": ["One?"]}\n' + long)
+    told = {}
+
+    class Notes(Watch):
+        def leave_out(self, reasons):
+            told.update(reasons)
+
+    asked = str(tmp_path / "q.jsonl")
+    given = {"temperatures": [0.0], "measures_costs": False, "max_new_tokens": 4}
+    result = bench.run(tiny, [], asked, watch=Notes(), **given)
+    assert len(result.record.asked) == 1
+    [reason] = told.values()
+    assert "this model's maximum context length is" in reason
+    (tmp_path / "q.jsonl").write_text(long)
+    with pytest.raises(InputError, match="the model takes no question of q: the prompt has"):
+        bench.run(tiny, [], asked, **given)
+
+
 def test_the_package_names_its_doors_and_nothing_else():
     assert {name for name in bench.__all__ if getattr(bench, name) is not None} == set(bench.__all__)
     with pytest.raises(AttributeError):

@@ -250,7 +250,7 @@ def test_the_headline_says_what_happened(whole):
     assert same == "32 of 32 answers are token-identical in float32."
     gap, again = Gap(1, "ours", 0, 3, 0.05), Gap(0, "ours", 0, 3, None)
     other = tuple(replace(one, token_ids=(9,)) if one.key[:2] == (1, "ours") else one for one in TWO)
-    tied = "; the other one parts where two tokens tie within rounding (logit gap at most 0.05)."
+    tied = "; the other one differs from where rounding chose between two close tokens (logits at most 0.05 apart)."
     assert summarize(record(other, gaps=(gap,))).headline[1].endswith(tied)
     for gaps in ((), (again,), (replace(gap, logit_gap=0.2),)):
         assert summarize(record(other, gaps=gaps)).headline[1] == "1 of 2 answers are token-identical in float32."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -183,6 +184,80 @@ def test_a_model_is_asked_where_a_long_draft_that_cost_nothing_is_doubtful(said,
     assert ("right 1" in request.draft.sources) == asked
 
 
+def test_what_comes_after_the_end_is_no_gain():
+    """The target's token after an accepted end is nobody's."""
+    drafter = auto(RIGHT)
+    request = ask(drafter)
+    start(request, request.inputs)
+    drafting, took = request.drafting, []
+    drafting._own.took = lambda number, *_: took.append(number) or 0.0
+    drafting._context = replace(drafting._context, end_tokens=frozenset(PLAIN[3:4]))
+    run_step([request])
+    assert took == [PLAIN[1:].index(PLAIN[3]) + 1]
+
+
+def test_answers_that_rest_are_as_long_as_others():
+    """Steps without a plan count at once: what they tell is taken in later, or never."""
+    experience = TableExperience()
+    for _ in range(20):
+        request = ask(auto(RIGHT, experience=experience))
+        start(request, request.inputs)
+        request.most_nodes = 0
+        for _ in range(9):
+            run_step([request])
+    assert experience.length(request.drafting._own.kind) > 8
+
+
+def test_what_catches_up_tells_nothing_of_a_level(monkeypatch):
+    drafted = []
+    drafter = auto(RIGHT, WRONG)
+    monkeypatch.setattr(drafter.experience, "drafted", lambda name, *_: drafted.append(name))
+    request = ask(drafter, 90)
+    start(request, request.inputs)
+    run_step([request])
+    models = request.drafting._models
+    assert sum(map(models.has_read, models.names)) == 1
+    request.most_nodes = 0
+    for _ in range(5):
+        run_step([request])
+    request.most_nodes = None
+    drafted.clear()
+    num_expanded = []
+    expand = models.expand
+    monkeypatch.setattr(models, "expand", lambda *given: (num_expanded.append(given[0]), expand(*given))[1])
+    run_step([request])
+    assert drafted == num_expanded
+
+
+def test_who_is_no_model_is_looked_at_apart_from_models():
+    """A counter for both would come round for one of them alone."""
+    own = OwnExperience(Experience(TableTimes()), (0, True))
+    for _ in range(16):
+        own.rests(4)
+        own.rests(1, "lookup")
+    assert (own.rests(0), own.rests(0, "lookup")) == (64, 16)
+
+
+def test_a_model_that_is_ready_has_not_read_the_prompt():
+    experience = TableExperience(0.0)
+    for _ in range(3):
+        answered(auto(RIGHT, experience=experience))
+    request = ask(auto(RIGHT, experience=experience))
+    start(request, request.inputs)
+    models = request.drafting._models
+    assert [*models._started] == ["right 0"]
+    assert not models.has_read("right 0")
+    run_step([request])
+    assert models.has_read("right 0")
+
+
+def test_where_few_tokens_are_left_nothing_promises_more():
+    for most in (2, 3, 40):
+        request = ask(auto(RIGHT), most)
+        start(request, request.inputs)
+        assert request.drafting._promise("right 0").expected <= most - 1
+
+
 def test_where_nothing_has_paid_models_are_thought_of_less_often(monkeypatch):
     """Each answer's first rests are steps apart; looks come after as many steps as ever."""
     thoughts, number = [], [0]
@@ -212,11 +287,12 @@ def test_a_start_is_paid_over_the_steps_that_answers_of_its_kind_have():
         experience.started("one", images, 4.0)
         own = OwnExperience(experience, images)
         for _ in range(3):
+            own.steps_on()
             own.took(5, 2.0, 1)
     assert experience.start_seconds("one", images) == pytest.approx(4.0, rel=0.05)
     assert experience.length(images) == pytest.approx(3.0, rel=0.2)
-    assert own.start_seconds("one", False) == pytest.approx(4.0 / 3, rel=0.2)
-    assert own.start_seconds("one", True) == 0.0
+    assert own.start_seconds("one", False, 99) == pytest.approx(4.0 / 3, rel=0.2)
+    assert own.start_seconds("one", True, 99) == 0.0
     experience.begins(text)
     assert experience.length(text) == 12.0
     assert experience.start_seconds("one", text) == 3 * experience.level("one", 1), "nothing is known of it"

@@ -227,7 +227,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     with pytest.raises(SeeaheadError, match="No space left on device; free space there") as refused:
         export(folder, "eagle3", tmp_path / "out")
     assert "\n" not in str(refused.value)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
     monkeypatch.undo()
     export(folder, "eagle3", tmp_path / "out")  # which the same command does then
 
@@ -235,3 +235,18 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
 def test_a_target_for_a_form_that_names_none_is_refused(capsys):
     assert cli.main(["export", "x", "--as", "eagle3", "-o", "out", "-m", "a/b"]) == 2
     assert "names no target; leave --model out" in capsys.readouterr().err
+
+
+def test_an_export_that_fails_leaves_nothing_that_would_have_it_refused(tmp_path, monkeypatch):
+    """A disk that is full once the weights are written, or Ctrl-C."""
+    drafter, there = trained("eagle3", tmp_path / "drafter"), tmp_path / "there"
+    there.mkdir()
+    for error in (OSError(28, "No space left on device"), KeyboardInterrupt()):
+        monkeypatch.setattr("seeahead.drafters.head_writing.write_json", lambda *_, e=error: (_ for _ in ()).throw(e))
+        for out in (tmp_path / "new", there):
+            with pytest.raises(type(error)):
+                export(drafter, "eagle3", out)
+        assert not (tmp_path / "new").exists()
+        assert [*there.iterdir()] == []
+    monkeypatch.undo()
+    assert export(drafter, "eagle3", there) == there

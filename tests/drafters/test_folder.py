@@ -230,9 +230,9 @@ def test_a_map_that_is_none_is_refused(copy_of, kind: str, offsets: torch.Tensor
 def test_a_folder_to_go_on_training_from_is_checked_as_well(copy_of, kind: str) -> None:
     def start(folder: Path) -> None:
         if kind == "msd":
-            to_train(folder, SimpleNamespace(width=16, vocab_size=NUM_TARGET))
+            to_train(folder, SimpleNamespace(width=16, vocab_size=NUM_TARGET, processor=None))
         else:
-            load_network(folder, None, NUM_TARGET)
+            load_network(folder, None, SimpleNamespace(vocab_size=NUM_TARGET, processor=None))
 
     folder = copy_of(kind)
     start(folder)

@@ -69,13 +69,20 @@ def test_sizes_are_compared_before_anything_is_built(tmp_path, changes, told):
     refused(write_head(EAGLE3, tmp_path / "head", **changes), told)
 
 
+def test_a_tensor_without_a_byte_may_not_say_how_much_is_built(tmp_path):
+    folder = write_head(EAGLE3, tmp_path / "head", eagle_config={"eagle_aux_hidden_state_layer_ids": [1, 2]})
+    change(folder, **{"fc.weight": torch.ones(0, WIDTH * 10**9)})
+    refused(folder, "fc reads 1000000000 states of the target; at most 64")
+
+
 @pytest.mark.parametrize(
     ("name", "tensors", "told"),
     [
         (EAGLE3, {"fc.weight": torch.ones(())}, "fc.weight is"),
         (EAGLE3, {"fc.weight": torch.ones(WIDTH, 6 * WIDTH)}, "made for features of width 128"),
         (EAGLE3, {"fc.weight": torch.ones(WIDTH, 3 * 40)}, "made for features of width 40"),
-        ("vispec llava", {"imadpt.q": torch.ones(0, 4, 16)}, "imadpt.q has 0 queries; allowed: 2 or more"),
+        ("vispec llava", {"imadpt.q": torch.ones(0, 4, 16)}, "imadpt.q has 0 queries; allowed: 2 to 65536"),
+        ("vispec llava", {"imadpt.q": torch.ones(2**40, 0, 16)}, "has 1099511627776 queries; allowed: 2 to 65536"),
     ],
 )
 def test_damaged_shapes_are_one_line(tmp_path, name, tensors, told):

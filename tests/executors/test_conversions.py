@@ -67,6 +67,34 @@ def test_a_model_that_was_changed_is_refused_at_every_answer():
     engine.generate("one two", max_new_tokens=2)  # it is again what was converted
 
 
+@pytest.mark.parametrize("part", ["layer", "head"])
+def test_a_model_with_a_hook_is_not_taken_for_the_one_that_was_converted(part):
+    """Nor is its graph kept for those without."""
+    model, processor = tiny_model("llama"), tiny_processor("llama")
+    seeahead.load((model, processor), "none", executor="openvino", dtype="int8")
+    where = model.lm_head if part == "head" else model.model.layers[0]
+    where.register_forward_hook(lambda module, args, output: None)
+    with pytest.raises(ModelError, match="something is hooked to it, or a forward was replaced"):
+        seeahead.load((model, processor), "none", executor="openvino", dtype="int8")
+
+
+def test_what_a_head_is_set_to_is_part_of_what_was_converted():
+    model = tiny_model("llama")
+    key = converted._key(model, "int8")
+
+    class Head(nn.Linear):
+        active = "a"
+
+    model.lm_head.__class__ = Head
+    keys = [key, converted._key(model, "int8")]
+    for name in "ab":
+        model.lm_head.active = name
+        keys.append(converted._key(model, "int8"))
+    model.lm_head.register_buffer("shift", torch.ones(3))
+    keys.append(converted._key(model, "int8"))
+    assert len({*keys}) == 5
+
+
 def test_a_cache_that_takes_nothing_is_told_before_the_work_is_done(monkeypatch, tmp_path):
     monkeypatch.setattr(converted, "default_cache", lambda: tmp_path)
     monkeypatch.setattr(converted, "traced", lambda *given: pytest.fail("it was converted"))

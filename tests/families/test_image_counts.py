@@ -3,13 +3,39 @@
 import pytest
 from PIL import Image
 
+import seeahead
 from seeahead.errors import InputError
 from seeahead.families import family_for
 from seeahead.families.loading import load_model
 from seeahead.families.processors import completed, mismatch_told
 from seeahead.prompt import make_prompt
-from seeahead.testing import tiny_model
+from seeahead.testing import tiny_model, tiny_processor
 from tests.families.processors import SQUARE, WIDE, family_with, prefill
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Image features and image tokens do not match, tokens: 3, features: 4",
+        "Image features and image tokens do not match: tokens: 3, features 4",
+        "Multimodal features and placeholder tokens do not match, tokens: 3, features: 4",
+    ],
+)
+def test_models_say_it_in_several_ways(told):
+    processor = family_with("llava").processor
+    says = "has 3 placeholders for its images, but the model makes 4 features"
+    with pytest.raises(InputError, match=says), mismatch_told(processor):
+        raise ValueError(told)
+
+
+def test_wrong_counts_are_for_those_who_send_images():
+    processor = tiny_processor("internvl")
+    processor.image_seq_length = 3
+    engine = seeahead.load((tiny_model("internvl"), processor), "none")
+    assert engine.generate("one two", max_new_tokens=3).token_ids
+    with pytest.raises(InputError, match="placeholders for its images, but the model makes"):
+        engine.generate("What?", [SQUARE], max_new_tokens=3)
+
 
 LLAVA = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
 

@@ -7,7 +7,7 @@ import torch
 from tokenizers import processors
 
 from seeahead.errors import InputError
-from seeahead.families.templates import takes_parts
+from seeahead.families.templates import roles_in_parts
 from seeahead.prompt import make_prompt
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES
 from tests.families.processors import SQUARE, WIDE, family_with, prefill, words
@@ -88,9 +88,9 @@ def test_a_template_of_parts_that_knows_no_images_is_asked_for_strings():
     def render(messages):
         return of(messages[0]["content"])
 
-    assert takes_parts(render, None, is_usual=True)
-    assert not takes_parts(render, "<image>", is_usual=True)
-    assert not takes_parts(render, None, is_usual=False)
+    assert "user" in roles_in_parts(render, None, is_usual=True)
+    assert "user" not in roles_in_parts(render, "<image>", is_usual=True)
+    assert "user" not in roles_in_parts(render, None, is_usual=False)
 
 
 def test_a_template_that_writes_no_image_is_one_line():
@@ -225,3 +225,24 @@ def test_models_that_see_read_the_ids_of_their_processors_template(model_type):
             assert inputs.token_ids.equal(expected["input_ids"])
             for name, value in inputs.extras.items():
                 assert torch.equal(value, expected[name])
+
+
+# ---- a form for each role
+
+MIXED = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{% for p in m['content'] %}[{{ p['text'] }}]{% endfor %}"
+    "{% else %}OTHERS{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("others", ["{{ m['content'] }}", "{{ m['content'] + eos_token }}"])
+def test_a_template_may_take_a_users_parts_and_strings_of_others(others):
+    family = family_with("llava", chat_template=MIXED.replace("OTHERS", f"<{others}>"))
+    end = family.tokenizer.eos_token if "eos" in others else ""
+    history = [("system", "Be brief."), *HISTORY]
+    assert read(family, chat(history)) == f"<Be brief.{end}>[One?]<two{end}>[Three?]"
+
+
+def test_a_template_may_take_an_assistants_parts_and_strings_of_users():
+    flipped = MIXED.replace("== 'user'", "== 'assistant'").replace("OTHERS", "<{{ '' + m['content'] }}>")
+    assert read(family_with("llama", chat_template=flipped), chat()) == "<One?>[two]<Three?>"

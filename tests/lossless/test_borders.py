@@ -1,6 +1,7 @@
 """Rotary positions that are scaled: where the factors change, how far the context reaches, two threads at once."""
 
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.executors.reading import language_inputs
 from seeahead.executors.transformers import TransformersExecutor
 from seeahead.families import family_for
+from seeahead.families.inspection import context_of
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
@@ -104,6 +106,23 @@ def test_the_context_reaches_as_far_as_scaled_positions_do(kind):
     engine = seeahead.load((model, tiny_processor("qwen3")))
     reply = engine.generate("one two " * 5, max_new_tokens=24)
     assert (len(reply.token_ids), reply.generation.finish_reason) == (24, "length")
+
+
+@pytest.mark.parametrize(
+    ("ropes", "reach"),
+    [
+        ({"rope_type": "llama3", "factor": 32.0, "original_max_position_embeddings": 8192}, 131_072),
+        (
+            {"full_attention": {"rope_type": "linear", "factor": 8.0}, "sliding_attention": {"rope_type": "default"}},
+            131_072,
+        ),
+        ({"rope_type": "linear", "factor": 8.0}, 1_048_576),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}, 131_072),
+    ],
+)
+def test_a_context_that_is_stated_scaled_is_not_scaled_again(ropes, reach):
+    """Llama 3.2 and Gemma 3 state what they reach."""
+    assert context_of(SimpleNamespace(max_position_embeddings=131_072, rope_parameters=ropes)) == reach
 
 
 @pytest.mark.parametrize("model_type", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava"])

@@ -141,6 +141,29 @@ def test_the_result_of_a_tool_names_the_tool():
     assert prompt.messages[1].text.startswith(json.dumps(call["function"]))
     results = "Result of the tool weather:\nsunny\n\nResult of the tool c2:\nwarm"
     assert prompt.messages[2].text == f"{results}\n\nAnd now?"
+    assert [len(message.parts) for message in prompt.messages] == [1, 1, 1], "some templates read the first text alone"
+
+
+def test_texts_beside_one_another_are_one():
+    parts = [{"type": "text", "text": word} for word in ("one", "two")]
+    image = {"type": "image_url", "image_url": {"url": IMAGE}}
+    turns = [{"role": "system", "content": parts}, {"role": "user", "content": [*parts, image, *parts]}]
+    first, second = chat_prompt(ChatBody(model="tiny", messages=turns), settings_from(model_name="tiny")).messages
+    assert first.parts == ("one\ntwo",)
+    assert [part if isinstance(part, str) else "image" for part in second.parts] == ["one\ntwo", "image", "one\ntwo"]
+
+
+def test_special_tokens_are_shown_where_they_are_asked_for(client, engine):
+    asked = chat("one two", max_tokens=30)
+    texts = [
+        client.chat.completions.create(**asked, extra_body={"skip_special_tokens": value}).choices[0].message.content
+        for value in (True, False)
+    ]
+    shown = [
+        engine.generate(make_prompt(asked["messages"]), max_new_tokens=30, special_tokens=value).text
+        for value in (False, True)
+    ]
+    assert texts == shown
 
 
 def test_a_follow_up_reads_only_what_is_new(client, engine):

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 import seeahead
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.drafters import bind
+from seeahead.drafters.folder import KEY
 from seeahead.drafters.msd import MsdNetwork, MsdOptions
 from seeahead.drafters.vocabulary import DraftVocabulary
-from seeahead.errors import InputError, ModelError
+from seeahead.errors import InputError, ModelError, SeeaheadError
 from seeahead.target import Target
 from seeahead.train import loop
 from seeahead.train.data import Dataset
@@ -129,6 +130,40 @@ def test_training_goes_on_from_a_drafter_for_this_target_only(family, conversati
     other = "eagle3" if method == "msd" else "msd"
     with pytest.raises(ModelError, match=f"is {other}, which {method} cannot start from"):
         train(data, tmp_path / "other", folders[other])
+
+
+def test_training_goes_on_from_no_drafter_of_other_words(family, conversations, folders, tmp_path):
+    start = shutil.copytree(folders["msd"], tmp_path / "start")
+    config = json.loads((start / "config.json").read_text())
+    config[KEY]["target"]["tokenizer"] = "0123456789abcdef"
+    (start / "config.json").write_text(json.dumps(config))
+    data = Dataset(shrunk(8), family, conversations, folders["msd"].parents[1] / "answers", lambda line: None, tmp_path)
+    with pytest.raises(ModelError, match="or other words for them; start from one for this target"):
+        train(data, tmp_path / "further", start)
+
+
+def test_a_stage_belongs_to_the_tokens_that_it_drafts(family, conversations, folders, tmp_path, monkeypatch):
+    """More answers make others of them likeliest."""
+    recipe, lines = replace(shrunk(4), network=replace(shrunk().network, vocabulary=90)), []
+    data = Dataset(recipe, family, conversations, folders["msd"].parents[1] / "answers", lines.append, tmp_path)
+    train(data, tmp_path / "out")
+    train(data, tmp_path / "out")
+    assert "done before" in "".join(lines)
+    vocabulary = Dataset.vocabulary
+    monkeypatch.setattr(Dataset, "vocabulary", lambda self, kinds: vocabulary(self, {"answers": kinds["answers"][:2]}))
+    with pytest.raises(SeeaheadError, match="another vocabulary"):
+        train(data, tmp_path / "out")
+
+
+@pytest.mark.parametrize("token", [10**6, -1, None])
+def test_special_tokens_that_the_target_has_not_are_left_out(family, conversations, folders, tmp_path, token):
+    data = Dataset(shrunk(8), family, conversations, folders["msd"].parents[1] / "answers", lambda line: None, tmp_path)
+    own = family.model.generation_config
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(own, "pad_token_id", token)
+        patch.setattr(own, "bos_token_id", token)
+        assert data.begin == data.end
+        assert int(data.vocabulary({"answers": [Example([5, 6], 1)]}).target_ids.max()) < family.vocab_size
 
 
 def test_answers_without_inner_states_are_not_taken_for_those_that_have_them(family, conversations, folders, tmp_path):

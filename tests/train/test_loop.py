@@ -26,6 +26,18 @@ def stage(folder: Path, lines: list[str]) -> Stage:
     return Stage("words", folder, LIMITS, lines.append)
 
 
+def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path: Path) -> None:
+    """Else what was saved last would be no number either, and go on for ever."""
+    weight = torch.nn.Parameter(torch.ones(3, 1))
+
+    def loss(step: int) -> Any:
+        return (((weight * 0).sum().sqrt() if step == 2 else weight.sum()), {})
+
+    with pytest.raises(TrainingStoppedError, match="the gradient is no number at step 2; lower learning_rate"):
+        fit(stage(tmp_path, []), {"weight": weight}, loss)
+    assert weight.isfinite().all()
+
+
 def test_a_stage_learns_saves_and_is_not_run_twice(tmp_path: Path) -> None:
     weight, lines = torch.nn.Parameter(torch.ones(3, 1)), []
     fit(stage(tmp_path, lines), {"weight": weight}, lambda step: ((weight**2).sum(), {}))

@@ -15,7 +15,7 @@ import torch
 
 from seeahead import api
 from seeahead.api import Engine
-from seeahead.bench.harness import Plan, Progress, Watch, ask_all, asked_of, gaps, measure_costs, warm_up
+from seeahead.bench.harness import Plan, Progress, Watch, ask_all, asked_of, gaps, measure_costs, question_of, warm_up
 from seeahead.bench.html import write_report
 from seeahead.bench.log import Log
 from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest, weights_of
@@ -24,12 +24,16 @@ from seeahead.bench.peers.table import OTHERS, spelled
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
 from seeahead.bench.suites import Suite, suite_of
 from seeahead.bench.summary import Summary, summarize
+from seeahead.checked import check_letters
 from seeahead.drafters import check_names, folders_for
-from seeahead.errors import ImageError, InputError, SeeaheadError
+from seeahead.errors import ImageError, InputError, SeeaheadError, shown
+from seeahead.families.base import Family
 from seeahead.garbage import loaded_is_none
 from seeahead.images import load_image
+from seeahead.prompt import make_prompt
 from seeahead.provenance import check_writable, provenance, publishable
 from seeahead.sampling import SamplingParams
+from seeahead.session import check_fits
 
 RECORD, PAGE, PARTIAL = "bench.json", "bench.html", "bench.partial.jsonl"
 ASKING = "asking"
@@ -75,6 +79,8 @@ def run(
     name, an empty list for all at hand. `out`: a folder for record and page, where an interrupted run goes on; default
     none.
     """
+    for word in (target, *(methods or ())):  # which the record names
+        check_letters(str(word), shown(str(word)))
     _check({"count": count, "repeats": repeats, "max_new_tokens": max_new_tokens}, temperatures, seed, out)
     peers, specs = _peers(peers, target), _drafters(methods, target)
     with ExitStack() as stack:
@@ -146,6 +152,7 @@ class _Bench:
             plain = api.load(self.target, PLAIN, **runs_on, progress=self.progress)
             if is_blind := not plain.family.can_see:
                 left_out += self._leave_out_images()
+            left_out += self._leave_out_unfit(plain.family)
             methods = self._methods(plain, held)
             described = self._describe(methods)
             here = provenance()
@@ -186,6 +193,20 @@ class _Bench:
         suite, reason = self.plan.suite, "the model reads text only"
         shown = {item.id: reason for item in suite.items if item.images}
         return self._leave_out(shown, f"every question of {suite.name} shows images")
+
+    def _leave_out_unfit(self, family: Family) -> list[str]:
+        """The items whose first question the model's template or context does not take. Raises InputError when nothing
+        is left."""
+        items, wrong = self.plan.suite.items, dict[str, str]()
+        for number, item in enumerate(items, 1):
+            try:
+                inputs = family.encode(make_prompt(question_of(item, ()).messages()))
+                check_fits(inputs.length, family.executor.limits.max_length)
+            except InputError as error:
+                wrong[item.id] = str(error)
+            if len(items) > _MANY_IMAGES:
+                self.progress("reading questions", number / len(items))
+        return self._leave_out(wrong, f"the model takes no question of {self.plan.suite.name}")
 
     def _leave_out(self, reasons: Mapping[str, str], nothing_left: str) -> list[str]:
         suite = self.plan.suite

@@ -138,7 +138,10 @@ def ask_all(plan: Plan, methods: Mapping[str, Method], log: Log, watch: Watch) -
                 for name in shuffle.sample(list(methods), len(methods)):
                     empty = Run(place[0], name, repeat, temperature)
                     if empty.key not in log.runs:
-                        log.add(_answer(methods[name], empty, question, plan.seed, watch))
+                        try:
+                            log.add(_answer(methods[name], empty, question, plan.seed, watch))
+                        except InputError as error:
+                            raise InputError(f"question {place[1].id} cannot be asked: {error}") from error
                         watch.finish(log.runs[empty.key])
                     yield log.runs[empty.key]
 

@@ -92,7 +92,7 @@ class Summary:
             counted(settings["num_threads"], "thread") if settings.get("num_threads") else "",
             f"{counted(len(record.asked), 'question')} in {counted(len(record.scenarios), 'scenario')}",
             f"{repeats} repeats" if repeats > 1 else "",
-            f"{outside:.1%} of the time spent outside of answers" if outside else "",
+            f"{outside:.1%} of the time was the benchmark's own" if outside else "",
         )
 
     @property
@@ -185,8 +185,8 @@ def _identity(best: Sample, num_same: int) -> str:
     gaps = [math.inf if gap.logit_gap is None else abs(gap.logit_gap) for gap in best.gaps]
     num = best.num_answers - num_same
     if num and len(gaps) == num and max(gaps) <= _limit(dtype):
-        others = "the other one parts" if num == 1 else f"the other {num} part"
-        said += f"; {others} where two tokens tie within rounding (logit gap at most {max(gaps):.3g})"
+        others = "the other one differs" if num == 1 else f"the other {num} differ"
+        said += f"; {others} from where rounding chose between two close tokens (logits at most {max(gaps):.3g} apart)"
     return f"{said}."
 
 

@@ -65,11 +65,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         streams.give_up_stdout()
         return 141
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
+        return _refuse("no memory is left for this; take a smaller model, fewer or smaller images, or --dtype", words)
     except OSError as error:
         if error.errno is None:  # raised by a library for something else
             raise
         return _refuse(_of_the_system(error), words)
     return code
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether it is of what Python or torch found no memory for; torch is not imported to know it."""
+    return (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    )
 
 
 def _dispatch(words: list[str]) -> int:

@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--folder", type=Path, metavar="DIR", help="where a public data set lies on this machine")
     add("--count", type=int, metavar="N", help="questions per scenario (default: all)")
     add("--quick", action="store_true", help="a first look in minutes: two questions per scenario, once, greedy")
-    add_target(parser, "a drafter to measure; repeat it for several", takes_several=True)
+    known = "lookup and auto, of the demo its own too"
+    add_target(parser, f"a drafter to measure; repeat it for several (default: {known})", takes_several=True)
     add(
         "--peers",
         nargs="*",

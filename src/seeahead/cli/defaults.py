@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 from seeahead.cache_folder import home
-from seeahead.checked import checked, matching, placed, read_toml
+from seeahead.checked import checked, is_file, matching, placed, read_toml
 from seeahead.errors import ModelError
 
 _Text = Annotated[str, matching(r"^[^\x00]{1,4096}$", "a text in quotes")]
@@ -41,6 +41,8 @@ def defaults() -> Defaults:
     for name in found:
         if given := os.environ.get(f"SEEAHEAD_{name.upper()}"):
             found[name] = given
+        if found[name].startswith("~/") and name in ("model", "drafter"):  # which no shell has seen in a file
+            found[name] = str(home() / found[name][2:])
     return Defaults(**found)
 
 
@@ -53,7 +55,7 @@ def _of_file() -> Defaults:
         except ModelError:  # no home folder
             return Defaults()
         path = above / "seeahead" / "config.toml"
-        if not path.is_file():
+        if not is_file(path):
             return Defaults()
     values = read_toml(path, 'give a file of lines such as model = "demo", or leave SEEAHEAD_CONFIG out')
     return checked(Defaults, values, placed(path))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from seeahead.prompt import Prompt
     from seeahead.reply import Piece, Reply
 
+_MOST_BYTES = 64 << 20
+"""Of a prompt on stdin."""
 _SAMPLING = {
     "temperature": (float, "T", "0 is greedy; settings left out are the model's own"),
     "top_k": (int, "K", "draw from the K likeliest tokens (0: all)"),
@@ -92,7 +94,10 @@ def read_prompt(given: str | None) -> str:
     if sys.stdin is None or (given is None and sys.stdin.isatty()):
         raise InputError("no prompt was given; write it after the options, or pipe it in")
     try:
-        return sys.stdin.buffer.read().decode("utf-8").rstrip("\n")
+        data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise InputError(f"the text on stdin has more than {_MOST_BYTES:,} bytes; pipe a shorter one in")
+        return data.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise InputError(f"the text on stdin is not UTF-8 (byte {error.start}); convert it first") from None
     except OSError as error:
@@ -110,7 +115,7 @@ def read_settings(args: argparse.Namespace) -> dict[str, Any]:
         try:
             settings[name] = json.loads(value)
         except (ValueError, RecursionError):
-            settings[name] = value
+            settings[name] = {"True": True, "False": False, "None": None}.get(value, value)  # as Python writes them
     return settings
 
 

@@ -53,7 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from seeahead.serve.settings import ServeSettings
 
     add = parser.add_argument
-    add_target(parser, "a drafter that clients may name; repeat it, the first is the default", takes_several=True)
+    add_target(
+        parser,
+        "a drafter that clients may name; repeat it, the first is the default (default: auto)",
+        takes_several=True,
+    )
     for name, about in LIMITS.items():
         default = ServeSettings.model_fields[name].default
         flag, kind = f"--{name.removesuffix('_seconds').replace('_', '-')}", type(default)

@@ -8,6 +8,7 @@ Answers may be left out: the target writes its own. `<image>` says where an imag
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class Conversation:
         read = tuple(_message(role, content, loaded) for role, content in self.messages)
         for end in ends:
             following = self.messages[end : end + 1]
-            yield Prompt(read[:end]), following[0][1] if following else None
+            is_answered = bool(following) and following[0][0] == "assistant"
+            yield Prompt(read[:end]), following[0][1] if is_answered else None
 
 
 def _message(role: str, content: str, images: list[Any]) -> Message:
@@ -60,6 +62,8 @@ def conversations_from(source: Path | str, count: int) -> list[Conversation]:
     """At most `count` conversations, of what stands after --data: a public data set (`NAME` or `NAME=FOLDER`), a folder
     or a .jsonl file. Raises InputError when there is no such thing, or something in it is wrong."""
     name, equals, folder = str(source).partition("=")
+    if not str(source).strip() or (name in TRAINING and equals and not folder):
+        raise InputError("--data is empty; name a .jsonl file, a folder, or a public data set")
     if exists(Path(source)) or not (equals or name in TRAINING or Path(source).suffix == ""):
         return read_conversations(Path(source), count)
     if name == "demo":
@@ -68,7 +72,7 @@ def conversations_from(source: Path | str, count: int) -> list[Conversation]:
         raise InputError(
             f"unknown training data {shown(name)}; allowed: {', '.join(TRAINING)}, a folder, a .jsonl file"
         )
-    found = islice(read_public(name, Path(folder) if equals else None), count)
+    found = islice(read_public(name, Path(folder) if equals else None), min(count, sys.maxsize))
     return [Conversation(_marked(talk, len(images)), images) for talk, images in found]
 
 
@@ -148,7 +152,7 @@ class _Row:
 
     @model_validator(mode="after")
     def _takes_turns(self) -> _Row:
-        talk = [message.role for message in self.messages if message.role != "system"]
+        talk = [message.role for message in self.messages[self.messages[0].role == "system" :]]
         if not talk or talk != [("user", "assistant")[place % 2] for place in range(len(talk))]:
             raise InputError("after a system message, user and assistant take turns, the user first")
         if any(message.role == "assistant" and MARKER in message.content for message in self.messages):
@@ -160,6 +164,8 @@ class _Row:
 
 
 def _conversation(values: Mapping[str, Any], file: Path, where: str) -> Conversation:
+    if "image" in values and "images" not in values:
+        raise InputError(f'{where}: unknown key "image"; did you mean "images", a list of file names?')
     row = checked(_Row, values, where, is_open=True)
     images = tuple(find_image(name, [file.parent, file.parent / "images"], file.parent, where) for name in row.images)
     return Conversation(_marked([(message.role, message.content) for message in row.messages], len(images)), images)

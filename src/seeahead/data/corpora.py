@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
-from seeahead.checked import exists, shown_value
+from seeahead.checked import exists, read_text, shown_value
 from seeahead.data.files import read_lines
 from seeahead.data.packages import Package, fetch, listed
 from seeahead.errors import InputError, escaped, shown
@@ -67,7 +68,7 @@ def _of_file(file: Path) -> Iterator[str]:
                 )
             yield row["text"]
     elif file.suffix.lower() in (".txt", ".md"):
-        yield file.read_text("utf-8", errors="replace")
+        yield read_text(file, "save it as UTF-8", most_bytes=math.inf)
 
 
 def _of_package(package: str, folder: Path) -> Iterator[str]:

@@ -163,7 +163,13 @@ def _json_rows(file: Path, key: str) -> Iterator[Row]:
         content = [{"id": name, **row} if isinstance(row, dict) else row for name, row in content.items()]
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise InputError(f"{file} is not a list of objects; it is not the file its name says, download it again")
-    return (Row(values, file, number) for number, values in enumerate(content, start=1))
+    return (_of_letters(Row(values, file, number)) for number, values in enumerate(content, start=1))
+
+
+def _of_letters(row: Row) -> Row:
+    """Raises InputError for half a character, which JSON can hold and nothing else."""
+    check_letters(json.dumps(row.values, ensure_ascii=False), f"{row.where}")
+    return row
 
 
 def _table_rows(file: Path) -> Iterator[Row]:

@@ -30,19 +30,19 @@ def load_own(path: Path, *, count: int | None, seed: int, max_new_tokens: int) -
     """`path` is a folder or a .jsonl file; `count` is the number of items per scenario, None for all.
 
     Raises InputError for whatever is wrong, with file and line."""
-    if max_new_tokens < 1:
-        raise InputError(f"the limit of new tokens is {max_new_tokens}; give 1 or more")
+    if not 1 <= max_new_tokens <= _MOST_TOKENS:
+        raise InputError(f"the limit of new tokens is {max_new_tokens}; give 1 to {_MOST_TOKENS:,}")
     file = _questions_at(path)
+    named = path if path.name else path.resolve()
+    check_letters(named.name, f"the name of {told(named)}")  # it becomes part of the record, which is UTF-8
     items = _from_images(path, max_new_tokens) if file is None else read_items(file, max_new_tokens)
     chosen = sampled(items, lambda item: item.scenario, count, f"{seed} bench own data")
-    named = path if path.name else path.resolve()
     return Suite(named.stem, f"own data: {named.name}", tuple(chosen))
 
 
 def _questions_at(path: Path) -> Path | None:
     """The .jsonl file at `path` or in the folder there; None for a folder without one."""
     name, mode = told(path), _mode(path)
-    check_letters(path.name, f"the name of {name}")  # it becomes part of the record, which is UTF-8
     if stat.S_ISDIR(mode):
         files = sorted(file for file in path.glob("*.jsonl") if not file.name.startswith("."))
         if len(files) > 1:

@@ -106,7 +106,14 @@ def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterS
     name, settings = split_settings(str(text))
     if settings:  # it is called by what was written, unless `as` says how
         settings.setdefault("as", str(text))
+    if hidden := sorted(settings.keys() & {"source", "own"}):
+        raise DrafterError(f"drafter {shown(str(text))} has no setting {hidden[0]!r}; give a folder itself as drafter")
     own = dict(own or {})
+    kind, colon, rest = name.partition(":")
+    if colon and kind in KINDS and not exists(Path(name)):
+        raise DrafterError(
+            f"{shown(rest)} in drafter {shown(str(text))} is not a setting; write settings as {kind}:NAME=VALUE"
+        )
     if name in KINDS:
         spec = spec_class(name)
         if "source" in spec.model_fields:

@@ -79,6 +79,8 @@ class AutoDrafting(PlannedDrafting):
         self._pair: tuple[str, str] | None = None
         self._untold, self._has_plan = list[Feedback](), False
         self._seconds, self._number, self._num_requests = drafter.shares(), 0, drafter.num_requests
+        self._num_left = context.max_new_tokens - 1
+        """Tokens that the answer may still have."""
         self._costs = list[float]()
         """Of a step, by how many nodes it has: tokens that its seconds bring at the answer's rate."""
         drafter.experience.times.begin()
@@ -100,7 +102,7 @@ class AutoDrafting(PlannedDrafting):
                 with self._models.timed(name):
                     pool.add_draft(name, (yield from plan_of(drafting, budget)))
         if not pool.nodes and self._may_rest():
-            self._naps = max(self._naps - 1, 0)
+            self._naps, self._led = max(self._naps - 1, 0), ""
             self._drafter.rates.append(self._rate)
             return Draft()
         self._num_requests, self._seconds = self._drafter.num_requests, self._drafter.shares()
@@ -111,11 +113,11 @@ class AutoDrafting(PlannedDrafting):
         lead = self._lead(budget)
         if lead is not None:
             yield from self._grow(lead, budget)
-            self._led = lead
             second = self._second(lead)
             if second is not None:
                 self._pair = lead, second
                 yield from self._ask(second)
+        self._led = lead or ""
         self._number, _ = self._best(budget)
         self._number = max(self._number, self._tries(budget))
         self._rests = lead is None and not self._number
@@ -127,15 +129,20 @@ class AutoDrafting(PlannedDrafting):
         """A step without a plan, which tells nothing of proposals, is taken in before the next plan: many rest long."""
         for drafting in self._draftings.values():
             drafting.accept(feedback)
+        self._own.steps_on()
+        self._num_left -= len(feedback.tokens)
         if self._has_plan:
             self._take(feedback)
             self._has_plan = False
         else:
             self._untold.append(feedback.without_logits())
+            self._led = ""
 
     def _take(self, feedback: Feedback) -> None:
         seconds = self._seconds[self._number] + self._models.spent
-        gain = self._own.took(len(feedback.tokens), seconds, self._num_requests)
+        ends, tokens = self._context.end_tokens, feedback.tokens
+        num_said = next((number for number, token in enumerate(tokens, 1) if token in ends), len(tokens))
+        gain = self._own.took(num_said, seconds, self._num_requests)
         if self._num_requests == 1:
             self._drafter.experience.settle(None if self._rests else gain)
         if self._pool.asked:
@@ -212,7 +219,7 @@ class AutoDrafting(PlannedDrafting):
         """Whether it pays to ask what a model says in the place of the pool's first tokens: where these are wrong, it
         goes on as far as it promises."""
         if_wrong = promise.expected - 1.0 - rate * promise.seconds
-        costs = self._level(name) + self._own.start_seconds(name, self._models.has_started(name))
+        costs = self._level(name) + self._start(name)
         return (1.0 - self._pool.covered(ROOT)) * if_wrong > rate * costs
 
     def _pays(self, name: str) -> bool:
@@ -220,30 +227,38 @@ class AutoDrafting(PlannedDrafting):
         gain = self._own.gain(name)
         if gain is None or gain > self._level(name) / self._seconds[0]:
             return True
-        return self._own.rests(1) % _LOOK == 0
+        return self._own.rests(1, name) % _LOOK == 0
 
     def _second(self, lead: str) -> str | None:
         """A model to be asked beside the leading one: one whose tokens pay, or one that might lead instead."""
-        rate = self._rate
-        others = [name for name in self._models.names if name != lead and name not in self._full]
-        for name in others:
-            costs = 2 * self._level(name) + self._own.start_seconds(name, self._models.has_started(name))
-            if self._own.extra(lead, name) > rate * costs:
-                return name
-        if not others or self._own.leads() % _LOOK:
+        worth = {
+            name: self._own.extra(lead, name) - self._rate * (2 * self._level(name) + self._start(name))
+            for name in self._models.names
+            if name != lead and name not in self._full
+        }
+        if not worth:
             return None
-        return max(others, key=lambda name: self._promise(name).rate)
+        idle = [name for name, gain in worth.items() if gain <= 0.0]
+        if self._own.leads() % _LOOK == 0 and idle:
+            return max(idle, key=lambda name: self._promise(name).rate)
+        best = max(worth, key=worth.__getitem__)
+        return None if best in idle else best
 
     def _promise(self, name: str) -> _Promise:
         """Of the best tree of this model, if it is as often right as it may well be."""
         limits, followed = self._drafter.limits, self._own.followed(name, hopes=True)
         expected = usual_trees(round(100 * followed), limits.depth, limits.width, limits.num_nodes)
+        expected = np.minimum(expected, max(self._num_left, 1))  # more tokens than are left bring nothing
         drafting = self._level(name) * np.arange(1, limits.depth + 1)
-        drafting += self._own.start_seconds(name, self._models.has_started(name))
+        drafting += self._start(name)
         seconds = drafting[:, None] + self._seconds
         rates = expected / seconds
         best = np.unravel_index(rates.argmax(), rates.shape)
         return _Promise(float(rates[best]), float(expected[best]), float(seconds[best] - self._seconds[0]))
+
+    def _start(self, name: str) -> float:
+        """What the start of a model costs each step of this answer."""
+        return self._own.start_seconds(name, self._models.has_read(name), max(self._num_left, 1))
 
     def _level(self, name: str) -> float:
         """This request's share of a pass of a drafter: of one that others do not ask in this step it is all."""
@@ -318,4 +333,4 @@ class AutoDrafting(PlannedDrafting):
                 self._own.proposed(name, sum(name in node.proposed for node in followed))
         if self._pair is not None:
             lead, second = self._pair
-            self._own.gained(lead, second, sum(lead not in one.proposed and second in one.proposed for one in followed))
+            self._own.gained(lead, second, sum(one.proposed.keys() == {second} for one in followed))

@@ -33,8 +33,9 @@ class AutoModels:
         self._untold: dict[str, list[Feedback]] = {name: [] for name in self.names}
         self._asked: set[str] = set()
 
-    def has_started(self, name: str) -> bool:
-        return name in self._started
+    def has_read(self, name: str) -> bool:
+        """Whether it has read the prompt, which is most of what its start costs."""
+        return name in self._have_read
 
     @contextmanager
     def timed(self, name: str, *, starts: bool = False) -> Iterator[Callable[[], None]]:
@@ -60,6 +61,8 @@ class AutoModels:
         """The model, with what it says of the answer so far in the pool; None where it has no room."""
         self._drafter.asked.add(name)
         with self.timed(name, starts=name not in self._have_read) as did_not:
+            if self._untold[name] and name in self._have_read:
+                did_not()  # what it reads of the steps that it missed says nothing of a pass over one level
             self._have_read.add(name)
             self._asked.add(name)
             model = self._started[name] if name in self._started else self.start(name)

@@ -100,7 +100,7 @@ class Experience:
         self.skills: defaultdict[tuple[str, Kind], Learned] = defaultdict(lambda: Learned(_FIRST, _SKILL))
         self.extra: dict[tuple[str, str, Kind], float] = {}
         self.gains: dict[tuple[str, Kind], float] = {}
-        self.num_rests: defaultdict[Kind, int] = defaultdict(int)
+        self.num_rests: defaultdict[tuple[Kind, str], int] = defaultdict(int)
         self.num_leads: defaultdict[Kind, int] = defaultdict(int)
         self._credit = _CREDIT
         self.steps: dict[tuple[Kind, int], tuple[float, float]] = {}
@@ -235,9 +235,15 @@ class OwnExperience:
         for part in (self._shared.skills[name, self.kind], self._ease, self._own[name]):
             part.learn(was_followed - expected, max(expected * (1 - expected), 0.02))
 
-    def start_seconds(self, name: str, has_started: bool) -> float:
-        """What its start costs each step."""
-        return 0.0 if has_started else self._shared.start_seconds(name, self.kind) / self._shared.length(self.kind)
+    def start_seconds(self, name: str, has_started: bool, most_steps: int) -> float:
+        """What its start costs each step, of which there are so many at most."""
+        if has_started:
+            return 0.0
+        return self._shared.start_seconds(name, self.kind) / min(self._shared.length(self.kind), most_steps)
+
+    def steps_on(self) -> None:
+        """A step of this answer, with a draft or without."""
+        self._shared.steps_on(self.kind)
 
     def took(self, num_tokens: int, seconds: float, num_requests: int) -> float:
         """A step of this answer, and its share of the seconds of so many requests. Returns what it brought beyond plain
@@ -248,7 +254,6 @@ class OwnExperience:
             mixed(tokens, num_tokens, _LONG_MEMORY),
             mixed(lasted, plain, _LONG_MEMORY),
         )
-        self._shared.steps_on(self.kind)
         self._num_tokens += num_tokens
         self._lasted += plain
         return num_tokens - plain
@@ -281,10 +286,11 @@ class OwnExperience:
         key = name, self.kind
         self._shared.gains[key] = mixed(self._shared.gains.get(key, _GAIN), float(num_followed), _LONG_MEMORY)
 
-    def rests(self, number: int) -> int:
-        """Steps so far, of answers of this kind, in which no model paid; with this one about so many more."""
-        self._shared.num_rests[self.kind] += number
-        return self._shared.num_rests[self.kind]
+    def rests(self, number: int, name: str = "") -> int:
+        """Steps so far, of answers of this kind, in which this drafter, or no model, paid; with this one about so many
+        more."""
+        self._shared.num_rests[self.kind, name] += number
+        return self._shared.num_rests[self.kind, name]
 
     def leads(self) -> int:
         """Steps so far, of answers of this kind, in which one did."""

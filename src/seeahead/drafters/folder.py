@@ -26,6 +26,7 @@ from seeahead.drafters.formats import SAFE, SAVED, check_is_read, is_published, 
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import DrafterError, ModelError, SeeaheadError, escaped, shown
 from seeahead.executors.checkpoint import WEIGHTS
+from seeahead.families.base import Family
 from seeahead.target import Target
 
 ADAPTER = "adapter.safetensors"
@@ -176,20 +177,27 @@ class Folder:
                 shown(str(self.path)),
             )
 
+    def is_of_other_words(self, family: Family) -> bool:
+        """Whether it was made for a target with another tokenizer, as far as both are known."""
+        made_for = as_table(self.own.get("target") or {}, f"{self.where}: target", ModelError)
+        known, ours = made_for.get("tokenizer"), None if family.processor is None else _words_of(family.tokenizer)
+        return None not in (known, ours) and known != ours
+
 
 _MUST_FIT = {"vocab_size": "number of tokens", "tokenizer": "tokenizer (by hash)", "width": "width"}
 _SAMPLED = 8
 """Rows of the embedding that stand for a model's weights."""
 
 
+def _words_of(tokenizer: Any) -> str:
+    added = tokenizer.get_added_vocab()  # a model's own special tokens change nothing about the others
+    own = sorted((word, number) for word, number in tokenizer.get_vocab().items() if word not in added)
+    return hashlib.sha256(json.dumps(own).encode()).hexdigest()[:16]
+
+
 def fingerprint_of(target: Target) -> dict[str, Any]:
     """What a drafter's folder keeps of the target it was made for; weights are compared as bfloat16."""
-    limits, family, tokenizer = target.executor.limits, target.family, target.tokenizer
-    words = None
-    if tokenizer is not None:
-        added = tokenizer.get_added_vocab()  # a model's own special tokens change nothing about the others
-        own = sorted((word, number) for word, number in tokenizer.get_vocab().items() if word not in added)
-        words = hashlib.sha256(json.dumps(own).encode()).hexdigest()[:16]
+    limits, family = target.executor.limits, target.family
     rows: Any = None if family is None else family.model.get_input_embeddings().weight
     weights = None
     if rows is not None and rows.is_floating_point() and rows.device.type != "meta":
@@ -200,6 +208,6 @@ def fingerprint_of(target: Target) -> dict[str, Any]:
         "model_type": None if family is None else family.model.config.model_type,
         "vocab_size": limits.vocab_size,
         "width": limits.width,
-        "tokenizer": words,
+        "tokenizer": None if target.tokenizer is None else _words_of(target.tokenizer),
         "weights": weights,
     }

@@ -152,13 +152,16 @@ class LanguageModel:
     def read(self) -> Plan[torch.Tensor | None]:
         if self._cannot_read:
             return None
+        is_first = not self._sessions and len(self._answer) == 1 and all(self._views)
         try:
-            has_room = self._makes_room()
+            has_room = self._begins() if is_first else self._makes_room()
         except InputError:  # its positions change where the target's do not: it drafts no more
             self._cannot_read, self._sessions = True, []
             return None
         if not has_room:
             return None
+        if is_first:
+            return self.ids.allowed(_rows(self._last_rows))
         unread = self.ids.to_draft(self._answer[self._num_read :])
         scores = yield Ask(self._executor, [session.chain(unread) for session in self._sessions])
         for session in self._sessions:
@@ -166,6 +169,11 @@ class LanguageModel:
         self._num_read = len(self._answer)
         self.were_right = were_right(scores[0].logits, unread)
         return self.ids.allowed(_rows([one.logits[-1] for one in scores]))
+
+    def _begins(self) -> bool:
+        """Reads prompt and first token in one pass; whether there is room for a tree after them."""
+        self._read_anew(1)
+        return self._has_room(0)
 
     def _makes_room(self) -> bool:
         """Whether the sessions hold what comes before the newest tokens, and have room for these and a tree."""
@@ -202,14 +210,14 @@ class LanguageModel:
         prompts = self._prompts(self.ids.to_draft(self._answer[:num_answer]))
         room = min(self._num_expected, _ROOM)
         self._sessions = [Session(self._executor, prompt.length + room) for prompt in prompts]
-        self._num_read = num_answer
+        self._num_read, self._last_rows = num_answer, list[torch.Tensor]()
         for number, (session, prompt) in enumerate(zip(self._sessions, prompts, strict=True)):
             if prompt.length:
                 self._prefill(number, session, prompt)
 
     def _prefill(self, number: int, session: Session, prompt: ModelInputs) -> None:
         """Read the view of a `number` into its session."""
-        session.prefill(prompt)
+        self._last_rows.append(session.prefill(prompt).logits[-1])
 
     def _prompts(self, answer: Sequence[int]) -> list[ModelInputs]:
         """Each view and the `answer` after it, as the model reads them; of a text too long for its context the end."""

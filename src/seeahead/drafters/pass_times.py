@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from itertools import chain, count, islice
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +102,7 @@ class PassTimes:
         self._corrections: dict[tuple[int, int], Correction] = {}
         """By context and load; see `_correction`."""
         self._context = 0
+        self._learning = Lock()  # two half steps of two threads would leave a variance below zero
         self._said: dict[tuple[int, int, bool], float] = {}
         self._plain: dict[int, float] = {}
         """Since the last step: they are asked for many times in each."""
@@ -152,12 +154,13 @@ class PassTimes:
 
     def learn(self, rows: int, num_requests: int, seconds: float) -> None:
         """From a step that took `seconds`."""
-        load, (width, changes) = num_requests.bit_length(), self._widths.width(rows)
-        expected = self._seconds(load, width, changes=changes)
-        share = self._seconds(load, width, changes=False) / expected
-        ratio = max(seconds / expected, _LEAST)  # a coarse clock may have seen nothing pass
-        self._correction(load).learn(width, share, ratio)
-        self._forget()
+        with self._learning:
+            load, (width, changes) = num_requests.bit_length(), self._widths.width(rows)
+            expected = self._seconds(load, width, changes=changes)
+            share = self._seconds(load, width, changes=False) / expected
+            ratio = max(seconds / expected, _LEAST)  # a coarse clock may have seen nothing pass
+            self._correction(load).learn(width, share, ratio)
+            self._forget()
 
     def _forget(self) -> None:
         self._said.clear()

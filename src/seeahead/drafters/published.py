@@ -32,6 +32,10 @@ _BOOLS = ("BOOL", "U8", "I64")
 _OF_SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim")
 
 
+_MOST_STATES, _MOST_QUERIES = 64, 1 << 16
+"""Far beyond what was ever published: shapes of empty tensors may say anything."""
+
+
 @dataclass(frozen=True)
 class Published:
     """A drafter that was read. `target_ids`, `head` [draft ids, width] and `embedding` [tokens, width] are its own,
@@ -143,6 +147,8 @@ class _Reader:
                 f"{self.where}: made for features of width {shown_value(told or sizes[1] // NUM_STATES)}, the target "
                 f"has width {width}; take one trained for this target, or drafter='lookup'"
             )
+        if sizes[1] // width > _MOST_STATES:
+            raise ModelError(f"{self.where}: fc reads {sizes[1] // width} states of the target; at most {_MOST_STATES}")
         return sizes[1] // width
 
     def _shape(self) -> LlamaShape:
@@ -189,8 +195,9 @@ class _Reader:
         name = "img_adaptor.query" if self.is_nemo else "imadpt.q"
         found = self.entries.get(name)
         queries = found.shape[0] if found is not None and found.shape else 2
-        if queries < 2:
-            raise ModelError(f"{self.where}: {name} has {queries} queries; allowed: 2 or more, the last for the whole")
+        if not 2 <= queries <= _MOST_QUERIES:
+            allowed = f"2 to {_MOST_QUERIES}, the last for the whole"
+            raise ModelError(f"{self.where}: {name} has {queries} queries; allowed: {allowed}")
         if shape.hidden_size % shape.num_attention_heads:
             raise ModelError(
                 f"{self.where}: num_attention_heads is {shape.num_attention_heads}; allowed: a divisor of hidden_size, "

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from seeahead.drafters.base import ModelDrafter
 from seeahead.drafters.costs import with_costs
@@ -18,6 +18,7 @@ from seeahead.drafters.folder import Folder
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafting import Drafter
 from seeahead.errors import DrafterError, allowed, shown
+from seeahead.records import TARGET
 from seeahead.target import Target
 
 
@@ -39,6 +40,13 @@ class DrafterSpec(BaseModel):
     name: str = Field(default="", alias="as", description="what reports call it")
     own: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
     """Folders of drafters made for the target, by kind: where a member's weights are looked for."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_its_own(cls, name: str) -> str:
+        if name == TARGET:  # of whose tokens records say so
+            raise ValueError(f"any name but {TARGET}")
+        return name
 
     @property
     def title(self) -> str:

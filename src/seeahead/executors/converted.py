@@ -95,11 +95,12 @@ def _key(model: PreTrainedModel, *settings: Any) -> str:
     versions = [metadata.version(name) for name in ("transformers", "torch", *_PACKAGES[settings[0]])]
     config = json.dumps(model.config.get_text_config().to_dict(), sort_keys=True, default=str)
     decoder: Any = model.get_decoder()
-    kinds = sorted({str(type(module)) for module in decoder.modules()})
-    facts = (settings, versions, config, kinds, _set_by_others(decoder), _own_code())
-    digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
     head: Any = model.get_output_embeddings()
-    tensors = (*decoder.named_parameters(), *decoder.named_buffers(), *head.named_parameters(prefix="head"))
+    kinds = sorted({str(type(module)) for module in (*decoder.modules(), *head.modules())})
+    facts = (settings, versions, config, kinds, _set_by_others(decoder) + _set_by_others(head), _own_code())
+    digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
+    own = (*decoder.named_parameters(), *decoder.named_buffers())
+    tensors = (*own, *head.named_parameters(prefix="head"), *head.named_buffers(prefix="head"))
     for name, weight in tensors:
         if not name.startswith("embed_tokens"):
             digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
@@ -107,10 +108,10 @@ def _key(model: PreTrainedModel, *settings: Any) -> str:
     return digest.hexdigest()
 
 
-def _set_by_others(decoder: nn.Module) -> list[tuple[str, str, str]]:
+def _set_by_others(part: nn.Module) -> list[tuple[str, str, str]]:
     """What modules of other packages are set to, such as which adapter of several is active, and how strong."""
     found = []
-    for name, module in decoder.named_modules():
+    for name, module in part.named_modules():
         if not type(module).__module__.startswith(("torch.", "transformers.")):
             own = {
                 key: value for key, value in vars(module).items() if key not in _OF_EVERY_MODULE and _is_plain(value)

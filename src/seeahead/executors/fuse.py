@@ -122,7 +122,7 @@ def _is_plain(model: PreTrainedModel) -> bool:
         and all(type(weight.data) is Tensor for weight in (*weights, *head.parameters()))
         and len({(weight.device, weight.dtype) for weight in weights}) == 1
         and weights[0].dtype.is_floating_point
-        and not any(num_hooks(module) for module in (*modules, head, model))
+        and not any(num_hooks(module) for module in (*modules, head, model, getattr(model, "model", model)))
         and not has_global_hooks()
         and all(_is_as_configured(module, config) for module in modules)
         and (config.rope_parameters or {}).get("rope_type", "default") == "default"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 from torch import nn
 
 
@@ -16,9 +19,19 @@ def num_hooks(module: nn.Module) -> int:
     Hooks that return hidden states, transformers' own and ours, only look on.
     """
     own = vars(module)  # asking the module itself for what it has not is slow, and this is asked before every answer
-    in_its_place = ("_hf_hook" in own) + ("forward" in own)
+    in_its_place = ("_hf_hook" in own) + ("forward" in own) + _is_replaced(type(module), type(module).forward)
     if not (own["_forward_hooks"] or own["_forward_pre_hooks"]):
         return in_its_place
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     looking = ("transformers.", "seeahead.")
     return in_its_place + sum(not str(getattr(hook, "__module__", "")).startswith(looking) for hook in hooks)
+
+
+@lru_cache(4096)
+def _is_replaced(kind: type[nn.Module], forward: Any) -> bool:
+    """Whether a class of torch or transformers has a `forward` that somebody else put there."""
+    shipped = kind.__module__.partition(".")[0] in ("torch", "transformers")
+    return shipped and str(getattr(forward, "__module__", "")).partition(".")[0] not in _OF_LIBRARIES
+
+
+_OF_LIBRARIES = ("torch", "transformers", "accelerate", "peft", "seeahead")

@@ -23,6 +23,7 @@ from seeahead.executor import NOTHING, Limits, PromptInputs, Scores, Slot, TreeI
 from seeahead.executors.compiled import BLOCK, Graphs, arithmetic, fixed_sizes, has_choice
 from seeahead.executors.converted import check_installed, converted
 from seeahead.executors.embedded import EmbeddedExecutor, obstacles_of
+from seeahead.executors.hooks import has_global_hooks, num_hooks
 from seeahead.executors.language import StateShape
 from seeahead.executors.paged_attention import AttentionFacts
 from seeahead.executors.pages import PagedSlot, Pages
@@ -228,6 +229,9 @@ def _page_shapes(facts: AttentionFacts) -> tuple[StateShape, StateShape]:
 
 def _obstacles(family: FamilyLike) -> Iterator[str]:
     yield from obstacles_of(family)
+    parts = (family.model, *family.model.get_decoder().modules(), *family.model.get_output_embeddings().modules())
+    if has_global_hooks() or any(map(num_hooks, parts)):  # which a graph that was made before has not
+        yield "something is hooked to it, or a forward was replaced"
     if family.passes_alone:
         yield "its rotary factors change along a text"
     if family.device.type != "cpu":

@@ -50,8 +50,16 @@ class Family(PromptEncoder):
         self._look()
         self._followed = self.seen  # by the executor
 
+    def _inside(self) -> PreTrainedModel:
+        """The model in its wrappers, with the generation config that the outermost was given: PEFT hands it in only
+        when its own `generate` is called."""
+        model, config = unwrapped(self.given), vars(self.given).get("generation_config")
+        if config is not None:
+            model.generation_config = config
+        return model
+
     def _look(self) -> None:
-        self.model = unwrapped(self.given)
+        self.model = self._inside()
         with _one_at_a_time(self.model):  # a pass in another thread gives the attention another name
             check_model(self.model)
             seen = fingerprint(self.model)
@@ -75,7 +83,7 @@ class Family(PromptEncoder):
         An adapter, a hook, other weights or another attention are followed; a model that cannot be exact any more, or
         that was moved to another device or type, is refused with ModelError: drafters were made for where it was.
         """
-        model = unwrapped(self.given)
+        model = self._inside()
         with self.alone():
             is_same = model is self.model and fingerprint(model) == self.seen
         if is_same and self.executor.is_current():

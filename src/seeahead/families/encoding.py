@@ -18,7 +18,7 @@ from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families.processors import check_placeholders, completed
 from seeahead.families.quoting import SpecialTokens
-from seeahead.families.templates import PLAIN, as_parts, as_strings, refusals_told, takes_parts, template_of
+from seeahead.families.templates import PLAIN, refusals_told, roles_in_parts, template_of, written_for
 from seeahead.prompt import Message, Prompt
 from seeahead.stopping import end_tokens_of
 
@@ -186,15 +186,13 @@ class PromptEncoder:
         key = (template, placeholder)
         if key not in self._parts_known:
             render = partial(_render, self.processor, template)
-            self._parts_known[key] = takes_parts(render, placeholder, is_usual=self.can_see)
-        if self._parts_known[key]:
-            chat = as_parts(messages)
-        else:
-            chat = as_strings(messages, self._image_text, "" if template == PLAIN else "\n")
+            self._parts_known[key] = roles_in_parts(render, placeholder, is_usual=self.can_see)
+        chat = written_for(self._parts_known[key], messages, self._image_text, "" if template == PLAIN else "\n")
         return _render(reader, template, chat, is_asked)
 
     @cached_property
-    def _parts_known(self) -> dict[tuple[str, str | None], bool]:
+    def _parts_known(self) -> dict[tuple[str, str | None], frozenset[str]]:
+        """Roles whose messages are lists of parts, by template and placeholder."""
         return {}
 
     @property

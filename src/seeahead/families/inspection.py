@@ -31,10 +31,20 @@ def unwrapped(model: Any) -> PreTrainedModel:
         kinds = getattr(model, "peft_config", {}).values()
         if any(getattr(kind, "is_prompt_learning", False) for kind in kinds):
             raise ModelError("the model has a learned prompt before its own (PEFT), which drafts cannot see; use LoRA")
+        if any(map(_looks_at_prompts, kinds)):
+            raise ModelError(
+                "the model's adapter goes by what the prompt says (PEFT), which drafts cannot see; use LoRA"
+            )
         model = unwrapped(model.get_base_model())
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"a {type(model).__name__} was given; give a transformers model with its language head")
     return model
+
+
+def _looks_at_prompts(adapter: Any) -> bool:
+    """Activated LoRA, whose weights begin at words of the prompt, and mixtures whose parts a wrapper weighs."""
+    name = str(getattr(adapter, "peft_type", "")).upper()
+    return bool(getattr(adapter, "alora_invocation_tokens", None)) or name.endswith(("XLORA", "POLY"))
 
 
 _RECURRENT_LAYERS = ("linear", "mamba", "recurrent", "ssm", "conv", "hybrid")
@@ -93,13 +103,26 @@ def _faults_of_layers(model: PreTrainedModel) -> Iterator[str]:
                 f"layer {name} is {kind.__module__}.{kind.__name__}, which quantises activations over all rows of a "
                 "pass, so that a draft changes the model's own answer; quantise weights only, or activations by row"
             )
-        if not (model.training and module.training):
+        if any(map(_scales_whole_passes, module.parameters(recurse=False))):
+            yield (
+                f"layer {name} has one scale for the activations of a whole pass, so that a draft changes the model's "
+                "own answer; quantise weights only, or activations by row"
+            )
+        if not module.training:  # a part may be, of a model that is not
             continue
         rates = [module.p] if isinstance(module, nn.modules.dropout._DropoutNd) else []
         # Layers of transformers also drop by numbers of their own, under several names.
-        rates += [value for key, value in vars(module).items() if "dropout" in key and isinstance(value, float)]
+        own = vars(module).items()
+        rates += [value for key, value in own if ("drop" in key or "jitter" in key) and isinstance(value, float)]
         if any(rate > 0 for rate in rates):
-            yield f"the model is in training mode and {name} drops values at random; call model.eval()"
+            yield f"the model, or a part of it, is in training mode and {name} is random there; call model.eval()"
+
+
+def _scales_whole_passes(weight: Any) -> bool:
+    """Of torchao's quantised weights, which say how activations are to be."""
+    how = getattr(weight, "act_quant_kwargs", None)
+    is_one = type(getattr(how, "granularity", None)).__name__ == "PerTensor"
+    return is_one or bool(getattr(how, "use_dynamic_per_tensor_scale", False))
 
 
 def context_of(config: Any) -> int | None:
@@ -107,17 +130,19 @@ def context_of(config: Any) -> int | None:
     longest: int | None = getattr(config, "max_position_embeddings", None)
     if longest is None:
         return None
-    reach = longest
-    for rope in ropes_of(config):
+    reach, ropes = longest, ropes_of(config)
+    for rope in ropes:
         if rope.get("rope_type") == "dynamic":
             return None
-        original = rope.get("original_max_position_embeddings") or longest
-        if rope.get("rope_type") in _SCALED:
-            reach = max(reach, math.floor(original * float(rope.get("factor") or 1.0)))
+        original = rope.get("original_max_position_embeddings")
+        # One type of layers beside others is scaled to reach what the config says already.
+        if rope.get("rope_type") in _SCALED and (original or len(ropes) == 1):
+            reach = max(reach, math.floor((original or longest) * float(rope.get("factor") or 1.0)))
     return reach
 
 
-_SCALED = ("linear", "yarn", "longrope", "llama3")
+_SCALED = ("linear", "yarn", "longrope")
+"""But for llama3, whose config says what it reaches."""
 
 
 def ropes_of(config: Any) -> list[dict[str, Any]]:
@@ -144,11 +169,23 @@ def borders_of(config: Any) -> tuple[list[int], list[int]]:
 
 def fingerprint(model: PreTrainedModel) -> tuple[Any, ...]:
     """What of a model must not change unseen between two answers; equal as long as nothing did. Costs under 1 ms."""
-    kinds = tuple((id(module), type(module), num_hooks(module)) for module in model.modules())
+    kinds = tuple(
+        (id(module), type(module), module.training, num_hooks(module), _set_to(module)) for module in model.modules()
+    )
     config = model.config.get_text_config()
     # A config may be edited in place, and models read it at every pass.
     stated = hash(repr(sorted(vars(config).items(), key=str)))
     return attention_of(config), model.dtype, model.device, model.training, hash(kinds), stated, has_global_hooks()
+
+
+def _set_to(module: nn.Module) -> str:
+    """Which of several adapters a layer of peft uses, and how strong; nothing of other modules."""
+    own = vars(module)
+    is_adapter = "_disable_adapters" in own or "_active_adapter" in own
+    return repr([own.get(name) for name in _SET_TO]) if is_adapter else ""
+
+
+_SET_TO = ("_active_adapter", "_disable_adapters", "merged_adapters", "scaling")
 
 
 def is_customised(model: PreTrainedModel) -> bool:

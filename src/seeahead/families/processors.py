@@ -118,7 +118,9 @@ def mismatch_told(processor: Any) -> Iterator[None]:
         raise InputError(_mismatch(processor, found[1], found[2])) from error
 
 
-_MODELS_OWN_WORDS = re.compile(r"features and image tokens do not match, tokens: (\S+), features: (\S+)")
+_MODELS_OWN_WORDS = re.compile(
+    r"features and (?:image |placeholder )*tokens do not match[,:] tokens: (\w+), features:? (\w+)"
+)
 
 
 def _mismatch(processor: Any, num_tokens: int | str, num_features: int | str) -> str:

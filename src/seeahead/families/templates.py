@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from jinja2 import TemplateError
@@ -62,29 +63,47 @@ def template_of(processor: Any, tokenizer: Any, given: str | None) -> str:
     return str(first["default"])
 
 
-def takes_parts(render: Render, placeholder: str | None, *, is_usual: bool) -> bool:
-    """Whether messages are to be lists of parts, which templates of VLMs want, and else strings, which those of text
-    models and older VLMs want. Tried out: a form is right if a text arrives as it is, and so does an image's
-    `placeholder`. What is usual is tried first, and also what is used where neither arrives.
+def roles_in_parts(render: Render, placeholder: str | None, *, is_usual: bool) -> frozenset[str]:
+    """The roles whose messages are to be lists of parts, which templates of VLMs want; those of the others are to be
+    strings, which templates of text models and older VLMs want. Tried out for each role, since some templates loop over
+    a user's parts alone: a form is right if a text arrives as it is, and so does an image's `placeholder`. What
+    `is_usual` is tried first, and also what is used where neither arrives; of other roles than the user that is the
+    user's form.
 
     Raises InputError for a template that is rendered, but writes no question in either form.
     """
-    text = {"type": "text", "text": _PROBE}
-    parts = [text] if placeholder is None else [{"type": "image"}, text]
-    forms = (parts, (placeholder or "") + _PROBE)[:: 1 if is_usual else -1]
-    usual, other = (_written(render, form) for form in forms)
-    known = [one for one in (usual, other) if one is not None]
+    written = [_written(render, [{"role": "user", "content": content}]) for content in _forms(_PROBE, placeholder)]
+    known = [one for one in written if one is not None]
     if known and not any(_PROBE in one.lower() for one in known):
         raise InputError(
             "the chat template writes no question; give another as chat_template, its text and not the name of its file"
         )
+    user_takes_parts = _takes_parts(written, placeholder, is_usual=is_usual)
+    asked = {"role": "user", "content": _forms("x", None)[0 if user_takes_parts else 1]}
+    found = {"user"} if user_takes_parts else set()
+    for role, before, after in (("assistant", [asked], []), ("system", [], [asked])):
+        tried = ([*before, {"role": role, "content": content}, *after] for content in _forms(_PROBE, None))
+        if _takes_parts([_written(render, messages) for messages in tried], None, is_usual=user_takes_parts):
+            found.add(role)
+    return frozenset(found)
+
+
+def _forms(text: str, placeholder: str | None) -> tuple[list[dict[str, str]], str]:
+    """A message's content as parts and as a string."""
+    part = {"type": "text", "text": text}
+    return ([part] if placeholder is None else [{"type": "image"}, part]), (placeholder or "") + text
+
+
+def _takes_parts(written: Sequence[str | None], placeholder: str | None, *, is_usual: bool) -> bool:
+    """By what was written of parts and of a string."""
+    usual, other = written if is_usual else written[::-1]
     return is_usual != (not _arrives(usual, placeholder) and _arrives(other, placeholder))
 
 
-def _written(render: Render, content: Any) -> str | None:
+def _written(render: Render, messages: list[dict[str, Any]]) -> str | None:
     """None: the template does not take this."""
     try:
-        return render([{"role": "user", "content": content}])
+        return render(messages)
     except _ERRORS:
         return None
 
@@ -103,6 +122,17 @@ def as_parts(messages: Sequence[Message]) -> list[dict[str, Any]]:
         return {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
 
     return [{"role": message.role, "content": [written(part) for part in message.parts]} for message in messages]
+
+
+def written_for(
+    roles: Container[str], messages: Sequence[Message], placeholder: str, after: str
+) -> list[dict[str, Any]]:
+    """Messages as a template takes them: those of `roles` as parts, the others as strings."""
+    forms = (
+        as_parts([message]) if message.role in roles else as_strings([message], placeholder, after)
+        for message in messages
+    )
+    return list(chain.from_iterable(forms))
 
 
 def as_strings(messages: Sequence[Message], placeholder: str, after: str) -> list[dict[str, Any]]:

@@ -50,9 +50,20 @@ def chat_prompt(body: ChatBody, settings: ServeSettings, hold: Hold = lambda num
             # What tools say and what the user says to it is one turn: many templates want turns to alternate.
             made = (*messages.pop().parts, "\n\n", *made)
         if made:
-            messages.append(Message(role, made))
+            messages.append(Message(role, _in_one(made)))
             is_after_tool = is_tool
     return make_prompt(Prompt(tuple(messages)))
+
+
+def _in_one(parts: Sequence[str | Image]) -> tuple[str | Image, ...]:
+    """With texts beside one another as one: some templates trim each, and some read the first one alone."""
+    made = list[str | Image]()
+    for part in parts:
+        if made and isinstance(part, str) and isinstance(made[-1], str):
+            made[-1] += part
+        else:
+            made.append(part)
+    return tuple(made)
 
 
 def _images(sources: Sequence[str | Path], settings: ServeSettings, hold: Hold) -> list[Image]:

@@ -151,7 +151,6 @@ class RequestBody(BaseModel):
         "logit_bias": ({},),
         # vLLM's, at what they are where nobody gives them
         "min_tokens": (0,),
-        "skip_special_tokens": (True,),
         "spaces_between_special_tokens": (True,),
         "length_penalty": (1, 1.0),
         "use_beam_search": (False,),
@@ -168,6 +167,7 @@ class RequestBody(BaseModel):
     stop: _Stop | Annotated[list[_Stop], Field(max_length=MOST_STOPS, fail_fast=True)] | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)] | None = None
     ignore_eos: StrictBool | None = None
+    skip_special_tokens: StrictBool | None = None
     n: _Count | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
@@ -216,6 +216,8 @@ class RequestBody(BaseModel):
             given["temperature"] = 0.0
         if self.ignore_eos:
             given["eos_token_id"] = -1  # no answer has it
+        if self.skip_special_tokens is False:
+            given["special_tokens"] = True
         return given
 
 

@@ -160,16 +160,19 @@ class Dataset:
 
     @property
     def begin(self) -> int:
-        first = self.family.model.generation_config.bos_token_id
-        return self.end if first is None or first < 0 else int(first)
+        return self._special("bos_token_id")
+
+    def _special(self, name: str) -> int:
+        """A token of the generation config; the end token where that names none which the target has."""
+        found = getattr(self.family.model.generation_config, name)
+        return int(found) if isinstance(found, int) and 0 <= found < self.family.vocab_size else self.end
 
     def vocabulary(self, data: Kinds) -> DraftVocabulary:
         """The tokens used most in the target's responses, or else in the other data; what is unknown, begin and end are
         always among them."""
         texts = next(filter(None, (data.get(kind) for kind in ("answers", "conversations", "text"))))
         counts = Counter(token for example in texts for token in example.ids if token >= 0)
-        padding = self.family.model.generation_config.pad_token_id
-        special = [self.end if padding is None or padding < 0 else padding, self.begin, self.end]
+        special = [self._special("pad_token_id"), self.begin, self.end]
         return DraftVocabulary.most_frequent(counts, self.recipe.network.vocabulary, special, self.family.vocab_size)
 
 

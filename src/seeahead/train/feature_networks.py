@@ -148,10 +148,11 @@ def to_train(folder: Path, family: Family) -> Learner:
     else:
         learner = Learner(read_network(found), found.vocabulary())
     highest, theirs = learner.vocabulary.highest, learner.network.decoder.config.hidden_size
-    if theirs != family.width or highest >= family.vocab_size:
+    if theirs != family.width or highest >= family.vocab_size or found.is_of_other_words(family):
         raise ModelError(
             f"'{folder}' is for features of width {theirs} and tokens up to {highest}; the target has width "
-            f"{family.width}, {family.vocab_size} tokens; start from one for this target, or leave --start out"
+            f"{family.width}, {family.vocab_size} tokens, or other words for them; start from one for this target, or "
+            "leave --start out"
         )
     return learner
 

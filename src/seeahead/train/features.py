@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from seeahead.drafters.features import Beginning, Slots, placeholder_of
 from seeahead.drafters.msd import MsdNetwork
 from seeahead.executor import FEATURES
+from seeahead.families.base import Family
 from seeahead.target import Target
 from seeahead.train.data import Dataset, Kinds, Objective
 from seeahead.train.examples import SLOT, Example, Sampler, mixed
@@ -42,6 +43,19 @@ class FeatureBatch:
     slate: Slate
     wanted: Tensor
     tokens: Tensor
+
+
+def _has_room(examples: Sequence[Example], family: Family) -> bool:
+    """Whether features and visual embeddings, in 16 bits, leave most of a GPU's memory to training; while they are put
+    together they are there twice."""
+    if family.device.type != "cuda":
+        return True
+    slots = sum(len(one.ids) + sum(token < 0 for token in one.ids) for one in examples)
+    free, _ = torch.cuda.mem_get_info(family.device)
+    return 2 * (2 * slots * family.width) < _OF_FREE * free
+
+
+_OF_FREE = 0.6
 
 
 class FeatureObjective(Objective):
@@ -112,6 +126,8 @@ class FeatureObjective(Objective):
             return None
         shape = network.options.visual, network.options.num_tokens
         if not can_gather(every, network.options.is_decoupled, *shape):
+            return None
+        if not _has_room(every, self.family):
             return None
         with torch.inference_mode(False):  # asked for while measuring, it serves training too
             return GatheredFeatures(every, loaded, *shape, self.family.device)

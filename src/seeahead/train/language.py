@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from seeahead.checked import shown_value
 from seeahead.drafters.folder import IMAGE_ADAPTER, KEY, Folder, fingerprint_of
 from seeahead.drafters.language import shape_of
 from seeahead.drafters.vision import AdapterConfig, ImageAdapter, load_adapter, save_adapter
@@ -20,6 +21,7 @@ from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import ModelError, escaped
 from seeahead.executors.checkpoint import read_language
 from seeahead.executors.tensor_files import full_disk_told, write_tensors
+from seeahead.families.base import Family
 from seeahead.target import Target
 from seeahead.train.data import Dataset, Kinds, Objective
 from seeahead.train.examples import Batch, Example, Sampler, collate, in_rounds
@@ -93,17 +95,18 @@ def new_network(
     return DrafterNetwork(LlamaForCausalLM(config), vocabulary, ImageAdapter(adapter) if adapter else None)
 
 
-def load_network(folder: Path, adapter: AdapterConfig | None, vocab_size: int) -> DrafterNetwork:
-    """A drafter to go on training from, for a target of `vocab_size` tokens.
+def load_network(folder: Path, adapter: AdapterConfig | None, family: Family) -> DrafterNetwork:
+    """A drafter to go on training from, for the target `family`.
 
     `adapter`: one to put on it where the folder has none. Raises ModelError for a folder that is no drafter's, or that
     of a drafter for another target."""
     found = Folder.read(folder)
     vocabulary = found.vocabulary()
-    if vocabulary.highest >= vocab_size:
+    if vocabulary.highest >= family.vocab_size or found.is_of_other_words(family):
         raise ModelError(
-            f"'{folder}' drafts token {vocabulary.highest}, the target has {vocab_size}; "
-            "start from a drafter for a target with the same tokenizer, or from scratch"
+            f"'{folder}' drafts {vocabulary.highest + 1} tokens or more of its target, this one has "
+            f"{family.vocab_size}, or other words for them; start from a drafter for a target with the same tokenizer, "
+            "or from scratch"
         )
     read_language(folder, shape_of(found, vocabulary))  # transformers would not say what is damaged
     try:
@@ -111,7 +114,12 @@ def load_network(folder: Path, adapter: AdapterConfig | None, vocab_size: int) -
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ModelError(f"'{folder}' cannot be started from: {escaped(str(error))}; train one first") from None
     made = ImageAdapter(adapter) if adapter else None
-    if adapter and found.values.get(IMAGE_ADAPTER) == adapter.to_json():
+    if adapter and (theirs := found.values.get(IMAGE_ADAPTER)) is not None:
+        if not isinstance(theirs, dict) or theirs | {"num_tokens": 0} != adapter.to_json() | {"num_tokens": 0}:
+            raise ModelError(
+                f"'{folder}' has an image adapter of {shown_value(theirs)}, the recipe wants {adapter.to_json()}; "
+                "give the same sizes in its [network], or another --start"
+            )
         made = load_adapter(folder, adapter, torch.float32, torch.device("cpu"))
     return DrafterNetwork(language, vocabulary, made)
 
@@ -130,7 +138,7 @@ class LanguageObjective(Objective):
             width: int = family.text_config.hidden_size
             adapter = AdapterConfig(width, sizes.width, sizes.adapter_width, sizes.visual_tokens)
         if start is not None:
-            network = load_network(start, adapter, family.vocab_size)
+            network = load_network(start, adapter, family)
         else:
             vocabulary = dataset.vocabulary(data)
             torch.manual_seed(dataset.recipe.seed)

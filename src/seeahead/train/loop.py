@@ -117,8 +117,10 @@ class Optimizers:
         self._averages = {name: value.detach().clone() for name, value in kept}
 
     def descend(self, step: int, share: float) -> None:
-        """Step number `step` down the clipped gradient, at the rate for this share of the budget."""
-        torch.nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)
+        """Step number `step` down the clipped gradient, at the rate for this share of the budget. Raises
+        TrainingStoppedError, weights as they were, for one that is no number."""
+        if not torch.nn.utils.clip_grad_norm_(self._parameters.values(), 1.0).isfinite():
+            raise TrainingStoppedError(f"the gradient is no number at step {step}; lower learning_rate")
         for optimizer in self._all:
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(share, self._limits) * group["scale"]

@@ -156,6 +156,7 @@ class TargetResponses:
             if isinstance(inputs, InputError):
                 raise inputs
             check_length(self.family, inputs.length + self.settings.max_new_tokens)
+            self.family.check_length(inputs.length)
         except InputError as error:
             self.left_out.add(error)
             return False

@@ -32,7 +32,7 @@ from seeahead.train.loop import Loss, LossOf, Processes, fit
 from seeahead.train.prior import learn_prior
 from seeahead.train.recipe import FEATURE_KINDS, DrafterRecipe, StageRecipe, origin_of_stage, read_drafter_recipe
 from seeahead.train.responses import LeftOut
-from seeahead.train.stage import Report, Stage
+from seeahead.train.stage import Report, Stage, digest
 
 AT_ONCE = 16
 """Held-out examples in a batch."""
@@ -125,7 +125,8 @@ def train(dataset: Dataset, out: Path, start: Path | None = None) -> Path:
     of_kind = FeatureObjective if recipe.kind in FEATURE_KINDS else LanguageObjective
     with processes.first_goes_first():
         objective: LanguageObjective | FeatureObjective = of_kind.begin(dataset, start)
-    origin = dataset.origin(start)
+    # Which tokens are drafted depends on how many answers there are by now.
+    origin = {**dataset.origin(start), "vocabulary": digest(objective.vocabulary.target_ids.tolist())}
     stages = [
         Stage(entry.name, out, entry.limits, report, origin_of_stage(recipe, entry, origin)) for entry in recipe.stages
     ]
