@@ -18,8 +18,9 @@ def num_hooks(module: nn.Module) -> int:
 
     Hooks that return hidden states, transformers' own and ours, only look on.
     """
+    kind: Any = type(module)
     own = vars(module)  # asking the module itself for what it has not is slow, and this is asked before every answer
-    in_its_place = ("_hf_hook" in own) + ("forward" in own) + _is_replaced(type(module), type(module).forward)
+    in_its_place = ("_hf_hook" in own) + ("forward" in own) + _is_replaced(kind, kind.forward)
     if not (own["_forward_hooks"] or own["_forward_pre_hooks"]):
         return in_its_place
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
