@@ -316,5 +316,5 @@ def test_a_published_folder_is_known_by_its_tensors(tmp_path):
         folder, own = write_head(name, tmp_path / str(number)), family(FAMILY_OF[name])
         drafter = bind(f"{folder}:probe=0", Target.of(own))
         found = "msd" if name == "eagle llava" else described(name)["format"]
-        assert type(drafter).__name__ == "HeadDrafter"
+        assert type(drafter).__name__ == "FeatureDrafter"
         assert bind(HeadSpec(source=folder, probe=False), Target.of(own)).name == found

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from seeahead.drafters.features import Slots, shifted
-from seeahead.drafters.msd import MsdDrafter, MsdNetwork, MsdOptions
+from seeahead.drafters.features import FeatureDrafter, Slots, shifted
+from seeahead.drafters.msd import MsdNetwork, MsdOptions
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import Feedback, run_alone
@@ -42,7 +42,7 @@ def target():
 
 def drafter(**options):
     vocabulary = DraftVocabulary(torch.arange(0, NUM_TOKENS, 2), unknown_draft_id=0)
-    return MsdDrafter.on(target(), network(**options), vocabulary, limits=TreeLimits(3, 2, 5, 0.0))
+    return FeatureDrafter.on(target(), network(**options), vocabulary, name="msd", limits=TreeLimits(3, 2, 5, 0.0))
 
 
 def given(prompt, seed=0):
@@ -148,10 +148,10 @@ def test_a_target_of_another_width_or_vocabulary_is_refused():
     vocabulary = DraftVocabulary(torch.arange(0, NUM_TOKENS, 2), unknown_draft_id=0)
     narrow = Target(Llama(LlamaShape(NUM_TOKENS, 8, 24, 1, 1, 1, 8, 256)))
     with pytest.raises(DrafterError, match=r"features of width 16.*has width 8.*lookup"):
-        MsdDrafter.on(narrow, network(), vocabulary)
+        FeatureDrafter.on(narrow, network(), vocabulary, name="msd")
     few = Target(Llama(LlamaShape(20, WIDTH, 24, 1, 2, 1, 8, 256)))
     with pytest.raises(DrafterError, match="map reaches token 38, the target has 20; take"):
-        MsdDrafter.on(few, network(), vocabulary)
+        FeatureDrafter.on(few, network(), vocabulary, name="msd")
 
 
 def test_unknown_options_are_refused():

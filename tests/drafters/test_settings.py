@@ -134,7 +134,7 @@ def test_a_spec_of_the_users_own_is_named_by_module_and_class():
         (f"{__name__}:OwnSpec:colour=1", "has no setting 'colour'; it has as, strength"),
         (f"{__name__}:Nobody", "cannot be imported: .*check the name"),
         ("no.such.module:Spec", "cannot be imported: No module named"),
-        ("seeahead.drafters.msd:MsdDrafter", "is not a drafter's spec; derive a class from .*DrafterSpec"),
+        ("seeahead.drafters.msd:MsdNetwork", "is not a drafter's spec; derive a class from .*DrafterSpec"),
         ("seeahead.drafters:KINDS", "is not a drafter's spec"),
     ],
 )

@@ -16,7 +16,7 @@ from torch import Tensor
 from seeahead.drafters.dialects import Choice
 from seeahead.drafters.features import FeatureDrafter, Slots, shifted
 from seeahead.drafters.head_networks import Dialect, spoken
-from seeahead.drafters.heads import HeadDrafter, facts_of
+from seeahead.drafters.heads import facts_of
 from seeahead.drafters.probe import Sample, best_dialect, samples_of, surprise
 from seeahead.drafters.published import Published, read_published
 from seeahead.drafters.vocabulary import DraftVocabulary
@@ -66,11 +66,11 @@ class Case(NamedTuple):
     head: Tensor
     loss: float
 
-    def made(self, dialect: Dialect) -> HeadDrafter:
+    def made(self, dialect: Dialect) -> FeatureDrafter:
         network, ids = spoken(self.found.network, dialect), self.found.target_ids
         vocabulary = None if ids is None else DraftVocabulary(ids, 0)
         ready = network.decoder.for_head(linear(self.head))
-        return HeadDrafter.on(target(self.model_type), network, vocabulary, ready, name="taught")
+        return FeatureDrafter.on(target(self.model_type), network, vocabulary, ready, name="taught")
 
     def probed(self, kept: Path, prompts: Sequence[ModelInputs] | None = None) -> Dialect:
         """What the probe finds, by `prompts` or our own; remembered in a folder."""

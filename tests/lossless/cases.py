@@ -7,10 +7,11 @@ import torch
 
 from seeahead.drafters import spec_of
 from seeahead.drafters.ensemble import EnsembleDrafter
+from seeahead.drafters.features import FeatureDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.merged import MergedDrafter
-from seeahead.drafters.msd import MsdDrafter, MsdNetwork, MsdOptions
+from seeahead.drafters.msd import MsdNetwork, MsdOptions
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.tabed import ViewsDrafter
 from seeahead.drafters.tree_growth import TreeLimits
@@ -141,7 +142,8 @@ def msd_network(width, **options):
 def msd(family, **options):
     """One random layer on the target's features, sixty words."""
     vocabulary = DraftVocabulary(torch.arange(4, 160, 2)[:60], unknown_draft_id=0)
-    return MsdDrafter.on(Target.of(family), msd_network(family.width, **options), vocabulary, limits=WIDE)
+    network = msd_network(family.width, **options)
+    return FeatureDrafter.on(Target.of(family), network, vocabulary, name="msd", limits=WIDE)
 
 
 def tabed(width, views, *others, target=None, **settings):

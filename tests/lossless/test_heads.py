@@ -7,8 +7,9 @@ import torch
 
 from seeahead.decode import run, run_step, start
 from seeahead.drafters.dialects import TargetFacts
+from seeahead.drafters.features import FeatureDrafter
 from seeahead.drafters.head_networks import spoken
-from seeahead.drafters.heads import HeadDrafter, HeadSpec
+from seeahead.drafters.heads import HeadSpec
 from seeahead.drafters.merged import MergedDrafter
 from seeahead.drafters.published import read_published
 from seeahead.drafters.tree_growth import TreeLimits
@@ -152,9 +153,8 @@ def test_drawn_drafts_leave_the_targets_distribution(name, tmp_path):
     found = read_published(folder, config_of(name), TargetFacts(3), WIDTH)
     network = spoken(found.network.float().eval(), found.choice.first)
     head = linear(torch.randn(SMALL, WIDTH, generator=torch.Generator().manual_seed(1)) * 0.1)
-    made = HeadDrafter.on(
-        small_target(), network, None, network.decoder.for_head(head), limits=TreeLimits(depth=3), draws=True
-    )
+    ready = network.decoder.for_head(head)
+    made = FeatureDrafter.on(small_target(), network, None, ready, name="head", limits=TreeLimits(depth=3), draws=True)
     samples = []
     for seed in range(NUM_SAMPLES):
         params = SamplingParams(temperature=HOT.temperature, seed=seed)

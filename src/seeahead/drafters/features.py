@@ -124,6 +124,8 @@ class FeatureDrafter(ModelDrafter):
         network: FeatureNetwork,
         vocabulary: DraftVocabulary | None,
         head: nn.Module | None = None,
+        *,
+        name: str,
         **settings: Any,
     ) -> Self:
         """With `target`'s embedding and, where the drafter brings none, its head. Raises DrafterError for a target of
@@ -131,14 +133,14 @@ class FeatureDrafter(ModelDrafter):
         executor, width = target.executor, network.target_width
         if executor.limits.width != width or not isinstance(executor, FeatureTarget):
             raise DrafterError(
-                f"the {settings.get('name') or cls.name} drafter is made for features of width {width}; the target has "
-                f"width {executor.limits.width}; take one trained for this target, or drafter='lookup'"
+                f"the {name} drafter is made for features of width {width}; the target has width "
+                f"{executor.limits.width}; take one trained for this target, or drafter='lookup'"
             )
         if vocabulary is not None:
             vocabulary.check_target(target.vocab_size)
         if head is None:
             head = head_of(target, vocabulary)
-        return cls(network, vocabulary, target, network.decoder.with_head(head), **settings)
+        return cls(network, vocabulary, target, network.decoder.with_head(head), name=name, **settings)
 
     @property
     def want(self) -> Want:

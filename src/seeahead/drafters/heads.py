@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
@@ -38,20 +37,13 @@ _VISION = re.compile(r"(_\d+)?_vl")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class HeadDrafter(FeatureDrafter):
-    """On a published network."""
-
-    name: str = field(default=HEAD, kw_only=True)
-
-
 class HeadSpec(FolderSpec):
     """`source`: a folder or hub id of a published drafter."""
 
     kind = HEAD
     probe: Annotated[bool, Field(description="try what its files leave open on the target's words")] = True
 
-    def read(self, folder: Folder | None, target: Target) -> HeadDrafter:
+    def read(self, folder: Folder | None, target: Target) -> FeatureDrafter:
         if folder is None or folder.kind != HEAD:
             raise DrafterError(f"{shown(str(self.source))} is no published drafter; give the folder or hub id of one")
         check_made_for(folder, target)
@@ -72,11 +64,11 @@ class HeadSpec(FolderSpec):
         for module in (network, *network.children(), *network.decoder.layers):
             pack(module, may_round=True)
 
-        def made(dialect: Any) -> HeadDrafter:
+        def made(dialect: Any) -> FeatureDrafter:
             speaking = spoken(network, dialect)
             ready = speaking.decoder.for_head(head)
             given = {**self.drafting, "name": self.name or found.format}
-            return HeadDrafter.on(target, speaking, vocabulary, ready, embedding=own, **given)
+            return FeatureDrafter.on(target, speaking, vocabulary, ready, embedding=own, **given)
 
         first = found.choice.first
         chosen = first

@@ -6,7 +6,7 @@ an image's slots read its visual embeddings as they are (MSD's decoupling).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Annotated, Any
 
@@ -132,23 +132,16 @@ def _load(module: nn.Module, found: dict[str, Tensor]) -> None:
     assert not odd, f"parameters without a value or a place: {odd}"
 
 
-@dataclass(frozen=True)
-class MsdDrafter(FeatureDrafter):
-    """On a network of ours."""
-
-    name: str = field(default="msd", kw_only=True)
-
-
 class MsdSpec(FolderSpec):
     """`source`: a folder of ours."""
 
     kind = "msd"
     key = MSD
 
-    def read(self, folder: Folder | None, target: Target) -> MsdDrafter:
+    def read(self, folder: Folder | None, target: Target) -> FeatureDrafter:
         assert folder is not None
         vocabulary, limits = folder.vocabulary(), target.executor.limits
         network = read_network(folder).to(limits.device, limits.dtype).eval()
         for module in (network, *network.decoder.layers):
             pack(module, may_round=True)
-        return MsdDrafter.on(target, network, vocabulary, **self.drafting)
+        return FeatureDrafter.on(target, network, vocabulary, **self.drafting)
