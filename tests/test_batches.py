@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import seeahead
-from seeahead.decode import run, run_step, start, steps
+from seeahead.decode import run, run_step
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.drafters.none import EmptyDrafter
@@ -20,6 +20,7 @@ from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, answer, random_tree, tiny_model, tiny_processor
 from seeahead.tree import Draft, TokenTree
 from tests.lossless.cases import DRAFTERS, WIDE, image_counts, language, msd, prompt, tabed, target
+from tests.one_request import start, steps
 from tests.scripts import sometimes_right
 
 PICTURE = Image.new("RGB", (30, 30), "red")

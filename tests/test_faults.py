@@ -2,7 +2,7 @@
 
 import pytest
 
-from seeahead.decode import Batch, run, start, steps
+from seeahead.decode import Batch, run
 from seeahead.drafters.lookup import LookupDrafter
 from seeahead.errors import FaultError
 from seeahead.executor import NOTHING
@@ -11,6 +11,7 @@ from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.testing import ScriptedDrafter, answer, random_tree
 from tests.lossless.cases import prompt, target
+from tests.one_request import start, steps
 from tests.test_batches import request
 
 

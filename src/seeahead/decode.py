@@ -16,8 +16,7 @@ from typing import Protocol
 import torch
 
 from seeahead.drafting import JointDrafter, is_joint, plan_of, run_plans
-from seeahead.executor import ModelInputs, PromptInputs, Scores, TreeInputs, run_pass
-from seeahead.prompt import Prompt
+from seeahead.executor import PromptInputs, Scores, TreeInputs, run_pass
 from seeahead.records import Step
 from seeahead.request import Request
 from seeahead.tree import Draft
@@ -128,24 +127,6 @@ def read(parts: Sequence[tuple[Request, PromptInputs]]) -> None:
     for (request, _), scores in zip(parts, scored, strict=True):
         with request.failing():
             request.read(scores)
-
-
-def start(request: Request, inputs: ModelInputs, prompt: Prompt | None = None) -> None:
-    """Read a prompt alone, up to the first token and the drafter's start. Raises before any token is emitted."""
-    with request.failing():
-        request.ask(inputs, prompt).open()
-    if request.error is None:
-        read([(request, request.next_part(None))])
-    request.check()
-
-
-def steps(request: Request) -> Iterator[Step]:
-    """The rest of an answer that was started, step by step, alone. Raises the error that ends it."""
-    while request.finish_reason is None:
-        [step] = run_step([request])
-        if step is not None:
-            yield step
-    request.check()
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ transformers prepares inputs, logits processors and stopping criteria as for its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from seeahead.compat import Cache, prompt_arguments
-from seeahead.decode import start, steps
+from seeahead.decode import run
 from seeahead.drafters import bind, folders_for_model
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
@@ -74,10 +74,12 @@ class _Loop:
                 f"everything anew at {longest}, where its rotary factors change; allow fewer tokens"
             )
         request = Request(family.executor, drafter, sampler, settings.stop_rule(), family.image_token_ids)
-        start(request, inputs, None if prompt is None else make_prompt(prompt))
-        _put(self._streamer, input_ids, request.answer)
-        for step in steps(request):
-            _put(self._streamer, step.emitted)
+        request.ask(inputs, None if prompt is None else make_prompt(prompt))
+        for _, step in run(iter([request]), 1):
+            request.check()
+            for tokens in (input_ids, request.answer) if step is None else (step.emitted,):
+                if self._streamer is not None:
+                    self._streamer.put(torch.as_tensor(tokens).cpu())
         if self._streamer is not None:
             self._streamer.end()
         return torch.cat([input_ids, input_ids.new_tensor([request.answer])], dim=1)
@@ -94,11 +96,6 @@ class _Loop:
         own = folders_for_model(family.given)
         bound = self._last = Prover(family, is_on=self._self_check), bind(self._drafter, Target.of(family), own)
         return bound
-
-
-def _put(streamer: Any, *news: torch.Tensor | Sequence[int]) -> None:
-    for tokens in news if streamer is not None else ():
-        streamer.put(torch.as_tensor(tokens).cpu())
 
 
 def _check(input_ids: torch.Tensor, config: Any, model_kwargs: dict[str, Any], *, can_see: bool) -> None:

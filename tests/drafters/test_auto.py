@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from seeahead.decode import run, run_step, start, steps
+from seeahead.decode import run, run_step
 from seeahead.drafters import spec_of
 from seeahead.drafters.calibration import Calibration, OwnCalibration, facts_of
 from seeahead.drafters.candidates import Candidates
@@ -29,6 +29,7 @@ from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter
 from seeahead.tree import ROOT, Draft, TokenTree
 from tests.free_costs import TableExperience, TableTimes, auto
+from tests.one_request import start, steps
 from tests.table_executor import TableExecutor
 
 TARGET = TableExecutor.random(12, seed=1, spread=4.0)

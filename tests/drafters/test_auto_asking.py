@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seeahead.decode import run, run_step, start
+from seeahead.decode import run, run_step
 from seeahead.drafters.auto_drafting import AutoDrafting
 from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.experience import Experience, OwnExperience
@@ -23,6 +23,7 @@ from seeahead.testing import ScriptedDrafter
 from seeahead.tree import Draft, TokenTree
 from tests.drafters.test_auto import PLAIN, PROMPT, RIGHT, TARGET, WRONG, answered, ask
 from tests.free_costs import TableExperience, TableTimes, auto
+from tests.one_request import start
 
 
 def test_what_is_kept_of_a_step_for_models_to_come_is_no_larger_than_it_looks():

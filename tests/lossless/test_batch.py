@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from seeahead.api import Engine
-from seeahead.decode import Batch, run, start, steps
+from seeahead.decode import Batch, run
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.errors import InputError, ModelError
 from seeahead.executor import ModelInputs
@@ -32,6 +32,7 @@ from tests.lossless.test_distribution import (
     assert_distributed,
     expected,
 )
+from tests.one_request import start, steps
 
 # (words, images, temperature, drafter, most tokens): rows of a pass have little in common.
 REQUESTS = (

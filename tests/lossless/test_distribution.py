@@ -18,7 +18,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from seeahead.decode import run, start, steps
+from seeahead.decode import run
 from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
@@ -35,6 +35,7 @@ from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, random_tree
 from seeahead.tree import ROOT, Draft, TokenTree
 from tests.free_costs import auto
+from tests.one_request import start, steps
 from tests.scripts import drawn_chain, drawn_mixture, drawn_tree, random_chain
 from tests.table_executor import TableExecutor
 

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 
-from seeahead.decode import run, run_step, start
+from seeahead.decode import run, run_step
 from seeahead.drafters.dialects import TargetFacts
 from seeahead.drafters.features import FeatureDrafter
 from seeahead.drafters.head_networks import spoken
@@ -25,6 +25,7 @@ from seeahead.testing import ScriptedDrafter, answer, assert_same_answer
 from tests.drafters.head_folders import WIDTH, config_of, write_head
 from tests.lossless.cases import prompt, target
 from tests.lossless.test_distribution import PROMPT, assert_distributed
+from tests.one_request import start
 from tests.scripts import sometimes_right
 
 LAYERS = 8

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from seeahead.decode import start, steps
+from seeahead.decode import run
 from seeahead.drafters import bind
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.spec import DrafterSpec
@@ -39,9 +39,8 @@ def answer(
     rule = StopRule(max_new_tokens, frozenset(end_tokens))
     whole = Target.of(target)
     request = Request(whole.executor, bind(drafter or EmptyDrafter(), whole), sampler, rule, whole.image_token_ids)
-    start(request, inputs)
-    for _ in steps(request):
-        pass
+    for one, _ in run(iter([request.ask(inputs)]), 1):
+        one.check()
     return request.generation()
 
 
