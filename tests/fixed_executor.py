@@ -33,8 +33,8 @@ class FixedExecutor:
     def __init__(
         self, inner: TransformersExecutor, *, num_slots: int = 8, capacity: int = 256, num_rows: int = 40
     ) -> None:
-        assert inner.fused is not None, "fuse the executor first"
-        self.inner, self.net = inner, inner.fused
+        assert inner._fused is not None, "fuse the executor first"
+        self.inner, self.net = inner, inner._fused.decoder
         self.embed, self.head_rows = inner.embed, inner.head_rows
         self.capacity, self.num_rows = capacity, num_rows
         shape, device = self.net.config, self.net.device
@@ -151,7 +151,7 @@ class FixedExecutor:
 
     def _copy(self, grown: TorchSlot, slot: FixedSlot) -> None:
         for index in range(self.net.config.num_hidden_layers):
-            keys, values = grown.cache.states(index)
+            keys, values = grown.cache.layers[index].views()
             self.keys[index, slot.row, :, : grown.length] = keys[0]
             self.values[index, slot.row, :, : grown.length] = values[0]
         slot.length, slot.shift = grown.length, grown.shift

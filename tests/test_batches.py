@@ -106,7 +106,7 @@ def test_a_drafter_proposes_in_a_batch_the_trees_that_it_proposes_alone(model_ty
 
 def test_short_prompts_that_join_at_once_are_read_in_one_pass(monkeypatch):
     family, passes = target("llava fused"), []
-    decoder = family.executor.fused
+    decoder = family.executor._fused.decoder
     read = decoder.read
     monkeypatch.setattr(decoder, "read", lambda slots, *rest: passes.append(len(slots)) or read(slots, *rest))
     long = prompt("llava", 0, 500)

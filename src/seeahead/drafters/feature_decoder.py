@@ -104,7 +104,7 @@ class FeatureDecoder(Llama):
 
     def __init__(self, shape: LlamaShape, form: Form) -> None:
         super().__init__(replace(shape, vocab_size=1, max_position_embeddings=1, tie_word_embeddings=False))
-        self.form, self.max_length = form, None
+        self.form = form
         self.layers = nn.ModuleList(
             FeatureLayer(shape, form, form.joins and index == 0) for index in range(shape.num_hidden_layers)
         )

@@ -112,8 +112,6 @@ class Llama(nn.Module):
     def __init__(self, config: LlamaShape) -> None:
         super().__init__()
         self.config = config
-        self.vocab_size = config.vocab_size
-        self.max_length: int | None = config.max_position_embeddings
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.Parameter(torch.ones(config.hidden_size))

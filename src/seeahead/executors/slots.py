@@ -125,10 +125,6 @@ class SlotCache(Cache):
         self._num_places = 1
         return self._blocks[-1], self._blocks[-1].take()
 
-    def states(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values [1, heads, length, width] of layer `index`."""
-        return self._own_layers[index].views()
-
     def reserve(self, length: int) -> None:
         if length > self._capacity:
             self._capacity = max(length, 3 * self._capacity // 2)

@@ -16,7 +16,6 @@ from torch import nn
 
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.fuse import FusedDecoder, fused_decoder
-from seeahead.executors.llama import Llama
 from seeahead.executors.packing import PackedCache, per_slot_attention
 from seeahead.executors.reading import FamilyLike, as_read, language_inputs, looked_up
 from seeahead.executors.rows import Packed, packed
@@ -69,11 +68,6 @@ class TransformersExecutor:
         if self._fused is None:
             self.can_pack = False
         return self._fused is None
-
-    @property
-    def fused(self) -> Llama | None:
-        """The decoder with fused projections, where there is one."""
-        return None if self._fused is None else self._fused.decoder
 
     def is_current(self) -> bool:
         """Whether fused projections, where there are some, still are what the model's own are."""
