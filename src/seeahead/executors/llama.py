@@ -22,7 +22,7 @@ from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, T
 from seeahead.executors.attention import Memory, Prompts, Trees
 from seeahead.executors.norm import rms_norm
 from seeahead.executors.rows import Packed, packed
-from seeahead.executors.slots import TorchSlot
+from seeahead.executors.slots import OnTorchSlots, TorchSlot
 
 _PART = 512
 """Tokens of a prompt."""
@@ -106,7 +106,7 @@ class Layer(nn.Module):
         self.mlp_norm = nn.Parameter(torch.ones(width))
 
 
-class Llama(nn.Module):
+class Llama(OnTorchSlots, nn.Module):
     """A Llama-type causal language model as an `Executor`."""
 
     def __init__(self, config: LlamaShape) -> None:
@@ -142,20 +142,9 @@ class Llama(nn.Module):
     def open(self, capacity: int) -> TorchSlot:
         return TorchSlot(self.config.num_hidden_layers, capacity)
 
-    def close(self, slot: Slot) -> None:
-        """Memory goes with the last reference to the slot."""
-
     def most_nodes(self, slot: Slot) -> int | None:
         """Any number."""
         return None
-
-    def commit(self, slot: Slot, path: Sequence[int]) -> None:
-        assert isinstance(slot, TorchSlot)
-        slot.commit(path)
-
-    def cut(self, slot: Slot, length: int) -> None:
-        assert isinstance(slot, TorchSlot)
-        slot.cut(length)
 
     def ready(self, inputs: ModelInputs) -> ModelInputs:
         """As it is: it may be cut anywhere."""

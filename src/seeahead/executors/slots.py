@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from seeahead.compat import Cache, CacheLayerMixin
+from seeahead.executor import Slot
 from seeahead.tree import ROOT
 
 
@@ -236,3 +237,18 @@ class TorchSlot(TreeSlot):
     def cut(self, length: int) -> None:
         self.cache.keep(length, ())
         super().cut(length)
+
+
+class OnTorchSlots:
+    """What executors do with such slots between passes."""
+
+    def close(self, slot: Slot) -> None:
+        """Memory goes with the last reference to the slot."""
+
+    def commit(self, slot: Slot, path: Sequence[int]) -> None:
+        assert isinstance(slot, TorchSlot)
+        slot.commit(path)
+
+    def cut(self, slot: Slot, length: int) -> None:
+        assert isinstance(slot, TorchSlot)
+        slot.cut(length)

@@ -19,14 +19,14 @@ from seeahead.executors.fuse import FusedDecoder, fused_decoder
 from seeahead.executors.packing import PackedCache, per_slot_attention
 from seeahead.executors.reading import FamilyLike, as_read, language_inputs, looked_up
 from seeahead.executors.rows import Packed, packed
-from seeahead.executors.slots import TorchSlot
+from seeahead.executors.slots import OnTorchSlots, TorchSlot
 from seeahead.tree import ROOT
 
 SlotLike = Any
 """A `SlotCache` or a `PackedCache`: caches of transformers with `places`."""
 
 
-class TransformersExecutor:
+class TransformersExecutor(OnTorchSlots):
     """The model of a family as an `Executor`."""
 
     def __init__(self, family: FamilyLike) -> None:
@@ -84,17 +84,6 @@ class TransformersExecutor:
 
     def open(self, capacity: int) -> TorchSlot:
         return TorchSlot(self.family.text_config.num_hidden_layers, capacity)
-
-    def close(self, slot: Slot) -> None:
-        """Memory goes with the last reference to the slot."""
-
-    def commit(self, slot: Slot, path: Sequence[int]) -> None:
-        assert isinstance(slot, TorchSlot)
-        slot.commit(path)
-
-    def cut(self, slot: Slot, length: int) -> None:
-        assert isinstance(slot, TorchSlot)
-        slot.cut(length)
 
     def most_nodes(self, slot: Slot) -> int | None:
         assert isinstance(slot, TorchSlot)
