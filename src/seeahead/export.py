@@ -91,10 +91,7 @@ def _read(folder: Folder) -> Published:
 
 
 def _own(folder: Folder) -> _Own:
-    known = {name: folder.own[name] for name in ("layers", "architecture") if name in folder.own}
-    if isinstance(known.get("layers"), list):
-        known["layers"] = tuple(known["layers"])
-    return checked(_Own, known, f"{folder.where}: {KEY}", ModelError)
+    return checked(_Own, folder.own, f"{folder.where}: {KEY}", ModelError, is_open=True)
 
 
 def _head(folder: Folder) -> Head:

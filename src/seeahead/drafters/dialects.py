@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from seeahead.checked import as_table, checked, flag, real, shown_value, whole
 from seeahead.compat import STATIC_ROTATIONS, scaled_rotation
 from seeahead.drafters.feature_decoder import Rotation
-from seeahead.drafters.formats import ANGELSLIM, SPECFORGE, SPECULATORS, writer_of
+from seeahead.drafters.formats import ANGELSLIM, LAYER_IDS, SPECFORGE, SPECULATORS, writer_of
 from seeahead.drafters.head_networks import Dialect, default_layers, shifted_layers
 from seeahead.errors import ModelError
 
@@ -27,7 +27,6 @@ _USUAL = 10000.0
 _TABLES = ("rope_scaling", "rope_parameters")
 _GROWING = ("dynamic", "longrope")
 """Types of rotary positions that are others in a long text."""
-_IDS = "eagle_aux_hidden_state_layer_ids"
 _Layers = tuple[Annotated[int, whole(0, 1023)], ...]
 _log = logging.getLogger(__name__)
 
@@ -112,8 +111,6 @@ def rope_of(values: Mapping[str, Any], where: str, head_width: int) -> tuple[_Ro
     known = {name: told[name] for name in ("mrope_section", "mrope_interleaved") if told.get(name) is not None}
     theta = values.get("rope_theta") or told.get("rope_theta") or _USUAL
     known["rope_theta"] = float(theta) if isinstance(theta, int) and not isinstance(theta, bool) else theta
-    if isinstance(known.get("mrope_section"), list):
-        known["mrope_section"] = tuple(known["mrope_section"])
     rope = checked(_Rope, known, f"{where}: rope", ModelError)
     if kind in STATIC_ROTATIONS:
         rope = replace(rope, scaling=_scaling({**told, "rope_type": kind}, values, where, rope.rope_theta, head_width))
@@ -184,8 +181,6 @@ def eagle_of(values: Mapping[str, Any], where: str) -> _Eagle:
     """In a table of its own or beside it, where a null says nothing. Raises ModelError for what is none of it."""
     nested = as_table(values.get("eagle_config") or {}, f"{where}: eagle_config", ModelError)
     told = {name: value for table in (nested, values) for name, value in table.items() if value is not None}
-    if isinstance(ids := told.get(_IDS), list):
-        told[_IDS] = tuple(ids)
     return checked(_Eagle, told, where, ModelError, is_open=True)
 
 
@@ -196,8 +191,8 @@ def _layers(told: _Eagle, where: str, num_states: int, writer: str, target: Targ
         return default_layers(target.num_layers)
     if not ids or len(ids) != num_states or max(ids) >= target.num_layers:
         raise ModelError(
-            f"{where}: {_IDS} is {shown_value(list(ids))}; allowed: as many as fc reads, {num_states}, of the target's "
-            f"{target.num_layers} layers"
+            f"{where}: {LAYER_IDS} is {shown_value(list(ids))}; allowed: as many as fc reads, {num_states}, of the "
+            f"target's {target.num_layers} layers"
         )
     return shifted_layers(ids, 0 if writer in SPECULATORS else 1, target.num_layers)
 

@@ -16,6 +16,7 @@ FORMATS = ("eagle3", "vispec", "msd", "eagle")
 SPECFORGE, ANGELSLIM = "LlamaForCausalLMEagle3", "Eagle3LlamaForCausalLM"
 SPECULATORS = ("Eagle3Speculator", "Eagle3DraftModel")
 """Architectures that configs of EAGLE-3 name, by who wrote them."""
+LAYER_IDS = "eagle_aux_hidden_state_layer_ids"
 _OTHERS = re.compile(r"(?!Eagle3|LlamaEagle|Vispec)\w*(DraftModel|Speculator)")
 """Architectures of drafters that are none of `FORMATS`, whatever tensors they share with these."""
 _FEW_LAYERS = 4

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seeahead.drafters.feature_decoder import FeatureDecoder
 from seeahead.drafters.features import FeatureNetwork
-from seeahead.drafters.formats import SPECFORGE, SPECULATORS
+from seeahead.drafters.formats import LAYER_IDS, SPECFORGE, SPECULATORS
 from seeahead.drafters.head_networks import ViSpecNetwork
 from seeahead.drafters.head_tensors import Layout
 from seeahead.executors.checkpoint import WEIGHTS
@@ -24,7 +24,6 @@ from seeahead.provenance import write_json
 
 LONGEST = 8192
 """Tokens of an answer with its question that a feature drafter reads in training."""
-AUX = "eagle_aux_hidden_state_layer_ids"
 
 
 class Head(NamedTuple):
@@ -67,7 +66,7 @@ def speculators(head: Head, layers: Sequence[int], verifier: Mapping[str, Any]) 
         "transformer_layer_config": {**_of_layer(head.network, head.vocab_size), "attention_bias": False},
         "draft_vocab_size": len(head.target_ids),
         "target_hidden_size": head.network.target_width,
-        AUX: list(layers),
+        LAYER_IDS: list(layers),
         "norm_before_residual": False,
         "norm_before_fc": False,
         "tie_word_embeddings": False,
