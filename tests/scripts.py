@@ -1,10 +1,14 @@
 """Scripts of drafts for tests: right, wrong or sometimes right by the target's own answer, or drawn at random."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from seeahead.drafting import DraftContext, Drafter, Drafting, Feedback
+from seeahead.executor import Want
 from seeahead.sampling import draw
 from seeahead.testing.drafters import WORDS, Script, some_words
 from seeahead.tree import ROOT, Draft, TokenTree
@@ -76,6 +80,48 @@ def drawn_tree(proposals: Sequence[torch.Tensor], depth: int = 2) -> Script:
         return Draft(TokenTree(tokens, tuple(parents)), [proposals[row] for row in rows])
 
     return script
+
+
+def drawn_beside(fixed: TokenTree, proposals: Sequence[torch.Tensor]) -> Script:
+    """After the root a token from each of `proposals` [vocabulary], and a `fixed` tree beside them."""
+
+    def script(answer: Sequence[int], budget: int, random: np.random.Generator) -> Draft:
+        number = len(proposals)
+        tokens = (*(draw(q, random.random()) for q in proposals), *fixed.tokens)
+        below = (parent if parent == ROOT else parent + number for parent in fixed.parents)
+        tree = TokenTree(tokens[:budget], (*[ROOT] * number, *below)[:budget])
+        return Draft(tree, [*proposals, *[None] * len(fixed)][:budget])
+
+    return script
+
+
+@dataclass(frozen=True)
+class Both:
+    """The fixed drafts of two drafters in one tree, where each goes on from paths of the other as well."""
+
+    first: Drafter
+    second: Drafter
+    name: str = "both"
+
+    @property
+    def want(self) -> Want:
+        return self.first.want | self.second.want
+
+    def start(self, context: DraftContext) -> "_Both":
+        return _Both((self.first.start(context), self.second.start(context)))
+
+
+class _Both(NamedTuple):
+    draftings: tuple[Drafting, Drafting]
+
+    def propose(self, budget: int) -> Draft:
+        trees = [drafting.propose(budget).tree for drafting in self.draftings]
+        paths = [[tree.tokens[step] for step in tree.path_to(node)] for tree in trees for node in range(len(tree))]
+        return Draft(TokenTree.of_branches(paths, budget))
+
+    def accept(self, feedback: Feedback) -> None:
+        for drafting in self.draftings:
+            drafting.accept(feedback)
 
 
 def _other(token: int) -> int:

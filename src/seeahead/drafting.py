@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from traceback import clear_frames
 from typing import NamedTuple, Protocol, TypeGuard, TypeVar, cast
 
 import torch
 
-from seeahead.errors import DrafterError, shown
 from seeahead.executor import NOTHING, Executor, ModelInputs, Scores, TreeInputs, Want, run_pass
 from seeahead.prompt import Prompt
 from seeahead.sampling import SamplingParams
 from seeahead.tree import Draft
-
-_MOST_MEMBERS = 1000
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,6 @@ class DraftContext:
     """[vocabulary], the target's after the prompt."""
     end_tokens: frozenset[int] = frozenset()
     """After one of these the answer is over: what would follow is not worth drafting."""
-    lane: int = 0
-    """Which of the drafters of one tree this is: siblings must be drawn independently of one another."""
-
-    def of_member(self, number: int) -> DraftContext:
-        """For one of several drafters of a tree."""
-        return replace(self, lane=_MOST_MEMBERS * self.lane + number + 1)
 
     @property
     def text_token_ids(self) -> list[int]:
@@ -158,13 +149,6 @@ class JointDrafter(Drafter, Protocol):
     def after(self, num_rows: int, num_requests: int, seconds: float) -> None:
         """What such a step took, all but drafting."""
         ...
-
-
-def check_members(members: Sequence[Drafter]) -> None:
-    """Raises DrafterError for drafters that cannot be one of several in a tree: those that decide over all requests."""
-    for member in members:
-        if is_joint(member):
-            raise DrafterError(f"drafter {shown(member.name)} cannot be a member of another; name its members there")
 
 
 def is_joint(drafter: Drafter) -> TypeGuard[JointDrafter]:

@@ -98,7 +98,6 @@ def test_costs_are_measured_where_tuned_trees_are_asked_for(tmp_path):
         "tabed:views=none,members=lookup,rule={}",
         "tabed:views={}",
         "tabed:vision={}",
-        "merged:members={}",
     ],
 )
 def test_what_was_typed_is_repeated_on_one_line(text, nasty):
@@ -159,10 +158,9 @@ def test_what_is_no_drafter_is_told_in_one_line(thing):
             seeahead.load("no/such/model", thing)
 
 
-@pytest.mark.parametrize("text", ["merged:members=auto+lookup", "auto:members=lookup+auto"])
-def test_who_decides_over_all_requests_is_no_member_of_another(text):
+def test_who_decides_over_all_requests_is_no_member_of_another():
     with pytest.raises(DrafterError, match="drafter 'auto' cannot be a member of another; name its members there"):
-        bind(text, TARGET)
+        bind("auto:members=lookup+auto", TARGET)
 
 
 @pytest.mark.parametrize("name", ["a/" + "x" * 300, "x" * 300 + ":B", "x" * 5000])

@@ -190,7 +190,7 @@ _SPECS = (
     "language:num_nodes=12,min_probability=0.25,fixed=1,tuned=0", "none", "tabed:views=MT,rule=grid,window=8",
     "tabed:views=none,members=lookup+language,weights=0.5+0.5", "tabed:pooled=2,captions=own,vision=vision,views=P",
     "tabed:views=MTCP,weights=0.25+0.25+0.25+0.25,rule=static,draws=1,as=b", "lookup:max_match=4,depth=9",
-    "merged:members=lookup+msd,num_nodes=9", "msd:depth=3,tuned=0",
+    "msd:depth=3,tuned=0",
 )  # fmt: skip
 
 

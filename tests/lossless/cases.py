@@ -10,7 +10,6 @@ from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.features import FeatureDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
-from seeahead.drafters.merged import MergedDrafter
 from seeahead.drafters.msd import MsdNetwork, MsdOptions
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.tabed import ViewsDrafter
@@ -178,17 +177,6 @@ DRAFTERS = {
     "tabed and others": lambda family, truth: tabed(
         family.width, "MP", LookupDrafter(min_match=1), msd(family), LanguageDrafter(Target.of(family)), draws=True
     ),
-    "merged": lambda family, truth: MergedDrafter(
-        (
-            LookupDrafter(min_match=1),
-            msd(family),
-            language(),
-            ScriptedDrafter("sometimes right", sometimes_right(truth), is_alone=False),
-        )
-    ),
-    "merged, drawn and fixed": lambda family, truth: MergedDrafter(
-        (tabed(family.width, "MT", rule="static", draws=True), msd(family), LookupDrafter(min_match=1))
-    ),
     "auto": lambda family, truth: auto(LookupDrafter(min_match=1), msd(family)),
     "auto, three": lambda family, truth: auto(
         language(), ScriptedDrafter("sometimes right", sometimes_right(truth), is_alone=False), msd(family)
@@ -216,7 +204,6 @@ KINDS = (
     ("vision", "vision, few tokens"),
     ("msd", "msd, pooled", "msd, one query", "msd, no pictures", "eagle"),
     ("tabed", "tabed, static", "tabed and others"),
-    ("merged", "merged, drawn and fixed"),
     ("auto", "auto, five", "auto, three"),
     ("random tree", "random chain"),
     ("sometimes right", "all right", "all wrong"),

@@ -42,7 +42,7 @@ REQUESTS = (
     (40, 0, 1.2, "tabed", 12),
     (8, 2, 0.0, "none", 3),
     (9, 3, 0.7, "language", 14),
-    (100, 0, 0.0, "merged", 10),
+    (100, 0, 0.0, "vision", 10),
     (20, 1, 0.0, "random tree", 18),
 )
 
@@ -53,7 +53,7 @@ def asked(family, number, shared=None):
     sees = len(image_counts(family)) > 1 or image_counts(family)[0] > 0
     inputs = prompt(family, num_images if sees else 0, num_words)
     model = target(family)
-    knows = drafter in ("sometimes right", "merged")
+    knows = drafter == "sometimes right"
     truth = plain(family, num_images if sees else 0, num_words).token_ids if knows else ()
     params = SamplingParams(temperature, seed=number)
     drafting = shared or DRAFTERS[drafter](model, truth)
@@ -218,7 +218,7 @@ def test_generate_batch_answers_as_generate_does():
         assert "".join(piece.text for at, piece in pieces if at == number) == reply.text
 
 
-DRAWING = ("drawn chain", "unlike siblings", "drawn merged with fixed", "3 members, grid")
+DRAWING = ("drawn chain", "unlike siblings", "drawn beside fixed", "3 members, grid")
 
 
 @pytest.mark.parametrize("drafter", [*DRAWING, "auto", "auto, three", "auto, five"])

@@ -22,7 +22,6 @@ from seeahead.decode import run
 from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.language import LanguageDrafter
 from seeahead.drafters.lookup import LookupDrafter
-from seeahead.drafters.merged import MergedDrafter
 from seeahead.drafters.none import EmptyDrafter
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.drafters.vocabulary import DraftVocabulary
@@ -33,10 +32,10 @@ from seeahead.sampling import Sampler, SamplingParams
 from seeahead.stopping import StopRule
 from seeahead.target import Target
 from seeahead.testing import ScriptedDrafter, random_tree
-from seeahead.tree import ROOT, Draft, TokenTree
+from seeahead.tree import Draft, TokenTree
 from tests.free_costs import auto
 from tests.one_request import start, steps
-from tests.scripts import drawn_chain, drawn_mixture, drawn_tree, random_chain
+from tests.scripts import drawn_beside, drawn_chain, drawn_mixture, drawn_tree, random_chain
 from tests.table_executor import TableExecutor
 
 VOCAB = 6
@@ -69,9 +68,6 @@ FIXED = {
     "fixed tree": scripted(lambda answer, budget, random: Draft(FIXED_TREE if budget > 6 else TokenTree())),
     "lookup": lambda seed: LookupDrafter(min_match=1, width=3),
     "language tree": lambda seed: LanguageDrafter(Target(OTHER), limits=TreeLimits(3, 2, 6, 0.01)),
-    "merged": lambda seed: MergedDrafter(
-        (LookupDrafter(min_match=1), LanguageDrafter(Target(OTHER), limits=TreeLimits(3, 2, 6, 0.01))), num_nodes=7
-    ),
     "auto": lambda seed: auto(LookupDrafter(min_match=1), LanguageDrafter(Target(OTHER))),
     "auto, three": lambda seed: auto(
         LookupDrafter(min_match=1), LanguageDrafter(Target(OTHER)), ensemble(2, "grid")(seed)
@@ -90,10 +86,6 @@ FIXED = {
 SHORT = TreeLimits(depth=3)  # further tokens than are looked at prove nothing
 
 
-def drawing():
-    return LanguageDrafter(Target(OTHER), draws=True, limits=SHORT)
-
-
 # Drafts drawn from a distribution:
 DRAWN = {
     "drawn chain": scripted(drawn_chain(Q)),
@@ -101,24 +93,9 @@ DRAWN = {
     "drawn siblings": scripted(drawn_tree([Q, Q, Q])),
     "unlike siblings": scripted(drawn_tree([Q, ONE_SIDED, Q.flip(0)])),
     "mixture": scripted(drawn_mixture([Q, ONE_SIDED], [0.7, 0.3])),
-    "drawn merged with fixed": lambda seed: MergedDrafter(
-        (
-            ScriptedDrafter("drawn", drawn_tree([Q, ONE_SIDED]), seed, is_alone=False),
-            LookupDrafter(min_match=1, width=3),
-            LanguageDrafter(Target(OTHER), limits=TreeLimits(3, 2, 6, 0.01)),
-        ),
-        num_nodes=12,
+    "drawn beside fixed": lambda seed: ScriptedDrafter(
+        "drawn beside fixed", drawn_beside(FIXED_TREE, [Q, ONE_SIDED]), seed, is_alone=False
     ),
-    "drawn merged with drawn": lambda seed: MergedDrafter(
-        (
-            ScriptedDrafter("drawn", drawn_chain(Q), seed, is_alone=False),
-            LanguageDrafter(Target(OTHER), draws=True, limits=SHORT),
-            LookupDrafter(),
-        )
-    ),
-    # Siblings of two that draw must be drawn independently of one another.
-    "drawn merged with one like it": lambda seed: MergedDrafter((drawing(), drawing()), num_nodes=12),
-    "merged with merged": lambda seed: MergedDrafter((MergedDrafter((drawing(), drawing())), drawing()), num_nodes=12),
     "language chain": lambda seed: LanguageDrafter(Target(OTHER), draws=True, limits=SHORT),
     "language chain, trimmed": lambda seed: LanguageDrafter(
         Target(TRIMMED), DraftVocabulary(torch.tensor([5, 1, 2, 0]), 0), draws=True, limits=SHORT
@@ -302,20 +279,3 @@ def test_the_check_itself_can_fail():
     with pytest.raises(AssertionError, match="chi-square"):
         assert_distributed(samples, probabilities)
     assert chi_square_limit(35, z=3.0902) == pytest.approx(66.62, abs=0.1), "the tabled quantile of one in a thousand"
-
-
-@pytest.mark.parametrize("nested", [False, True])
-def test_members_that_draw_do_so_independently_of_one_another(nested):
-    """Drawn with the same numbers, siblings of like drafters are the same: one that is refused refuses the other, and
-    what is left of the target's distribution is not what it should be."""
-    merged = MergedDrafter((drawing(), drawing()), num_nodes=12)
-    merged = MergedDrafter((merged, drawing()), num_nodes=12) if nested else merged
-    num_unlike = 0
-    for seed in range(40):
-        params = SamplingParams(temperature=1.0, seed=seed)
-        request = Request(TARGET, merged, Sampler(params, PROMPT), StopRule(24))
-        start(request, ModelInputs(torch.tensor([PROMPT])))
-        tree = request.drafting.propose(12).tree
-        drawn = [tree.tokens[node] for node in tree.children(ROOT)]
-        num_unlike += len(set(drawn)) > (2 if nested else 1)
-    assert num_unlike > (3 if nested else 10)

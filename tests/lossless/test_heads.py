@@ -10,7 +10,6 @@ from seeahead.drafters.dialects import TargetFacts
 from seeahead.drafters.features import FeatureDrafter
 from seeahead.drafters.head_networks import spoken
 from seeahead.drafters.heads import HeadSpec
-from seeahead.drafters.merged import MergedDrafter
 from seeahead.drafters.published import read_published
 from seeahead.drafters.tree_growth import TreeLimits
 from seeahead.executor import ModelInputs
@@ -26,7 +25,7 @@ from tests.drafters.head_folders import WIDTH, config_of, write_head
 from tests.lossless.cases import prompt, target
 from tests.lossless.test_distribution import PROMPT, assert_distributed
 from tests.one_request import start
-from tests.scripts import sometimes_right
+from tests.scripts import Both, sometimes_right
 
 LAYERS = 8
 PAIRS = (
@@ -69,7 +68,7 @@ def test_a_published_drafter_changes_nothing(drafter):
         truth = answer(own(model_type), inputs, params=params)
         # A random head is right by chance alone: with another drafter's tokens it goes on from paths of several.
         knowing = ScriptedDrafter("sometimes right", sometimes_right(truth.token_ids), is_alone=False)
-        drafted = answer(own(model_type), inputs, MergedDrafter((made, knowing), num_nodes=12), params=params)
+        drafted = answer(own(model_type), inputs, Both(made, knowing), params=params)
         assert_same_answer(drafted, truth)
         counts += [(step.num_drafted, step.num_accepted) for step in drafted.steps]
     drafted, accepted = map(sum, zip(*counts))

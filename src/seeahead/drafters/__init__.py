@@ -30,7 +30,6 @@ KINDS: dict[str, str] = {
     "msd": "one layer on the target's own features, images kept apart from text (a folder)",
     "head": "a published EAGLE-3, EAGLE, ViSpec or MSD head for this target (a folder or hub id)",
     "auto": "lookup and all that were made for the target, in one tree, as far as it pays (the default)",
-    "merged": "the drafts of several drafters in one tree (members=lookup+msd)",
 }
 _SPECS = {
     "none": "none:EmptyDrafter",
@@ -42,7 +41,6 @@ _SPECS = {
     "msd": "msd:MsdSpec",
     "head": "heads:HeadSpec",
     "auto": "auto:AutoSpec",
-    "merged": "merged:MergedSpec",
 }
 MEMBERS = ("msd", "head", "vision", "vlm", "language")
 """Kinds of drafters made for a target that `auto` has as members where they are there."""

@@ -30,8 +30,8 @@ from seeahead.drafters.experience import Experience
 from seeahead.drafters.pass_times import PassTimes
 from seeahead.drafters.spec import DrafterSpec, Joined
 from seeahead.drafters.tree_growth import best_number
-from seeahead.drafting import DraftContext, Drafter, check_members
-from seeahead.errors import DrafterError, SeeaheadError
+from seeahead.drafting import DraftContext, Drafter, is_joint
+from seeahead.errors import DrafterError, SeeaheadError, shown
 from seeahead.executor import Want
 from seeahead.provenance import check_writable
 from seeahead.target import Target
@@ -146,7 +146,10 @@ class AutoSpec(DrafterSpec):
             try:
                 spec = spec_of(text, self.own)
                 member = spec.bind(target)
-                check_members([member])
+                if is_joint(member):
+                    raise DrafterError(
+                        f"drafter {shown(member.name)} cannot be a member of another; name its members there"
+                    )
                 name = member.name if member.name not in members else text
                 if name in members:
                     raise DrafterError(f"drafter '{text}' is a member twice; name each once")

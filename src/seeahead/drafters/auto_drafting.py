@@ -67,9 +67,7 @@ class AutoDrafting(PlannedDrafting):
         }
         self._models = self.models(drafter, context, self._own.kind)
         others = {name: member for name, member in drafter.members.items() if name not in self._models.names}
-        self._draftings: dict[str, Drafting] = {
-            name: member.start(context.of_member(number)) for number, (name, member) in enumerate(others.items())
-        }
+        self._draftings: dict[str, Drafting] = {name: member.start(context) for name, member in others.items()}
         self._full: dict[str, int] = {}
         """Models that had no room, and in how many steps they are thought of again."""
         self._led = ""

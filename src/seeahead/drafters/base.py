@@ -160,7 +160,7 @@ class ModelDrafting(PlannedDrafting):
         self, model: DraftModel, limits: TreeLimits, context: DraftContext, source: str, *, draws: bool = False
     ) -> None:
         self.model, self._limits, self._params, self._source = model, limits, context.params, source
-        self._draws, self._lane = draws and not context.params.is_greedy, context.lane
+        self._draws = draws and not context.params.is_greedy
         self._ends = model.ids.known(context.end_tokens)
         self._position = 1
 
@@ -194,7 +194,7 @@ class ModelDrafting(PlannedDrafting):
             q = probabilities(logits, self._params)
             if not bool(q.isfinite().all()):  # of a drafter that has come to no numbers
                 break
-            tokens.append(draw(q, _stream(self._params, self._position + level, self._lane).random()))
+            tokens.append(draw(q, _stream(self._params, self._position + level).random()))
             proposals.append(self.model.ids.spread(q))
             scores.append(float(q[tokens[-1]]) * (scores[-1] if scores else 1.0))
             if tokens[-1] in self._ends:
@@ -204,7 +204,6 @@ class ModelDrafting(PlannedDrafting):
         return Draft(TokenTree.chain(tokens), proposals, scores)
 
 
-def _stream(params: SamplingParams, position: int, lane: int) -> np.random.Generator:
+def _stream(params: SamplingParams, position: int) -> np.random.Generator:
     key = np.array([params.seed, position + _DRAFTER_STREAM], dtype=np.uint64)
-    counter = np.array([0, 0, 0, lane], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+    return np.random.Generator(np.random.Philox(key=key))
