@@ -22,7 +22,7 @@ from seeahead import compat
 from seeahead.cache_folder import OTHER_PLACE, default_cache
 from seeahead.checked import placed
 from seeahead.errors import ModelError
-from seeahead.executors import attending, conversion, language, paged_attention, traceable
+from seeahead.executors import attending, conversion, language, paged_attention
 from seeahead.executors.conversion import compressed, traced
 from seeahead.provenance import file_digest
 
@@ -133,7 +133,7 @@ def _is_plain(value: object) -> bool:
 
 @cache
 def _own_code() -> str:
-    modules = (conversion, traceable, language, attending, compat, paged_attention)
+    modules = (conversion, language, attending, compat, paged_attention)
     files = (Path(str(module.__file__)).read_bytes() for module in modules)
     return hashlib.sha256(b"".join(files)).hexdigest()
 
