@@ -1,14 +1,6 @@
 """Every error a user can cause. Each message is one line: what was given, what is allowed, what to do.
 
 Words of somebody else, which a message repeats, go through `shown` or `escaped`.
-
-SeeaheadError (a ValueError)
-├── InputError        a setting, prompt or argument is wrong
-│   ├── ImageError    an image cannot be used
-│   └── LengthError   a prompt is longer than there is room for
-├── ModelError        a model folder, checkpoint or model type cannot be used
-│   └── FaultError    a part of one answer of a batch failed, with something that is no error of ours
-└── DrafterError      a drafter is unknown, or cannot serve this target
 """
 
 
