@@ -59,7 +59,8 @@ class Batch:
         Yields requests that have started, with None, then each step; with None also a request that has failed.
         `somebody_comes`: a request is about to join, so that the step is to be short.
         """
-        yield from self._ended()
+        yield from ((request, None) for request in self.requests if request.finish_reason is not None)
+        self._leave()
         others_read = self._cuts and len(self.requests) > 1 and not all(request.answer for request in self.requests)
         while reading := [request for request in self.requests if not request.answer]:
             if parts := self._next_parts(reading):
@@ -81,10 +82,6 @@ class Batch:
         if done := [(request, step) for request, step in zip(requests, found, strict=True) if step is not None]:
             self._shares.learn(done)
         return found
-
-    def _ended(self) -> Iterator[tuple[Request, None]]:
-        yield from ((request, None) for request in self.requests if request.finish_reason is not None)
-        self._leave()
 
     def _leave(self) -> None:
         self.requests = [request for request in self.requests if request.finish_reason is None]

@@ -25,7 +25,6 @@ from seeahead.executors.converted import check_installed, converted
 from seeahead.executors.embedded import EmbeddedExecutor, obstacles_of
 from seeahead.executors.hooks import has_global_hooks, num_hooks
 from seeahead.executors.language import StateShape
-from seeahead.executors.paged_attention import AttentionFacts
 from seeahead.executors.pages import PagedSlot, Pages
 from seeahead.executors.parts import Part
 from seeahead.executors.reading import FamilyLike, as_read, looked_up
@@ -63,11 +62,12 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         self._lock = threading.RLock()
         self._graphs = Graphs(path, precision)
         kind, size = self._graphs.of(0).page  # of any number
-        shapes = [shape for own in self._graphs.facts for shape in _page_shapes(own)]
+        facts = self._graphs.facts
+        shapes = [StateShape(one.num_key_heads, width) for one in facts for width in (one.key_width, one.value_width)]
         # numpy has no bfloat16.
         self._pages = Pages(shapes, size, np.uint16 if kind == "bf16" else np.float32)
         self._widths, self._spare = Widths(self.limits), list[int]()
-        self._window = max(own.window for own in self._graphs.facts)
+        self._window = max(one.window for one in facts)
         may, slot = has_choice(path, precision), self.open(LONG)
         known = row_steps(path.parent, partial(self._seconds, slot), has_choice=may, progress=progress)
         self.close(slot)
@@ -219,12 +219,6 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
             ]
             inputs[f"addition.{number}"] = torch.cat(added)[:, None].float().numpy()
         return inputs
-
-
-def _page_shapes(facts: AttentionFacts) -> tuple[StateShape, StateShape]:
-    """Of a layer's keys and values."""
-    heads = facts.num_key_heads
-    return StateShape(heads, facts.key_width), StateShape(heads, facts.value_width)
 
 
 def _obstacles(family: FamilyLike) -> Iterator[str]:

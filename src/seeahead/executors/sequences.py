@@ -155,7 +155,8 @@ def tables(runs: Sequence[Run]) -> dict[str, Any]:
     sizes = [len(run.embeddings) for run in runs]
     trees: list[Any] = []
     if any(run.tree is not None for run in runs):
-        trees = [_or_causal(run.tree, size).reshape(-1) for run, size in zip(runs, sizes, strict=True)]
+        seen = [np.tri(size, dtype=np.bool_) if run.tree is None else run.tree for run, size in zip(runs, sizes)]
+        trees = [tree.reshape(-1) for tree in seen]
     types: list[Any] = []
     if any(run.types is not None for run in runs):
         types = [
@@ -171,10 +172,6 @@ def tables(runs: Sequence[Run]) -> dict[str, Any]:
         "tree": np.concatenate(trees).astype(np.uint8) if trees else np.zeros(0, np.uint8),
         "tree_begins": _begins([len(tree) for tree in trees]) if trees else np.zeros(0, np.int32),
     }
-
-
-def _or_causal(tree: Any, size: int) -> Any:
-    return np.tri(size, dtype=np.bool_) if tree is None else tree
 
 
 def _begins(sizes: Sequence[int]) -> Any:
