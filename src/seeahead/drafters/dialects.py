@@ -63,31 +63,13 @@ class Choice:
     of_images: tuple[Dialect, ...] = ()
 
     def all(self) -> list[Dialect]:
-        return [both for one in (self.first, *self.of_text) for both in self.beside(one)]
-
-    def among(self, chosen: Dialect) -> list[Dialect]:
-        """Dialects with what images have decided, and all that text may."""
+        """Each that text may decide, with all that images may."""
         return [
             replace(
-                chosen,
-                rotation=replace(chosen.rotation, theta=one.rotation.theta),
-                layers=one.layers,
-                carries_norm=one.carries_norm,
+                one, rotation=replace(seen.rotation, theta=one.rotation.theta), is_next=seen.is_next, visual=seen.visual
             )
             for one in (self.first, *self.of_text)
-        ]
-
-    def beside(self, chosen: Dialect) -> list[Dialect]:
-        """Dialects with what text has decided, and all that images may."""
-        changes = ((one.rotation, one.is_next, one.visual) for one in (self.first, *self.of_images))
-        return [
-            replace(
-                chosen,
-                rotation=replace(rotation, theta=chosen.rotation.theta),
-                is_next=is_next,
-                visual=visual,
-            )
-            for rotation, is_next, visual in changes
+            for seen in (self.first, *self.of_images)
         ]
 
 

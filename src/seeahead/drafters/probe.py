@@ -111,7 +111,7 @@ def _chosen(choice: Choice, told: Surprises, of_images: Sequence[Sample], of_tex
     may show only where the others are right too. Then, an axis at a time, what the config says takes the place of what
     was found, where that is no better beyond chance."""
     first, samples = choice.first, [*of_images[:1], *of_text[:1], *of_images[1:], *of_text[1:]]
-    left = list(dict.fromkeys(choice.all() if of_images else choice.among(first)))
+    left = list(dict.fromkeys(choice.all() if of_images else (first, *choice.of_text)))
     for number in range(1, len(samples) + 1):
         left = told.best(left, samples[:number])[: max(_FEWEST, len(left) // 2)]
     chosen = left[0]
