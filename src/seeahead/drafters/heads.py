@@ -70,8 +70,7 @@ class HeadSpec(FolderSpec):
             given = {**self.drafting, "name": self.name or found.format}
             return FeatureDrafter.on(target, speaking, vocabulary, ready, embedding=own, **given)
 
-        first = found.choice.first
-        chosen = first
+        chosen = found.choice.first
         if self.probe and not folder.is_ours:  # what was trained here is what its config says
             chosen = best_dialect(found.choice, made, target, found.digest)
         _log.info(

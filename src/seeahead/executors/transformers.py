@@ -104,12 +104,11 @@ class TransformersExecutor(OnTorchSlots):
             self.family.check_length(prompt.slot.length + prompt.inputs.length)
         if self._fused is None:
             return [self._prefill(prompt.slot, prompt.inputs, want) for prompt in prompts]
-        given = [prompt.inputs.extras.get("inputs_embeds") for prompt in prompts]
-        read = [
-            language_inputs(self.family, prompt.inputs).embeddings if embedded is None else embedded
-            for prompt, embedded in zip(prompts, given, strict=True)
+        ready = [
+            prompt if "inputs_embeds" in prompt.inputs.extras else replace(prompt, inputs=self.ready(prompt.inputs))
+            for prompt in prompts
         ]
-        return self._fused.decoder.read([prompt.slot for prompt in prompts], read, want)
+        return self._fused.decoder.prefill(ready, want)
 
     def _prefill(self, slot: Slot, inputs: ModelInputs, want: Want) -> Scores:
         assert isinstance(slot, TorchSlot)
