@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, Want
-from seeahead.executors.parts import ALL, AnySlot, Part
 from seeahead.executors.reading import FamilyLike, as_read, language_inputs, looked_up
+from seeahead.executors.slots import TreeSlot
 
 _VISIBLE = "visible."
+ALL = ""
+"""Every type of layer."""
+AnySlot = TypeVar("AnySlot", bound=TreeSlot)
+
+
+@dataclass(frozen=True)
+class Part(Generic[AnySlot]):
+    """What one slot brings to a pass: `embeddings` [new, width], as the language model is given them, and `positions`
+    [axes, new].
+
+    `visible`, by type of layer or for ALL: which tokens that are not committed each new one sees [new, pending + new].
+    `additions` [layers, new, width].
+    """
+
+    slot: AnySlot
+    embeddings: Tensor
+    positions: Tensor
+    visible: Mapping[str, Tensor]
+    additions: Tensor | None = None
+
+    def seen(self, kind: str, narrowed: Callable[[str, Tensor], Tensor]) -> Tensor:
+        """[new, all tokens of the slot], in a layer of this type."""
+        own = self.visible.get(kind)
+        pending = self.visible[ALL] if own is None else own
+        seen = torch.cat([pending.new_ones(len(pending), self.slot.length), pending], 1)
+        # A mask that the model made itself knows its window already.
+        return narrowed(kind, seen[None])[0] if own is None else seen
 
 
 def obstacles_of(family: FamilyLike) -> Iterator[str]:

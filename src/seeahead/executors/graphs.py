@@ -23,10 +23,9 @@ from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.attending import attention_by
 from seeahead.executors.capture import Captured
-from seeahead.executors.embedded import EmbeddedExecutor, obstacles_of
+from seeahead.executors.embedded import EmbeddedExecutor, Part, obstacles_of
 from seeahead.executors.language import Language, state_shapes
 from seeahead.executors.layouts import ROWS, Layout, Rows, Shared, Sizes
-from seeahead.executors.parts import Part
 from seeahead.executors.reading import FamilyLike, looked_up
 from seeahead.executors.regions import RegionCache, Regions, RegionSlot
 

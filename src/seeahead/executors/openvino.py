@@ -22,11 +22,10 @@ from seeahead.errors import ModelError
 from seeahead.executor import NOTHING, Limits, PromptInputs, Scores, Slot, TreeInputs, Want, Widths, together
 from seeahead.executors.compiled import BLOCK, Graphs, arithmetic, fixed_sizes, has_choice
 from seeahead.executors.converted import check_installed, converted
-from seeahead.executors.embedded import EmbeddedExecutor, obstacles_of
+from seeahead.executors.embedded import EmbeddedExecutor, Part, obstacles_of
 from seeahead.executors.hooks import has_global_hooks, num_hooks
 from seeahead.executors.language import StateShape
 from seeahead.executors.pages import PagedSlot, Pages
-from seeahead.executors.parts import Part
 from seeahead.executors.reading import FamilyLike, as_read, looked_up
 from seeahead.executors.row_steps import LONG, row_steps
 from seeahead.executors.sequences import Fed, Run, fed_prompt, fed_tree, filler, tables

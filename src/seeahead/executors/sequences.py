@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from seeahead.errors import InputError
+from seeahead.executors.embedded import ALL, Part
 from seeahead.executors.pages import PagedSlot, Pages
-from seeahead.executors.parts import ALL, Part
 
 
 @dataclass(frozen=True)
