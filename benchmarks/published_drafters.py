@@ -31,11 +31,11 @@ _HEAD = """# Published drafters
 
 Drafters that others published for vision-language models, as they were found in their authors' code, documents and
 threads. **None of these weights has been run here**; their formats are tested on tiny copies
-([below](#what-was-checked)). A hub id is a drafter as it is: `seeahead generate -m TARGET -d ID`; those marked as not read are refused. Once one was
-fetched, `auto`, the default, takes it by itself where its target is loaded by the id below. Answers are the target's
-own with any of them. Look up the licence of the weights where none was seen. [How they are
-read](methods/published-heads.md): where a file leaves something open, each possible reading is a *dialect*, and a short
-*probe* at load finds the right one.
+([below](#what-was-checked)). A hub id is a drafter as it is: `seeahead generate -m TARGET -d ID`; those marked as not
+read are refused. Once one was fetched, `auto`, the default, takes it by itself where its target is loaded by the id
+below. Answers are the target's own with any of them. Look up the licence of the weights where none was seen. [How they
+are read](methods/published-heads.md): where a file leaves something open, each possible reading is a *dialect*, and a
+short *probe* at load finds the right one.
 """
 _CHECKED = """## What was checked
 
