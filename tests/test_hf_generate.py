@@ -178,3 +178,10 @@ def test_one_loop_in_two_threads_answers_each_with_its_own_model():
         loop._bound(other)
     thread.join()
     assert found[0][0].family.given is one
+
+
+def test_a_prompt_beyond_the_context_is_answered_as_generate_does():
+    """Rotary positions have no end; learned ones do."""
+    model, inputs = tiny_model("llama", max_position_embeddings=64), tiny_inputs("llama", num_words=80)
+    expected = generate(model, inputs)
+    assert generate(model, inputs, custom_generate=seeahead.custom_generate("lookup", self_check=False)).equal(expected)

@@ -55,6 +55,8 @@ class Request:
         """Most nodes of a draft that whoever asks allows; None: any number."""
         self.share: int | None = None
         """As many as `decode.Shares` gives it in this step."""
+        self.longest = executor.limits.max_length
+        """Most tokens of a prompt; None: any number."""
         self.ready: Callable[[], ModelInputs] | None = None
         """Says what the executor makes ready of `inputs`, where requests of the same ones share it."""
         self.watch: Callable[[Sequence[int], torch.Tensor], None] | None = None
@@ -88,7 +90,7 @@ class Request:
             return
         self._opened = perf_counter()
         self._read: list[Scores] = []
-        check_fits(self.inputs.length, self.executor.limits.max_length)
+        check_fits(self.inputs.length, self.longest)
         if self._past is None:
             room = min(self.stop.limit, _ROOM) + (_FURTHER if self.keeps else 0)
             self.session = Session(self.executor, self.inputs.length + room)
