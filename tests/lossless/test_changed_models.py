@@ -246,7 +246,7 @@ def test_training_that_is_random_or_without_a_cache_is_refused():
     random, checkpointed = tiny_model("llama", attention_dropout=0.1).train(), tiny_model("llama").train()
     names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
     next(getattr(checkpointed, name) for name in names if hasattr(checkpointed, name))()
-    for model, told in ((random, "drops values at random; call model.eval"), (checkpointed, "uses no cache")):
+    for model, told in ((random, "is random there; call model.eval"), (checkpointed, "uses no cache")):
         with pytest.raises(ModelError, match=told):
             engine(model=model)
         assert model.training

@@ -173,7 +173,7 @@ class LanguageModel:
     def _begins(self) -> bool:
         """Reads prompt and first token in one pass; whether there is room for a tree after them."""
         self._read_anew(1)
-        return self._has_room(0)
+        return len(self._last_rows) == len(self._sessions) and self._has_room(0)
 
     def _makes_room(self) -> bool:
         """Whether the sessions hold what comes before the newest tokens, and have room for these and a tree."""
