@@ -48,7 +48,7 @@ class TableExperience(Experience):
     def level(self, name: str, num_requests: int) -> float:
         return self._table.get(name, self._else)
 
-    def start_seconds(self, name: str, kind: Kind, length: int) -> float:
+    def start_seconds(self, name: str, kind: Kind) -> float:
         return self.level(name, 1)
 
 

@@ -220,14 +220,14 @@ def test_a_node_pays_where_it_brings_more_than_its_seconds_do_at_the_rate_of_ans
 
 def test_the_rate_of_an_answer_begins_with_that_of_others_of_its_kind():
     shared = Experience(TableTimes())
-    own = OwnExperience(shared, (1, True), 9)
+    own = OwnExperience(shared, (1, True))
     assert own.rate(1) == 2.0
     for _ in range(200):
         assert own.took(6, 2.0, 1) == 4.0, "beyond two plain steps"
     assert own.rate(1) == pytest.approx(3.0, rel=0.01)
-    assert OwnExperience(shared, (1, True), 9).rate(1) == pytest.approx(3.0, rel=0.01)
-    assert OwnExperience(shared, (0, True), 9).rate(1) == 2.0
-    assert OwnExperience(shared, (1, True), 9).rate(8) == 8 * 1.25, (
+    assert OwnExperience(shared, (1, True)).rate(1) == pytest.approx(3.0, rel=0.01)
+    assert OwnExperience(shared, (0, True)).rate(1) == 2.0
+    assert OwnExperience(shared, (1, True)).rate(8) == 8 * 1.25, (
         "its share of a step of eight; nothing is known of these"
     )
 
@@ -247,9 +247,9 @@ def test_a_first_pass_that_is_held_up_does_not_speak_for_the_next_ones():
     experience = Experience(TableTimes())
     guess = experience.level("cold", 1)
     experience.drafted("cold", 1, 100.0)
-    experience.started("cold", (0, True), 1, 100.0)
+    experience.started("cold", (0, True), 100.0)
     assert experience.level("cold", 1) == pytest.approx(1.5 * guess)
-    assert experience.start_seconds("cold", (0, True), 1) < 7 * guess
+    assert experience.start_seconds("cold", (0, True)) < 7 * guess
     for _ in range(60):
         experience.drafted("cold", 1, 0.5)
     assert experience.level("cold", 1) == pytest.approx(0.5, rel=0.05)

@@ -232,7 +232,7 @@ def test_what_catches_up_tells_nothing_of_a_level(monkeypatch):
 
 def test_who_is_no_model_is_looked_at_apart_from_models():
     """A counter for both would come round for one of them alone."""
-    own = OwnExperience(Experience(TableTimes()), (0, True), 9)
+    own = OwnExperience(Experience(TableTimes()), (0, True))
     for _ in range(16):
         own.rests(4)
         own.rests(1, "lookup")
@@ -285,19 +285,18 @@ def test_a_start_is_paid_over_the_steps_that_answers_of_its_kind_have():
     """A prompt with images takes longer to read, and an answer about what stands in one is short."""
     experience, text, images = Experience(TableTimes()), (0, True), (2, True)
     for _ in range(40):
-        experience.started("one", images, 100, 4.0)
-        own = OwnExperience(experience, images, 100)
+        experience.started("one", images, 4.0)
+        own = OwnExperience(experience, images)
         for _ in range(3):
             own.steps_on()
             own.took(5, 2.0, 1)
-    assert experience.start_seconds("one", images, 100) == pytest.approx(4.0, rel=0.05)
-    assert experience.start_seconds("one", images, 25) == pytest.approx(1.0, rel=0.05), "of a shorter one"
+    assert experience.start_seconds("one", images) == pytest.approx(4.0, rel=0.05)
     assert experience.length(images) == pytest.approx(3.0, rel=0.2)
     assert own.start_seconds("one", False, 99) == pytest.approx(4.0 / 3, rel=0.2)
     assert own.start_seconds("one", True, 99) == 0.0
     experience.begins(text)
     assert experience.length(text) == 12.0
-    assert experience.start_seconds("one", text, 100) == 3 * experience.level("one", 1), "nothing is known of it"
+    assert experience.start_seconds("one", text) == 3 * experience.level("one", 1), "nothing is known of it"
 
 
 def breaking(place):

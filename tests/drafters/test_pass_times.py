@@ -188,11 +188,11 @@ def test_where_the_machine_slows_drafters_and_target_slow_alike():
     for _ in range(60):
         times.learn(1, 1, 1.0)
         experience.drafted("one", 1, 0.1)
-        experience.started("one", (0, True), 1, 0.3)
+        experience.started("one", (0, True), 0.3)
     for _ in range(20):
         times.learn(1, 1, 2.0)
     assert experience.level("one", 1) == pytest.approx(0.2, rel=0.1)
-    assert experience.start_seconds("one", (0, True), 1) == pytest.approx(0.6, rel=0.1)
+    assert experience.start_seconds("one", (0, True)) == pytest.approx(0.6, rel=0.1)
 
 
 def test_of_a_slow_model_one_pass_is_measured():

@@ -61,7 +61,7 @@ class AutoDrafting(PlannedDrafting):
         self._drafter, self._context = drafter, context
         is_greedy, images = context.params.is_greedy, context.prompt.images if context.prompt else ()
         num_images = max(len(images), int(context.inputs.has_any(context.image_token_ids)))
-        self._own = OwnExperience(drafter.experience, (min(num_images, 2), is_greedy), context.inputs.length)
+        self._own = OwnExperience(drafter.experience, (min(num_images, 2), is_greedy))
         self._calibrations = {
             name: OwnCalibration(drafter.experience.calibration(name, is_greedy)) for name in drafter.members
         }

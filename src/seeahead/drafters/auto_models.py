@@ -47,7 +47,7 @@ class AutoModels:
         if not drafted:
             return
         if starts:
-            self._drafter.experience.started(name, self._kind, max(self._context.inputs.length, 1), seconds / num)
+            self._drafter.experience.started(name, self._kind, seconds / num)
         else:
             self._drafter.experience.drafted(name, num, seconds)
 

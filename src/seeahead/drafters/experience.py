@@ -109,8 +109,7 @@ class Experience:
         """Answers, and their steps, of late."""
         self._levels: dict[tuple[str, int], tuple[float, int]] = {}
         self._starts: dict[tuple[str, Kind], tuple[float, int]] = {}
-        """Parts of a pass of the target over one token beside them: where the machine slows, all slow alike. Of starts,
-        for each token of the prompt."""
+        """Parts of a pass of the target over one token beside them: where the machine slows, all slow alike."""
 
     def read(self, path: Path) -> None:
         """What `save` wrote. Raises DrafterError for anything else."""
@@ -166,16 +165,13 @@ class Experience:
         key = name, num_requests.bit_length()
         self._levels[key] = self._cost(self.level(name, num_requests), self._levels.get(key), seconds)
 
-    def start_seconds(self, name: str, kind: Kind, length: int) -> float:
-        """Of a prompt of so many tokens."""
+    def start_seconds(self, name: str, kind: Kind) -> float:
         known = self._starts.get((name, kind))
-        return 3 * self.level(name, 1) if known is None else known[0] * length * self.times.plain()
+        return 3 * self.level(name, 1) if known is None else known[0] * self.times.plain()
 
-    def started(self, name: str, kind: Kind, length: int, seconds: float) -> None:
+    def started(self, name: str, kind: Kind, seconds: float) -> None:
         """A drafter has read a prompt: one with five images takes many times as long as a short text."""
-        before, guess = self._starts.get((name, kind)), self.start_seconds(name, kind, length)
-        cost, number = self._cost(guess, before, seconds)
-        self._starts[name, kind] = cost / length, number
+        self._starts[name, kind] = self._cost(self.start_seconds(name, kind), self._starts.get((name, kind)), seconds)
 
     def begins(self, kind: Kind) -> None:
         """An answer of this kind."""
@@ -216,9 +212,8 @@ class OwnExperience:
     easy this answer is, whoever drafts, and of its own in this answer. So a drafter that was asked only where others
     failed is not taken for a bad one."""
 
-    def __init__(self, shared: Experience, kind: Kind, length: int) -> None:
-        """`length`: tokens of the question."""
-        self._shared, self.kind, self._length = shared, kind, max(length, 1)
+    def __init__(self, shared: Experience, kind: Kind) -> None:
+        self._shared, self.kind = shared, kind
         shared.begins(kind)
         self._hopes = defaultdict[str, float](lambda: shared.chance.gauss(0.0, 1.0))
         self._ease = Learned(0.0, _EASE)
@@ -244,8 +239,7 @@ class OwnExperience:
         """What its start costs each step, of which there are so many at most."""
         if has_started:
             return 0.0
-        seconds = self._shared.start_seconds(name, self.kind, self._length)
-        return seconds / min(self._shared.length(self.kind), most_steps)
+        return self._shared.start_seconds(name, self.kind) / min(self._shared.length(self.kind), most_steps)
 
     def steps_on(self) -> None:
         """A step of this answer, with a draft or without."""
