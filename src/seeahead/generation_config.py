@@ -173,7 +173,8 @@ _MOST_KNOWN = 256
 
 
 def _try(made: Prepared, prompt_ids: torch.Tensor, vocab_size: int) -> None:
-    """Raises InputError for settings that name tokens which the model has not: processors find out at work only."""
+    """Raises InputError for settings that name tokens which the model has not, and for others of a wrong type:
+    processors and criteria find out at work only."""
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
         named = getattr(made.config, name)
         for token in named if isinstance(named, list | tuple) else [] if named is None else [named]:
@@ -181,10 +182,13 @@ def _try(made: Prepared, prompt_ids: torch.Tensor, vocab_size: int) -> None:
                 raise InputError(f"{name} names token {shown_value(token)}; the model has tokens 0 to {vocab_size - 1}")
     try:
         made.processors(prompt_ids, torch.zeros(1, vocab_size, device=prompt_ids.device))
-        for criterion in made.criteria:
-            criterion(prompt_ids, None)
     except (IndexError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"these settings do not fit the model's {vocab_size} tokens: {_in_line(error)}") from error
+    try:
+        for criterion in made.criteria:
+            criterion(prompt_ids, None)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"settings of when an answer ends do not work: {_in_line(error)}") from error
 
 
 def _in_line(error: Exception) -> str:

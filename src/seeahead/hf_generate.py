@@ -20,7 +20,7 @@ from seeahead.drafting import Drafter
 from seeahead.errors import InputError
 from seeahead.executor import ModelInputs
 from seeahead.families import family_for
-from seeahead.families.inspection import fingerprint, ropes_of
+from seeahead.families.inspection import context_of, fingerprint, ropes_of
 from seeahead.generation_config import check, prepared
 from seeahead.prompt import PromptLike, make_prompt
 from seeahead.proven import Prover
@@ -74,7 +74,8 @@ class _Loop:
                 f"everything anew at {longest}, where its rotary factors change; allow fewer tokens"
             )
         request = Request(family.executor, drafter, sampler, settings.stop_rule(), family.image_token_ids)
-        if any(ropes_of(family.text_config)):  # which `generate` turns beyond the context as well
+        # Rotary positions go on beyond the context in `generate` too; where a window ends it they do not.
+        if any(ropes_of(family.text_config)) and family.max_length == context_of(family.text_config):
             request.longest = None
         request.ask(inputs, None if prompt is None else make_prompt(prompt))
         for _, step in run(iter([request]), 1):

@@ -64,8 +64,8 @@ def test_settings_of_drafters_that_are_none_are_told(text, says):
 def test_nothing_is_no_training_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (9, 9)).save(tmp_path / "mine.png")
-    for source in ("", " ", "sharegpt="):
-        with pytest.raises(InputError, match="--data is empty"):
+    for source, says in {"": "--data is empty", " ": "--data is empty", "sharegpt=": "names no folder"}.items():
+        with pytest.raises(InputError, match=says):
             conversations_from(source, 5)
     assert len(conversations_from(".", 5)) == 1
 

@@ -153,17 +153,11 @@ def test_texts_beside_one_another_are_one():
     assert [part if isinstance(part, str) else "image" for part in second.parts] == ["one\ntwo", "image", "one\ntwo"]
 
 
-def test_special_tokens_are_shown_where_they_are_asked_for(client, engine):
-    asked = chat("one two", max_tokens=30)
-    texts = [
-        client.chat.completions.create(**asked, extra_body={"skip_special_tokens": value}).choices[0].message.content
-        for value in (True, False)
-    ]
-    shown = [
-        engine.generate(make_prompt(asked["messages"]), max_new_tokens=30, special_tokens=value).text
-        for value in (False, True)
-    ]
-    assert texts == shown
+@pytest.mark.parametrize(("skips", "shown"), [(None, False), (True, False), (False, True)])
+def test_special_tokens_are_shown_where_they_are_asked_for(skips, shown):
+    body = ChatBody(**chat("one"), skip_special_tokens=skips)
+    assert [*body.refused()] == []
+    assert body.settings().get("special_tokens", False) == shown
 
 
 def test_a_follow_up_reads_only_what_is_new(client, engine):

@@ -77,6 +77,6 @@ def test_what_auto_learned_is_kept_when_the_server_is_told_to_end(tmp_path):
             if "http://" in line:
                 break
         process.send_signal(signal.SIGTERM)
-        assert process.wait() == 128 + signal.SIGTERM
-        assert "Traceback" not in process.stderr.read()
+        said = process.stderr.read()
+        assert (process.wait(), "Traceback" in said) == (128 + signal.SIGTERM, False), said
     assert state.exists()

@@ -62,8 +62,10 @@ def conversations_from(source: Path | str, count: int) -> list[Conversation]:
     """At most `count` conversations, of what stands after --data: a public data set (`NAME` or `NAME=FOLDER`), a folder
     or a .jsonl file. Raises InputError when there is no such thing, or something in it is wrong."""
     name, equals, folder = str(source).partition("=")
-    if not str(source).strip() or (name in TRAINING and equals and not folder):
+    if not str(source).strip():
         raise InputError("--data is empty; name a .jsonl file, a folder, or a public data set")
+    if name in TRAINING and equals and not folder:
+        raise InputError(f"{shown(str(source))} names no folder; give {name}=FOLDER, or {name} alone")
     if exists(Path(source)) or not (equals or name in TRAINING or Path(source).suffix == ""):
         return read_conversations(Path(source), count)
     if name == "demo":
@@ -164,7 +166,7 @@ class _Row:
 
 
 def _conversation(values: Mapping[str, Any], file: Path, where: str) -> Conversation:
-    if "image" in values and "images" not in values:
+    if values.get("image") and "images" not in values:
         raise InputError(f'{where}: unknown key "image"; did you mean "images", a list of file names?')
     row = checked(_Row, values, where, is_open=True)
     images = tuple(find_image(name, [file.parent, file.parent / "images"], file.parent, where) for name in row.images)

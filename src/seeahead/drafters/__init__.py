@@ -104,7 +104,9 @@ def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterS
     name, settings = split_settings(str(text))
     if settings:  # it is called by what was written, unless `as` says how
         settings.setdefault("as", str(text))
-    if hidden := sorted(settings.keys() & {"source", "own"}):
+    is_own_kind = _OWN.fullmatch(name) is not None and not exists(Path(name))
+    given_here = {"own"} if is_own_kind else {"own", "source"}
+    if hidden := sorted(settings.keys() & given_here):
         raise DrafterError(f"drafter {shown(str(text))} has no setting {hidden[0]!r}; give a folder itself as drafter")
     own = dict(own or {})
     kind, colon, rest = name.partition(":")
@@ -120,7 +122,7 @@ def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterS
                     f"the {name} drafter needs a model made for this target; give its folder or hub id as drafter"
                 )
             settings["source"] = own[name]
-    elif _OWN.fullmatch(name) and not exists(Path(name)):
+    elif is_own_kind:
         spec = _spec_at(name)
     else:
         spec = spec_class(_kind_of(name))

@@ -235,9 +235,9 @@ class OwnExperience:
         for part in (self._shared.skills[name, self.kind], self._ease, self._own[name]):
             part.learn(was_followed - expected, max(expected * (1 - expected), 0.02))
 
-    def start_seconds(self, name: str, has_started: bool, most_steps: int) -> float:
+    def start_seconds(self, name: str, has_read: bool, most_steps: int) -> float:
         """What its start costs each step, of which there are so many at most."""
-        if has_started:
+        if has_read:
             return 0.0
         return self._shared.start_seconds(name, self.kind) / min(self._shared.length(self.kind), most_steps)
 

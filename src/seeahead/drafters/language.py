@@ -132,7 +132,7 @@ def runs(
 
 
 class LanguageModel:
-    """A slot per view of the prompt, which holds that view and every accepted token but the newest."""
+    """A slot per view of the prompt, which holds that view and every accepted token but those of the last step."""
 
     reads_trees = True
     were_right: Sequence[bool] = ()

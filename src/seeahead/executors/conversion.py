@@ -19,7 +19,6 @@ from transformers import PreTrainedModel
 from seeahead.compat import Cache
 from seeahead.errors import ModelError
 from seeahead.executors.attending import PassLayer, attention_by
-from seeahead.executors.hooks import num_hooks
 from seeahead.executors.language import Language
 from seeahead.executors.paged_attention import AttentionFacts, PagedAttention, extensions, with_stand_ins
 from seeahead.hidden_warnings import hidden
@@ -102,10 +101,8 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
     if model.dtype != torch.float32:  # what is converted computes in 32 bits; how it runs is for who compiles it
         model = copy.deepcopy(model).float()
     decoder = model.get_decoder()
-    if not all(hasattr(decoder, name) for name in ("layers", "norm")) or any(
-        num_hooks(one) for one in decoder.modules()
-    ):
-        raise _refused(model, "its decoder has other parts than layers and a norm, or something is hooked to it")
+    if not all(hasattr(decoder, name) for name in ("layers", "norm")):
+        raise _refused(model, "its decoder has other parts than layers and a norm")
     example = _example(model, num_additions, num_axes)
     trained = [part for part in model.modules() if part.training]
     module = Traceable(model, kinds).eval()

@@ -44,7 +44,8 @@ class Family(PromptEncoder):
     """Whether layers read a token's place off the cache, where that of a tree's node is not its column."""
 
     def __init__(self, model: PreTrainedModel, processor: Any = None) -> None:
-        """`model` may be wrapped by torch.compile or PEFT; it is left as it is. Raises ModelError (`inspection`)."""
+        """`model` may be wrapped by torch.compile or PEFT. It is left as it is, but that a model inside gets the
+        generation config that its wrapper was given, as PEFT's own `generate` has it. Raises ModelError."""
         self.given = model
         self.processor = processor
         self._look()
