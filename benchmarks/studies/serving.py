@@ -8,6 +8,8 @@ from typing import Any
 
 from benchmarks.serve_load import METHODS, by_images_and_pause
 from benchmarks.studies import measured
+from seeahead.bench import charts
+from seeahead.bench.chart_grid import grid
 from seeahead.errors import counted
 
 _COLUMNS = (
@@ -20,12 +22,14 @@ _COLUMNS = (
     "s between tokens",
     "identical",
 )
+_TITLE = "Tokens per second of all clients together, and median seconds to the first token"
 
 
 def documents(found: Mapping[str, Any], where: str = "", elsewhere: str = "") -> dict[str, str]:
-    """Pages by name, which `elsewhere` ends, as the title ends with `where`."""
+    """Pages and their pictures by name, which `elsewhere` ends, as the title ends with `where`."""
     source, settings = found["provenance"], found["settings"]
     on_openvino, in_16 = settings.get("executor") == "openvino", settings["dtype"] == "bfloat16"
+    name = f"serve-load{'-openvino' if on_openvino else ''}{'-bfloat16' if in_16 else ''}{elsewhere}"
     lines = [
         f"# The server under load{' on OpenVINO' if on_openvino else ''}{' in bfloat16' if in_16 else ''}{where}",
         "",
@@ -33,6 +37,8 @@ def documents(found: Mapping[str, Any], where: str = "", elsewhere: str = "") ->
         f"{settings['num_at_once']} requests share passes. Seconds are medians, and 95th percentiles in brackets"
         f"{_of_rounds(found)}. An answer is identical that says what its question gets alone, plain."
         f"{_of_peers(found)}",
+        "",
+        f"![{_TITLE}](../images/{name}.svg)",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         "|---:|---|" + "---:|" * (len(_COLUMNS) - 2),
@@ -44,8 +50,34 @@ def documents(found: Mapping[str, Any], where: str = "", elsewhere: str = "") ->
         f"{source['hardware']['num_cores']} cores.",
         "",
     ]
-    further = ("-openvino" if on_openvino else "") + ("-bfloat16" if in_16 else "")
-    return {f"results/serve-load{further}{elsewhere}.md": "\n".join(lines)}
+    return {f"results/{name}.md": "\n".join(lines), f"images/{name}.svg": _image(found)}
+
+
+def _image(found: Mapping[str, Any]) -> str:
+    firsts: dict[str, dict[str, float]] = {}
+    for method, rates in found["tokens_per_second"].items():
+        of_load = {
+            key: [row for row in found["rows"] if (row["method"], str(row["clients"])) == (method, key)]
+            for key in rates
+        }
+        firsts[method] = {key: median(row["first_p50"] for row in rows) for key, rows in of_load.items()}
+    return grid(
+        _TITLE,
+        [
+            ("Tokens per second", _chart("a", found["tokens_per_second"])),
+            ("Seconds to the first token", _chart("b", firsts)),
+        ],
+        2,
+    )
+
+
+def _chart(ident: str, figures: Mapping[str, Mapping[str, float]]) -> str:
+    """Lines over the number of clients."""
+    series = [
+        charts.Line(method, f"var(--s{number})", tuple((float(clients), value) for clients, value in found.items()))
+        for number, (method, found) in enumerate(figures.items())
+    ]
+    return charts.doublings(ident, "By clients", series, "clients")
 
 
 def _of_rounds(found: Mapping[str, Any]) -> str:

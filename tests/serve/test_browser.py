@@ -83,7 +83,7 @@ def opened(browser, here):
     for context in contexts:
         context.close()
     assert complaints == []
-    assert [one for one in addresses if not one.startswith((f"{here.url}/", "data:", "blob:"))] == []
+    assert [one for one in addresses if not one.startswith((f"{here.url}/", "data:"))] == []
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def ask(page, text="Say it again and again and again.", *, tokens=24):
 
 def ended(page):
     """What the newest turn says, answer by answer."""
-    page.wait_for_selector(".again")
+    page.wait_for_selector(".turn:last-child .again")
     return page.locator(".turn").last.locator(".text").evaluate_all(f"all => all.map({SAID})")
 
 
@@ -198,6 +198,10 @@ def test_words_have_the_colour_of_their_source(page):
     assert legend == [lookup, hasty]
     assert marks.first.evaluate(COLOUR) == hasty, "a drafter keeps its colour"
     assert len({lookup, hasty, page.eval_on_selector("body", COLOUR), "rgba(0, 0, 0, 0)"}) == 4
+    line = "all => all.map(one => getComputedStyle(one).borderBottomStyle)"
+    assert len(set(page.locator(".turn").last.locator(".legend mark").evaluate_all(line))) == 2, (
+        "also for who sees none"
+    )
 
 
 def test_what_was_refused_shows_on_hover_and_focus(page):
@@ -213,7 +217,32 @@ def test_what_was_refused_shows_on_hover_and_focus(page):
         show()
         assert page.inner_text(".tip") == words
         hide()
-    assert page.locator(".tip").count() == 0
+        page.wait_for_selector(".tip", state="detached")
+
+
+def test_a_pointer_may_come_to_what_it_was_told(page):
+    """Who magnifies the page sees a part of it, and follows (WCAG 1.4.13)."""
+    replied(page, ("A cat ", "lookup", ["sitting"]), ("lying", "target", []))
+    ask(page)
+    ended(page)
+    page.locator(".refused").hover()
+    page.locator(".tip").hover()
+    page.wait_for_timeout(400)
+    assert page.locator(".tip").count() == 1
+
+
+def test_arrows_go_from_one_refused_draft_to_the_next(page):
+    """Each as a stop of its own, dozens would lie before what may be done with the answer."""
+    replied(page, *[("A cat ", "lookup", ["sitting"]), ("lying", "target", [])] * 3)
+    ask(page)
+    ended(page)
+    signs = page.locator(".refused")
+    assert signs.evaluate_all("all => all.map(one => one.tabIndex)") == [0, -1, -1]
+    signs.first.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert page.evaluate("[...document.querySelectorAll('.refused')].indexOf(document.activeElement)") == 1
+    assert signs.evaluate_all("all => all.map(one => one.tabIndex)") == [-1, 0, -1]
 
 
 def test_the_drafter_is_switched_and_says_the_same(page):

@@ -20,7 +20,8 @@ def test_what_is_refused_goes_back_to_where_it_was_typed(page, picture):  # noqa
     ask(page, "What is it?", tokens=4)
     page.wait_for_selector("#images li")
     assert page.input_value("#question") == "What is it?"
-    assert "The image is damaged." in page.locator(".turn").last.inner_text()
+    assert page.inner_text("#problem") == "The image is damaged."
+    assert page.locator(".turn").count() == 0, "it stands where it was typed"
     page.click("#images button")
     messages = ask(page, "And now?", tokens=4).post_data_json["messages"]
     assert [[part["type"] for part in one["content"]] for one in messages] == [["text"]]

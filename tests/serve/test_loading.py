@@ -47,6 +47,8 @@ def test_who_comes_while_a_model_is_loaded_is_told_so():
             error = json.loads(body)["error"]
             assert (status, wait, error["type"], error["code"]) == (503, "5", "server_error", "loading")
             assert told(address, "HEAD", "/v1/models") == (503, "5", b"")
+            status, wait, body = told(address, "GET", "/?a=1")  # a reader's browser, which asks again by itself
+            assert (status, b'http-equiv="refresh"' in body) == (503, True)
         with closing(http.client.HTTPConnection(*address.getsockname(), timeout=0.2)) as late:
             late.request("GET", "/health")  # left to the server that comes
             with pytest.raises(TimeoutError):

@@ -37,11 +37,14 @@ from seeahead.serve.schema import ChatBody, StreamOptions, TextBody
 from seeahead.serve.settings import UNSAID_TOKENS, ServeSettings
 from seeahead.serve.ticket import Asked
 
-PAGE = {"page.css": "text/css", **dict.fromkeys(("page.js", "stream.js", "view.js"), "text/javascript")}
+PAGE = {
+    "page.css": "text/css",
+    **dict.fromkeys(("answer.js", "page.js", "screen.js", "stream.js", "view.js"), "text/javascript"),
+}
 SHARED = {"colours.css": "charts.css", "marks.css": "marks.css"}
 """With the pages that reports are."""
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {

@@ -20,7 +20,17 @@ _SECONDS, _MOST_OPEN = 30.0, 64
 _MOST_BYTES, _PART_BYTES = 256 << 20, 1 << 16
 """Of a body, that are read and thrown away."""
 _LOADING = ApiError(503, "the model is being loaded; ask again in a moment", code="loading")
-_STATUS = {"/health": (200, {"status": "alive"}), "/ready": (503, {"status": "not ready"})}
+_JSON, _HTML = "application/json", "text/html; charset=utf-8"
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="3"><title>seeahead</title></head>
+<body><h1>seeahead</h1><p>The model is being loaded. This page comes back by itself.</p></body></html>"""
+_TOLD = {
+    "/health": (200, _JSON, json.dumps({"status": "alive"})),
+    "/ready": (503, _JSON, json.dumps({"status": "not ready"})),
+    "": (503, _HTML, _PAGE),
+}
+_OTHERWISE = (_LOADING.status, _JSON, json.dumps(_LOADING.body))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -31,10 +41,10 @@ class _Handler(BaseHTTPRequestHandler):
         left = min(int(size), _MOST_BYTES) if size.isdecimal() else 0
         while left > 0 and (part := self.rfile.read(min(left, _PART_BYTES))):  # else the client's sending fails
             left -= len(part)
-        status, body = _STATUS.get(self.path.partition("?")[0].rstrip("/"), (_LOADING.status, _LOADING.body))
-        told = json.dumps(body).encode()
+        status, kind, body = _TOLD.get(self.path.partition("?")[0].rstrip("/"), _OTHERWISE)
+        told = body.encode()
         self.send_response(status)
-        for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(told)))):
+        for name, value in (("Content-Type", kind), ("Content-Length", str(len(told)))):
             self.send_header(name, value)
         if status == _LOADING.status:
             self.send_header("Retry-After", "5")

@@ -1,4 +1,4 @@
-// Where a link leads is shown, also where it is folded or belongs to a temperature that is not chosen.
+// Where a link leads is shown, also where it is folded.
 const reveal = () => {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   const folds = target ? document.querySelectorAll("details") : [];

@@ -1,12 +1,14 @@
 // The conversation: what was said so far, what is to be sent, and what runs.
 
-import { answer, filesOf, imageOf, served } from "/page/stream.js";
-import { AnswerView, button, closeTip, copy, counted, isTipOpen, made, question, thumbnail, verdict } from "/page/view.js";
+import { run } from "/page/answer.js";
+import { at, follow, followFromHere, grow, speak } from "/page/screen.js";
+import { filesOf, imageOf, served } from "/page/stream.js";
+import { AnswerView, button, closeTip, copy, counted, made, question, thumbnail, verdict } from "/page/view.js";
 
-const at = (id) => document.getElementById(id);
 const PLAIN = "none"; // the drafter that proposes nothing
 // `running` stops what runs; it is also how an answer knows that its conversation was left. Where several replicas
-// answer, one of them keeps what it read of the conversation: `session` leads back to it.
+// answer, one of them keeps what it read of the conversation: `session` leads back to it. A turn of the user has the
+// `elements` that were drawn of it.
 const state = { model: null, turns: [], images: [], running: null, session: Math.random() };
 
 // ---- the server
@@ -59,6 +61,14 @@ function askForKey() {
   at("key").focus();
 }
 
+/** The first answer of a server may have failed, or it was started anew with another model or other drafters. */
+async function beginAgain() {
+  at("retry").disabled = true;
+  const isThere = await begin();
+  at("retry").disabled = false;
+  (isThere ? at("question") : at("retry")).focus({ preventScroll: true });
+}
+
 /** There is nothing to lay beside the model alone. */
 function allow() {
   at("both").disabled = at("drafter").value === PLAIN;
@@ -79,59 +89,6 @@ function asked() {
   };
 }
 
-/** Run one answer into its view; what it said, with `error` where it failed. */
-async function run(view, body, drafter, signal) {
-  const said = { text: "", tokens: 0, drafted: 0, steps: new Set(), seconds: 0, first: null, isWhole: false, error: null };
-  const started = performance.now();
-  let metrics = null;
-  try {
-    const request = { ...body, speculative: { drafter, details: true } };
-    for await (const chunk of answer(request, keyOf(), state.session, signal)) {
-      const choice = chunk.choices[0];
-      if (chunk.seeahead) {
-        said.seconds = (performance.now() - started) / 1000;
-        said.first ??= said.seconds;
-        count(said, chunk.seeahead, choice?.delta.content ?? "");
-        view.add(chunk.seeahead.tokens, chunk.seeahead.refused ?? []);
-      }
-      if (choice?.finish_reason === "length") view.say(`Cut after ${counted(said.tokens, "token")}: the settings or the model allow no more.`);
-      metrics = chunk.metrics ?? metrics;
-      view.show(figures(said, metrics));
-      follow();
-    }
-    said.isWhole = true;
-  } catch (error) {
-    if (error.name === "AbortError") view.say("Stopped.");
-    else {
-      said.error = error;
-      view.say(error.message, true);
-    }
-  }
-  view.end();
-  return said;
-}
-
-function count(said, told, text) {
-  said.text += text;
-  for (const run of told.tokens) {
-    said.tokens += run.num_tokens;
-    if (run.source !== "target") said.drafted += run.num_tokens;
-  }
-  if (told.step) said.steps.add(told.step);
-}
-
-/** Counted here while the answer grows; the server's own at its end. */
-function figures(said, metrics) {
-  const after = said.seconds - (said.first ?? said.seconds);
-  return {
-    tau: metrics?.speculative_decoding?.mean_acceptance_length ?? (said.steps.size ? (said.tokens - 1) / said.steps.size : null),
-    rate: metrics?.tokens_per_second ?? (after > 0 ? (said.tokens - 1) / after : null),
-    first: metrics?.time_to_first_token_seconds ?? said.first,
-    tokens: said.tokens || null,
-    drafted: said.drafted ? (100 * said.drafted) / said.tokens : null,
-  };
-}
-
 // ---- a turn of the model
 
 async function reply() {
@@ -139,6 +96,7 @@ async function reply() {
   const answers = made("div", "answers");
   turn.append(answers);
   at("turns").append(turn);
+  state.turns.at(-1).elements.push(turn);
   const drafter = at("drafter").value;
   const isBoth = at("both").checked && drafter !== PLAIN;
   const isTogether = isBoth && at("order").value === "together";
@@ -152,7 +110,9 @@ async function reply() {
     const view = new AnswerView(name === PLAIN ? "The model alone" : `Drafted by ${name}`);
     answers.append(view.element);
     follow();
-    return run(view, body, name, stopper.signal).then((said) => ({ view, said }));
+    const request = { ...body, speculative: { drafter: name, details: true } };
+    const how = { key: keyOf(), session: state.session, signal: stopper.signal };
+    return run(view, request, how).then((said) => ({ view, said }));
   };
   const first = start(drafter);
   if (isBoth && !isTogether) await first;
@@ -161,6 +121,9 @@ async function reply() {
   if (state.running !== stopper) return; // a new conversation has begun
   state.running = null;
   busy(false);
+  const failed = done.map(({ said }) => said.error).find(Boolean);
+  // Another model or other drafters are served by now: the page asks for these from here on.
+  if (failed?.code === "model_not_found" || failed?.param === "speculative") await begin();
   finish(turn, done, { isTogether, isSampled: body.temperature > 0 });
 }
 
@@ -176,52 +139,56 @@ function finish(turn, done, how) {
   // An answer that failed is no turn of the conversation: it is asked for again, or the next question joins this one.
   const isTurn = Boolean(said.text) && !said.error;
   if (isTurn) state.turns.push({ role: "assistant", content: said.text });
-  if (said.error?.isRefused && !said.text) takeBack();
-  else view.action("Try again", () => again(turn, isTurn)).classList.add("again");
-  if (said.error?.needsKey || plain?.said.error?.needsKey) askForKey();
-  speak([said.error ? said.error.message : said.text, told?.textContent]);
+  view.action("Try again", () => again(turn, isTurn)).classList.add("again");
+  view.action("Edit the question", () => edit(turn, isTurn)).classList.add("again");
+  speak([said.text, ...done.map((one) => one.view.state.textContent), told?.textContent]);
   follow();
+  // What the server refuses would be refused again with the next question, and who stops a question asks another one.
+  if (!said.text && (said.error?.isRefused || said.isStopped)) takeBack();
+  if (said.error?.isRefused && !said.text) refuse(said.error);
+  if (said.error?.needsKey || plain?.said.error?.needsKey) askForKey();
 }
 
-/** What the server refuses goes back to where it was typed and chosen: with the next question it would be refused again. */
+/** The last question goes back to where it was typed and chosen. */
 function takeBack() {
-  const { content, images } = state.turns.pop();
+  const { content, images, elements } = state.turns.pop();
   const texts = content.filter((part) => part.type === "text").map(({ text }) => text);
   at("question").value = [...texts, at("question").value].filter(Boolean).join("\n");
   state.images.unshift(...images);
+  for (const element of elements) element.remove();
+  at("empty").hidden = state.turns.length > 0;
   showImages();
   grow();
 }
 
-/** A screen reader is told of the answer once, when it is finished. */
-function speak(words) {
-  at("spoken").textContent = words.filter(Boolean).join("\n");
-}
-
-function again(turn, wasTurn) {
-  if (state.running || turn !== at("turns").lastElementChild) return;
+/** Whether the turn may be done again: it is the last one, and nothing else is under way. What it said is forgotten. */
+function forgets(turn, wasTurn) {
+  if (state.running || isSending || turn !== at("turns").lastElementChild) return false;
   if (wasTurn) state.turns.pop();
   turn.remove();
   speak([]);
   settled();
-  reply();
+  return true;
 }
 
-let isFollowing = true; // the page follows the answer unless the reader has scrolled up
-addEventListener("scroll", () => {
-  isFollowing = document.documentElement.scrollHeight - innerHeight - scrollY < 80;
-}, { passive: true });
+function again(turn, wasTurn) {
+  if (forgets(turn, wasTurn)) reply();
+}
 
-function follow() {
-  if (isFollowing && !isTipOpen()) scrollTo(0, document.documentElement.scrollHeight);
+function edit(turn, wasTurn) {
+  if (!forgets(turn, wasTurn)) return;
+  takeBack();
+  at("question").focus();
 }
 
 function busy(isBusy) {
-  const hadFocus = [at("send"), at("stop"), document.body].includes(document.activeElement);
+  const hadFocus = (isBusy ? [at("send"), document.body] : [at("stop")]).includes(document.activeElement);
   at("send").hidden = isBusy;
   at("stop").hidden = !isBusy;
-  // The button that was pressed is gone; focus elsewhere is where the reader wants it.
-  if (hadFocus) at("question").focus({ preventScroll: true });
+  if (!hadFocus) return; // it is where the reader wants it
+  // The button that was pressed is gone. In the text focus would open a keyboard over the answer, where there is no other.
+  const place = matchMedia("(pointer: coarse)").matches ? at(isBusy ? "stop" : "send") : at("question");
+  place.focus({ preventScroll: true });
 }
 
 // ---- a turn of the user
@@ -241,18 +208,19 @@ async function send() {
   const text = at("question").value.trim();
   const parts = state.images.map(({ url }) => ({ type: "image_url", image_url: { url } }));
   // A question whose answer failed is asked together with the next one.
-  const before = state.turns.at(-1)?.role === "user" ? state.turns.pop() : { content: [], images: [] };
+  const before = state.turns.at(-1)?.role === "user" ? state.turns.pop() : { content: [], images: [], elements: [] };
   const content = [...before.content, ...parts, ...(text ? [{ type: "text", text }] : [])];
-  state.turns.push({ role: "user", content, images: [...before.images, ...state.images] });
+  const drawn = question(text, state.images);
+  const elements = [...before.elements, drawn];
+  state.turns.push({ role: "user", content, images: [...before.images, ...state.images], elements });
   at("empty").hidden = true;
   speak([]);
-  for (const old of document.querySelectorAll(".again")) old.remove();
-  at("turns").append(question(text, state.images));
+  at("turns").append(drawn);
   state.images = [];
   showImages();
   at("question").value = "";
   grow();
-  isFollowing = true;
+  followFromHere();
   await reply();
 }
 
@@ -283,6 +251,7 @@ async function addNow(files) {
     showImages();
   }
   if (problems.length) refuse(new Error(problems.join(" ")));
+  speakOfImages();
   at("question").focus();
   return !problems.length;
 }
@@ -293,6 +262,7 @@ function showImages() {
     const remove = button("", "×", () => {
       state.images.splice(number, 1);
       showImages();
+      speakOfImages();
       // The button is gone: focus goes to the one that took its place, or back to the text.
       (at("images").children[number]?.lastElementChild ?? at("question")).focus();
     });
@@ -303,11 +273,7 @@ function showImages() {
   at("images").replaceChildren(...items);
 }
 
-function grow() {
-  const box = at("question");
-  box.style.height = "auto";
-  box.style.height = `${box.scrollHeight}px`;
-}
+const speakOfImages = () => speak([`${counted(state.images.length, "image")} to send`]);
 
 function anew() {
   const stopper = state.running;
@@ -353,7 +319,7 @@ at("question").addEventListener("keydown", (event) => {
 addEventListener("keydown", (event) => event.key === "Escape" && !event.isComposing && escape());
 at("stop").addEventListener("click", () => state.running?.abort());
 at("anew").addEventListener("click", anew);
-at("retry").addEventListener("click", begin);
+at("retry").addEventListener("click", beginAgain);
 at("drafter").addEventListener("change", allow);
 at("both").addEventListener("change", allow);
 at("choose").addEventListener("click", () => at("files").click());
@@ -394,7 +360,11 @@ addEventListener("drop", (event) => {
 document.addEventListener("click", (event) => {
   if (!at("settings").contains(event.target)) at("settings").open = false;
 });
+at("settings").addEventListener("focusout", (event) => {
+  if (event.relatedTarget && !at("settings").contains(event.relatedTarget)) at("settings").open = false;
+});
 addEventListener("resize", grow);
+addEventListener("beforeunload", (event) => state.turns.length && event.preventDefault()); // nothing of it is kept
 
 begin();
 at("question").focus();

@@ -4,11 +4,19 @@
 const MOST_PIXELS = 4e6;
 const MOST_BYTES = 4e6;
 const AWAY = "The server cannot be reached. Is it running?";
+const CLOSED = "The server cannot be reached, or the connection was closed while the question was sent.";
 const BROKEN = "The server broke off before the answer was whole.";
+// It says something every 15 seconds, and be it that it is alive.
+const MOST_SILENT_MS = 60_000;
+const SILENT = "Nothing has come from the server for a minute; the connection seems to be lost.";
+// Of proxies, which answer in their own words; the same question would be refused again.
+const REFUSED = new Map([
+  ...[400, 415, 422].map((status) => [status, `the question was refused with status ${status}`]),
+  [413, "the question and its images are too large for the server, or for a proxy before it"],
+]);
 
 /** The served model; throws an Error whose message is one sentence. */
 export async function served(key) {
-  if (!/^[!-~]*$/.test(key)) throw unknownKey({ Authorization: key }); // which no header can carry
   const reply = await asked("/v1/models", { headers: headers(key) });
   const model = (await reply.json().catch(() => null))?.data?.[0];
   if (!model?.seeahead) throw new Error("What answers here is not a server of seeahead.");
@@ -34,7 +42,7 @@ export async function* answer(body, key, session, signal) {
 async function* chunks(reader) {
   let held = "";
   for (;;) {
-    const { done, value } = await reader.read().catch(brokenOff);
+    const { done, value } = await soon(reader.read()).catch(brokenOff);
     if (done) throw new Error(BROKEN);
     held += value;
     const events = held.split("\n\n");
@@ -50,9 +58,18 @@ async function* chunks(reader) {
   }
 }
 
+/** A connection that is lost without a word would be waited for for ever. */
+function soon(read) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Silent(SILENT)), MOST_SILENT_MS)));
+  return Promise.race([read, late]).finally(() => clearTimeout(timer));
+}
+
+class Silent extends Error {}
+
 /** Browsers have words of their own for a lost connection, which say nothing to a reader. */
 function brokenOff(error) {
-  throw error.name === "AbortError" ? error : new Error(BROKEN);
+  throw error.name === "AbortError" || error instanceof Silent ? error : new Error(BROKEN);
 }
 
 function parsed(data) {
@@ -63,26 +80,31 @@ function parsed(data) {
   }
 }
 
-const headers = (key) => (key ? { Authorization: `Bearer ${key}` } : {});
+function headers(key) {
+  if (!/^[!-~]*$/.test(key)) throw unknownKey({ Authorization: key }); // which no header can carry
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
 
 async function asked(path, how) {
   let reply;
   try {
     reply = await fetch(path, how);
   } catch (error) {
-    throw error.name === "AbortError" ? error : new Error(AWAY);
+    throw error.name === "AbortError" ? error : new Error(how.method === "POST" ? CLOSED : AWAY);
   }
   if (reply.ok) return reply;
   if (reply.status === 401) throw unknownKey(how.headers);
   const told = await reply.json().catch(() => null);
-  throw refusal(told?.error, `the server answered ${reply.status}`, waitOf(reply));
+  const error = refusal(told?.error, REFUSED.get(reply.status) ?? `the server answered ${reply.status}`, waitOf(reply));
+  error.isRefused ||= !told?.error && REFUSED.has(reply.status);
+  throw error;
 }
 
 /** An Error with the server's sentence; `isRefused` where the same question would be refused again. */
 function refusal(told, otherwise, more = "") {
   const error = new Error(sentence(told?.message ?? otherwise) + more);
   error.isRefused = told?.type === "invalid_request_error";
-  return error;
+  return Object.assign(error, { code: told?.code, param: told?.param });
 }
 
 /** The server's sentence names the header, which is nothing that a reader of the page can set. */
@@ -108,12 +130,14 @@ export const filesOf = (data) => [...(data?.files ?? [])];
 /** A file as a data: URI, made smaller where it is large; throws for what is no image. */
 export async function imageOf(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
-  if (!bitmap) throw new Error(`${file.name || "What was pasted"} is not an image that this browser reads.`);
+  if (!bitmap) throw new Error(`${file.name || "What was pasted"} is not an image that this browser reads; as a JPEG or PNG it may be.`);
   const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (bitmap.width * bitmap.height)));
   const isPlain = scale === 1 && file.size <= MOST_BYTES && /^image\/(png|jpeg|webp|gif)$/.test(file.type);
   const url = isPlain ? await dataUri(file) : redrawn(bitmap, scale, file.type);
+  const [width, height] = [bitmap.width, bitmap.height];
   bitmap.close();
-  return { name: file.name, url };
+  const smaller = `, made smaller: ${Math.round(width * scale)} × ${Math.round(height * scale)} of ${width} × ${height} pixels`;
+  return { name: file.name, url, note: scale < 1 ? smaller : "" };
 }
 
 function redrawn(bitmap, scale, type) {

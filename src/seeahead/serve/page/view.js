@@ -1,5 +1,7 @@
 // What is drawn: turns of the conversation, words by who said them first, figures. Texts are set as texts, never as HTML.
 
+import { speak } from "/page/screen.js";
+
 const FIGURES = {
   tau: ["τ", 2, "Block efficiency: tokens per pass of the model, the first token aside. Without a drafter it is 1."],
   rate: ["tokens/s", 1, "Tokens per second, counted from the first one."],
@@ -40,7 +42,8 @@ export function question(text, images) {
 export function thumbnail(image) {
   const shown = made("img");
   shown.src = image.url;
-  shown.alt = image.name ? `Image ${image.name}` : "Pasted image";
+  shown.alt = (image.name ? `Image ${image.name}` : "Pasted image") + image.note;
+  shown.title = shown.alt;
   return shown;
 }
 
@@ -84,17 +87,24 @@ export class AnswerView {
   /** A sign of what was refused stands before the model's own words, which may come a step later. */
   addOwn(text) {
     if (!text) return;
-    if (this.refused) this.text.append(refusal(this.refused, text));
-    this.refused = "";
+    this.sign(text);
     this.text.append(text);
+  }
+
+  /** Tab reaches the first sign of an answer, and arrows the others. */
+  sign(instead) {
+    if (!this.refused) return;
+    const sign = refusal(this.refused, instead);
+    sign.tabIndex = this.text.querySelector(".refused") ? -1 : 0;
+    this.text.append(sign);
+    this.refused = "";
   }
 
   /** Blanks at the ends stay outside of the mark: an underlined gap at a line's end is ugly. */
   addDrafted({ text, source }) {
     if (!text) return;
     // What is held here is of an earlier step, whose own word is half a character that this text completes.
-    if (this.refused) this.text.append(refusal(this.refused, text));
-    this.refused = "";
+    this.sign(text);
     this.name(source);
     const [, before, words, after] = /^(\s*)([^]*?)(\s*)$/.exec(text);
     if (!words) return this.addBlank(before);
@@ -188,10 +198,13 @@ function refusal(refused, instead) {
   const words = `refused: “${refused.trim() || refused}”; the model said “${instead.trim() || "…"}”`;
   const sign = made("span", "refused", "×");
   sign.setAttribute("role", "button");
-  sign.tabIndex = 0;
   sign.setAttribute("aria-label", words);
   explain(sign, words);
   sign.addEventListener("keydown", (event) => {
+    if (["ArrowLeft", "ArrowRight"].includes(event.key)) {
+      event.preventDefault();
+      moveOn(sign, event.key === "ArrowRight" ? 1 : -1);
+    }
     if (event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
     openTip(sign, words);
@@ -199,10 +212,21 @@ function refusal(refused, instead) {
   return sign;
 }
 
+/** The focus, from one sign of an answer to another. */
+function moveOn(sign, step) {
+  const all = [...sign.parentElement.querySelectorAll(".refused")];
+  const other = all[all.indexOf(sign) + step];
+  if (!other) return;
+  [sign.tabIndex, other.tabIndex] = [-1, 0];
+  other.focus();
+}
+
 let tip = null; // one at a time, over all of the page
-export const isTipOpen = () => tip !== null;
+let closing; // the timer by which a tip is closed that the pointer has left
+const TIP_MS = 200; // in which a pointer comes from a word to its tip
 
 export function closeTip() {
+  clearTimeout(closing);
   const wasOpen = tip !== null;
   tip?.remove();
   tip = null;
@@ -214,8 +238,15 @@ function openTip(element, words) {
   tip = made("div", "tip", words);
   tip.about = element;
   tip.setAttribute("aria-hidden", "true"); // a screen reader has the same words at the element itself
+  tip.addEventListener("pointerenter", () => clearTimeout(closing));
+  tip.addEventListener("pointerleave", closeSoon);
   document.body.append(tip);
   place();
+}
+
+function closeSoon() {
+  clearTimeout(closing);
+  closing = setTimeout(closeTip, TIP_MS);
 }
 
 function place() {
@@ -230,12 +261,15 @@ function explain(element, words) {
   for (const name of ["focus", "click"]) element.addEventListener(name, () => openTip(element, words));
   element.addEventListener("pointermove", (event) => {
     // Only a pointer that moves asks: an answer that grows slides its parts under one that rests.
-    if (event.pointerType !== "touch" && tip?.about !== element) openTip(element, words);
+    if (event.pointerType === "touch") return;
+    clearTimeout(closing);
+    if (tip?.about !== element) openTip(element, words);
   });
-  for (const name of ["pointerleave", "blur"]) element.addEventListener(name, closeTip);
+  element.addEventListener("pointerleave", closeSoon);
+  element.addEventListener("blur", closeTip);
 }
 
-addEventListener("pointerdown", closeTip);
+addEventListener("pointerdown", (event) => tip?.contains(event.target) || closeTip());
 // A browser scrolls to what is focused after it has focused it.
 addEventListener("scroll", () => (tip?.about === document.activeElement ? tip && place() : closeTip()), { passive: true });
 
@@ -243,6 +277,7 @@ addEventListener("scroll", () => (tip?.about === document.activeElement ? tip &&
 export async function copy(text, pressed) {
   const isDone = await writeClipboard(text);
   pressed.textContent = isDone ? "Copied" : "Not copied";
+  speak([pressed.textContent]);
   setTimeout(() => (pressed.textContent = "Copy"), 2000);
 }
 
@@ -254,12 +289,13 @@ async function writeClipboard(text) {
   } catch {
     const box = made("textarea", "unseen");
     box.value = text;
+    Object.assign(box.style, { position: "fixed", top: 0 }); // else the page scrolls to it
     document.body.append(box);
     const focused = document.activeElement;
     box.select();
     const isDone = document.execCommand("copy");
     box.remove();
-    focused?.focus();
+    focused?.focus({ preventScroll: true });
     return isDone;
   }
 }
