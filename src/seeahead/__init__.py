@@ -36,27 +36,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "load": "seeahead.api",
-    "Engine": "seeahead.api",
-    "Reply": "seeahead.reply",
-    "Piece": "seeahead.reply",
-    "custom_generate": "seeahead.hf_generate",
-    "register_family": "seeahead.families",
-    "SamplingParams": "seeahead.sampling",
-    "SeeaheadError": "seeahead.errors",
-    "InputError": "seeahead.errors",
-    "ImageError": "seeahead.errors",
-    "LengthError": "seeahead.errors",
-    "ModelError": "seeahead.errors",
-    "DrafterError": "seeahead.errors",
-    "FaultError": "seeahead.errors",
+    **dict.fromkeys(("load", "Engine"), "api"),
+    **dict.fromkeys(("Reply", "Piece"), "reply"),
+    "custom_generate": "hf_generate",
+    "register_family": "families",
+    "SamplingParams": "sampling",
+    **{name: "errors" for name in __all__ if name.endswith("Error")},
 }
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'seeahead' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value  # the next access does not come here
     return value
 

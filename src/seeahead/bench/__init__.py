@@ -7,12 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seeahead.bench.benchmark import Result as Result
-    from seeahead.bench.benchmark import run as run
-    from seeahead.bench.record import Record as Record
-    from seeahead.bench.record import read_record as read_record
-    from seeahead.bench.summary import Summary as Summary
-    from seeahead.bench.summary import summarize as summarize
+    from seeahead.bench.benchmark import Result, run
+    from seeahead.bench.record import Record, read_record
+    from seeahead.bench.summary import Summary, summarize
 
 _HOMES = {
     **dict.fromkeys(("Result", "run"), "benchmark"),
