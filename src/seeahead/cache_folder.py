@@ -25,18 +25,14 @@ def kept_in(folder: Path | None) -> Iterator[None]:
     """Keep things in `folder`, for the whole process and as long as it is entered; None changes nothing."""
     global _chosen
     before = _chosen
-    _chosen = before if folder is None else _expanded(folder).absolute()
+    try:
+        _chosen = before if folder is None else folder.expanduser().absolute()
+    except RuntimeError as error:
+        raise ModelError(f"the folder '{folder}' to keep things in is not known: {error}; give a path") from None
     try:
         yield
     finally:
         _chosen = before
-
-
-def _expanded(folder: Path) -> Path:
-    try:
-        return folder.expanduser()
-    except RuntimeError as error:
-        raise ModelError(f"the folder '{folder}' to keep things in is not known: {error}; give a path") from None
 
 
 def home() -> Path:
