@@ -53,20 +53,14 @@ class Layout:
 
     def _own_names(self, network: FeatureNetwork) -> Mapping[str, str]:
         if isinstance(network, ViSpecNetwork):
-            theirs = "img_adaptor" if self.is_nemo else "imadpt"
-            renamed = {"adaptor.q": f"{theirs}.{'query' if self.is_nemo else 'q'}"}
-            kept = (name for name, _ in network.adaptor.named_parameters() if name != "q")
-            return {
-                "img_fc.weight": "img_fc.weight",
-                **renamed,
-                **{f"adaptor.{one}": f"{theirs}.{one}" for one in kept},
-            }
+            theirs, query = ("img_adaptor", "query") if self.is_nemo else ("imadpt", "q")
+            names = (name for name, _ in network.adaptor.named_parameters())
+            adaptor = {f"adaptor.{name}": f"{theirs}.{query if name == 'q' else name}" for name in names}
+            return {"img_fc.weight": "img_fc.weight", **adaptor}
         if isinstance(network, Eagle3Network):
-            number = len(network.state_norms)
-            theirs_of = (
-                (lambda index: "input_norm.weight") if number == 1 else (lambda index: f"fc_norm.{index}.weight")
-            )
-            return {f"state_norms.{index}": theirs_of(index) for index in range(number)}
+            if len(network.state_norms) == 1:
+                return {"state_norms.0": "input_norm.weight"}
+            return {f"state_norms.{index}": f"fc_norm.{index}.weight" for index in range(len(network.state_norms))}
         return {}
 
     def _layer(self, index: int, prefix: str) -> Iterator[Place]:
