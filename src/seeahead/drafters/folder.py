@@ -122,6 +122,11 @@ class Folder:
         return as_table(self.values.get(KEY) or {}, f"{self.where}: {KEY}", ModelError)
 
     @property
+    def made_for(self) -> dict[str, Any]:
+        """The fingerprint of its target, as far as that was written."""
+        return as_table(self.own.get("target") or {}, f"{self.where}: target", ModelError)
+
+    @property
     def kind(self) -> str:
         if (kind := self.own.get("kind")) is not None:
             return str(kind)
@@ -159,7 +164,7 @@ class Folder:
     def check_target(self, target: Target) -> None:
         """Raises DrafterError where the drafter was made for a target of other tokens or another width; warns where
         the weights alone differ. Folders that name no target are not checked here."""
-        made_for = as_table(self.own.get("target") or {}, f"{self.where}: target", ModelError)
+        made_for = self.made_for
         if not made_for or target.family is None:
             return
         found = fingerprint_of(target)
@@ -179,8 +184,8 @@ class Folder:
 
     def is_of_other_words(self, family: Family) -> bool:
         """Whether it was made for a target with another tokenizer, as far as both are known."""
-        made_for = as_table(self.own.get("target") or {}, f"{self.where}: target", ModelError)
-        known, ours = made_for.get("tokenizer"), None if family.processor is None else _words_of(family.tokenizer)
+        known = self.made_for.get("tokenizer")
+        ours = None if family.processor is None else _words_of(family.tokenizer)
         return None not in (known, ours) and known != ours
 
 

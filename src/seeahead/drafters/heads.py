@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -100,7 +99,7 @@ def check_made_for(folder: Folder, target: Target) -> None:
     if target.family is None:
         return
     model, type_ = target.family.model, target.family.model.config.model_type
-    named = _named_targets(folder.values, folder.where)
+    named = _named_targets(folder)
     ours = {
         "type": (type_, target.family.text_config.model_type),
         "architecture": (type(model).__name__, *(model.config.architectures or ())),
@@ -132,15 +131,14 @@ def check_made_for(folder: Folder, target: Target) -> None:
         )
 
 
-def _named_targets(values: Mapping[str, Any], where: str) -> dict[str, str]:
+def _named_targets(folder: Folder) -> dict[str, str]:
     """What a config says of its target, where it says anything."""
+    values, where = folder.values, folder.where
     verifier = as_table(values.get("speculators_config") or {}, f"{where}: speculators_config", ModelError)
     verifier = as_table(verifier.get("verifier") or {}, f"{where}: verifier", ModelError)
     architectures = verifier.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else None
-    ours = as_table(values.get("drafter") or {}, f"{where}: drafter", ModelError)  # what our own training writes
-    known = as_table(ours.get("target") or {}, f"{where}: drafter: target", ModelError)
-    said = {"type": values.get("target_model_type") or known.get("model_type"), "architecture": first}
+    said = {"type": values.get("target_model_type") or folder.made_for.get("model_type"), "architecture": first}
     return {what: name for what, name in said.items() if isinstance(name, str)}
 
 
