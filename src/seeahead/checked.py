@@ -222,9 +222,7 @@ def placed(path: Path) -> str:
     return f"{shown(path.name)} in {shown(str(path.parent))}"
 
 
-@cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_adapter = cache(TypeAdapter[Any])
 
 
 @cache
