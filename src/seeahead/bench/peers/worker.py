@@ -69,10 +69,8 @@ class Worker:
         self._process.kill()
         self._process.wait()
         for stream in (self._input, self._output, self._errors):
-            try:
+            with suppress(OSError):  # what was not written yet has nobody to read it
                 stream.close()
-            except OSError:  # what was not written yet has nobody to read it
-                continue
 
     def _how_it_ended(self) -> str:
         code = self._process.wait()
