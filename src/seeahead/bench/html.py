@@ -21,20 +21,11 @@ from markupsafe import Markup
 
 from seeahead import metrics
 from seeahead.bench import bar_charts, charts
-from seeahead.bench.figures import FIGURES, GROUPINGS, SHORT, TABLES, Figure, Sample, grouped
+from seeahead.bench.figures import FIGURES, GROUPINGS, SHORT, TABLES, Figure, grouped
 from seeahead.bench.oracle import beside_others
 from seeahead.bench.record import PLAIN, Asked, Record, Run
 from seeahead.bench.suites import demo_expects
-from seeahead.bench.summary import (
-    Summary,
-    difference,
-    fastest,
-    kept,
-    pace,
-    summarize,
-    temperature_title,
-    verdict,
-)
+from seeahead.bench.summary import Summary, difference, kept, pace, summarize, temperature_title, verdict
 from seeahead.bench.words import DEFINITIONS, FAILED, SPELLED, anchor, heading, times
 from seeahead.data.suite import BUNDLED, image_facts
 from seeahead.provenance import write_text
@@ -51,15 +42,15 @@ def write_report(path: Path, record: Record) -> None:
 def report(record: Record) -> str:
     """The page of a benchmark."""
     summary = summarize(record)
-    best = fastest(summary.headline_methods, is_peer=False)
-    shown = {"bars": bar_charts, "charts": charts, "facts": _key_figures(summary, best), "definitions": DEFINITIONS}
+    best = summary.best
+    shown = {"bars": bar_charts, "charts": charts, "facts": _key_figures(summary), "definitions": DEFINITIONS}
     return _page("report.html", summary, **shown, examples=list(_examples(record, best.method if best else PLAIN)))
 
 
 def demo_page(record: Record) -> str:
     """The page of the demo: every question with its images, plain beside the fastest, then the short table."""
     summary = summarize(record)
-    best = fastest(summary.headline_methods, is_peer=False)
+    best = summary.best
     used = {name for asked in record.asked for name in asked.pictures}
     return _page(
         "demo.html",
@@ -128,9 +119,9 @@ def headings(columns: Sequence[Figure]) -> list[str]:
     return ["method", *(term(column.word, spelled(column.word)) for column in columns)]
 
 
-def _key_figures(summary: Summary, best: Sample | None) -> list[tuple[str, str, str]]:
+def _key_figures(summary: Summary) -> list[tuple[str, str, str]]:
     """(name, value, remark) of the fastest method, beside the headline."""
-    if best is None:
+    if (best := summary.best) is None:
         return []
     plain = next(entry for entry in summary.headline_methods if entry.method == PLAIN)
     tau, rate, same = (FIGURES[word].cell(best) for word in ("τ", "tokens/s", "identical"))

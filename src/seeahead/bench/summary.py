@@ -46,9 +46,14 @@ class Summary:
         return next(iter(self.methods.values()), ())
 
     @cached_property
+    def best(self) -> Sample | None:
+        """The fastest drafter of ours in the headline; none where nothing has a speed-up."""
+        return next(iter(ranked(_whole(self.headline_methods), is_peer=False)), None)
+
+    @cached_property
     def headline(self) -> tuple[str, ...]:
         """How fast whole answers and decoding are, how many answers are identical, and which peers answer faster."""
-        best = fastest(self.headline_methods, is_peer=False)
+        best = self.best
         if best is None or (whole := best["end to end"]) is None:
             return ("Nothing was drafted here, so there is no speed-up to report.",)
         sentences = [_how_fast(best.method, whole, best["speed-up"])]
@@ -132,10 +137,6 @@ def ranked(methods: Sequence[Sample], *, is_peer: bool) -> list[Sample]:
     """By whole answers, the fastest first; the plain loop, and what has no speed-up, aside."""
     known = [entry for entry in methods if entry["end to end"] and entry.is_peer == is_peer and entry.method != PLAIN]
     return sorted(known, key=_speed, reverse=True)
-
-
-def fastest(methods: Sequence[Sample], *, is_peer: bool) -> Sample | None:
-    return next(iter(ranked(_whole(methods), is_peer=is_peer)), None)
 
 
 def _whole(methods: Sequence[Sample]) -> list[Sample]:
