@@ -285,6 +285,7 @@ class _Bench:
     def _record(self, methods: Mapping[str, Method], log: Log, settings: Mapping[str, Any], costs: Costs) -> Record:
         plan, suite = self.plan, self.plan.suite
         sizes = {name: method.num_weights for name, method in methods.items() if method.num_weights}
+        comparable = [name for name, method in methods.items() if method.has_weights_of_target]
         return Record(
             provenance=provenance(plan.seed),
             settings={
@@ -302,10 +303,5 @@ class _Bench:
             peers=tuple(name for name, method in methods.items() if method.is_peer),
             asked=asked_of(plan, log),
             runs=tuple(log.runs.values()),
-            gaps=tuple(gaps(plan, methods[PLAIN].engine.family, log, _comparable(methods))),
+            gaps=tuple(gaps(plan, methods[PLAIN].engine.family, log, comparable)),
         )
-
-
-def _comparable(methods: Mapping[str, Method]) -> list[str]:
-    """Those that have the target's own weights, and so its answers."""
-    return [name for name, method in methods.items() if method.has_weights_of_target]
