@@ -49,7 +49,7 @@ def test_costs_are_ratios_within_a_round():
 
 
 def test_rates_count_every_request():
-    assert growth_page.rate(4)([0.5, 0.5]).value == 8
+    assert growth_page.rate(4, [0.5, 0.5]).value == 8
 
 
 def test_tables_and_charts_have_every_executor(found):

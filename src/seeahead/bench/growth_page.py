@@ -29,9 +29,9 @@ def median(values: Seconds) -> Interval:
     return found
 
 
-def rate(num_tokens: int) -> Callable[[Seconds], Interval]:
+def rate(num_tokens: int, seconds: Seconds) -> Interval:
     """Tokens per second of passes that yield so many."""
-    return lambda seconds: median([num_tokens / taken for taken in seconds])
+    return median([num_tokens / taken for taken in seconds])
 
 
 def costs(found: Found, arm: str, context: int) -> dict[int, Interval]:
@@ -102,11 +102,11 @@ def _first_tokens(found: Found, arm: str) -> dict[int, Interval]:
 
 
 def _plain_rates(found: Found, arm: str) -> dict[int, Interval]:
-    return {row["context"]: rate(1)(row["seconds"]) for row in _rows(found, PASSED, arm) if row["size"] == 1}
+    return {row["context"]: rate(1, row["seconds"]) for row in _rows(found, PASSED, arm) if row["size"] == 1}
 
 
 def _batch_rates(found: Found, arm: str) -> dict[int, Interval]:
-    return {row["num"]: rate(row["num"])(row["seconds"]) for row in _rows(found, BATCHED, arm)}
+    return {row["num"]: rate(row["num"], row["seconds"]) for row in _rows(found, BATCHED, arm)}
 
 
 def _rows(found: Found, what: str, arm: str) -> list[Mapping[str, Any]]:
