@@ -167,10 +167,8 @@ def full_vocabulary(
     width, spare = shape.hidden_size, _spare(shape)
     embedding = tensors["model.embed_tokens.weight"].float()
     head = embedding if shape.tie_word_embeddings else tensors["lm_head.weight"].float()
-    read_as = torch.full((vocab_size,), vocabulary.unknown)
-    read_as[vocabulary.target_ids] = torch.arange(len(vocabulary))
     rows = torch.zeros(vocab_size, width + spare)
-    rows[:, :width] = embedding[read_as]
+    rows[:, :width] = embedding[vocabulary.table(vocab_size, vocabulary.unknown)]
     rows[:, width] = _ALWAYS
     scores = torch.zeros(vocab_size, width + spare)
     scores[:, width] = -_LARGE

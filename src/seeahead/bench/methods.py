@@ -211,9 +211,8 @@ class TrimmedAssistant(LlamaForCausalLM):
     """A drafter of a trimmed vocabulary that looks like a model of the target's: ids and logits are mapped."""
 
     def adopt(self, vocabulary: DraftVocabulary, target_vocab_size: int) -> None:
-        to_draft = torch.full((target_vocab_size,), vocabulary.unknown)
-        to_draft[vocabulary.target_ids] = torch.arange(len(vocabulary))
-        self._to_draft, self._target_ids = to_draft.to(self.device), vocabulary.target_ids.to(self.device)
+        self._to_draft = vocabulary.table(target_vocab_size, vocabulary.unknown).to(self.device)
+        self._target_ids = vocabulary.target_ids.to(self.device)
         self.config.vocab_size = target_vocab_size
 
     def forward(self, input_ids: torch.Tensor, **arguments: Any) -> Any:

@@ -88,9 +88,9 @@ class DraftVocabulary:
         """EAGLE-3's d2t: target id = draft id + d2t[draft id]."""
         return self.target_ids - torch.arange(len(self))
 
-    def table(self, vocab_size: int) -> torch.Tensor:
-        """Draft id of every target id below `vocab_size`; -1 for those that are not known."""
-        table = torch.full((vocab_size,), -1, dtype=torch.int64)
+    def table(self, vocab_size: int, others: int = -1) -> torch.Tensor:
+        """Draft id of every target id below `vocab_size`; `others` for those that are not known."""
+        table = torch.full((vocab_size,), others, dtype=torch.int64)
         table[self.target_ids] = torch.arange(len(self))
         return table
 
