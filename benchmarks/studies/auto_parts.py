@@ -73,7 +73,7 @@ class Uncalibrated(AutoDrafting):
 
     def __init__(self, drafter: AutoDrafter, context: DraftContext) -> None:
         super().__init__(drafter, context)
-        self._calibrations = {name: AsTold(drafter.experience.calibration(name, True)) for name in drafter.members}
+        self._calibrations = {name: AsTold(drafter.experience.calibrations[name, True]) for name in drafter.members}
         self._pool = self._empty()
 
 

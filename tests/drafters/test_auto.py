@@ -78,7 +78,7 @@ def test_a_step_without_a_plan_says_nothing_of_what_was_proposed_before():
     request = ask(drafter)
     start(request, request.inputs)
     run_step([request])
-    known = drafter.experience.calibration("right 0", True)
+    known = drafter.experience.calibrations["right 0", True]
     request.most_nodes, before, num_said = 0, list(known.weights), len(request.answer)
     for _ in range(8):
         run_step([request])

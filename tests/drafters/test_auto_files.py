@@ -23,7 +23,7 @@ def test_what_was_learned_is_kept_in_a_file_and_read_again(tmp_path):
     again.read(tmp_path / "auto.json")
     for key, skill in drafter.experience.skills.items():
         assert (again.skills[key].value, again.skills[key].sure) == (skill.value, skill.sure)
-    old, new = (one.calibration("right 1", True).weights for one in (drafter.experience, again))
+    old, new = (one.calibrations["right 1", True].weights for one in (drafter.experience, again))
     assert old == new
 
 
@@ -41,7 +41,7 @@ def test_a_drafter_brings_what_its_training_learned_of_it(tmp_path):
     assert key[0] == "mine"
     assert skill.value == learned.value > 1
     assert skill.sure < learned.sure
-    weights = [one.calibration(name, True).weights for one, name in ((drafter.experience, "right 1"), (new, "mine"))]
+    weights = [one.calibrations[name, True].weights for one, name in ((drafter.experience, "right 1"), (new, "mine"))]
     assert weights[0] == weights[1]
     (tmp_path / PRIOR).write_text("{")
     with pytest.raises(DrafterError, match=r"delete its auto\.json"):
@@ -71,11 +71,11 @@ def test_whatever_is_kept_can_be_read_again(tmp_path):
     kept, again = TableExperience(), TableExperience()
     kept.skills["a", (0, True)] = Learned(51.0, 60.0)
     kept.skills["a" * 501, (0, True)] = Learned(1.0, 60.0)
-    kept.calibration("a", True).weights[:2] = -101.0, 1000.0
+    kept.calibrations["a", True].weights[:2] = -101.0, 1000.0
     kept.save(tmp_path / "auto.json")
     again.read(tmp_path / "auto.json")
     assert [(key, one.value) for key, one in again.skills.items()] == [(("a", (0, True)), 50.0)]
-    assert again.calibration("a", True).weights[:2] == [-100.0, 100.0]
+    assert again.calibrations["a", True].weights[:2] == [-100.0, 100.0]
 
 
 def test_a_state_that_cannot_be_kept_is_told_before_and_after(tmp_path, capfd):

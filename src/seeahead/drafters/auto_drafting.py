@@ -63,7 +63,7 @@ class AutoDrafting(PlannedDrafting):
         num_images = max(len(images), int(context.inputs.has_any(context.image_token_ids)))
         self._own = OwnExperience(drafter.experience, (min(num_images, 2), is_greedy))
         self._calibrations = {
-            name: OwnCalibration(drafter.experience.calibration(name, is_greedy)) for name in drafter.members
+            name: OwnCalibration(drafter.experience.calibrations[name, is_greedy]) for name in drafter.members
         }
         self._models = self.models(drafter, context, self._own.kind)
         others = {name: member for name, member in drafter.members.items() if name not in self._models.names}

@@ -96,7 +96,7 @@ class Experience:
     def __init__(self, times: PassTimes) -> None:
         self.times = times
         self.chance = random.Random(0)
-        self._calibrations: defaultdict[tuple[str, bool], Calibration] = defaultdict(Calibration)
+        self.calibrations: defaultdict[tuple[str, bool], Calibration] = defaultdict(Calibration)
         self.skills: defaultdict[tuple[str, Kind], Learned] = defaultdict(lambda: Learned(_FIRST, _SKILL))
         self.extra: dict[tuple[str, str, Kind], float] = {}
         self.gains: dict[tuple[str, Kind], float] = {}
@@ -126,7 +126,7 @@ class Experience:
             key = names.get(skill.drafter, skill.drafter), (skill.num_images, skill.is_greedy)
             self.skills[key] = Learned(skill.log_odds, min(skill.sure, most_sure))
         for one in stored.calibrations:
-            self._calibrations[names.get(one.drafter, one.drafter), one.is_greedy] = Calibration(one.weights[:6])
+            self.calibrations[names.get(one.drafter, one.drafter), one.is_greedy] = Calibration(one.weights[:6])
 
     def save(self, path: Path) -> None:
         """What drafters are good at, and their calibrations; not what they cost, which is this machine's."""
@@ -138,7 +138,7 @@ class Experience:
 
     def _write(self, path: Path, names: Mapping[str, str]) -> None:
         """With `names`, of those members alone, called so."""
-        known_skills, calibrations = dict(self.skills), dict(self._calibrations)  # others may answer meanwhile
+        known_skills, calibrations = dict(self.skills), dict(self.calibrations)  # others may answer meanwhile
         stored = {name: names.get(name, name) for name, _ in (*known_skills, *calibrations)}
         stored = {name: to for name, to in stored.items() if (name in names or not names) and len(to) <= _LONGEST_NAME}
         skills = [
@@ -152,9 +152,6 @@ class Experience:
             if name in stored
         ]
         write_json(path, asdict(_Stored(tuple(skills), tuple(known))))
-
-    def calibration(self, name: str, is_greedy: bool) -> Calibration:
-        return self._calibrations[name, is_greedy]
 
     def level(self, name: str, num_requests: int) -> float:
         """Seconds of a pass of a drafter for so many requests."""
