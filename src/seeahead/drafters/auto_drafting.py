@@ -256,7 +256,7 @@ class AutoDrafting(PlannedDrafting):
 
     def _start(self, name: str) -> float:
         """What the start of a model costs each step of this answer."""
-        return self._own.start_seconds(name, self._models.has_read(name), max(self._num_left, 1))
+        return self._own.start_seconds(name, name in self._models.have_read, max(self._num_left, 1))
 
     def _level(self, name: str) -> float:
         """This request's share of a pass of a drafter: of one that others do not ask in this step it is all."""

@@ -29,13 +29,10 @@ class AutoModels:
         self.names = [name for name, member in drafter.members.items() if isinstance(member, ModelDrafter)]
         self.spent = 0.0
         self._started: dict[str, DraftModel] = {}
-        self._have_read: set[str] = set()
+        self.have_read: set[str] = set()
+        """Those that have read the prompt, which is most of what a start costs."""
         self._untold: dict[str, list[Feedback]] = {name: [] for name in self.names}
         self._asked: set[str] = set()
-
-    def has_read(self, name: str) -> bool:
-        """Whether it has read the prompt, which is most of what its start costs."""
-        return name in self._have_read
 
     @contextmanager
     def timed(self, name: str, *, starts: bool = False) -> Iterator[Callable[[], None]]:
@@ -60,10 +57,10 @@ class AutoModels:
     def read(self, name: str, pool: Candidates, num_children: int) -> Plan[DraftModel | None]:
         """The model, with what it says of the answer so far in the pool; None where it has no room."""
         self._drafter.asked.add(name)
-        with self.timed(name, starts=name not in self._have_read) as did_not:
-            if self._untold[name] and name in self._have_read:
+        with self.timed(name, starts=name not in self.have_read) as did_not:
+            if self._untold[name] and name in self.have_read:
                 did_not()  # what it reads of the steps that it missed says nothing of a pass over one level
-            self._have_read.add(name)
+            self.have_read.add(name)
             self._asked.add(name)
             model = self._started[name] if name in self._started else self.start(name)
             for feedback in self._untold[name]:
@@ -72,7 +69,7 @@ class AutoModels:
             logits = yield from model.read()
             if logits is None:
                 did_not()
-                self._have_read.discard(name)
+                self.have_read.discard(name)
                 return None
             _add(pool, name, [ROOT], logits, model, num_children)
         return model
