@@ -47,9 +47,8 @@ class Correction:
 
     def __init__(self, known: Correction | None = None, *, is_sure: bool = True) -> None:
         """`known`: of another load, of which sizes cost as much; where that is not `is_sure`, it is where to begin."""
-        sizes = np.minimum.outer(np.arange(1, _NUM_SIZES + 1), np.arange(1, _NUM_SIZES + 1))
-        self._drift = np.zeros((1 + _NUM_SIZES, 1 + _NUM_SIZES))
-        self._drift[1:, 1:] = _SIZE_DRIFT * sizes
+        sizes = np.arange(1 + _NUM_SIZES)
+        self._drift: npt.NDArray[np.float64] = _SIZE_DRIFT * np.minimum.outer(sizes, sizes)
         self._mean: npt.NDArray[np.float64] = np.zeros(1 + _NUM_SIZES)
         self._variance: npt.NDArray[np.float64] = self._drift * (_SIZE / _SIZE_DRIFT)
         if known is not None:
