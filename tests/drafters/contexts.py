@@ -1,4 +1,4 @@
-"""What a drafting is given in tests: an answer under way, and what the target says to a draft."""
+"""What a drafting is given in tests: an answer under way, what the target says to a draft, models of drawn weights."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -39,3 +39,11 @@ def with_words(executor: Executor, tokenizer: Any) -> Target:
         processor=tokenizer, tokenizer=tokenizer, image_token_ids=frozenset(), end_token_ids=(), executor=executor
     )
     return Target(executor, family)
+
+
+def drawn(module: Any, seed: int, std: float = 0.6) -> Any:
+    """`module` with weights drawn by `seed`, ready to draft."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=std, generator=generator)
+    return module.eval()

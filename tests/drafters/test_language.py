@@ -13,18 +13,14 @@ from seeahead.executor import ModelInputs
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.target import Target
 from seeahead.testing import answer, assert_same_answer
-from tests.drafters.contexts import context, feedback, with_words
+from tests.drafters.contexts import context, drawn, feedback, with_words
 from tests.lossless.cases import language, prompt, target, trimmed_language
 
 LIMITS = TreeLimits(depth=3, width=2, num_nodes=5, min_probability=0.0)
 
 
 def _decoder(vocab_size: int = 40, longest: int = 64) -> Llama:
-    generator = torch.Generator().manual_seed(11)
-    decoder = Llama(LlamaShape(vocab_size, 16, 32, 2, 2, 1, 8, longest)).eval()
-    for parameter in decoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.6, generator=generator)
-    return decoder
+    return drawn(Llama(LlamaShape(vocab_size, 16, 32, 2, 2, 1, 8, longest)), 11)
 
 
 def _language(vocab_size: int = 40, longest: int = 64) -> Target:

@@ -12,7 +12,7 @@ from seeahead.errors import DrafterError, ModelError
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.target import Target
 from seeahead.tree import ROOT
-from tests.drafters.contexts import NUM_TOKENS, context
+from tests.drafters.contexts import NUM_TOKENS, context, drawn
 
 WIDTH, IMAGE = 16, 30
 PROMPTS = {
@@ -25,19 +25,11 @@ PROMPTS = {
 
 
 def network(**options):
-    made = MsdNetwork(LlamaShape(1, WIDTH, 24, 1, 2, 1, 8, 256), MsdOptions(**options)).eval()
-    generator = torch.Generator().manual_seed(3)
-    for parameter in made.parameters():
-        torch.nn.init.normal_(parameter, std=0.4, generator=generator)
-    return made
+    return drawn(MsdNetwork(LlamaShape(1, WIDTH, 24, 1, 2, 1, 8, 256), MsdOptions(**options)), 3, 0.4)
 
 
 def target():
-    decoder = Llama(LlamaShape(NUM_TOKENS, WIDTH, 24, 1, 2, 1, 8, 256)).eval()
-    generator = torch.Generator().manual_seed(5)
-    for parameter in decoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.4, generator=generator)
-    return Target(decoder)
+    return Target(drawn(Llama(LlamaShape(NUM_TOKENS, WIDTH, 24, 1, 2, 1, 8, 256)), 5, 0.4))
 
 
 def drafter(**options):

@@ -23,7 +23,7 @@ from seeahead.target import Target
 from seeahead.testing import answer, assert_same_answer
 from seeahead.tree import ROOT
 from tests.drafters import tiny_folders
-from tests.drafters.contexts import NUM_TOKENS, context, feedback, with_words
+from tests.drafters.contexts import NUM_TOKENS, context, drawn, feedback, with_words
 
 IMAGE, WIDTH = 30, 12
 PROMPT = [5, *[IMAGE] * 9, 6, *[IMAGE] * 9, 7]
@@ -43,21 +43,14 @@ class _Words:
 
 
 def _decoder(seed=11, longest=128):
-    decoder = Llama(LlamaShape(NUM_TOKENS, 16, 32, 2, 2, 1, 8, longest)).eval()
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in decoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.6, generator=generator)
-    return decoder
+    return drawn(Llama(LlamaShape(NUM_TOKENS, 16, 32, 2, 2, 1, 8, longest)), seed)
 
 
 TARGET = with_words(_decoder(1), _Words())
 
 
 def _vision(longest=128):
-    adapter = ImageAdapter(AdapterConfig(WIDTH, 16, 8, 9)).eval()
-    generator = torch.Generator().manual_seed(3)
-    for parameter in adapter.parameters():
-        torch.nn.init.normal_(parameter, std=0.6, generator=generator)
+    adapter = drawn(ImageAdapter(AdapterConfig(WIDTH, 16, 8, 9)), 3)
     return VisionDrafter(Target(_decoder(longest=longest)), limits=LIMITS, adapter=adapter)
 
 
@@ -157,10 +150,7 @@ def test_members_keep_their_own_ids():
     """Trimmed vocabularies that differ, and the target's own ids, meet over the tokens that one of them knows."""
 
     def trimmed(seed, ids):
-        decoder = Llama(LlamaShape(len(ids), 16, 32, 1, 2, 1, 8, 64)).eval()
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in decoder.parameters():
-            torch.nn.init.normal_(parameter, std=0.6, generator=generator)
+        decoder = drawn(Llama(LlamaShape(len(ids), 16, 32, 1, 2, 1, 8, 64)), seed)
         return LanguageDrafter(Target(decoder), DraftVocabulary(torch.tensor(ids), 0), limits=LIMITS)
 
     one, two, lookup = trimmed(1, [0, 3, 9, 12]), trimmed(2, [0, 9, 20, 33, 35]), LookupDrafter(min_match=1)

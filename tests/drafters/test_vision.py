@@ -10,7 +10,7 @@ from seeahead.drafting import DraftContext, run_alone
 from seeahead.errors import DrafterError
 from seeahead.executors.llama import Llama, LlamaShape
 from seeahead.target import Target
-from tests.drafters.contexts import context, feedback
+from tests.drafters.contexts import context, drawn, feedback
 
 IMAGES = frozenset([30, 31, 32])
 """30 is the placeholder, 31 and 32 the markers around."""
@@ -18,11 +18,9 @@ PROMPT = [5, 31, *[30] * 4, 32, 6, 31, *[30] * 9, 32, 7]
 
 
 def _drafter(num_tokens: int = 0, longest: int = 64) -> VisionDrafter:
-    generator = torch.Generator().manual_seed(11)
-    decoder = Llama(LlamaShape(40, 16, 32, 2, 2, 1, 8, longest)).eval()
-    adapter = ImageAdapter(AdapterConfig(12, 16, 8, num_tokens)).eval()
-    for parameter in (*decoder.parameters(), *adapter.parameters()):
-        torch.nn.init.normal_(parameter, std=0.6, generator=generator)
+    decoder = Llama(LlamaShape(40, 16, 32, 2, 2, 1, 8, longest))
+    adapter = ImageAdapter(AdapterConfig(12, 16, 8, num_tokens))
+    drawn(torch.nn.ModuleList([decoder, adapter]), 11)
     return VisionDrafter(Target(decoder), limits=TreeLimits(3, 2, 5, 0.0), adapter=adapter)
 
 
