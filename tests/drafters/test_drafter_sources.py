@@ -1,7 +1,6 @@
 """Where a drafter comes from and whom it serves: the target it was made for, from a folder or by a hub id."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
@@ -13,24 +12,7 @@ from seeahead.errors import DrafterError, SeeaheadError
 from seeahead.families import family_for, loading
 from seeahead.target import Target
 from seeahead.testing import tiny_model, tiny_processor
-from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_TARGET, change_config, make, write
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("whole")
-    return {kind: write(kind, root / kind) for kind in KINDS}
-
-
-@pytest.fixture
-def copy_of(whole: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
-    def copied(kind: str) -> Path:
-        return shutil.copytree(whole[kind], tmp_path / f"bad {kind}")
-
-    return copied
-
-
-# ---- another target
+from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_TARGET, change_config, make
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,7 +1,6 @@
 """Drafter folders that are damaged, or of another kind: one line that names folder and file."""
 
 import json
-import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -18,21 +17,7 @@ from seeahead.errors import DrafterError, ModelError
 from seeahead.executors.checkpoint import WEIGHTS
 from seeahead.train.feature_networks import to_train
 from seeahead.train.language import load_network
-from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_OWN, NUM_TARGET, change_config, make, write
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("whole")
-    return {kind: write(kind, root / kind) for kind in KINDS}
-
-
-@pytest.fixture
-def copy_of(whole: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
-    def copied(kind: str) -> Path:
-        return shutil.copytree(whole[kind], tmp_path / f"bad {kind}")
-
-    return copied
+from tests.drafters.tiny_folders import CONFIG, KINDS, NUM_OWN, NUM_TARGET, change_config, make
 
 
 def files_of(kind: str) -> list[str]:
