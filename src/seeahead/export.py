@@ -135,7 +135,7 @@ def _as_vispec(folder: Folder, verifier: str) -> Files:
 
 
 def _as_draft_model(folder: Folder, verifier: str) -> Files:
-    vocabulary = DraftVocabulary.read(folder.path, dict(folder.values))
+    vocabulary = folder.vocabulary()
     shape, size = shape_of(folder, vocabulary), _vocab_size(folder)
     tensors = full_vocabulary(read_language(folder.path, shape), shape, vocabulary, size)
     left_out = (KEY, "unknown_draft_id", "target_vocab_size")

@@ -104,9 +104,7 @@ def weights_of(spec: str, own: Mapping[str, Path]) -> Path | None:
     name, options = split_settings(spec)
     if name == "tabed":
         name = split_settings(options.get("vision", "vision"))[0]
-    if name in own:
-        return own[name]
-    return here(name)
+    return own[name] if name in own else here(name)
 
 
 def digest(folder: Path) -> str:
