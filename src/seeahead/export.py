@@ -29,8 +29,6 @@ from seeahead.executors.checkpoint import read_language
 from seeahead.executors.llama import LlamaShape
 from seeahead.executors.tensor_files import AGAIN
 
-ALLOWED = {"eagle3": ("eagle3", "speculators"), "vispec": ("vispec",), "language": ("draft-model",)}
-"""Forms that a drafter has, by its method."""
 _WAYS_OUT = {
     "msd": "no other engine reads msd; train one by recipes/drafters/eagle3.toml",
     "vision": "no other engine reads vision; make a language drafter of it by recipes/drafters/vision-text.toml",
@@ -57,18 +55,12 @@ def export(source: Path | str, form: str, out: Path, verifier: str = "") -> Path
     folder = Folder.find(source)
     if folder is None or not folder.is_ours:
         raise InputError(f"{shown(str(source))} is no drafter that was trained here; give the folder of one")
-    if form not in (forms := ALLOWED.get(folder.method, ())):
+    if form not in (forms := ALLOWED.get(folder.method, {})):
         way_out = _WAYS_OUT.get(folder.method) or f"allowed: {', '.join(forms)}"
         raise InputError(f"{shown(str(source))} is {folder.method}, which has no form {shown(form)}: {way_out}")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise InputError(f"{shown(str(out))} is not empty; give a new folder with -o")
-    write: Callable[[Folder, str], Files] = {
-        "eagle3": _as_specforge,
-        "speculators": _as_speculators,
-        "vispec": _as_vispec,
-        "draft-model": _as_draft_model,
-    }[form]
-    files, was_there = write(folder, verifier), out.is_dir()
+    files, was_there = forms[form](folder, verifier), out.is_dir()
     try:
         # A full-vocabulary model's norms would not survive 16 bits as they are.
         write_files(files, out, torch.float32 if form == "draft-model" else torch.bfloat16)
@@ -190,3 +182,11 @@ def _wider(name: str, value: Tensor, width: int, spare: int) -> Tensor:
         return F.pad(value * (width / (width + spare)) ** 0.5, (0, spare))
     writes = name.endswith(("o_proj.weight", "down_proj.weight"))
     return F.pad(value, (0, 0, 0, spare) if writes else (0, spare))
+
+
+ALLOWED: dict[str, dict[str, Callable[[Folder, str], Files]]] = {
+    "eagle3": {"eagle3": _as_specforge, "speculators": _as_speculators},
+    "vispec": {"vispec": _as_vispec},
+    "language": {"draft-model": _as_draft_model},
+}
+"""Forms that a drafter has, by its method, and what makes their files."""
