@@ -102,13 +102,13 @@ def read_lines(file: Path, example: str = EXAMPLE) -> list[tuple[int, Mapping[st
         # Some editors put a mark before the text; where files were joined it is in the middle.
         if line := line.strip().removeprefix("\ufeff").strip():
             where = f"{told(file)} line {number}"
-            rows.append((number, parsed(line, where, f"such as {example}", made_of=_without_repeats)))
+            rows.append((number, parsed(line, where, f"such as {example}", made_of=without_repeats)))
             if "\\u" in line:  # else there is no way to write half a character
                 check_letters(json.dumps(rows[-1][1], ensure_ascii=False), where)
     return rows
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object, refused where a key stands twice: one of the two values would be lost without a word."""
     made = dict(pairs)
     if len(made) < len(pairs):

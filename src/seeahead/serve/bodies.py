@@ -14,6 +14,7 @@ from fastapi import Request
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
+from seeahead.data.files import without_repeats
 from seeahead.errors import escaped, shown
 from seeahead.serve.errors import ApiError
 from seeahead.serve.schema import ChatBody, TextBody
@@ -84,7 +85,7 @@ def _parsed(data: bytes) -> Any:
         raise ApiError(400, f"the body holds more than {_MOST_VALUES:,} values, the limit; send less")
     try:
         data = _in_ascii(data) if len(data) > _LARGE and not data.isascii() else data
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_table)
+        value = json.loads(data.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=without_repeats)
     except UnicodeDecodeError as error:
         raise ApiError(400, f"the body is not UTF-8 (byte {error.start}); send JSON") from None
     except RecursionError:
@@ -140,13 +141,6 @@ def _check_depth(value: dict[str, Any]) -> None:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
-
-
-def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return table
 
 
 def _checked(value: Any, kind: type[Body]) -> Body:
