@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from operator import itemgetter
 from time import monotonic
 from typing import Any
 
@@ -62,8 +61,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    _began: dict[Any, float]
-    """When each connection that is open did."""
+    def __init__(self, address: socket.socket) -> None:
+        super().__init__(address.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = address.dup()
+        self._began: dict[Any, float] = {}  # when each connection that is open did, in this order
 
     def handle_error(self, *given: object) -> None:
         """Nothing: a client went away."""
@@ -78,11 +80,11 @@ class _Server(ThreadingHTTPServer):
 
     def service_actions(self) -> None:
         """Called all the time: the model's files want places among those that may be open, too."""
-        began = sorted(self._began.copy().items(), key=itemgetter(1))
-        late = [one for one, since in began if monotonic() - since > _SECONDS]
-        for one in {*late, *(one for one, _ in began[: max(0, len(began) - _MOST_OPEN)])}:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        began = self._began.copy()
+        for number, (one, since) in enumerate(began.items()):
+            if number < len(began) - _MOST_OPEN or monotonic() - since > _SECONDS:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
 
     def end_reading(self) -> None:
         """What is still sent is read by nobody; who is just told something hears it."""
@@ -94,9 +96,7 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def told_to_wait(address: socket.socket) -> Iterator[None]:
     """Inside, whoever connects to the listening `address` is told to come back; who has not been told is left there."""
-    server = _Server(address.getsockname()[:2], _Handler, bind_and_activate=False)
-    server.socket.close()
-    server.socket, server._began = address.dup(), {}
+    server = _Server(address)
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="seeahead-loading", daemon=True)
     thread.start()
     try:
