@@ -8,7 +8,7 @@ from PIL import Image
 
 import seeahead
 from seeahead.errors import InputError
-from seeahead.families.templates import as_parts, refusals_told
+from seeahead.families.templates import refusals_told, written_for
 from seeahead.families.tiny import IMAGE
 from seeahead.prompt import make_prompt
 from seeahead.testing import TEXT_FAMILIES, VISION_FAMILIES, tiny_model, tiny_processor
@@ -56,7 +56,7 @@ def test_a_prompt_is_what_the_processor_itself_makes_of_the_conversation(model_t
     family, prompt = engine(model_type).family, make_prompt("What is this?", [WIDE, SQUARE])
     settings = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
     with refusals_told():
-        own = family.processor.apply_chat_template(as_parts(prompt.messages), **settings)
+        own = family.processor.apply_chat_template(written_for({"user"}, prompt.messages, "", ""), **settings)
     inputs = family.encode(prompt)
     read = {"input_ids": inputs.token_ids, **inputs.extras}
     assert set(own) - {"attention_mask"} == set(read)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 from jinja2 import TemplateError
@@ -115,29 +114,21 @@ def _arrives(written: str | None, placeholder: str | None) -> bool:
     return _PROBE in written.lower() and (placeholder or "") in written
 
 
-def as_parts(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages whose content is a list of parts, with the images in them."""
-
-    def written(part: str | Image) -> dict[str, Any]:
-        return {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part}
-
-    return [{"role": message.role, "content": [written(part) for part in message.parts]} for message in messages]
-
-
 def written_for(
     roles: Container[str], messages: Sequence[Message], placeholder: str, after: str
 ) -> list[dict[str, Any]]:
-    """Messages as a template takes them: those of `roles` as parts, the others as strings."""
-    forms = (
-        as_parts([message]) if message.role in roles else as_strings([message], placeholder, after)
+    """Messages as a template takes them: those of `roles` as lists of parts, with the images in them, the others as
+    strings: a placeholder where an image stands, and `after` between it and a text."""
+    contents = (
+        _in_parts(message.parts) if message.role in roles else _joined(message.parts, placeholder, after)
         for message in messages
     )
-    return list(chain.from_iterable(forms))
+    return [{"role": message.role, "content": content} for message, content in zip(messages, contents, strict=True)]
 
 
-def as_strings(messages: Sequence[Message], placeholder: str, after: str) -> list[dict[str, Any]]:
-    """Messages whose content is a string: a placeholder where an image stands, and `after` between it and a text."""
-    return [{"role": message.role, "content": _joined(message.parts, placeholder, after)} for message in messages]
+def _in_parts(parts: Sequence[str | Image]) -> list[dict[str, Any]]:
+    kinds = ["text" if isinstance(part, str) else "image" for part in parts]
+    return [{"type": kind, kind: part} for kind, part in zip(kinds, parts, strict=True)]
 
 
 def _joined(parts: Sequence[str | Image], placeholder: str, after: str) -> str:
