@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from seeahead.drafters.features import Beginning, Slots, placeholder_of
 from seeahead.drafters.msd import MsdNetwork
 from seeahead.executor import FEATURES
+from seeahead.executors.linear import linear
 from seeahead.families.base import Family
 from seeahead.target import Target
 from seeahead.train.data import Dataset, Kinds, Objective
@@ -64,10 +65,10 @@ class FeatureObjective(Objective):
     def __init__(self, dataset: Dataset, kinds: Kinds, learner: Learner) -> None:
         super().__init__(dataset, kinds, learner.network, learner.vocabulary)
         rows = self.family.executor.head_rows(learner.vocabulary.target_ids).clone()
-        self.targets_head = self.head = _linear(rows)
+        self.targets_head = self.head = linear(rows)
         self.has_own_head = learner.head is not None
         if learner.head is not None:
-            self.head = _linear(learner.head.to(rows.device)).requires_grad_()
+            self.head = linear(learner.head.to(rows.device)).requires_grad_()
         self.decoder_head = self.network.decoder.for_head(self.head)
 
     @classmethod
@@ -208,13 +209,6 @@ class FeatureObjective(Objective):
     def save(self, folder: Path) -> None:
         learner = Learner(self.network, self.vocabulary, self.head.weight if self.has_own_head else None)
         saved(learner, Target.of(self.family), folder)
-
-
-def _linear(rows: Tensor) -> nn.Linear:
-    """A head of these rows, which are copied; not for training."""
-    head = nn.Linear(rows.shape[1], rows.shape[0], bias=False, device="meta")
-    head.weight = nn.Parameter(rows, requires_grad=False)
-    return head
 
 
 def _beside(read: Sequence[Beginning], x: Tensor) -> tuple[Tensor, Tensor | None]:
