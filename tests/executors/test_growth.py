@@ -12,7 +12,7 @@ SHAPES = [StateShape(2, 4), StateShape(1, 6)]
 
 
 def test_regions_grow_all_or_none(monkeypatch):
-    regions = Regions([(SHAPES[0], SHAPES[1])] * 2, torch.float32, torch.device("cpu"))
+    regions = Regions(SHAPES * 2, torch.float32, torch.device("cpu"))
     before, new_zeros = regions.num_columns, torch.Tensor.new_zeros
     for states in regions.states(1):
         states[:] = torch.rand_like(states)

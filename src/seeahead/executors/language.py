@@ -85,10 +85,15 @@ class StateShape(NamedTuple):
 
 
 @torch.no_grad()
-def state_shapes(model: PreTrainedModel) -> list[tuple[StateShape, StateShape]]:
-    """Of each layer's keys and values, from a pass over one token."""
+def state_shapes(model: PreTrainedModel) -> list[StateShape]:
+    """Of each layer's keys and values, one after the other, from a pass over one token."""
     decoder = model.get_decoder()
     weight = next(decoder.parameters())
     embedded = weight.new_zeros(1, 1, model.config.get_text_config().hidden_size)
     cache = cache_in(decoder(inputs_embeds=embedded, use_cache=True))
-    return [(StateShape(*layer.keys.shape[1::2]), StateShape(*layer.values.shape[1::2])) for layer in cache.layers]
+    return [StateShape(*states.shape[1::2]) for layer in cache.layers for states in (layer.keys, layer.values)]
+
+
+def with_places(shapes: Sequence[StateShape]) -> list[tuple[StateShape, int]]:
+    """Each shape, and its place among those that are alike, which lie in one buffer."""
+    return [(shape, shapes[:number].count(shape)) for number, shape in enumerate(shapes)]

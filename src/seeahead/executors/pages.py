@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seeahead.executors.language import StateShape
+from seeahead.executors.language import StateShape, with_places
 from seeahead.executors.slots import TreeSlot
 
 _LEAST = 8
@@ -28,7 +28,7 @@ class Pages:
         """`shapes`: of keys and values of all layers, in numbers of this `kind`, whose bytes alone matter here. Those
         of one shape lie in one array, so few calls move a token."""
         self.size, self.version, self._kind = size, 0, kind
-        self._order = [(shape, sum(one == shape for one in shapes[:number])) for number, shape in enumerate(shapes)]
+        self._order = with_places(shapes)
         self._data = {shape: self._made(shape, 0) for shape in shapes}
         self._free: list[int] = []
         self._num_blocks = 0

@@ -6,6 +6,7 @@ its ancestors, and a mask is made of these on the device.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from seeahead.compat import Cache
 from seeahead.executors.attending import PassLayer
-from seeahead.executors.language import StateShape
+from seeahead.executors.language import StateShape, with_places
 from seeahead.executors.slots import TreeSlot
 
 LEAST_COLUMNS = 256
@@ -48,22 +49,15 @@ class Regions:
     take part in another's sums, with weight 0.
     """
 
-    def __init__(
-        self, shapes: Sequence[tuple[StateShape, StateShape]], dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self.num_layers = len(shapes)
+    def __init__(self, shapes: Sequence[StateShape], dtype: torch.dtype, device: torch.device) -> None:
+        """`shapes`: of each layer's keys and values, one after the other."""
+        self.num_layers = len(shapes) // 2
         self.num_columns = LEAST_COLUMNS
         self._slots: WeakSet[RegionSlot] = WeakSet()
-        self._places: list[list[tuple[StateShape, int]]] = []
-        counts: dict[StateShape, int] = {}
-        for pair in shapes:
-            self._places.append([])
-            for shape in pair:
-                self._places[-1].append((shape, counts.get(shape, 0)))
-                counts[shape] = counts.get(shape, 0) + 1
+        self._places = with_places(shapes)
         self._blocks = {
             shape: torch.zeros(number, shape.heads, self.num_columns + 1, shape.width, dtype=dtype, device=device)
-            for shape, number in counts.items()
+            for shape, number in Counter(shapes).items()
         }
 
     def open(self, capacity: int) -> RegionSlot:
@@ -73,7 +67,7 @@ class Regions:
 
     def states(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values [heads, columns + 1, width] of a layer."""
-        keys, values = (self._blocks[shape][place] for shape, place in self._places[layer])
+        keys, values = (self._blocks[shape][place] for shape, place in self._places[2 * layer : 2 * layer + 2])
         return keys, values
 
     def make_room(self, slot: RegionSlot, needed: int, *, at_front: bool = False) -> None:
