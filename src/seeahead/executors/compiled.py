@@ -114,6 +114,8 @@ class Graphs:
 
     def _compile(self, sizes: Collection[int]) -> None:
         """Side by side: OpenVINO compiles each with one thread."""
+        import openvino
+
         kind = {torch.bfloat16: "bf16", torch.float32: "f32"}[self._arithmetic]
         settings = {
             "INFERENCE_PRECISION_HINT": kind,
@@ -125,14 +127,17 @@ class Graphs:
         if self._precision == "float32":
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"
         with _reading(self.path), ThreadPoolExecutor(self._num_threads) as pool:
-            models = pool.map(lambda size: _compiled(self._graph_for(size), settings, size), sizes)
+            models = pool.map(lambda size: openvino.Core().compile_model(self._graph_for(size), "CPU", settings), sizes)
             self._compiled |= {size: Graph(model) for size, model in zip(sizes, models, strict=True)}
 
     def _graph_for(self, size: int) -> Any:
-        if size != _LONG:
-            return self._graph.clone()
-        graph, _ = _told(self.path, self._layers, in_32_bits=True)
-        _keep_in_16_bits(graph)
+        if size == _LONG:
+            graph, _ = _told(self.path, self._layers, in_32_bits=True)
+            _keep_in_16_bits(graph)
+            return graph
+        graph = self._graph.clone()
+        if size != _ANY:
+            _fix(graph, size)
         return graph
 
 
@@ -210,15 +215,6 @@ def _marked(path: Path) -> Any:
             ElementTree.SubElement(known, "attribute", _IN_32_BITS)
     weights = openvino.Tensor(np.memmap(path.with_suffix(".bin"), np.uint8, "r"))
     return openvino.Core().read_model(ElementTree.tostring(root, "unicode"), weights)
-
-
-def _compiled(graph: Any, settings: Mapping[str, Any], size: int) -> Any:
-    """For passes over `size` tokens, all of which have logits; else over any number."""
-    import openvino
-
-    if size > 0:
-        _fix(graph, size)
-    return openvino.Core().compile_model(graph, "CPU", settings)
 
 
 def _fix(graph: Any, size: int) -> None:
