@@ -70,7 +70,10 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     with torch.device("meta"):
         decoder = Llama(shape)
     is_packed = can_pack(model.lm_head.weight) and _copy_is_small(language)
-    join = _joined if is_packed else _shared
+
+    def join(*parts: nn.Linear) -> nn.Linear:
+        return linear(torch.cat([part.weight for part in parts]) if is_packed else share(*parts)[0])
+
     with torch.no_grad():
         for ours, theirs in zip(decoder.layers, language.layers, strict=True):
             attention, mlp = theirs.self_attn, theirs.mlp
@@ -159,7 +162,7 @@ def _head_width(config: Any) -> int:
 
 def _copy_is_small(language: nn.Module) -> bool:
     """Whether the weights, once more, take at most an eighth of this machine's memory."""
-    return 8 * sum(weight.numel() * weight.element_size() for weight in language.parameters()) <= memory_bytes()
+    return 8 * sum(weight.nbytes for weight in language.parameters()) <= memory_bytes()
 
 
 def memory_bytes() -> int:
@@ -168,12 +171,3 @@ def memory_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):  # not a POSIX system
         return _MODEST
-
-
-def _joined(*parts: nn.Linear) -> nn.Linear:
-    """One linear layer of all rows, the parts left alone."""
-    return linear(torch.cat([part.weight for part in parts]))
-
-
-def _shared(*parts: nn.Linear) -> nn.Linear:
-    return linear(share(*parts)[0])
