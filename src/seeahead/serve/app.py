@@ -89,28 +89,24 @@ class _Server:
         self.metrics = Metrics(settings.model_name, owner)
 
     def add_to(self, app: FastAPI) -> None:
+        def add(method: Any, path: str, handler: Any, **more: Any) -> None:
+            """In both spellings: a redirect to one would name an address that is not that of a proxy before this."""
+            method(path, **more)(handler)
+            method(f"{path}/", **{**more, "include_in_schema": False})(handler)
+
         guarded: Any = {"dependencies": [Depends(self._check_key)]}
-        app.post("/v1/chat/completions", **described(ChatBody), **guarded)(self.chat)
-        app.post("/v1/completions", **described(TextBody), **guarded)(self.text)
-        app.get("/v1/models", **guarded)(self.models)
-        # A redirect to the usual spelling would name an address that is not the one of a proxy before this server.
-        app.post("/v1/chat/completions/", include_in_schema=False, **guarded)(self.chat)
-        app.post("/v1/completions/", include_in_schema=False, **guarded)(self.text)
-        app.get("/v1/models/", include_in_schema=False, **guarded)(self.models)
+        add(app.post, "/v1/chat/completions", self.chat, **described(ChatBody), **guarded)
+        add(app.post, "/v1/completions", self.text, **described(TextBody), **guarded)
+        add(app.get, "/v1/models", self.models, **guarded)
         app.get("/v1/models/{name:path}", **guarded)(self.model)
-        app.get("/health/", include_in_schema=False)(self.health)
-        app.get("/ready/", include_in_schema=False)(self.ready)
-        app.get("/version/", include_in_schema=False)(self.version)
-        app.get("/metrics/", include_in_schema=False)(self.show_metrics)
-        app.get("/docs/", include_in_schema=False)(self.docs)
-        app.get("/health")(self.health)
-        app.get("/ready")(self.ready)
-        app.get("/version")(self.version)
-        app.get("/metrics", response_class=Response)(self.show_metrics)
+        add(app.get, "/health", self.health)
+        add(app.get, "/ready", self.ready)
+        add(app.get, "/version", self.version)
+        add(app.get, "/metrics", self.show_metrics, response_class=Response)
+        add(app.get, "/docs", self.docs, include_in_schema=False)
         app.get("/", include_in_schema=False)(self.page)
         for path, handler in (("/health", self.health), ("/ready", self.ready), ("/", self.page)):
             app.head(path, include_in_schema=False)(handler)  # which monitors ask
-        app.get("/docs", include_in_schema=False)(self.docs)
         app.get("/page/{name}", include_in_schema=False)(self.page_part)
         app.exception_handler(ApiError)(self.refuse)
         app.exception_handler(HTTPException)(self.refuse_route)
