@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, Want
-from seeahead.executors.reading import FamilyLike, as_read, language_inputs, looked_up
+from seeahead.executor import ModelInputs, PromptInputs, Scores, Slot, Want
+from seeahead.executors.reading import FamilyExecutor, FamilyLike, as_read, language_inputs, looked_up
 from seeahead.executors.slots import TreeSlot
 
 _VISIBLE = "visible."
@@ -53,33 +53,18 @@ def obstacles_of(family: FamilyLike) -> Iterator[str]:
         yield "its layers have inputs of their own beside embeddings"
 
 
-class EmbeddedExecutor(ABC, Generic[AnySlot]):
+class EmbeddedExecutor(FamilyExecutor, ABC, Generic[AnySlot]):
     """How such an executor reads prompts; passes are its own."""
 
     most_read: ClassVar[int] = 512
     """Tokens of a prompt in one pass, where it may be cut: a mask grows with their number times all tokens."""
 
     def __init__(self, family: FamilyLike, computes_in: torch.dtype) -> None:
-        self.family = family
-        self._computes_in = computes_in
+        super().__init__(family, computes_in)
         visual = getattr(family.model.config, "vision_config", None)
         self._num_additions = len(getattr(visual, "deepstack_visual_indexes", None) or ())
         self._num_axes = len(family.positions(torch.zeros(1, 1)))
         self._kinds = family.layer_types
-
-    @property
-    def limits(self) -> Limits:
-        family = self.family
-        return Limits(family.vocab_size, family.max_length, family.width, family.device, self._computes_in)
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return as_read(self.family.model, looked_up(self.family.model, tokens)).to(self.limits.dtype)
-
-    def head_rows(self, tokens: Tensor) -> Tensor:
-        head: Any = self.family.model.get_output_embeddings()
-        rows: Tensor = head.weight.detach()[tokens.to(self.family.device)].to(self.limits.dtype)
-        return rows
 
     def most_nodes(self, slot: Slot) -> int | None:
         own = self._own(slot)

@@ -66,10 +66,6 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         # Parts of a prompt have other bits than the whole.
         return replace(super().limits, max_rows=ROWS[-1], whole_prompts=self._layout.is_alone)
 
-    @property
-    def precision(self) -> str:
-        return str(self.family.dtype).removeprefix("torch.")
-
     def follow(self) -> None:
         self._language = Language(self.family.model, self._kinds)
         with torch.inference_mode(), self.family.alone():

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from seeahead.executor import ModelInputs
+from seeahead.executor import Limits, ModelInputs
 
 
 class FamilyLike(Protocol):
@@ -50,6 +50,28 @@ class FamilyLike(Protocol):
     def masks(self, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]: ...
     def visible_in(self, kind: str, visible: torch.Tensor) -> torch.Tensor: ...
     def additive_mask(self, visible: torch.Tensor) -> torch.Tensor: ...
+
+
+class FamilyExecutor:
+    """What executors of a family's model have alike; passes are their own."""
+
+    def __init__(self, family: FamilyLike, computes_in: torch.dtype) -> None:
+        self.family, self._computes_in = family, computes_in
+        self.precision = str(family.dtype).removeprefix("torch.")
+
+    @property
+    def limits(self) -> Limits:
+        family = self.family
+        return Limits(family.vocab_size, family.max_length, family.width, family.device, self._computes_in)
+
+    @torch.inference_mode()
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        return as_read(self.family.model, looked_up(self.family.model, tokens)).to(self._computes_in)
+
+    def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
+        head: Any = self.family.model.get_output_embeddings()
+        rows: torch.Tensor = head.weight.detach()[tokens.to(self.family.device)].to(self._computes_in)
+        return rows
 
 
 class _Reached(Exception):  # noqa: N818

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
+from seeahead.executor import ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.fuse import FusedDecoder, fused_decoder
 from seeahead.executors.packing import PackedCache, per_slot_attention
-from seeahead.executors.reading import FamilyLike, as_read, language_inputs, looked_up
+from seeahead.executors.reading import FamilyExecutor, FamilyLike, language_inputs
 from seeahead.executors.rows import Packed, packed
 from seeahead.executors.slots import OnTorchSlots, TorchSlot
 from seeahead.tree import ROOT
@@ -26,28 +26,19 @@ SlotLike = Any
 """A `SlotCache` or a `PackedCache`: caches of transformers with `places`."""
 
 
-class TransformersExecutor(OnTorchSlots):
+class TransformersExecutor(OnTorchSlots, FamilyExecutor):
     """The model of a family as an `Executor`."""
 
     def __init__(self, family: FamilyLike) -> None:
-        self.family = family
+        super().__init__(family, family.dtype)
         self._fused: FusedDecoder | None = None
         self._wants_fused = False
         self.can_pack: bool | None = None
         """Whether several slots go through the model as one row; None: not tried yet."""
 
     @property
-    def limits(self) -> Limits:
-        family = self.family
-        return Limits(family.vocab_size, family.max_length, family.width, family.device, family.dtype)
-
-    @property
     def name(self) -> str:
         return "transformers" if self._fused is None else "transformers, fused"
-
-    @property
-    def precision(self) -> str:
-        return str(self.family.dtype).removeprefix("torch.")
 
     def fuse(self) -> bool:
         """Let passes over trees run through fused projections where the language model is a plain Llama.
@@ -72,15 +63,6 @@ class TransformersExecutor(OnTorchSlots):
     def is_current(self) -> bool:
         """Whether fused projections, where there are some, still are what the model's own are."""
         return self._fused is None or self._fused.is_current()
-
-    @torch.inference_mode()
-    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        return as_read(self.family.model, looked_up(self.family.model, tokens))
-
-    def head_rows(self, tokens: torch.Tensor) -> torch.Tensor:
-        head: Any = self.family.model.get_output_embeddings()
-        rows: torch.Tensor = head.weight.detach()[tokens.to(self.family.device)]
-        return rows
 
     def open(self, capacity: int) -> TorchSlot:
         return TorchSlot(self.family.text_config.num_hidden_layers, capacity)
