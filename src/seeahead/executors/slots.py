@@ -201,11 +201,6 @@ class TreeSlot:
             row[seen] = True
         return torch.from_numpy(visible)
 
-    def drop(self, number: int) -> None:
-        """Forget the newest `number` pending nodes."""
-        kept = len(self._depths) - number
-        del self._depths[kept:], self._ancestors[kept:]
-
     def commit(self, path: Sequence[int]) -> None:
         """Keep the pending nodes of `path`, drop the others."""
         self.length += len(path)
@@ -226,8 +221,9 @@ class TorchSlot(TreeSlot):
 
     def forget(self, number: int) -> None:
         """Drop the newest `number` pending nodes and whatever a pass may have left of them."""
-        self.drop(number)
-        self.cache.keep(self.length, range(self.num_pending))
+        kept = self.num_pending - number
+        del self._depths[kept:], self._ancestors[kept:]
+        self.cache.keep(self.length, range(kept))
 
     def commit(self, path: Sequence[int]) -> None:
         with torch.inference_mode():
