@@ -28,19 +28,15 @@ from seeahead.provenance import file_digest
 
 Report = Callable[[str, float], None]
 _GRAPH, _WEIGHTS, _DIGESTS = "graph.xml", "graph.bin", "digests.json"
-_PACKAGES = {
-    "float32": ("openvino",),
-    "bfloat16": ("openvino",),
-    "int8": ("openvino", "nncf"),
-    "int4": ("openvino", "nncf"),
-}
+_PACKAGES = {"float32": "openvino", "bfloat16": "openvino", "int8": "openvino nncf", "int4": "openvino nncf"}
 _MADE, _ABANDONED_SECONDS = ".making-", 24 * 3600
 _BYTES = {"float32": 4.0, "bfloat16": 2.0, "int8": 1.1, "int4": 0.7}
 """A weight takes on disk, scales included."""
 
 
-def is_installed(precision: str = "float32") -> bool:
-    return not _missing(precision)
+def is_installed() -> bool:
+    """Whether a graph can be made and run whose weights are not rounded."""
+    return not _missing("float32")
 
 
 def check_installed(precision: str) -> None:
@@ -54,7 +50,7 @@ def check_installed(precision: str) -> None:
 
 def _missing(precision: str) -> list[str]:
     missing = []
-    for name in _PACKAGES[precision]:
+    for name in _PACKAGES[precision].split():
         try:
             metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -92,7 +88,7 @@ def converted(
 
 def _key(model: PreTrainedModel, *settings: Any) -> str:
     """Of what the graph says: weights, buffers, config, what adapters are set to, the code that traced it."""
-    versions = [metadata.version(name) for name in ("transformers", "torch", *_PACKAGES[settings[0]])]
+    versions = [metadata.version(name) for name in ("transformers", "torch", *_PACKAGES[settings[0]].split())]
     config = json.dumps(model.config.get_text_config().to_dict(), sort_keys=True, default=str)
     decoder: Any = model.get_decoder()
     head: Any = model.get_output_embeddings()
