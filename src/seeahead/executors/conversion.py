@@ -96,13 +96,8 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
     """
     import openvino
 
-    if getattr(model, "hf_quantizer", None) is not None:
-        raise _refused(model, "its checkpoint is quantised")
     if model.dtype != torch.float32:  # what is converted computes in 32 bits; how it runs is for who compiles it
         model = copy.deepcopy(model).float()
-    decoder = model.get_decoder()
-    if not all(hasattr(decoder, name) for name in ("layers", "norm")):
-        raise _refused(model, "its decoder has other parts than layers and a norm")
     example = _example(model, num_additions, num_axes)
     trained = [part for part in model.modules() if part.training]
     module = Traceable(model, kinds).eval()
@@ -117,7 +112,7 @@ def traced(model: PreTrainedModel, kinds: Sequence[str], num_additions: int, num
         for part in trained:  # a model that was given stays as it is
             part.training = True
     inputs = ["embeddings", "positions", "rows", *(f"addition.{number}" for number in range(num_additions))]
-    outputs = ["logits", "hidden.-1", *(f"hidden.{number}" for number in range(1, len(decoder.layers)))]
+    outputs = ["logits", "hidden.-1", *(f"hidden.{number}" for number in range(1, len(model.get_decoder().layers)))]
     are_all = len(graph.inputs) == len(inputs) and len(graph.outputs) == len(outputs)
     if not are_all or not with_stand_ins(graph, module.facts):
         raise _refused(model, "some of its inputs or layers are not used")

@@ -51,6 +51,8 @@ def obstacles_of(family: FamilyLike) -> Iterator[str]:
         yield "its layers read places off the cache"
     if getattr(family.text_config, "hidden_size_per_layer_input", 0):
         yield "its layers have inputs of their own beside embeddings"
+    if not all(hasattr(family.model.get_decoder(), name) for name in ("layers", "norm")):
+        yield "its decoder has other parts than layers and a norm"
 
 
 class EmbeddedExecutor(FamilyExecutor, ABC, Generic[AnySlot]):
