@@ -37,13 +37,9 @@ class Captured(Generic[Results]):
 
     def __call__(self, given: Tensor) -> Results:
         """`given`: on the host."""
-        self._given.copy_(pinned(given, self._given.device), non_blocking=True)
+        # Pinned, so that the device can fetch them while the host goes on.
+        self._given.copy_(given.pin_memory() if self._given.is_cuda else given, non_blocking=True)
         if self._graph is None:
             return self._function(self._given)
         self._graph.replay()
         return self._results
-
-
-def pinned(numbers: Tensor, device: torch.device) -> Tensor:
-    """Where the device can fetch them while the host goes on."""
-    return numbers.pin_memory() if device.type == "cuda" else numbers
