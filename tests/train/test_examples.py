@@ -5,7 +5,8 @@ import torch
 
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
-from seeahead.train.examples import SLOT, Example, collate, in_rounds, packed
+from seeahead.train.examples import SLOT, Example, in_rounds, packed
+from seeahead.train.gathered import collate
 
 VOCABULARY = DraftVocabulary(torch.tensor([0, 1, 2, 7, 9]), unknown_draft_id=0)
 

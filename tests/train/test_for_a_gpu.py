@@ -17,9 +17,9 @@ from seeahead.testing import tiny_model, tiny_processor
 from seeahead.train import features, generation, language
 from seeahead.train.data import Dataset
 from seeahead.train.encoding import encoded
-from seeahead.train.examples import TOP, Example, collate
+from seeahead.train.examples import TOP, Example
 from seeahead.train.features import FeatureObjective
-from seeahead.train.gathered import GatheredExamples
+from seeahead.train.gathered import GatheredExamples, collate
 from seeahead.train.language import LanguageObjective
 from seeahead.train.recipe import GenerationSettings, Network, read_drafter_recipe
 from seeahead.train.run import agreement

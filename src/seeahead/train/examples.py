@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from seeahead.errors import InputError
@@ -62,29 +61,6 @@ class Batch:
     shares: Tensor
     is_slot: Tensor
     visual: Tensor | None
-
-
-def collate(examples: Sequence[Example], table: Tensor, unknown: int, device: torch.device | str = "cpu") -> Batch:
-    """A batch in draft ids: `table` has that of every target id, -1 for those that read as the `unknown` one."""
-    shape = len(examples), max(len(example.ids) for example in examples)
-    ids, labels = torch.full(shape, unknown), torch.full(shape, UNTAUGHT)
-    soft_ids, shares = torch.zeros(*shape, TOP, dtype=torch.int64), torch.zeros(*shape, TOP)
-    is_slot = torch.zeros(shape, dtype=torch.bool)
-    for row, example in enumerate(examples):
-        given = torch.tensor(example.ids)
-        is_slot[row, : len(given)] = given == SLOT
-        drafted = table[given.clamp_min(0)]
-        ids[row, : len(drafted)] = torch.where(drafted < 0, unknown, drafted)
-        first = max(1, example.start)
-        labels[row, first - 1 : len(drafted) - 1] = torch.where(drafted < 0, UNTAUGHT, drafted)[first:]
-        if example.top_ids:
-            mapped = table[torch.tensor(example.top_ids)]
-            where = slice(example.start - 1, example.start - 1 + len(mapped))
-            soft_ids[row, where] = mapped.clamp_min(0)
-            shares[row, where] = torch.tensor(example.top_shares) * (mapped >= 0)
-    seen = [example.visual for example in examples if example.visual is not None]
-    ids, labels, soft_ids, shares, is_slot = (value.to(device) for value in (ids, labels, soft_ids, shares, is_slot))
-    return Batch(ids, labels, soft_ids, shares, is_slot, torch.cat(seen).to(device) if seen else None)
 
 
 # ---- which examples a batch has

@@ -1,6 +1,6 @@
 """Batches gathered on a GPU from examples that all lie there: put together one by one they would keep it waiting.
 
-What comes out is what `examples.collate` and `FeatureObjective.batch` make, up to rounding.
+What comes out is what `collate` and `FeatureObjective.batch` make of the examples of a batch alone, up to rounding.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class GatheredExamples:
     """Of a language or vision drafter: ids, labels and soft labels in draft ids, visual embeddings. Soft labels take
     most of the room, and text has none: only those that are there are held."""
 
-    def __init__(self, examples: Sequence[Example], table: Tensor, unknown: int, device: torch.device) -> None:
+    def __init__(self, examples: Sequence[Example], table: Tensor, unknown: int, device: torch.device | str) -> None:
+        """`table`: the draft id of every target id, -1 for those that read as the `unknown` one."""
         self._lines = _Lines(examples, [len(example.ids) for example in examples])
         self._unknown, self._device = unknown, device
         ids = torch.from_numpy(np.fromiter(chain.from_iterable(example.ids for example in examples), np.int64))
@@ -72,7 +73,7 @@ class GatheredExamples:
         self._visual = torch.cat(seen).to(device) if (seen := [one for one in visual if one is not None]) else None
 
     def batch(self, examples: Sequence[Example]) -> Batch:
-        """As `collate` pads them."""
+        """Padded to the longest."""
         numbers = self._lines.numbers(examples)
         columns = torch.arange(int(self._lines.sizes[numbers].max()), device=self._device)
         places, is_there = self._places(self._lines, numbers, columns)
@@ -96,6 +97,11 @@ class GatheredExamples:
         firsts, sizes = (torch.from_numpy(one[numbers]).to(self._device) for one in (lines.firsts, lines.sizes))
         is_there = (columns >= 0) & (columns < sizes[:, None])
         return torch.where(is_there, firsts[:, None] + columns, 0), is_there
+
+
+def collate(examples: Sequence[Example], table: Tensor, unknown: int, device: torch.device | str = "cpu") -> Batch:
+    """A batch of examples that are not held: see `GatheredExamples`."""
+    return GatheredExamples(examples, table, unknown, device).batch(examples)
 
 
 @dataclass(frozen=True)

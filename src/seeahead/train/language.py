@@ -24,8 +24,8 @@ from seeahead.executors.tensor_files import full_disk_told, write_tensors
 from seeahead.families.base import Family
 from seeahead.target import Target
 from seeahead.train.data import Dataset, Kinds, Objective
-from seeahead.train.examples import Batch, Example, Sampler, collate, in_rounds
-from seeahead.train.gathered import GatheredExamples, gathers
+from seeahead.train.examples import Batch, Example, Sampler, in_rounds
+from seeahead.train.gathered import GatheredExamples, collate, gathers
 from seeahead.train.loop import Loss
 from seeahead.train.losses import LOSSES, Labels
 from seeahead.train.recipe import Network, StageRecipe
