@@ -6,19 +6,10 @@ import pytest
 
 from seeahead.cli import main
 from seeahead.executors.slots import SlotCache
-from seeahead.testing import tiny_model, tiny_processor
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("llava")
-    tiny_model("llava").save_pretrained(path)
-    tiny_processor("llava").save_pretrained(path)
-    return str(path)
-
-
-def test_everything_holds_for_a_sound_model(folder, capsys):
-    assert main(["check", "-m", folder, "-d", "lookup:min_match=1", "--json"]) == 0
+def test_everything_holds_for_a_sound_model(tiny, capsys):
+    assert main(["check", "-m", tiny, "-d", "lookup:min_match=1", "--json"]) == 0
     captured = capsys.readouterr()
     (line,) = captured.out.splitlines()
     found = json.loads(line)
@@ -28,16 +19,16 @@ def test_everything_holds_for_a_sound_model(folder, capsys):
     assert any("after an image, drafter random tree" in check for check in checks)
     assert any("drafter lookup:min_match=1" in check for check in checks)
     assert all(row["figure"] == "identical to generate" for row in found["rows"] if "drafter" in row["check"])
-    assert main(["check", "-m", folder]) == 0
+    assert main(["check", "-m", tiny]) == 0
     shown = capsys.readouterr().out
     assert "everything holds" in shown
     assert "identical to generate" in shown
 
 
-def test_a_fault_is_in_the_table_and_in_the_exit_code(folder, monkeypatch, capsys):
+def test_a_fault_is_in_the_table_and_in_the_exit_code(tiny, monkeypatch, capsys):
     keep = SlotCache.keep
     monkeypatch.setattr(SlotCache, "keep", lambda self, start, rows: keep(self, start, range(len(rows))))
-    assert main(["check", "-m", folder, "--json"]) == 1
+    assert main(["check", "-m", tiny, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert not found["holds"]
     failed = [row["check"] for row in found["rows"] if not row["holds"]]
