@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from socket import create_connection
 
 import pytest
@@ -28,6 +28,16 @@ def tiny(model, drafter, **given):
 seeahead.api.load = tiny
 sys.exit(main(["serve", "--port", "0", "-d", sys.argv[1], "--no-check"]))
 """
+
+
+@contextmanager
+def started(program, drafter="lookup"):
+    words = [sys.executable, "-c", program, drafter]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, process.stderr
+        finally:
+            process.kill()
 
 
 def told(address, method, path):
@@ -72,13 +82,9 @@ def test_who_is_slow_or_one_of_many_while_a_model_is_loaded_is_left(monkeypatch)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_what_auto_learned_is_kept_when_the_server_is_told_to_end(tmp_path):
     state = tmp_path / "state.json"
-    words = [sys.executable, "-c", SERVING, f"auto:members=lookup,state={state}"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "http://" in line:
-                break
+    with started(SERVING, f"auto:members=lookup,state={state}") as (process, told):
+        next(line for line in told if "http://" in line)
         process.send_signal(signal.SIGTERM)
-        said = process.stderr.read()
-        assert (process.wait(), "Traceback" in said) == (128 + signal.SIGTERM, False), said
+        rest = told.read()
+        assert (process.wait(), "Traceback" in rest) == (128 + signal.SIGTERM, False), rest
     assert state.exists()

@@ -4,7 +4,6 @@ import http.client
 import json
 import re
 import signal
-import subprocess
 import sys
 import threading
 from contextlib import ExitStack, closing, contextmanager
@@ -19,7 +18,7 @@ from seeahead.testing import ScriptedDrafter, tiny_model
 from tests.lossless.cases import msd
 from tests.scripts import sometimes_right
 from tests.serve.conftest import PATIENCE, chat, serving
-from tests.serve.test_loading import SERVING
+from tests.serve.test_loading import SERVING, started
 from tests.serve.test_refusals import CHAT, refused, sent
 from tests.serve.test_streams import asking, eventually
 
@@ -233,16 +232,6 @@ def tiny(model, drafter, **given):
     time.sleep(60)
     sys.exit(7)
 """
-
-
-@contextmanager
-def started(program, drafter="lookup"):
-    words = [sys.executable, "-c", program, drafter]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process, process.stderr
-        finally:
-            process.kill()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
