@@ -49,23 +49,17 @@ def packed(trees: Sequence[TreeInputs], device: torch.device) -> Packed:
         slots.append(tree.slot)
     assert len(set(map(id, slots))) == len(slots), "a slot takes part in a pass once"
     counts = [len(tree.parents) for tree in trees]
-    positions = [place for slot, count in zip(slots, counts, strict=True) for place in slot.positions(count)]
+    places = [place for slot, count in zip(slots, counts, strict=True) for place in slot.positions(count)]
+    positions = torch.tensor([places], device=device)
     embeddings = None
     if any(isinstance(tree.tokens, torch.Tensor) for tree in trees):
         embeddings = torch.cat([torch.as_tensor(tree.tokens) for tree in trees])[None]
-        tokens = torch.zeros(1, len(positions), dtype=torch.int64, device=device)
+        tokens = torch.zeros_like(positions)
     else:
         tokens = torch.tensor([[int(token) for tree in trees for token in tree.tokens]], device=device)
     sees_all = len(slots) == 1 and slots[0].is_chain(counts[0])
     visible = None if sees_all else _visible(slots, counts, device)
-    return Packed(
-        tuple(slots),
-        (0, *accumulate(counts)),
-        tokens,
-        embeddings,
-        torch.tensor([positions], device=device),
-        visible,
-    )
+    return Packed(tuple(slots), (0, *accumulate(counts)), tokens, embeddings, positions, visible)
 
 
 def _visible(slots: Sequence[TorchSlot], counts: Sequence[int], device: torch.device) -> torch.Tensor:
