@@ -64,7 +64,9 @@ def begun(recipe: DrafterRecipe, family: Family, vocabulary: DraftVocabulary) ->
 def _eagle3(family: Family) -> Eagle3Network:
     """The last layer on what the highest of the three layers reads; embeddings join at random."""
     shape = LlamaShape.for_features(family.text_config, 1)
-    network = _spoken_eagle3(shape, inner_layers(family))
+    decoder = FeatureDecoder(shape, Form(joins=True, last_norm="head"))
+    dialect = Dialect(Rotation(shape.rope_theta), inner_layers(family), visual="placeholder")
+    network = spoken(Eagle3Network(decoder, shape.hidden_size, NUM_STATES), dialect)
     width, [layer] = shape.hidden_size, network.decoder.layers
     assert isinstance(layer, FeatureLayer)
     network.fc.weight.zero_()
@@ -80,11 +82,6 @@ def _eagle3(family: Family) -> Eagle3Network:
     if found:
         network.decoder.norm.copy_(found["norm"])
     return network.float()
-
-
-def _spoken_eagle3(shape: LlamaShape, layers: tuple[int, ...]) -> Eagle3Network:
-    network = Eagle3Network(FeatureDecoder(shape, Form(joins=True, last_norm="head")), shape.hidden_size, NUM_STATES)
-    return spoken(network, Dialect(Rotation(shape.rope_theta), layers, visual="placeholder"))
 
 
 @torch.no_grad()
