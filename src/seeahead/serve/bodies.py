@@ -94,7 +94,8 @@ def _parsed(data: bytes) -> Any:
         raise ApiError(400, f"the body is not JSON: {escaped(str(error))}") from None
     if not isinstance(value, dict):
         raise ApiError(400, "the body is not a JSON object; send one")
-    _check_depth(value)
+    if any(True for _ in islice(_levels(value), _MOST_DEPTH, None)):
+        raise ApiError(400, "the body is nested too deeply; send less of it")
     return value
 
 
@@ -132,11 +133,6 @@ def _further_bytes(value: dict[str, Any]) -> int:
     """That long texts take beyond one for each letter: a single letter may make all of a text's wider."""
     texts = (one for level in _levels(value) for one in level if isinstance(one, str) and len(one) > _LONG)
     return sum(getsizeof(text) - len(text) for text in texts)
-
-
-def _check_depth(value: dict[str, Any]) -> None:
-    if any(True for _ in islice(_levels(value), _MOST_DEPTH, None)):
-        raise ApiError(400, "the body is nested too deeply; send less of it")
 
 
 def _no_number(name: str) -> NoReturn:
