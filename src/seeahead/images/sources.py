@@ -75,11 +75,8 @@ def _named(source: ImageSource, allow_urls: bool, max_bytes: int) -> tuple[str, 
     if isinstance(source, bytes | bytearray | memoryview):
         return "the image given as bytes", bytes(source)
     if _is_stream(source):
-        name = (
-            "the image from standard input"
-            if source is getattr(sys.stdin, "buffer", None)
-            else "the image given as an open file"
-        )
+        is_stdin = source is getattr(sys.stdin, "buffer", None)
+        name = "the image from standard input" if is_stdin else "the image given as an open file"
         return name, _of_stream(source, max_bytes + 1, name)
     if isinstance(source, os.PathLike):
         source = os.fsdecode(source)

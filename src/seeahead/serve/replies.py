@@ -6,7 +6,7 @@ import codecs
 import math
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import time
 from typing import Any
@@ -154,10 +154,9 @@ def counts(prompt: int, said: int) -> Json:
     return {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
 
 
-def usage(choices: Iterable[Choice]) -> Json:
+def usage(choices: Sequence[Choice]) -> Json:
     """Tokens of prompt and answers; of several answers the prompt counts once."""
-    listed = list(choices)
-    records = [choice.record for choice in listed if choice.record is not None]
+    records = [choice.record for choice in choices if choice.record is not None]
     prompt = max((record.num_prompt_tokens for record in records), default=0)
     said = sum(len(record.token_ids) for record in records)
     steps = [step for record in records for step in record.steps]
@@ -165,7 +164,7 @@ def usage(choices: Iterable[Choice]) -> Json:
     told = {"accepted_prediction_tokens": accepted, "rejected_prediction_tokens": drafted - accepted}
     return {
         **counts(prompt, said),
-        "prompt_tokens_details": {"cached_tokens": max((one.ticket.request.num_resumed for one in listed), default=0)},
+        "prompt_tokens_details": {"cached_tokens": max((one.ticket.request.num_resumed for one in choices), default=0)},
         "completion_tokens_details": told,
     }
 

@@ -126,9 +126,7 @@ class FeatureObjective(Objective):
         if not isinstance(network, MsdNetwork) or not gathers(self.family.device):
             return None
         shape = network.options.visual, network.options.num_tokens
-        if not can_gather(every, network.options.is_decoupled, *shape):
-            return None
-        if not _has_room(every, self.family):
+        if not (can_gather(every, network.options.is_decoupled, *shape) and _has_room(every, self.family)):
             return None
         with torch.inference_mode(False):  # asked for while measuring, it serves training too
             return GatheredFeatures(every, loaded, *shape, self.family.device)
