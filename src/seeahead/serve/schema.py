@@ -149,6 +149,8 @@ class RequestBody(BaseModel):
         "presence_penalty": (0, 0.0),
         "store": (False,),
         "logit_bias": ({},),
+        "best_of": (1,),
+        "echo": (False,),
         # vLLM's, at what they are where nobody gives them
         "min_tokens": (0,),
         "spaces_between_special_tokens": (True,),
@@ -226,8 +228,6 @@ class ChatBody(RequestBody):
 
     as_done: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         **RequestBody.as_done,
-        "best_of": (1,),
-        "echo": (False,),
         "add_generation_prompt": (True,),
         "continue_final_message": (False,),
         "tools": ([],),
@@ -280,8 +280,6 @@ class TextBody(RequestBody):
 
     as_done: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         **RequestBody.as_done,
-        "best_of": (1,),
-        "echo": (False,),
         "add_special_tokens": (True,),
         "suffix": ("",),
     }
