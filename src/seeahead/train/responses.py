@@ -91,11 +91,11 @@ class TargetResponses:
         family: Family,
         settings: GenerationSettings,
         report: Report,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[int] = FEATURES,
     ) -> None:
-        """`layers`: whose hidden states are stored, where any are; None: the last one's."""
+        """`layers`: whose hidden states are stored, where any are."""
         self.folder, self.family, self.settings, self.report = folder, family, settings, report
-        self.layers = tuple(FEATURES if layers is None else layers) if settings.features else ()
+        self.layers = tuple(layers) if settings.features else ()
         self.left_out = LeftOut()
 
     def write(self, exchanges: Iterable[Exchange]) -> None:
@@ -209,7 +209,7 @@ class TargetResponses:
     def sound_batches(self) -> Iterator[tuple[Path, list[StoredResponse]]]:
         """What is in the folder, in order. Damaged batches are taken away."""
         for path in batches_in(self.folder):
-            rows = _kept(path, _written(path), tuple(self.layers))
+            rows = _kept(path, _written(path), self.layers)
             if rows is None:
                 self.report(f"own answers: {path.name} is damaged and is written anew")
                 path.unlink()
