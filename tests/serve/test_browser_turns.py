@@ -1,4 +1,6 @@
-"""Conversations in which something comes between: a question taken back, a reader who reads back, a server that is gone."""
+"""What comes between in conversations: a question taken back, a reader who reads back, a server that is gone."""
+
+import json
 
 import pytest
 
@@ -60,8 +62,8 @@ def test_what_a_proxy_refuses_is_not_asked_again_with_the_next_question(page):  
 
 
 def test_a_server_that_was_started_anew_with_another_model_is_asked_for_that(page):  # noqa: F811
-    told = '{"error": {"message": "no such model", "type": "not_found_error", "code": "model_not_found", "param": "model"}}'
-    page.evaluate(ONCE, {"status": 404, "body": told, "type": "application/json"})
+    error = {"message": "no such model", "type": "not_found_error", "code": "model_not_found", "param": "model"}
+    page.evaluate(ONCE, {"status": 404, "body": json.dumps({"error": error}), "type": "application/json"})
     page.fill("#question", "Who is it?")
     with page.expect_response("**/v1/models"):
         page.press("#question", "Enter")
