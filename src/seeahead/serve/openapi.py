@@ -29,7 +29,8 @@ _TOLD = {
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>The API of seeahead</title><link rel="icon" href="data:,">
-<link rel="stylesheet" href="/page/colours.css"><link rel="stylesheet" href="/page/page.css"></head><body><main><h1>The API of seeahead</h1>
+<link rel="stylesheet" href="/page/colours.css"><link rel="stylesheet" href="/page/page.css"></head>
+<body><main><h1>The API of seeahead</h1>
 <p><a href="/">The page of the server</a></p>
 {}
 </main></body></html>"""
