@@ -201,14 +201,27 @@ def test_one_budget_for_all_requests():
 
 def test_what_is_allotted_are_the_best_nodes_of_all_drafts():
     drafter = auto(experience=TableExperience(0.2))
-    drafter.rates = [0.9, 1.1]  # so a node has to bring 0.2
+    drafter.before(2, 9)
+    drafter.step.rates = [0.9, 1.1]  # so a node has to bring 0.2
     sure = Draft(TokenTree.chain([1, 2, 3]), scores=[0.9, 0.8, 0.7])
     unsure = Draft(TokenTree((1, 2, 3), (ROOT, ROOT, 0)), scores=[0.5, 0.1, 0.05])
     cut = drafter.allot([unsure, sure])
     assert cut[1] == sure
     assert (cut[0].tree.tokens, list(cut[0].scores)) == ((1,), [0.5])
     assert len(drafter.allot([replace(unsure, scores=[0.01, 0.01, 0.01]), sure])[0].tree) == 0
+    assert drafter.step.base + drafter.step.each * drafter.step.kept[id(sure)] == pytest.approx(0.6 + 3 * 0.2)
+    assert len(drafter.allot([unsure])[0].tree) == 1, "the other drafts by another drafter"
+    drafter.before(1, 9)
     assert drafter.allot([unsure]) == [unsure], "a single one is what it chose to be"
+
+
+def test_of_equally_good_nodes_as_many_are_kept_as_pay():
+    drafter = auto(experience=TableExperience(0.2))
+    drafter.experience.times.seconds = lambda rows, num_requests=1: 1.0 + 0.2 * max(0, rows - 5)
+    drafter.before(2, 9)
+    drafter.step.rates = [1.0]
+    same = [Draft(TokenTree.chain([1, 2, 3]), scores=[0.1] * 3) for _ in range(2)]
+    assert [draft.tree.tokens for draft in drafter.allot(same)] == [(1, 2, 3), ()]
 
 
 def test_a_node_pays_where_it_brings_more_than_its_seconds_do_at_the_rate_of_answers():
@@ -253,6 +266,14 @@ def test_a_first_pass_that_is_held_up_does_not_speak_for_the_next_ones():
     for _ in range(60):
         experience.drafted("cold", 1, 0.5)
     assert experience.level("cold", 1) == pytest.approx(0.5, rel=0.05)
+
+
+def test_what_took_long_twice_does():
+    """A drafter with images of its own to read takes a hundred times what is guessed, each time it starts."""
+    experience, kind = Experience(TableTimes()), (1, True)
+    for _ in range(3):
+        experience.started("dear", kind, 20.0)
+    assert experience.start_seconds("dear", kind) > 10.0
 
 
 class WithoutRoom(LanguageDrafter):

@@ -33,13 +33,11 @@ def test_what_is_kept_of_a_step_for_models_to_come_is_no_larger_than_it_looks():
     request.most_nodes = 0
     for _ in range(5):
         run_step([request])
-    before = [*request.drafting._untold]
     request.most_nodes = None
     run_step([request])
     untold = request.drafting._models._untold["wrong 1"]
-    assert [len(one.tokens) for one in before] == [1] * 5
-    assert [one.tokens for one in untold[:5]] == [one.tokens for one in before]
-    assert all(one.logits.untyped_storage().nbytes() == 0 for one in (*before, *untold))
+    assert [len(one.tokens) for one in untold[:5]] == [1] * 5
+    assert all(one.logits.untyped_storage().nbytes() == 0 for one in untold)
 
 
 def test_a_model_that_rests_is_told_of_its_steps_once_it_is_asked_again():
@@ -234,9 +232,11 @@ def test_who_is_no_model_is_looked_at_apart_from_models():
     """A counter for both would come round for one of them alone."""
     own = OwnExperience(Experience(TableTimes()), (0, True))
     for _ in range(16):
-        own.rests(4)
+        own.rests(4, "")
         own.rests(1, "lookup")
-    assert (own.rests(0), own.rests(0, "lookup")) == (64, 16)
+    assert (own.rests(0, ""), own.rests(0, "lookup")) == (64, 16)
+    own.looked("")
+    assert (own.rests(0, ""), own.rests(0, "lookup")) == (0, 16)
 
 
 def test_a_model_that_is_ready_has_not_read_the_prompt():

@@ -54,8 +54,8 @@ def test_steps_are_learned_from_for_texts_as_long_as_theirs(monkeypatch):
     """Also where nobody drafts any more."""
     engine = seeahead.load((tiny_model("llava"), tiny_processor("llava")), "auto")
     pace, seen = Pace(engine.target.executor, [engine.drafter]), []
-    times = pace.measure()
-    monkeypatch.setattr(times, "at", seen.append)
+    pace.measure()
+    monkeypatch.setattr(pace._times, "at", seen.append)
     for one, longest in ((engine, 900), (engine.with_drafter("none"), 30)):
         requests = [SimpleNamespace(drafter=one.drafter, num_held=held, has_image=False) for held in (longest, 20)]
         pace.set(requests, somebody_waits=True)
@@ -140,6 +140,25 @@ def test_what_does_not_pay_for_text_may_pay_for_images():
     pace._owed = {AUTO: 1.0}
     pace.set(requests, somebody_waits=False)
     assert [request.share for request in requests] == [0, None]
+
+
+def test_a_step_that_was_held_up_says_little_of_drafts():
+    """By a search for garbage, say: a trial would not be repeated for a hundred times as long."""
+    pace, requests = pace_of("auto", 2)
+    pace._seen = {(PLAIN, 2): seen(1.0)}
+    pace._times.seconds = lambda rows, num_requests=1: 0.1
+    pace.set(requests, somebody_waits=False)
+    pace.learn([(request, step_of(50.0, 0.05)) for request in requests])
+    assert pace._owed[AUTO] < 0.4
+
+
+def test_steps_that_only_thought_of_drafts_are_no_plain_ones():
+    pace, requests = pace_of("auto", 2)
+    for share, known in ((None, []), (0, [(PLAIN, 2)])):
+        for request in requests:
+            request.share = share
+        pace.learn([(request, step_of(0.1, 0.001)) for request in requests])
+        assert [*pace._seen] == known
 
 
 @pytest.mark.parametrize("drafter", ["none", "lookup"])

@@ -166,6 +166,25 @@ def test_after_long_prompts_rows_have_costs_of_their_own(num_requests, monkeypat
     assert ratio > 1.5, "it begins with what a shorter context has shown"
 
 
+def test_more_rows_than_a_pass_takes_are_several_passes(monkeypatch):
+    monkeypatch.setattr(pass_times, "_measured", lambda executor: tuple(1.0 + 0.1 * rows for rows in range(8)))
+    executor = TableExecutor(TARGET.table)
+    executor.limits = replace(TARGET.limits, max_rows=8)
+    times = PassTimes(executor)
+    assert times.seconds(8, 4) == pytest.approx(1.7)
+    assert times.seconds(20, 4) == pytest.approx(2 * 1.7 + 1.3)
+
+
+def test_no_size_is_ever_in_more_doubt_than_at_first(monkeypatch):
+    """Else the first step of a size after an hour without it is believed, whatever held it up."""
+    monkeypatch.setattr(pass_times, "_measured", lambda executor: (1.0,) * 32)
+    times = PassTimes(TARGET)
+    for _ in range(20_000):
+        times.learn(1, 1, 1.0)
+    times.learn(16, 1, 10.0)
+    assert times.seconds(16) < 2.5
+
+
 def test_a_shorter_pass_never_costs_more_than_a_longer_one():
     assert passes_between({1: 3.0, 4: 1.5, 8: 2.0}, TARGET) == pytest.approx((1.5,) * 4 + (1.625, 1.75, 1.875, 2.0))
 

@@ -21,11 +21,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 
 from seeahead.drafters.at_hand import here
 from seeahead.drafters.auto_drafting import AutoDrafting
+from seeahead.drafters.auto_step import AutoStep
 from seeahead.drafters.experience import Experience
 from seeahead.drafters.pass_times import PassTimes
 from seeahead.drafters.spec import DrafterSpec, Joined
@@ -56,12 +59,7 @@ class AutoDrafter:
     ) -> None:
         self.members, self.experience, self.limits, self.name = members, experience, limits, name
         self.folders = folders
-        self.num_requests = 1
-        self.rates: list[float] = []
-        """Tokens a second of the answers of a step, as far as they go just now."""
-        self.asked: set[str] = set()
-        """Models that are asked in this step."""
-        self._shares: list[float] = []
+        self.step = AutoStep()
         self.want = reduce(or_, (member.want for member in members.values()), Want())
 
     @property
@@ -74,29 +72,37 @@ class AutoDrafter:
         return AutoDrafting(self, context)
 
     def before(self, num_requests: int, longest: int) -> None:
-        self.num_requests = num_requests
         self.experience.times.at(longest)
-        self.rates.clear()
-        self.asked.clear()
-        self._shares = []  # those of a step before may still be asked for
+        self.step.begin(num_requests)
 
-    def shares(self) -> list[float]:
-        """A request's share of the seconds of a step, by how many nodes all of its requests have."""
-        found = self._shares  # another thread may begin a step meanwhile
-        if not found:
-            num, times = self.num_requests, self.experience.times
-            found = self._shares = [seconds / num for seconds in times.by_nodes(num, self.limits.num_nodes)]
-        return found
+    def shares(self) -> npt.NDArray[np.float64]:
+        """A request's share of the seconds of a step, by how many nodes all of its requests have: none, 1, 2, …"""
+        step = self.step
+        if step.shares is None:
+            num, most = step.num_requests, self.limits.num_nodes
+            step.shares = np.array(self.experience.times.by_nodes(num, most)) / num
+        return step.shares
 
     def allot(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """The best nodes over all drafts, as many as pay in one pass; of a single one those that it chose."""
-        if len(drafts) == 1 or not any(len(draft.scores) for draft in drafts):
+        """The best nodes over all drafts, as many as pay in one pass; of a single request those that it chose."""
+        step, times, num = self.step, self.experience.times, self.step.num_requests
+        if num == 1:
             return list(drafts)
-        scores = sorted((score for draft in drafts for score in draft.scores), reverse=True)
-        times, num, rate = self.experience.times, len(drafts), sum(self.rates) / max(len(self.rates), 1)
-        costs = (rate * times.seconds(num + count, num) for count in range(len(scores) + 1))
-        number, _ = best_number(scores, costs, sub, float(num))
-        return list(drafts) if number == len(scores) else [_above(draft, scores[number]) for draft in drafts]
+        nodes = [(score, place, node) for place, draft in enumerate(drafts) for node, score in enumerate(draft.scores)]
+        nodes.sort(key=lambda node: -node[0])  # of equal ones parents come first
+        seconds = [times.seconds(num + count, num) for count in range(len(nodes) + 1)]
+        rate = sum(step.rates) / max(len(step.rates), 1)
+        number, _ = best_number([score for score, _, _ in nodes], [rate * one for one in seconds], sub, float(num))
+        kept: list[list[int]] = [[] for _ in drafts]
+        for _, place, node in nodes[:number]:
+            kept[place].append(node)
+        step.base, step.each = seconds[0] / num, (seconds[number] - seconds[0]) / max(number, 1)
+        step.kept = {id(draft): len(own) for draft, own in zip(drafts, kept, strict=True)}
+        # No node has a higher score than its parent, so those that are kept are trees.
+        return [
+            draft if len(own) == len(draft.scores) else draft.part(sorted(own))
+            for draft, own in zip(drafts, kept, strict=True)
+        ]
 
     def after(self, num_rows: int, num_requests: int, seconds: float) -> None:
         self.experience.times.learn(num_rows, num_requests, seconds)
@@ -116,12 +122,6 @@ def keep(experience: Experience, path: Path) -> None:
         experience.save(path)
     except (OSError, SeeaheadError) as error:
         sys.stderr.write(f"seeahead: what auto learned could not be kept: {error}\n")
-
-
-def _above(draft: Draft, lowest: float) -> Draft:
-    """The nodes of a higher score; no node has a higher one than its parent, so they are a tree's."""
-    kept = [node for node, score in enumerate(draft.scores) if score > lowest]
-    return draft if len(kept) == len(draft.tree) else draft.part(kept)
 
 
 class AutoSpec(DrafterSpec):

@@ -30,13 +30,17 @@ _MOST_LOOKED_AT = 12
 """Nodes after which a second drafter is asked."""
 _TRIED = (3, 7, 15)
 """Nodes of trees that are tried once or twice."""
+_MOST_TRIED = 2.0
+"""Plain steps that may be spent on seeing what such a pass takes where nothing pays."""
 _MOST_AHEAD = 8
 """Levels that are looked ahead, to see whether going on pays."""
-_LOOK = 64
+_LOOK, _LOOKS_COST = 64, 0.01
 """Steps after which another model is asked beside the leading one, or one where none paid, to see whether it pays by
-now."""
+now: more of them where a look takes more than such a share of theirs."""
+_SECOND, _NO_MODEL = "+", ""
+"""What looks are at beside single drafters, none of which is called so."""
 _LASTS = 4
-"""Steps of a single request for which the promises of models that do not lead are good."""
+"""Steps for which the promises of models that do not lead are good."""
 _FULL_STEPS = 16
 """In which a model is not asked that had no room for the answer."""
 _NAP = 3
@@ -75,40 +79,52 @@ class AutoDrafting(PlannedDrafting):
         self._rate, self._looks, self._rests, self._rested, self._naps = 0.0, False, True, 0, 0
         self._promises, self._age = dict[str, _Promise](), 0
         self._pair: tuple[str, str] | None = None
-        self._untold, self._has_plan = list[Feedback](), False
-        self._seconds, self._number, self._num_requests = drafter.shares(), 0, drafter.num_requests
+        self._step, self._draft = drafter.step, Draft()
+        self._has_plan, self._asked = False, list[str]()
+        """Drafters that are no models, in this step."""
+        self._number, self._num_requests = 0, self._step.num_requests
+        self._take_costs()
         self._num_left = context.max_new_tokens - 1
         """Tokens that the answer may still have."""
-        self._costs = list[float]()
-        """Of a step, by how many nodes it has: tokens that its seconds bring at the answer's rate."""
         drafter.experience.times.begin()
         # The one that will lead, as far as is known, starts before the answer does; beside others it may never do so.
-        if drafter.num_requests == 1 and drafter.experience.has_credit:
+        if self._num_requests == 1 and drafter.experience.has_credit:
             lead, promise = self._promising()
             if lead and promise.rate > 1 / self._seconds[0]:
                 self._models.start(lead)
 
+    def _take_costs(self) -> None:
+        """Of the step under way, by how many nodes it has: a request's share of its seconds, and the tokens that these
+        bring at the answer's rate."""
+        self._shares = self._drafter.shares()
+        self._seconds: list[float] = self._shares.tolist()
+        self._costs: list[float] = (self._rate * self._shares).tolist()
+
     def plan(self, budget: int) -> Plan[Draft]:
-        for feedback in self._untold:
-            self._take(feedback)
-        self._untold, self._has_plan = [], True
+        self._draft = yield from self._models.clock.driven(self._planned(budget))
+        return self._draft
+
+    def _planned(self, budget: int) -> Plan[Draft]:
+        self._has_plan = True
         self._models.spent, budget = 0.0, min(budget, self._drafter.limits.num_nodes)
         self._full = {name: left - 1 for name, left in self._full.items() if left > 1}
         self._looks, pool = False, self._pool  # empty: each step leaves it so
-        for name, drafting in self._draftings.items():
-            if self._pays(name):
-                with self._models.timed(name):
-                    pool.add_draft(name, (yield from plan_of(drafting, budget)))
-        if not pool.nodes and self._may_rest():
+        self._asked = [name for name in self._draftings if self._pays(name)]
+        for name in self._asked:
+            with self._models.timed(name):
+                pool.add_draft(name, (yield from plan_of(self._draftings[name], budget)))
+        may_rest = self._may_rest()
+        if may_rest and not pool.nodes:
             self._naps, self._led = max(self._naps - 1, 0), ""
-            self._drafter.rates.append(self._rate)
+            self._step.rates.append(self._rate)
             return Draft()
-        self._num_requests, self._seconds = self._drafter.num_requests, self._drafter.shares()
+        if self._num_requests != self._step.num_requests:
+            self._num_requests, self._age = self._step.num_requests, 0
         self._rate = self._own.rate(self._num_requests)
-        self._costs = [self._rate * seconds for seconds in self._seconds]
-        self._drafter.rates.append(self._rate)
+        self._take_costs()
+        self._step.rates.append(self._rate)
         pool.score()
-        lead = self._lead(budget)
+        lead = None if may_rest else self._lead(budget)
         if lead is not None:
             yield from self._grow(lead, budget)
             second = self._second(lead)
@@ -119,35 +135,37 @@ class AutoDrafting(PlannedDrafting):
         self._number, _ = self._best(budget)
         self._number = max(self._number, self._tries(budget))
         self._rests = lead is None and not self._number
-        self._rested = self._rested + 1 if self._rests else 0
-        self._naps = self._nap()
+        if may_rest and self._rests:
+            self._naps = max(self._naps - 1, 0)
+        else:
+            self._rested = self._rested + 1 if self._rests else 0
+            self._naps = self._nap()
         return pool.draft(self._number)
 
     def accept(self, feedback: Feedback) -> None:
-        """A step without a plan, which tells nothing of proposals, is taken in before the next plan: many rest long."""
         for drafting in self._draftings.values():
             drafting.accept(feedback)
         self._own.steps_on()
         self._num_left -= len(feedback.tokens)
-        if self._has_plan:
-            self._take(feedback)
-            self._has_plan = False
-        else:
-            self._untold.append(feedback.without_logits())
-            self._led = ""
-
-    def _take(self, feedback: Feedback) -> None:
-        seconds = self._seconds[self._number] + self._models.spent
+        if not self._has_plan:
+            self._led, self._draft = "", Draft()
         ends, tokens = self._context.end_tokens, feedback.tokens
         num_said = next((number for number, token in enumerate(tokens, 1) if token in ends), len(tokens))
-        gain = self._own.took(num_said, seconds, self._num_requests)
-        if self._num_requests == 1:
+        gain = self._own.took(num_said, self._taken() + self._models.spent, self._step.num_requests)
+        if self._step.num_requests == 1:
             self._drafter.experience.settle(None if self._rests else gain)
-        if self._pool.asked:
+        if self._pool.asked or self._asked:
             self._learn(feedback)
-            self._pool = self._empty()
-        self._pair, self._number, self._rests, self._models.spent = None, 0, True, 0.0
+            self._pool, self._asked = self._empty(), []
+        self._pair, self._number, self._rests, self._has_plan, self._models.spent = None, 0, True, False, 0.0
         self._models.accept(feedback)
+
+    def _taken(self) -> float:
+        """This request's share of the seconds of the step, all but drafting."""
+        step = self._step
+        if step.num_requests > 1:
+            return step.base + step.each * step.kept.get(id(self._draft), 0)
+        return self._seconds[self._number] if self._has_plan else self._drafter.experience.times.plain()
 
     def _empty(self) -> Candidates:
         return Candidates(self._calibrations, self._context.end_tokens)
@@ -168,10 +186,10 @@ class AutoDrafting(PlannedDrafting):
 
     def _is_untried(self, num_nodes: int) -> bool:
         """Of single requests, which tell most of passes that are not shared as well."""
-        return self._drafter.num_requests == 1 and not self._drafter.experience.times.has_tried(1 + num_nodes, 1)
+        return self._num_requests == 1 and not self._drafter.experience.times.has_tried(1 + num_nodes, 1)
 
     def _scores(self, further: Sequence[float] = ()) -> list[float]:
-        return sorted([*[node.score for node in self._pool.nodes], *further], reverse=True)
+        return sorted([*self._pool.scores(), *further], reverse=True) if further else self._pool.scores()
 
     def _lead(self, budget: int) -> str | None:
         """The model that is to grow the tree, if one pays: if its step is faster than one without it."""
@@ -179,25 +197,26 @@ class AutoDrafting(PlannedDrafting):
             return None
         seconds = [one + self._models.spent for one in self._seconds]
         _, least = best_number(self._scores()[:budget], seconds, truediv)
-        if self._drafter.num_requests > 1:
+        if self._num_requests > 1:
             least *= MARGIN
         name, promise = self._promising()
         if not name:  # none has room
             return None
         pays = promise.rate > least or (self._pool.nodes and self._doubts(name, promise, least))
         if not pays:
-            each = 1 + self._nap()
-            self._looks = self._own.rests(each) % _LOOK < each or self._is_untried(_TRIED[0])
+            self._looks = self._is_due(_NO_MODEL, 1 + self._nap(), name) or (
+                self._is_untried(_TRIED[0]) and self._look_costs(name) < _MOST_TRIED
+            )
         return name if pays or self._looks else None
 
     @property
     def _may_lose(self) -> bool:
         """Whether a model may be asked: of requests that share passes whoever runs them says so."""
-        return self._drafter.num_requests > 1 or self._drafter.experience.has_credit
+        return self._step.num_requests > 1 or self._drafter.experience.has_credit
 
     def _may_rest(self) -> bool:
         """Whether no model is thought of in this step."""
-        return (self._naps > 0 or not self._may_lose) and self._num_requests == self._drafter.num_requests
+        return (self._naps > 0 or not self._may_lose) and self._num_requests == self._step.num_requests
 
     def _nap(self) -> int:
         """As many steps as steps have rested in a row, the first apart."""
@@ -205,7 +224,7 @@ class AutoDrafting(PlannedDrafting):
 
     def _promising(self) -> tuple[str, _Promise]:
         """The model that promises most; nobody promises nothing."""
-        if self._age % _LASTS == 0 or self._drafter.num_requests > 1:
+        if self._age % _LASTS == 0:
             self._promises, self._age = {name: self._promise(name) for name in self._models.names}, 0
         elif self._led:  # of which most was learned
             self._promises[self._led] = self._promise(self._led)
@@ -222,10 +241,24 @@ class AutoDrafting(PlannedDrafting):
 
     def _pays(self, name: str) -> bool:
         """Whether a drafter that is no model is asked."""
-        gain = self._own.gain(name)
-        if gain is None or gain > self._level(name) / self._seconds[0]:
-            return True
-        return self._own.rests(1, name) % _LOOK == 0
+        gain, rate = self._own.gain(name), max(self._rate, 1 / self._seconds[0])
+        return gain is None or gain > rate * self._level(name) or self._is_due(name, 1, name)
+
+    def _is_due(self, what: str, number: int, name: str) -> bool:
+        """Whether a drafter is asked that has not paid, after so many steps more without `what`."""
+        since = self._own.rests(number, what)
+        if since < _LOOK or since * _LOOKS_COST < self._look_costs(name):
+            return False
+        self._own.looked(what)
+        return True
+
+    def _look_costs(self, name: str) -> float:
+        """What asking a drafter takes this request, alone, in its share of plain steps."""
+        experience, seconds = self._drafter.experience, 0.0
+        if name in self._models.names:
+            starts = 0.0 if name in self._models.have_read else experience.start_seconds(name, self._own.kind)
+            seconds = starts + self._seconds[min(_TRIED[0], len(self._seconds) - 1)] - self._seconds[0]
+        return (seconds + experience.level(name, 1)) / self._seconds[0]
 
     def _second(self, lead: str) -> str | None:
         """A model to be asked beside the leading one: one whose tokens pay, or one that might lead instead."""
@@ -237,8 +270,10 @@ class AutoDrafting(PlannedDrafting):
         if not worth:
             return None
         idle = [name for name, gain in worth.items() if gain <= 0.0]
-        if self._own.leads() % _LOOK == 0 and idle:
-            return max(idle, key=lambda name: self._promise(name).rate)
+        if self._own.rests(1, _SECOND) >= _LOOK and idle:
+            likely = max(idle, key=lambda name: self._promise(name).rate)
+            if self._is_due(_SECOND, 0, likely):
+                return likely
         best = max(worth, key=worth.__getitem__)
         return None if best in idle else best
 
@@ -249,9 +284,9 @@ class AutoDrafting(PlannedDrafting):
         expected = np.minimum(expected, max(self._num_left, 1))  # more tokens than are left bring nothing
         drafting = self._level(name) * np.arange(1, limits.depth + 1)
         drafting += self._start(name)
-        seconds = drafting[:, None] + self._seconds
+        seconds = drafting[:, None] + self._shares
         rates = expected / seconds
-        best = np.unravel_index(rates.argmax(), rates.shape)
+        best = divmod(int(rates.argmax()), rates.shape[1])
         return _Promise(float(rates[best]), float(expected[best]), float(seconds[best] - self._seconds[0]))
 
     def _start(self, name: str) -> float:
@@ -260,9 +295,10 @@ class AutoDrafting(PlannedDrafting):
 
     def _level(self, name: str) -> float:
         """This request's share of a pass of a drafter: of one that others do not ask in this step it is all."""
-        asked, experience = self._drafter.asked, self._drafter.experience
-        num = 1 if asked and name not in asked else self._drafter.num_requests
-        return experience.level(name, num) / num
+        asked, num = self._step.asked, self._step.num_requests
+        if name not in self._models.names or (asked and (name, 0) not in asked):
+            num = 1
+        return self._drafter.experience.level(name, num) / num
 
     def _grow(self, name: str, budget: int) -> Plan[None]:
         """The leading model expands the likeliest nodes of the pool, whoever proposed them, while that pays."""
@@ -281,7 +317,7 @@ class AutoDrafting(PlannedDrafting):
     def _goes_on(self, name: str, gains: Sequence[float], most: int, budget: int) -> bool:
         """Whether the next level of the leading model pays, or several: the next number of rows that passes are filled
         up to may cost more than one level brings. No child is likelier than its parent."""
-        least, level, followed = self._best(budget)[1], self._level(name), self._own.followed(name)
+        least, level, followed = self._best(budget)[1], self._models.next_level(name), self._own.followed(name)
         further = list[float]()
         for number in range(1, most + 1):
             further += gains
@@ -326,9 +362,8 @@ class AutoDrafting(PlannedDrafting):
                 self._own.saw(name, any(node.token == token for node in firsts))
             followed += (node for node in children if node.token == token)
         followed = followed[: len(feedback.accepted)]
-        for name in self._draftings:
-            if name in pool.asked.get(ROOT, ()):
-                self._own.proposed(name, sum(name in node.proposed for node in followed))
+        for name in self._asked:
+            self._own.proposed(name, sum(name in node.proposed for node in followed))
         if self._pair is not None:
             lead, second = self._pair
             self._own.gained(lead, second, sum(one.proposed.keys() == {second} for one in followed))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
 
+from seeahead.drafters.auto_step import DraftClock
 from seeahead.drafters.base import DraftModel, ModelDrafter
 from seeahead.drafters.candidates import Candidates
 from seeahead.drafters.experience import Kind
@@ -28,6 +28,7 @@ class AutoModels:
         self._drafter, self._context, self._kind = drafter, context, kind
         self.names = [name for name, member in drafter.members.items() if isinstance(member, ModelDrafter)]
         self.spent = 0.0
+        self.clock, self._depth = DraftClock(drafter.step), dict[str, int]()
         self._started: dict[str, DraftModel] = {}
         self.have_read: set[str] = set()
         """Those that have read the prompt, which is most of what a start costs."""
@@ -37,16 +38,26 @@ class AutoModels:
     @contextmanager
     def timed(self, name: str, *, starts: bool = False) -> Iterator[Callable[[], None]]:
         """Inside, a member drafts, whether it is a model or not; what is called there says that it did not."""
-        started, drafted = perf_counter(), [True]
+        clock, drafted = self.clock, [True]
+        before, clock.num_asking = clock.seconds(), 1
         yield drafted.clear
-        seconds, num = perf_counter() - started, self._drafter.num_requests
-        self.spent += seconds / num
+        seconds = clock.seconds() - before
+        self.spent += seconds
         if not drafted:
             return
         if starts:
-            self._drafter.experience.started(name, self._kind, seconds / num)
+            self._drafter.experience.started(name, self._kind, seconds)
         else:
-            self._drafter.experience.drafted(name, num, seconds)
+            self._drafter.experience.drafted(name, clock.num_asking, seconds * clock.num_asking)
+
+    def next_level(self, name: str) -> float:
+        """This request's share of the next level of a model that it has asked: with those who took the last one."""
+        num = self._drafter.step.asked[name, self._depth[name]]
+        return self._drafter.experience.level(name, num) / num
+
+    def _asks(self, name: str, depth: int) -> None:
+        self._depth[name] = depth
+        self._drafter.step.asked[name, depth] += 1
 
     def start(self, name: str) -> DraftModel:
         member = self._drafter.members[name]
@@ -56,7 +67,7 @@ class AutoModels:
 
     def read(self, name: str, pool: Candidates, num_children: int) -> Plan[DraftModel | None]:
         """The model, with what it says of the answer so far in the pool; None where it has no room."""
-        self._drafter.asked.add(name)
+        self._asks(name, 0)
         with self.timed(name, starts=name not in self.have_read) as did_not:
             if self._untold[name] and name in self.have_read:
                 did_not()  # what it reads of the steps that it missed says nothing of a pass over one level
@@ -79,6 +90,7 @@ class AutoModels:
     ) -> Plan[None]:
         """What the model says after nodes of the pool. `places`: of nodes that it has read, their numbers there."""
         model = self._started[name]
+        self._asks(name, self._depth[name] + 1)
         with self.timed(name):
             first = len(places) - 1
             places |= {node: first + number for number, node in enumerate(nodes)}

@@ -36,6 +36,7 @@ class Candidates:
         self.nodes: list[Candidate] = []
         self._calibrations, self._ends = calibrations, ends
         self._children: dict[int, dict[int, int]] = {}
+        self._scores: list[float] | None = None
         self.asked: dict[int, set[str]] = {}
         """By node or ROOT: the drafters that said what follows it."""
 
@@ -82,12 +83,15 @@ class Candidates:
 
     def score(self, first: int = 0) -> None:
         """Probabilities of the nodes from `first` on, from what is known of them by now."""
-        nodes = self.nodes
+        nodes, self._scores = self.nodes, None
         for parent in dict.fromkeys([node.parent for node in nodes[first:]]):
             num_asked = len(self.asked[parent])
             siblings = [nodes[place] for place in self._children[parent].values()]
             for node in siblings:
-                node.source, (probability, rank) = max(node.proposed.items(), key=lambda item: item[1][0])
+                if len(node.proposed) == 1:
+                    [(node.source, (probability, rank))] = node.proposed.items()
+                else:
+                    node.source, (probability, rank) = max(node.proposed.items(), key=lambda item: item[1][0])
                 num_for = len(node.proposed) - 1
                 node.facts = facts_of(probability, rank, node.depth, num_for, num_asked - 1 - num_for)
                 node.probability = self._calibrations[node.source].probability(node.facts)
@@ -98,16 +102,25 @@ class Candidates:
                 node.probability /= together
                 node.score = node.probability * above
 
+    def scores(self) -> list[float]:
+        """Of all nodes, the best first."""
+        if self._scores is None:
+            self._scores = sorted([node.score for node in self.nodes], reverse=True)
+        return self._scores
+
     def ranked(self) -> list[int]:
         """Nodes by their score, the best first; of equal ones a parent comes before its children."""
         return sorted(range(len(self.nodes)), key=lambda place: -self.nodes[place].score)
 
     def draft(self, num_nodes: int) -> Draft:
         """The best `num_nodes` as a tree."""
-        nodes = self.nodes
-        tree = TokenTree(tuple(node.token for node in nodes), tuple(node.parent for node in nodes))
-        whole = Draft(tree, (), [node.score for node in nodes], [node.source for node in nodes])
-        return whole.part(sorted(self.ranked()[:num_nodes]))
+        if num_nodes == 0:
+            return Draft()
+        kept = sorted(self.ranked()[:num_nodes])
+        places, nodes = {ROOT: ROOT}, [self.nodes[node] for node in kept]
+        places |= {node: place for place, node in enumerate(kept)}
+        tree = TokenTree(tuple(node.token for node in nodes), tuple(places[node.parent] for node in nodes))
+        return Draft(tree, (), [node.score for node in nodes], [node.source for node in nodes])
 
     def path(self, tokens: Sequence[int]) -> Iterator[tuple[int, int]]:
         """(node or ROOT, the token that the target said after it), as far as `tokens` are in the pool."""

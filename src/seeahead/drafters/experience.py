@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections import defaultdict
+import weakref
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from seeahead.checked import checked, flag, matching, read_json, real, rows, several, whole
 from seeahead.drafters.calibration import LARGEST, Calibration, Weight
@@ -46,6 +47,14 @@ steps tell, weigh as much as that."""
 
 _MOST_PART = 8.0
 """Of log odds that one part may have: beyond it nothing is more certain, and it would take long to come back."""
+
+
+class _Cost(NamedTuple):
+    """In parts of a plain step, since all slow alike where the machine slows; how often it was seen, and the last."""
+
+    known: float
+    number: int
+    last: float
 
 
 def _within(value: float, most: float) -> float:
@@ -101,15 +110,14 @@ class Experience:
         self.extra: dict[tuple[str, str, Kind], float] = {}
         self.gains: dict[tuple[str, Kind], float] = {}
         self.num_rests: defaultdict[tuple[Kind, str], int] = defaultdict(int)
-        self.num_leads: defaultdict[Kind, int] = defaultdict(int)
         self._credit = _CREDIT
         self.steps: dict[tuple[Kind, int], tuple[float, float]] = {}
         """By load: tokens of a step, and its seconds in plain steps, of late."""
         self._lengths: dict[Kind, tuple[float, float]] = {}
         """Answers, and their steps, of late."""
-        self._levels: dict[tuple[str, int], tuple[float, int]] = {}
-        self._starts: dict[tuple[str, Kind], tuple[float, int]] = {}
-        """Parts of a pass of the target over one token beside them: where the machine slows, all slow alike."""
+        self._running = Counter[Kind]()
+        self._levels: dict[tuple[str, int], _Cost] = {}
+        self._starts: dict[tuple[str, Kind], _Cost] = {}
 
     def read(self, path: Path) -> None:
         """What `save` wrote. Raises DrafterError for anything else."""
@@ -155,8 +163,11 @@ class Experience:
 
     def level(self, name: str, num_requests: int) -> float:
         """Seconds of a pass of a drafter for so many requests."""
-        guess = _LEVEL_SHARE * (1 + 0.2 * (num_requests - 1))
-        return self._levels.get((name, num_requests.bit_length()), (guess, 0))[0] * self.times.plain()
+        known = self._levels.get((name, num_requests.bit_length()))
+        if known is None:
+            alone = self._levels.get((name, 1))
+            return (_LEVEL_SHARE if alone is None else alone.known) * (0.8 + 0.2 * num_requests) * self.times.plain()
+        return known.known * self.times.plain()
 
     def drafted(self, name: str, num_requests: int, seconds: float) -> None:
         key = name, num_requests.bit_length()
@@ -164,7 +175,7 @@ class Experience:
 
     def start_seconds(self, name: str, kind: Kind) -> float:
         known = self._starts.get((name, kind))
-        return 3 * self.level(name, 1) if known is None else known[0] * self.times.plain()
+        return 3 * self.level(name, 1) if known is None else known.known * self.times.plain()
 
     def started(self, name: str, kind: Kind, seconds: float) -> None:
         """A drafter has read a prompt: one with five images takes many times as long as a short text."""
@@ -174,6 +185,11 @@ class Experience:
         """An answer of this kind."""
         answers, steps = self._lengths.get(kind, (0.0, 0.0))
         self._lengths[kind] = _LONG_MEMORY * answers + 1.0, _LONG_MEMORY * steps
+        self._running[kind] += 1
+
+    def ends(self, kind: Kind) -> None:
+        """One that began."""
+        self._running[kind] -= 1
 
     def steps_on(self, kind: Kind) -> None:
         answers, steps = self._lengths[kind]
@@ -182,7 +198,8 @@ class Experience:
     def length(self, kind: Kind) -> float:
         """Steps of an answer of this kind."""
         answers, steps = self._lengths[kind]
-        return (steps + _ANSWERS * _STEPS) / (answers - 1.0 + _ANSWERS)
+        under_way = (1.0 - _LONG_MEMORY ** self._running[kind]) / (1.0 - _LONG_MEMORY)  # as answers are counted
+        return (steps + _ANSWERS * _STEPS) / (max(answers - under_way, 0.0) + _ANSWERS)
 
     def settle(self, gain: float | None) -> None:
         """A step of a single answer with drafts brought so many plain steps more than it took; None: one without."""
@@ -194,12 +211,13 @@ class Experience:
         """Whether drafting may lose something: whatever it promises, it has not lost much more than it has gained."""
         return self._credit > 0.0
 
-    def _cost(self, known: float, before: tuple[float, int] | None, seconds: float) -> tuple[float, int]:
-        """With how often it was seen: what is guessed counts as one such time, and the last few count most."""
-        number = 1 if before is None else before[1] + 1
-        # A pass that was held up says nothing of the next, least of all a model's first one.
-        taken = mixed(known, min(seconds, 2 * known), min(number / (number + 1), _MEMORY))
-        return taken / self.times.plain(), number
+    def _cost(self, known: float, before: _Cost | None, seconds: float) -> _Cost:
+        """What is guessed counts as seen once, and the last few count most."""
+        number, plain = 1 if before is None else before.number + 1, self.times.plain()
+        # A pass that was held up says nothing of the next, least of all a model's first one; two in a row were not.
+        most = max(2 * known, 0.0 if before is None else before.last * plain)
+        taken = mixed(known, min(seconds, most), min(number / (number + 1), _MEMORY))
+        return _Cost(taken / plain, number, seconds / plain)
 
 
 class OwnExperience:
@@ -212,6 +230,7 @@ class OwnExperience:
     def __init__(self, shared: Experience, kind: Kind) -> None:
         self._shared, self.kind = shared, kind
         shared.begins(kind)
+        weakref.finalize(self, shared.ends, kind).atexit = False
         self._hopes = defaultdict[str, float](lambda: shared.chance.gauss(0.0, 1.0))
         self._ease = Learned(0.0, _EASE)
         self._own: defaultdict[str, Learned] = defaultdict(lambda: Learned(0.0, _OWN_SKILL))
@@ -229,8 +248,9 @@ class OwnExperience:
     def saw(self, name: str, was_followed: bool) -> None:
         """After a path that the target followed: whether it said the drafter's likeliest token."""
         expected = self.followed(name)
+        error, information = was_followed - expected, max(expected * (1 - expected), 0.02)
         for part in (self._shared.skills[name, self.kind], self._ease, self._own[name]):
-            part.learn(was_followed - expected, max(expected * (1 - expected), 0.02))
+            part.learn(error, information)
 
     def start_seconds(self, name: str, has_read: bool, most_steps: int) -> float:
         """What its start costs each step, of which there are so many at most."""
@@ -283,13 +303,11 @@ class OwnExperience:
         key = name, self.kind
         self._shared.gains[key] = mixed(self._shared.gains.get(key, _GAIN), float(num_followed), _LONG_MEMORY)
 
-    def rests(self, number: int, name: str = "") -> int:
-        """Steps so far, of answers of this kind, in which this drafter, or no model, paid; with this one about so many
-        more."""
-        self._shared.num_rests[self.kind, name] += number
-        return self._shared.num_rests[self.kind, name]
+    def rests(self, number: int, what: str) -> int:
+        """Steps, of answers of this kind, since the last look at what has not paid; with this one so many more."""
+        self._shared.num_rests[self.kind, what] += number
+        return self._shared.num_rests[self.kind, what]
 
-    def leads(self) -> int:
-        """Steps so far, of answers of this kind, in which one did."""
-        self._shared.num_leads[self.kind] += 1
-        return self._shared.num_leads[self.kind]
+    def looked(self, what: str) -> None:
+        """A look at what has not paid."""
+        self._shared.num_rests[self.kind, what] = 0

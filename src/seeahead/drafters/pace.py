@@ -7,6 +7,7 @@ is accepted grows with the logarithm of the nodes; how much, each drafter's own 
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ _MANY, _BEFORE = 8, 128
 batch would be over before it has paid."""
 _TRIALS_COST = 0.01
 """Of all seconds, at most, so that rests are as long as what was tried has cost."""
+_HELD_UP = 3.0
+"""Of what a step was expected to take, from which on it was held up, by a search for garbage or by something compiled:
+the next one tells."""
 _PLAIN_LOOK = 16
 """Steps with drafts after which several requests have one without, to see whether these still pay."""
 
@@ -76,6 +80,14 @@ class _Seen:
         return (self.tokens - self.plain) / seconds if seconds > 0 else math.inf
 
 
+class _OfStep(threading.local):
+    """Of the step under way, in each thread its own."""
+
+    def __init__(self) -> None:
+        self.tried_first = set[Arm]()
+        self.waits = False
+
+
 class Pace:
     """What drafts yield and passes take, learned from steps."""
 
@@ -92,34 +104,36 @@ class Pace:
         """Of the first steps of a trial."""
         self._held_back = Counter[tuple[Arm, int]]()
         """Plain steps before the first trial."""
-        self._tried_first = set[Arm]()
-        """In the step under way."""
+        self._step = _OfStep()
         self._owed: dict[Arm, float] = {}
         """Seconds that steps with its drafts lost to plain ones, and that have not been earned back."""
-        self._numbers, self._waits = count(1), False
+        self._numbers = count(1)
 
-    def measure(self) -> PassTimes:
-        """What passes take; the first step that may have drafts does it if nobody has."""
+    def measure(self) -> None:
+        """What passes take; else the first step that may have drafts does it, and of large ones the first of several
+        requests that may."""
+        self._known().reach(self._executor, _SIZES)
+
+    def _known(self) -> PassTimes:
         if self._times is None:
             self._times = PassTimes(self._executor) if self._auto is None else self._auto.experience.times
-            self._times.reach(self._executor, _SIZES)
         return self._times
 
     def set(self, requests: Sequence[Request], *, somebody_waits: bool) -> None:
         if not all(isinstance(request.drafter, EmptyDrafter) for request in requests):
-            self.measure()
+            self._known()
         if self._times is not None:
             self._times.at(max(request.num_held for request in requests))
-        number, self._waits = next(self._numbers), somebody_waits
+        number, self._step.waits = next(self._numbers), somebody_waits
         is_plain = somebody_waits or self._looks_at_plain(number, len(requests))
         arms = dict[Arm, list[Request]]()
         for request in requests:
             arms.setdefault(_arm(request), []).append(request)
-        self._tried_first.clear()
+        self._step.tried_first.clear()
         for arm, own in arms.items():
             share, most = 0 if is_plain else self._share(arm, own[0].drafter, len(requests)), len(own)
             if share != 0 and self._tries_first(arm, len(requests)):
-                self._tried_first.add(arm)
+                self._step.tried_first.add(arm)
                 most = len(own) if is_joint(own[0].drafter) else max(len(requests) // _PART, 1)
             for place, request in enumerate(own):
                 request.share = share if place < most else 0
@@ -127,9 +141,11 @@ class Pace:
     def _share(self, arm: Arm, drafter: Drafter, num_requests: int) -> int | None:
         if isinstance(drafter, EmptyDrafter):
             return 0
-        times, joint = self.measure(), is_joint(drafter)
+        times, joint = self._known(), is_joint(drafter)
         if not self._may_draft(arm, num_requests, joint=joint):
             return 0
+        if num_requests > 1:
+            times.reach(self._executor, _SIZES)
         # One that decides over requests together tells itself what promises to pay.
         return None if joint else self._most_nodes(arm, num_requests, times)
 
@@ -139,20 +155,24 @@ class Pace:
         rows, load = sum(1 + step.num_drafted for _, step in done), len(done).bit_length()
         drafting = max(step.seconds_draft for _, step in done)
         seconds = max(step.seconds for _, step in done) - drafting
-        arms = {_arm(request) for request, step in done if _has_drafted(request, step)} or {_PLAIN}
+        seconds = min(seconds, _HELD_UP * self._times.seconds(rows, len(done)))
+        arms = {_arm(request) for request, step in done if _has_drafted(request, step)}
+        # One that thought of drafts and made none is no drafted step, and is slower than plain ones.
+        if not arms and all(request.share == 0 or isinstance(request.drafter, EmptyDrafter) for request, _ in done):
+            arms = {_PLAIN}
         plain = len(done) / self._times.seconds(len(done), len(done))
         if all(request.drafter is not self._auto for request, _ in done):  # else it has learned from this step
             self._times.learn(rows, len(done), seconds)
         num_tokens = sum(len(step.emitted) for _, step in done)
         # While others' prompts are made ready steps are slower, and plain ones: these tell nothing of drafts.
-        for arm in arms if not self._waits else ():
+        for arm in arms if not self._step.waits else ():
             expected = (seconds + drafting) * plain
-            seen = self._firsts if arm in self._tried_first else self._seen
+            seen = self._firsts if arm in self._step.tried_first else self._seen
             seen.setdefault((arm, load), _Seen()).add(num_tokens, expected, len(done))
             if arm != _PLAIN:
                 lost = expected * self._plain_rate(load) - num_tokens
                 self._owed[arm] = self._owed.get(arm, 0.0) + lost / plain
-        for arm, owed in self._owed.items():
+        for arm, owed in [*self._owed.items()]:  # another thread may add to them
             self._owed[arm] = max(0.0, owed - _TRIALS_COST * (seconds + drafting))
         for request, step in done:
             if step.num_drafted:

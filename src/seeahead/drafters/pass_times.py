@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from itertools import chain, count, islice
-from threading import Lock
+from threading import Lock, local
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ _NOW_DRIFT, _SIZE_DRIFT = 0.03**2, 0.003**2
 """What is added to them at each step."""
 _CONTEXT, _MOST_CONTEXTS = 1024, 8
 """Tokens, and as many times two, up to which costs are learned together."""
+_FADES = 1 - _SIZE_DRIFT / _SIZE
+"""Of what is known of sizes, at each step, so that none is ever in more doubt than at first."""
 _LEAST, _OUTLIER = 1e-3, 2.0
 """Of what was expected, that a step takes at least; and standard deviations beyond which one was held up, or the
 machine has another speed: the next one tells."""
@@ -57,6 +59,7 @@ class Correction:
         self._variance[0], self._variance[:, 0] = 0.0, 0.0
         self._variance[0, 0] = _NOW
         self._drift[0, 0] = _NOW_DRIFT
+        self._fades = np.outer(*2 * [np.sqrt([1.0, *_NUM_SIZES * [_FADES]])])
         self.num_tried = Counter[int]()
         """Steps by their size (exponents of two)."""
 
@@ -72,7 +75,7 @@ class Correction:
         variance = float(parts @ seen) + _NOISE
         error, most = math.log(ratio), _OUTLIER * math.sqrt(variance)
         self._mean += seen * (max(-most, min(error, most)) / variance)
-        self._variance += self._drift - np.outer(seen, seen) / variance
+        self._variance = (self._variance - np.outer(seen, seen) / variance) * self._fades + self._drift
         self._variance[0, 0] += max(abs(error) - most, 0.0) ** 2
         self.num_tried[_exponent(rows)] += 1
 
@@ -91,6 +94,12 @@ def _exponent(rows: int) -> int:
     return (rows - 1).bit_length()
 
 
+class _Place(local):
+    """In each thread its own: another may run a step of other requests meanwhile."""
+
+    context = 0
+
+
 class PassTimes:
     """Seconds of steps of the target, all but drafting: as measured when it is made, and corrected by every step."""
 
@@ -100,10 +109,10 @@ class PassTimes:
         self._limits, self._widths = executor.limits, Widths(executor.limits)
         self._corrections: dict[tuple[int, int], Correction] = {}
         """By context and load; see `_correction`."""
-        self._context = 0
+        self._place = _Place()
         self._learning = Lock()  # two half steps of two threads would leave a variance below zero
-        self._said: dict[tuple[int, int, bool], float] = {}
-        self._plain: dict[int, float] = {}
+        self._said: dict[tuple[int, int, int, bool], float] = {}
+        self._plain: dict[tuple[int, int], float] = {}
         """Since the last step: they are asked for many times in each."""
 
     def reach(self, executor: Executor, sizes: Sequence[int]) -> None:
@@ -111,15 +120,13 @@ class PassTimes:
         sizes = [size for size in sizes if size > len(self._measured)]
         if sizes and self._measured[0] <= _SLOW_SECONDS:
             known = {len(self._measured): self._measured[-1]}
-            self._measured += passes_between(known | _timed(executor, sizes, 1), executor)[1:]
+            more = passes_between(known | _timed(executor, sizes, 1), executor)[1:]
+            self._measured += tuple(max(self._measured[-1], seconds) for seconds in more)
             self._forget()
 
     def at(self, length: int) -> None:
         """What follows is about passes after so many tokens: attention makes rows dearer beside one another."""
-        context = min((length // _CONTEXT).bit_length(), _MOST_CONTEXTS)
-        if context != self._context:
-            self._context = context
-            self._forget()
+        self._place.context = min((length // _CONTEXT).bit_length(), _MOST_CONTEXTS)
 
     def begin(self) -> None:
         """A prompt was read, so the next step is of another size than the pass before it."""
@@ -132,10 +139,11 @@ class PassTimes:
 
     def plain(self, num_requests: int = 1) -> float:
         """Seconds of a plain step after one like it: how fast the machine is just now."""
-        found = self._plain.get(num_requests)  # another thread may forget all meanwhile
+        key = self._place.context, num_requests
+        found = self._plain.get(key)  # another thread may forget all meanwhile
         if found is None:
             load, width = num_requests.bit_length(), self._limits.filled(num_requests)
-            found = self._plain[num_requests] = self._seconds(load, width, changes=False)
+            found = self._plain[key] = self._seconds(load, width, changes=False)
         return found
 
     def by_nodes(self, num_requests: int, most: int) -> list[float]:
@@ -167,16 +175,17 @@ class PassTimes:
 
     def _correction(self, load: int) -> Correction:
         """Begins with what is known of single requests after as much, else of as many or single ones after less."""
-        key, single = (self._context, load), (self._context, 1)
+        here = self._place.context
+        key, single = (here, load), (here, 1)
         if key not in self._corrections:
-            less = [(context, own) for own in (load, 1) for context in range(self._context - 1, -1, -1)]
+            less = [(context, own) for own in (load, 1) for context in range(here - 1, -1, -1)]
             known = next((one for one in (single, *less) if one in self._corrections), single)
             self._corrections[key] = Correction(self._corrections.get(known), is_sure=known == single)
         return self._corrections[key]
 
     def _seconds(self, load: int, width: int, *, changes: bool) -> float:
         """Of a pass as wide as that, and of the change to it."""
-        key = load, width, changes
+        key = self._place.context, load, width, changes
         found = self._said.get(key)
         if found is None:
             now, of_size = self._correction(load).factors(width)
@@ -184,7 +193,10 @@ class PassTimes:
         return found
 
     def _of_width(self, rows: int) -> float:
-        known = self._measured
+        known, most = self._measured, self._limits.max_rows
+        if most is not None and rows > most:  # as many passes as they ask for
+            whole, rest = divmod(rows, most)
+            return whole * self._of_width(most) + (self._of_width(rest) if rest else 0.0)
         if rows <= len(known):
             return known[rows - 1]
         slope = (known[-1] - known[0]) / max(len(known) - 1, 1)
