@@ -1,6 +1,9 @@
-"""Ctrl-C: exit code 130 from every verb, and the cursor is back."""
+"""Ctrl-C: exit code 130 from every verb, and the cursor is back; SIGTERM ends a server whatever it is doing."""
 
 import io
+import signal
+import subprocess
+import sys
 from contextlib import closing, nullcontext, suppress
 from types import SimpleNamespace
 
@@ -63,3 +66,29 @@ def test_a_server_ends_well_by_ctrl_c_once_it_answers(monkeypatch, started):
     with nullcontext() if started else pytest.raises(KeyboardInterrupt):
         serve_run.serve(None, owner, None, None)
     assert stopped, "in either case"
+
+
+SWALLOWS = """
+import signal
+
+try:
+    signal.raise_signal(signal.SIGTERM)
+except BaseException:
+    raise ImportError from None
+"""
+IMPORTS = """
+import time
+from seeahead.cli.serve import _ends_well
+
+with _ends_well():
+    import swallows
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_server_that_is_told_to_end_within_an_import_ends_after_it(tmp_path):
+    """Modules in C++ make an ImportError of what is raised while they begin."""
+    (tmp_path / "swallows.py").write_text(SWALLOWS)
+    ended = subprocess.run([sys.executable, "-c", IMPORTS], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGTERM, "")

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING, Any, NoReturn
+from traceback import walk_stack
+from typing import TYPE_CHECKING, Any
 
 from seeahead.checked import read_text
 from seeahead.cli import streams, terminal
@@ -53,11 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from seeahead.serve.settings import ServeSettings
 
     add = parser.add_argument
-    add_target(
-        parser,
-        "a drafter that clients may name; repeat it, the first is the default (default: auto)",
-        takes_several=True,
-    )
+    drafter = "a drafter that clients may name; repeat it, the first is the default (default: auto)"
+    add_target(parser, drafter, takes_several=True)
     for name, about in LIMITS.items():
         default = ServeSettings.model_fields[name].default
         flag, kind = f"--{name.removesuffix('_seconds').replace('_', '-')}", type(default)
@@ -96,9 +94,8 @@ def _run(args: argparse.Namespace, settings: ServeSettings) -> int:
             owner = owner_of(engine, others, settings)
             owner.start()
             app = create_app(owner, settings)
-    name, port = settings.host, address.getsockname()[1]
-    shown = f"[{name}]" if ":" in name else name
-    where = f"http://{shown}:{port} (Ctrl-C ends it)"
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    where = f"http://{shown}:{address.getsockname()[1]} (Ctrl-C ends it)"
     streams.note(f"{settings.model_name} with {', '.join(owner.drafters)}: {where}", is_asked=True)
     serve(app, owner, address, settings)
     return 0
@@ -124,11 +121,14 @@ def _ends_well() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = told
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: one that Python has not set, and cannot set
 
 
-def _ended(number: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
+def _ended(number: int, frame: Any) -> None:
+    # What is raised within an import may be swallowed there, or become an ImportError; so it waits for its end.
+    if not any(one.f_code.co_filename.startswith("<frozen importlib") for one, _ in walk_stack(frame)):
+        raise SystemExit(128 + number)
+    start_new_thread(_ended_again, ())
 
 
 def _ended_again() -> None:
