@@ -2,11 +2,13 @@
 
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
 from contextlib import ExitStack, closing, contextmanager
 from socket import create_connection
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -32,12 +34,26 @@ sys.exit(main(["serve", "--port", "0", "-d", sys.argv[1], "--no-check"]))
 
 @contextmanager
 def started(program, drafter="lookup"):
+    """Settings of whoever runs the tests are not those of the server."""
     words = [sys.executable, "-c", program, drafter]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process, process.stderr
-        finally:
-            process.kill()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SEEAHEAD_")}
+    with TemporaryDirectory() as folder:
+        environment["XDG_CONFIG_HOME"] = folder
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+
+def said_until(process, sign):
+    """What it says, up to the line that has `sign`."""
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if sign in line:
+            return "".join(said)
+    pytest.fail(f"it ended with {process.wait()}:\n{''.join(said)}")
 
 
 def told(address, method, path):
@@ -82,9 +98,9 @@ def test_who_is_slow_or_one_of_many_while_a_model_is_loaded_is_left(monkeypatch)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_what_auto_learned_is_kept_when_the_server_is_told_to_end(tmp_path):
     state = tmp_path / "state.json"
-    with started(SERVING, f"auto:members=lookup,state={state}") as (process, told):
-        next(line for line in told if "http://" in line)
+    with started(SERVING, f"auto:members=lookup,state={state}") as process:
+        said = said_until(process, "http://")
         process.send_signal(signal.SIGTERM)
-        rest = told.read()
-        assert (process.wait(), "Traceback" in rest) == (128 + signal.SIGTERM, False), rest
+        rest = process.stderr.read()
+        assert (process.wait(), "Traceback" in rest) == (128 + signal.SIGTERM, False), said + rest
     assert state.exists()
