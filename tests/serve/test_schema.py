@@ -5,7 +5,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
-from tests.serve.conftest import KEY
+from tests.serve.conftest import KEY, PATIENCE
 
 ROUTES = [
     ("/v1/chat/completions", "POST"), ("/v1/completions", "POST"), ("/v1/models", "GET"), ("/v1/models/{name}", "GET"),
@@ -15,7 +15,7 @@ ROUTES = [
 
 @pytest.fixture(scope="module")
 def schema(served):
-    return schemathesis.openapi.from_url(f"{served.url}/openapi.json")
+    return schemathesis.openapi.from_url(f"{served.url}/openapi.json", timeout=PATIENCE)
 
 
 def test_all_routes_are_described(schema):
@@ -35,7 +35,7 @@ def test_no_request_is_a_fault_of_the_server(schema, path, method, mode):
     def ask(case):
         if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
             case.body["model"] = "tiny"  # another is refused before anything else is looked at
-        response = case.call(headers={"Authorization": f"Bearer {KEY}"})
+        response = case.call(headers={"Authorization": f"Bearer {KEY}"}, timeout=PATIENCE)
         assert response.status_code < 500
         if response.status_code >= 400:
             assert set(response.json()["error"]) == {"message", "type", "param", "code"}
