@@ -5,8 +5,7 @@ import threading
 
 import pytest
 
-from seeahead.serve.owner import OwnerLimits
-from tests.serve.conftest import chat, serving
+from tests.serve.conftest import PATIENCE, chat, serving
 from tests.serve.test_refusals import refused, sent
 from tests.serve.test_streams import asking, events, eventually, slow  # noqa: F401
 
@@ -66,11 +65,14 @@ def test_a_slot_that_cannot_be_lent_or_kept_is_its_own_answers_alone(monkeypatch
 
 def test_a_server_whose_step_hangs_is_not_ready(monkeypatch):
     """What watches it starts it anew then."""
-    with serving(OwnerLimits(timeout_seconds=0.3)) as served:
+    with serving() as served:
         go_on, step = threading.Event(), served.owner._batch.step
-        monkeypatch.setattr(served.owner._batch, "step", lambda **given: (go_on.wait(600), step(**given))[1])
+        monkeypatch.setattr(served.owner._batch, "step", lambda **given: (go_on.wait(PATIENCE), step(**given))[1])
         assert sent(served, b"", path="/ready", method="GET")[0] == 200
         with asking(served, chat("one", max_tokens=4)):
+            eventually(lambda: served.owner.num_running == 1)
+            # Not before: it is also what reading may take.
+            served.owner.limits = served.owner.limits.model_copy(update={"timeout_seconds": 0.3})
             eventually(lambda: sent(served, b"", path="/ready", method="GET")[0] == 503)
             go_on.set()
             eventually(lambda: sent(served, b"", path="/ready", method="GET")[0] == 200)
