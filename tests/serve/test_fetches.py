@@ -3,6 +3,7 @@
 import base64
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -22,24 +23,29 @@ SETTINGS = settings_from(model_name="tiny", allow_urls=True)
 
 
 class Web:
-    """Answers every address after a while; its images are as wide as the address says."""
+    """Answers once so many have been asked for side by side; its images are as wide as the address says."""
 
-    def __init__(self, seconds=0.2):
-        self.seconds, self.inside, self.most, self.lock, self.asked = seconds, 0, 0, threading.Lock(), []
+    def __init__(self):
+        self.together, self.inside, self.most, self.asked = 1, 0, 0, []
+        self.changed, self.may_answer = threading.Condition(), threading.Event()
+        self.may_answer.set()
 
     def fetch(self, url, *, max_bytes):
-        with self.lock:
+        with self.changed:
             self.inside += 1
             self.most = max(self.most, self.inside)
             self.asked.append(url)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.most >= self.together, PATIENCE)
         try:
-            time.sleep(self.seconds)
+            time.sleep(0.05)  # in which others would come, if more were let in
             if url.endswith("none"):
                 raise ImageError(f"'{url}' is not there; check it")
+            self.may_answer.wait(PATIENCE)
             width = int(url.rpartition("/")[2])
             return base64.b64decode(data_uri(Image.new("RGB", (width, 8))).partition(",")[2])
         finally:
-            with self.lock:
+            with self.changed:
                 self.inside -= 1
 
 
@@ -47,7 +53,8 @@ class Web:
 def web(monkeypatch):
     found = Web()
     monkeypatch.setattr(sources, "fetch", found.fetch)
-    return found
+    yield found
+    found.may_answer.set()
 
 
 def body(*urls):
@@ -56,15 +63,23 @@ def body(*urls):
 
 
 def test_addresses_are_fetched_side_by_side_and_images_stay_in_their_order(web):
-    urls = [f"https://example.com/{width}" for width in range(11, 18)]
-    started = time.monotonic()
+    web.together, urls = prompts._FETCHES, [f"https://example.com/{width}" for width in range(11, 18)]
     prompt = chat_prompt(ChatBody(**body(*urls[:3], IMAGE, *urls[3:])), SETTINGS)
-    assert time.monotonic() - started < 7 * web.seconds
     assert [image.width for image in prompt.images] == [11, 12, 13, 40, 14, 15, 16, 17]
     assert web.most == prompts._FETCHES
 
 
-def test_an_address_that_fails_is_named_and_ends_the_others(web):
+def test_an_address_that_fails_is_named_and_ends_the_others(web, monkeypatch):
+    class Fetchers(ThreadPoolExecutor):
+        """What has begun is answered only after the others were ended."""
+
+        def shutdown(self, **given):
+            super().shutdown(**{**given, "wait": False})
+            web.may_answer.set()
+            super().shutdown()
+
+    monkeypatch.setattr(prompts, "ThreadPoolExecutor", Fetchers)
+    web.may_answer.clear()
     urls = ["https://example.com/none", *(f"HTTPS://example.com/{width}" for width in range(1, 20))]
     with pytest.raises(ImageError, match=r"'https://example\.com/none' is not there"):
         chat_prompt(ChatBody(**body(*urls)), settings_from(model_name="tiny", allow_urls=True, max_images=30))
@@ -72,8 +87,8 @@ def test_an_address_that_fails_is_named_and_ends_the_others(web):
 
 
 def test_files_that_are_too_large_together_are_not_all_fetched(web):
-    urls = [f"https://example.com/{width}" for width in range(1001, 1017)]
-    settings = settings_from(model_name="tiny", allow_urls=True, max_body_bytes=1 << 10)
+    urls = [f"https://example.com/{width}" for width in range(1001, 1030)]
+    settings = settings_from(model_name="tiny", allow_urls=True, max_body_bytes=1 << 10, max_images=30)
     with pytest.raises(ImageError, match="files of the images have more than 1,024 bytes together"):
         chat_prompt(ChatBody(**body(*urls)), settings)
     assert len(web.asked) < len(urls)
