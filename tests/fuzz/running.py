@@ -166,9 +166,10 @@ def watched(seconds=SECONDS_PER_INPUT):
         raise Hang(f"still busy after {seconds} seconds")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    faulthandler.dump_traceback_later(6 * seconds, exit=True, file=sys.__stderr__)
     try:
+        # Long after: a machine that stalls must not end what is heard a moment later.
+        faulthandler.dump_traceback_later(60 + 6 * seconds, exit=True, file=sys.__stderr__)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
