@@ -17,6 +17,7 @@ from PIL import Image
 
 from seeahead.images import OpenedImage
 from seeahead.serve import app, prompts, run
+from seeahead.serve.bodies import Bodies
 from seeahead.serve.owner import OwnerLimits
 from seeahead.serve.room import Room
 from seeahead.serve.schema import ChatBody
@@ -24,7 +25,7 @@ from seeahead.serve.settings import READERS, settings_from
 from seeahead.serve.ticket import Asked
 from tests.serve.conftest import IMAGE, PATIENCE, chat, data_uri, serving
 from tests.serve.test_refusals import CHAT, refused, sent
-from tests.serve.test_streams import asking, eventually
+from tests.serve.test_streams import asking, eventually, held_up
 
 LARGE = data_uri(Image.new("RGB", (500, 400)))
 
@@ -108,17 +109,19 @@ def test_room_goes_to_those_who_came_first():
 
 
 def test_no_more_is_decoded_at_once_than_there_is_room_for(monkeypatch):
-    inside, most, lock, load = [], [], threading.Lock(), OpenedImage.load
+    inside, most, changed, load = [], [], threading.Condition(), OpenedImage.load
 
     def loaded(self):
-        with lock:
+        with changed:
             inside.append(self.num_pixels)
             most.append(sum(inside))
+            changed.notify_all()
+            changed.wait_for(lambda: max(most) >= 400_000, PATIENCE)
         try:
-            time.sleep(0.05)
+            time.sleep(0.05)  # in which others would come, if more were let in
             return load(self)
         finally:
-            with lock:
+            with changed:
                 inside.remove(self.num_pixels)
 
     monkeypatch.setattr(OpenedImage, "load", loaded)
@@ -176,8 +179,9 @@ def test_a_pool_holds_nothing_of_those_that_have_gone(served):
     assert served.owner._num_reading == 0
 
 
-def test_bodies_that_are_held_together_have_a_limit():
-    small = {"max_body_bytes": 1 << 20, "image_bytes": 1 << 20}
+def test_bodies_that_are_held_together_have_a_limit(monkeypatch):
+    small, made = {"max_body_bytes": 1 << 20, "image_bytes": 1 << 20}, []
+    monkeypatch.setattr(app, "Bodies", lambda *given: (made.append(Bodies(*given)), made[0])[1])
     text = json.dumps(chat("x", max_tokens=1)).encode()
     large = text + b" " * (900_000 - len(text))
     with serving(**small) as served:
@@ -187,7 +191,7 @@ def test_bodies_that_are_held_together_have_a_limit():
             slow.putheader("content-type", "application/json")
             slow.putheader("content-length", str(len(large)))
             slow.endheaders(large[:-1])
-            time.sleep(0.2)
+            eventually(lambda: made[0]._held == len(large) - 1)
             refused(served, large, 429, "the bodies of other requests")
             slow.send(large[-1:])
             with slow.getresponse() as reply:
@@ -247,14 +251,16 @@ def test_an_image_is_made_ready_where_it_was_decoded(served, monkeypatch):
 
 
 def test_who_is_not_answered_when_the_server_ends_is_told(monkeypatch):
-    monkeypatch.setattr(run, "_GRACE_SECONDS", 3.0)
+    monkeypatch.setattr(run, "_TELLING_SECONDS", PATIENCE)
+    monkeypatch.setattr(run, "_GRACE_SECONDS", PATIENCE + 1)
     with serving(OwnerLimits(num_at_once=1), max_new_tokens=400) as served:
-        step = served.owner._batch.step
-        served.owner._batch.step = lambda **given: (time.sleep(0.05), step(**given))[1]
-        body = chat("one", max_tokens=400)
+        may_go, body = held_up(served), chat("one", max_tokens=400)
         with asking(served, {**body, "stream": True}) as first, asking(served, body) as second:
-            eventually(lambda: (served.owner.num_running, served.owner.num_waiting) == (1, 1))
+            eventually(lambda: (served.owner.num_running, len(served.owner._waiting)) == (1, 1))
+            [ticket] = served.owner._running.values()
             served.server.should_exit = True
+            eventually(lambda: ticket.is_cancelled)
+            may_go.set()
             with first.getresponse() as reply:
                 *_, last, done, _ = reply.read().decode().split("\n\n")
             assert json.loads(last.removeprefix("data: "))["error"]["code"] == "closing"
