@@ -17,6 +17,6 @@ def answer_with(addresses):
 
 def refusal(url, **options) -> str:
     with pytest.raises(ImageError) as caught:
-        fetch(url, **{"max_bytes": 1000, "timeout_seconds": 2, **options})
+        fetch(url, **{"max_bytes": 1000, "timeout_seconds": 60, **options})
     assert "\n" not in str(caught.value)
     return str(caught.value)
