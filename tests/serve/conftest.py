@@ -85,7 +85,8 @@ def serving(
 
 @pytest.fixture(scope="session")
 def served():
-    with serving(api_keys=(KEY,), max_new_tokens=200, max_body_bytes=1 << 20) as found:
+    limits = {"max_new_tokens": 200, "max_body_bytes": 1 << 20, "request_timeout_seconds": PATIENCE}
+    with serving(api_keys=(KEY,), **limits) as found:
         yield found
 
 
