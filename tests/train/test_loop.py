@@ -20,6 +20,8 @@ from seeahead.train.loop import Processes, TrainingStoppedError, fit, rate_at
 from seeahead.train.stage import Limits, Stage
 
 LIMITS = Limits(minutes=1, steps=5, batch_size=2, learning_rate=0.1)
+# Two processes, which meet at a port that is free.
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local_addr=127.0.0.1", "--nproc_per_node=2"]
 
 
 def stage(folder: Path, lines: list[str]) -> Stage:
@@ -195,10 +197,9 @@ def test_two_processes_learn_what_one_learns_from_both_their_batches(tmp_path: P
     script = tmp_path / "learn.py"
     script.write_text(TWO_PROCESSES)
     source = Path(loop.__file__).parents[2]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29731"]
-    command = [*launch, str(script), str(tmp_path / "out")]
+    command = [*LAUNCH, str(script), str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     together = load_file(tmp_path / "out" / "line.safetensors")["weight"]
     alone = line_fit(replace(LIMITS, minutes=math.inf), tmp_path / "alone", count=2)
@@ -216,12 +217,11 @@ def test_what_one_process_alone_has_asked_is_learned_by_both(tmp_path: Path) -> 
     script = tmp_path / "learn.py"
     script.write_text(NOW_AND_THEN)
     source = Path(loop.__file__).parents[2]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29732"]
     environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    runs = {"together": launch, "alone": [sys.executable]}
+    runs = {"together": LAUNCH, "alone": [sys.executable]}
     for name, before in runs.items():
         command = [*before, str(script), str(tmp_path / name), str(len(runs) if name == "alone" else 1)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     together, alone = (load_file(tmp_path / name / "line.safetensors") for name in runs)
     for name, value in alone.items():
