@@ -67,16 +67,15 @@ def test_what_drafters_read_is_in_the_type_that_the_executor_names(monkeypatch):
     assert {one.dtype for one in held} == {dtype}
 
 
-def test_one_thread_does_not_end_the_process():
+def test_one_thread_does_not_end_the_process(tmp_path):
     """OpenVINO divides by zero there where it computes in 16 bits."""
     program = (
         "from tests.executors.test_openvino import on_openvino; from seeahead.testing import tiny_inputs; "
         "from seeahead.session import Session; family = on_openvino('llava', 'bfloat16'); "
         "print(Session(family.executor, 20).prefill(tiny_inputs('llava')).logits.shape)"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert (told.returncode, "torch.Size" in told.stdout) == (0, True), told.stderr
 
 
