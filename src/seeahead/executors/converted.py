@@ -109,10 +109,8 @@ def _set_by_others(part: nn.Module) -> list[tuple[str, str, str]]:
     found = []
     for name, module in part.named_modules():
         if not type(module).__module__.startswith(("torch.", "transformers.")):
-            own = {
-                key: value for key, value in vars(module).items() if key not in _OF_EVERY_MODULE and _is_plain(value)
-            }
-            found += [(name, key, repr(value)) for key, value in sorted(own.items())]
+            own = {key: value for key, value in vars(module).items() if key not in _OF_EVERY_MODULE}
+            found += [(name, key, repr(value)) for key, value in sorted(own.items()) if _is_plain(value)]
     return found
 
 
@@ -184,10 +182,12 @@ def _write(graph: Any, made: Path, folder: Path, precision: str) -> None:
     try:
         openvino.save_model(graph, made / _GRAPH, compress_to_fp16=precision == "bfloat16")
         (made / _DIGESTS).write_text(json.dumps(_digests(made)))
-        if not _is_whole(folder):  # somebody else may have been quicker, and reads it
-            shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
             made.rename(folder)
+        if made.exists() and not _is_whole(folder):  # else somebody else was quicker, and reads it
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                made.rename(folder)
     except (OSError, RuntimeError) as error:
         raise _unwritable(folder, str(error).strip().partition("\n")[0][:200]) from None
     if not _is_whole(folder):
