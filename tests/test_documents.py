@@ -1,6 +1,7 @@
 """What documents tell readers to do works: commands are taken by the real parsers, some are run; links lead on."""
 
 import ast
+import importlib
 import re
 import shutil
 import textwrap
@@ -129,6 +130,15 @@ def test_every_document_has_its_place_among_the_pages():
     assert named - {"README.md"} == (stored - results) | set(docs_site.pages()) | {"results/README.md"}
     index = (ROOT / "docs" / "results" / "README.md").read_text(encoding="utf-8")
     assert all(f"]({Path(name).name})" in index for name in results - {"results/README.md"})
+
+
+def test_the_reference_names_what_can_be_imported():
+    for name in re.findall(r"(?m)^::: ([\w.]+)$", docs_site.pages()["api.md"]):
+        home, _, member = name.rpartition(".")
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            assert hasattr(importlib.import_module(home), member), name
 
 
 @pytest.fixture(scope="module")

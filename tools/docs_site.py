@@ -33,7 +33,7 @@ def on_files(files: Any, config: Any) -> Any:
 def pages() -> dict[str, str]:
     """Made pages by name, in Markdown."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
-    named = [f"{home}.{name}" for name in seeahead.__all__ if (home := seeahead._HOMES.get(name))]
+    named = [f"seeahead.{home}.{name}" for name in seeahead.__all__ if (home := seeahead._HOMES.get(name))]
     reference = "\n\n".join(f"::: {name}" for name in (*named, *MORE))
     head = (
         "# Python\n\nThe names of `seeahead`, and below them what one's own drafters, executors and tests are made of."

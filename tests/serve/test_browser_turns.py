@@ -88,6 +88,7 @@ def test_a_connection_that_is_lost_without_a_word_is_said_to_be(page):  # noqa: 
 
 
 def test_who_scrolls_up_a_little_is_left_there(page, slow):  # noqa: F811
+    page.select_option("#drafter", "none")
     ask(page, "line\n" * 60, tokens=200)
     page.wait_for_selector(".busy .text:not(:empty)")
     page.mouse.move(500, 300)
@@ -105,8 +106,9 @@ def test_who_scrolls_up_a_little_is_left_there(page, slow):  # noqa: F811
 
 
 def test_the_end_of_an_answer_leaves_the_focus_where_somebody_reads(page, slow):  # noqa: F811
-    ask(page, tokens=16)
-    page.click(".busy .text:not(:empty)")
+    page.select_option("#drafter", "none")
+    ask(page, tokens=40)
+    page.click(".busy h2")
     ended(page)
     assert page.evaluate("document.activeElement.tagName") == "BODY"
 

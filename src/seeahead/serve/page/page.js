@@ -66,6 +66,7 @@ async function beginAgain() {
   at("retry").disabled = true;
   const isThere = await begin();
   at("retry").disabled = false;
+  if (![document.body, at("retry")].includes(document.activeElement)) return; // the reader is elsewhere by now
   (isThere ? at("question") : at("retry")).focus({ preventScroll: true });
 }
 
@@ -118,12 +119,13 @@ async function reply() {
   if (isBoth && !isTogether) await first;
   const goesOn = isBoth && (isTogether || (await first).said.isWhole);
   const done = await Promise.all(goesOn ? [first, start(PLAIN)] : [first]);
+  const failed = done.map(({ said }) => said.error).find(Boolean);
+  // Another model or other drafters are served by now: the page asks for these from here on.
+  const isOther = failed?.code === "model_not_found" || failed?.param === "speculative";
+  if (isOther && state.running === stopper) await begin();
   if (state.running !== stopper) return; // a new conversation has begun
   state.running = null;
   busy(false);
-  const failed = done.map(({ said }) => said.error).find(Boolean);
-  // Another model or other drafters are served by now: the page asks for these from here on.
-  if (failed?.code === "model_not_found" || failed?.param === "speculative") await begin();
   finish(turn, done, { isTogether, isSampled: body.temperature > 0 });
 }
 
@@ -141,11 +143,13 @@ function finish(turn, done, how) {
   if (isTurn) state.turns.push({ role: "assistant", content: said.text });
   view.action("Try again", () => again(turn, isTurn)).classList.add("again");
   view.action("Edit the question", () => edit(turn, isTurn)).classList.add("again");
-  speak([said.text, ...done.map((one) => one.view.state.textContent), told?.textContent]);
   follow();
   // What the server refuses would be refused again with the next question, and who stops a question asks another one.
-  if (!said.text && (said.error?.isRefused || said.isStopped)) takeBack();
-  if (said.error?.isRefused && !said.text) refuse(said.error);
+  const isEmpty = done.every((one) => !one.said.text);
+  const isRefused = isEmpty && said.error?.isRefused;
+  if (isEmpty && (isRefused || said.isStopped)) takeBack();
+  if (isRefused) refuse(said.error); // which is spoken as well
+  else speak([said.text, ...done.map((one) => one.view.state.textContent), told?.textContent]);
   if (said.error?.needsKey || plain?.said.error?.needsKey) askForKey();
 }
 
@@ -155,6 +159,7 @@ function takeBack() {
   const texts = content.filter((part) => part.type === "text").map(({ text }) => text);
   at("question").value = [...texts, at("question").value].filter(Boolean).join("\n");
   state.images.unshift(...images);
+  closeTip();
   for (const element of elements) element.remove();
   at("empty").hidden = state.turns.length > 0;
   showImages();
@@ -165,6 +170,7 @@ function takeBack() {
 function forgets(turn, wasTurn) {
   if (state.running || isSending || turn !== at("turns").lastElementChild) return false;
   if (wasTurn) state.turns.pop();
+  closeTip();
   turn.remove();
   speak([]);
   settled();
@@ -172,7 +178,9 @@ function forgets(turn, wasTurn) {
 }
 
 function again(turn, wasTurn) {
-  if (forgets(turn, wasTurn)) reply();
+  if (!forgets(turn, wasTurn)) return;
+  followFromHere();
+  reply();
 }
 
 function edit(turn, wasTurn) {
@@ -282,6 +290,7 @@ function anew() {
   busy(false);
   state.turns = [];
   state.session = Math.random();
+  closeTip();
   at("turns").replaceChildren();
   at("empty").hidden = false;
   speak([]);

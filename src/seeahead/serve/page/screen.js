@@ -5,11 +5,16 @@ const whole = document.documentElement;
 
 // The page follows the answer until the reader scrolls up, and again from its end on.
 let isFollowing = true;
-let last = { top: scrollY, height: whole.scrollHeight };
+let last = place();
+function place() {
+  const most = whole.scrollHeight - innerHeight;
+  return { top: Math.min(scrollY, most), most }; // some browsers scroll beyond the end and back
+}
 addEventListener("scroll", () => {
-  const now = { top: scrollY, height: whole.scrollHeight };
-  const isUp = now.top < last.top && now.height >= last.height; // a page that became shorter moves by itself
-  isFollowing = now.height - innerHeight - now.top < 80 && (isFollowing ? !isUp : now.top > last.top);
+  const now = place();
+  // A page that became shorter, or a window that became taller, moves by itself.
+  if (isFollowing) isFollowing = now.top >= last.top || now.most < last.most;
+  else isFollowing = now.top > last.top && now.most - now.top < 80;
   last = now;
 }, { passive: true });
 

@@ -61,7 +61,11 @@ async function* chunks(reader) {
 /** A connection that is lost without a word would be waited for for ever. */
 function soon(read) {
   let timer;
-  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Silent(SILENT)), MOST_SILENT_MS)));
+  const late = new Promise((_, reject) => {
+    const give = () => reject(new Silent(SILENT));
+    // A page that was frozen meanwhile is given what has come before it is told that nothing has.
+    timer = setTimeout(() => (timer = setTimeout(give, 1000)), MOST_SILENT_MS);
+  });
   return Promise.race([read, late]).finally(() => clearTimeout(timer));
 }
 

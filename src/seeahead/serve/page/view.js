@@ -201,6 +201,7 @@ function refusal(refused, instead) {
   sign.setAttribute("aria-label", words);
   explain(sign, words);
   sign.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     if (["ArrowLeft", "ArrowRight"].includes(event.key)) {
       event.preventDefault();
       moveOn(sign, event.key === "ArrowRight" ? 1 : -1);
@@ -217,7 +218,7 @@ function moveOn(sign, step) {
   const all = [...sign.parentElement.querySelectorAll(".refused")];
   const other = all[all.indexOf(sign) + step];
   if (!other) return;
-  [sign.tabIndex, other.tabIndex] = [-1, 0];
+  for (const one of all) one.tabIndex = one === other ? 0 : -1;
   other.focus();
 }
 
