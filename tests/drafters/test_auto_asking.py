@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from seeahead.decode import run, run_step
+from seeahead.drafters import auto_drafting
 from seeahead.drafters.auto_drafting import AutoDrafting
 from seeahead.drafters.ensemble import EnsembleDrafter
 from seeahead.drafters.experience import Experience, OwnExperience
@@ -269,6 +270,7 @@ def test_where_nothing_has_paid_models_are_thought_of_less_often(monkeypatch):
         return lead(drafting, budget)
 
     monkeypatch.setattr(AutoDrafting, "_lead", counted)
+    monkeypatch.setattr(auto_drafting, "_LOOKS_COST", 2.0)
     request = ask(auto(WRONG, experience=TableExperience(0.01, 50.0)), 90)
     start(request, request.inputs)
     looked = []
@@ -294,7 +296,6 @@ def test_a_start_is_paid_over_the_steps_that_answers_of_its_kind_have():
     assert experience.length(images) == pytest.approx(3.0, rel=0.2)
     assert own.start_seconds("one", False, 99) == pytest.approx(4.0 / 3, rel=0.2)
     assert own.start_seconds("one", True, 99) == 0.0
-    experience.begins(text)
     assert experience.length(text) == 12.0
     assert experience.start_seconds("one", text) == 3 * experience.level("one", 1), "nothing is known of it"
 

@@ -156,6 +156,7 @@ def test_a_step_that_was_held_up_says_little_of_drafts():
 
 def test_steps_that_only_thought_of_drafts_are_no_plain_ones():
     pace, requests = pace_of("auto", 2)
+    pace._times.seconds = lambda rows, num_requests=1: 0.1
     for share, known in ((None, []), (0, [(PLAIN, 2)])):
         for request in requests:
             request.share = share
@@ -189,6 +190,7 @@ def test_steps_beside_prompts_that_are_made_ready_tell_nothing_of_drafts(somebod
     request = engine.answer({"prompt": "one two one two", "max_new_tokens": 9}).request
     for step in steps([request]):
         pace.set([request], somebody_waits=somebody_waits)
+        request.share = 0
         pace.learn(step)
     assert bool(pace._seen) is not somebody_waits
 

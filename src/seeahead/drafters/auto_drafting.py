@@ -124,6 +124,7 @@ class AutoDrafting(PlannedDrafting):
         self._take_costs()
         self._step.rates.append(self._rate)
         pool.score()
+        may_rest &= self._num_requests > 1  # else what has been proposed may be doubtful
         lead = None if may_rest else self._lead(budget)
         if lead is not None:
             yield from self._grow(lead, budget)
@@ -254,11 +255,9 @@ class AutoDrafting(PlannedDrafting):
 
     def _look_costs(self, name: str) -> float:
         """What asking a drafter takes this request, alone, in its share of plain steps."""
-        experience, seconds = self._drafter.experience, 0.0
-        if name in self._models.names:
-            starts = 0.0 if name in self._models.have_read else experience.start_seconds(name, self._own.kind)
-            seconds = starts + self._seconds[min(_TRIED[0], len(self._seconds) - 1)] - self._seconds[0]
-        return (seconds + experience.level(name, 1)) / self._seconds[0]
+        experience, is_ready = self._drafter.experience, name in self._models.have_read or name in self._draftings
+        starts = 0.0 if is_ready else experience.start_seconds(name, self._own.kind)
+        return (starts + experience.level(name, 1)) / self._seconds[0]
 
     def _second(self, lead: str) -> str | None:
         """A model to be asked beside the leading one: one whose tokens pay, or one that might lead instead."""
@@ -296,7 +295,7 @@ class AutoDrafting(PlannedDrafting):
     def _level(self, name: str) -> float:
         """This request's share of a pass of a drafter: of one that others do not ask in this step it is all."""
         asked, num = self._step.asked, self._step.num_requests
-        if name not in self._models.names or (asked and (name, 0) not in asked):
+        if name in self._draftings or (asked and (name, 0) not in asked):
             num = 1
         return self._drafter.experience.level(name, num) / num
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -80,6 +81,7 @@ class AutoModels:
             logits = yield from model.read()
             if logits is None:
                 did_not()
+                self._drafter.step.asked -= Counter({(name, 0): 1})
                 self.have_read.discard(name)
                 return None
             _add(pool, name, [ROOT], logits, model, num_children)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import dataclass
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,14 @@ import numpy.typing as npt
 from seeahead.drafting import Plan
 
 _Result = TypeVar("_Result")
+
+
+@dataclass
+class _Pass:
+    """One that several plans wait for: how many, and how long it took once the first of them goes on."""
+
+    num_asking: int = 0
+    seconds: float | None = None
 
 
 class AutoStep(threading.local):
@@ -30,10 +39,10 @@ class AutoStep(threading.local):
         """By model and level (0: after the root), how many requests have asked it so far."""
         self.shares: npt.NDArray[np.float64] | None = None
         """A request's share of the seconds of a step, by how many nodes all of its requests have."""
-        self.ran = 0.0
-        """Seconds in which plans themselves ran, not the passes that they wait for."""
-        self.waiting: dict[object, list[int]] = {}
-        """By pass that is waited for: how many plans wait for it, in a list of one."""
+        self.left = 0.0
+        """When the last plan began to wait."""
+        self.waiting: dict[object, _Pass] = {}
+        """Passes that more plans may still ask for, by what is asked of whom."""
         self.base, self.each, self.kept = 0.0, 0.0, dict[int, int]()
         """Of several requests: one's share of the seconds of the step without drafts, what a node of the step takes
         beyond it, and how many nodes were kept of a draft, by its identity."""
@@ -54,27 +63,30 @@ class DraftClock:
 
     def driven(self, plan: Plan[_Result]) -> Plan[_Result]:
         """The plan, whose seconds are counted apart from those of the plans that run before it goes on."""
-        advance, given = plan.send, None
+        step, advance = self._step, plan.send
+        given: list[Any] = [None]  # no frame keeps an error that has been thrown
         while True:
             self._began = perf_counter()
             try:
-                asked = advance(given)  # type: ignore[arg-type]  # a plan begins with None
+                asked = advance(given.pop())
             except StopIteration as end:
                 value: _Result = end.value
                 return value
             finally:
-                ran = perf_counter() - self._began
-                self._before += ran
-                self._step.ran += ran
+                step.left = perf_counter()
+                self._before += step.left - self._began
             key = id(asked.executor), asked.want
-            together = self._step.waiting.setdefault(key, [0])
-            together[0] += 1
-            started, others = perf_counter(), self._step.ran
+            shared = step.waiting.setdefault(key, _Pass())
+            shared.num_asking += 1
             try:
-                advance, given = plan.send, (yield asked)
+                given.append((yield asked))
+                advance = plan.send
             except Exception as error:  # noqa: BLE001  (the plan is told)
-                advance, given = plan.throw, error  # type: ignore[assignment]
-            if self._step.waiting.get(key) is together:  # who asks from now on waits for the next pass
-                del self._step.waiting[key]
-            self.num_asking = together[0]
-            self._before += (perf_counter() - started - (self._step.ran - others)) / self.num_asking
+                given.append(error)
+                advance = plan.throw
+            if shared.seconds is None:
+                shared.seconds = perf_counter() - step.left
+                if step.waiting.get(key) is shared:  # passes of this round are fixed: who asks now waits for the next
+                    step.waiting.clear()
+            self.num_asking = shared.num_asking
+            self._before += shared.seconds / shared.num_asking

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import weakref
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,8 +114,7 @@ class Experience:
         self.steps: dict[tuple[Kind, int], tuple[float, float]] = {}
         """By load: tokens of a step, and its seconds in plain steps, of late."""
         self._lengths: dict[Kind, tuple[float, float]] = {}
-        """Answers, and their steps, of late."""
-        self._running = Counter[Kind]()
+        """Answers that are over, and their steps, of late."""
         self._levels: dict[tuple[str, int], _Cost] = {}
         self._starts: dict[tuple[str, Kind], _Cost] = {}
 
@@ -181,25 +180,15 @@ class Experience:
         """A drafter has read a prompt: one with five images takes many times as long as a short text."""
         self._starts[name, kind] = self._cost(self.start_seconds(name, kind), self._starts.get((name, kind)), seconds)
 
-    def begins(self, kind: Kind) -> None:
-        """An answer of this kind."""
+    def ended(self, kind: Kind, num_steps: list[int]) -> None:
+        """An answer of this kind, which counted its steps in a list of one."""
         answers, steps = self._lengths.get(kind, (0.0, 0.0))
-        self._lengths[kind] = _LONG_MEMORY * answers + 1.0, _LONG_MEMORY * steps
-        self._running[kind] += 1
-
-    def ends(self, kind: Kind) -> None:
-        """One that began."""
-        self._running[kind] -= 1
-
-    def steps_on(self, kind: Kind) -> None:
-        answers, steps = self._lengths[kind]
-        self._lengths[kind] = answers, steps + 1.0
+        self._lengths[kind] = _LONG_MEMORY * answers + 1.0, _LONG_MEMORY * steps + num_steps[0]
 
     def length(self, kind: Kind) -> float:
         """Steps of an answer of this kind."""
-        answers, steps = self._lengths[kind]
-        under_way = (1.0 - _LONG_MEMORY ** self._running[kind]) / (1.0 - _LONG_MEMORY)  # as answers are counted
-        return (steps + _ANSWERS * _STEPS) / (max(answers - under_way, 0.0) + _ANSWERS)
+        answers, steps = self._lengths.get(kind, (0.0, 0.0))
+        return (steps + _ANSWERS * _STEPS) / (answers + _ANSWERS)
 
     def settle(self, gain: float | None) -> None:
         """A step of a single answer with drafts brought so many plain steps more than it took; None: one without."""
@@ -229,8 +218,8 @@ class OwnExperience:
 
     def __init__(self, shared: Experience, kind: Kind) -> None:
         self._shared, self.kind = shared, kind
-        shared.begins(kind)
-        weakref.finalize(self, shared.ends, kind).atexit = False
+        self._num_steps = [0]
+        weakref.finalize(self, shared.ended, kind, self._num_steps).atexit = False
         self._hopes = defaultdict[str, float](lambda: shared.chance.gauss(0.0, 1.0))
         self._ease = Learned(0.0, _EASE)
         self._own: defaultdict[str, Learned] = defaultdict(lambda: Learned(0.0, _OWN_SKILL))
@@ -260,7 +249,7 @@ class OwnExperience:
 
     def steps_on(self) -> None:
         """A step of this answer, with a draft or without."""
-        self._shared.steps_on(self.kind)
+        self._num_steps[0] += 1
 
     def took(self, num_tokens: int, seconds: float, num_requests: int) -> float:
         """A step of this answer, and its share of the seconds of so many requests. Returns what it brought beyond plain

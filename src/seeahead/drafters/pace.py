@@ -107,12 +107,15 @@ class Pace:
         self._step = _OfStep()
         self._owed: dict[Arm, float] = {}
         """Seconds that steps with its drafts lost to plain ones, and that have not been earned back."""
-        self._numbers = count(1)
+        self._numbers, self._has_large = count(1), False
 
     def measure(self) -> None:
         """What passes take; else the first step that may have drafts does it, and of large ones the first of several
         requests that may."""
-        self._known().reach(self._executor, _SIZES)
+        times = self._known()
+        if not self._has_large:
+            self._has_large = True
+            times.reach(self._executor, _SIZES)
 
     def _known(self) -> PassTimes:
         if self._times is None:
@@ -145,7 +148,7 @@ class Pace:
         if not self._may_draft(arm, num_requests, joint=joint):
             return 0
         if num_requests > 1:
-            times.reach(self._executor, _SIZES)
+            self.measure()
         # One that decides over requests together tells itself what promises to pay.
         return None if joint else self._most_nodes(arm, num_requests, times)
 
@@ -156,7 +159,8 @@ class Pace:
         drafting = max(step.seconds_draft for _, step in done)
         seconds = max(step.seconds for _, step in done) - drafting
         seconds = min(seconds, _HELD_UP * self._times.seconds(rows, len(done)))
-        arms = {_arm(request) for request, step in done if _has_drafted(request, step)}
+        spent = _SPENT * (seconds + drafting)
+        arms = {_arm(request) for request, step in done if _has_drafted(request, step, spent)}
         # One that thought of drafts and made none is no drafted step, and is slower than plain ones.
         if not arms and all(request.share == 0 or isinstance(request.drafter, EmptyDrafter) for request, _ in done):
             arms = {_PLAIN}
@@ -232,5 +236,6 @@ def _arm(request: Request) -> Arm:
     return request.drafter.name, request.has_image
 
 
-def _has_drafted(request: Request, step: Step) -> bool:
-    return step.num_drafted > 0 or (request.share != 0 and step.seconds_draft > _SPENT * step.seconds)
+def _has_drafted(request: Request, step: Step, spent: float) -> bool:
+    """Also where nothing came of more seconds than `spent`."""
+    return step.num_drafted > 0 or (request.share != 0 and step.seconds_draft > spent)

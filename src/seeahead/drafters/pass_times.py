@@ -59,7 +59,8 @@ class Correction:
         self._variance[0], self._variance[:, 0] = 0.0, 0.0
         self._variance[0, 0] = _NOW
         self._drift[0, 0] = _NOW_DRIFT
-        self._fades = np.outer(*2 * [np.sqrt([1.0, *_NUM_SIZES * [_FADES]])])
+        fades = np.sqrt([1.0, *_NUM_SIZES * [_FADES]])
+        self._fades = np.outer(fades, fades)
         self.num_tried = Counter[int]()
         """Steps by their size (exponents of two)."""
 
