@@ -13,8 +13,8 @@ _saved = warnings.catch_warnings()
 
 
 @contextmanager
-def hidden(category: type[Warning] = Warning) -> Iterator[None]:
-    """Inside, no warnings of `category` are shown.
+def hidden(category: type[Warning] = Warning, module: str = "") -> Iterator[None]:
+    """Inside, no warnings of `category` are shown that come from modules whose names match `module`, a pattern.
 
     Filters belong to the whole process, and `warnings.catch_warnings` restores whatever it found, also what another
     thread has set meanwhile. So the first thread that comes keeps the filters and the last one that leaves restores
@@ -25,7 +25,7 @@ def hidden(category: type[Warning] = Warning) -> Iterator[None]:
             _saved = warnings.catch_warnings()
             _saved.__enter__()
         _num_inside += 1
-        warnings.simplefilter("ignore", category)
+        warnings.filterwarnings("ignore", category=category, module=module)
     try:
         yield
     finally:
