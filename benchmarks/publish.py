@@ -24,6 +24,10 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "bench-demo-xeon": ("The main run on another processor", "a slower one, whose passes over trees cost more"),
     "bench-transformers": ("Every drafter, on transformers", "the questions of the main run, by torch"),
     "bench-peers": ("Every drafter beside nine peers", "fewer questions, on transformers, other engines beside it"),
+    "bench-peers-all": (
+        "Every drafter beside nine peers, all questions",
+        "the questions of the main run, greedy, on OpenVINO, other engines beside it",
+    ),
     "bench-openvino-int8": ("Drafters and a peer with weights of 8 bits", "int8 on OpenVINO, beside OpenVINO GenAI"),
     "bench-heads": ("Three heads trained for the same minutes", "which kind of head learns most in little time"),
     "bench-msd": ("MSD: ablations", "what features, separate inputs, training data and shapes of trees bring"),

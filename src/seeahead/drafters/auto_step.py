@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from seeahead.drafting import Plan
+from seeahead.drafting import Ask, Plan
 
 _Result = TypeVar("_Result")
 
@@ -63,7 +64,8 @@ class DraftClock:
 
     def driven(self, plan: Plan[_Result]) -> Plan[_Result]:
         """The plan, whose seconds are counted apart from those of the plans that run before it goes on."""
-        step, advance = self._step, plan.send
+        step = self._step
+        advance: Callable[[Any], Ask] = plan.send
         given: list[Any] = [None]  # no frame keeps an error that has been thrown
         while True:
             self._began = perf_counter()
