@@ -20,9 +20,14 @@ PEERS = ("genai fp16", "genai int8")
 
 WORKER = """
 import json, sys
+from pathlib import Path
 from time import perf_counter
 import numpy as np, openvino, openvino_genai as genai
 from PIL import Image
+size = json.loads((Path(sys.argv[1]) / "preprocessor_config.json").read_text()).get("resized_to")  # as run_genai.py
+def read(path):
+    image = Image.open(path).convert("RGB")
+    return openvino.Tensor(np.array(image.resize(size, Image.Resampling.BICUBIC) if size else image)[None])
 pipe = genai.ContinuousBatchingPipeline(sys.argv[1], genai.SchedulerConfig(), "CPU")
 print(json.dumps({"version": genai.__version__}), flush=True)
 for line in sys.stdin:
@@ -31,7 +36,7 @@ for line in sys.stdin:
     def ask(client):
         if lists[client]:
             question, now = lists[client].pop(0), perf_counter()
-            images = [openvino.Tensor(np.array(Image.open(path).convert("RGB"))[None]) for path in question["images"]]
+            images = [read(path) for path in question["images"]]
             config = genai.GenerationConfig(max_new_tokens=question["max_tokens"], do_sample=False)
             handle = pipe.add_request(client, question["text"], images, config)
             under_way[client] = {"handle": handle, "asked": now, "tokens": 0, "first": 0.0}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from seeahead.bench.peers.programs import run_genai, run_vllm
+from seeahead.bench.peers.programs import older_names, run_genai
 from seeahead.bench.peers.table import OTHERS
 from seeahead.bench.peers.worker import PeerError, Worker
 from seeahead.data.suite import BUNDLED as IMAGES
@@ -166,14 +166,14 @@ def test_vllm_draws_nothing_with_drafts(vllm):
         assert "speculative_config" in worker.ask({**ASKED, "temperature": 0.0, "seed": 9})["text"]
 
 
-def test_weights_get_the_names_that_vllm_reads(tmp_path):
+def test_weights_get_the_names_that_other_engines_read(tmp_path):
     target, folder = tmp_path / "target", tmp_path / "folder"
     target.mkdir()
     names = ("vision_tower.encoder.a", "vision_tower.vision_model.b", "language_model.c")
     save_file(
         {name: torch.full((2,), float(number)) for number, name in enumerate(names)}, target / "model.safetensors"
     )
-    run_vllm.convert(str(target), str(folder), "float32")
+    older_names.write(str(target), str(folder))
     found = load_file(folder / "model.safetensors")
     assert {name: weight[0].item() for name, weight in found.items()} == {
         "vision_tower.vision_model.encoder.a": 0,

@@ -90,10 +90,11 @@ def environment(engine: OtherEngine) -> Path:
 
 
 def converted(engine: OtherEngine, kind: str, target: Path) -> Path:
-    """Where it lies, for the files of this target."""
+    """Where it lies, for the files of this target, and as these programs convert it."""
     files = sorted(path for path in target.iterdir() if path.is_file()) if target.is_dir() else []
     whole = hashlib.sha256("".join(f"{path.name} {cached.fingerprint_of(path)}\n" for path in files).encode())
-    return default_cache() / "peers" / "models" / f"{whole.hexdigest()[:_LETTERS]}-{kind}-{_digest(engine)}"
+    how = hashlib.sha256(b"".join(path.read_bytes() for path in engine.programs)).hexdigest()[:_LETTERS]
+    return default_cache() / "peers" / "models" / f"{whole.hexdigest()[:_LETTERS]}-{kind}-{_digest(engine)}-{how}"
 
 
 def folder_of(target: str) -> Path:

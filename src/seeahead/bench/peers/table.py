@@ -20,6 +20,11 @@ class OtherEngine:
     packages: tuple[str, ...]  # as pip takes them, pinned
     unwanted: tuple[str, ...]  # come along with these, and are taken out again
 
+    @property
+    def programs(self) -> tuple[Path, ...]:
+        """What converts a model."""
+        return _PROGRAMS / self.program, _PROGRAMS / "older_names.py"
+
     def command(self, python: Path, *words: str) -> list[str]:
         """That runs the program with these arguments."""
         return [str(python), str(_PROGRAMS / "answer.py"), str(_PROGRAMS / self.program), *words]

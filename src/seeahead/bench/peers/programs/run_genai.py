@@ -7,9 +7,11 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+_IMAGES = "preprocessor_config.json"
 DRAFT_TOKENS, NGRAM = 5, 3
 """Of prompt lookup: the values of GenAI's own example."""
 
@@ -26,8 +28,13 @@ class Engine:
         properties: dict[str, Any] = {"INFERENCE_NUM_THREADS": settings["num_threads"]}
         if self._uses_lookup:
             properties["prompt_lookup"] = True
-        self._pipeline = openvino_genai.VLMPipeline(str(self._folder), "CPU", **properties)
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.max_num_batched_tokens = sys.maxsize  # as its own default for single requests
+        scheduler.enable_prefix_caching = False  # other methods read each question anew
+        self._pipeline = openvino_genai.VLMPipeline(str(self._folder), "CPU", scheduler_config=scheduler, **properties)
         self._tokenizer = self._pipeline.get_tokenizer()
+        told = self._folder / _IMAGES
+        self._images = json.loads(told.read_text()) if told.is_file() else {}
         self.versions = {
             "openvino_genai": openvino_genai.__version__.partition("-")[0],
             "openvino": openvino.__version__.partition("-")[0],
@@ -35,9 +42,6 @@ class Engine:
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Seconds count from the call, with images still in their files, as ours do."""
-        import numpy as np
-        from PIL import Image, ImageOps
-
         ids: list[int] = []
         arrivals: list[float] = []
         running = self._genai.StreamingStatus.RUNNING
@@ -59,7 +63,7 @@ class Engine:
             tags = ""
             for path in message["images"]:
                 tags += f"<ov_genai_image_{len(images)}>"
-                images.append(self._tensor(np.array(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))[None]))
+                images.append(self._read(path))
             messages.append({"role": message["role"], "content": tags + message["text"]})
         # A history of its own would show images with the last message; ours stand in the first one.
         prompt = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True)
@@ -68,6 +72,16 @@ class Engine:
         total = perf_counter() - started
         first = arrivals[0] - started if arrivals else total
         return {"token_ids": ids, "text": result.texts[0], "seconds_first": first, "seconds_total": total}
+
+    def _read(self, path: str) -> Any:
+        """An image, in the size that the model's own processor gives it where GenAI would not."""
+        import numpy as np
+        from PIL import Image, ImageOps
+
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        if size := self._images.get("resized_to"):
+            image = image.resize(tuple(size), self._images.get("resample", Image.Resampling.BICUBIC))
+        return self._tensor(np.array(image)[None])
 
     def _config(self, asked: Mapping[str, Any]) -> Any:
         """The model's own settings, as far as the question says nothing else."""
@@ -86,13 +100,31 @@ class Engine:
 
 def convert(target: str, folder: str, weights: str) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
+    import older_names
     from optimum.commands.optimum_cli import main as tool
 
-    sys.argv[1:] = ["export", "openvino", "-m", target, "--task", "image-text-to-text", "--weight-format", weights]
-    sys.argv.append(folder)
-    tool()
+    with TemporaryDirectory() as workspace:
+        named = str(Path(workspace) / "named")
+        older_names.write(target, named)
+        _check_names(named)
+        sys.argv[1:] = ["export", "openvino", "-m", named, "--task", "image-text-to-text", "--weight-format", weights]
+        sys.argv.append(folder)
+        tool()
     # GenAI reads a file that transformers 5 no longer writes, and resizes images to another size without it.
     processor = Path(target) / "processor_config.json"
-    images = Path(folder) / "preprocessor_config.json"
+    images = Path(folder) / _IMAGES
     if not images.exists() and processor.is_file():
-        images.write_text(json.dumps(json.loads(processor.read_text())["image_processor"]))
+        settings = json.loads(processor.read_text())["image_processor"]
+        size = settings.get("size", {})
+        if size.keys() == {"height", "width"}:  # which it does not read: it would cut a piece out of a larger image
+            settings |= {"size": {"shortest_edge": min(size.values())}, "resized_to": [size["width"], size["height"]]}
+        images.write_text(json.dumps(settings))
+
+
+def _check_names(folder: str) -> None:
+    """Raises ValueError for weights that this release of transformers does not find: it would draw them at random."""
+    from transformers import AutoModelForImageTextToText
+
+    _, found = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"the converter does not find {missing[0]} and {len(missing) - 1} other weights of the model")

@@ -1,11 +1,10 @@
-"""vLLM on a CPU, in its own process alone, and the names of weights that it reads; see answer.py."""
+"""vLLM on a CPU, in its own process alone; see answer.py."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
@@ -83,16 +82,6 @@ class Engine:
 
 
 def convert(target: str, folder: str, weights: str) -> None:
-    """The same numbers under the names of older checkpoints, which vLLM's LLaVA reads."""
-    from safetensors.torch import load_file, save_file
+    import older_names
 
-    shutil.copytree(target, folder)
-    for path in Path(folder).glob("*.safetensors"):
-        named = {_old(name): weight for name, weight in load_file(path).items()}
-        save_file(named, path, metadata={"format": "pt"})
-
-
-def _old(name: str) -> str:
-    """Newer ones leave a level of a CLIP tower out."""
-    begin, end = "vision_tower.", "vision_tower.vision_model."
-    return name if not name.startswith(begin) or name.startswith(end) else end + name.removeprefix(begin)
+    older_names.write(target, folder)
