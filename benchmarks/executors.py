@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.studies import SEES
 from seeahead.bench.peers import outside, set_up
 from seeahead.bench.peers.table import OTHERS
 from seeahead.bench.peers.worker import LOADING_SECONDS, Worker
@@ -72,7 +73,7 @@ def main() -> int:
     arms, versions = _arms(with_peers=args.peers)
     found = compared(arms, questions(), args.repeats, BASE)
     if args.output is not None:
-        write_json(args.output, {"provenance": provenance(0), "versions": versions, **found})
+        write_json(args.output, {"provenance": provenance(0), "versions": versions, SEES: True, **found})
     return 0
 
 

@@ -42,6 +42,8 @@ _ENGINES = {"openvino": "OpenVINO", "openvino_genai": "OpenVINO GenAI", "vllm": 
 _GLOSSARY = "[What the words mean]({})."
 _FOLDERS = "Folders in its command are drafters trained by `recipes/drafters/*`; they are not in the repository."
 _TRAINED = "All drafters but `lookup` were trained for this model."
+_OF_HIDDEN = "failed on", "can hardly have seen"
+"""What warnings say of a method that a README need not know."""
 _OWN = (
     "**With your own model** you begin with prompt lookup alone{figure}, which copies from prompt and answer. "
     "For more, add a [published head](docs/published-drafters.md) or a "
@@ -137,7 +139,7 @@ def _block(stem: str, summary: Summary) -> Iterator[str]:
     yield _beside_peers(summary, chosen)
     model = " [The demo model](docs/demo-model.md)." if summary.record.settings.get("model") == "demo" else ""
     yield f"{_GLOSSARY.format('docs/glossary.md')} [All figures](docs/results/{stem}.md).{model}"
-    hidden = [f"{method} failed on" for method in summary.record.methods if method not in chosen]
+    hidden = [f"{method} {what} " for method in summary.record.methods if method not in chosen for what in _OF_HIDDEN]
     said = [line for line in summary.warnings if not line.startswith(tuple(hidden))]
     if said:
         yield "\n".join(f"- {plain_words(line)}" for line in said)
@@ -148,9 +150,12 @@ def _block(stem: str, summary: Summary) -> Iterator[str]:
 
 
 def _chosen(summary: Summary) -> set[str]:
-    """All of ours, and at each temperature the two fastest peers."""
+    """All of ours, and at each temperature the two fastest peers that see images as the model does."""
     found = set(summary.record.methods) - set(summary.record.peers)
-    return found | {entry.method for methods in summary.methods.values() for entry in ranked(methods, is_peer=True)[:2]}
+    for methods in summary.methods.values():
+        peers = [entry.method for entry in ranked(methods, is_peer=True) if entry.method not in summary.misreading]
+        found |= set(peers[:2])
+    return found
 
 
 def _beside_peers(summary: Summary, chosen: set[str]) -> str:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.publish import whose_in
+from seeahead.bench.figures import FIGURES, Sample
 from seeahead.bench.markdown import name, shown, table
-from seeahead.bench.statistics import Interval
+from seeahead.bench.statistics import Interval, interval
 from seeahead.bench.summary import Summary, temperature_title
 from seeahead.bench.words import number, times
 
 _FIGURES = {"end to end": times, "speed-up": times, "τ": number}
-_HEADINGS = ("method", *(word for name in _FIGURES for word in (name, "again")), "scenarios that agree", "agree")
+_RATIOS = "end to end", "speed-up"
+_HEADINGS = (
+    "method",
+    *(word for name in _FIGURES for word in (name, "again")),
+    *(f"{word}: again / first" for word in _RATIOS),
+    "scenarios that agree",
+    "agree",
+)
 
 
 def repeatability(first: Summary, again: Summary) -> str:
@@ -27,11 +35,18 @@ def overlap(one: Interval | None, other: Interval | None) -> bool:
     return low <= other_high and other_low <= high
 
 
+def _change(first: Sample, again: Sample, word: str) -> Interval | None:
+    """How many times as much the figure is in the second run, question by question."""
+    of = FIGURES[word].of
+    return interval(again.drawn_over_scenarios(of) / first.drawn_over_scenarios(of), again.num_drawn)
+
+
 def _parts(first: Summary, again: Summary) -> Iterator[str]:
-    yield "# The same run twice"
+    yield "# The same questions twice"
     yield (
         "Ratios within a run can be compared between runs, seconds cannot. Two figures agree when their 95 % intervals "
-        "overlap."
+        "overlap. These tell of other questions alone, and both runs had the same: how far one run is from another shows "
+        "in again / first, whose intervals draw the questions of both together. Between the runs the code changed as well."
     )
     yield f"First: {first.machine}, commit {first.record.provenance.get('commit')}."
     yield f"Again: {again.machine}, commit {again.record.provenance.get('commit')}."
@@ -57,6 +72,7 @@ def _rows(first: Summary, again: Summary, temperature: float) -> Iterator[list[s
         yield [
             name(entry),
             *(shown(cell(figure)) for cell, pair in zip(_FIGURES.values(), figures) for figure in pair),
+            *(shown(times(_change(before, entry, word))) for word in _RATIOS),
             f"{sum(overlap(*pair) for pair in pairs)} of {len(pairs)}",
             "yes" if all(overlap(*pair) for pair in figures) else "no",
         ]

@@ -30,6 +30,7 @@ from typing import IO, Any
 import openai
 
 from benchmarks.serve_peer import PEERS, Peer, peer
+from benchmarks.studies import SEES
 from seeahead.bench.peers.table import spelled
 from seeahead.bench.suites import load_suite
 from seeahead.provenance import provenance, write_json
@@ -87,7 +88,7 @@ def main() -> int:
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
     if args.output is not None:
         settings = {"dtype": args.dtype, "num_questions": NUM_QUESTIONS, "num_at_once": args.num_at_once}
-        settings["executor"] = args.executor
+        settings |= {"executor": args.executor, SEES: True}
         whole = {"provenance": provenance(0), "settings": settings, "rows": rows, "follow_ups": follow_ups, **told}
         write_json(args.output, whole)
     return 0

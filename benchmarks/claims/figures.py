@@ -37,6 +37,10 @@ Kind = Literal[
 ]
 
 
+MAIN = "bench-demo.json"
+"""The run that the README shows."""
+
+
 class StoredRun:
     """A record with what its figures are made from."""
 
@@ -58,9 +62,9 @@ class StoredRun:
         return len({run.asked for run in self.record.runs if not run.error})
 
     @property
-    def rank(self) -> tuple[int, str, str]:
-        """More questions before fewer, newer runs before older."""
-        return self.num_questions, str(self.record.provenance.get("date", "")), self.file
+    def rank(self) -> tuple[int, bool, str, str]:
+        """More questions before fewer; of as many the main run first, then newer runs before older."""
+        return self.num_questions, self.file == MAIN, str(self.record.provenance.get("date", "")), self.file
 
     def answers(self, method: str, temperature: float) -> Answers:
         key = method, temperature

@@ -22,3 +22,11 @@ _MODULES = {
     "probe": "studies.probe",
     "auto_parts": "studies.auto_parts",
 }
+
+
+SEES = "peer_sees"
+"""Stored with runs whose peers were seen to read images by the model's own tower, in the size of its processor."""
+BLIND = (
+    " In this run OpenVINO GenAI saw images by a vision tower of random weights, since its converter did not find the "
+    "model's: its answers are others, and shorter, so that prompts weigh a few per cent more on its whole answers."
+)

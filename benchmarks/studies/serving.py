@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.serve_load import METHODS, by_images_and_pause
-from benchmarks.studies import measured
+from benchmarks.studies import BLIND, SEES, measured
 from seeahead.bench import charts
 from seeahead.bench.chart_grid import grid
 from seeahead.errors import counted
@@ -87,7 +87,9 @@ def _of_rounds(found: Mapping[str, Any]) -> str:
 
 def _of_peers(found: Mapping[str, Any]) -> str:
     is_any = not {row["method"] for row in found["rows"]} <= METHODS.keys()
-    return " A peer is asked without HTTP, and computes in 16 bits." if is_any else ""
+    if not is_any:
+        return ""
+    return f" A peer is asked without HTTP, and computes in 16 bits.{'' if found['settings'].get(SEES) else BLIND}"
 
 
 def _rows(found: Mapping[str, Any]) -> list[str]:

@@ -101,8 +101,12 @@ class Sample:
 
     def over_scenarios(self, figure: OfTotals) -> Interval | None:
         """The geometric mean of the figure of sums over every scenario by itself."""
+        return interval(self.drawn_over_scenarios(figure), self.num_drawn)
+
+    def drawn_over_scenarios(self, figure: OfTotals) -> Array:
+        """[1 + draws]: the same, and for each draw of questions."""
         parts = [part for part in self.groups["scenario"].values() if part.num_questions]
-        return interval(geometric_mean([figure(*part.sums) for part in parts]), self.num_drawn)
+        return geometric_mean([figure(*part.sums) for part in parts])
 
     def averaged(self, figure: OfTotals) -> Interval | None:
         """The mean of every question's own figure."""
@@ -129,8 +133,30 @@ class Sample:
         """None above temperature 0, where there is no one right answer, and of an engine with other weights."""
         if self.own.temperature > 0 or not self.record.has_weights_of_target(self.method):
             return None
+        return sum(self._same)
+
+    @cached_property
+    def _same(self) -> list[bool]:
+        """Whether each answer is the other's, token by token."""
         others = {(run.asked, run.repeat): run.token_ids for run in self.other.runs}
-        return sum(run.token_ids == others.get((run.asked, run.repeat)) for run in self.own.runs)
+        return [run.token_ids == others.get((run.asked, run.repeat)) for run in self.own.runs]
+
+    @cached_property
+    def same_by_sight(self) -> Mapping[bool, tuple[int, int]]:
+        """Greedy answers that are the other's, and all, of questions with images (True) and of those without."""
+        found = {sees: [0, 0] for sees in (True, False)}
+        for run, is_same in zip(self.own.runs, self._same, strict=True):
+            counts = found[bool(self.record.asked[run.asked].pictures)]
+            counts[0] += is_same
+            counts[1] += 1
+        return {sees: (same, num) for sees, (same, num) in found.items()}
+
+    @property
+    def misreads_images(self) -> bool:
+        """Whether answers about images are plain's so much more seldom than others that it can hardly see what the
+        model sees. Other weights alone part both kinds of answers."""
+        (same, num), (same_text, num_text) = self.same_by_sight[True], self.same_by_sight[False]
+        return self.own.temperature == 0 and min(num, num_text) >= _FEW and same / num < same_text / num_text / 2
 
     @cached_property
     def acceptance_by_depth(self) -> tuple[Interval | None, ...]:
@@ -173,7 +199,8 @@ class Figure:
 
     def cell(self, sample: Sample) -> Cell:
         if self.word == "identical" and not sample.record.has_weights_of_target(sample.method):
-            return Cell(OTHER_WEIGHTS)
+            same, num = map(sum, zip(*sample.same_by_sight.values(), strict=True))
+            return Cell(OTHER_WEIGHTS) if sample.own.temperature > 0 else Cell(f"{same} of {num}", OTHER_WEIGHTS)
         return number(sample[self.word], self.digits, self.unit.format(sample), self.scale)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from seeahead.bench.answers import Answers, answers_of, bootstrap_weights
@@ -46,6 +46,11 @@ class Summary:
         return next(iter(self.methods.values()), ())
 
     @cached_property
+    def misreading(self) -> frozenset[str]:
+        """Peers that hardly see what the model sees: their answers are others, of other lengths."""
+        return frozenset(entry.method for entry in self.methods.get(0.0, ()) if entry.is_peer and entry.misreads_images)
+
+    @cached_property
     def best(self) -> Sample | None:
         """The fastest drafter of ours in the headline; none where nothing has a speed-up."""
         return next(iter(ranked(_whole(self.headline_methods), is_peer=False)), None)
@@ -60,7 +65,7 @@ class Summary:
         if best.num_identical is not None:
             sentences.append(_identity(best, best.num_identical))
         for temperature, methods in self.methods.items():
-            first = max(_whole(methods), key=_speed)
+            first = max(_whole([entry for entry in methods if entry.method not in self.misreading]), key=_speed)
             if first.is_peer and (rival := first["end to end"]):
                 said = f"{first.method} answers {rival.value:.2f} times as fast as plain decoding{_range(rival)}"
                 sentences.append(
@@ -130,7 +135,11 @@ def summarize(record: Record) -> Summary:
         against[temperature] = tuple(
             beside(ours.get(COUNTERPARTS.get(peer, ""), best).own, answers[peer]) for peer in record.peers
         )
-    return Summary(record, methods, against)
+    found = Summary(record, methods, against)
+    seeing = {
+        at: tuple(one for one in all_ if one.other.method not in found.misreading) for at, all_ in against.items()
+    }
+    return replace(found, against=seeing)
 
 
 def ranked(methods: Sequence[Sample], *, is_peer: bool) -> list[Sample]:
@@ -213,6 +222,7 @@ def _warnings(summary: Summary) -> Iterator[str]:
         why = "the model reads text only" if record.settings.get("reads_text_only") else "an image could not be read"
         yield f"{num} left out, because {why}: {names}."
     yield from _failures(summary)
+    yield from _misreadings(summary)
     for temperature, entries in summary.methods.items():
         for entry in entries:
             yield from _of_method(entry, f"at temperature {temperature:g}", record.dtype)
@@ -228,6 +238,16 @@ def _failures(summary: Summary) -> Iterator[str]:
         if failed:
             reason = re.sub(r"^(\w+(Error|Exception): )+", "", failed[0][0].errors[0])
             yield f"{method} failed on {' and on '.join(counts)}: {reason.rstrip('.')}."
+
+
+def _misreadings(summary: Summary) -> Iterator[str]:
+    for entry in summary.methods.get(0.0, ()):
+        if entry.method in summary.misreading:
+            (same, num), (same_text, num_text) = entry.same_by_sight[True], entry.same_by_sight[False]
+            yield (
+                f"{entry.method} can hardly have seen what the model sees: {same} of {num} answers about images are "
+                f"plain's, and {same_text} of {num_text} others; only its decoding without drafts is comparable."
+            )
 
 
 def _of_method(entry: Sample, at: str, dtype: str) -> Iterator[str]:
