@@ -45,8 +45,9 @@ def _parts(first: Summary, again: Summary) -> Iterator[str]:
     yield "# The same questions twice"
     yield (
         "Ratios within a run can be compared between runs, seconds cannot. Two figures agree when their 95 % intervals "
-        "overlap. These tell of other questions alone, and both runs had the same: how far one run is from another shows "
-        "in again / first, whose intervals draw the questions of both together. Between the runs the code changed as well."
+        "overlap. These tell of other questions alone, and both runs had the same: how far one run is from another "
+        "shows in again / first, whose intervals draw the questions of both together. Between the runs the code "
+        "changed as well."
     )
     yield f"First: {first.machine}, commit {first.record.provenance.get('commit')}."
     yield f"Again: {again.machine}, commit {again.record.provenance.get('commit')}."

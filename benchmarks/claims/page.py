@@ -123,8 +123,9 @@ def _runs(runs: Sequence[StoredRun]) -> str:
         [
             "## The runs",
             "",
-            "A rule is judged by the first of the stored runs that holds what it needs: more questions before fewer, of",
-            "as many the main run first, then newer before older. Speeds depend on the processor, and so do claims of them.",
+            "A rule is judged by the first of the stored runs that holds what it needs: more questions before fewer,",
+            "of as many the main run first, then newer before older. Speeds depend on the processor, and so do claims",
+            "of them.",
             "",
             *lines,
         ]

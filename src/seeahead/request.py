@@ -50,6 +50,7 @@ class Request:
         self.records: list[Step] = []
         self.finish_reason: FinishReason | None = None
         self.error: SeeaheadError | None = None
+        self._has_left = False
         self.draft = Draft()
         self.most_nodes: int | None = None
         """Most nodes of a draft that whoever asks allows; None: any number."""
@@ -123,6 +124,8 @@ class Request:
         if self.session.length < self.inputs.length:
             return
         parts, self._read, self._past, want = self._read, [], None, self.drafter.want
+        del self._ready  # it holds what was made of images
+        self.ready = None
         features = {layer: _joined([part.features[layer] for part in parts]) for layer in want.layers}
         embeddings = [part.embeddings for part in parts if part.embeddings is not None]
         whole = Scores(scores.logits, features, _joined(embeddings) if want.embeddings else None)
@@ -276,7 +279,12 @@ class Request:
     def fail(self, error: Exception) -> None:
         """The answer ends here; what was emitted stays. What is no error of ours becomes the cause of one."""
         self.error = error if isinstance(error, SeeaheadError) else FaultError(error)
-        self.finish_reason = "error"
+        self.finish_reason, self._has_left = "error", False
+        self.close()
+
+    def leave(self, error: SeeaheadError) -> None:
+        """The answer ends here, between steps, since nobody waits for it: its slot holds what was said so far."""
+        self.error, self.finish_reason, self._has_left = error, "error", bool(self.answer)
         self.close()
 
     def check(self) -> None:
@@ -285,13 +293,19 @@ class Request:
             raise self.error.raised if isinstance(self.error, FaultError) else self.error
 
     def close(self) -> None:
-        if hasattr(self, "session") and not (self.keeps and self.error is None):  # else it never started
+        if hasattr(self, "session") and not (self.keeps and self._is_good):  # else it never started
             self.session.close()
 
     @property
+    def _is_good(self) -> bool:
+        """Whether what the slot holds is known."""
+        return self.error is None or self._has_left
+
+    @property
     def kept(self) -> Kept | None:
-        """What the slot holds of an answer that has ended well and `keeps`; whoever takes it closes its session."""
-        if not self.keeps or self.error is not None or self.finish_reason is None:
+        """What the slot holds of an answer that has ended well, or was left, and `keeps`; whoever takes it closes its
+        session."""
+        if not self.keeps or not self._is_good or self.finish_reason is None:
             return None
         layers = self.drafter.want.layers
         features = {layer: _joined([hidden[layer] for hidden in self._hidden]) for layer in layers}

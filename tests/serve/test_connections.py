@@ -1,12 +1,13 @@
 """Connections: clients that are slow, too many, or write what is no HTTP."""
 
+import http.client
 import json
 import logging
 import socket
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -166,6 +167,9 @@ def test_too_many_clients_are_told_to_come_again(monkeypatch):
             data = told(third)
             assert is_refusal(data, 503)
             assert b"retry-after: 5" in data.lower()
+        with closing(http.client.HTTPConnection(served.url.partition("//")[2], timeout=PATIENCE)) as monitor:
+            monitor.request("GET", "/health")
+            assert monitor.getresponse().status == 200, "a server that is full lives"
         with connected(served), connected(served), connected(served) as one_too_many:
             with suppress(ConnectionError):
                 one_too_many.sendall(head(0))

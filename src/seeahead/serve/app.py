@@ -224,9 +224,10 @@ class _Server:
         made: dict[str, Any] = {"id": name, "object": "model", "created": self.started, "owned_by": "seeahead"}
         return {**made, "root": name, "parent": None, "max_model_len": limits.max_length, "seeahead": own}
 
-    async def health(self) -> dict[str, str]:
-        """Whether the process is alive."""
-        return {"status": "alive"}
+    async def health(self) -> JSONResponse:
+        """Whether the process is alive: 503 where nothing would ever be answered again."""
+        is_alive = self.owner.is_alive
+        return JSONResponse({"status": "alive" if is_alive else "dead"}, 200 if is_alive else 503)
 
     async def ready(self) -> JSONResponse:
         """Whether requests are answered: 503 while the server starts or shuts down."""

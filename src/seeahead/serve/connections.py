@@ -8,12 +8,24 @@ import sys
 from typing import Any
 
 import h11
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seeahead.serve.errors import ApiError
+from seeahead.serve.hosts import FOR_ALL
 from seeahead.serve.settings import ServeSettings
 
 _REFUSED_SECONDS = 2.0  # that one too many has to hear why
+
+
+def _for_monitors(app: ASGIApp, refused: ASGIApp) -> ASGIApp:
+    """Who asks whether the server lives is told so, since one that is full lives."""
+
+    async def chosen(scope: Scope, receive: Receive, send: Send) -> None:
+        is_monitor = scope["type"] == "http" and scope["path"].rstrip("/") in FOR_ALL
+        await (app if is_monitor else refused)(scope, receive, send)
+
+    return chosen
 
 
 class Connection(H11Protocol):
@@ -36,7 +48,8 @@ class Connection(H11Protocol):
         elif len(self.connections) > most:
             self._seconds = min(_REFUSED_SECONDS, self._seconds)
             told = "too many clients are connected; ask again later"
-            self.app = ApiError(503, told, code="full", headers={"Retry-After": "5", "Connection": "close"}).response()
+            refused = ApiError(503, told, code="full", headers={"Retry-After": "5", "Connection": "close"}).response()
+            self.app = _for_monitors(self.app, refused)
         self._time()
 
     def data_received(self, data: bytes) -> None:

@@ -18,7 +18,7 @@ from seeahead.errors import shown
 from seeahead.serve.errors import ApiError
 from seeahead.serve.settings import ServeSettings
 
-_FOR_ALL = ("/health", "/ready")
+FOR_ALL = ("/health", "/ready")
 """What orchestrators ask by the address that they gave the machine, and which tells nothing else."""
 
 
@@ -40,7 +40,7 @@ class HostCheck:
         self._origins = {*settings.allowed_origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_asked = scope["type"] == "http" and scope["path"].rstrip("/") not in _FOR_ALL
+        is_asked = scope["type"] == "http" and scope["path"].rstrip("/") not in FOR_ALL
         why = self._why_not(Headers(scope=scope)) if is_asked else None
         if why is None:
             await self._app(scope, receive, send)

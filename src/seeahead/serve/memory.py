@@ -76,19 +76,29 @@ class Slots:
         """Tokens that stand between an answer and the next question (`turn_between`)."""
 
     def lend(self, request: Request, images: bytes, family: Family) -> None:
-        """Let a request begin in the slot that holds most of its prompt, with the same images; it is then its own."""
+        """Let a request begin in the slot that holds most of its prompt, with the same images; it is then its own, and
+        what else it held is lost. So a text that only begins like a longer conversation leaves it alone."""
         if not request.keeps:
             return
         tokens = request.inputs.token_ids[0].tolist()
         able = [one for one in self._entries if one.images == images and one.seen == family.seen]
         able = [one for one in able if one.kept.serves(request.drafter.want)]
         lengths = [min(_num_common(one.kept.tokens, tokens), len(tokens) - 1) for one in able]
+        if not request.has_image:
+            lengths = [
+                length if 2 * length >= len(one.kept.tokens) or self._goes_next(one) else 0
+                for one, length in zip(able, lengths, strict=True)
+            ]
         length = max(lengths, default=0)
         if length < max(_FEWEST, family.indivisible(request.inputs)):
             return
         entry = able[lengths.index(length)]
         self._entries = [one for one in self._entries if one is not entry]
         request.resume(entry.kept, length)
+
+    def _goes_next(self, entry: _Entry) -> bool:
+        """Whether it is dropped anyway once another slot is kept."""
+        return len(self._entries) >= self._most and entry is self._entries[0]
 
     def keep(self, request: Request, images: bytes, family: Family, *, goes_on: bool) -> None:
         """Take the slot of an answer that has ended well; `goes_on`: of a conversation, which may have a next turn."""

@@ -69,6 +69,11 @@ class Owner:
         self._thread = threading.Thread(target=self._run, name="seeahead-owner", daemon=True)
 
     @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs, or has not begun to."""
+        return self._thread.ident is None or self._thread.is_alive()
+
+    @property
     def is_ready(self) -> bool:
         """Whether requests are answered: nothing hangs in a step that takes longer than an answer may."""
         began = self._began  # which the other thread may change
@@ -173,6 +178,7 @@ class Owner:
             if isinstance(given, Prompt):
                 sees = bool(given.images)
                 with self.seeing if sees else self.encoding:
+                    check()  # others' images may have taken long
                     prompt, given = given, (self._seeing_family if sees else self.engine.family).encode(given)
             check_fits(given.length, self.engine.target.executor.limits.max_length)
             tickets += [self._made(asked, given, loop) for asked in wanted]
@@ -180,6 +186,7 @@ class Owner:
             for number, ticket in enumerate(tickets):  # which share what is made of the images
                 ticket.number, ticket.events, ticket.started = number, tickets[0].events, started
                 ticket.is_chat = prompt is not None
+                ticket.request.keeps &= number == 0  # one slot is enough for what all of them begin with
                 ticket.images, ticket.request.ready = images, ready
                 ticket.request.ask(given, prompt)
             with self._changed:
@@ -227,7 +234,7 @@ class Owner:
 
     def _check_room(self) -> None:
         """For a request that is to be read."""
-        if self._is_closing or (self._thread.ident is not None and not self._thread.is_alive()):
+        if self._is_closing or not self.is_alive:
             raise BusyError.closing()
         limits, num_waiting = self.limits, self.num_waiting
         if len(self._running) + num_waiting >= limits.num_at_once + limits.max_waiting:
@@ -295,7 +302,7 @@ class Owner:
             gone = [ticket for ticket in self._waiting if ticket.is_cancelled]
             self._waiting = deque(ticket for ticket in self._waiting if not ticket.is_cancelled)
         for ticket in (*gone, *(ticket for ticket in self._running.values() if ticket.is_cancelled)):
-            ticket.request.fail(ticket.why)
+            ticket.request.leave(ticket.why)
         for ticket in gone:
             self._tell(ticket, None)
 
@@ -317,7 +324,7 @@ class Owner:
 
     def _ended(self, request: Request) -> None:
         ticket = self._running.pop(request)
-        self._seconds_per_answer += 0.1 * (ticket.seconds - self._seconds_per_answer)
+        self._seconds_per_answer += 0.1 * (ticket.seconds - ticket.seconds_queued - self._seconds_per_answer)
         with request.failing():
             self._slots.keep(request, ticket.images, self.engine.family, goes_on=ticket.is_chat)
         if request.inputs.extras:  # its images were held until they were read
