@@ -114,6 +114,7 @@ def read(parts: Sequence[tuple[Request, PromptInputs]]) -> None:
     try:
         scored = parts[0][0].executor.prefill([part for _, part in parts], want)
     except Exception as error:  # noqa: BLE001  (`Request.check` raises it)
+        clear_frames(error.__traceback__)  # what the pass held may have been too much
         if len(parts) == 1:
             parts[0][0].fail(error)
         for request, _ in parts if len(parts) > 1 else ():  # whose prompt it was does not show

@@ -76,7 +76,9 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
     def _forget(self) -> None:
         """Memory that graphs have shared is gone with the last of them, so the next ones share another."""
         self._captured: dict[Sizes, Captured[Results]] = {}
-        self._pool = torch.cuda.graph_pool_handle() if self.family.device.type == "cuda" else None
+        is_captured = self.family.device.type == "cuda"
+        self._pool = torch.cuda.graph_pool_handle() if is_captured else None
+        self._stream = torch.cuda.Stream(self.family.device) if is_captured else None
 
     def is_current(self) -> bool:
         """Whether the weights lie where captured passes read them."""
@@ -210,7 +212,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         if sizes not in self._captured:
             function = partial(self._scored, sizes, wanted)
             try:
-                self._captured[sizes] = Captured(function, numbers, self.family.device, self._pool)
+                self._captured[sizes] = Captured(function, numbers, self.family.device, self._pool, self._stream)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:  # what a model does on the host in the middle of a pass
@@ -265,5 +267,5 @@ def kernels_executor(family: FamilyLike) -> GraphsExecutor:
 
 def _obstacles(family: FamilyLike) -> Iterator[str]:
     yield from obstacles_of(family)
-    if len({weight.device for weight in family.model.get_decoder().parameters()}) > 1:
+    if {weight.device for weight in family.model.get_decoder().parameters()} - {family.device}:
         yield "its weights lie on several devices"

@@ -237,13 +237,14 @@ def _put(new, buffer, columns, width, n_head, n_row, b_head, D: tl.constexpr):
     row, head = tl.program_id(0), tl.program_id(1)
     d = tl.arange(0, D)
     found = tl.load(new + head * n_head + row * n_row + d, mask=d < width)
-    found = tl.where(found == found, found, 0.0)
+    found = tl.where(tl.abs(found.to(tl.float32)) < float("inf"), found, 0.0)  # also what is no number
     place = tl.load(columns + row)
     tl.store(buffer + head * b_head + place * width + d, found, mask=d < width)
 
 
 def put(new: Tensor, buffer: Tensor, columns: Tensor) -> None:
-    """Writes new [heads, rows, width] to `columns` [rows] of buffer [heads, columns, width]; what is no number as 0."""
+    """Writes new [heads, rows, width] to `columns` [rows] of buffer [heads, columns, width]; what is infinite, or no
+    number, as 0."""
     heads, rows, width = new.shape
     sides = (new.stride(0), new.stride(1), buffer.stride(0), triton.next_power_of_2(width))
     _put[(rows, heads)](new, buffer, columns, width, *sides, num_warps=1)

@@ -163,7 +163,7 @@ class RegionCache(Cache):
         shown = []
         for states, new in zip(self.regions.states(layer), (keys, values), strict=True):
             if self.kernels is None:
-                states.index_copy_(1, self.columns, new[0].nan_to_num())
+                states.index_copy_(1, self.columns, new[0].nan_to_num(0.0, 0.0, 0.0))
             else:
                 self.kernels.put(new[0], states, self.columns)
             shown.append(states[None, :, slice(*self.span)])
