@@ -61,6 +61,7 @@ StreamingStatus = Enum("StreamingStatus", "RUNNING")
 class StreamerBase: pass
 class GenerationConfig(types.SimpleNamespace):
     def __init__(self, path=None): super().__init__(read=path)
+class SchedulerConfig: pass
 class Tokenizer:
     def apply_chat_template(self, messages, add_generation_prompt): return repr(messages)
 class VLMPipeline:

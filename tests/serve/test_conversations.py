@@ -6,7 +6,7 @@ from tests.serve.conftest import chat, serving
 from tests.serve.test_refusals import sent
 from tests.serve.test_streams import eventually
 
-SYSTEM = {"role": "system", "content": "one two three four five six seven " * 3}
+SYSTEM = {"role": "system", "content": "one two three four five six seven "}
 
 
 def cached(served, messages, **settings):
@@ -21,7 +21,7 @@ def cached(served, messages, **settings):
 def test_two_who_talk_in_turn_keep_their_slots():
     """Both begin with the server's usual instructions: neither takes the other's slot for these."""
     with serving() as served:
-        talks = {name: [SYSTEM, {"role": "user", "content": f"{name} " * 60}] for name in ("eight", "nine")}
+        talks = {name: [SYSTEM, {"role": "user", "content": f"{name} " * 20}] for name in ("eight", "nine")}
         before = dict.fromkeys(talks, 0)
         for turn in range(3):
             for name, messages in talks.items():

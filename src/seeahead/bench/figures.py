@@ -21,6 +21,7 @@ from seeahead.bench.words import Cell, number
 from seeahead.metrics import Totals, memory_bound_speed_up, per
 
 _FEW = 20
+_FEW_ANSWERS = 10
 """Tokens of which a share says little."""
 
 OfTotals = Callable[[Totals, Totals], Any]
@@ -106,7 +107,8 @@ class Sample:
     def drawn_over_scenarios(self, figure: OfTotals) -> Array:
         """[1 + draws]: the same, and for each draw of questions."""
         parts = [part for part in self.groups["scenario"].values() if part.num_questions]
-        return geometric_mean([figure(*part.sums) for part in parts])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return geometric_mean([figure(*part.sums) for part in parts])
 
     def averaged(self, figure: OfTotals) -> Interval | None:
         """The mean of every question's own figure."""
@@ -153,10 +155,10 @@ class Sample:
 
     @property
     def misreads_images(self) -> bool:
-        """Whether answers about images are plain's so much more seldom than others that it can hardly see what the
-        model sees. Other weights alone part both kinds of answers."""
+        """Whether answers about images, which the images say much of, are plain's more seldom than others: it can hardly
+        see what the model sees. Other weights alone part those without images first."""
         (same, num), (same_text, num_text) = self.same_by_sight[True], self.same_by_sight[False]
-        return self.own.temperature == 0 and min(num, num_text) >= _FEW and same / num < same_text / num_text / 2
+        return self.own.temperature == 0 and min(num, num_text) >= _FEW_ANSWERS and same / num < same_text / num_text
 
     @cached_property
     def acceptance_by_depth(self) -> tuple[Interval | None, ...]:

@@ -47,8 +47,11 @@ class Summary:
 
     @cached_property
     def misreading(self) -> frozenset[str]:
-        """Peers that hardly see what the model sees: their answers are others, of other lengths."""
-        return frozenset(entry.method for entry in self.methods.get(0.0, ()) if entry.is_peer and entry.misreads_images)
+        """Peers that hardly see what the model sees, and others of their engine: their answers are others, of other
+        lengths."""
+        peers = [entry for entry in self.methods.get(0.0, ()) if entry.is_peer]
+        engines = {entry.method.split()[0] for entry in peers if entry.misreads_images}
+        return frozenset(entry.method for entry in peers if entry.method.split()[0] in engines)
 
     @cached_property
     def best(self) -> Sample | None:

@@ -70,8 +70,8 @@ class Owner:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread runs, or has not begun to."""
-        return self._thread.ident is None or self._thread.is_alive()
+        """Whether its thread runs, has not begun to, or has ended as it was told to."""
+        return self._is_closing or self._thread.ident is None or self._thread.is_alive()
 
     @property
     def is_ready(self) -> bool:

@@ -103,7 +103,7 @@ def convert(target: str, folder: str, weights: str) -> None:
     import older_names
     from optimum.commands.optimum_cli import main as tool
 
-    with TemporaryDirectory() as workspace:
+    with TemporaryDirectory(dir=Path(folder).parent) as workspace:
         named = str(Path(workspace) / "named")
         older_names.write(target, named)
         _check_names(named)
