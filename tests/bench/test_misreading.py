@@ -18,7 +18,7 @@ def summary(num_seen):
     runs = [plain(place, 4) for place in range(2 * NUM)]
     for name, seen in (("engine fp16", num_seen), ("engine int8", NUM), ("other", NUM)):
         for place in range(2 * NUM):
-            is_same = place < seen or place >= NUM and place % 2
+            is_same = place < seen or (place >= NUM and place % 2)
             run = peer(place, name, 5, 0.1, 0.2)
             runs.append(replace(run, token_ids=runs[place].token_ids if is_same else run.token_ids[::-1]))
     names = ("engine fp16", "engine int8", "other")

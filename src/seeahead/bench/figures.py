@@ -155,8 +155,8 @@ class Sample:
 
     @property
     def misreads_images(self) -> bool:
-        """Whether answers about images, which the images say much of, are plain's more seldom than others: it can hardly
-        see what the model sees. Other weights alone part those without images first."""
+        """Whether answers about images, which the images say much of, are plain's more seldom than others: it can
+        hardly see what the model sees. Other weights alone part those without images first."""
         (same, num), (same_text, num_text) = self.same_by_sight[True], self.same_by_sight[False]
         return self.own.temperature == 0 and min(num, num_text) >= _FEW_ANSWERS and same / num < same_text / num_text
 
