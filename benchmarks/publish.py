@@ -28,6 +28,10 @@ TITLES: Mapping[str, tuple[str, str]] = {
         "Every drafter beside nine peers, all questions",
         "the questions of the main run, greedy, on OpenVINO, other engines beside it",
     ),
+    "bench-genai": (
+        "Drafters beside OpenVINO GenAI, all questions",
+        "the questions of the main run, greedy, beside GenAI in 16 and 8 bits with the model's own images",
+    ),
     "bench-openvino-int8": ("Drafters and a peer with weights of 8 bits", "int8 on OpenVINO, beside OpenVINO GenAI"),
     "bench-heads": ("Three heads trained for the same minutes", "which kind of head learns most in little time"),
     "bench-msd": ("MSD: ablations", "what features, separate inputs, training data and shapes of trees bring"),

@@ -125,6 +125,6 @@ def _check_names(folder: str) -> None:
     """Raises ValueError for weights that this release of transformers does not find: it would draw them at random."""
     from transformers import AutoModelForImageTextToText
 
-    _, found = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
-    if missing := sorted(found["missing_keys"]):
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
+    if missing := sorted(loaded[1]["missing_keys"]):
         raise ValueError(f"the converter does not find {missing[0]} and {len(missing) - 1} other weights of the model")
