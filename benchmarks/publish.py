@@ -196,7 +196,7 @@ ALTS = (
 
 
 def _images(summary: Summary) -> Iterator[tuple[str, str]]:
-    methods = summary.headline_methods
+    methods = [entry for entry in summary.headline_methods if entry.method not in summary.misreading]
     bars = [(SPELLED[word], chart) for word, chart in bar_charts.overview("o", methods).items()]
     plane = charts.speed_against_efficiency("p", methods, summary.record.costs)
     yield "speed", grid(ALTS[0], [*bars, ("decoding (ratio of sums) against τ", plane)], 2)
