@@ -373,7 +373,10 @@ at("settings").addEventListener("focusout", (event) => {
   if (event.relatedTarget && !at("settings").contains(event.relatedTarget)) at("settings").open = false;
 });
 addEventListener("resize", grow);
-addEventListener("beforeunload", (event) => state.turns.length && event.preventDefault()); // nothing of it is kept
+addEventListener("beforeunload", (event) => {
+  // Nothing of it is kept. A reader who has touched nothing is not asked: browsers complain of that.
+  if (state.turns.length && navigator.userActivation?.hasBeenActive !== false) event.preventDefault();
+});
 
 begin();
 at("question").focus();
