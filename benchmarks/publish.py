@@ -19,6 +19,8 @@ from seeahead.bench.words import SPELLED, times
 DRAFTERS = Path(__file__).resolve().parents[1] / "src/seeahead/demo/weights/drafters"
 EVIDENCE = [FIGURES[word] for word in ("end to end", "τ", "identical")]
 """What a method's page shows of greedy answers; the page of the run has every figure."""
+MAIN = "bench-demo"
+"""The run of everything, which the README shows; every run has a line in the index of results."""
 TITLES: Mapping[str, tuple[str, str]] = {
     "bench-demo": ("Main run: every drafter", "how fast each is on OpenVINO, greedy and at temperature 1"),
     "bench-demo-xeon": ("The main run on another processor", "a slower one, whose passes over trees cost more"),
@@ -157,8 +159,7 @@ def _chosen(summary: Summary) -> set[str]:
     """All of ours, and at each temperature the two fastest peers that see images as the model does."""
     found = set(summary.record.methods) - set(summary.record.peers)
     for methods in summary.methods.values():
-        peers = [entry.method for entry in ranked(methods, is_peer=True) if entry.method not in summary.misreading]
-        found |= set(peers[:2])
+        found |= {entry.method for entry in ranked(summary.seeing(methods), is_peer=True)[:2]}
     return found
 
 
@@ -196,7 +197,7 @@ ALTS = (
 
 
 def _images(summary: Summary) -> Iterator[tuple[str, str]]:
-    methods = [entry for entry in summary.headline_methods if entry.method not in summary.misreading]
+    methods = summary.seeing(summary.headline_methods)
     bars = [(SPELLED[word], chart) for word, chart in bar_charts.overview("o", methods).items()]
     plane = charts.speed_against_efficiency("p", methods, summary.record.costs)
     yield "speed", grid(ALTS[0], [*bars, ("decoding (ratio of sums) against τ", plane)], 2)

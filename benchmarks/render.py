@@ -50,8 +50,6 @@ PUBLISHED = "docs/published-drafters.md"
 GLOSSARY = "docs/glossary.md"
 COMMANDS, OF_COMMANDS = "docs/command-line.md", ("<!-- options:begin -->", "<!-- options:end -->")
 INDEX = "docs/results/README.md"
-MAIN = "bench-demo"
-"""The run of everything, which the README shows; every run has a line in the index of results."""
 METHODS = {
     "bench-three-tasks": "docs/methods/language-and-vision-drafters.md",
     "bench-heads": "docs/methods/published-heads.md",
@@ -119,7 +117,7 @@ def fresh_documents(root: Path) -> dict[str, str]:
             page = METHODS[stem]
             shown = publish.evidence(stem, summary)
             documents[page] = rendered((root / page).read_text(encoding="utf-8"), shown)
-        if stem == MAIN:
+        if stem == publish.MAIN:
             documents |= {f"docs/{page}": text for page, text in guide.documents(stem, summary).items()}
             block, whole = publish.block(stem, summary), f"## The main run\n\n{short(summary)}"
         more.append(publish.line(stem, summary))
@@ -138,7 +136,7 @@ def fresh_documents(root: Path) -> dict[str, str]:
                 part, page = STUDY_METHODS[name]
                 before = documents.get(page) or (root / page).read_text(encoding="utf-8")
                 documents[page] = rendered(before, part(stored), STUDY)
-    chart = f"![{publish.ALTS[0]}](../images/{MAIN}-speed.svg)" if whole else ""
+    chart = f"![{publish.ALTS[0]}](../images/{publish.MAIN}-speed.svg)" if whole else ""
     documents[INDEX] = "\n\n".join(filter(None, [_HEAD, chart, "\n".join(more), whole])).rstrip() + "\n"
     return {README: rendered((root / README).read_text(encoding="utf-8"), block), **documents}
 

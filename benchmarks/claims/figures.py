@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.claims.word_classes import count_words
+from benchmarks.publish import MAIN
 from seeahead import metrics
 from seeahead.bench.answers import Answers, Mask, answers_of, bootstrap_weights
 from seeahead.bench.figures import Sample
@@ -35,10 +36,6 @@ Kind = Literal[
     "other_words",
     "num_parameters",
 ]
-
-
-MAIN = "bench-demo.json"
-"""The run that the README shows."""
 
 
 class StoredRun:
@@ -64,7 +61,7 @@ class StoredRun:
     @property
     def rank(self) -> tuple[int, bool, str, str]:
         """More questions before fewer; of as many the main run first, then newer runs before older."""
-        return self.num_questions, self.file == MAIN, str(self.record.provenance.get("date", "")), self.file
+        return self.num_questions, self.file == f"{MAIN}.json", str(self.record.provenance.get("date", "")), self.file
 
     def answers(self, method: str, temperature: float) -> Answers:
         key = method, temperature

@@ -53,6 +53,10 @@ class Summary:
         engines = {entry.method.split()[0] for entry in peers if entry.misreads_images}
         return frozenset(entry.method for entry in peers if entry.method.split()[0] in engines)
 
+    def seeing(self, methods: Sequence[Sample]) -> list[Sample]:
+        """Those that are no such peers."""
+        return [entry for entry in methods if entry.method not in self.misreading]
+
     @cached_property
     def best(self) -> Sample | None:
         """The fastest drafter of ours in the headline; none where nothing has a speed-up."""
@@ -68,7 +72,7 @@ class Summary:
         if best.num_identical is not None:
             sentences.append(_identity(best, best.num_identical))
         for temperature, methods in self.methods.items():
-            first = max(_whole([entry for entry in methods if entry.method not in self.misreading]), key=_speed)
+            first = max(_whole(self.seeing(methods)), key=_speed)
             if first.is_peer and (rival := first["end to end"]):
                 said = f"{first.method} answers {rival.value:.2f} times as fast as plain decoding{_range(rival)}"
                 sentences.append(
