@@ -112,7 +112,7 @@ def test_a_trial_goes_on_for_some_steps_and_decides(drafter, emitted, num_steps,
     """A part of the requests begins, but of a drafter that decides over all of them."""
     pace, requests = pace_of(drafter, 8)
     pace._seen = {(PLAIN, 4): seen(1.0)}
-    pace._held_back[(drafter, False), 4] = pace_module._BEFORE
+    pace._untried[(drafter, False), 4] = math.inf
     pace._times.seconds = lambda rows, num_requests=1: 0.1
     for number in range(num_steps):
         pace.set(requests, somebody_waits=False)
@@ -124,15 +124,29 @@ def test_a_trial_goes_on_for_some_steps_and_decides(drafter, emitted, num_steps,
 
 
 @pytest.mark.parametrize(
-    ("drafter", "number", "least"), [("auto", 7, 1), ("auto", 8, pace_module._BEFORE), ("lookup", 8, 1)]
+    ("drafter", "number", "known", "seconds"),
+    [
+        ("auto", 7, {}, 0),
+        ("lookup", 8, {}, 0),
+        ("auto", 8, {}, 3.2),  # by half for each doubling: an eighth of what is hoped of single requests
+        ("auto", 16, {}, 12.8),
+        ("auto", 8, {1: 3.0}, 1.6),
+        ("auto", 16, {1: 3.0, 4: 1.4}, 4.0),
+        ("auto", 8, {3: 0.9}, 40.0),  # a hundredth of all seconds
+    ],
 )
-def test_of_many_requests_a_short_batch_is_over_before_auto_is_tried(drafter, number, least):
+def test_of_many_requests_auto_is_tried_once_lower_loads_would_have_paid_for_it(drafter, number, known, seconds):
     pace, requests = pace_of(drafter, number)
+    if drafter == "auto":
+        pace._auto.experience.usual_start = lambda: 0.05
+    pace._times.seconds = lambda rows, num_requests=1: 0.1
+    pace._seen = {(AUTO, load): seen(rate) for load, rate in known.items()}
+    pace._seen |= {(PLAIN, load): seen(1.0) for load in range(1, 6)}
     num_plain = 0
     while set_often(pace, requests, 1) == [0]:
         pace.learn([(request, step_of(0.1)) for request in requests])
         num_plain += 1
-    assert least <= num_plain < 1.2 * least + 1
+    assert 0.1 * num_plain == pytest.approx(seconds, abs=0.31)  # each 16th step is plain whatever pays
 
 
 def test_what_does_not_pay_for_text_may_pay_for_images():

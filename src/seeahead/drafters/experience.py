@@ -176,6 +176,11 @@ class Experience:
         known = self._starts.get((name, kind))
         return 3 * self.level(name, 1) if known is None else known.known * self.times.plain()
 
+    def usual_start(self) -> float:
+        """Seconds that models take to read a prompt, whichever they are and whatever is asked."""
+        known = [one.known for one in self._starts.values()] or [3 * _LEVEL_SHARE]
+        return sum(known) / len(known) * self.times.plain()
+
     def started(self, name: str, kind: Kind, seconds: float) -> None:
         """A drafter has read a prompt: one with five images takes many times as long as a short text."""
         self._starts[name, kind] = self._cost(self.start_seconds(name, kind), self._starts.get((name, kind)), seconds)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -42,9 +41,10 @@ _HOPELESS = 0.5
 _PART = 4
 """One of so many requests drafts in the first steps, since most trials at high loads fail. One drafter that decides
 over requests together has all of them: it counts on sharing its models' passes."""
-_MANY, _BEFORE = 8, 128
-"""Of so many requests at once, plain steps before one that decides over them is tried: its trial is dear, and a short
-batch would be over before it has paid."""
+_MANY, _HOPED = 8, 1.0
+"""Of so many requests at once, one that decides over them is tried once the seconds without it would have gained what
+its models' starts take, since a short batch would be over before a trial has paid. What is gained beyond plain steps
+halves where the requests double; by single ones, before any, so much."""
 _TRIALS_COST = 0.01
 """Of all seconds, at most, so that rests are as long as what was tried has cost."""
 _HELD_UP = 3.0
@@ -102,8 +102,8 @@ class Pace:
         """By whose drafts are in a step (none: `_PLAIN`), and the load."""
         self._firsts: dict[tuple[Arm, int], _Seen] = {}
         """Of the first steps of a trial."""
-        self._held_back = Counter[tuple[Arm, int]]()
-        """Plain steps before the first trial."""
+        self._untried: dict[tuple[Arm, int], float] = {}
+        """Seconds of steps before the first trial."""
         self._step = _OfStep()
         self._owed: dict[Arm, float] = {}
         """Seconds that steps with its drafts lost to plain ones, and that have not been earned back."""
@@ -176,6 +176,8 @@ class Pace:
             if arm != _PLAIN:
                 lost = expected * self._plain_rate(load) - num_tokens
                 self._owed[arm] = self._owed.get(arm, 0.0) + lost / plain
+        for arm in {_arm(request) for request, _ in done}:
+            self._untried[arm, load] = self._untried.get((arm, load), 0.0) + seconds
         for arm, owed in [*self._owed.items()]:  # another thread may add to them
             self._owed[arm] = max(0.0, owed - _TRIALS_COST * (seconds + drafting))
         for request, step in done:
@@ -190,8 +192,7 @@ class Pace:
             return True  # its own answer tells more than those before
         key, plain = (arm, num_requests.bit_length()), self._plain_rate(num_requests.bit_length())
         seen, first = self._seen.get(key), self._firsts.get(key)
-        if joint and num_requests >= _MANY and self._held_back[key] < _BEFORE:
-            self._held_back[key] += 1
+        if joint and num_requests >= _MANY and seen is first is None and not self._may_try(arm, num_requests):
             return False
         if seen is not None:
             pays = seen.number < _TRIAL or seen.rate >= MARGIN * plain
@@ -202,6 +203,15 @@ class Pace:
         self._seen.pop(key, None)  # what is tried now is to tell, whatever was before
         self._firsts.pop(key, None)
         return True
+
+    def _may_try(self, arm: Arm, num_requests: int) -> bool:
+        """Whether what lower loads gain would have paid for a trial by now, at this load."""
+        load = num_requests.bit_length()
+        known = next((less for less in range(load - 1, 0, -1) if (arm, less) in self._seen), 0)
+        gain = self._seen[arm, known].rate / self._plain_rate(known) - 1.0 if known else _HOPED
+        hoped = max(gain * 0.5 ** (load - max(known, 1)), _TRIALS_COST)
+        price = 0.0 if self._auto is None else num_requests * self._auto.experience.usual_start()
+        return hoped * self._untried.get((arm, load), 0.0) >= price
 
     def _tries_first(self, arm: Arm, num_requests: int) -> bool:
         """Whether the next step of so many requests is one of the first that are tried."""
