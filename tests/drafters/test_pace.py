@@ -128,8 +128,8 @@ def test_a_trial_goes_on_for_some_steps_and_decides(drafter, emitted, num_steps,
     [
         ("auto", 7, {}, 0),
         ("lookup", 8, {}, 0),
-        ("auto", 8, {}, 3.2),  # by half for each doubling: an eighth of what is hoped of single requests
-        ("auto", 16, {}, 12.8),
+        ("auto", 8, {}, 6.4),  # by half for each doubling: an eighth of what is hoped of single requests
+        ("auto", 16, {}, 25.6),
         ("auto", 8, {1: 3.0}, 1.6),
         ("auto", 16, {1: 3.0, 4: 1.4}, 4.0),
         ("auto", 8, {3: 0.9}, 40.0),  # a hundredth of all seconds
