@@ -44,10 +44,11 @@ class Batch:
         self, prompt_tokens: int = _PROMPT_TOKENS, *, cuts: bool = False, shares: Shares | None = None
     ) -> None:
         """`prompt_tokens` are read in one pass, or one prompt that is longer. With `cuts` such a prompt is read in
-        parts, with a step of the others after each: nobody waits for long, and the prompt itself for longer. Without
-        `shares` each request drafts as much as its drafter will."""
+        parts, with a step of the others after each: nobody waits for long, and the prompt itself for longer. Prompts
+        take turns then (`_in_turn`). Without `shares` each request drafts as much as its drafter will."""
         self.requests: list[Request] = []
         self._prompt_tokens, self._cuts, self._shares = prompt_tokens, cuts, shares
+        self._is_shortest_turn = False
 
     def join(self, request: Request) -> None:
         """It takes part from the next step on; one that has started already goes on."""
@@ -63,7 +64,7 @@ class Batch:
         self._leave()
         others_read = self._cuts and len(self.requests) > 1 and not all(request.answer for request in self.requests)
         while reading := [request for request in self.requests if not request.answer]:
-            if parts := self._next_parts(reading):
+            if parts := self._next_parts(self._in_turn(reading)):
                 read(parts)
             started = [request for request in reading if request.answer or request.error is not None]
             yield from ((request, None) for request in started)
@@ -86,8 +87,15 @@ class Batch:
     def _leave(self) -> None:
         self.requests = [request for request in self.requests if request.finish_reason is None]
 
+    def _in_turn(self, reading: Sequence[Request]) -> Sequence[Request]:
+        """In the order in which they came; where prompts are cut, every other pass begins with the one that has least
+        left. So a short prompt waits for few parts of a long one, and many short ones leave the long one half of the
+        passes."""
+        self._is_shortest_turn = self._cuts and not self._is_shortest_turn
+        return sorted(reading, key=lambda request: request.num_unread) if self._is_shortest_turn else reading
+
     def _next_parts(self, reading: Sequence[Request]) -> list[tuple[Request, PromptInputs]]:
-        """Of those that came first, what fits into one pass."""
+        """Of the first of these, what fits into one pass."""
         left, parts = self._prompt_tokens, list[tuple[Request, PromptInputs]]()
         for request in reading:
             with request.failing():

@@ -178,6 +178,11 @@ class Request:
         return self.session.length if hasattr(self, "session") else 0
 
     @property
+    def num_unread(self) -> int:
+        """Tokens of its prompt that no pass has read."""
+        return self.inputs.length - (self.num_held if hasattr(self, "session") else self.num_resumed)
+
+    @property
     def budget(self) -> int:
         """Nodes that the next draft may have: the target adds a token to whatever is accepted, so drafting up to the
         limit itself is waste."""

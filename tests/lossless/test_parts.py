@@ -66,6 +66,36 @@ def test_prompts_read_in_parts_between_steps_of_others_change_no_answer(family):
     assert len(sizes) > 6
 
 
+def test_a_short_prompt_waits_for_few_parts_of_long_ones_that_came_before_it():
+    model = target("llama")
+    long, other, short = (request_for(model, prompt("llama", 0, words), "none", 2) for words in (200, 180, 6))
+    batch = Batch(16, cuts=True)
+    for one in (long, other):
+        batch.join(one)
+        list(batch.step())
+    batch.join(short)
+    for _ in range(2):  # one of which begins with the prompt that came first
+        list(batch.step())
+    assert short.answer
+    assert (long.answer, other.answer) == ([], [])
+    while batch.requests:
+        list(batch.step())
+    for one, words in ((long, 200), (other, 180), (short, 6)):
+        assert tuple(one.answer) == answer(model, prompt("llama", 0, words), max_new_tokens=2).token_ids
+
+
+def test_short_prompts_that_come_all_the_time_leave_a_long_one_half_of_the_passes():
+    model, num_steps = target("llama"), 0
+    long, batch = request_for(model, prompt("llama", 0, 160), "none", 2), Batch(16, cuts=True)
+    batch.join(long)
+    while not long.answer:
+        for _ in range(3):  # more than one pass reads
+            batch.join(request_for(model, prompt("llama", 0, 12), "none", 2))
+        list(batch.step())
+        num_steps += 1
+    assert num_steps <= 2 * 160 / 16
+
+
 # Drafters that read nothing of the target's prompt, its features, its embeddings, and both text and image views.
 @pytest.mark.parametrize("drafter", ["none", "lookup", "language", "msd", "vision", "tabed", "random tree"])
 @pytest.mark.parametrize("family", [*WAYS[:4], "llama", *CONVERTED, "gemma3 graphs"])
