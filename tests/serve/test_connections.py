@@ -181,3 +181,21 @@ def test_too_many_clients_are_told_to_come_again(monkeypatch):
         second.close()
         eventually(lambda: len(all_held) == 1)
         assert sent(served, chat("x", max_tokens=1))[0] == 200
+
+
+def first_line(opened):
+    with opened.makefile("rb") as said:
+        return said.readline()
+
+
+def test_a_body_that_is_said_to_be_too_large_is_refused_before_any_of_it_comes(served):
+    with connected(served) as opened:
+        opened.sendall(head((1 << 20) + 1, "Expect: 100-continue"))
+        assert first_line(opened).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_of_unknown_length_is_refused_as_soon_as_it_is_too_large(served):
+    """Its end never comes."""
+    with connected(served) as opened:
+        opened.sendall(head(None, "Transfer-Encoding: chunked") + b"%x\r\n" % (2 << 20) + b" " * ((1 << 20) + 1))
+        assert first_line(opened).startswith(b"HTTP/1.1 413")

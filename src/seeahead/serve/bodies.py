@@ -22,6 +22,7 @@ from seeahead.serve.ticket import BusyError
 
 Body = TypeVar("Body", ChatBody, TextBody)
 _MOST_DEPTH = 64
+_MOST_DIGITS = 20  # of a length: Python reads no number of thousands
 _LONG = 1 << 16
 _LARGE, _MOST_WIDE = 32 << 20, 1 << 20
 """Bytes of a body from which on it is not decoded as it is, since a single letter outside of ASCII makes all of it four
@@ -40,6 +41,7 @@ class Bodies:
     async def read(self, request: Request, kind: type[Body]) -> AsyncIterator[Body]:
         """The body, held inside. Raises ApiError for what is too large, no JSON, or not what `kind` allows."""
         _check_head(request)
+        self._check_told(request)
         data, num_bytes = bytearray(), 0
         try:
             try:
@@ -60,9 +62,18 @@ class Bodies:
         finally:
             self._held -= num_bytes
 
-    def _check(self, num_bytes: int) -> None:
+    def _check_told(self, request: Request) -> None:
+        """Who says that too much comes is refused before any of it is read."""
+        told = request.headers.get("content-length", "")
+        if told.isdecimal():
+            self._check_size(int(told[:_MOST_DIGITS]))
+
+    def _check_size(self, num_bytes: int) -> None:
         if num_bytes > self._most_bytes:
             raise ApiError(413, f"the body is larger than {self._most_bytes:,} bytes, the limit; send less")
+
+    def _check(self, num_bytes: int) -> None:
+        self._check_size(num_bytes)
         self._check_together(num_bytes)
 
     def _check_together(self, num_bytes: int) -> None:
