@@ -20,6 +20,7 @@ def test_counters_add_up(served, client):
     def steps():
         return counted(served, "vllm:inter_token_latency_seconds_count")
 
+    eventually(lambda: served.owner.num_running == 0)  # tokens of answers that nobody waits for count as well
     before, steps_before = SimpleNamespace(**all_counted()), steps()
     usage = client.chat.completions.create(**{**chat("one two one two one two"), "max_tokens": 40}).usage
     after, details = SimpleNamespace(**all_counted()), usage.completion_tokens_details
@@ -85,3 +86,28 @@ def test_who_leaves_is_counted_as_one_who_did_and_the_cache_is_taken_while_he_is
             eventually(lambda: ticket.is_cancelled)
         eventually(lambda: counted(fresh, "vllm:request_success_total", finished_reason="abort") == 1)
         eventually(lambda: counted(fresh, "vllm:kv_cache_usage_perc") == 0)
+
+
+def test_tokens_are_counted_while_the_answer_is_under_way():
+    """An hour's answer is no jump at its end, and what a client that left was told counts too."""
+    body = chat("one two three", max_tokens=200, speculative="none", ignore_eos=True, stream=True)
+    names = ("prompt_tokens", "generation_tokens", "spec_decode_num_draft_tokens")
+
+    def told(*parts):
+        return [counted(fresh, f"vllm:{name}") for name in parts or [f"{one}_total" for one in names]]
+
+    with serving() as fresh:
+        with gated(fresh) as (steps, _):
+            with asking(fresh, body):
+                steps.release(3)
+                eventually(lambda: fresh.owner.num_running == 1)
+                [ticket] = fresh.owner._running.values()
+                # The first round reads the prompt and takes a step too.
+                eventually(lambda: told("generation_tokens_total") == [4])
+                assert told() == [ticket.request.inputs.length, 4, 0]
+                assert told("time_to_first_token_seconds_count", "inter_token_latency_seconds_count") == [1, 3]
+                assert told("num_requests_running", "num_requests_waiting") == [1, 0]
+                assert told("e2e_request_latency_seconds_count", "request_generation_tokens_count") == [0, 0]
+            eventually(lambda: ticket.is_cancelled)
+        eventually(lambda: counted(fresh, "vllm:request_success_total", finished_reason="abort") == 1)
+        assert told("generation_tokens_total") == [len(ticket.request.answer)]

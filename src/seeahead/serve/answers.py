@@ -36,6 +36,7 @@ async def said(
             continue
         choice = choices[number]
         choice.add(event)
+        metrics.told(choice.ticket, event)
         if event.reply is not None:
             left -= 1
             if event.reply.error is not None:

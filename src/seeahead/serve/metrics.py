@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from seeahead.records import Generation
 from seeahead.serve.owner import Owner
 from seeahead.serve.replies import REASONS
-from seeahead.serve.ticket import Ticket
+from seeahead.serve.ticket import Event, Ticket
 
 _TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -55,27 +55,32 @@ class Metrics:
     def _gauge(self, name: str, told: str, value: Callable[[], float]) -> None:
         Gauge(name, told, ["model_name"], registry=self.registry).labels(self._model).set_function(value)
 
+    def told(self, ticket: Ticket, event: Event) -> None:
+        """A first token or a step, of an answer that may be far from its end."""
+        if event.is_first:
+            self._prompt.inc(ticket.request.inputs.length)
+            self._said.inc()
+            self._first.observe(event.seconds)
+        if (step := event.taken) is None:
+            return
+        if step.num_drafted:
+            self._drafts.inc()
+        self._drafted.inc(step.num_drafted)
+        self._accepted.inc(step.num_accepted)
+        for place in range(step.num_accepted):
+            self._places.labels(self._model, str(place)).inc()
+        self._said.inc(len(step.emitted))
+        self._between.observe(event.seconds)
+
     def answered(self, ticket: Ticket, record: Generation) -> None:
-        for step in record.steps:
-            if step.num_drafted:
-                self._drafts.inc()
-            self._drafted.inc(step.num_drafted)
-            self._accepted.inc(step.num_accepted)
-            for place in range(step.num_accepted):
-                self._places.labels(self._model, str(place)).inc()
-        self._prompt.inc(record.num_prompt_tokens)
-        self._said.inc(len(record.token_ids))
+        """An answer that has ended well, whose tokens are counted already."""
         self._ended.labels(self._model, REASONS[record.finish_reason]).inc()
         self._asked.observe(record.num_prompt_tokens)
         self._answer.observe(len(record.token_ids))
         self._queued.observe(ticket.seconds_queued)
         self._whole.observe(ticket.seconds)
-        if ticket.seconds_to_first_token is not None:
-            self._first.observe(ticket.seconds_to_first_token)
-            for gap in ticket.gaps:
-                self._between.observe(gap)
-            if num_after := len(record.token_ids) - 1:
-                self._each.observe(sum(ticket.gaps) / num_after)
+        if ticket.seconds_to_first_token is not None and (num_after := len(record.token_ids) - 1):
+            self._each.observe((ticket.seconds - ticket.seconds_to_first_token) / num_after)
 
     def dropped(self, number: int) -> None:
         """Answers that ended before their end."""

@@ -61,6 +61,11 @@ class Event:
     refused: tuple[str, ...] = ()
     step: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
+    taken: Step | None = None
+    is_first: bool = False
+    """Whether it is of the first token, which no step takes."""
+    seconds: float = 0.0
+    """Since the event before it; of the first one since the request."""
 
     @property
     def text(self) -> str:
@@ -92,8 +97,6 @@ class Ticket:
     seconds_queued: float = 0.0
     seconds_to_first_token: float | None = None
     seconds: float = 0.0
-    gaps: list[float] = field(default_factory=list)
-    """Seconds between its steps."""
     number: int = 0
     events: asyncio.Queue[tuple[int, Event]] = field(default_factory=asyncio.Queue)
     """Which the answers of one request share, each under its number."""
@@ -124,16 +127,15 @@ class Ticket:
         """Of a step, or of the first token; called by the owner's thread."""
         pieces = tuple(self.answer.pieces(step))
         seconds = monotonic() - self.started
-        if step is not None:
-            self.gaps.append(seconds - self.seconds)
-        self.seconds = seconds
-        if self.seconds_to_first_token is None and self.request.answer:
-            self.seconds_to_first_token = self.seconds
+        since, self.seconds = seconds - self.seconds, seconds
+        is_first = self.seconds_to_first_token is None and bool(self.request.answer)
+        if is_first:
+            self.seconds_to_first_token = seconds
         refused: tuple[str, ...] = ()
         if step is not None and self.asked.details:
             refused = tuple(self.answer.detokenizer.to_text([token]) for token in self.request.refused)
         logprobs = () if self.watcher is None else self.watcher.take()
-        self._send(Event(pieces, refused, len(self.request.records), logprobs))
+        self._send(Event(pieces, refused, len(self.request.records), logprobs, step, is_first, since))
 
     def abandon(self, error: SeeaheadError) -> None:
         """End with an error and nothing else."""
