@@ -21,7 +21,8 @@ def test_defaults_are_those_of_the_settings():
 
 def test_options_become_settings():
     pages = "--allowed-origin", "https://page.test", "--allowed-host", "one.test", "--allowed-host", "two.test"
-    given = settings("--port", "0", "--timeout", "2.5", "--num-at-once", "3", "--max-pixels", "900", *pages)
+    prefix = "--root-path", "/some/prefix/"
+    given = settings("--port", "0", "--timeout", "2.5", "--num-at-once", "3", "--max-pixels", "900", *pages, *prefix)
     wanted = {
         "port": 0,
         "timeout_seconds": 2.5,
@@ -30,6 +31,7 @@ def test_options_become_settings():
         "allowed_origins": ("https://page.test",),
     }
     wanted["allowed_hosts"] = ("one.test", "two.test")
+    wanted["root_path"] = "/some/prefix"
     assert given == settings_from(model_name="demo", **wanted)
 
 
@@ -42,7 +44,10 @@ def test_keys_come_from_the_environment_and_a_file(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--port", "65536"), ("--timeout", "0"), ("--num-at-once", "0"), ("--served-model-name", "x" * 201)],
+    [
+        *(("--port", "65536"), ("--timeout", "0"), ("--num-at-once", "0"), ("--served-model-name", "x" * 201)),
+        *(("--root-path", path) for path in ("prefix", "/a b", "/a//b", "/?a", "https://my.test/a")),
+    ],
 )
 def test_a_refusal_names_the_option(option, value):
     with pytest.raises(InputError, match=f"^{option} is "):

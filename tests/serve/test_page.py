@@ -54,8 +54,8 @@ def test_nothing_comes_from_outside():
         assert "@import" not in text, name
         assert "url(" not in text, name
     resources = [part[name] for part in HTML for name in ("src", "href") if not part.get(name, "#").startswith("#")]
-    assert set(resources) - {"data:,"} == {"/page/colours.css", "/page/marks.css", "/page/page.css", "/page/page.js"}
-    assert set(re.findall(r'from "([^"]+)"', SCRIPTS)) <= {f"/page/{name}" for name in PAGE}
+    assert set(resources) - {"data:,"} == {"page/colours.css", "page/marks.css", "page/page.css", "page/page.js"}
+    assert set(re.findall(r'from "([^"]+)"', SCRIPTS)) <= {f"./{name}" for name in PAGE}
 
 
 def test_nothing_is_inline():

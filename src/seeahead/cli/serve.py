@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--image-folder", type=Path, metavar="DIR", help="images may also be file:// addresses below it")
     add("--allowed-origin", action="append", default=[], metavar="URL", help="pages elsewhere that may use the API")
     add("--allowed-host", action="append", default=[], metavar="NAME", help="names it may be asked under, without keys")
+    add("--root-path", default="", metavar="PATH", help="what a proxy puts before all paths, such as /some/prefix")
     add("--chat-template", type=Path, metavar="FILE", help="a chat template (Jinja) in the place of the model's own")
     add("--no-check", action="store_true", help="skip the self-check of a model that has not passed it here")
 
@@ -88,7 +89,7 @@ def _run(args: argparse.Namespace, settings: ServeSettings) -> int:
         check_names(others, folders_for(args.model))
         address = listening(settings.host, settings.port)  # what is taken already is said before a model is loaded
         template = read_template(args.chat_template)
-        with told_to_wait(address):
+        with told_to_wait(address, settings.root_path):
             engine = loaded(args, first, report, chat_template=template, self_check=not args.no_check)
             report("measuring what passes cost here", 0.0)
             owner = owner_of(engine, others, settings)
@@ -154,5 +155,6 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
         image_folder=args.image_folder,
         allowed_origins=tuple(args.allowed_origin),
         allowed_hosts=tuple(args.allowed_host),
+        root_path=args.root_path,
         **{name: getattr(args, name) for name in LIMITS},
     )

@@ -68,7 +68,9 @@ def owner_of(engine: Engine, others: Sequence[str], settings: ServeSettings) -> 
 
 def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     """The application that answers with `owner`, which the caller starts and stops."""
-    app = FastAPI(title="seeahead", version=seeahead.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    prefix, off = settings.root_path, {"docs_url": None, "redoc_url": None}
+    given: Any = {**off, "redirect_slashes": False, "servers": [{"url": prefix}] if prefix else None}
+    app = FastAPI(title="seeahead", version=seeahead.__version__, root_path=prefix, **given)
     server = _Server(owner, settings)
     server.add_to(app)
     add_schemas(app, ChatBody, TextBody)
@@ -248,7 +250,7 @@ class _Server:
         return _packaged("serve", "page/index.html", "text/html")
 
     async def docs(self, request: Request) -> Response:
-        return Response(page_of(request.app), headers=_HEADERS, media_type="text/html")
+        return Response(page_of(request.app, request.scope["path"]), headers=_HEADERS, media_type="text/html")
 
     async def page_part(self, name: str) -> Response:
         if name in SHARED:

@@ -12,17 +12,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seeahead.serve.errors import ApiError
-from seeahead.serve.hosts import FOR_ALL
+from seeahead.serve.hosts import is_for_all
 from seeahead.serve.settings import ServeSettings
 
 _REFUSED_SECONDS = 2.0  # that one too many has to hear why
 
 
-def _for_monitors(app: ASGIApp, refused: ASGIApp) -> ASGIApp:
+def _for_monitors(app: ASGIApp, refused: ASGIApp, prefix: str) -> ASGIApp:
     """Who asks whether the server lives is told so, since one that is full lives."""
 
     async def chosen(scope: Scope, receive: Receive, send: Send) -> None:
-        is_monitor = scope["type"] == "http" and scope["path"].rstrip("/") in FOR_ALL
+        is_monitor = scope["type"] == "http" and is_for_all(scope["path"], prefix)
         await (app if is_monitor else refused)(scope, receive, send)
 
     return chosen
@@ -49,7 +49,7 @@ class Connection(H11Protocol):
             self._seconds = min(_REFUSED_SECONDS, self._seconds)
             told = "too many clients are connected; ask again later"
             refused = ApiError(503, told, code="full", headers={"Retry-After": "5", "Connection": "close"}).response()
-            self.app = _for_monitors(self.app, refused)
+            self.app = _for_monitors(self.app, refused, self._settings.root_path)
         self._time()
 
     def data_received(self, data: bytes) -> None:

@@ -22,6 +22,11 @@ FOR_ALL = ("/health", "/ready")
 """What orchestrators ask by the address that they gave the machine, and which tells nothing else."""
 
 
+def is_for_all(path: str, prefix: str) -> bool:
+    """Whether it is one of these, also where a proxy has left its `prefix` before it."""
+    return path.removeprefix(prefix).rstrip("/") in FOR_ALL
+
+
 def checks_hosts(settings: ServeSettings) -> bool:
     """Whether requests are checked: where names are given, or where anybody of this machine alone may ask."""
     if settings.allowed_hosts or settings.api_keys:
@@ -40,7 +45,7 @@ class HostCheck:
         self._origins = {*settings.allowed_origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_asked = scope["type"] == "http" and scope["path"].rstrip("/") not in FOR_ALL
+        is_asked = scope["type"] == "http" and not is_for_all(scope["path"], scope.get("root_path", ""))
         why = self._why_not(Headers(scope=scope)) if is_asked else None
         if why is None:
             await self._app(scope, receive, send)

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic
 from typing import Any
@@ -35,12 +36,17 @@ _OTHERWISE = (_LOADING.status, _JSON, json.dumps(_LOADING.body))
 class _Handler(BaseHTTPRequestHandler):
     timeout = 5  # seconds without a byte
 
+    def __init__(self, prefix: str, *given: Any) -> None:
+        self._prefix = prefix
+        super().__init__(*given)  # which answers
+
     def _tell(self) -> None:
         size = self.headers.get("Content-Length", "")
         left = min(int(size), _MOST_BYTES) if size.isdecimal() else 0
         while left > 0 and (part := self.rfile.read(min(left, _PART_BYTES))):  # else the client's sending fails
             left -= len(part)
-        status, kind, body = _TOLD.get(self.path.partition("?")[0].rstrip("/"), _OTHERWISE)
+        path = self.path.partition("?")[0].removeprefix(self._prefix)
+        status, kind, body = _TOLD.get(path.rstrip("/"), _OTHERWISE)
         told = body.encode()
         self.send_response(status)
         for name, value in (("Content-Type", kind), ("Content-Length", str(len(told)))):
@@ -61,8 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    def __init__(self, address: socket.socket) -> None:
-        super().__init__(address.getsockname()[:2], _Handler, bind_and_activate=False)
+    def __init__(self, address: socket.socket, prefix: str) -> None:
+        super().__init__(address.getsockname()[:2], partial(_Handler, prefix), bind_and_activate=False)
         self.socket.close()
         self.socket = address.dup()
         self._began: dict[Any, float] = {}  # when each connection that is open did, in this order
@@ -94,9 +100,11 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def told_to_wait(address: socket.socket) -> Iterator[None]:
-    """Inside, whoever connects to the listening `address` is told to come back; who has not been told is left there."""
-    server = _Server(address)
+def told_to_wait(address: socket.socket, prefix: str = "") -> Iterator[None]:
+    """Inside, whoever connects to the listening `address` is told to come back; who has not been told is left there.
+
+    `prefix`: what a proxy may have left before paths."""
+    server = _Server(address, prefix)
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="seeahead-loading", daemon=True)
     thread.start()
     try:

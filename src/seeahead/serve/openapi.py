@@ -29,10 +29,10 @@ _TOLD = {
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>The API of seeahead</title><link rel="icon" href="data:,">
-<link rel="stylesheet" href="/page/colours.css"><link rel="stylesheet" href="/page/page.css"></head>
+<link rel="stylesheet" href="{up}page/colours.css"><link rel="stylesheet" href="{up}page/page.css"></head>
 <body><main><h1>The API of seeahead</h1>
-<p><a href="/">The page of the server</a></p>
-{}
+<p><a href="{up}">The page of the server</a></p>
+{parts}
 </main></body></html>"""
 _PLACE = "#/components/schemas/{model}"
 
@@ -45,8 +45,8 @@ def add_schemas(app: FastAPI, *bodies: type[BaseModel]) -> None:
         known |= body.model_json_schema(ref_template=_PLACE).get("$defs", {})
 
 
-def page_of(app: FastAPI) -> str:
-    """What may be asked, and what bodies are made of, for people to read."""
+def page_of(app: FastAPI, asked: str) -> str:
+    """What may be asked, and what bodies are made of, for people to read; `asked`: the path of this page."""
     whole = app.openapi()
     named = [(name, schema, schema) for name, schema in whole["components"]["schemas"].items()]
     for path, methods in reversed(whole["paths"].items()):
@@ -57,7 +57,7 @@ def page_of(app: FastAPI) -> str:
     for name, told, schema in named:
         parts.append(f"<h2>{escape(name)}</h2><p>{escape(told.get('description', ''))}</p>")
         parts.append(f'<pre class="text">{escape(json.dumps(schema, indent=2))}</pre>' if schema else "")
-    return _PAGE.format("\n".join(parts))
+    return _PAGE.format(up="../" if asked.endswith("/") else "./", parts="\n".join(parts))
 
 
 def described(body: type[BaseModel]) -> dict[str, Any]:

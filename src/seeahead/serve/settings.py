@@ -20,6 +20,7 @@ _OPTIONS = {"model_name": "served-model-name"}
 """That are called otherwise on the command line."""
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 _HOST = re.compile(r"[^/\s*@]+")
+_PREFIX = re.compile(r"(/[\w.~-]+)*", re.ASCII)
 
 
 class OwnerLimits(BaseModel):
@@ -43,7 +44,8 @@ class OwnerLimits(BaseModel):
 class ServeSettings(OwnerLimits):
     """Of one server. `api_keys`: none, and everybody may ask. `allowed_origins`: pages elsewhere that may ask.
 
-    `allowed_hosts`: names beside localhost under which it answers (`hosts.py`)."""
+    `allowed_hosts`: names beside localhost under which it answers (`hosts.py`). `root_path`: what a proxy puts before
+    all paths, whether it takes it away again or not."""
 
     model_name: str = Field(min_length=1, max_length=200)
     host: str = "127.0.0.1"
@@ -62,6 +64,7 @@ class ServeSettings(OwnerLimits):
     max_connections: int = Field(512, ge=1)
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    root_path: str = ""
 
     @field_validator("allowed_origins")
     @classmethod
@@ -77,6 +80,14 @@ class ServeSettings(OwnerLimits):
         if not all(_HOST.fullmatch(host) for host in hosts):
             raise PydanticCustomError("host", "names or addresses of hosts alone, such as my.test")
         return hosts
+
+    @field_validator("root_path")
+    @classmethod
+    def _begins_paths(cls, path: str) -> str:
+        found = path.removesuffix("/")
+        if not _PREFIX.fullmatch(found):
+            raise PydanticCustomError("prefix", "what paths begin with, such as /some/prefix")
+        return found
 
 
 def settings_from(**values: Any) -> ServeSettings:

@@ -1,8 +1,8 @@
 // One answer: from the server's chunks into its view, with what is counted meanwhile.
 
-import { follow } from "/page/screen.js";
-import { answer } from "/page/stream.js";
-import { counted } from "/page/view.js";
+import { follow } from "./screen.js";
+import { answer } from "./stream.js";
+import { counted } from "./view.js";
 
 /** Run one answer into its view; what it said, with `error` where it failed. */
 export async function run(view, request, { key, session, signal }) {

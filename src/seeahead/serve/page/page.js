@@ -1,9 +1,9 @@
 // The conversation: what was said so far, what is to be sent, and what runs.
 
-import { run } from "/page/answer.js";
-import { at, follow, followFromHere, grow, speak } from "/page/screen.js";
-import { filesOf, imageOf, served } from "/page/stream.js";
-import { AnswerView, button, closeTip, copy, counted, made, question, thumbnail, verdict } from "/page/view.js";
+import { run } from "./answer.js";
+import { at, follow, followFromHere, grow, speak } from "./screen.js";
+import { filesOf, imageOf, served } from "./stream.js";
+import { AnswerView, button, closeTip, copy, counted, made, question, thumbnail, verdict } from "./view.js";
 
 const PLAIN = "none"; // the drafter that proposes nothing
 // `running` stops what runs; it is also how an answer knows that its conversation was left. Where several replicas

@@ -17,7 +17,7 @@ const REFUSED = new Map([
 
 /** The served model; throws an Error whose message is one sentence. */
 export async function served(key) {
-  const reply = await asked("/v1/models", { headers: headers(key) });
+  const reply = await asked("v1/models", { headers: headers(key) });
   const model = (await reply.json().catch(() => null))?.data?.[0];
   if (!model?.seeahead) throw new Error("What answers here is not a server of seeahead.");
   return model;
@@ -25,7 +25,7 @@ export async function served(key) {
 
 /** The chunks of an answer, one after the other. */
 export async function* answer(body, key, session, signal) {
-  const reply = await asked("/v1/chat/completions", {
+  const reply = await asked("v1/chat/completions", {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-Session-Id": session, ...headers(key) },
     body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),

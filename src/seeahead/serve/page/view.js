@@ -1,6 +1,6 @@
 // What is drawn: turns of the conversation, words by who said them first, figures. Texts are set as texts, never as HTML.
 
-import { speak } from "/page/screen.js";
+import { speak } from "./screen.js";
 
 const FIGURES = {
   tau: ["τ", 2, "Block efficiency: tokens per pass of the model, the first token aside. Without a drafter it is 1."],
