@@ -71,6 +71,7 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     prefix, off = settings.root_path, {"docs_url": None, "redoc_url": None}
     given: Any = {**off, "redirect_slashes": False, "servers": [{"url": prefix}] if prefix else None}
     app = FastAPI(title="seeahead", version=seeahead.__version__, root_path=prefix, **given)
+    app.state.owner = owner  # for those who run the application
     server = _Server(owner, settings)
     server.add_to(app)
     add_schemas(app, ChatBody, TextBody)

@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import BackpressureConfig, RequestRouterConfig
 from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
@@ -17,7 +18,6 @@ from ray.serve.experimental.consistent_hash_router import ConsistentHashRouter
 from seeahead.serve.settings import settings_from
 
 _RETRY_SECONDS = 1.0  # after which whoever found the queue full is to ask again
-_DRAIN_SECONDS = 60.0  # that a replica has for the answers under way before it ends
 
 
 class Router(ConsistentHashRouter):
@@ -64,12 +64,19 @@ def deployed(
         max_ongoing_requests=2 * checked.num_at_once,
         max_queued_requests=max(1, checked.max_waiting),
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=_RETRY_SECONDS),
-        graceful_shutdown_timeout_s=_DRAIN_SECONDS,
+        graceful_shutdown_timeout_s=checked.timeout_seconds,  # as long as an answer under way may take
         ray_actor_options=dict(resources or {}),
         request_router_config=RequestRouterConfig(request_router_class=Router),
     )
     @serve.ingress(application)
     class Replica:
         """Answers over HTTP."""
+
+        app: FastAPI  # which `ingress` makes
+
+        def check_health(self) -> None:
+            """Raises where nothing would be answered again; Ray then starts another replica."""
+            if not self.app.state.owner.is_alive:
+                raise RuntimeError("the thread that answers has ended; see the log of this replica for the reason")
 
     return cast("Any", Replica).bind()
