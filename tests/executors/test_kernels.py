@@ -17,6 +17,8 @@ from torch import nn
 
 from seeahead.errors import ModelError
 from seeahead.executor import ModelInputs
+from seeahead.executors import graphs
+from seeahead.executors.capture import on_device
 from seeahead.executors.graphs import GraphsExecutor, kernels_executor
 from seeahead.executors.language import Language
 from seeahead.executors.linear import share
@@ -86,6 +88,47 @@ def with_parts(model, parts):
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_a_family_in_kernels_says_what_transformers_says(model_type, parts):
     assert_family_agrees(with_parts(tiny_model(model_type), parts), model_type)
+
+
+@pytest.mark.parametrize(
+    ("device", "entered"), [("cpu", []), ("cuda", []), ("cuda:0", []), ("cuda:1", [torch.device("cuda:1")])]
+)
+def test_another_device_is_made_the_current_one(device, entered, monkeypatch):
+    found = []
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device", lambda one: found.append(one) or contextlib.nullcontext())
+    with on_device(torch.device(device)):
+        assert found == entered
+
+
+def test_kernels_run_where_the_model_lies(parts, monkeypatch):
+    """Triton launches on the current device, whichever device its tensors lie on."""
+    module, inside, ran = sys.modules[MODULES[0]], [], set()
+    module.work_on = lambda device, dtype: True
+    names = ("product", "rms_norm", "attention", "rotated", "put", "work_on")
+
+    @contextlib.contextmanager
+    def entered(device):
+        inside.append(device)
+        yield
+        inside.pop()
+
+    def watched(name, function):
+        def run(*args, **kwargs):
+            assert inside, f"{name} runs on whatever device is current"
+            ran.add(name)
+            return function(*args, **kwargs)
+
+        return run
+
+    for name in names:
+        setattr(module, name, watched(name, getattr(module, name)))
+    monkeypatch.setattr(graphs, "on_device", entered)
+    monkeypatch.setattr(graphs, "find_spec", lambda name: True)
+    family = family_for(tiny_model("llava"))
+    family.executor = kernels_executor(family)
+    answer(family, ModelInputs(torch.tensor([[5, 6, 7, 8, 9]])), max_new_tokens=4)
+    assert ran == set(names)
 
 
 def test_parts_are_kernels_within_a_pass_alone(parts):

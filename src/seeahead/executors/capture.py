@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 Results = TypeVar("Results")
+
+
+def on_device(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, `device` is the current one. Triton launches there, whichever device its tensors lie on."""
+    if device.type != "cuda" or device.index in (None, torch.cuda.current_device()):
+        return nullcontext()
+    return torch.cuda.device(device)
 
 
 class Captured(Generic[Results]):

@@ -22,7 +22,7 @@ from seeahead.compat import attention_of
 from seeahead.errors import ModelError
 from seeahead.executor import Limits, ModelInputs, PromptInputs, Scores, Slot, TreeInputs, Want
 from seeahead.executors.attending import attention_by
-from seeahead.executors.capture import Captured
+from seeahead.executors.capture import Captured, on_device
 from seeahead.executors.embedded import EmbeddedExecutor, Part, obstacles_of
 from seeahead.executors.language import Language, state_shapes
 from seeahead.executors.layouts import ROWS, Layout, Rows, Shared, Sizes
@@ -68,7 +68,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
 
     def follow(self) -> None:
         self._language = Language(self.family.model, self._kinds)
-        with torch.inference_mode(), self.family.alone():
+        with torch.inference_mode(), self.family.alone(), on_device(self.family.device):
             self._parts = None if self._make_parts is None else self._make_parts(self._language)
         self._forget()
         self._weights = self._places()
@@ -126,7 +126,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
     def _run(self, part: Part[RegionSlot], want: Want) -> Results:
         """A pass over a prompt, which is never captured: it has the size of this."""
         slot, device = part.slot, self.family.device
-        with self.family.alone():
+        with self.family.alone(), on_device(device):
             self._make_room(slot, slot.length + len(part.embeddings))
             start = slot.first + slot.length
             end = start + len(part.embeddings)
@@ -152,7 +152,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         if (self._is_alone or self.family.passes_alone) and len(trees) > 1:
             return [self.forward([tree], want)[0] for tree in trees]
         slots, counts = [self._own(tree.slot) for tree in trees], [len(tree.parents) for tree in trees]
-        with self.family.alone():
+        with self.family.alone(), on_device(self.family.device):
             for slot, tree in zip(slots, trees, strict=True):
                 slot.add(tree.parents)
             for slot in slots:
@@ -257,7 +257,9 @@ def kernels_executor(family: FamilyLike) -> GraphsExecutor:
     if find_spec("triton") is not None:
         from seeahead.executors import kernel_parts, kernels
 
-        if kernels.work_on(family.device, family.dtype):
+        with on_device(family.device):
+            has_kernels = kernels.work_on(family.device, family.dtype)
+        if has_kernels:
             return GraphsExecutor(family, make_parts=kernel_parts.KernelParts)
     raise ModelError(
         f"executor kernels needs a GPU and the Triton that torch ships for it, which do not run on {family.device} "

@@ -2,6 +2,8 @@
 
 A pass over few rows costs what it reads: each weight once, each key and value once. torch ships Triton with its CUDA
 builds; where it cannot compile, `work_on` says so and torch's own are used.
+
+Triton launches on the current device: callers make that of the tensors the current one (`capture.on_device`).
 """
 
 from __future__ import annotations
