@@ -16,12 +16,15 @@ from PIL import Image
 from seeahead.errors import InputError, ModelError
 from seeahead.executor import NOTHING, ModelInputs, PromptInputs, TreeInputs
 from seeahead.executors.exact import Exact
+from seeahead.executors.layouts import ROWS
 from seeahead.families.base import Family
 from seeahead.families.inspection import WINDOWS
 from seeahead.prompt import make_prompt
 from seeahead.session import Session
 from seeahead.tree import ROOT
 
+TEXT = "text"
+"""What the first prompt is called, a short text."""
 IMAGE = "an image"
 """What a prompt with an image is called; such prompts are long, and trees are proven on texts."""
 
@@ -61,11 +64,14 @@ class Finding:
 
 
 def prove(family: Family, prompts: Sequence[tuple[str, ModelInputs]]) -> Iterator[Finding]:
-    """The findings for each of `prompts`, (what it shows, inputs), in order. Four or six passes of the model each."""
+    """The findings for each of `prompts`, (what it shows, inputs), in order: four or six passes of the model each,
+    and after the first one for each size of captured passes."""
     for what, inputs in prompts:
         # Where rotary factors change along the way, a whole pass does not say what steps say.
         if not family.crosses_border(inputs.length, NUM_WORDS):
             yield from _prove_prompt(family, what, inputs, is_brief=what == IMAGE)
+            if what == TEXT:
+                yield from _prove_sizes(family, inputs)
 
 
 def require(findings: Iterator[Finding]) -> list[Finding]:
@@ -93,7 +99,7 @@ def prompts_for(family: Family, *, is_long: bool = False) -> list[tuple[str, Mod
 
     A window so long that passes over it take minutes on a CPU is left to the long form (`is_long`).
     """
-    prompts, long = [("text", _words(family, NUM_WORDS))], family.executor.limits.long_rows
+    prompts, long = [(TEXT, _words(family, NUM_WORDS))], family.executor.limits.long_rows
     if long > 0 and (family.max_length is None or long + 2 * NUM_WORDS <= family.max_length):
         prompts.append((f"a text of more than {long} tokens", _words(family, long + NUM_WORDS)))
     windows = [getattr(family.text_config, WINDOWS[kind], None) for kind in family.layer_types if kind in WINDOWS]
@@ -152,6 +158,24 @@ def _prove_prompt(family: Family, what: str, inputs: ModelInputs, *, is_brief: b
     if family.executor.name == Exact.name:
         suspect = "products of matrices whose bits depend on a row's place, on this device"
         yield Finding(f"the bits of rows after {what}", _bits_error(family, inputs), 0.0, suspect)
+
+
+def _prove_sizes(family: Family, inputs: ModelInputs) -> Iterator[Finding]:
+    """Passes over so many tokens as captured ones have rows, each the beginning of one chain: other sizes are other
+    kernels, or other blocks of them."""
+    rows = family.executor.limits.max_rows
+    if rows is None:
+        return
+    session = Session(family.executor, capacity=ROWS[-1])
+    session.prefill(inputs)
+    most = rows if session.most_nodes is None else min(rows, 1 + session.most_nodes)
+    sizes = [size for size in ROWS if size <= most]
+    tokens = _tokens(family, sizes[-1])
+    expected = whole_pass(family, inputs, tokens, len(tokens))
+    for size in sizes:
+        error = _difference(session.score(tokens[:size], range(ROOT, size - 1)).logits, expected[:size])
+        session.commit(())
+        yield Finding(f"a pass over {size} tokens after {TEXT}", error, bound_of(family), "kernels for so many rows")
 
 
 def _bits_error(family: Family, inputs: ModelInputs) -> float:
@@ -259,10 +283,12 @@ def _continued(positions: torch.Tensor, num_more: int) -> torch.Tensor:
 
 def _difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """Of the worst token: root mean square of the difference, in parts of the standard deviation of `theirs`."""
-    ours, theirs = ours.double(), theirs.double()
-    errors = (ours - theirs).square().mean(-1).sqrt() / theirs.std(-1).clamp_min(1e-12)
+    errors = [  # row by row: in 64 bits, as many as a pass may have of 256,000 logits take half a gigabyte
+        (one.double() - other.double()).square().mean().sqrt() / other.double().std().clamp_min(1e-12)
+        for one, other in zip(ours, theirs, strict=True)
+    ]
     # What is no number is no small difference.
-    return float(errors.nan_to_num(torch.inf, torch.inf, torch.inf).max())
+    return float(torch.stack(errors).nan_to_num(torch.inf, torch.inf, torch.inf).max())
 
 
 def _drafts(family: Family) -> list[tuple[int, ...]]:

@@ -3,6 +3,7 @@
 On a CPU nothing is captured; `replayed` has its results lie in the same memory after every call, as a graph has them.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -219,6 +220,20 @@ def test_what_cannot_be_captured_is_told_in_one_line(monkeypatch):
     with pytest.raises(ModelError, match="permitted when stream is capturing; run it with executor transf") as caught:
         proof.require(proof.prove(family, proof.prompts_for(family)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 8, 16, 32, 64])
+def test_every_size_of_captured_passes_is_proven(rows):
+    family = in_graphs("llava")
+    score = family.executor.forward
+
+    def wrong(trees, want):
+        is_wrong = sum(len(tree.parents) for tree in trees) == rows
+        return [replace(one, logits=-one.logits) if is_wrong else one for one in score(trees, want)]
+
+    family.executor.forward = wrong
+    with pytest.raises(ModelError, match=f"a pass over {rows} tokens after text"):
+        proof.require(proof.prove(family, proof.prompts_for(family)))
 
 
 @pytest.mark.parametrize("executor", ["graphs", "exact"])

@@ -34,7 +34,7 @@ def _missing(name):
     raise converted.metadata.PackageNotFoundError(name)
 
 
-@pytest.mark.parametrize("fault", [None, "refused", "wrong", "crashes"])
+@pytest.mark.parametrize("fault", [None, "refused", "wrong", "wrong over 64 rows", "crashes"])
 def test_auto_takes_the_fastest_that_runs_and_is_right_on_a_gpu(fault, monkeypatch):
     """There it is graphs of kernels; what those cannot do is left to the next, and the last is transformers'."""
 
@@ -48,6 +48,8 @@ def test_auto_takes_the_fastest_that_runs_and_is_right_on_a_gpu(fault, monkeypat
         def forward(trees, want):
             if fault == "crashes":
                 raise RuntimeError("operation not permitted when stream is capturing")
+            if fault == "wrong over 64 rows" and len(trees[0].parents) < 64:
+                return score(trees, want)
             return [replace(one, logits=-one.logits) for one in score(trees, want)]
 
         if fault is not None:

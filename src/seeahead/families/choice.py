@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from seeahead.executors.converted import check_installed, is_installed
 from seeahead.executors.exact import exact_executor
 from seeahead.executors.fuse import memory_bytes
 from seeahead.executors.graphs import GraphsExecutor, kernels_executor
+from seeahead.executors.layouts import ROWS
 from seeahead.executors.openvino import OpenVinoExecutor
 from seeahead.families.base import Family
 from seeahead.families.inspection import place_of
@@ -33,6 +35,8 @@ _LEAST = 20_000_000
 """Weights of a model that `auto` converts: a smaller one is answered before it is converted."""
 _MOST_APART = 0.1
 """Of logits of a trial, in parts of their size: beyond it an executor is wrong, below it may be rounding."""
+_PROMPT = 4
+"""Tokens of the prompt of a trial."""
 _SHARE = 8
 """`auto` converts where the converted weights take at most this part of the memory beside the model's own."""
 
@@ -169,19 +173,36 @@ def put_executor(
 
 @torch.inference_mode()
 def _tried(family: Family, make: Callable[[Family], ModelExecutor]) -> ModelExecutor | None:
-    """The executor, if a prompt and a tree run on it and say what transformers says."""
-    tokens = torch.arange(3, 7, device=family.device)[None]
+    """The executor, if a prompt and trees of every size that is captured run on it and say what transformers says.
+
+    Other sizes are other kernels, or other blocks of them."""
+    images, most = family.image_token_ids, family.most_nodes(_PROMPT)
+    words = list(islice((token for token in range(3, family.vocab_size) if token not in images), _PROMPT + ROWS[-1]))
+    longest = len(words) - _PROMPT if most is None else min(len(words) - _PROMPT, 1 + most)
+    sizes = [size for size in ROWS if size <= longest]
     try:
-        made, found = make(family), []
-        for executor in (made, family.executor):
-            slot = executor.open(tokens.shape[1])
-            executor.prefill([PromptInputs(slot, ModelInputs(tokens))], NOTHING)
-            [scores] = executor.forward([TreeInputs(slot, [3, 4, 5], [ROOT, 0, 0])], NOTHING)
-            found.append(scores.logits.float())
-            executor.close(slot)
+        made = make(family)
+        [expected] = _logits_of_trees(family.executor, family.device, words, sizes[-1:])
+        trials = zip(sizes, _logits_of_trees(made, family.device, words, sizes), strict=True)
+        is_right = all((one - expected[:size]).norm() <= _MOST_APART * expected[:size].norm() for size, one in trials)
     except Exception:  # noqa: BLE001 - whatever this model or this GPU cannot do is left to transformers
         return None
-    return made if (found[0] - found[1]).norm() <= _MOST_APART * found[1].norm() else None
+    return made if is_right else None
+
+
+def _logits_of_trees(
+    executor: ModelExecutor, device: torch.device, words: Sequence[int], sizes: Sequence[int]
+) -> Iterator[torch.Tensor]:
+    """Logits [size, vocabulary] of trees of these sizes after a prompt. Each is the beginning of the largest, whose
+    nodes see none after them, and so has the same."""
+    slot, prompt = executor.open(len(words)), torch.tensor([words[:_PROMPT]], device=device)
+    executor.prefill([PromptInputs(slot, ModelInputs(prompt))], NOTHING)
+    for size in sizes:
+        parents = [ROOT, *((node - 1) // 2 for node in range(1, size))]
+        [scores] = executor.forward([TreeInputs(slot, words[_PROMPT : _PROMPT + size], parents)], NOTHING)
+        executor.commit(slot, ())
+        yield scores.logits.float()
+    executor.close(slot)
 
 
 def _pays(family: Family) -> bool:
