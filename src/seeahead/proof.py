@@ -256,8 +256,11 @@ def whole_pass(family: Family, inputs: ModelInputs, tokens: Sequence[int], num_l
         positions = _continued(given, len(tokens))
     if positions is not None:
         longer.extras["position_ids"] = positions
+    # Layers that share keys may read the last tokens alone where logits of these alone are asked for.
+    shares = bool(getattr(family.text_config, "num_kv_shared_layers", 0))
+    last = {} if shares else dict.fromkeys(family.last_logits_only, num_last)
     with family.faults_told():
-        outputs = family.model(input_ids=longer.token_ids, use_cache=False, **longer.extras)
+        outputs = family.model(input_ids=longer.token_ids, use_cache=False, **last, **longer.extras)
     logits: torch.Tensor = outputs.logits[0, -num_last:]
     return logits
 

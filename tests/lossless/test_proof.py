@@ -11,7 +11,9 @@ from seeahead.errors import ModelError
 from seeahead.executors.llama import Llama
 from seeahead.executors.slots import SlotCache, TorchSlot
 from seeahead.executors.transformers import TransformersExecutor
+from seeahead.families import family_for
 from seeahead.families.base import Family
+from seeahead.testing import tiny_model
 from tests.lossless.cases import FAMILIES, image_counts, prompt, target
 
 
@@ -108,3 +110,18 @@ def test_a_fault_is_refused(fault, families, told, monkeypatch):
         with pytest.raises(ModelError, match=told) as caught:
             proof.require(findings(model_type))
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model_type", ["llava", "qwen3_vl", "llama"])
+def test_a_whole_pass_makes_logits_of_the_tokens_that_are_compared_alone(model_type):
+    """Of a long prompt and a vocabulary of 256,000 tokens all of them are gigabytes."""
+    family, rows = family_for(tiny_model(model_type)), []
+    inputs, tokens = family.text_inputs(torch.tensor([[5, 6, 7, 8, 9]])), [50, 60, 70]
+    with torch.inference_mode():
+        whole = family.model(input_ids=inputs.extended(tokens, family.answer_type).token_ids, use_cache=False).logits
+    head = family.model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda module, given, logits: rows.append(logits.shape[1]))
+    found = proof.whole_pass(family, inputs, tokens, 2)
+    handle.remove()
+    assert rows == [2]
+    torch.testing.assert_close(found, whole[0, -2:], atol=1e-5, rtol=1e-5)
