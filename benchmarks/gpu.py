@@ -3,7 +3,7 @@
 Stages are written one by one; what the output has already is not asked again, so a command that was cut off goes on
 where it was. `--tiny` runs every stage at toy sizes, on a CPU too.
 
-python -m benchmarks.gpu [--tiny] [--device cuda] [--seconds 540] [-o results/gpu.json]
+python -m benchmarks.gpu [--tiny] [--device cuda] [--seconds 540] [-o results/gpu-NAME.json]
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import re
 import statistics
 import sys
 import traceback
@@ -76,10 +77,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=540, help="no stage is begun after so many")
     parser.add_argument("--only", default="", help="stages whose names begin so")
-    parser.add_argument("-o", "--output", type=Path, default=Path("results/gpu.json"))
+    parser.add_argument("-o", "--output", type=Path, help="default: results/gpu-NAME.json, by the GPU's name")
     args = parser.parse_args(arguments)
+    output = args.output or output_of(args.device, is_tiny=args.tiny)
+    if args.device.startswith("cuda:"):
+        torch.cuda.set_device(args.device)  # which is waited for, whose memory is measured, whose name is kept
     started = perf_counter()
-    record = begun(args.output, args.device, is_tiny=args.tiny)
+    record = begun(output, args.device, is_tiny=args.tiny)
     for name, stage in stages(args.device, is_tiny=args.tiny):
         done = record["stages"].get(name)
         if (done is not None and "error" not in done) or not name.startswith(args.only):
@@ -91,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = stage()
         found |= {"provenance": provenance(0), "stage_seconds": round(perf_counter() - stage_started, 1)}
         record["stages"][name] = found
-        write_json(args.output, record)
+        write_json(output, record)
         shown = {key: value for key, value in found.items() if key != "provenance"}
         sys.stdout.write(f"{name}: {json.dumps(shown)}\n")
         sys.stdout.flush()
@@ -99,6 +103,14 @@ def main(arguments: list[str] | None = None) -> int:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return 0
+
+
+def output_of(device: str, *, is_tiny: bool) -> Path:
+    """A file for each kind of GPU, so that none is in another's way. What is no result lies apart."""
+    is_result = device != "cpu" and not is_tiny
+    name = "cpu" if device == "cpu" else torch.cuda.get_device_name(device)
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return Path("results" if is_result else "out") / f"gpu-{words}.json"
 
 
 def begun(path: Path, device: str, *, is_tiny: bool) -> dict[str, Any]:

@@ -85,6 +85,9 @@ STUDY_METHODS = {
 }
 """Those of which another page shows a part."""
 
+BY_MACHINE = ("gpu",)
+"""Studies of which each machine has a record of its own, NAME-MACHINE.json; a page shows all of them."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,9 +130,8 @@ def fresh_documents(root: Path) -> dict[str, str]:
         documents[page] = repeatability(*(summarize(read_record(path)) for path in (first, again)))
         more.append(f"- [{publish.TITLES[first.stem][0]}, a second time]({again.stem}.md): do its figures agree?")
     for name, (pages, words) in STUDIES.items():
-        path = root / "results" / f"{name}.json"
-        if path.is_file():
-            stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = stored_study(root / "results", name)
+        if stored is not None:
             documents |= {f"docs/{page}": text for page, text in pages(stored).items()}
             more.append(f"- [{words}]({name}.md)")
             if name in STUDY_METHODS:
@@ -139,6 +141,13 @@ def fresh_documents(root: Path) -> dict[str, str]:
     chart = f"![{publish.ALTS[0]}](../images/{publish.MAIN}-speed.svg)" if whole else ""
     documents[INDEX] = "\n\n".join(filter(None, [_HEAD, chart, "\n".join(more), whole])).rstrip() + "\n"
     return {README: rendered((root / README).read_text(encoding="utf-8"), block), **documents}
+
+
+def stored_study(results: Path, name: str) -> Any:
+    """The record of a study, or all of its records where it is one of BY_MACHINE; None where there is none."""
+    paths = sorted(results.glob(f"{name}*.json")) if name in BY_MACHINE else [results / f"{name}.json"]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+    return found if found and name in BY_MACHINE else next(iter(found), None)
 
 
 _HEAD = """# Results

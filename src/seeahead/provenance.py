@@ -198,4 +198,4 @@ def _num_cores() -> int:
 def _gpu_name() -> str | None:
     # A process that never imported torch has no result that a GPU could have shaped.
     torch = sys.modules.get("torch")
-    return str(torch.cuda.get_device_name(0)) if torch is not None and torch.cuda.is_available() else None
+    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else None

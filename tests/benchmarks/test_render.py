@@ -42,6 +42,20 @@ def test_every_record_gets_its_documents(tmp_path):
     assert "docs/choosing-a-drafter.md" in found
 
 
+def test_a_study_of_several_machines_shows_each_of_them(tmp_path):
+    path, *_ = (render.ROOT / "results").glob("gpu-*.json")
+    stored, names = path.read_text(encoding="utf-8"), ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
+    for number, one in enumerate(names):
+        (tmp_path / f"gpu-{number}.json").write_text(stored.replace(names[0], one), encoding="utf-8")
+    records = render.stored_study(tmp_path, "gpu")
+    [page] = render.STUDIES["gpu"][0](records).values()
+    part = render.STUDY_METHODS["gpu"][0](records)
+    for one in names:
+        assert page.count(f"\n## {one}\n") == 1
+        assert part.count(f"{one}, torch ") == 1
+    assert render.stored_study(tmp_path, "growth") is None
+
+
 def test_the_page_of_a_method_begins_with_the_chart_of_its_run():
     for run, page in render.METHODS.items():
         head = (render.ROOT / page).read_text(encoding="utf-8").partition("\n## ")[0]
@@ -56,6 +70,7 @@ def test_the_documents_show_what_is_stored(monkeypatch, capsys):
 def test_every_stored_result_is_on_a_page_or_has_a_script_that_makes_it_again():
     stored = {path.stem for path in (render.ROOT / "results").rglob("*.json")}
     shown = {name for name in stored if name.startswith("bench-")} | set(render.STUDIES)
+    shown |= {name for name in stored if name.partition("-")[0] in render.BY_MACHINE}
     scripts = {path.stem.replace("_", "-") for path in (render.ROOT / "benchmarks").glob("*.py")}
     assert stored <= shown | scripts
 
