@@ -41,7 +41,7 @@ LIMITS = {
     "max_pixels": "most pixels of an image",
     "max_body_bytes": "most bytes of a request, and of the files it names",
     "image_bytes": "bytes that decoded images may take, and bodies as many again",
-    "cache_tokens": "tokens held in all slots",
+    "cache_tokens": "tokens held in all slots; 0: 65536, on a GPU at most what half of its free memory holds",
     "num_kept": "slots kept for next turns; 0 keeps none",
     "timeout_seconds": "seconds an answer may take",
     "request_timeout_seconds": "seconds a request may take to come in",

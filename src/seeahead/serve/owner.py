@@ -24,6 +24,7 @@ from seeahead.executor import ModelInputs
 from seeahead.prompt import Prompt
 from seeahead.records import Step
 from seeahead.request import Request
+from seeahead.serve.capacity import tokens_that_fit
 from seeahead.serve.logprobs import Watcher
 from seeahead.serve.memory import Leftovers, Slots, images_of, share_memory, turn_between
 from seeahead.serve.recent import remember_images
@@ -43,7 +44,9 @@ class Owner:
 
     def __init__(self, engine: Engine, drafters: Mapping[str, Engine], limits: OwnerLimits | None = None) -> None:
         """`drafters`: engines of the same target by the name of their drafter; `engine` is one of them, the default."""
-        self.engine, self.limits = engine, limits or OwnerLimits()
+        limits = limits or OwnerLimits()
+        tokens = limits.cache_tokens or tokens_that_fit(engine.family)
+        self.engine, self.limits = engine, limits.model_copy(update={"cache_tokens": tokens})
         self._engines = {**drafters}
         self._engines.setdefault("none", engine.with_drafter("none"))
         self.default_drafter = engine.drafter.name

@@ -16,6 +16,8 @@ READERS = 4
 """Requests whose images are decoded at once."""
 UNSAID_TOKENS = 1024
 """Of an answer at most, where its request says nothing: each has room kept for all that it may say."""
+LEAST_CACHE = 256
+"""Tokens of all slots together."""
 _OPTIONS = {"model_name": "served-model-name"}
 """That are called otherwise on the command line."""
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s*]+")
@@ -38,7 +40,16 @@ class OwnerLimits(BaseModel):
         description="of decoded images of requests whose prompt is not read yet, and of bodies; others wait",
     )
     timeout_seconds: float = Field(default=600.0, gt=0, description="that an answer may take")
-    cache_tokens: int = Field(default=65_536, ge=256, description="of all slots together, also of those that are kept")
+    cache_tokens: int = Field(
+        default=0, ge=0, description="of all slots together, also of those that are kept; 0: `tokens_that_fit`"
+    )
+
+    @field_validator("cache_tokens")
+    @classmethod
+    def _are_enough(cls, tokens: int) -> int:
+        if 0 < tokens < LEAST_CACHE:
+            raise PydanticCustomError("cache_tokens", "0, or at least {least}", {"least": LEAST_CACHE})
+        return tokens
 
 
 class ServeSettings(OwnerLimits):
