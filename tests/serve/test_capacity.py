@@ -1,4 +1,4 @@
-"""A server that is told no number of tokens takes what a GPU has memory for. The GPU and its memory are made up here."""
+"""A server that is told no number of tokens takes what fits on a GPU, which is made up here with its memory."""
 
 import pytest
 import torch
