@@ -240,12 +240,23 @@ def by_images_and_pause(follow_ups: Iterable[dict[str, float]]) -> dict[tuple[in
     return dict(sorted(found.items()))
 
 
+def rates(rows: Sequence[Mapping[str, Any]], clients: int, method: str) -> list[float]:
+    """Tokens per second in every round; each round has every arm once per number of clients."""
+    own = (row for row in rows if (row["clients"], row["method"]) == (clients, method))
+    return [row["tokens"] / row["seconds"] for row in own]
+
+
+def over_plain(rows: Sequence[Mapping[str, Any]], clients: int, method: str) -> list[float]:
+    """The rate over that of plain in the same round: what slows a whole round is in both."""
+    pairs = zip(rates(rows, clients, method), rates(rows, clients, "plain"), strict=True)
+    return [own / plain for own, plain in pairs]
+
+
 def summary(rows: list[dict[str, Any]], follow_ups: list[dict[str, float]]) -> dict[str, Any]:
-    """Medians over the repeats, and the ratios that matter."""
+    """Medians over the rounds, and the ratios that matter."""
 
     def rate(clients: int, method: str) -> float:
-        own = [row for row in rows if (row["clients"], row["method"]) == (clients, method)]
-        return float(median(row["tokens"] / row["seconds"] for row in own))
+        return median(rates(rows, clients, method))
 
     methods = list(dict.fromkeys(row["method"] for row in rows))
     return {
@@ -253,7 +264,7 @@ def summary(rows: list[dict[str, Any]], follow_ups: list[dict[str, float]]) -> d
         "over_one_client": {
             name: {str(count): rate(count, name) / rate(1, name) for count in CLIENTS} for name in methods
         },
-        "drafted_over_plain": {str(count): rate(count, "msd") / rate(count, "plain") for count in CLIENTS},
+        "over_plain": {name: {str(count): over_plain(rows, count, name) for count in CLIENTS} for name in methods},
         "second_question_over_first": {
             f"{images} after {pause:g} s": median(one["second"] / one["first"] for one in own)
             for (images, pause), own in by_images_and_pause(follow_ups).items()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks.serve_load import METHODS, by_images_and_pause
+from benchmarks.serve_load import METHODS, by_images_and_pause, over_plain
 from benchmarks.studies import BLIND, SEES, measured
 from seeahead.bench import charts
 from seeahead.bench.chart_grid import grid
+from seeahead.bench.markdown import shown
+from seeahead.bench.statistics import Interval
+from seeahead.bench.words import times
 from seeahead.errors import counted
 
 _COLUMNS = (
@@ -22,7 +25,7 @@ _COLUMNS = (
     "s between tokens",
     "identical",
 )
-_TITLE = "Tokens per second of all clients together, and median seconds to the first token"
+_TITLE = "Tokens per second of all clients together, median seconds to the first token, and times as fast as plain"
 
 
 def documents(found: Mapping[str, Any], where: str = "", elsewhere: str = "") -> dict[str, str]:
@@ -66,12 +69,29 @@ def _image(found: Mapping[str, Any]) -> str:
         [
             ("Tokens per second", _chart("a", found["tokens_per_second"])),
             ("Seconds to the first token", _chart("b", firsts)),
+            (f"Tokens per second over plain{_of_range(found)}", _over_plain(found)),
         ],
         2,
     )
 
 
-def _chart(ident: str, figures: Mapping[str, Mapping[str, float]]) -> str:
+def _over_plain(found: Mapping[str, Any]) -> str:
+    """Medians of rounds, with their range. A peer that saw other images is left out."""
+    sees = bool(found["settings"].get(SEES))
+    methods = {name: rates for name, rates in found["tokens_per_second"].items() if sees or name in METHODS}
+    ratios = {
+        method: {key: over_plain(found["rows"], int(key), method) for key in rates} for method, rates in methods.items()
+    }
+    medians = {method: {key: median(own) for key, own in each.items()} for method, each in ratios.items()}
+    ranges = {method: [[(min(own), max(own))] for own in each.values()] for method, each in ratios.items()}
+    return _chart("c", medians, ranges if _num_rounds(found) > 1 else {})
+
+
+def _chart(
+    ident: str,
+    figures: Mapping[str, Mapping[str, float]],
+    ranges: Mapping[str, Sequence[Sequence[tuple[float, float]]]] | None = None,
+) -> str:
     """Lines over the number of clients; plain has the first colour, as everywhere."""
     names = sorted(figures, key=lambda method: method != "plain")
     series = [
@@ -79,15 +99,28 @@ def _chart(ident: str, figures: Mapping[str, Mapping[str, float]]) -> str:
             "GenAI" if "GenAI" in method else method,
             f"var(--s{number})",
             tuple((float(clients), value) for clients, value in figures[method].items()),
+            tuple((ranges or {}).get(method, ())),
         )
         for number, method in enumerate(names)
     ]
     return charts.doublings(ident, "By clients", series, "clients")
 
 
+def _num_rounds(found: Mapping[str, Any]) -> int:
+    return len(found["rows"]) // len({(row["clients"], row["method"]) for row in found["rows"]})
+
+
 def _of_rounds(found: Mapping[str, Any]) -> str:
-    rounds = len(found["rows"]) // len({(row["clients"], row["method"]) for row in found["rows"]})
-    return f"; of {rounds} rounds the median is shown" if rounds > 1 else ""
+    if (rounds := _num_rounds(found)) < 2:
+        return ""
+    return (
+        f"; of {rounds} rounds the median is shown. Over plain is divided within each round, since rounds "
+        "differ; in brackets stands the range of the rounds"
+    )
+
+
+def _of_range(found: Mapping[str, Any]) -> str:
+    return f", range of {rounds} rounds" if (rounds := _num_rounds(found)) > 1 else ""
 
 
 def _of_peers(found: Mapping[str, Any]) -> str:
@@ -103,14 +136,13 @@ def _rows(found: Mapping[str, Any]) -> list[str]:
     for clients in sorted({row["clients"] for row in rows}):
         for method in found["tokens_per_second"]:
             own = [row for row in rows if (row["clients"], row["method"]) == (clients, method)]
-            key, plain = str(clients), found["tokens_per_second"]["plain"][str(clients)]
-            rate = found["tokens_per_second"][method][key]
+            key, ratios = str(clients), over_plain(rows, clients, method)
             cells = [
                 str(clients),
                 method,
-                f"{rate:.1f}",
+                f"{found['tokens_per_second'][method][key]:.1f}",
                 f"{found['over_one_client'][method][key]:.2f}×",
-                f"{rate / plain:.2f}×",
+                shown(times(Interval(median(ratios), min(ratios), max(ratios)))),
                 _seconds(own, "first"),
                 _seconds(own, "between"),
                 _identical(own),
