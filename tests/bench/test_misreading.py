@@ -1,9 +1,11 @@
 """A peer that sees other images than the model: nothing else shows it, since other weights part answers as well."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
+from seeahead.bench.html import report
 from seeahead.bench.record import PLAIN, Asked
 from seeahead.bench.summary import summarize
 from tests.bench.test_summary import of, peer, plain, record
@@ -39,3 +41,14 @@ def test_a_peer_that_hardly_sees_is_told_and_not_set_beside_ours(num_seen, is_bl
         assert f"{num_seen} of {NUM} answers about images are plain's, and {NUM // 2} of {NUM} others" in told[0]
         assert "engine" not in " ".join(found.headline)
     assert of(found, "other").same_by_sight == {True: (NUM, NUM), False: (NUM // 2, NUM)}
+
+
+def test_a_page_draws_no_peer_that_hardly_sees_and_keeps_it_in_its_tables():
+    page = report(summary(1).record)
+    drawn = "".join(re.findall(r'<svg.*?</svg>|<div class="stacks">.*?<figcaption>', page, re.DOTALL))
+    assert ">other<" in drawn
+    assert "engine" not in drawn
+    assert "Not drawn, since they can hardly have seen what the model sees: engine fp16, engine int8." in page
+    assert '<th scope="row">engine fp16<small>peer, saw other images</small></th>' in page
+    assert '<th scope="row">other<small>peer</small></th>' in page
+    assert "Not drawn" not in report(summary(NUM).record)
