@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seeahead import bench
+from seeahead import bench, images
 from seeahead.bench import benchmark
 from seeahead.bench.harness import Watch
 from seeahead.bench.record import PLAIN
@@ -178,6 +178,24 @@ def test_a_question_that_the_model_does_not_take_is_left_out_before_any_is_asked
     (tmp_path / "q.jsonl").write_text(long)
     with pytest.raises(InputError, match="the model takes no question of q: the prompt has"):
         bench.run(tiny, [], asked, **given)
+
+
+def test_images_are_opened_once_before_questions_are_asked(tiny, monkeypatch):
+    opened, open_image = [], images.open_image
+
+    def noted(source, **limits):
+        opened.append(source)
+        return open_image(source, **limits)
+
+    class Begun(Watch):
+        def begin(self, methods, num_questions):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(images, "open_image", noted)
+    monkeypatch.setattr(benchmark, "warm_up", lambda methods, suite: ())
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(tiny, [], SUITE, temperatures=[0.0], measures_costs=False, watch=Begun())
+    assert len(opened) == 1 + 3, "the first one that can be read, then those of all items"
 
 
 def test_the_package_names_its_doors_and_nothing_else():

@@ -163,3 +163,5 @@ def test_a_run_about_other_images_is_another_run(tmp_path):
     assert first != second
     paths[1].write_bytes(b"one")
     assert plans[1].fingerprint() == first, "where it lies is no matter"
+    paths[1].unlink()
+    assert plans[1].fingerprint() != first, "what cannot be read is left out later"

@@ -38,8 +38,8 @@ from seeahead.session import check_fits
 RECORD, PAGE, PARTIAL = "bench.json", "bench.html", "bench.partial.jsonl"
 ASKING = "asking"
 _log = logging.getLogger(__name__)
-_MANY_IMAGES = 100
-"""So many take a while to open."""
+_MANY_ITEMS = 100
+"""So many take a while to read."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,8 @@ class _Bench:
     watch: Watch
 
     def run(self, out: Path | None, runs_on: Mapping[str, Any], *, measures_costs: bool) -> Result:
-        left_out = self._leave_out_broken_images()
+        self._check_images()
+        left_out = list[str]()
         given = {"drafters": self.drafters, "model": self.target, "peers": self.peers, **runs_on}
         with ExitStack() as held, Log(None if out is None else out / PARTIAL, self.plan.fingerprint(**given)) as log:
             plain = api.load(self.target, PLAIN, **runs_on, progress=self.progress)
@@ -173,20 +174,20 @@ class _Bench:
                 write_report(out / PAGE, record)
         return Result(record, summarize(record))
 
-    def _leave_out_broken_images(self) -> list[str]:
-        """The items whose images cannot be read: a broken one must not end a run hours later. Raises InputError when
-        nothing is left."""
-        suite, wrong = self.plan.suite, dict[Path, str]()
-        paths = list(dict.fromkeys(path for item in suite.items for path in item.images))
-        for number, path in enumerate(paths, 1):
+    def _check_images(self) -> None:
+        """Raises InputError, before a model is loaded, where no item can be shown. The images of all
+        items are opened once, when the model is asked whether it takes their questions."""
+        reason = ""
+        for item in self.plan.suite.items:
             try:
-                load_image(path)
+                for path in item.images:
+                    load_image(path)
             except ImageError as error:
-                wrong[path] = str(error)
-            if len(paths) > _MANY_IMAGES:
-                self.progress("opening images", number / len(paths))
-        left_out = {item.id: wrong[path] for item in suite.items for path in item.images if path in wrong}
-        return self._leave_out(left_out, f"no image of {suite.name} can be read")
+                reason = reason or str(error)
+            else:
+                return
+        if reason:
+            raise InputError(f"no image of {self.plan.suite.name} can be read: {reason}")
 
     def _leave_out_images(self) -> list[str]:
         """The items with any, for a model that reads text only. Raises InputError when nothing is left."""
@@ -195,8 +196,8 @@ class _Bench:
         return self._leave_out(shown, f"every question of {suite.name} shows images")
 
     def _leave_out_unfit(self, family: Family) -> list[str]:
-        """The items whose first question the model's template or context does not take. Raises InputError when nothing
-        is left."""
+        """The items whose images cannot be read, or whose first question the model's template or context does not take:
+        they must not end a run hours later. Raises InputError when nothing is left."""
         items, wrong = self.plan.suite.items, dict[str, str]()
         for number, item in enumerate(items, 1):
             try:
@@ -204,7 +205,7 @@ class _Bench:
                 check_fits(inputs.length, family.executor.limits.max_length)
             except InputError as error:
                 wrong[item.id] = str(error)
-            if len(items) > _MANY_IMAGES:
+            if len(items) > _MANY_ITEMS:
                 self.progress("reading questions", number / len(items))
         return self._leave_out(wrong, f"the model takes no question of {self.plan.suite.name}")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from seeahead.bench.log import Log
@@ -60,11 +61,19 @@ class Plan:
     def fingerprint(self, **given: object) -> dict[str, Any]:
         """What must be equal for an interrupted run to be continued, and more settings that are `given`."""
         items = [
-            [item.id, item.scenario, [asdict(turn) for turn in item.turns], [file_digest(path) for path in item.images]]
+            [item.id, item.scenario, [asdict(turn) for turn in item.turns], list(map(_digest, item.images))]
             for item in self.suite.items
         ]
         own = {"temperatures": list(self.temperatures), "num_repeats": self.num_repeats, "seed": self.seed}
         return {**given, "items": items, **own}
+
+
+def _digest(path: Path) -> str:
+    """Of what is in an image's file; nothing where it cannot be read: its item is left out later."""
+    try:
+        return file_digest(path) if path.is_file() else ""
+    except OSError:
+        return ""
 
 
 class Watch:
