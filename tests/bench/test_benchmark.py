@@ -4,15 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from seeahead import bench, images
 from seeahead.bench import benchmark
 from seeahead.bench.harness import Watch
-from seeahead.bench.record import PLAIN
+from seeahead.bench.methods import passes_of
+from seeahead.bench.record import PLAIN, Record
 from seeahead.bench.suites import Item, Suite, suite_of
 from seeahead.data.suite import BUNDLED as PICTURES
 from seeahead.data.suite import Turn
 from seeahead.errors import InputError
+from seeahead.executor import Limits
 from seeahead.testing import tiny_model, tiny_processor
 
 SUITE = Suite(
@@ -196,6 +199,19 @@ def test_images_are_opened_once_before_questions_are_asked(tiny, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         bench.run(tiny, [], SUITE, temperatures=[0.0], measures_costs=False, watch=Begun())
     assert len(opened) == 1 + 3, "the first one that can be read, then those of all items"
+
+
+def test_what_an_executor_chose_at_load_stands_in_the_record(result, tiny, monkeypatch):
+    assert "passes" not in result.record.settings, "transformers chooses nothing"
+    assert "passes by" not in result.summary.origin
+    limits = Limits(10, None, 4, torch.device("cpu"), row_step=8, fixed_rows=(1, 8), long_rows=64)
+    found = {"row_step": 8, "fixed_rows": [1, 8], "long_rows": 64}
+    assert passes_of(limits) == found
+    monkeypatch.setattr(benchmark, "passes_of", lambda limits: found)
+    text = replace(SUITE, items=SUITE.items[2:])
+    again = bench.run(tiny, [], text, temperatures=[0.0], measures_costs=False)
+    assert Record.from_json(again.record.to_json()).settings["passes"] == found
+    assert "passes by 8 rows, over more than 64 in 32 bits" in again.summary.origin
 
 
 def test_the_package_names_its_doors_and_nothing_else():

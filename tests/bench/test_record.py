@@ -172,6 +172,7 @@ def test_whatever_is_spoiled_in_a_record_is_one_line_or_can_be_shown(place, monk
         (("settings", "num_questions"), 4, "its number of questions"),
         (("settings", "temperatures"), [0.0], "a temperature is not among"),
         (("settings", "seed"), -3, "settings.seed"),
+        (("settings", "passes"), {"row_step": 0}, "settings.passes.row_step"),
         (("more",), 1, "it has an unknown more"),
     ],
 )

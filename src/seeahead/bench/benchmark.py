@@ -18,7 +18,7 @@ from seeahead.api import Engine
 from seeahead.bench.harness import Plan, Progress, Watch, ask_all, asked_of, gaps, measure_costs, question_of, warm_up
 from seeahead.bench.html import write_report
 from seeahead.bench.log import Log
-from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest, weights_of
+from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest, passes_of, weights_of
 from seeahead.bench.peers import outside, set_up
 from seeahead.bench.peers.table import OTHERS, spelled
 from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_record
@@ -258,6 +258,7 @@ class _Bench:
                 folders[key if key not in folders else f"{key} {len(folders)}"] = path
         family = engine.family
         others = {name: method.facts for name, method in methods.items() if method.facts}
+        passes = passes_of(family.executor.limits)
         return {
             "model_type": family.model.config.model_type,
             "num_parameters": sum(map(torch.numel, family.model.parameters())),
@@ -268,6 +269,7 @@ class _Bench:
             "model": self.target if self.target == "demo" else Path(self.target).name,
             "drafters": {name: digest(folder) for name, folder in folders.items() if folder is not None},
             **({"others": others} if others else {}),
+            **({"passes": passes} if passes else {}),
         }
 
     def _ask(self, methods: Mapping[str, Method], log: Log) -> float | None:

@@ -16,6 +16,7 @@ import torch
 from seeahead import api
 from seeahead.api import Engine
 from seeahead.bench.harness import Progress
+from seeahead.bench.methods import passes_of
 from seeahead.bench.record import PLAIN
 from seeahead.drafters.costs import prompted, time_passes
 from seeahead.errors import InputError, ModelError
@@ -69,18 +70,21 @@ def measure(
             _pass(words, length, sessions, num_rounds, found[PASSED])
         tell("batches", len(lengths) / (len(lengths) + 1))
         _batch(executors, words, min(BATCH_CONTEXT, lengths[-1]), rounds, found[BATCHED])
-    settings = {**_described(target, first), "rounds": rounds, "arms": list(engines)}
+    settings = {**_described(target, engines), "rounds": rounds, "arms": list(engines)}
     settings |= {"contexts": lengths, "asked_contexts": list(contexts)}
     return {"schema": SCHEMA, "provenance": provenance(0), "settings": settings, **found}
 
 
-def _described(target: str, engine: Engine) -> dict[str, Any]:
+def _described(target: str, engines: Mapping[str, Engine]) -> dict[str, Any]:
+    engine = next(iter(engines.values()))
+    passes = {arm: found for arm, one in engines.items() if (found := passes_of(one.target.executor.limits))}
     return {
         "model": "demo" if target == "demo" else target.rstrip("/").rpartition("/")[2],
         "num_parameters": sum(map(torch.numel, engine.family.model.parameters())),
         "max_length": engine.target.executor.limits.max_length,
         "device": engine.family.device.type,
         "num_threads": torch.get_num_threads(),
+        **({"passes": passes} if passes else {}),
     }
 
 

@@ -28,6 +28,7 @@ from seeahead.drafters.at_hand import here
 from seeahead.drafters.folder import Folder
 from seeahead.drafters.vocabulary import FILE_NAME, DraftVocabulary
 from seeahead.errors import InputError, ModelError
+from seeahead.executor import Limits
 from seeahead.prompt import make_prompt
 from seeahead.provenance import file_digest
 from seeahead.records import Origin
@@ -114,6 +115,13 @@ def digest(folder: Path) -> str:
         if (path.suffix in (".safetensors", ".bin") or path.name == "config.json") and path.is_file():
             whole.update(f"{path.name} {file_digest(path)}\n".encode())
     return whole.hexdigest()[:_NUM_LETTERS]
+
+
+def passes_of(limits: Limits) -> dict[str, Any]:
+    """How an executor runs passes by what they took when it was loaded: runs of one machine and version can differ in
+    that. Empty where it had no choice."""
+    found = {"row_step": limits.row_step, "fixed_rows": list(limits.fixed_rows), "long_rows": limits.long_rows}
+    return found if limits.row_step > 1 else {}
 
 
 def reset_peak(device: torch.device) -> None:

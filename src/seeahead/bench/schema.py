@@ -131,6 +131,14 @@ class Other(Shown):
     versions: dict[str, str | None] = {}
 
 
+class Passes(Shown):
+    """How an executor runs passes, as it chose at load (`executor.Limits`)."""
+
+    row_step: Annotated[int, Field(ge=1, le=10_000)]
+    fixed_rows: list[Nodes] = []
+    long_rows: Count = 0
+
+
 class Settings(Shown):
     """What ran."""
 
@@ -143,6 +151,7 @@ class Settings(Shown):
     executor: str = "transformers"
     device: str = ""
     num_threads: Count | None = None
+    passes: Passes | None = None
     num_questions: Count | None = None
     num_repeats: Annotated[int, Field(ge=1)] = 1
     temperatures: list[Temperature] | None = None

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from seeahead.bench.answers import Answers, answers_of, bootstrap_weights
 from seeahead.bench.figures import Sample
@@ -123,6 +124,7 @@ class Summary:
             ", ".join(f"{name} {version}" for name, version in (known.get("versions") or {}).items() if version),
             f"drafter weights {', '.join(f'{name} {digest}' for name, digest in weights.items())}" if weights else "",
             f"seed {known['seed']}" if known.get("seed") is not None else "",
+            _passes(self.record.settings.get("passes")),
             str((known.get("hardware") or {}).get("system") or ""),
         )
 
@@ -180,6 +182,14 @@ def _speed(entry: Sample) -> float:
 
 def _joined(*parts: str) -> str:
     return " · ".join(filter(None, parts))
+
+
+def _passes(found: Mapping[str, Any] | None) -> str:
+    """As the executor chose at load; nothing in older records, and where there was no choice."""
+    if not found:
+        return ""
+    long_rows = found.get("long_rows")
+    return f"passes by {found['row_step']} rows" + (f", over more than {long_rows} in 32 bits" if long_rows else "")
 
 
 def at_temperature(temperature: float) -> str:
