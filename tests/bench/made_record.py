@@ -102,10 +102,11 @@ def peer(asked, method, repeat=0, temperature=0.0, num_tokens=20, factor=1.0, fi
 def asked_all():
     questions = []
     for scenario in SCENARIOS:
-        for number in range(4):
+        for number in range(4):  # the last is a second turn about the image of the third
             earlier = (("What is this?", "A cat."),) if number == 3 else ()
             text = f"Question {number} <of> {scenario}?"
-            questions.append(Asked(f"{scenario}-{number}", scenario, text, (f"{scenario}.png",), earlier, 300))
+            images = (f"{scenario}-{min(number, 2)}.png",)
+            questions.append(Asked(f"{scenario}-{number}", scenario, text, images, earlier, 300))
     return tuple(questions)
 
 

@@ -312,3 +312,26 @@ def test_the_turns_of_one_conversation_say_nothing_about_the_spread():
     assert found.num_questions == 2
     assert found["speed-up"].ends is None
     assert [share.ends for share in found.acceptance_by_depth] == [None] * 4
+
+
+def test_questions_about_one_image_are_drawn_together_whatever_their_scenario():
+    asked = [
+        Asked(f"{scenario} {number}", scenario, "?", (f"{number}.png",)) for scenario in ("a", "b") for number in "1234"
+    ]
+    asked += [Asked("c 1", "c", "?", ("x", "y")), Asked("c 2", "c", "?", ("y", "x"))]
+    asked += [Asked("c 3", "c", "?"), Asked("c 4", "c", "?"), Asked("c 4#2", "c", "?", (), (("?", "!"),))]
+    made = record((), tuple(asked))
+    assert made.clusters == (0, 1, 2, 3, 0, 1, 2, 3, 4, 4, 5, 6, 6)
+    weights = bootstrap_weights(made)
+    assert (weights[:, :4] == weights[:, 4:8]).all()
+    assert (weights[:, 0] != weights[:, 1]).any()
+    assert weights[:, :4].sum(axis=1) == pytest.approx(4), "a scenario keeps its weight"
+
+
+def test_one_image_says_nothing_about_the_spread():
+    def ends(*images):
+        asked = tuple(Asked(name, "one", "?", (name,)) for name in images)
+        return of(summarize(record(TWO, asked)), "ours")["ratio of sums"].ends
+
+    assert ends("a.png", "b.png") is not None
+    assert ends("a.png", "a.png") is None

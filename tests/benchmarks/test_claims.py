@@ -1,6 +1,7 @@
 """The page of claims: every outcome is reached by computation."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,10 +63,16 @@ def record(drop=(), gaps=(), other=(), count=COUNT, changed=None):
         Costs(200, {1: 0.1, 4: 0.11, 8: 0.12}),
         tuple(PER_STEP),
         (),
-        ASKED * count,
+        asked_of(count),
         tuple(runs),
         tuple(gaps),
     )
+
+
+def asked_of(count):
+    """Each time about other images: intervals draw images."""
+    images = (tuple(f"{name} {number}" for name in entry.pictures) for number in range(count) for entry in ASKED)
+    return tuple(replace(entry, pictures=names) for entry, names in zip(ASKED * count, images, strict=True))
 
 
 def found(rule, **kwargs):

@@ -81,17 +81,17 @@ def answers_of(record: Record, method: str, temperature: float) -> Answers:
 
 
 def bootstrap_weights(record: Record) -> Array:
-    """[1 + draws, questions]: conversations are drawn, and their turns stay together."""
-    openings = [entry.scenario for entry in record.asked if not entry.earlier]
-    drawn = resample(openings, seed=int(record.settings.get("seed") or 0))
-    return np.asarray(drawn[:, conversations(record)], dtype=np.float64)
-
-
-def conversations(record: Record) -> npt.NDArray[np.intp]:
-    """[questions]: the number of the conversation that each is a turn of."""
-    return np.cumsum([not entry.earlier for entry in record.asked]).astype(np.intp) - 1
+    """[1 + draws, questions]: clusters are drawn, each in the place of one with as many conversations of the same
+    scenarios, so that scenarios keep their weight."""
+    clusters = np.array(record.clusters, dtype=np.intp)
+    opened: list[list[str]] = [[] for _ in set(record.clusters)]
+    for cluster, entry in zip(record.clusters, record.asked, strict=True):
+        if not entry.earlier:
+            opened[cluster].append(entry.scenario)
+    drawn = resample([tuple(sorted(names)) for names in opened], seed=int(record.settings.get("seed") or 0))
+    return np.asarray(drawn[:, clusters], dtype=np.float64)
 
 
 def num_drawn(record: Record, chosen: Mask) -> int:
-    """How many conversations the `chosen` questions are of, which are what intervals draw from."""
-    return len(np.unique(conversations(record)[chosen]))
+    """How many clusters the `chosen` questions are of, which are what intervals draw from."""
+    return len(np.unique(np.array(record.clusters, dtype=np.intp)[chosen]))

@@ -68,7 +68,7 @@ class Sample:
 
     @property
     def num_drawn(self) -> int:
-        """Conversations that intervals draw from: the turns of one are drawn together."""
+        """Clusters that intervals draw from (`Record.clusters`)."""
         return num_drawn(self.record, self.chosen)
 
     @property

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, cast
 
@@ -188,6 +189,19 @@ class Record(_Strict):
         first = {(run.asked, run.method): run for run in self.runs if (run.temperature, run.repeat) == (lowest, 0)}
         asked = sorted({place for place, _ in first})
         return {place: {name: first[place, name] for name in self.methods if (place, name) in first} for place in asked}
+
+    @cached_property
+    def clusters(self) -> tuple[int, ...]:
+        """Of each question, the number of the cluster that intervals draw it in: its conversation, with all others that
+        show the same images, since answers about one image are not independent. Images are known by their names."""
+        known: dict[object, int] = {}
+        found: list[int] = []
+        for place, entry in enumerate(self.asked):
+            if entry.earlier and found:
+                found.append(found[-1])
+            else:
+                found.append(known.setdefault(tuple(sorted(entry.pictures)) or place, len(known)))
+        return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         """What stands at its default is left out."""
