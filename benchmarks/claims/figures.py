@@ -135,10 +135,15 @@ def identical(sample: Sample, ties: float) -> list[float]:
 
 
 def token_identical(sample: Sample, ties: float) -> str:
-    """How many answers are the plain ones, where ties count as well."""
+    """In which numbers that was, how many answers are the plain ones, and how far the others are from a tie; said where
+    ties count as well."""
     plain, runs = _plain_tokens(sample), _runs(sample, sample.own)
     num = sum(plain.get((run.asked, run.repeat)) == run.token_ids for run in runs)
-    return f" ({num} of {len(runs)} token-identical)" if ties else ""
+    if not ties:
+        return ""
+    gaps = [abs(gap.logit_gap) for gap in sample.gaps if gap.logit_gap is not None and sample.chosen[gap.asked]]
+    largest = f", largest gap {max(gaps):g}" if gaps else ""
+    return f" in {sample.record.dtype} ({num} of {len(runs)} token-identical{largest})"
 
 
 def _plain_tokens(sample: Sample) -> dict[tuple[int, int], tuple[int, ...]]:

@@ -106,14 +106,14 @@ stands our counterpart, a rule on stored figures, and the figure. The outcome fo
 
 {meanings}
 
-In parentheses stands the 95 % interval, the same as in the report of the run: a bootstrap over questions, in which those
-about the same images are drawn together, scenarios keep their weight, and all methods have the same draws, so that a
-ratio of two methods has an interval of its own. Counts (answers, parameters) have none. Where a rule asks for every
-scenario, or for one, each scenario is judged by its own interval; nothing is corrected for their number. τ is the sum
+In parentheses stands the 95 % interval, the same as in the report of the run: a bootstrap over questions, in which
+those about the same images are drawn together, scenarios keep their weight, and all methods have the same draws, so
+that a ratio of two methods has an interval of its own. Counts (answers, parameters) have none. Where a rule asks for
+every scenario, or for one, each is judged by its own interval; nothing is corrected for their number. τ is the sum
 of tokens over the sum of steps, bonus token included and the prompt's own token excluded; a speed-up is the geometric
-mean over scenarios of the ratio of token rates; the memory-bound speed-up is τ / (1 + γ·c) with the mean drafted depth γ
-and the ratio of parameters c. Decoding is greedy unless a rule says otherwise; each method drafts in the shape it ran
-with."""
+mean over scenarios of the ratio of token rates; the memory-bound speed-up is τ / (1 + γ·c) with the mean drafted depth
+γ and the ratio of parameters c. Decoding is greedy unless a rule says otherwise; each method drafts in the shape it
+ran with."""
 
 
 def _runs(runs: Sequence[StoredRun]) -> str:

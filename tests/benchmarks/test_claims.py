@@ -174,10 +174,14 @@ def test_a_rounding_tie_counts_as_identical_only_up_to_its_bound():
     strict, lenient = (bound("identical", "vision", at_least=1.0, ties_up_to=gap) for gap in (0.0, 0.25))
     assert found(strict, other=other).text == "87.5 %"
     assert found(lenient, other=other).outcome is Outcome.NOT_YET  # nobody stored the gap
-    for gap, outcome in ((0.125, Outcome.HOLDS), (2.0, Outcome.FAILS), (None, Outcome.FAILS)):
+    for gap, outcome, largest in (
+        (0.125, Outcome.HOLDS, ", largest gap 0.125"),
+        (-2.0, Outcome.FAILS, ", largest gap 2"),
+        (None, Outcome.FAILS, ""),
+    ):
         value = found(lenient, other=other, gaps=[Gap(0, "vision", 0, 3, gap)])
         assert value.outcome is outcome
-        assert value.text.endswith(" % (7 of 8 token-identical)")
+        assert value.text.endswith(f" % in float32 (7 of 8 token-identical{largest})"), "in the numbers of its run"
 
 
 def test_one_rule_that_fails_decides_against_a_claim():
