@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
@@ -118,20 +118,22 @@ class _Server:
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation, with images if there are any."""
-        told = await self._asked(request, ChatBody, self._conversation)
-        return await told()
+        return await self._told(request, ChatBody, self._conversation)
 
     async def text(self, request: Request) -> Response:
         """Continue a text as it is: no template is put around it."""
-        told = await self._asked(request, TextBody, self._continued)
-        return await told()
+        return await self._told(request, TextBody, self._continued)
 
-    async def _asked(
+    async def _told(
         self, request: Request, kind: type[Body], read: Callable[[Body, Hold], Prompt | ModelInputs]
-    ) -> Callable[[], Awaitable[Response]]:
-        """What waits for the answers; the body, which may be large, is given up once they are asked for."""
+    ) -> Response:
         async with self.bodies.read(request, kind) as body:
-            return await self._answer(request, body, partial(read, body))
+            choices, shape = await self._answer(request, body, partial(read, body))
+            is_streamed = body.stream
+        del body  # which may be large; the answers are waited for without it
+        if is_streamed:
+            return EventStream(choices, shape, self.settings.timeout_seconds, self.metrics)
+        return JSONResponse(await whole(choices, shape, request.receive, self.settings.timeout_seconds, self.metrics))
 
     def _conversation(self, body: ChatBody, hold: Hold) -> Prompt:
         with _about("messages"):
@@ -159,7 +161,7 @@ class _Server:
 
     async def _answer(
         self, request: Request, body: ChatBody | TextBody, read: Callable[[Hold], Prompt | ModelInputs]
-    ) -> Callable[[], Awaitable[Response]]:
+    ) -> tuple[list[Choice], Shape]:
         settings = self.settings
         if body.model != settings.model_name:
             raise _no_model(body.model, settings.model_name)
@@ -188,14 +190,7 @@ class _Server:
         shape = Shape(settings.model_name, is_chat, drafting.details, body.num_logprobs is not None)
         if body.stream:
             shape.options = body.stream_options or StreamOptions()
-            return partial(self._streamed, choices, shape)
-        return partial(self._whole, choices, shape, request)
-
-    async def _streamed(self, choices: list[Choice], shape: Shape) -> Response:
-        return EventStream(choices, shape, self.settings.timeout_seconds, self.metrics)
-
-    async def _whole(self, choices: list[Choice], shape: Shape, request: Request) -> Response:
-        return JSONResponse(await whole(choices, shape, request.receive, self.settings.timeout_seconds, self.metrics))
+        return choices, shape
 
     # ---- what the server is
 
