@@ -31,23 +31,11 @@ if TYPE_CHECKING:
     from seeahead.serve.settings import ServeSettings
 
 KEYS = "SEEAHEAD_API_KEYS"
-LIMITS = {
-    "host": "where to listen; 127.0.0.1 is this machine alone",
-    "port": "0 takes a free one",
-    "num_at_once": "requests that share passes",
-    "max_waiting": "requests that may wait",
-    "max_new_tokens": "most tokens of an answer",
-    "max_images": "most images of a request",
-    "max_pixels": "most pixels of an image",
-    "max_body_bytes": "most bytes of a request, and of the files it names",
-    "image_bytes": "bytes that decoded images may take, and bodies as many again",
-    "cache_tokens": "tokens held in all slots; 0: 65536, on a GPU at most what half of its free memory holds",
-    "num_kept": "slots kept for next turns; 0 keeps none",
-    "timeout_seconds": "seconds an answer may take",
-    "request_timeout_seconds": "seconds a request may take to come in",
-    "max_connections": "clients connected at once",
-}
-"""Settings that are options: what they are. Kinds and defaults stand with the settings."""
+LIMITS = (
+    *("host", "port", "num_at_once", "max_waiting", "max_new_tokens", "max_images", "max_pixels", "max_body_bytes"),
+    *("image_bytes", "cache_tokens", "num_kept", "timeout_seconds", "request_timeout_seconds", "max_connections"),
+)
+"""Settings that are options. What they are, their kinds and defaults stand with the settings."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     drafter = "a drafter that clients may name; repeat it, the first is the default (default: auto)"
     add_target(parser, drafter, takes_several=True)
-    for name, about in LIMITS.items():
-        default = ServeSettings.model_fields[name].default
+    for name in LIMITS:
+        default, about = ServeSettings.model_fields[name].default, ServeSettings.model_fields[name].description
         flag, kind = f"--{name.removesuffix('_seconds').replace('_', '-')}", type(default)
         metavar = {int: "N", float: "S", str: "HOST"}[kind]
         add(flag, dest=name, type=kind, default=default, metavar=metavar, help=f"{about} (default: {default})")

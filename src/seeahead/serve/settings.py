@@ -26,22 +26,23 @@ _PREFIX = re.compile(r"(/[\w.~-]+)*", re.ASCII)
 
 
 class OwnerLimits(BaseModel):
-    """Of the owner of a model: `num_at_once` requests share passes, `max_waiting` wait."""
+    """Of the owner of a model. Descriptions are the help of the options."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_at_once: int = Field(default=16, ge=1, le=1024)
-    max_waiting: int = Field(default=256, ge=0)
-    prompt_tokens: int = Field(default=256, ge=16, description="of prompts read between two steps of other answers")
-    num_kept: int = Field(default=8, ge=0, le=1024, description="of ended answers' slots, kept for next turns")
+    num_at_once: int = Field(default=16, ge=1, le=1024, description="requests that share passes")
+    max_waiting: int = Field(default=256, ge=0, description="requests that may wait")
+    prompt_tokens: int = Field(default=256, ge=16)  # of prompts read between two steps of other answers
+    num_kept: int = Field(default=8, ge=0, le=1024, description="slots kept for next turns; 0 keeps none")
+    # Of requests whose prompt is not read yet; others wait.
     image_bytes: int = Field(
-        default=2 << 30,
-        ge=1 << 20,
-        description="of decoded images of requests whose prompt is not read yet, and of bodies; others wait",
+        default=2 << 30, ge=1 << 20, description="bytes that decoded images may take, and bodies as many again"
     )
-    timeout_seconds: float = Field(default=600.0, gt=0, description="that an answer may take")
+    timeout_seconds: float = Field(default=600.0, gt=0, description="seconds an answer may take")
     cache_tokens: int = Field(
-        default=0, ge=0, description="of all slots together, also of those that are kept; 0: `tokens_that_fit`"
+        default=0,
+        ge=0,
+        description="tokens held in all slots; 0: 65536, on a GPU at most what half of its free memory holds",
     )
 
     @field_validator("cache_tokens")
@@ -59,20 +60,18 @@ class ServeSettings(OwnerLimits):
     all paths, whether it takes it away again or not."""
 
     model_name: str = Field(min_length=1, max_length=200)
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65_535)
+    host: str = Field("127.0.0.1", description="where to listen; 127.0.0.1 is this machine alone")
+    port: int = Field(8000, ge=0, le=65_535, description="0 takes a free one")
     api_keys: tuple[Annotated[str, Field(min_length=1)], ...] = Field((), repr=False)
     allow_urls: bool = False
     image_folder: Path | None = None
-    max_body_bytes: int = Field(
-        192 << 20, ge=1 << 10, description="bytes of a request's body, and of the files that it names"
-    )
-    max_images: int = Field(16, ge=0, le=1000)
-    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MAX_PIXELS, description="of one image")
-    max_choices: int = Field(8, ge=1, le=128, description="the most `n` may be")
-    max_new_tokens: int = Field(4096, ge=1)
-    request_timeout_seconds: float = Field(60.0, gt=0, description="that a request may take to come in")
-    max_connections: int = Field(512, ge=1)
+    max_body_bytes: int = Field(192 << 20, ge=1 << 10, description="most bytes of a request, and of the files it names")
+    max_images: int = Field(16, ge=0, le=1000, description="most images of a request")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MAX_PIXELS, description="most pixels of an image")
+    max_choices: int = Field(8, ge=1, le=128)  # the most `n` may be
+    max_new_tokens: int = Field(4096, ge=1, description="most tokens of an answer")
+    request_timeout_seconds: float = Field(60.0, gt=0, description="seconds a request may take to come in")
+    max_connections: int = Field(512, ge=1, description="clients connected at once")
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     root_path: str = ""
