@@ -16,7 +16,7 @@ import torch
 from seeahead import api
 from seeahead.api import Engine
 from seeahead.bench.harness import Plan, Progress, Watch, ask_all, asked_of, gaps, measure_costs, question_of, warm_up
-from seeahead.bench.html import write_report
+from seeahead.bench.html import report
 from seeahead.bench.log import Log
 from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest, passes_of, weights_of
 from seeahead.bench.peers import outside, set_up
@@ -31,7 +31,7 @@ from seeahead.families.base import Family
 from seeahead.garbage import loaded_is_none
 from seeahead.images import load_image
 from seeahead.prompt import make_prompt
-from seeahead.provenance import check_writable, provenance, publishable
+from seeahead.provenance import check_writable, provenance, publishable, write_text
 from seeahead.sampling import SamplingParams
 from seeahead.session import check_fits
 
@@ -171,7 +171,7 @@ class _Bench:
                 write_record(out / RECORD, record)
                 record = read_record(out / RECORD)  # rounded as stored, so that the page can be rendered again
                 log.finish()
-                write_report(out / PAGE, record)
+                write_text(out / PAGE, report(record))
         return Result(record, summarize(record))
 
     def _check_images(self) -> None:

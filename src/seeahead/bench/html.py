@@ -28,15 +28,10 @@ from seeahead.bench.suites import demo_expects
 from seeahead.bench.summary import Summary, difference, kept, pace, summarize, temperature_title, verdict
 from seeahead.bench.words import DEFINITIONS, FAILED, SPELLED, anchor, heading, times
 from seeahead.data.suite import BUNDLED, image_facts
-from seeahead.provenance import write_text
 from seeahead.records import TARGET
 
 TEMPLATES = Path(__file__).with_name("templates")
 _NUM_COLOURS = 5  # as many as marks.css has
-
-
-def write_report(path: Path, record: Record) -> None:
-    write_text(path, report(record))
 
 
 def report(record: Record) -> str:

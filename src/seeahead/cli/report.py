@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from seeahead.bench.html import write_report
+    from seeahead.bench.html import report
     from seeahead.bench.markdown import markdown
     from seeahead.bench.record import read_record
     from seeahead.bench.summary import summarize
@@ -42,9 +42,6 @@ def run(args: argparse.Namespace) -> int:
         taken[os.path.realpath(path)] = "written"
     record = read_record(args.record)
     for path in written:
-        if path.suffix == ".html":
-            write_report(path, record)
-        else:
-            write_text(path, markdown(summarize(record)))
+        write_text(path, report(record) if path.suffix == ".html" else markdown(summarize(record)))
         streams.say(f"written: {path}")
     return 0
