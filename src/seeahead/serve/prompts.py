@@ -17,7 +17,7 @@ from seeahead.errors import ImageError, InputError, counted, shown
 from seeahead.fetch import MAX_LETTERS
 from seeahead.images import MAX_PIXELS, PIXEL_BYTES, OpenedImage, open_image
 from seeahead.prompt import Message, Prompt, make_prompt
-from seeahead.serve.recent import decoded_images
+from seeahead.serve.recent import Recent, bytes_of
 from seeahead.serve.room import Hold, Room
 from seeahead.serve.schema import ChatBody, ChatMessage, ImagePart, is_web
 from seeahead.serve.settings import ServeSettings
@@ -26,7 +26,7 @@ _FETCHES = 4  # web addresses of one request that are read at once: each may hol
 _DECODING_BYTES = 16
 """A pixel that is decoded takes at most so many more than it has in the end: what is copied, turned or put on white."""
 _DECODING = Room(_DECODING_BYTES * MAX_PIXELS)
-_DECODED = decoded_images()
+_DECODED = Recent(bytes_of)
 _KIND = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
 
 

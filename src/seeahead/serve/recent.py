@@ -40,8 +40,9 @@ class Recent(Generic[_Made]):
         return made
 
 
-def decoded_images() -> Recent[Image]:
-    return Recent(_pixels)
+def bytes_of(image: Image) -> int:
+    """Of one that is decoded."""
+    return PIXEL_BYTES * image.width * image.height
 
 
 def remember_images(processor: Any) -> None:
@@ -66,11 +67,7 @@ def remember_images(processor: Any) -> None:
 def _size(held: tuple[list[Image], Any]) -> int:
     """Bytes of images and of what was made of them."""
     images, made = held
-    return sum(map(_pixels, images)) + sum(getattr(value, "nbytes", 0) for value in made.values())
-
-
-def _pixels(image: Image) -> int:
-    return PIXEL_BYTES * image.width * image.height
+    return sum(map(bytes_of, images)) + sum(getattr(value, "nbytes", 0) for value in made.values())
 
 
 def _flat(images: Any) -> list[Any]:

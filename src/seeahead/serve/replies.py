@@ -179,7 +179,7 @@ def figures(choices: Sequence[Choice], *, details: bool) -> Json:
     drafted = [step.num_drafted for step in record.steps]
     after_first = ticket.seconds - (ticket.seconds_to_first_token or ticket.seconds)
     told = {
-        "mean_acceptance_length": _or_none(totals.block_efficiency),
+        "mean_acceptance_length": totals.block_efficiency if math.isfinite(totals.block_efficiency) else None,
         "draft_acceptance_rate": sum(accepted) / sum(drafted) if sum(drafted) else None,
         "acceptance_histogram": dict(sorted(Counter(accepted).items())),
         "num_spec_steps": len(accepted),
@@ -195,7 +195,3 @@ def figures(choices: Sequence[Choice], *, details: bool) -> Json:
         "tokens_per_second": totals.tokens / after_first if after_first > 0 and totals.tokens else None,
         "seconds": ticket.seconds,
     }
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

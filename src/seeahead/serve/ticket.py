@@ -9,11 +9,11 @@ from time import monotonic
 from typing import Any
 
 from seeahead.errors import SeeaheadError
-from seeahead.images import PIXEL_BYTES
 from seeahead.records import Step
 from seeahead.reply import Answer, Piece, Reply
 from seeahead.request import Request
 from seeahead.serve.logprobs import TokenLogprob, Watcher
+from seeahead.serve.recent import bytes_of
 
 
 class BusyError(SeeaheadError):
@@ -114,7 +114,7 @@ class Ticket:
     def num_bytes(self) -> int:
         """Of its images, as they were given and as the model gets them."""
         prompt = self.request.prompt
-        given = 0 if prompt is None else sum(PIXEL_BYTES * image.width * image.height for image in prompt.images)
+        given = 0 if prompt is None else sum(map(bytes_of, prompt.images))
         return given + sum(getattr(value, "nbytes", 0) for value in self.request.inputs.extras.values())
 
     def cancel(self, why: SeeaheadError | None = None) -> None:
