@@ -6,13 +6,13 @@ import torch
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.errors import InputError
 from seeahead.train.examples import SLOT, Example, in_rounds, packed
-from seeahead.train.gathered import collate
+from seeahead.train.gathered import GatheredExamples
 
 VOCABULARY = DraftVocabulary(torch.tensor([0, 1, 2, 7, 9]), unknown_draft_id=0)
 
 
 def batch_of(lines):
-    return collate(lines, VOCABULARY.table(50), VOCABULARY.unknown)
+    return GatheredExamples(lines, VOCABULARY.table(50), VOCABULARY.unknown, "cpu").batch(lines)
 
 
 def test_labels_skip_the_prompt_and_unknown_tokens():

@@ -19,7 +19,7 @@ from seeahead.train.data import Dataset
 from seeahead.train.encoding import encoded
 from seeahead.train.examples import TOP, Example
 from seeahead.train.features import FeatureObjective
-from seeahead.train.gathered import GatheredExamples, collate
+from seeahead.train.gathered import GatheredExamples
 from seeahead.train.language import LanguageObjective
 from seeahead.train.recipe import GenerationSettings, Network, read_drafter_recipe
 from seeahead.train.run import agreement
@@ -144,8 +144,8 @@ def test_text_holds_no_room_for_what_it_lacks():
     mixed = [*text[:9], *answers, *text[9:]]
     gathered = GatheredExamples(mixed, table, 1, cpu)
     for chosen in ([mixed[3], mixed[9], mixed[10]], mixed[9:10], mixed[:2], mixed[::-1]):
-        same(gathered.batch(chosen), collate(chosen, table, 1))
+        same(gathered.batch(chosen), GatheredExamples(chosen, table, 1, cpu).batch(chosen))
     held = GatheredExamples(text, table, 1, cpu)
-    same(held.batch(text[3:5]), collate(text[3:5], table, 1))
+    same(held.batch(text[3:5]), GatheredExamples(text[3:5], table, 1, cpu).batch(text[3:5]))
     tensors = [value for value in vars(held).values() if isinstance(value, torch.Tensor)]
     assert sum(value.nbytes for value in tensors) < 10 * 20 * len(text)

@@ -1,6 +1,7 @@
 """Batches gathered on a GPU from examples that all lie there: put together one by one they would keep it waiting.
 
-What comes out is what `collate` and `FeatureObjective.batch` make of the examples of a batch alone, up to rounding.
+What comes out is what the examples of a batch alone come to, up to rounding: of a feature drafter, what
+`FeatureObjective.batch` makes of them.
 """
 
 from __future__ import annotations
@@ -97,11 +98,6 @@ class GatheredExamples:
         firsts, sizes = (torch.from_numpy(one[numbers]).to(self._device) for one in (lines.firsts, lines.sizes))
         is_there = (columns >= 0) & (columns < sizes[:, None])
         return torch.where(is_there, firsts[:, None] + columns, 0), is_there
-
-
-def collate(examples: Sequence[Example], table: Tensor, unknown: int, device: torch.device | str = "cpu") -> Batch:
-    """A batch of examples that are not held: see `GatheredExamples`."""
-    return GatheredExamples(examples, table, unknown, device).batch(examples)
 
 
 @dataclass(frozen=True)

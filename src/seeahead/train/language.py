@@ -25,7 +25,7 @@ from seeahead.families.base import Family
 from seeahead.target import Target
 from seeahead.train.data import Dataset, Kinds, Objective
 from seeahead.train.examples import Batch, Example, Sampler, in_rounds
-from seeahead.train.gathered import GatheredExamples, collate, gathers
+from seeahead.train.gathered import GatheredExamples, gathers
 from seeahead.train.loop import Loss
 from seeahead.train.losses import LOSSES, Labels
 from seeahead.train.recipe import Network, StageRecipe
@@ -172,11 +172,8 @@ class LanguageObjective(Objective):
         return in_rounds(examples, stage.limits.batch_size, recipe.seed)
 
     def read(self, examples: Sequence[Example]) -> tuple[Batch, Labels]:
-        batch = (
-            collate(examples, self.table, self.vocabulary.unknown, self.family.device)
-            if self.gathered is None
-            else self.gathered.batch(examples)
-        )
+        held = self.gathered or GatheredExamples(examples, self.table, self.vocabulary.unknown, self.family.device)
+        batch = held.batch(examples)
         return batch, self.network.labels(batch)
 
     def loss(self, examples: Sequence[Example], stage: StageRecipe, noise: torch.Generator) -> Loss:
