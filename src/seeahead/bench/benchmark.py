@@ -15,7 +15,7 @@ import torch
 
 from seeahead import api
 from seeahead.api import Engine
-from seeahead.bench.harness import Plan, Progress, Watch, ask_all, asked_of, gaps, measure_costs, question_of, warm_up
+from seeahead.bench.harness import Plan, Watch, ask_all, asked_of, gaps, measure_costs, question_of, warm_up
 from seeahead.bench.html import report
 from seeahead.bench.log import Log
 from seeahead.bench.methods import ASSISTED, PEERS, Method, assistant_of, digest, passes_of, weights_of
@@ -25,6 +25,7 @@ from seeahead.bench.record import PLAIN, Costs, Record, read_record, write_recor
 from seeahead.bench.suites import Suite, suite_of
 from seeahead.bench.summary import Summary, summarize
 from seeahead.checked import check_letters
+from seeahead.data.packages import Progress
 from seeahead.drafters import check_names, folders_for
 from seeahead.errors import ImageError, InputError, SeeaheadError, shown
 from seeahead.families.base import Family

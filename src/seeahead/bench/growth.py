@@ -15,9 +15,9 @@ import torch
 
 from seeahead import api
 from seeahead.api import Engine
-from seeahead.bench.harness import Progress
 from seeahead.bench.methods import passes_of
 from seeahead.bench.record import PLAIN
+from seeahead.data.packages import Progress
 from seeahead.drafters.costs import prompted, time_passes
 from seeahead.errors import InputError, ModelError
 from seeahead.executor import NOTHING, Executor, ModelInputs
@@ -134,7 +134,8 @@ def _read(
             sessions.pop(name, None)  # its place is given back before the next one is read
             started = perf_counter()
             sessions[name] = prompted(executors[name], words, length, SIZES)[0]
-            _wait(executors[name])
+            if executors[name].limits.device.type == "cuda":
+                torch.cuda.current_stream(executors[name].limits.device).synchronize()
             seconds[name].append(perf_counter() - started)
     return sessions
 
@@ -175,8 +176,3 @@ def _step(executor: Executor, sessions: Sequence[Session], token: int) -> float:
     for session in sessions:
         session.commit(())
     return taken
-
-
-def _wait(executor: Executor) -> None:
-    if executor.limits.device.type == "cuda":
-        torch.cuda.current_stream(executor.limits.device).synchronize()

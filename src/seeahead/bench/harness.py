@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -19,6 +19,7 @@ from seeahead.bench.log import Log
 from seeahead.bench.methods import Method, peak_bytes, reset_peak
 from seeahead.bench.record import PLAIN, Asked, Costs, Gap, Run
 from seeahead.bench.suites import Item, Suite
+from seeahead.data.packages import Progress
 from seeahead.data.suite import Question
 from seeahead.drafters.costs import prompted, time_passes
 from seeahead.errors import InputError
@@ -28,8 +29,6 @@ from seeahead.proof import logit_gap, parting
 from seeahead.provenance import file_digest, publishable
 from seeahead.records import Origin
 
-Progress = Callable[[str, float], None]
-"""Called with what is being done, and the share of it that is done."""
 Place = tuple[int, Item, int]
 """A question: its index in `Record.asked`, its item, and which turn of it."""
 

@@ -19,6 +19,7 @@ from seeahead.errors import InputError
 from seeahead.provenance import file_digest
 
 Progress = Callable[[str, float], None]
+"""Called with what is being done, and the share of it that is done."""
 _DAY = 86_400
 # pip with its temporary files in a folder that can be watched; the environment is left alone.
 RUN_PIP = (
