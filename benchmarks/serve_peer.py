@@ -18,16 +18,18 @@ from seeahead.bench.peers.worker import Worker
 
 PEERS = ("genai fp16", "genai int8")
 
+# Images are read as `run_genai.py` reads them. That file stays as it is, since conversions are kept by its text.
 WORKER = """
 import json, sys
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-import numpy as np, openvino, openvino_genai as genai
-from PIL import Image
-size = json.loads((Path(sys.argv[1]) / "preprocessor_config.json").read_text()).get("resized_to")  # as run_genai.py
-def read(path):
-    image = Image.open(path).convert("RGB")
-    return openvino.Tensor(np.array(image.resize(size, Image.Resampling.BICUBIC) if size else image)[None])
+from types import SimpleNamespace
+import openvino, openvino_genai as genai
+sys.path.insert(0, sys.argv[2])
+from run_genai import Engine
+told = json.loads((Path(sys.argv[1]) / "preprocessor_config.json").read_text())
+read = partial(Engine._read, SimpleNamespace(_images=told, _tensor=openvino.Tensor))
 pipe = genai.ContinuousBatchingPipeline(sys.argv[1], genai.SchedulerConfig(), "CPU")
 print(json.dumps({"version": genai.__version__}), flush=True)
 for line in sys.stdin:
@@ -63,11 +65,9 @@ for line in sys.stdin:
 def peer(name: str, questions: Sequence[dict[str, Any]]) -> Iterator[Peer]:
     """One that answers `questions`, bodies of requests, which it gets as texts and files."""
     set_up.check([name], "demo")
-    python, model = set_up.python_of(OTHERS[name].engine), set_up.model_of(OTHERS[name], "demo")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Worker([str(python), "-c", WORKER, str(model)]) as worker,
-    ):
+    engine, model = OTHERS[name].engine, set_up.model_of(OTHERS[name], "demo")
+    words = [str(set_up.python_of(engine)), "-c", WORKER, str(model), str(engine.programs[0].parent)]
+    with tempfile.TemporaryDirectory() as folder, Worker(words) as worker:
         yield Peer(worker, [_plain(body, Path(folder)) for body in questions])
 
 
