@@ -24,8 +24,7 @@ from seeahead.images import MAX_BYTES
 from seeahead.prompt import Prompt
 from seeahead.serve.answers import EventStream, in_time, whole
 from seeahead.serve.bodies import Bodies, Body
-from seeahead.serve.errors import ApiError
-from seeahead.serve.failing import Failing
+from seeahead.serve.errors import ApiError, Failing
 from seeahead.serve.hosts import HostCheck, checks_hosts
 from seeahead.serve.metrics import Metrics
 from seeahead.serve.openapi import add_schemas, described, page_of
@@ -75,7 +74,7 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     server = _Server(owner, settings)
     server.add_to(app)
     add_schemas(app, ChatBody, TextBody)
-    app.add_middleware(Failing, failed=server.failed)
+    app.add_middleware(Failing, refused=server.metrics.refused)
     if checks_hosts(settings):
         app.add_middleware(HostCheck, settings=settings, refused=server.metrics.refused)
     if settings.allowed_origins:
@@ -277,10 +276,6 @@ class _Server:
         message = told.get(error.status_code, str(error.detail))
         self.metrics.refused(error.status_code)
         return ApiError(error.status_code, message, headers=dict(error.headers or {})).response()
-
-    def failed(self, error: Exception) -> Response:
-        self.metrics.refused(500)
-        return ApiError.unforeseen(error).response()
 
 
 @contextmanager

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seeahead.errors import DrafterError, LengthError, ModelError, SeeaheadError
 from seeahead.serve.ticket import BusyError, GoneError
@@ -66,3 +68,27 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         return JSONResponse(self.body, self.status, self.headers)
+
+
+class Failing:
+    """Answers where the application itself fails. Inside of what adds headers for other sites' pages, which else could
+    not read that the server failed."""
+
+    def __init__(self, app: ASGIApp, refused: Callable[[int], None]) -> None:
+        self._app, self._refused = app, refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as error:
+            if has_begun or scope["type"] != "http":
+                raise
+            self._refused(500)
+            await ApiError.unforeseen(error).response()(scope, receive, send)
