@@ -125,11 +125,10 @@ class FeatureObjective(Objective):
         network, every = self.network, [*self.data["answers"], *self.watched]
         if not isinstance(network, MsdNetwork) or not gathers(self.family.device):
             return None
-        shape = network.options.visual, network.options.num_tokens
-        if not (can_gather(every, network.options.is_decoupled, *shape) and _has_room(every, self.family)):
+        if not (can_gather(every, network.options) and _has_room(every, self.family)):
             return None
         with torch.inference_mode(False):  # asked for while measuring, it serves training too
-            return GatheredFeatures(every, loaded, *shape, self.family.device)
+            return GatheredFeatures(every, network.options, self.family.device)
 
     def gathered_batch(self, own: Gathered, noise: torch.Generator | None) -> FeatureBatch:
         """What `batch` makes of examples one by one, made of all at once."""

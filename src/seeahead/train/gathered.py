@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from math import isqrt
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seeahead.drafters.msd import MsdOptions
 from seeahead.train.examples import SLOT, TOP, UNTAUGHT, Batch, Example
+from seeahead.train.responses import loaded
 
 _TAKEN = 1 << 14
 """Examples whose tensors wait on the host together."""
@@ -138,17 +139,14 @@ class _Layout:
 class GatheredFeatures:
     """Of a feature drafter: ids, features and visual embeddings of all its `examples`."""
 
-    def __init__(
-        self, examples: Sequence[Example], read: Any, option: str, num_tokens: int, device: torch.device
-    ) -> None:
-        """`read`: gives an example its tensors; `option`, `num_tokens`: what becomes of an image's slots."""
+    def __init__(self, examples: Sequence[Example], options: MsdOptions, device: torch.device) -> None:
         self._device = device
-        self._layouts = [_layout(example, option, num_tokens) for example in examples]
+        self._layouts = [_layout(example, options) for example in examples]
         self._lines = _Lines(examples, [len(example.ids) - 1 for example in examples])
         self._seen = _Lines(examples, [sum(token < 0 for token in example.ids) for example in examples])
         features, visual = list[Tensor](), list[Tensor]()
         for first in range(0, len(examples), _TAKEN):
-            taken = [read(example) for example in examples[first : first + _TAKEN]]
+            taken = [loaded(example) for example in examples[first : first + _TAKEN]]
             features += _parts([(example.features or {}).get(-1) for example in taken], device)
             visual += _parts([example.visual for example in taken], device)
         self._features = torch.cat(features)
@@ -188,10 +186,10 @@ class GatheredFeatures:
         )
 
 
-def can_gather(examples: Sequence[Example], is_decoupled: bool, option: str, num_tokens: int) -> bool:
+def can_gather(examples: Sequence[Example], options: MsdOptions) -> bool:
     """Whether images become smaller by means of whole groups of slots, as gathering takes them, and no image's first
     slot is cut off."""
-    if not is_decoupled or option == "query":
+    if not options.is_decoupled or options.visual == "query":
         return False
     runs = {
         len(list(run))
@@ -199,18 +197,18 @@ def can_gather(examples: Sequence[Example], is_decoupled: bool, option: str, num
         for seen, run in groupby(example.ids[1:], lambda token: token < 0)
         if seen
     }
-    is_whole = option != "pooled" or all(_group(size, num_tokens) is not None for size in runs)
+    is_whole = options.visual != "pooled" or all(_group(size, options.num_tokens) is not None for size in runs)
     return is_whole and all(example.ids[0] >= 0 for example in examples)
 
 
-def _layout(example: Example, option: str, num_tokens: int) -> _Layout:
+def _layout(example: Example, options: MsdOptions) -> _Layout:
     columns, weights, width = list[np.ndarray](), list[np.ndarray](), 0
     for seen, run in groupby(example.ids[1:], lambda token: token < 0):
         size = len(list(run))
         groups, count = np.arange(size), size
-        if seen and option == "pooled" and (found := _group(size, num_tokens)) is not None:
+        if seen and options.visual == "pooled" and (found := _group(size, options.num_tokens)) is not None:
             groups, count = found, int(found.max()) + 1
-        is_kept = not (seen and option == "dropped")
+        is_kept = not (seen and options.visual == "dropped")
         columns.append(width + groups if is_kept else np.zeros(size, dtype=np.int64))
         weights.append(np.full(size, count / size if is_kept else 0.0, dtype=np.float32))
         width += count if is_kept else 0

@@ -99,7 +99,7 @@ def written_by(
     want = Want(tuple(layers), embeddings=True)
     ends = frozenset(family.end_token_ids)
     if set(layers) <= {*FEATURES} and (decoder := _decoder_for_all(family)) is not None:
-        written = write_together(family, decoder, prompts, max_new_tokens, TOP, seed)
+        written = write_together(family, decoder, prompts, max_new_tokens, seed)
         return [Trace.of_row(want, written, row, ends) for row in range(len(prompts))]
     rule = StopRule(max_new_tokens, ends)
     traces, requests = [Trace(want) for _ in prompts], list[Request]()

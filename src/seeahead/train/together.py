@@ -18,6 +18,7 @@ from seeahead.executors.attention import attend
 from seeahead.executors.llama import Llama
 from seeahead.executors.reading import language_inputs
 from seeahead.families.base import Family
+from seeahead.train.examples import TOP
 
 _PREFILLED = 1 << 16
 """Tokens of prompts that are read in one pass."""
@@ -79,7 +80,7 @@ class _Next:
 
 @torch.inference_mode()
 def write_together(
-    family: Family, decoder: Llama, prompts: Sequence[ModelInputs], most: int, num_top: int, seed: int | None
+    family: Family, decoder: Llama, prompts: Sequence[ModelInputs], most: int, seed: int | None
 ) -> Written:
     """At most `most` tokens for each, greedy or, with a `seed`, drawn at temperature 1 from all tokens.
 
@@ -99,7 +100,7 @@ def write_together(
     has_ended = torch.zeros(num_rows, dtype=torch.bool, device=device)
     for step in range(most):
         logits = decoder.head(hidden).float()
-        values, top = logits.topk(num_top, dim=-1)
+        values, top = logits.topk(TOP, dim=-1)
         shares = (values - logits.logsumexp(-1, keepdim=True)).exp()
         if noise is not None:  # Gumbel's way to draw
             logits -= torch.empty_like(logits).exponential_(generator=noise).log_()
