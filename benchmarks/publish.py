@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from seeahead.bench import bar_charts, charts
-from seeahead.bench.chart_grid import grid
 from seeahead.bench.figures import FIGURES, Sample
 from seeahead.bench.markdown import figures, markdown, name, plain_words, shown, table, warnings
 from seeahead.bench.record import Record
@@ -200,5 +199,5 @@ def _images(summary: Summary) -> Iterator[tuple[str, str]]:
     methods = summary.seeing(summary.headline_methods)
     bars = [(SPELLED[word], chart) for word, chart in bar_charts.overview("o", methods).items()]
     plane = charts.speed_against_efficiency("p", methods, summary.record.costs)
-    yield "speed", grid(ALTS[0], [*bars, ("decoding (ratio of sums) against τ", plane)], 2)
-    yield "scenarios", grid(ALTS[1], [*bar_charts.scenarios("s", methods).items()], 2)
+    yield "speed", charts.grid(ALTS[0], [*bars, ("decoding (ratio of sums) against τ", plane)])
+    yield "scenarios", charts.grid(ALTS[1], [*bar_charts.scenarios("s", methods).items()])

@@ -21,7 +21,6 @@ from benchmarks.publish import whose_weights
 from benchmarks.studies import measured
 from seeahead.api import Engine
 from seeahead.bench import charts
-from seeahead.bench.chart_grid import grid
 from seeahead.bench.harness import question_of
 from seeahead.bench.markdown import table
 from seeahead.bench.suites import Item, load_suite
@@ -204,7 +203,7 @@ def _efficiency(rows: Sequence[Row]) -> str:
 def _chart(rows: Sequence[Row]) -> str:
     drawn = _by([row for row in rows if row["views"] == DRAWN], "scenario")
     panels = [(scenario, _weights(f"w{number}", scenario, own)) for number, (scenario, own) in enumerate(drawn.items())]
-    return grid("Mean weight of each view, block by block", panels, 2)
+    return charts.grid("Mean weight of each view, block by block", panels)
 
 
 def _weights(ident: str, scenario: str, rows: Sequence[Row]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.serve_load import METHODS, by_images_and_pause, over_plain
 from benchmarks.studies import BLIND, SEES, measured
 from seeahead.bench import charts
-from seeahead.bench.chart_grid import grid
 from seeahead.bench.markdown import shown
 from seeahead.bench.statistics import Interval
 from seeahead.bench.words import times
@@ -64,15 +63,12 @@ def _image(found: Mapping[str, Any]) -> str:
             for key in rates
         }
         firsts[method] = {key: median(row["first_p50"] for row in rows) for key, rows in of_load.items()}
-    return grid(
-        _TITLE,
-        [
-            ("Tokens per second", _chart("a", found["tokens_per_second"])),
-            ("Seconds to the first token", _chart("b", firsts)),
-            (f"Tokens per second over plain{_of_range(found)}", _over_plain(found)),
-        ],
-        2,
-    )
+    drawn = [
+        ("Tokens per second", _chart("a", found["tokens_per_second"])),
+        ("Seconds to the first token", _chart("b", firsts)),
+        (f"Tokens per second over plain{_of_range(found)}", _over_plain(found)),
+    ]
+    return charts.grid(_TITLE, drawn)
 
 
 def _over_plain(found: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 from seeahead.bench.figures import Sample
@@ -17,6 +18,7 @@ from seeahead.bench.record import PLAIN, Costs
 from seeahead.bench.statistics import Interval
 from seeahead.bench.words import heading
 
+TEMPLATES = Path(__file__).with_name("templates")
 WIDTH = 340
 _NUM_COLOURS = 8
 _BOTTOM = 212.0  # of the plane of lines
@@ -249,3 +251,32 @@ def _ticks(lowest: float, highest: float) -> list[float]:
         if highest - lowest <= 6 * step:
             break
     return [lowest + step * number for number in range(int((highest - lowest) / step) + 1)]
+
+
+_ALONE = """.chart { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+.chart text.heading { font-size: 14px; font-weight: 600; }"""
+
+
+def grid(title: str, drawn: Sequence[tuple[str, str]]) -> str:
+    """(heading, chart) in rows of two, as one SVG file that stands alone, such as a README shows."""
+    margin, above = 20.0, 34.0
+    cell = WIDTH + 2 * margin
+    body, top = [], 8.0
+    for start in range(0, len(drawn), 2):
+        row = drawn[start : start + 2]
+        for number, (words, chart) in enumerate(row):
+            left = number * cell + margin
+            place = f'x="{left:g}" y="{top + above:g}" width="{WIDTH}" height="{_height(chart):g}"'
+            body.append(f'<text class="heading" x="{left:g}" y="{top + above / 2:g}">{escape(words)}</text>')
+            body.append(chart.replace("<svg ", f"<svg {place} ", 1))
+        top += above + max(_height(chart) for _, chart in row) + margin
+    width, style = 2 * cell, (TEMPLATES / "charts.css").read_text(encoding="utf-8").strip()
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" viewBox="0 0 {width:g} {top:g}" '
+        f'width="{width:g}" height="{top:g}"><title>{escape(title)}</title><style>{style}\n{_ALONE}</style>'
+        f'<rect width="100%" height="100%" fill="var(--paper)"/>{"".join(body)}</svg>\n'
+    )
+
+
+def _height(chart: str) -> float:
+    return float(chart.partition('viewBox="0 0 ')[2].partition('"')[0].split()[1])

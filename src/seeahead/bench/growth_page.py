@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from seeahead.bench import charts
-from seeahead.bench.chart_grid import grid
 from seeahead.bench.growth import BATCHED, PASSED, READ
 from seeahead.bench.markdown import shown, table
 from seeahead.bench.statistics import Interval, interval, percentile, resample
@@ -83,7 +82,7 @@ def image(found: Found) -> str:
         ]
         chart = charts.doublings(f"v{place}", f"V(k) of {arm}", series, "k, tokens of a pass", highest=highest)
         drawn.append((f"V(k), {arm}", chart))
-    return grid(TITLE, drawn, 2)
+    return charts.grid(TITLE, drawn)
 
 
 def _chart(ident: str, found: Found, figures: _Figures, name: str, *, are_times: bool = False) -> str:

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby, repeat
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -30,7 +29,6 @@ from seeahead.bench.words import DEFINITIONS, FAILED, SPELLED, anchor, heading, 
 from seeahead.data.suite import BUNDLED, image_facts
 from seeahead.records import TARGET
 
-TEMPLATES = Path(__file__).with_name("templates")
 _NUM_COLOURS = 5  # as many as marks.css has
 
 
@@ -79,7 +77,7 @@ def _page(template: str, summary: Summary, **context: Any) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(charts.TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
