@@ -164,6 +164,4 @@ def digest(value: object) -> str:
 
 def digest_of_file(path: Path) -> str:
     """Of what is in a file; the same for all that are not there."""
-    if not path.is_file():
-        return "none"
-    return file_digest(path)[:_DIGEST]
+    return file_digest(path)[:_DIGEST] if path.is_file() else "none"
