@@ -17,18 +17,23 @@ from seeahead.compat import CacheLayerMixin, attention_of, mask_functions, set_a
 Attention = Callable[..., tuple[torch.Tensor, None]]
 """Of (module, query, key, value [1, heads, tokens, width], mask, **settings): ([1, tokens, heads, width], None)."""
 
+Shown = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""New keys and values [1, heads, new, width] -> those that a pass looks at."""
+
 _NAME = "seeahead"
 _given: ContextVar[Attention | None] = ContextVar("seeahead_attention", default=None)
 
 
 class PassLayer(CacheLayerMixin):
-    """A layer of a cache that itself remembers nothing: it hands a pass its own states."""
+    """A layer of a cache that itself remembers nothing: it hands a pass what `shown` makes of its states, else these.
+    A mask has `num_columns`, else one for each token of the pass."""
 
     is_sliding = False
     is_compileable = False
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Shown | None = None, num_columns: int | None = None) -> None:
         super().__init__()
+        self._shown, self._num_columns = shown, num_columns
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -37,11 +42,10 @@ class PassLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """States [1, heads, new, width]; returns what the pass looks at."""
-        return key_states, value_states
+        return (key_states, value_states) if self._shown is None else self._shown(key_states, value_states)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return query_length, 0
+        return query_length if self._num_columns is None else self._num_columns, 0
 
     def get_seq_length(self) -> int:
         return 0

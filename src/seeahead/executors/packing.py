@@ -15,20 +15,6 @@ from seeahead.executors.attending import PassLayer, attention_by, attention_func
 from seeahead.executors.rows import Packed
 
 
-class _PackedLayer(PassLayer):
-    """Appends the tokens of each slot to that slot; what attends over them is `_attend`."""
-
-    def __init__(self, cache: PackedCache, index: int) -> None:
-        super().__init__()
-        self._cache, self._index = cache, index
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        self._cache.append(self._index, key_states, value_states)
-        return key_states, value_states
-
-
 class PackedCache(Cache):
     """The caches of a row's slots, as one for a pass."""
 
@@ -38,15 +24,18 @@ class PackedCache(Cache):
         self.original = ""
         self._newest: tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]] | None = None
         self._num_appended = self._num_attended = 0
-        super().__init__(layers=[_PackedLayer(self, index) for index in range(len(row.slots[0].cache.layers))])
+        num_layers = len(row.slots[0].cache.layers)
+        super().__init__(layers=[PassLayer(partial(self._append, index)) for index in range(num_layers)])
 
     def get_seq_length(self, layer_idx: int = 0) -> Any:
         return 0 if self.places is None else self.places
 
-    def append(self, index: int, key: torch.Tensor, value: torch.Tensor) -> None:
+    def _append(self, index: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Appends the tokens of each slot to that slot; what attends over them is `_attend`."""
         parts = [slot.cache.update(key[:, :, a:b], value[:, :, a:b], index) for slot, a, b in self.row.parts]
         self._newest = key, parts
         self._num_appended += 1
+        return key, value
 
     def taken(self, key: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Keys and values of each slot, for an attention that was given `key`."""

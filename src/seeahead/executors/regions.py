@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -126,21 +127,6 @@ class Regions:
         slot.first, slot.room = first, room
 
 
-class RegionLayer(PassLayer):
-    """One layer's states as the model's attention is shown them in one pass."""
-
-    def __init__(self, cache: RegionCache, index: int) -> None:
-        super().__init__()
-        self._cache, self._index = cache, index
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Writes them to the columns of the pass."""
-        return self._cache.write(self._index, key_states, value_states)
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self._cache.span[1] - self._cache.span[0], 0
-
-
 class RegionCache(Cache):
     """The buffers in one pass: new states go to `columns` [new], the columns of `span` are looked at."""
 
@@ -156,9 +142,11 @@ class RegionCache(Cache):
         self.regions, self.columns, self.span, self.kernels, self.bounds = regions, columns, span, kernels, bounds
         self.newest = -1
         """The layer that has written last, whose attention comes next."""
-        super().__init__(layers=[RegionLayer(self, index) for index in range(regions.num_layers)])
+        layers = [PassLayer(partial(self._write, index), span[1] - span[0]) for index in range(regions.num_layers)]
+        super().__init__(layers=list(layers))
 
-    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def _write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """States of a layer go to the columns of the pass."""
         self.newest = layer
         shown = []
         for states, new in zip(self.regions.states(layer), (keys, values), strict=True):
