@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seeahead.compat import attention_of
 from seeahead.errors import ModelError
 from seeahead.executors.graphs import GraphsExecutor
-from seeahead.executors.layouts import Rows, Sizes
+from seeahead.executors.layouts import Layout, Rows, Sizes
 from seeahead.executors.reading import FamilyLike
 from seeahead.executors.regions import RegionCache, RegionSlot, power_of_two
 
@@ -26,7 +26,7 @@ _BLOCK = 16
 """A row's own keys begin at a multiple of this."""
 
 
-class Exact:
+class Exact(Layout):
     """Keys before a row's last block are looked at where they lie, its block and its path as `Rows.lines` say."""
 
     name = "exact"

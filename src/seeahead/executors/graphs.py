@@ -25,7 +25,7 @@ from seeahead.executors.attending import attention_by
 from seeahead.executors.capture import Captured, on_device
 from seeahead.executors.embedded import EmbeddedExecutor, Part, obstacles_of
 from seeahead.executors.language import Language, state_shapes
-from seeahead.executors.layouts import ROWS, Layout, Rows, Shared, Sizes
+from seeahead.executors.layouts import ROWS, Layout, Rows, Sizes
 from seeahead.executors.reading import FamilyLike, looked_up
 from seeahead.executors.regions import RegionCache, Regions, RegionSlot
 
@@ -52,7 +52,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         for reason in _obstacles(family):
             raise ModelError(f"{type(model).__name__} does not run as graphs: {reason}; use executor transformers")
         super().__init__(family, family.dtype)
-        self._layout = Shared() if layout is None else layout
+        self._layout = Layout() if layout is None else layout
         self.name, self._make_parts = self._layout.name if make_parts is None else "kernels", make_parts
         with torch.inference_mode(), family.alone():
             self._regions = Regions(state_shapes(model), family.dtype, family.device)
@@ -234,7 +234,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         visible = self._layout.visible(rows, sizes.columns)
         masks = [family.additive_mask(family.visible_in(kind, visible)) for kind in self._kinds]
         parts = self._parts
-        kernels = () if parts is None else (parts.kernels, Shared.bounds(rows, sizes.columns))
+        kernels = () if parts is None else (parts.kernels, Layout.bounds(rows, sizes.columns))
         cache = RegionCache(self._regions, columns, (0, sizes.columns), *kernels)
         read = looked_up(family.model, numbers[:1]) if embeddings is None else embeddings
         with self._attending(cache, rows.lines), nullcontext() if parts is None else parts.in_use():

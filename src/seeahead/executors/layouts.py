@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,34 +33,15 @@ class Rows(NamedTuple):
     lines: Tensor
 
 
-class Layout(Protocol):
-    """How a pass lays out its keys, and what rows see of these."""
-
-    name: str
-    is_alone: bool
-    """Whether a pass has one slot, from column 0 on."""
-
-    def sizes(self, slots: Sequence[RegionSlot], num_new: int) -> Sizes: ...
-    def rows(self, slot: RegionSlot, number: int, num_lines: int) -> Rows: ...
-
-    def visible(self, rows: Rows, num_columns: int) -> Tensor:
-        """[1, rows, keys in the order of the layout]."""
-        ...
-
-    def attend(self, cache: RegionCache, lines: Tensor, module: nn.Module, *states: Any, **settings: Any) -> Any:
-        """`attending.Attention`, with `Rows.lines` of all rows."""
-        ...
-
-    def most_nodes(self, slot: RegionSlot) -> int | None: ...
-
-
-class Shared:
-    """All slots of a pass look at the same columns, and masks hide what is not theirs.
+class Layout:
+    """How a pass lays out its keys, and what rows see of these: all slots look at the same columns, and masks hide what
+    is not theirs.
 
     Each key is read once, whosever it is: on a GPU that is what a pass over few rows costs."""
 
     name = "graphs"
     is_alone = False
+    """Whether a pass has one slot, from column 0 on."""
 
     def sizes(self, slots: Sequence[RegionSlot], num_new: int) -> Sizes:
         lines, columns = max(slot.num_pending for slot in slots), max(slot.end for slot in slots)
@@ -73,6 +54,7 @@ class Shared:
         return Rows(first, first + slot.length, slot.visible(number).T)
 
     def visible(self, rows: Rows, num_columns: int) -> Tensor:
+        """[1, rows, keys in the order of the layout]."""
         columns, first, end = torch.arange(num_columns, device=rows.low.device), rows.low[:, None], rows.high[:, None]
         place, most = columns - end, len(rows.lines) - 1
         pending = rows.lines.T.gather(1, place.clamp(0, most)).bool() & (place >= 0) & (place <= most)
@@ -95,7 +77,9 @@ class Shared:
         scaling: float | None = None,
         **settings: Any,
     ) -> tuple[Tensor, None]:
-        """Heads that share keys become rows: transformers would copy the keys for each."""
+        """`attending.Attention`, with `Rows.lines` of all rows.
+
+        Heads that share keys become rows: transformers would copy the keys for each."""
         _, heads, rows, width = query.shape
         if cache.kernels is not None and rows <= cache.kernels.MOST_ROWS:
             scale = width**-0.5 if scaling is None else scaling
