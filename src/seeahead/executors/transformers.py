@@ -19,11 +19,8 @@ from seeahead.executors.fuse import FusedDecoder, fused_decoder
 from seeahead.executors.packing import PackedCache, per_slot_attention
 from seeahead.executors.reading import FamilyExecutor, FamilyLike, language_inputs
 from seeahead.executors.rows import Packed, packed
-from seeahead.executors.slots import OnTorchSlots, TorchSlot
+from seeahead.executors.slots import OnTorchSlots, SlotCache, TorchSlot
 from seeahead.tree import ROOT
-
-SlotLike = Any
-"""A `SlotCache` or a `PackedCache`: caches of transformers with `places`."""
 
 
 class TransformersExecutor(OnTorchSlots, FamilyExecutor):
@@ -127,28 +124,23 @@ class TransformersExecutor(OnTorchSlots, FamilyExecutor):
             return self._fused.decoder.score(row, want)
         if len(trees) == 1:
             return [self._pass(row, row.slots[0].cache, want)]
-        if self.can_pack is None:
-            return self._first_packed(trees, row, want)
-        with self.family.alone(), per_slot_attention(self.family.text_config, cache := PackedCache(row)):
-            return self._pass(row, cache, want).split(row.bounds)
-
-    def _first_packed(self, trees: Sequence[TreeInputs], row: Packed, want: Want) -> list[Scores]:
-        """Tries a packed pass; a model whose attention cannot be called per slot runs its slots one by one."""
         cache = PackedCache(row)
         try:
             with self.family.alone(), per_slot_attention(self.family.text_config, cache):
                 scores = self._pass(row, cache, want).split(row.bounds)
-            self.can_pack = cache.was_attended()
         except Exception as error:  # whatever a model's code makes of a row that it was not written for
-            if isinstance(error, torch.OutOfMemoryError):
+            if self.can_pack is not None or isinstance(error, torch.OutOfMemoryError):
                 raise
             self.can_pack = False
+        if self.can_pack is None:  # tried for the first time
+            self.can_pack = cache.was_attended()
         if self.can_pack:
             return scores
+        # Its attention cannot be called per slot: its slots run one by one.
         row.undo()
         return self.forward(trees, want)
 
-    def _pass(self, row: Packed, cache: SlotLike, want: Want, **further: Any) -> Scores:
+    def _pass(self, row: Packed, cache: SlotCache | PackedCache, want: Want, **further: Any) -> Scores:
         assert row.embeddings is None, "the model itself looks tokens up"
         family = self.family
         if family.reads_places and row.visible is not None:
@@ -162,7 +154,7 @@ class TransformersExecutor(OnTorchSlots, FamilyExecutor):
         finally:
             cache.places = None
 
-    def _run(self, want: Want, cache: SlotLike, **arguments: Any) -> Scores:
+    def _run(self, want: Want, cache: SlotCache | PackedCache, **arguments: Any) -> Scores:
         family = self.family
         arguments[family.cache_argument] = cache
         # Where the parts of a decoder have other names, all its hidden states are asked for.
