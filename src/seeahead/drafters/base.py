@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from seeahead.drafters.tree_growth import TreeLimits, grow
 from seeahead.drafters.vocabulary import DraftVocabulary
 from seeahead.drafting import DraftContext, Feedback, Plan, PlannedDrafting
 from seeahead.executor import NOTHING, Want
-from seeahead.sampling import SamplingParams, draw, probabilities
+from seeahead.sampling import Sampler, draw, probabilities
 from seeahead.tree import Draft, TokenTree
 
 _DRAFTER_STREAM = 1 << 63
@@ -161,6 +160,7 @@ class ModelDrafting(PlannedDrafting):
     ) -> None:
         self.model, self._limits, self._params, self._source = model, limits, context.params, source
         self._draws = draws and not context.params.is_greedy
+        self._stream = Sampler(context.params, ()).stream
         self._ends = model.ids.known(context.end_tokens)
         self._position = 1
 
@@ -194,7 +194,7 @@ class ModelDrafting(PlannedDrafting):
             q = probabilities(logits, self._params)
             if not bool(q.isfinite().all()):  # of a drafter that has come to no numbers
                 break
-            tokens.append(draw(q, _stream(self._params, self._position + level).random()))
+            tokens.append(draw(q, self._stream(self._position + level + _DRAFTER_STREAM).random()))
             proposals.append(self.model.ids.spread(q))
             scores.append(float(q[tokens[-1]]) * (scores[-1] if scores else 1.0))
             if tokens[-1] in self._ends:
@@ -202,8 +202,3 @@ class ModelDrafting(PlannedDrafting):
             if level + 1 < depth:
                 logits = (yield from self._expand(tokens[-1:], [level - 1]))[0]
         return Draft(TokenTree.chain(tokens), proposals, scores)
-
-
-def _stream(params: SamplingParams, position: int) -> np.random.Generator:
-    key = np.array([params.seed, position + _DRAFTER_STREAM], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
