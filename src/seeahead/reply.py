@@ -76,13 +76,10 @@ class Answer:
         """What a step says, or the first token; the last piece carries the reply."""
         request, is_last = self.request, self.request.finish_reason is not None
         if request.error is None:
-            tokens, origins = (tuple(request.answer), _FIRST) if step is None else (step.emitted, step.origins)
+            tokens, origins = (tuple(request.answer), (TARGET,)) if step is None else (step.emitted, step.origins)
             for text, token_ids, said in self.detokenizer.add(tokens, origins, is_last):
                 yield Piece(text, token_ids, said)
         if is_last:
             seed = request.sampler.params.seed
             record = request.generation() if request.answer else None
             yield Piece("", reply=Reply(self.detokenizer.text, record, seed, request.error))
-
-
-_FIRST = (TARGET,)

@@ -68,7 +68,7 @@ class Graphs:
         self.path, self._precision, self._sizes = path, precision, frozenset[int]()
         # Graphs that are compiled later share pages, whose type stays, whatever becomes of torch's threads.
         self._arithmetic, self._num_threads = arithmetic(precision), torch.get_num_threads()
-        self._layers, self._long_in_32_bits = frozenset[int](), False
+        self._layers, self.long_in_32_bits = frozenset[int](), False
         self._read()
 
     def _read(self) -> None:
@@ -80,17 +80,13 @@ class Graphs:
 
     def fix(self, sizes: Collection[int], *, long_in_32_bits: bool = False) -> None:
         """From now on these numbers of tokens have a graph of their own, and long passes that of 32 bits or none."""
-        self._sizes = frozenset(sizes)
-        self.choose(long_in_32_bits=long_in_32_bits)
+        self._sizes, self.long_in_32_bits = frozenset(sizes), long_in_32_bits
         if not long_in_32_bits:
             self._compiled.pop(_LONG, None)
 
-    def choose(self, *, long_in_32_bits: bool) -> None:
-        self._long_in_32_bits = long_in_32_bits
-
     def divisible(self, number: int) -> int:
         """How many rows a prompt of so many tokens had better have: as many, or the next number with equal parts."""
-        if number <= BLOCK or self._arithmetic != torch.bfloat16 or self._long_in_32_bits:
+        if number <= BLOCK or self._arithmetic != torch.bfloat16 or self.long_in_32_bits:
             return number
         return next(one for one in count(number) if any(one % part == 0 for part in range(_LEAST_BLOCK, BLOCK + 1)))
 
@@ -103,11 +99,11 @@ class Graphs:
 
     def of(self, number: int, *, all_told: bool = True) -> Graph:
         """For passes over so many tokens, which have logits all or in part."""
-        is_long = self._long_in_32_bits and number > BLOCK
+        is_long = self.long_in_32_bits and number > BLOCK
         size = number if all_told and number in self._sizes else _LONG if is_long else _ANY
         if size not in self._compiled:
             # A prompt and a step without drafts are part of every answer; who drafts soon has trees of all sizes.
-            always = {_ANY} | self._sizes & {1} | ({_LONG} if self._long_in_32_bits else set())
+            always = {_ANY} | self._sizes & {1} | ({_LONG} if self.long_in_32_bits else set())
             wanted = always if size in always else self._sizes - always
             self._compile(wanted - self._compiled.keys())
         return self._compiled[size]

@@ -55,7 +55,8 @@ class FusedDecoder:
 def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     """The model's language model as a compact decoder, or None where anything about it is not plain Llama.
 
-    Where weights can be packed and a second copy is small beside this machine's memory, the decoder gets packed ones.
+    Where weights can be packed, and once more take at most an eighth of this machine's memory, the decoder gets packed
+    ones.
     Else they are shared: the model's own projections become views into the fused ones, so it computes what it did
     before and no second copy stays.
     """
@@ -69,7 +70,8 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
         return None
     with torch.device("meta"):
         decoder = Llama(shape)
-    is_packed = can_pack(model.lm_head.weight) and _copy_is_small(language)
+    is_small = 8 * sum(weight.nbytes for weight in language.parameters()) <= memory_bytes()
+    is_packed = is_small and can_pack(model.lm_head.weight)
 
     def join(*parts: nn.Linear) -> nn.Linear:
         return linear(torch.cat([part.weight for part in parts]) if is_packed else share(*parts)[0])
@@ -158,11 +160,6 @@ def _turns_as_configured(language: nn.Module, config: Any) -> bool:
 
 def _head_width(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-
-
-def _copy_is_small(language: nn.Module) -> bool:
-    """Whether the weights, once more, take at most an eighth of this machine's memory."""
-    return 8 * sum(weight.nbytes for weight in language.parameters()) <= memory_bytes()
 
 
 def memory_bytes() -> int:

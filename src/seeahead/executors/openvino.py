@@ -31,9 +31,6 @@ from seeahead.executors.row_steps import LONG, row_steps
 from seeahead.executors.sequences import Fed, Run, fed_prompt, fed_tree, filler, tables
 from seeahead.tree import ROOT
 
-_CONVERTED_FROM = {"bfloat16": (torch.bfloat16, torch.float32)}
-"""Types of models by precision of a graph's weights; where nothing is said, float32."""
-
 
 class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
     """The language model of a family as an `Executor`."""
@@ -49,7 +46,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
             raise ModelError(
                 f"{type(family.model).__name__} does not run on OpenVINO: {reason}; use executor transformers"
             )
-        kinds = _CONVERTED_FROM.get(precision, (torch.float32,))
+        kinds = (torch.bfloat16, torch.float32) if precision == "bfloat16" else (torch.float32,)
         if next(family.model.get_decoder().parameters()).dtype not in kinds:
             allowed = " or ".join(str(kind).removeprefix("torch.") for kind in kinds)
             raise ModelError(f"executor openvino in {precision} converts models in {allowed}; load the model in that")
@@ -76,7 +73,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
 
     def _seconds(self, slot: PagedSlot, size: int, in_32_bits: bool) -> float:
         """Of a pass over so many tokens, in a graph for any number; of a long one as of a prompt's."""
-        self._graphs.choose(long_in_32_bits=in_32_bits)
+        self._graphs.long_in_32_bits = in_32_bits
         tree = TreeInputs(slot, [0] * size, range(ROOT, size - 1))
         started = perf_counter()
         with torch.inference_mode():
@@ -108,7 +105,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
 
     def close(self, slot: Slot) -> None:
         with self._lock:
-            self._own(slot).leave()
+            self._own(slot).cut(0)
 
     def commit(self, slot: Slot, path: Sequence[int]) -> None:
         with self._lock:

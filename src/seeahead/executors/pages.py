@@ -115,7 +115,3 @@ class PagedSlot(TreeSlot):
     def _forget(self) -> None:
         self.embeddings = self.place_ids = None
         self.pages.drop(self.blocks, self.length)
-
-    def leave(self) -> None:
-        """The slot is not used again."""
-        self.cut(0)

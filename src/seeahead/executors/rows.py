@@ -34,11 +34,6 @@ class Packed:
         for slot, (first, end) in zip(self.slots, pairwise(self.bounds), strict=True):
             yield slot, first, end
 
-    def undo(self) -> None:
-        """As if the pass had not been asked for."""
-        for slot, first, end in self.parts:
-            slot.forget(end - first)
-
 
 def packed(trees: Sequence[TreeInputs], device: torch.device) -> Packed:
     """Adds the trees' nodes to their slots as pending ones, and lays them side by side."""

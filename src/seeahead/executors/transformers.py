@@ -136,8 +136,9 @@ class TransformersExecutor(OnTorchSlots, FamilyExecutor):
             self.can_pack = cache.was_attended()
         if self.can_pack:
             return scores
-        # Its attention cannot be called per slot: its slots run one by one.
-        row.undo()
+        # Its attention cannot be called per slot: its slots run one by one, as if this pass had not been asked for.
+        for slot, first, end in row.parts:
+            slot.forget(end - first)
         return self.forward(trees, want)
 
     def _pass(self, row: Packed, cache: SlotCache | PackedCache, want: Want, **further: Any) -> Scores:

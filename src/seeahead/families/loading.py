@@ -144,8 +144,7 @@ def _is_faster_in_32_bits(model: Any) -> bool:
 def _check_inside(source: str | Path) -> None:
     """Raises ModelError for a local folder whose index names files of weights that lie elsewhere."""
     for index in Path(source).glob("*.index.json") if is_folder(source) else ():
-        named = read_json(index, "get the model again", ModelError)
-        names = named.get("weight_map") if isinstance(named, Mapping) else None
+        names = read_json(index, "get the model again", ModelError).get("weight_map")
         for name in names.values() if isinstance(names, Mapping) else ():
             if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
                 raise ModelError(
