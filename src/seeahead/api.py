@@ -14,7 +14,7 @@ import torch
 from seeahead.checked import shown_value
 from seeahead.decode import run
 from seeahead.detokenize import Detokenizer
-from seeahead.drafters import bind, check_is_drafter, folders_for, folders_for_model, spec_of
+from seeahead.drafters import bind, check_is_drafter, folders_for, spec_of
 from seeahead.drafters.pace import Pace
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
@@ -232,10 +232,8 @@ def _with_drafters(
     target: str | Path | tuple[Any, Any], progress: Callable[[str, float], None] | None
 ) -> tuple[Mapping[str, Path], str | Path | tuple[Any, Any]]:
     """Folders of the drafters that are there for a target, by kind; and the target, the demo as its folder."""
-    if isinstance(target, tuple):
-        return folders_for_model(target[0]), target
     if target != "demo":
-        return folders_for(target), target
+        return folders_for(target[0] if isinstance(target, tuple) else target), target
     from seeahead.demo.build import ensure
 
     paths = ensure(progress=progress)

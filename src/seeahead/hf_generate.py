@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from seeahead.compat import Cache, prompt_arguments
 from seeahead.decode import run
-from seeahead.drafters import bind, folders_for_model
+from seeahead.drafters import bind, folders_for
 from seeahead.drafters.spec import DrafterSpec
 from seeahead.drafting import Drafter
 from seeahead.errors import InputError
@@ -96,7 +96,7 @@ class _Loop:
                 if family.given is model and family.seen == fingerprint(family.model):
                     return last
         family = family_for(model)
-        own = folders_for_model(family.given)
+        own = folders_for(family.given)
         bound = self._last = Prover(family, is_on=self._self_check), bind(self._drafter, Target.of(family), own)
         return bound
 

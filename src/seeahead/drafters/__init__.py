@@ -79,20 +79,15 @@ def check_names(names: Iterable[str], own: Mapping[str, Path]) -> None:
         spec_of(name, own)
 
 
-def folders_for(target: str | Path) -> dict[str, Path]:
-    """Folders of the drafters that are there for a target, by kind; of the demo, which may not be built yet, the kinds
-    alone."""
+def folders_for(target: object) -> dict[str, Path]:
+    """Folders of the drafters that are there for a target, by kind: for one that is named, or for a model, by the name
+    that it was loaded by; of the demo, which may not be built yet, the kinds alone."""
     from seeahead.drafters.at_hand import at_hand
 
-    return dict.fromkeys(_OF_DEMO, Path()) if target == "demo" else at_hand(target)
-
-
-def folders_for_model(model: Any) -> dict[str, Path]:
-    """The same of a model that is an object, by the name that it was loaded by."""
-    from seeahead.drafters.at_hand import at_hand
-
-    name = getattr(model, "name_or_path", None)
-    return at_hand(name) if isinstance(name, str) and name else {}
+    if target == "demo":
+        return dict.fromkeys(_OF_DEMO, Path())
+    name = target if isinstance(target, str | Path) else getattr(target, "name_or_path", None)
+    return at_hand(name) if isinstance(name, str | Path) and name else {}
 
 
 def spec_of(text: str | Path, own: Mapping[str, Path] | None = None) -> DrafterSpec:

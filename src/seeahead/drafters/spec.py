@@ -21,14 +21,8 @@ from seeahead.errors import DrafterError, allowed, shown
 from seeahead.records import TARGET
 from seeahead.target import Target
 
-
-def _parts(value: object) -> object:
-    """ "0.5+0.5" as ("0.5", "0.5")."""
-    return tuple(part for part in value.split("+") if part) if isinstance(value, str) else value
-
-
-Joined = BeforeValidator(_parts)
-"""Of a setting with several values, written with + between them."""
+Joined = BeforeValidator(lambda value: tuple(filter(None, value.split("+"))) if isinstance(value, str) else value)
+"""Of a setting with several values, written with + between them: "0.5+0.5" is ("0.5", "0.5")."""
 
 
 class DrafterSpec(BaseModel):

@@ -91,11 +91,8 @@ def save_adapter(adapter: ImageAdapter, folder: Path) -> None:
 
 def load_adapter(folder: Path, config: AdapterConfig, dtype: torch.dtype, device: torch.device) -> ImageAdapter:
     """Raises ModelError for a file whose tensors are not those of `config`."""
-    shapes = {
-        "direct.weight": (config.width, config.input_width),
-        "up.weight": (config.hidden_width, config.input_width),
-        "down.weight": (config.width, config.hidden_width),
-    }
+    with torch.device("meta"):  # a config may name any size: nothing takes memory before the tensors have it too
+        shapes = {name: tuple(value.shape) for name, value in ImageAdapter(config).state_dict().items()}
     saved = read_tensors(folder / ADAPTER, shapes)
     adapter = ImageAdapter(config)
     adapter.load_state_dict(saved)

@@ -67,13 +67,11 @@ def layer_shapes(config: LlamaShape) -> dict[str, tuple[int, ...]]:
 
 def read_language(folder: Path, config: LlamaShape) -> dict[str, Tensor]:
     """All tensors of a Hugging Face Llama folder. Raises ModelError where they are not those that `config` tells."""
-    embedding, head = ({name: (config.vocab_size, config.hidden_size)} for name in _TABLES)
+    table = (config.vocab_size, config.hidden_size)
+    embedding, head = {"model.embed_tokens.weight": table}, {"lm_head.weight": table}
     if config.tie_word_embeddings:
         return read_layers(folder, config, embedding, head)
     return read_layers(folder, config, embedding | head)
-
-
-_TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 
 
 def load_llama(folder: Path, config: LlamaShape, dtype: torch.dtype, device: torch.device) -> Llama:
