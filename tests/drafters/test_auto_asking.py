@@ -290,7 +290,6 @@ def test_a_start_is_paid_over_the_steps_that_answers_of_its_kind_have():
         experience.started("one", images, 4.0)
         own = OwnExperience(experience, images)
         for _ in range(3):
-            own.steps_on()
             own.took(5, 2.0, 1)
     assert experience.start_seconds("one", images) == pytest.approx(4.0, rel=0.05)
     assert experience.length(images) == pytest.approx(3.0, rel=0.2)

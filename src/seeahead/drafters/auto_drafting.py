@@ -146,7 +146,6 @@ class AutoDrafting(PlannedDrafting):
     def accept(self, feedback: Feedback) -> None:
         for drafting in self._draftings.values():
             drafting.accept(feedback)
-        self._own.steps_on()
         self._num_left -= len(feedback.tokens)
         if not self._has_plan:
             self._led, self._draft = "", Draft()

@@ -252,13 +252,10 @@ class OwnExperience:
             return 0.0
         return self._shared.start_seconds(name, self.kind) / min(self._shared.length(self.kind), most_steps)
 
-    def steps_on(self) -> None:
-        """A step of this answer, with a draft or without."""
-        self._num_steps[0] += 1
-
     def took(self, num_tokens: int, seconds: float, num_requests: int) -> float:
         """A step of this answer, and its share of the seconds of so many requests. Returns what it brought beyond plain
         steps in these seconds, in tokens."""
+        self._num_steps[0] += 1
         plain, load = seconds / self._plain(num_requests), num_requests.bit_length()
         tokens, lasted = self._steps(load)
         self._shared.steps[self.kind, load] = (

@@ -161,13 +161,10 @@ class Surprises:
 
     def _of(self, dialect: Dialect, samples: Sequence[Sample]) -> Tensor:
         """[tokens of all samples]."""
-        return torch.cat([self._in(dialect, sample) for sample in samples])
-
-    def _in(self, dialect: Dialect, sample: Sample) -> Tensor:
-        key = dialect, id(sample)
-        if key not in self._known:
-            self._known[key] = surprise(self._made(dialect), sample)
-        return self._known[key]
+        for sample in samples:
+            if (key := (dialect, id(sample))) not in self._known:
+                self._known[key] = surprise(self._made(dialect), sample)
+        return torch.cat([self._known[dialect, id(sample)] for sample in samples])
 
 
 def surprise(drafter: FeatureDrafter, sample: Sample) -> Tensor:

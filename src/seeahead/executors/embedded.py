@@ -58,6 +58,9 @@ def obstacles_of(family: FamilyLike) -> Iterator[str]:
 class EmbeddedExecutor(FamilyExecutor, ABC, Generic[AnySlot]):
     """How such an executor reads prompts; passes are its own."""
 
+    slot_type: type[AnySlot]
+    """Of the slots that it opens."""
+
     most_read: ClassVar[int] = 512
     """Tokens of a prompt in one pass, where it may be cut: a mask grows with their number times all tokens."""
 
@@ -78,9 +81,9 @@ class EmbeddedExecutor(FamilyExecutor, ABC, Generic[AnySlot]):
     def cut(self, slot: Slot, length: int) -> None:
         self._own(slot).cut(length)
 
-    @abstractmethod
     def _own(self, slot: Slot) -> AnySlot:
-        """The slot, which this executor has opened."""
+        assert isinstance(slot, self.slot_type), "a slot is used with the executor that opened it"
+        return slot
 
     @abstractmethod
     def _run(self, part: Part[AnySlot], want: Want) -> tuple[Tensor, dict[int, Tensor]]:

@@ -39,6 +39,7 @@ Results = tuple[Tensor, dict[int, Tensor]]
 class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
     """The language model of a family as an `Executor`."""
 
+    slot_type = RegionSlot
     most_read = 2048
 
     def __init__(
@@ -119,15 +120,11 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
         most = [super().most_nodes(slot), self._layout.most_nodes(self._own(slot))]
         return min((one for one in most if one is not None), default=None)
 
-    def _own(self, slot: Slot) -> RegionSlot:
-        assert isinstance(slot, RegionSlot), "a slot is used with the executor that opened it"
-        return slot
-
     def _run(self, part: Part[RegionSlot], want: Want) -> Results:
         """A pass over a prompt, which is never captured: it has the size of this."""
         slot, device = part.slot, self.family.device
         with self.family.alone(), on_device(device):
-            self._make_room(slot, slot.length + len(part.embeddings))
+            self._regions.make_room(slot, slot.length + len(part.embeddings), at_front=self._layout.is_alone)
             start = slot.first + slot.length
             end = start + len(part.embeddings)
             narrowed, added = self.family.visible_in, part.additions
@@ -156,7 +153,7 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
             for slot, tree in zip(slots, trees, strict=True):
                 slot.add(tree.parents)
             for slot in slots:
-                self._make_room(slot, slot.length + slot.num_pending)
+                self._regions.make_room(slot, slot.length + slot.num_pending, at_front=self._layout.is_alone)
             sizes = self._layout.sizes(slots, sum(counts))
             self._regions.reserve(sizes.columns)
             logits, hidden = self._passed(trees, self._numbers(trees, slots, sizes), sizes, want)
@@ -164,9 +161,6 @@ class GraphsExecutor(EmbeddedExecutor[RegionSlot]):
             # The next pass writes into the same memory.
             features = {layer: hidden[layer][: bounds[-1]].clone() for layer in want.layers}
             return Scores(logits[: bounds[-1]].clone(), features).split(bounds)
-
-    def _make_room(self, slot: RegionSlot, number: int) -> None:
-        self._regions.make_room(slot, number, at_front=self._layout.is_alone)
 
     def _numbers(self, trees: Sequence[TreeInputs], slots: Sequence[RegionSlot], sizes: Sizes) -> Tensor:
         """What `_scored` reads, on the host: lines of tokens, positions on each axis, columns, and what rows see."""

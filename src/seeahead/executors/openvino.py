@@ -35,6 +35,8 @@ from seeahead.tree import ROOT
 class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
     """The language model of a family as an `Executor`."""
 
+    slot_type = PagedSlot
+
     def __init__(
         self, family: FamilyLike, precision: str = "float32", progress: Callable[[str, float], None] | None = None
     ) -> None:
@@ -114,10 +116,6 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
     def cut(self, slot: Slot, length: int) -> None:
         with self._lock:
             super().cut(slot, length)
-
-    def _own(self, slot: Slot) -> PagedSlot:
-        assert isinstance(slot, PagedSlot), "a slot is used with the executor that opened it"
-        return slot
 
     @torch.inference_mode()
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:

@@ -71,7 +71,7 @@ class Regions:
         keys, values = (self._blocks[shape][place] for shape, place in self._places[2 * layer : 2 * layer + 2])
         return keys, values
 
-    def make_room(self, slot: RegionSlot, needed: int, *, at_front: bool = False) -> None:
+    def make_room(self, slot: RegionSlot, needed: int, *, at_front: bool) -> None:
         """Columns for so many tokens of the slot in all; `at_front`: from column 0 on."""
         room = slot.room if needed <= slot.room else max(needed, slot.capacity, 3 * slot.room // 2)
         if at_front:
