@@ -68,7 +68,7 @@ def check_writable(path: str | Path) -> None:
     try:
         real = Path(os.path.realpath(path))
         _refuse_what_is_no_file(real)
-        with _beside(next(folder for folder in real.parents if folder.exists()) / real.name) as probe:
+        with beside(next(folder for folder in real.parents if folder.exists()) / real.name) as probe:
             _fill(probe, bytes(_PROBE_BYTES))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -86,7 +86,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_what_is_no_file(path)  # a replace would put a file in the place of a device
-        with _beside(path) as temporary:
+        with beside(path) as temporary:
             _fill(temporary, data)
             temporary.replace(path)
     except OSError as error:
@@ -135,7 +135,7 @@ def _refuse_what_is_no_file(path: Path) -> None:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
+def beside(path: Path) -> Iterator[Path]:
     """A name in the same folder, since a replace is atomic only within one file system; afterwards no file has it."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:

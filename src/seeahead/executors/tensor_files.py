@@ -7,9 +7,8 @@ mapped and not read, and must be a flat table of tensors.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import ZIP_STORED, ZipFile
@@ -22,6 +21,7 @@ from torch.nn import Parameter
 
 from seeahead.checked import placed
 from seeahead.errors import ModelError, SeeaheadError, shown
+from seeahead.provenance import beside
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 WHOLE = ("I64", "I32", "I16", "U16", "U32")
@@ -47,18 +47,14 @@ _KINDS = {
 def write_tensors(parts: Mapping[Path, Mapping[str, Tensor]], told: dict[str, str] | None = None) -> None:
     """Files of tensors, each of which says what is `told`: all are written beside, then renamed. Raises SeeaheadError
     where there is no room."""
-    beside = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in parts}
-    try:
+    with ExitStack() as stack:
+        partial = {path: stack.enter_context(beside(path)) for path in parts}
         for path, tensors in parts.items():
             with full_disk_told(path.name):
-                save_file({name: value.detach().contiguous() for name, value in tensors.items()}, beside[path], told)
-        for path, partial in beside.items():
+                save_file({name: value.detach().contiguous() for name, value in tensors.items()}, partial[path], told)
+        for path, written in partial.items():
             with full_disk_told(path.name):
-                partial.replace(path)
-    finally:
-        for partial in beside.values():
-            with suppress(OSError):  # a disk that takes nothing refuses even this
-                partial.unlink(missing_ok=True)
+                written.replace(path)
 
 
 @contextmanager
