@@ -56,8 +56,7 @@ def fused_decoder(model: PreTrainedModel) -> FusedDecoder | None:
     """The model's language model as a compact decoder, or None where anything about it is not plain Llama.
 
     Where weights can be packed, and once more take at most an eighth of this machine's memory, the decoder gets packed
-    ones.
-    Else they are shared: the model's own projections become views into the fused ones, so it computes what it did
+    ones. Else they are shared: the model's own projections become views into the fused ones, so it computes what it did
     before and no second copy stays.
     """
     if not _is_plain(model):
