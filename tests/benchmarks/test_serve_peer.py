@@ -1,4 +1,4 @@
-"""The process that a server's load is compared with, on a made-up GenAI whose answers have a token per row of pixels."""
+"""The process that a server's load is compared with, on a made-up GenAI that answers with a token per row of pixels."""
 
 import json
 import sys
