@@ -124,18 +124,20 @@ class TransformersExecutor(OnTorchSlots, FamilyExecutor):
             return self._fused.decoder.score(row, want)
         if len(trees) == 1:
             return [self._pass(row, row.slots[0].cache, want)]
-        cache = PackedCache(row)
+        cache, is_first = PackedCache(row), self.can_pack is None
         try:
             with self.family.alone(), per_slot_attention(self.family.text_config, cache):
                 scores = self._pass(row, cache, want).split(row.bounds)
         except Exception as error:  # whatever a model's code makes of a row that it was not written for
-            if self.can_pack is not None or isinstance(error, torch.OutOfMemoryError):
+            # Another thread may have found out meanwhile: what was a first try stays one.
+            if not is_first or isinstance(error, torch.OutOfMemoryError):
                 raise
             self.can_pack = False
-        if self.can_pack is None:  # tried for the first time
-            self.can_pack = cache.was_attended()
-        if self.can_pack:
-            return scores
+        else:
+            if self.can_pack is None:
+                self.can_pack = cache.was_attended()
+            if self.can_pack:
+                return scores
         # Its attention cannot be called per slot: its slots run one by one, as if this pass had not been asked for.
         for slot, first, end in row.parts:
             slot.forget(end - first)
