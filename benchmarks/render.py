@@ -79,7 +79,7 @@ STUDIES: dict[str, tuple[Callable[[Any], dict[str, str]], str]] = {
     "serve-fuzz": (strain.fuzz_documents, "The server under an hour of requests that no client should send"),
 }
 """Stored results of other kinds than benchmarks."""
-STUDY_METHODS = {
+STUDY_METHODS: dict[str, tuple[Callable[[Any], str], str]] = {
     "probe": (probe.evidence, "docs/methods/published-heads.md"),
     "gpu": (gpu.evidence, "docs/gpu.md"),
 }

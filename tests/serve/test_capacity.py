@@ -40,7 +40,7 @@ def test_half_of_the_free_memory_is_taken_in_powers_of_two(family, room, expecte
 
 def test_too_little_memory_is_refused_in_one_line(family, monkeypatch):
     with_room_for(family, 255, monkeypatch)
-    with pytest.raises(ModelError, match="half of which holds 255 tokens .* or set --cache-tokens") as caught:
+    with pytest.raises(ModelError, match=r"half of which holds 255 tokens .* or set --cache-tokens") as caught:
         tokens_that_fit(family)
     assert "\n" not in str(caught.value)
 
