@@ -25,7 +25,7 @@ from seeahead.prompt import Prompt
 from seeahead.serve.answers import EventStream, in_time, whole
 from seeahead.serve.bodies import Bodies, Body
 from seeahead.serve.errors import ApiError, Failing
-from seeahead.serve.hosts import HostCheck, checks_hosts
+from seeahead.serve.hosts import Below, HostCheck, checks_hosts
 from seeahead.serve.metrics import Metrics
 from seeahead.serve.openapi import add_schemas, described, page_of
 from seeahead.serve.owner import Owner
@@ -69,7 +69,7 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
     """The application that answers with `owner`, which the caller starts and stops."""
     prefix, off = settings.root_path, {"docs_url": None, "redoc_url": None}
     given: Any = {**off, "redirect_slashes": False, "servers": [{"url": prefix}] if prefix else None}
-    app = FastAPI(title="seeahead", version=seeahead.__version__, root_path=prefix, **given)
+    app = FastAPI(title="seeahead", version=seeahead.__version__, **given)
     app.state.owner = owner  # for those who run the application
     server = _Server(owner, settings)
     server.add_to(app)
@@ -81,6 +81,8 @@ def create_app(owner: Owner, settings: ServeSettings) -> FastAPI:
         origins = list(settings.allowed_origins)
         headers: Any = {"allow_headers": ["*"], "expose_headers": ["retry-after"]}  # clients send many of their own
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], **headers)
+    if prefix:
+        app.add_middleware(Below, prefix=prefix)
     return app
 
 

@@ -36,6 +36,16 @@ def checks_hosts(settings: ServeSettings) -> bool:
     return False
 
 
+class Below:
+    """An application that is asked with a `prefix` before its paths, or without it where a proxy takes it away."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app, self._prefix = app, prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "root_path": self._prefix}, receive, send)
+
+
 class HostCheck:
     """Refuses what comes under a name that is not this machine's, or from a page of another site."""
 
