@@ -75,7 +75,8 @@ def test_a_session_stays_with_the_replica_that_has_its_slot(url):
 
 
 def test_sessions_are_spread(url):
-    replies = [asked(url, "Where are the sessions?", session=f"session {number}") for number in range(24)]
+    question = "Where are the sessions? " * 10  # longer than what its slot holds behind it, so that it is lent again
+    replies = [asked(url, question, session=f"session {number}") for number in range(24)]
     most = replies[0]["usage"]["prompt_tokens"] - 1  # the last token of a prompt is always read
     read = [reply["usage"]["prompt_tokens_details"]["cached_tokens"] < most for reply in replies]
     assert sum(read) == 2, "each of the two replicas reads the question once"
