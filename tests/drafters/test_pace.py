@@ -112,7 +112,7 @@ def test_a_trial_goes_on_for_some_steps_and_decides(drafter, emitted, num_steps,
     """A part of the requests begins, but of a drafter that decides over all of them."""
     pace, requests = pace_of(drafter, 8)
     pace._seen = {(PLAIN, 4): seen(1.0)}
-    pace._untried[(drafter, False), 4] = math.inf
+    pace._lasted[(drafter, False), 4] = math.inf
     pace._times.seconds = lambda rows, num_requests=1: 0.1
     for number in range(num_steps):
         pace.set(requests, somebody_waits=False)

@@ -102,8 +102,8 @@ class Pace:
         """By whose drafts are in a step (none: `_PLAIN`), and the load."""
         self._firsts: dict[tuple[Arm, int], _Seen] = {}
         """Of the first steps of a trial."""
-        self._untried: dict[tuple[Arm, int], float] = {}
-        """Seconds of steps before the first trial."""
+        self._lasted: dict[tuple[Arm, int], float] = {}
+        """Seconds of steps with its requests among them, by whose drafts these may have, and the load."""
         self._step = _OfStep()
         self._owed: dict[Arm, float] = {}
         """Seconds that steps with its drafts lost to plain ones, and that have not been earned back."""
@@ -177,7 +177,7 @@ class Pace:
                 lost = expected * self._plain_rate(load) - num_tokens
                 self._owed[arm] = self._owed.get(arm, 0.0) + lost / plain
         for arm in {_arm(request) for request, _ in done}:
-            self._untried[arm, load] = self._untried.get((arm, load), 0.0) + seconds
+            self._lasted[arm, load] = self._lasted.get((arm, load), 0.0) + seconds
         for arm, owed in [*self._owed.items()]:  # another thread may add to them
             self._owed[arm] = max(0.0, owed - _TRIALS_COST * (seconds + drafting))
         for request, step in done:
@@ -211,7 +211,7 @@ class Pace:
         gain = self._seen[arm, known].rate / self._plain_rate(known) - 1.0 if known else _HOPED
         hoped = max(gain * 0.5 ** (load - max(known, 1)), _TRIALS_COST)
         price = 0.0 if self._auto is None else num_requests * self._auto.experience.usual_start()
-        return hoped * self._untried.get((arm, load), 0.0) >= price
+        return hoped * self._lasted.get((arm, load), 0.0) >= price
 
     def _tries_first(self, arm: Arm, num_requests: int) -> bool:
         """Whether the next step of so many requests is one of the first that are tried."""
