@@ -93,6 +93,13 @@ def test_a_follow_up_builds_on_the_first_plain_answer_for_everyone(log_at):
     assert (entry.id, entry.earlier) == ("c#2", (("Who?", "none at 0.0"),))
 
 
+def test_images_of_one_name_in_different_folders_are_told_apart(log_at):
+    paths = [(Path(f"{folder}/image.jpg"),) for folder in ("001", "002", "001")]
+    items = [Item(f"{number}", "short", images, (Turn("What?", 8),)) for number, images in enumerate(paths)]
+    asked = asked_of(replace(PLAN, suite=replace(SUITE, items=tuple(items))), log_at("log.jsonl"))
+    assert [entry.pictures for entry in asked] == [("image.jpg",), ("image.jpg (2)",), ("image.jpg",)]
+
+
 def test_a_peer_that_fails_is_kept_with_its_error_and_ours_stops_the_run(log_at):
     runs = list(run(PLAN, methods(), log_at("log.jsonl")))
     assert {entry.error for entry in runs if entry.method == "peer"} == {"ValueError: no such thing"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import statistics
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -185,17 +186,29 @@ def _answer(method: Method, empty: Run, question: Question, seed: int, watch: Wa
 
 def asked_of(plan: Plan, log: Log) -> tuple[Asked, ...]:
     """The questions as the record keeps them."""
+    names = _image_names(plan.suite)
     return tuple(
         Asked(
             f"{item.id}#{turn + 1}" if len(item.turns) > 1 else item.id,
             asked.scenario,
             asked.text,
-            tuple(path.name for path in item.images),
+            tuple(names[path] for path in item.images),
             asked.earlier,
             asked.max_new_tokens,
         )
         for _, item, turn, asked in ((*place, _question_at(place, log)) for place in plan.places)
     )
+
+
+def _image_names(suite: Suite) -> dict[Path, str]:
+    """File names; of other files that are called so too with a number behind them, since a record knows images by these
+    alone, and folders are nobody else's business."""
+    names, num_called = dict[Path, str](), Counter[str]()
+    for path in dict.fromkeys(path for item in suite.items for path in item.images):
+        num_called[path.name] += 1
+        number = num_called[path.name]
+        names[path] = path.name if number == 1 else f"{path.name} ({number})"
+    return names
 
 
 def gaps(plan: Plan, family: Family, log: Log, methods: Collection[str]) -> Iterator[Gap]:
