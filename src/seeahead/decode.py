@@ -16,13 +16,17 @@ from typing import Protocol
 import torch
 
 from seeahead.drafting import JointDrafter, is_joint, plan_of, run_plans
-from seeahead.executor import PromptInputs, Scores, TreeInputs, run_pass
+from seeahead.executor import PromptInputs, Scores, TreeInputs, mixes, run_pass
 from seeahead.records import Step
 from seeahead.request import Request
 from seeahead.tree import Draft
 
 _PROMPT_TOKENS = 512
 """Of prompts that are read in one pass. More gains little, and the first of them would wait for its first token."""
+
+
+Part = tuple[Request, PromptInputs]
+"""What is to be read next of a request's prompt."""
 
 
 class Shares(Protocol):
@@ -44,8 +48,8 @@ class Batch:
         self, prompt_tokens: int = _PROMPT_TOKENS, *, cuts: bool = False, shares: Shares | None = None
     ) -> None:
         """`prompt_tokens` are read in one pass, or one prompt that is longer. With `cuts` such a prompt is read in
-        parts, with a step of the others after each: nobody waits for long, and the prompt itself for longer. Prompts
-        take turns then (`_in_turn`). Without `shares` each request drafts as much as its drafter will."""
+        parts, with a step of the others beside or after each: nobody waits for long, and the prompt itself for longer.
+        Prompts take turns then (`_in_turn`). Without `shares` each request drafts as much as its drafter will."""
         self.requests: list[Request] = []
         self._prompt_tokens, self._cuts, self._shares = prompt_tokens, cuts, shares
         self._is_shortest_turn = False
@@ -63,24 +67,41 @@ class Batch:
         yield from ((request, None) for request in self.requests if request.finish_reason is not None)
         self._leave()
         others_read = self._cuts and len(self.requests) > 1 and not all(request.answer for request in self.requests)
+        reading, parts = list[Request](), list[Part]()
         while reading := [request for request in self.requests if not request.answer]:
-            if parts := self._next_parts(self._in_turn(reading)):
+            parts = self._next_parts(self._in_turn(reading))
+            if self._mixes(parts, is_last=self._cuts or len(parts) == len(reading)):
+                break
+            if parts:
                 read(parts)
-            started = [request for request in reading if request.answer or request.error is not None]
-            yield from ((request, None) for request in started)
+            yield from _started(reading)
             self._leave()
+            parts = []
             if self._cuts:
                 break
         if active := [request for request in self.requests if request.answer]:
-            yield from zip(active, self._shared_step(active, somebody_comes or others_read), strict=True)
+            found = self._shared_step(active, parts, somebody_comes or others_read)
+            yield from _started(reading if parts else ())
+            yield from zip(active, found, strict=True)
             self._leave()
 
-    def _shared_step(self, requests: Sequence[Request], somebody_waits: bool) -> list[Step | None]:
+    def _mixes(self, parts: Sequence[Part], *, is_last: bool) -> bool:
+        """Whether the next step reads these as well. Its seconds would tell nothing of drafts, so it has none: where
+        prompts are not cut, requests that draft have them read apart."""
+        active = [request for request in self.requests if request.answer]
+        if not (is_last and parts and active and mixes(parts[0][0].executor)):
+            return False
+        return self._cuts or not any(request.records and request.records[-1].num_drafted for request in active)
+
+    def _shared_step(
+        self, requests: Sequence[Request], parts: Sequence[Part], somebody_waits: bool
+    ) -> list[Step | None]:
         if self._shares is None:
-            return run_step(requests)
-        self._shares.set(requests, somebody_waits=somebody_waits)
-        found = run_step(requests)
-        if done := [(request, step) for request, step in zip(requests, found, strict=True) if step is not None]:
+            return run_step(requests, parts)
+        self._shares.set(requests, somebody_waits=somebody_waits or bool(parts))
+        found = run_step(requests, parts)
+        done = [(request, step) for request, step in zip(requests, found, strict=True) if step is not None]
+        if done and not parts:  # else its seconds are those of prompts as well
             self._shares.learn(done)
         return found
 
@@ -94,9 +115,9 @@ class Batch:
         self._is_shortest_turn = self._cuts and not self._is_shortest_turn
         return sorted(reading, key=lambda request: request.num_unread) if self._is_shortest_turn else reading
 
-    def _next_parts(self, reading: Sequence[Request]) -> list[tuple[Request, PromptInputs]]:
+    def _next_parts(self, reading: Sequence[Request]) -> list[Part]:
         """Of the first of these, what fits into one pass."""
-        left, parts = self._prompt_tokens, list[tuple[Request, PromptInputs]]()
+        left, parts = self._prompt_tokens, list[Part]()
         for request in reading:
             with request.failing():
                 request.open()  # encodes images: no sooner than there is time to read them
@@ -112,8 +133,13 @@ class Batch:
         return parts
 
 
+def _started(reading: Sequence[Request]) -> Iterator[tuple[Request, None]]:
+    """Those whose prompts are read now, or who have failed."""
+    yield from ((request, None) for request in reading if request.answer or request.error is not None)
+
+
 @torch.inference_mode()
-def read(parts: Sequence[tuple[Request, PromptInputs]]) -> None:
+def read(parts: Sequence[Part]) -> None:
     """Parts of prompts in one pass of the target; where a prompt is read, its first token and its drafter's start.
 
     A request that fails ends with its error (`Request.fail`); the others go on.
@@ -125,21 +151,32 @@ def read(parts: Sequence[tuple[Request, PromptInputs]]) -> None:
         clear_frames(error.__traceback__)  # what the pass held may have been too much
         if len(parts) == 1:
             parts[0][0].fail(error)
-        for request, _ in parts if len(parts) > 1 else ():  # whose prompt it was does not show
-            with request.failing():
-                request.reopen()
-                read([(request, request.next_part(None))])
+        else:  # whose prompt it was does not show
+            _read_each(parts)
         return
+    _take(parts, scored)
+
+
+def _read_each(parts: Sequence[Part]) -> None:
+    """Anew, since what their slots hold is not known."""
+    for request, _ in parts:
+        with request.failing():
+            request.reopen()
+            read([(request, request.next_part(None))])
+
+
+def _take(parts: Sequence[Part], scored: Sequence[Scores]) -> None:
     for (request, _), scores in zip(parts, scored, strict=True):
         with request.failing():
             request.read(scores)
 
 
 @torch.inference_mode()
-def run_step(requests: Sequence[Request]) -> list[Step | None]:
+def run_step(requests: Sequence[Request], parts: Sequence[Part] = ()) -> list[Step | None]:
     """One step of every request: their drafts, one pass of the target for all, their verdicts.
 
-    A request that fails ends with its error (`Request.fail`) and has no step; the others go on. A pass fails for all.
+    The pass reads `parts` of others' prompts as well, as `read` does, where the executor mixes them. A request that
+    fails ends with its error (`Request.fail`) and has no step; the others go on. A pass fails for all.
     """
     started, joint = perf_counter(), _joint_drafters(requests)
     _draft(requests, joint)
@@ -150,10 +187,11 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
             with request.failing():
                 asked.append((request, request.plan(request.draft)))
     if not asked:
+        if parts:
+            read(parts)
         return [None for _ in requests]
-    want = reduce(or_, (request.drafter.want for request, _ in asked))
     try:
-        scored = run_pass(asked[0][0].executor, [tree for _, tree in asked], want)
+        scored = _scored(asked, parts)
         choices = _choices([request for request, _ in asked], scored)
     except Exception as error:  # noqa: BLE001  (`Request.check` raises it)
         for request, _ in asked:
@@ -166,10 +204,29 @@ def run_step(requests: Sequence[Request]) -> list[Step | None]:
             with request.failing():
                 request.apply(scores, own)
     finished = perf_counter()
-    for drafter in joint:
+    for drafter in joint if not parts else ():
         drafter.after(sum(len(scores.logits) for scores in scored), len(asked), finished - drafted)
     seconds = drafted - started, forwarded - drafted, finished - started
     return [_recorded(request, *seconds) for request in requests]
+
+
+def _scored(asked: Sequence[tuple[Request, TreeInputs]], parts: Sequence[Part]) -> list[Scores]:
+    """Of the trees that are `asked`; `parts` are read in the same pass, or apart from them where that fails."""
+    executor, want = asked[0][0].executor, reduce(or_, (request.drafter.want for request, _ in asked))
+    if parts and mixes(executor):
+        both = reduce(or_, (request.drafter.want for request, _ in parts), want)
+        try:
+            told, scored = executor.mixed([part for _, part in parts], [tree for _, tree in asked], both)
+        except Exception as error:  # noqa: BLE001  (what cannot be read, or checked, apart raises it again)
+            clear_frames(error.__traceback__)
+            _read_each(parts)
+            for request, _ in asked:
+                request.session.commit(())
+            asked = [(request, request.plan(request.draft)) for request, _ in asked]
+        else:
+            _take(parts, told)
+            return scored
+    return run_pass(executor, [tree for _, tree in asked], want)
 
 
 def _recorded(request: Request, *seconds: float) -> Step | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
 
@@ -246,6 +246,20 @@ class Executor(Protocol):
     def most_nodes(self, slot: Slot) -> int | None:
         """Most nodes that the slot's next pass may hold beside a root; None: any number."""
         ...
+
+
+class MixingExecutor(Executor, Protocol):
+    """An executor that reads prompts and checks trees in one pass."""
+
+    def mixed(
+        self, prompts: Sequence[PromptInputs], trees: Sequence[TreeInputs], want: Want
+    ) -> tuple[list[Scores], list[Scores]]:
+        """What `prefill` and `forward` say of them."""
+        ...
+
+
+def mixes(executor: Executor) -> TypeGuard[MixingExecutor]:
+    return callable(getattr(executor, "mixed", None))
 
 
 def run_pass(executor: Executor, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:

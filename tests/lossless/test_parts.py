@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -17,24 +19,31 @@ from tests.scripts import all_right
 
 
 def run_in_parts(requests, prompt_tokens):
-    """All join at once; the sizes of the passes in which prompts are read."""
+    """All join at once; the sizes of the passes in which prompts are read, alone or with a step of others."""
     batch, sizes = Batch(prompt_tokens, cuts=True), []
     for request in requests:
         batch.join(request)
-    executor = requests[0].executor
-    prefill = executor.prefill
-
-    def counted(prompts, want):
-        sizes.append(sum(one.inputs.length for one in prompts))
-        return prefill(prompts, want)
-
-    executor.prefill = counted
-    try:
+    with counting(requests[0].executor, "prefill", sizes), counting(requests[0].executor, "mixed", sizes):
         while batch.requests:
             list(batch.step())
-    finally:
-        del executor.prefill
     return sizes
+
+
+@contextmanager
+def counting(executor, name, sizes):
+    """Tokens of the prompts that this method is given are added to `sizes`."""
+    whole = getattr(executor, name, None)
+
+    def counted(prompts, *others):
+        sizes.append(sum(one.inputs.length for one in prompts))
+        return whole(prompts, *others)
+
+    if whole is not None:
+        setattr(executor, name, counted)
+    try:
+        yield
+    finally:
+        vars(executor).pop(name, None)
 
 
 # One of every way in which prompts are read: the rest is held by the proof of parts below.
@@ -64,6 +73,67 @@ def test_prompts_read_in_parts_between_steps_of_others_change_no_answer(family):
     indivisible = max(request.executor.ready(request.inputs).indivisible for request in requests)
     assert max(sizes) <= max(48, indivisible)
     assert len(sizes) > 6
+
+
+# Without drafts, with trees that are never right, and with what the target's prompt is read for.
+@pytest.mark.parametrize("drafter", ["none", "random tree", "msd"])
+@pytest.mark.parametrize("family", CONVERTED)
+def test_a_step_that_reads_prompts_of_others_changes_no_answer(family, drafter):
+    model, sees = target(family), max(image_counts(family)) > 0
+    inputs = [prompt(family, number % 2 if sees else 0, 20 + 30 * number) for number in range(5)]
+    requests, batch, passes = [request_for(model, one, drafter, 14) for one in inputs], Batch(40, cuts=True), []
+    with counting(model.executor, "mixed", passes):
+        for request in requests:  # each comes while those before it are answered
+            batch.join(request)
+            list(batch.step())
+        while batch.requests:
+            list(batch.step())
+    assert len(passes) > 4
+    for one, request in zip(inputs, requests, strict=True):
+        assert tuple(request.answer) == answer(model, one, max_new_tokens=14).token_ids
+
+
+def test_where_a_shared_pass_fails_prompts_and_steps_have_passes_of_their_own():
+    model = target(CONVERTED[0])
+    inputs = [prompt(CONVERTED[0], 0, words) for words in (20, 50, 80)]
+    first, *others = [request_for(model, one, "random tree", 9) for one in inputs]
+    batch = Batch(cuts=True)
+    batch.join(first)
+    list(batch.step())
+    whole, failed = model.executor.mixed, []
+
+    def failing(prompts, trees, want):
+        whole(prompts, trees, want)  # slots hold what it leaves there
+        failed.append(len(prompts))
+        raise MemoryError("too much at once")
+
+    model.executor.mixed = failing
+    try:
+        for one in others:
+            batch.join(one)
+        list(batch.step())
+    finally:
+        del model.executor.mixed
+    assert failed == [2]
+    while batch.requests:
+        list(batch.step())
+    for one, request in zip(inputs, (first, *others), strict=True):
+        assert request.error is None
+        assert tuple(request.answer) == answer(model, one, max_new_tokens=9).token_ids
+
+
+def test_requests_that_draft_have_prompts_of_others_read_apart_where_these_are_whole():
+    model, passes = target(CONVERTED[0]), []
+    for drafter, is_mixed in (("none", True), ("random tree", False)):
+        first, second = (request_for(model, prompt(CONVERTED[0], 0, words), drafter, 9) for words in (20, 30))
+        batch = Batch()
+        with counting(model.executor, "mixed", passes):
+            batch.join(first)
+            list(batch.step())
+            batch.join(second)
+            list(batch.step())
+        assert bool(passes) == is_mixed
+        passes.clear()
 
 
 def test_a_short_prompt_waits_for_few_parts_of_long_ones_that_came_before_it():

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from time import perf_counter
 from typing import Any
 
@@ -79,8 +79,9 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         tree = TreeInputs(slot, [0] * size, range(ROOT, size - 1))
         started = perf_counter()
         with torch.inference_mode():
-            fed = self._fed(tree, *self._embeddings([tree]))
-            self._pass([fed], NOTHING, told=[size - 1] if size == LONG else None)
+            [fed] = self._fed([tree])
+            fed.tells_last = size == LONG
+            self._pass([fed], NOTHING)
         seconds = perf_counter() - started
         self.commit(slot, ())
         return seconds
@@ -120,9 +121,16 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
     @torch.inference_mode()
     def forward(self, trees: Sequence[TreeInputs], want: Want) -> list[Scores]:
         with self._lock:
-            fed = [self._fed(*pair) for pair in zip(trees, self._embeddings(trees), strict=True)]
-            bounds = [0, *accumulate(len(one.rows) for one in fed)]
-            return Scores(*self._pass(fed, want)).split(bounds)
+            return [Scores(*found) for found in self._pass(self._fed(trees), want)]
+
+    def _fed(self, trees: Sequence[TreeInputs]) -> list[Fed]:
+        fed = []
+        for tree, given in zip(trees, self._embeddings(trees), strict=True):
+            slot, number = self._own(tree.slot), len(tree.parents)
+            slot.add(tree.parents)
+            slot.remember(given, self._positions(torch.tensor(slot.positions(number))))
+            fed.append(fed_tree(slot, number, self._window))
+        return fed
 
     def _embeddings(self, trees: Sequence[TreeInputs]) -> list[Tensor]:
         """What the language model is given for each tree; the words of all are looked up at once."""
@@ -131,58 +139,64 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         found = iter(looked_up(self.family.model, ids).split([len(own) for own in words]))
         return [tree.tokens if isinstance(tree.tokens, Tensor) else next(found) for tree in trees]
 
-    def _fed(self, tree: TreeInputs, given: Tensor) -> Fed:
-        slot, number = self._own(tree.slot), len(tree.parents)
-        slot.add(tree.parents)
-        slot.remember(given, self._positions(torch.tensor(slot.positions(number))))
-        return fed_tree(slot, number, self._window)
-
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
         """As many prompts in one pass as have `most_read` tokens together: tables keep their attention apart."""
         ready, scores = [self._readied(prompt) for prompt in prompts], list[Scores]()
         for place in together([prompt.inputs.length for prompt in ready], self.most_read):
             is_one = len(ready[place]) == 1
-            scores += super().prefill(ready[place], want) if is_one else self._side_by_side(ready[place], want)
+            scores += super().prefill(ready[place], want) if is_one else self._side_by_side(ready[place], (), want)[0]
         return scores
 
-    def _side_by_side(self, prompts: Sequence[PromptInputs], want: Want) -> list[Scores]:
+    @torch.inference_mode()
+    def mixed(
+        self, prompts: Sequence[PromptInputs], trees: Sequence[TreeInputs], want: Want
+    ) -> tuple[list[Scores], list[Scores]]:
+        """In one pass up to `most_read` tokens of prompts: a step beside a prompt takes little more than the prompt."""
+        ready = [self._readied(prompt) for prompt in prompts]
+        if sum(prompt.inputs.length for prompt in ready) > self.most_read:
+            return self.prefill(ready, want), self.forward(trees, want)
+        return self._side_by_side(ready, trees, want)
+
+    def _side_by_side(
+        self, prompts: Sequence[PromptInputs], trees: Sequence[TreeInputs], want: Want
+    ) -> tuple[list[Scores], list[Scores]]:
         with self._lock:
             parts = [self._prompt_part(prompt) for prompt in prompts]
-            fed = [fed_prompt(part, self.family.visible_in) for part in parts]
-            bounds = [0, *accumulate(len(one.rows) for one in fed)]
-            self._widths.forget()
-            logits, features = self._pass(fed, want, told=[end - 1 for end in bounds[1:]])
-        told = [
-            (logits[place : place + 1], {layer: states[slice(*own)] for layer, states in features.items()})
-            for place, own in enumerate(pairwise(bounds))
-        ]
-        return [self._taken(part, want, *own) for part, own in zip(parts, told, strict=True)]
+            read = [fed_prompt(part, self.family.visible_in) for part in parts]
+            checked = self._fed(trees)
+            if _may_share(read, checked):
+                found = self._pass([*read, *checked], want)
+            else:
+                found = [*self._pass(read, want), *self._pass(checked, want)]
+        done = [self._taken(part, want, *own) for part, own in zip(parts, found[: len(parts)], strict=True)]
+        return done, [Scores(*own) for own in found[len(parts) :]]
 
     def _run(self, part: Part[PagedSlot], want: Want) -> tuple[Tensor, dict[int, Tensor]]:
         with self._lock:
             fed = fed_prompt(part, self.family.visible_in)
             if len(fed.rows) <= max(self._sizes, default=0) and fed.runs[0].types is None:
-                logits, features = self._pass([fed], want)  # as a tree, for which there is a graph
-                return logits[-1:], features
-            self._widths.forget()
-            return self._pass([fed], want, told=fed.rows[-1:])
+                fed.tells_last = False  # as a tree, for which there is a graph
+            [(logits, features)] = self._pass([fed], want)
+            return logits[-1:], features
 
-    def _pass(
-        self, fed: Sequence[Fed], want: Want, told: Sequence[int] | None = None
-    ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Logits of all tokens side by side, or of rows that are to be `told`, and the hidden states wanted of all."""
+    def _pass(self, fed: Sequence[Fed], want: Want) -> list[tuple[Tensor, dict[int, Tensor]]]:
+        """Of each of these the logits of the rows that have some, and the hidden states wanted of all rows."""
         self._graphs.tell(want.layers)
         firsts = [0, *accumulate(sum(len(run.embeddings) for run in one.runs) for one in fed)]
         rows = [first + row for first, one in zip(firsts[:-1], fed, strict=True) for row in one.rows]
-        runs = [run for one in fed for run in one.runs]
-        width = self._widths.width(firsts[-1])[0] if told is None else self._graphs.divisible(firsts[-1])
+        told = [first + row for first, one in zip(firsts[:-1], fed, strict=True) for row in one.told]
+        runs, number = [run for one in fed for run in one.runs], len(told)
+        if any(one.tells_last for one in fed):
+            self._widths.forget()
+            width = self._graphs.divisible(firsts[-1])
+        else:
+            width = self._widths.width(firsts[-1])[0]
+            told += [0] * (width - number)
         if width > firsts[-1]:
             runs.append(filler(self._pages, self._spare, runs[0], width - firsts[-1]))
-        if told is None:
-            told = [*rows, *[0] * (width - len(rows))]
         embeddings = torch.cat([run.embeddings for run in runs])[:, None].float()
-        graph = self._graphs.of(len(embeddings), all_told=len(told) == len(embeddings))
+        graph = self._graphs.of(width, all_told=len(told) == width)
         try:
             results = graph.infer({**self._inputs(runs, embeddings, told), **tables(runs)}, self._pages)
             for one in fed:
@@ -198,7 +212,8 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         if 0 in want.layers:
             features[0] = as_read(self.family.model, embeddings[rows, 0]).to(self._computes_in)
         # The next pass writes into the same memory.
-        return torch.from_numpy(np.array(results[graph.places["logits"]][: len(rows), 0])), features
+        logits = torch.from_numpy(np.array(results[graph.places["logits"]][:number, 0]))
+        return _split(fed, logits, features)
 
     def _inputs(self, runs: Sequence[Run], embeddings: Tensor, told: Sequence[int]) -> dict[str, Any]:
         positions = torch.cat([run.positions for run in runs], 1)[..., None]
@@ -213,6 +228,19 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
             ]
             inputs[f"addition.{number}"] = torch.cat(added)[:, None].float().numpy()
         return inputs
+
+
+def _may_share(prompts: Sequence[Fed], trees: Sequence[Fed]) -> bool:
+    """Whether they go into one pass: attention knows trees, or tokens that see each other both ways."""
+    has_types = any(run.types is not None for one in prompts for run in one.runs)
+    return not (has_types and any(run.tree is not None for one in trees for run in one.runs))
+
+
+def _split(fed: Sequence[Fed], logits: Tensor, features: dict[int, Tensor]) -> list[tuple[Tensor, dict[int, Tensor]]]:
+    """What a pass says of each of these, one after the other."""
+    own = logits.split([len(one.told) for one in fed])
+    hidden = {layer: states.split([len(one.rows) for one in fed]) for layer, states in features.items()}
+    return [(told, {layer: parts[place] for layer, parts in hidden.items()}) for place, told in enumerate(own)]
 
 
 def _obstacles(family: FamilyLike) -> Iterator[str]:

@@ -3,7 +3,7 @@
 Products go by blocks of rows: on one machine four rows take as long as eight, on another two thirds of it. So sizes
 that are worth a graph of their own lie that far apart. And 16 bits save memory's time, not always the processor's: one
 that has no units of its own for them multiplies long prompts sooner in 32. Kept beside the converted model, so that it
-runs the same way each time.
+runs the same way each time, once two loads have found the same: a machine is busy now and then.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import torch
@@ -28,7 +29,9 @@ LONG = 96
 _WORTH = 0.9
 """Of a larger pass, or of one in 16 bits: what takes less is worth a graph of its own."""
 _ROUNDS = 4
-"""Of measuring: what is found is kept, and a machine is busy now and then."""
+"""Of measuring steps."""
+_PAIRS = 7
+"""Of long passes in 16 bits and in 32."""
 Measure = Callable[[int, bool], float]
 """The seconds of a pass over so many rows; whether its products are of 32 bits."""
 
@@ -41,21 +44,33 @@ class RowSteps:
     long_in_32_bits: Annotated[bool, flag()]
 
 
+@dataclass(frozen=True)
+class _Kept(RowSteps):
+    """`is_sure`: whether two loads in a row have found it."""
+
+    is_sure: Annotated[bool, flag()]
+
+    @property
+    def found(self) -> RowSteps:
+        return RowSteps(self.step, self.long_in_32_bits)
+
+
 def row_steps(
     folder: Path, measure: Measure, *, has_choice: bool, progress: Callable[[str, float], None] | None = None
 ) -> RowSteps:
     """What was measured on this machine before, or is now. `has_choice`: between 16 bits and 32. `folder` is the
     converted model's; where it takes no file the next load measures again."""
     path = folder / f"row-steps.{hashlib.sha256(_machine().encode()).hexdigest()[:12]}.json"
+    known: _Kept | None = None
     with suppress(SeeaheadError):  # damaged, or there is none
-        known = checked(RowSteps, read_json(path, "it is measured again", ModelError), path.name, ModelError)
-        if known.step in STEPS and has_choice >= known.long_in_32_bits:
-            return known
+        known = checked(_Kept, read_json(path, "it is measured again", ModelError), path.name, ModelError)
+    if known is not None and known.is_sure and known.step in STEPS and has_choice >= known.long_in_32_bits:
+        return known.found
     if progress is not None:
-        progress("measuring what passes take here, once", 0.0)
+        progress("measuring what passes take here", 0.0)
     found = RowSteps(best_step(_of_steps(measure)), has_choice and _is_worth_32_bits(measure))
     with suppress(SeeaheadError, OSError):
-        write_json(path, asdict(found))
+        write_json(path, {**asdict(found), "is_sure": known is not None and found == known.found})
     return found
 
 
@@ -69,9 +84,10 @@ def _of_steps(measure: Measure) -> dict[int, float]:
 
 
 def _is_worth_32_bits(measure: Measure) -> bool:
-    """In turns, so that each finds its weights where a prompt does: somewhere else than in the processor."""
-    pairs = [(measure(LONG, False), measure(LONG, True)) for _ in range(_ROUNDS)]
-    return min(in_32 for _, in_32 in pairs) < _WORTH * min(in_16 for in_16, _ in pairs)
+    """In turns, so that each finds its weights where a prompt does: somewhere else than in the processor. What is
+    compiled at first makes the first pair no measure."""
+    pairs = [(measure(LONG, False), measure(LONG, True)) for _ in range(_PAIRS)]
+    return median(in_32 / in_16 for in_16, in_32 in pairs[1:]) < _WORTH
 
 
 def best_step(seconds: Mapping[int, float]) -> int:

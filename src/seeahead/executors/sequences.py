@@ -37,14 +37,21 @@ class Run:
 class Fed:
     """What a slot's tokens became: runs, and the row of each of its tokens, counted over these runs.
 
-    `moves`: columns of the slot, and where in other blocks their tokens lie after the pass. `borrowed`: these blocks.
+    `tells_last`: of a prompt, whose other rows have no logits. `moves`: columns of the slot, and where in other blocks
+    their tokens lie after the pass. `borrowed`: these blocks.
     """
 
     slot: PagedSlot
     runs: list[Run]
     rows: list[int]
+    tells_last: bool = False
     moves: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
     borrowed: list[list[int]] = field(default_factory=list)
+
+    @property
+    def told(self) -> list[int]:
+        """The rows that have logits."""
+        return self.rows[-1:] if self.tells_last else self.rows
 
     def settle(self) -> None:
         """After the pass: every token lies in its column."""
@@ -65,7 +72,7 @@ def fed_prompt(part: Part[PagedSlot], narrowed: Callable[[str, Tensor], Tensor])
     slot, number = part.slot, len(part.embeddings)
     slot.pages.hold(slot.blocks, slot.length + number)
     run = Run(slot.length, slot.blocks, part.embeddings, part.positions, None, _types(part, narrowed), part.additions)
-    return Fed(slot, [run], list(range(number)))
+    return Fed(slot, [run], list(range(number)), tells_last=True)
 
 
 def _types(part: Part[PagedSlot], narrowed: Callable[[str, Tensor], Tensor]) -> Any:

@@ -147,8 +147,10 @@ class Owner:
         tickets, has_gone = list[Ticket](), threading.Event()
 
         def check() -> None:
-            if self._is_closing or has_gone.is_set():
-                raise BusyError.closing() if self._is_closing else GoneError("the client has gone away")
+            if has_gone.is_set():
+                raise GoneError("the client has gone away")
+            if self._is_closing or not self.is_alive:
+                raise BusyError.closing()
 
         try:
             readers = self._fetchers if is_far else self._readers if has_images else None
@@ -250,8 +252,16 @@ class Owner:
 
     # ---- the owner's thread
 
-    @torch.inference_mode()
     def _run(self) -> None:
+        try:
+            self._answer()
+        finally:  # if it was not told to end, nobody is to wait for what does not come
+            with self._changed:
+                for ticket in (*self._waiting, *self._running.values()):
+                    ticket.abandon(ModelError(_FAILED))
+
+    @torch.inference_mode()
+    def _answer(self) -> None:
         while True:
             with self._changed:
                 is_quiet = False
