@@ -47,7 +47,7 @@ def _proofs_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         # What is measured on a busy machine is another thing each time.
         from seeahead.executors.row_steps import RowSteps
 
-        known = RowSteps(8, long_in_32_bits=False)
+        known = RowSteps(8, long_rows=0)
         patch.setattr("seeahead.executors.openvino.row_steps", lambda *given, **settings: known)
         # Tests that want OpenVINO name it: the first use of a model converts it, which takes a while.
         patch.setattr("seeahead.families.choice.is_installed", lambda: False)

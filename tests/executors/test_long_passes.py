@@ -21,8 +21,8 @@ def _in_16_bits(monkeypatch):
         pytest.skip("this processor has no products in 16 bits")
 
 
-def known(*, long_in_32_bits):
-    return lambda *given, **settings: RowSteps(8, long_in_32_bits)
+def known(long_rows):
+    return lambda *given, **settings: RowSteps(8, long_rows)
 
 
 def loaded(monkeypatch, measured):
@@ -42,7 +42,7 @@ def test_products_in_32_bits_are_nearer_to_the_model_s_own(monkeypatch):
     with torch.no_grad():
         expected = tiny_model("llava")(inputs.token_ids).logits[0, -1]
     for in_32_bits in (False, True):
-        session = Session(loaded(monkeypatch, known(long_in_32_bits=in_32_bits)).executor, inputs.length)
+        session = Session(loaded(monkeypatch, known(64 if in_32_bits else 0)).executor, inputs.length)
         errors.append((session.prefill(inputs).logits[0] - expected).norm())
     assert errors[1] < errors[0]
 
@@ -53,7 +53,7 @@ def test_measuring_tries_both_and_keeps_one(monkeypatch):
     def measured(folder, measure, *, has_choice, progress):
         assert has_choice
         seconds.extend((measure(LONG, False), measure(LONG, True), measure(LONG, False)))
-        return RowSteps(8, long_in_32_bits=len(seconds) > 3)
+        return RowSteps(8, 64 if len(seconds) > 3 else 0)
 
     for expected in (False, True):
         family = loaded(monkeypatch, measured)
@@ -76,7 +76,7 @@ def counted(monkeypatch):
 def test_passes_over_rows_without_equal_parts_are_filled_up_where_that_is_quicker(monkeypatch):
     sizes = counted(monkeypatch)
     for in_32_bits, expected in ((False, [61, 68, 68, 132, 135]), (True, [61, 67, 68, 131, 133])):
-        executor = loaded(monkeypatch, known(long_in_32_bits=in_32_bits)).executor
+        executor = loaded(monkeypatch, known(64 if in_32_bits else 0)).executor
         sizes.clear()
         for number in (61, 67, 68, 131, 134 - in_32_bits):
             Session(executor, number).prefill(words(number))
@@ -86,7 +86,7 @@ def test_passes_over_rows_without_equal_parts_are_filled_up_where_that_is_quicke
 def test_what_is_computed_in_another_way_is_proven(monkeypatch):
     parts = []
     for in_32_bits in (False, True):
-        family = loaded(monkeypatch, known(long_in_32_bits=in_32_bits))
+        family = loaded(monkeypatch, known(64 if in_32_bits else 0))
         parts.append([finding.part for finding in proof.require(proof.prove(family, proof.prompts_for(family)))])
     assert set(parts[1]) - set(parts[0]) >= {"the prefill of a text of more than 64 tokens"}
     sizes = counted(monkeypatch)
@@ -100,3 +100,20 @@ def test_large_models_have_no_second_set_of_weights(tmp_path, monkeypatch):
         monkeypatch.setattr(compiled, "_MOST_BYTES", most)
         assert compiled.has_choice(tmp_path / "graph.xml", "bfloat16") is expected
         assert not any(compiled.has_choice(tmp_path / "graph.xml", other) for other in ("float32", "int8", "int4"))
+
+
+@pytest.mark.parametrize("long_rows", [16, 64])
+def test_no_pass_over_more_rows_than_that_has_a_graph_of_16_bits(long_rows, monkeypatch):
+    executor, sizes, infer = loaded(monkeypatch, known(long_rows)).executor, [], compiled.Graph.infer
+    assert executor.limits.fixed_rows == tuple(size for size in (1, 8, 16, 32) if size <= long_rows)
+
+    def noted(graph, inputs, pages):
+        sizes.append((len(inputs["embeddings"]), graph is executor._graphs._compiled.get(compiled._LONG)))
+        return infer(graph, inputs, pages)
+
+    monkeypatch.setattr(compiled.Graph, "infer", noted)
+    for number in (5, 16, 17, 32, 33, 64, 65):
+        session = Session(executor, number)
+        session.prefill(words(9))
+        session.score([5] * number, range(-1, number - 1))
+    assert {is_long == (size > long_rows) for size, is_long in sizes} == {True}

@@ -222,16 +222,17 @@ def test_a_drafter_on_openvino_that_is_its_target_is_always_right(monkeypatch, t
 
 
 @pytest.mark.parametrize(
-    ("precision", "loaded", "long_in_32_bits"),
+    ("precision", "loaded", "long_rows"),
     [
-        ("bfloat16", "float32", False),
-        ("bfloat16", "bfloat16", True),
-        ("int8", "float32", False),
-        ("int4", "float32", False),
+        ("bfloat16", "float32", 0),
+        ("bfloat16", "bfloat16", 64),
+        ("bfloat16", "bfloat16", 16),
+        ("int8", "float32", 0),
+        ("int4", "float32", 0),
     ],
 )
-def test_rounded_weights_are_a_target_of_their_own_drafted_exactly(precision, loaded, long_in_32_bits, monkeypatch):
-    known = RowSteps(8, long_in_32_bits)
+def test_rounded_weights_are_a_target_of_their_own_drafted_exactly(precision, loaded, long_rows, monkeypatch):
+    known = RowSteps(8, long_rows)
     monkeypatch.setattr(openvino, "row_steps", lambda *given, **settings: known)
     family = family_for(tiny_model("qwen2_5_vl").to(getattr(torch, loaded)))
     family.executor = OpenVinoExecutor(family, precision)
@@ -252,7 +253,7 @@ def test_graphs_for_one_number_of_tokens_say_what_the_general_one_says(model_typ
     def measured(folder, measure, *, has_choice, progress):
         assert not has_choice, "32 bits have no others beside them"
         asked.extend(measure(step, False) for step in STEPS)
-        return RowSteps(step, long_in_32_bits=False)
+        return RowSteps(step, long_rows=0)
 
     monkeypatch.setattr(openvino, "row_steps", measured)
     fixed = on_openvino(model_type)
@@ -307,7 +308,7 @@ def test_hidden_states_of_trees_side_by_side_are_those_of_each_alone(model_type)
 
 def test_steps_of_many_requests_go_through_the_graph_for_long_passes(monkeypatch):
     """Ten trees have more rows than a block, and each answer is the one that the model alone gives."""
-    monkeypatch.setattr(openvino, "row_steps", lambda *given, **settings: RowSteps(8, long_in_32_bits=True))
+    monkeypatch.setattr(openvino, "row_steps", lambda *given, **settings: RowSteps(8, long_rows=64))
     family, requests, sizes = on_openvino("llava"), [], []
     asked = [prompt("llava", number % 3, 8 + number) for number in range(10)]
     truths = [answer(target("llava"), inputs, max_new_tokens=NUM_TOKENS).token_ids for inputs in asked]

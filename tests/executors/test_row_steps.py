@@ -23,15 +23,16 @@ def test_the_largest_step_of_which_no_smaller_one_takes_clearly_less(seconds, ex
 
 
 class Clock:
-    """Passes on a machine that reads eight rows as quickly as four, and 32 bits in `share` of the time of 16. Those of
-    the numbers `held_up` take three times as long."""
+    """Passes on a machine that reads eight rows as quickly as four, and 32 bits in `share` of the time of 16 from
+    `least` rows on, fewer in the same. Those of the numbers `held_up` take three times as long."""
 
-    def __init__(self, share=1.0, held_up=()):
-        self.num_asked, self.share, self.held_up = 0, share, held_up
+    def __init__(self, share=1.0, held_up=(), least=0):
+        self.num_asked, self.share, self.held_up, self.least = 0, share, held_up, least
 
     def __call__(self, size, in_32_bits):
         self.num_asked += 1
-        return max(size, 8.0) * (self.share if in_32_bits else 1.0) * (3.0 if self.num_asked in self.held_up else 1.0)
+        share = self.share if in_32_bits and size >= self.least else 1.0
+        return max(size, 8.0) * share * (3.0 if self.num_asked in self.held_up else 1.0)
 
 
 OF_STEPS = 4 * 2 * len(STEPS)
@@ -44,31 +45,33 @@ def read(folder, clock, *, has_choice=True):
 
 def test_a_machine_is_measured_until_two_loads_agree(tmp_path):
     clock = Clock()
-    assert [read(tmp_path, clock) for _ in range(4)] == 4 * [RowSteps(8, long_in_32_bits=False)]
+    assert [read(tmp_path, clock) for _ in range(4)] == 4 * [RowSteps(8, long_rows=0)]
     assert clock.num_asked == 2 * NUM_ASKED
 
 
 def test_what_a_busy_machine_was_measured_at_does_not_stay(tmp_path):
     busy = Clock(4.0)
-    assert not read(tmp_path, busy).long_in_32_bits
-    found = [read(tmp_path, Clock(0.7)).long_in_32_bits for _ in range(3)]
-    assert found == [True, True, True]
-    assert not read(tmp_path, busy, has_choice=False).long_in_32_bits
-    assert read(tmp_path, Clock(0.7)).long_in_32_bits
+    assert not read(tmp_path, busy).long_rows
+    assert [read(tmp_path, Clock(0.7)).long_rows for _ in range(3)] == [16, 16, 16]
+    assert not read(tmp_path, busy, has_choice=False).long_rows
+    assert read(tmp_path, Clock(0.7)).long_rows
 
 
 def test_single_passes_that_are_held_up_say_nothing_of_32_bits(tmp_path):
     """The first of 32 bits is compiled; two more are held up."""
     firsts = OF_STEPS + 2, OF_STEPS + 6, OF_STEPS + 10
-    assert read(tmp_path, Clock(0.7, firsts)).long_in_32_bits
-    assert not read(tmp_path / "other", Clock(1.1, [first - 1 for first in firsts])).long_in_32_bits
+    assert read(tmp_path, Clock(0.7, firsts)).long_rows
+    assert not read(tmp_path / "other", Clock(1.1, [first - 1 for first in firsts])).long_rows
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.7, True), (0.95, False), (1.3, False)])
-def test_long_passes_are_in_32_bits_where_these_take_clearly_less(share, expected, tmp_path):
-    clock = Clock(share)
-    assert [read(tmp_path, clock).long_in_32_bits for _ in range(2)] == [expected, expected]
-    assert not read(tmp_path, clock, has_choice=False).long_in_32_bits, "whatever was measured before"
+@pytest.mark.parametrize(
+    ("share", "least", "expected"),
+    [(0.7, 0, 16), (0.7, 24, 16), (0.7, 30, 32), (0.7, 50, 64), (0.95, 0, 0), (1.3, 0, 0)],
+)
+def test_passes_are_in_32_bits_from_where_these_take_clearly_less(share, least, expected, tmp_path):
+    clock = Clock(share, least=least)
+    assert [read(tmp_path, clock).long_rows for _ in range(2)] == [expected, expected]
+    assert not read(tmp_path, clock, has_choice=False).long_rows, "whatever was measured before"
 
 
 def test_what_has_no_choice_is_not_measured_in_32_bits(tmp_path):
@@ -77,7 +80,7 @@ def test_what_has_no_choice_is_not_measured_in_32_bits(tmp_path):
         assert size != LONG
         return 1.0
 
-    assert read(tmp_path, measure, has_choice=False) == RowSteps(16, long_in_32_bits=False)
+    assert read(tmp_path, measure, has_choice=False) == RowSteps(16, long_rows=0)
 
 
 def test_another_machine_is_measured_for_itself(tmp_path, monkeypatch):
@@ -94,11 +97,11 @@ def test_another_machine_is_measured_for_itself(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "damage",
     [
-        *("", "{", "[]", "null", "{}", '{"step": "8", "long_in_32_bits": false, "is_sure": true}'),
-        '{"step": 5, "long_in_32_bits": false, "is_sure": true}',
-        '{"step": 8, "long_in_32_bits": 1, "is_sure": true}',
-        '{"step": 8, "long_in_32_bits": false, "is_sure": "yes"}',
-        '{"step": 8, "long_in_32_bits": false}',
+        *("", "{", "[]", "null", "{}", '{"step": "8", "long_rows": 0, "is_sure": true}'),
+        '{"step": 5, "long_rows": 0, "is_sure": true}',
+        '{"step": 8, "long_rows": 7, "is_sure": true}',
+        '{"step": 8, "long_rows": 0, "is_sure": "yes"}',
+        '{"step": 8, "long_rows": 0}',
     ],
 )
 def test_what_is_damaged_is_measured_again(damage, tmp_path):

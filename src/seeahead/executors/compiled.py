@@ -48,10 +48,10 @@ def arithmetic(precision: str) -> torch.dtype:
     return torch.bfloat16 if can_16 and may_16 else torch.float32
 
 
-def fixed_sizes(path: Path, step: int) -> tuple[int, ...]:
-    """The numbers of tokens that have a graph of their own."""
+def fixed_sizes(path: Path, step: int, long_rows: int = 0) -> tuple[int, ...]:
+    """The numbers of tokens that have a graph of their own; none over `long_rows`, if there are any."""
     number = _MOST_BYTES // max(path.with_suffix(".bin").stat().st_size, 1)
-    return (1, step, 2 * step, 4 * step)[:number]
+    return tuple(size for size in (1, step, 2 * step, 4 * step)[:number] if not 0 < long_rows < size)
 
 
 def has_choice(path: Path, precision: str) -> bool:
@@ -68,7 +68,7 @@ class Graphs:
         self.path, self._precision, self._sizes = path, precision, frozenset[int]()
         # Graphs that are compiled later share pages, whose type stays, whatever becomes of torch's threads.
         self._arithmetic, self._num_threads = arithmetic(precision), torch.get_num_threads()
-        self._layers, self.long_in_32_bits = frozenset[int](), False
+        self._layers, self.long_rows = frozenset[int](), 0
         self._read()
 
     def _read(self) -> None:
@@ -78,15 +78,16 @@ class Graphs:
             if self._arithmetic == torch.bfloat16:
                 _keep_in_16_bits(self._graph)
 
-    def fix(self, sizes: Collection[int], *, long_in_32_bits: bool = False) -> None:
-        """From now on these numbers of tokens have a graph of their own, and long passes that of 32 bits or none."""
-        self._sizes, self.long_in_32_bits = frozenset(sizes), long_in_32_bits
-        if not long_in_32_bits:
+    def fix(self, sizes: Collection[int], long_rows: int = 0) -> None:
+        """From now on these numbers of tokens have a graph of their own, and passes over more than `long_rows`, if any,
+        that of 32 bits."""
+        self._sizes, self.long_rows = frozenset(sizes), long_rows
+        if not long_rows:
             self._compiled.pop(_LONG, None)
 
     def divisible(self, number: int) -> int:
         """How many rows a prompt of so many tokens had better have: as many, or the next number with equal parts."""
-        if number <= BLOCK or self._arithmetic != torch.bfloat16 or self.long_in_32_bits:
+        if number <= BLOCK or self._arithmetic != torch.bfloat16 or 0 < self.long_rows < number:
             return number
         return next(one for one in count(number) if any(one % part == 0 for part in range(_LEAST_BLOCK, BLOCK + 1)))
 
@@ -99,11 +100,11 @@ class Graphs:
 
     def of(self, number: int, *, all_told: bool = True) -> Graph:
         """For passes over so many tokens, which have logits all or in part."""
-        is_long = self.long_in_32_bits and number > BLOCK
+        is_long = 0 < self.long_rows < number
         size = number if all_told and number in self._sizes else _LONG if is_long else _ANY
         if size not in self._compiled:
             # A prompt and a step without drafts are part of every answer; who drafts soon has trees of all sizes.
-            always = {_ANY} | self._sizes & {1} | ({_LONG} if self.long_in_32_bits else set())
+            always = {_ANY} | self._sizes & {1} | ({_LONG} if self.long_rows else set())
             wanted = always if size in always else self._sizes - always
             self._compile(wanted - self._compiled.keys())
         return self._compiled[size]

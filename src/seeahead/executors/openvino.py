@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seeahead.errors import ModelError
 from seeahead.executor import NOTHING, Limits, PromptInputs, Scores, Slot, TreeInputs, Want, Widths, together
-from seeahead.executors.compiled import BLOCK, Graphs, arithmetic, fixed_sizes, has_choice
+from seeahead.executors.compiled import Graphs, arithmetic, fixed_sizes, has_choice
 from seeahead.executors.converted import check_installed, converted
 from seeahead.executors.embedded import EmbeddedExecutor, Part, obstacles_of
 from seeahead.executors.hooks import has_global_hooks, num_hooks
@@ -56,7 +56,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         self.precision = precision
         self.name = f"openvino {precision}"
         path = converted(family.model, precision, self._kinds, self._num_additions, self._num_axes, progress)
-        self._step, self._sizes, self._is_long = 1, tuple[int, ...](), False
+        self._step, self._sizes, self._long_rows = 1, tuple[int, ...](), 0
         self._lock = threading.RLock()
         self._graphs = Graphs(path, precision)
         kind, size = self._graphs.of(0).page  # of any number
@@ -69,13 +69,14 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
         may, slot = has_choice(path, precision), self.open(LONG)
         known = row_steps(path.parent, partial(self._seconds, slot), has_choice=may, progress=progress)
         self.close(slot)
-        self._step, self._sizes, self._is_long = known.step, fixed_sizes(path, known.step), known.long_in_32_bits
-        self._graphs.fix(self._sizes, long_in_32_bits=known.long_in_32_bits)
+        self._step, self._long_rows = known.step, known.long_rows
+        self._sizes = fixed_sizes(path, known.step, known.long_rows)
+        self._graphs.fix(self._sizes, known.long_rows)
         self._widths = Widths(self.limits)
 
     def _seconds(self, slot: PagedSlot, size: int, in_32_bits: bool) -> float:
         """Of a pass over so many tokens, in a graph for any number; of a long one as of a prompt's."""
-        self._graphs.long_in_32_bits = in_32_bits
+        self._graphs.long_rows = int(in_32_bits)  # more than one
         tree = TreeInputs(slot, [0] * size, range(ROOT, size - 1))
         started = perf_counter()
         with torch.inference_mode():
@@ -88,9 +89,7 @@ class OpenVinoExecutor(EmbeddedExecutor[PagedSlot]):
 
     @property
     def limits(self) -> Limits:
-        return replace(
-            super().limits, row_step=self._step, fixed_rows=self._sizes, long_rows=BLOCK if self._is_long else 0
-        )
+        return replace(super().limits, row_step=self._step, fixed_rows=self._sizes, long_rows=self._long_rows)
 
     def follow(self) -> None:
         raise ModelError("the model was changed after it was converted to OpenVINO; load it again")

@@ -26,6 +26,9 @@ from seeahead.provenance import write_json
 STEPS = (4, 8, 16)
 LONG = 96
 """Tokens of a prompt, more or less."""
+LONGS = {24: 16, 40: 32, LONG: 64}
+"""Sizes of passes that are tried in 32 bits, and over how many rows all are, where these and larger ones are quicker
+so."""
 _WORTH = 0.9
 """Of a larger pass, or of one in 16 bits: what takes less is worth a graph of its own."""
 _ROUNDS = 4
@@ -38,10 +41,10 @@ Measure = Callable[[int, bool], float]
 
 @dataclass(frozen=True)
 class RowSteps:
-    """`step`: how far apart sizes lie. `long_in_32_bits`: whether passes over many rows take less in these."""
+    """`step`: how far apart sizes lie. `long_rows`: passes over more rows take less in 32 bits than in 16; 0: none."""
 
     step: Annotated[int, whole(STEPS[0], STEPS[-1])]
-    long_in_32_bits: Annotated[bool, flag()]
+    long_rows: Annotated[int, whole(0, LONG)]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class _Kept(RowSteps):
 
     @property
     def found(self) -> RowSteps:
-        return RowSteps(self.step, self.long_in_32_bits)
+        return RowSteps(self.step, self.long_rows)
 
 
 def row_steps(
@@ -64,11 +67,12 @@ def row_steps(
     known: _Kept | None = None
     with suppress(SeeaheadError):  # damaged, or there is none
         known = checked(_Kept, read_json(path, "it is measured again", ModelError), path.name, ModelError)
-    if known is not None and known.is_sure and known.step in STEPS and has_choice >= known.long_in_32_bits:
+    is_known = known is not None and known.step in STEPS and known.long_rows in (0, *LONGS.values())
+    if known is not None and is_known and known.is_sure and (has_choice or not known.long_rows):
         return known.found
     if progress is not None:
         progress("measuring what passes take here", 0.0)
-    found = RowSteps(best_step(_of_steps(measure)), has_choice and _is_worth_32_bits(measure))
+    found = RowSteps(best_step(_of_steps(measure)), _long_rows(measure) if has_choice else 0)
     with suppress(SeeaheadError, OSError):
         write_json(path, {**asdict(found), "is_sure": known is not None and found == known.found})
     return found
@@ -83,10 +87,19 @@ def _of_steps(measure: Measure) -> dict[int, float]:
     return seconds
 
 
-def _is_worth_32_bits(measure: Measure) -> bool:
+def _long_rows(measure: Measure) -> int:
+    found = 0
+    for size in sorted(LONGS, reverse=True):
+        if not _is_worth_32_bits(measure, size):
+            break
+        found = LONGS[size]
+    return found
+
+
+def _is_worth_32_bits(measure: Measure, size: int) -> bool:
     """In turns, so that each finds its weights where a prompt does: somewhere else than in the processor. What is
     compiled at first makes the first pair no measure."""
-    pairs = [(measure(LONG, False), measure(LONG, True)) for _ in range(_PAIRS)]
+    pairs = [(measure(size, False), measure(size, True)) for _ in range(_PAIRS)]
     return median(in_32 / in_16 for in_16, in_32 in pairs[1:]) < _WORTH
 
 
