@@ -70,8 +70,9 @@ class Batch:
         reading, parts = list[Request](), list[Part]()
         while reading := [request for request in self.requests if not request.answer]:
             parts = self._next_parts(self._in_turn(reading))
-            if self._mixes(parts, is_last=self._cuts or len(parts) == len(reading)):
-                break
+            others, is_last = len(self.requests) - len(reading), self._cuts or len(parts) == len(reading)
+            if parts and others and is_last and mixes(parts[0][0].executor):
+                break  # a step that reads them too takes little more; its seconds tell nothing of drafts: it has none
             if parts:
                 read(parts)
             yield from _started(reading)
@@ -84,14 +85,6 @@ class Batch:
             yield from _started(reading if parts else ())
             yield from zip(active, found, strict=True)
             self._leave()
-
-    def _mixes(self, parts: Sequence[Part], *, is_last: bool) -> bool:
-        """Whether the next step reads these as well. Its seconds would tell nothing of drafts, so it has none: where
-        prompts are not cut, requests that draft have them read apart."""
-        active = [request for request in self.requests if request.answer]
-        if not (is_last and parts and active and mixes(parts[0][0].executor)):
-            return False
-        return self._cuts or not any(request.records and request.records[-1].num_drafted for request in active)
 
     def _shared_step(
         self, requests: Sequence[Request], parts: Sequence[Part], somebody_waits: bool

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from seeahead.decode import Batch
+from seeahead.drafters.pace import Pace
 from seeahead.executor import ModelInputs
 from seeahead.request import Request
 from seeahead.sampling import Sampler, SamplingParams
@@ -122,18 +123,19 @@ def test_where_a_shared_pass_fails_prompts_and_steps_have_passes_of_their_own():
         assert tuple(request.answer) == answer(model, one, max_new_tokens=9).token_ids
 
 
-def test_requests_that_draft_have_prompts_of_others_read_apart_where_these_are_whole():
+def test_a_step_that_reads_whole_prompts_of_others_has_no_drafts_where_steps_are_shared():
     model, passes = target(CONVERTED[0]), []
-    for drafter, is_mixed in (("none", True), ("random tree", False)):
-        first, second = (request_for(model, prompt(CONVERTED[0], 0, words), drafter, 9) for words in (20, 30))
-        batch = Batch()
-        with counting(model.executor, "mixed", passes):
-            batch.join(first)
+    requests = [request_for(model, prompt(CONVERTED[0], 0, words), "random tree", 9) for words in (20, 30, 40)]
+    batch = Batch(shares=Pace(model.executor, [one.drafter for one in requests]))
+    with counting(model.executor, "mixed", passes):
+        for number, one in enumerate(requests):
+            batch.join(one)
             list(batch.step())
-            batch.join(second)
-            list(batch.step())
-        assert bool(passes) == is_mixed
-        passes.clear()
+            assert len(passes) == number
+            assert not number or requests[0].records[-1].num_drafted == 0
+        list(batch.step())
+    assert len(passes) == 2
+    assert all(one.answer for one in requests)
 
 
 def test_a_short_prompt_waits_for_few_parts_of_long_ones_that_came_before_it():

@@ -41,7 +41,7 @@ _HOPELESS = 0.5
 _PART = 4
 """One of so many requests drafts in the first steps, since most trials at high loads fail. One drafter that decides
 over requests together has all of them: it counts on sharing its models' passes."""
-_MANY, _HOPED = 8, 0.5
+_MANY, _HOPED = 4, 0.5
 """Of so many requests at once, one that decides over them is tried once the seconds without it would have gained what
 its models' starts take, since a short batch would be over before a trial has paid. What is gained beyond plain steps
 halves where the requests double; by single ones, before any, so much."""
