@@ -126,7 +126,8 @@ def test_a_trial_goes_on_for_some_steps_and_decides(drafter, emitted, num_steps,
 @pytest.mark.parametrize(
     ("drafter", "number", "known", "seconds"),
     [
-        ("auto", 7, {}, 0),
+        ("auto", 3, {}, 0),
+        ("auto", 7, {}, 2.8),
         ("lookup", 8, {}, 0),
         ("auto", 8, {}, 6.4),  # by half for each doubling: an eighth of what is hoped of single requests
         ("auto", 16, {}, 25.6),

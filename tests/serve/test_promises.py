@@ -210,6 +210,26 @@ def test_requests_that_share_a_pass_that_fails_are_told_and_the_next_is_answered
         assert answered(served, chat("three"))[0]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_where_the_model_s_thread_ends_whoever_waits_is_told_at_once():
+    with serving() as served, gated(served) as (steps, _):
+        with asking(served, chat("one", max_tokens=60)) as one, asking(served, chat("two", max_tokens=60)) as other:
+            eventually(lambda: num_asking(served.owner) == 2)
+
+            def ending(**given):
+                raise SystemExit  # which threads end with, and say nothing
+
+            served.owner._batch.step = ending
+            steps.release(1)
+            for connection in (one, other):
+                with connection.getresponse() as reply:
+                    assert reply.status == 500
+                    told = json.load(reply)["error"]["message"]
+                assert told == "the model failed while it answered; ask again"
+        status, reply = sent(served, chat("three"))
+        assert (status, reply["error"]["message"]) == (503, "the server is shutting down; ask another one")
+
+
 SLOW = """
 import time
 from seeahead.decode import Batch

@@ -51,7 +51,7 @@ class Owner:
         self._engines.setdefault("none", engine.with_drafter("none"))
         self.default_drafter = engine.drafter.name
         self.drafters = tuple(self._engines)
-        self._is_closing = False
+        self._is_closing = self._is_over = False
         self._began: float | None = None  # when the step under way did
         self._waiting: deque[Ticket] = deque()
         self._running: dict[Request, Ticket] = {}
@@ -74,7 +74,7 @@ class Owner:
     @property
     def is_alive(self) -> bool:
         """Whether its thread runs, has not begun to, or has ended as it was told to."""
-        return self._is_closing or self._thread.ident is None or self._thread.is_alive()
+        return self._is_closing or not self._is_over
 
     @property
     def is_ready(self) -> bool:
@@ -257,6 +257,7 @@ class Owner:
             self._answer()
         finally:  # if it was not told to end, nobody is to wait for what does not come
             with self._changed:
+                self._is_over = True
                 for ticket in (*self._waiting, *self._running.values()):
                     ticket.abandon(ModelError(_FAILED))
 
