@@ -33,7 +33,7 @@ BLOCK, _LEAST_BLOCK = 64, 16
 """Rows that oneDNN multiplies at once in 16 bits at most. It divides more of them into equal parts; a number without
 parts of some size, such as a prime, into the largest and a rest, which takes as long as another."""
 _ANY, _LONG = 0, -1
-"""The graphs for any number of tokens, and for any beyond a block in 32 bits, among the numbers of the others."""
+"""The graphs for any number of tokens, and for any beyond `long_rows` in 32 bits, among the numbers of the others."""
 _IN_32_BITS = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
 """OpenVINO's mark of an operation that keeps the 32 bits that it was converted with."""
 

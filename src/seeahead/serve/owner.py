@@ -149,8 +149,7 @@ class Owner:
         def check() -> None:
             if has_gone.is_set():
                 raise GoneError("the client has gone away")
-            if self._is_closing or not self.is_alive:
-                raise BusyError.closing()
+            self._check_open()
 
         try:
             readers = self._fetchers if is_far else self._readers if has_images else None
@@ -237,10 +236,13 @@ class Owner:
             tickets = [*list(self._running.values()), *self._waiting]
         return sum({id(ticket.request.inputs): ticket.num_bytes for ticket in tickets}.values())
 
+    def _check_open(self) -> None:
+        if self._is_closing or self._is_over:
+            raise BusyError.closing()
+
     def _check_room(self) -> None:
         """For a request that is to be read."""
-        if self._is_closing or not self.is_alive:
-            raise BusyError.closing()
+        self._check_open()
         limits, num_waiting = self.limits, self.num_waiting
         if len(self._running) + num_waiting >= limits.num_at_once + limits.max_waiting:
             seconds = max(1.0, self._seconds_per_answer * num_waiting / limits.num_at_once)
