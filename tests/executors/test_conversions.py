@@ -12,11 +12,11 @@ from torch import nn
 import seeahead
 from seeahead.errors import ModelError
 from seeahead.executor import Want
-from seeahead.executors import compiled, converted
+from seeahead.executors import compiled, conversion, converted
 from seeahead.executors.graphs import GraphsExecutor
 from seeahead.executors.linear import share
 from seeahead.executors.openvino import OpenVinoExecutor
-from seeahead.families import family_for
+from seeahead.families import choice, family_for
 from seeahead.testing import tiny_model, tiny_processor
 
 pytestmark = pytest.mark.usefixtures("openvino_in_32_bits")
@@ -182,3 +182,37 @@ def test_where_layers_share_keys_a_prompt_s_states_are_those_of_all_its_tokens()
     executor.family.text_config.num_kv_shared_layers = 1
     assert executor._last_logits(Want((0, -1))) == {}
     assert executor._last_logits(Want()) == {"logits_to_keep": 1}
+
+
+def products(executor):
+    """The type of the weights of every product, by the name of its layer, as OpenVINO compiled them."""
+    graph = executor._graphs.of(0)._request.get_compiled_model().get_runtime_model()
+    found = {}
+    for node in graph.get_ops():
+        facts = node.get_rt_info()
+        if "layerType" in facts and facts["layerType"].value == "FullyConnected":
+            [weight, *_] = [port.get_node().get_rt_info() for port in node.input_values()[1:]]
+            found[node.get_friendly_name().split("/")[0].split("layers.")[-1]] = weight["outputPrecisions"].value
+    return found
+
+
+def test_weights_that_lose_nothing_in_16_bits_are_read_in_16_and_others_in_32(monkeypatch):
+    """Scaled by a power of two they keep all that bfloat16 can say, but for one beside a far larger one."""
+    monkeypatch.setattr(conversion, "_LEAST_HALVED", 1)
+    model = tiny_model("llama")
+    layers = model.get_decoder().layers
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.bfloat16().float())
+        layers[0].mlp.up_proj.weight[0, 0] = 2**-30
+        layers[1].mlp.up_proj.weight[0, 0] += 2**-20  # bfloat16 has no such number
+        layers[1].mlp.down_proj.weight[0, :2] = torch.tensor([2.0**14, 2**-30])
+    family = family_for(model)
+    executor = OpenVinoExecutor(family)
+    kinds = products(executor)
+    assert len(kinds) == 7 * len(layers) + 1
+    assert {name for name, kind in kinds.items() if kind != "f16"} == {"1.mlp.down_proj", "1.mlp.up_proj"}
+    words = list(range(3, 15))
+    [expected] = choice._logits_of_trees(family.executor, family.device, words, [8])
+    [found] = choice._logits_of_trees(executor, family.device, words, [8])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))

@@ -36,6 +36,8 @@ _ANY, _LONG = 0, -1
 """The graphs for any number of tokens, and for any beyond `long_rows` in 32 bits, among the numbers of the others."""
 _IN_32_BITS = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
 """OpenVINO's mark of an operation that keeps the 32 bits that it was converted with."""
+_DECOMPRESSES = "decompression_0"
+"""And of one that widens weights anew in each pass."""
 
 
 def arithmetic(precision: str) -> torch.dtype:
@@ -195,7 +197,17 @@ def _told(path: Path, layers: Collection[int], *, in_32_bits: bool = False) -> t
     for result in graph.get_results():
         if not kept & result.input_value(0).get_names():
             graph.remove_result(result)
+    _keep_halved(graph)
     return graph, with_attention(graph)
+
+
+def _keep_halved(graph: Any) -> None:
+    """Else OpenVINO makes 32 bits of weights in 16 when it compiles, and passes read these."""
+    for widened in graph.get_ops():
+        if widened.get_type_name() == "Convert":
+            weight = widened.input_value(0).get_node()
+            if weight.get_type_name() == "Constant" and weight.get_element_type().get_type_name() == "f16":
+                widened.get_rt_info()[_DECOMPRESSES] = ""
 
 
 def _marked(path: Path) -> Any:
