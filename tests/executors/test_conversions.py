@@ -12,7 +12,7 @@ from torch import nn
 import seeahead
 from seeahead.errors import ModelError
 from seeahead.executor import Want
-from seeahead.executors import compiled, conversion, converted
+from seeahead.executors import compiled, converted
 from seeahead.executors.graphs import GraphsExecutor
 from seeahead.executors.linear import share
 from seeahead.executors.openvino import OpenVinoExecutor
@@ -196,9 +196,8 @@ def products(executor):
     return found
 
 
-def test_weights_that_lose_nothing_in_16_bits_are_read_in_16_and_others_in_32(monkeypatch):
+def test_weights_that_lose_nothing_in_16_bits_are_read_in_16_and_others_in_32():
     """Scaled by a power of two they keep all that bfloat16 can say, but for one beside a far larger one."""
-    monkeypatch.setattr(conversion, "_LEAST_HALVED", 1)
     model = tiny_model("llama")
     layers = model.get_decoder().layers
     with torch.no_grad():

@@ -29,8 +29,6 @@ PRECISIONS = ("float32", "bfloat16", "int8", "int4")
 """Of weights. All but float32 make another target than the checkpoint, whose answers are measured against itself."""
 _GROUP = 64
 """Weights of four bits that share a scale."""
-_LEAST_HALVED = 1 << 14
-"""Weights of a matrix that are worth an operation of its own."""
 _MOST_EXPONENT = 100
 """Powers of two beyond are no normal numbers in float32, or would make none of what they multiply."""
 
@@ -187,7 +185,7 @@ def _halve(graph: Any) -> None:
         place = product.input_value(1).get_node() if product.get_type_name() == "MatMul" else None
         if place is None or place.get_type_name() != "Constant" or place.get_element_type().to_dtype() != np.float32:
             continue
-        if place.data.size < _LEAST_HALVED or (found := _in_16_bits(place.data)) is None:
+        if (found := _in_16_bits(place.data)) is None:
             continue
         halved, exponent = found
         product.input(1).replace_source_output(opset13.convert(opset13.constant(halved), "f32").output(0))
