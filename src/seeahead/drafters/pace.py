@@ -107,15 +107,12 @@ class Pace:
         self._step = _OfStep()
         self._owed: dict[Arm, float] = {}
         """Seconds that steps with its drafts lost to plain ones, and that have not been earned back."""
-        self._numbers, self._has_large = count(1), False
+        self._numbers = count(1)
 
     def measure(self) -> None:
-        """What passes take; else the first step that may have drafts does it, and of large ones the first of several
-        requests that may."""
-        times = self._known()
-        if not self._has_large:
-            self._has_large = True
-            times.reach(self._executor, _SIZES)
+        """What passes take, also large ones, while nobody waits. Else the first step that may have drafts does it, and
+        what large ones take is guessed: measuring them would take a good part of a short batch."""
+        self._known().reach(self._executor, _SIZES)
 
     def _known(self) -> PassTimes:
         if self._times is None:
@@ -147,8 +144,6 @@ class Pace:
         times, joint = self._known(), is_joint(drafter)
         if not self._may_draft(arm, num_requests, joint=joint):
             return 0
-        if num_requests > 1:
-            self.measure()
         # One that decides over requests together tells itself what promises to pay.
         return None if joint else self._most_nodes(arm, num_requests, times)
 
