@@ -23,6 +23,10 @@ MAIN = "bench-demo"
 TITLES: Mapping[str, tuple[str, str]] = {
     "bench-demo": ("Main run: every drafter", "how fast each is on OpenVINO, greedy and at temperature 1"),
     "bench-demo-xeon": ("The main run on another processor", "a slower one, whose passes over trees cost more"),
+    "bench-demo-avx2": (
+        "Every drafter on a processor without products in 16 bits",
+        "the questions of the main run, greedy, in float32, beside GenAI with the model's own images",
+    ),
     "bench-transformers": ("Every drafter, on transformers", "the questions of the main run, by torch"),
     "bench-peers": ("Every drafter beside nine peers", "fewer questions, on transformers, other engines beside it"),
     "bench-peers-all": (

@@ -33,6 +33,7 @@ from benchmarks.serve_peer import PEERS, Peer, peer
 from benchmarks.studies import SEES
 from seeahead.bench.peers.table import spelled
 from seeahead.bench.suites import load_suite
+from seeahead.executors import kind_of
 from seeahead.provenance import provenance, write_json
 from seeahead.serve.settings import OwnerLimits
 
@@ -64,6 +65,7 @@ def main() -> int:
     # A slot that one arm has left would spare another its prompt: no arm of the load finds any.
     with ExitStack() as stack:
         url, _ = stack.enter_context(served([*options, "--num-kept", "0"]))
+        runs = what_runs(url)
         alone = asyncio.run(answers_alone(url, questions))
         arms: dict[str, Arm] = {
             name: lambda clients, drafter=drafter: asyncio.run(load(url, questions, clients, drafter, alone))  # type: ignore[misc]
@@ -87,8 +89,7 @@ def main() -> int:
     told = summary(rows, follow_ups)
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
     if args.output is not None:
-        settings = {"dtype": args.dtype, "num_questions": NUM_QUESTIONS, "num_at_once": args.num_at_once}
-        settings |= {"executor": args.executor, SEES: True}
+        settings = {**runs, "num_questions": NUM_QUESTIONS, "num_at_once": args.num_at_once, SEES: True}
         whole = {"provenance": provenance(0), "settings": settings, "rows": rows, "follow_ups": follow_ups, **told}
         write_json(args.output, whole)
     return 0
@@ -134,6 +135,13 @@ def served(options: Sequence[str], log: IO[bytes] | None = None) -> Iterator[tup
     finally:
         process.terminate()
         process.wait(60)
+
+
+def what_runs(url: str) -> dict[str, str]:
+    """The executor of a server and the precision of its weights, whatever it was asked for."""
+    with urllib.request.urlopen(f"{url}/v1/models", timeout=60) as reply:
+        own = json.load(reply)["data"][0]["seeahead"]
+    return {"executor": kind_of(own["executor"]), "dtype": own["precision"]}
 
 
 def is_ready(url: str) -> bool:

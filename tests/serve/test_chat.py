@@ -230,6 +230,7 @@ def test_models_and_monitoring(served, client):
     assert [model.id for model in client.models.list()] == ["tiny"]
     own = client.models.retrieve("tiny").model_extra["seeahead"]
     assert own["drafters"] == ["lookup", "none"]
+    assert (own["executor"], own["precision"]) == ("transformers", "float32")
     assert own["max_image_bytes"] == own["max_body_bytes"] == 1 << 20
     for path in ("/health", "/ready", "/version", "/metrics", "/openapi.json"):
         with urlopen(served.url + path, timeout=PATIENCE) as reply:

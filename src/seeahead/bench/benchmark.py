@@ -28,6 +28,7 @@ from seeahead.checked import check_letters
 from seeahead.data.packages import Progress
 from seeahead.drafters import check_names, folders_for
 from seeahead.errors import ImageError, InputError, SeeaheadError, shown
+from seeahead.executors import kind_of
 from seeahead.families.base import Family
 from seeahead.garbage import loaded_is_none
 from seeahead.images import load_image
@@ -264,7 +265,7 @@ class _Bench:
             "model_type": family.model.config.model_type,
             "num_parameters": sum(map(torch.numel, family.model.parameters())),
             "dtype": family.executor.precision,
-            "executor": family.executor.name.partition(" ")[0].rstrip(","),
+            "executor": kind_of(family.executor.name),
             "device": family.device.type,
             "num_threads": torch.get_num_threads(),
             "model": self.target if self.target == "demo" else Path(self.target).name,

@@ -206,8 +206,8 @@ class _Server:
         return self._described()
 
     def _described(self) -> dict[str, Any]:
-        owner, settings = self.owner, self.settings
-        limits = owner.engine.target.executor.limits
+        owner, settings, executor = self.owner, self.settings, self.owner.engine.family.executor
+        limits = executor.limits
         own = {
             "drafters": list(owner.drafters),
             "default_drafter": owner.default_drafter,
@@ -215,6 +215,8 @@ class _Server:
             "takes_images": owner.engine.family.can_see,
             **settings.model_dump(include={"max_new_tokens", "max_images", "max_body_bytes"}),
             "max_image_bytes": min(MAX_BYTES, settings.max_body_bytes),
+            "executor": executor.name,
+            "precision": executor.precision,
             "dtype": str(limits.dtype).removeprefix("torch."),
             "device": str(limits.device),
             "version": seeahead.__version__,
