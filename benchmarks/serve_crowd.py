@@ -24,7 +24,7 @@ from statistics import median, quantiles
 from time import perf_counter
 
 from benchmarks.serve_crowd_clients import Heard, Json, Reading, counts, hear, long, made, num_images, wordy
-from benchmarks.serve_load import asked_questions, served
+from benchmarks.serve_load import asked_questions, served, what_runs
 from seeahead.provenance import provenance, write_json
 from seeahead.serve.settings import OwnerLimits
 
@@ -51,11 +51,13 @@ def main() -> int:
     parser.add_argument("--executor", default="auto")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    told = Crowd(args).told()
+    crowd = Crowd(args)
+    told = crowd.told()
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
     if args.output is not None:
         settings = {name: value for name, value in vars(args).items() if name != "output"}
         settings |= {"num_at_once": OwnerLimits().num_at_once, "drafters": SERVED, "loading": NUM_LOADING}
+        settings |= crowd.runs
         write_json(args.output, {"provenance": provenance(0), "settings": settings, **told})
     return 0
 
@@ -68,11 +70,14 @@ class Crowd:
         questions = [one for one in asked_questions() if num_images(one) <= 2]
         self.bodies = [made(questions, number) for number in range(args.clients)]
         self.alone = list[Heard]()
+        self.runs = dict[str, str]()
+        """What ran, whatever was asked for."""
         self.options = [part for name in SERVED for part in ("-d", name)]
         self.options += ["--dtype", args.dtype, "--executor", args.executor]
 
     def told(self) -> Json:
         with served(self.options) as (url, process):
+            self.runs = what_runs(url)
             asyncio.run(self.hear_alone(url))
             told: Json = {"asked": self.kinds(), "together": asyncio.run(self.together(url))}
             told["slow_readers"] = asyncio.run(self.beside_slow_readers(url))
